@@ -1,0 +1,3 @@
+package jobaudit
+
+type text struct{ value, dropped string }
