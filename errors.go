@@ -1,0 +1,74 @@
+package jobaudit
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+)
+
+var (
+	// ErrClosed is returned by every call on a Recorder, or on a Trail of a
+	// Recorder, that has been closed.
+	ErrClosed = errors.New("the recorder is closed")
+
+	// ErrDenied means that authorization refused the job. It did not run, or
+	// was told to stop.
+	ErrDenied = errors.New("not authorized")
+
+	// ErrTransition means that the job is not in a state in which this can
+	// happen to it. Nothing was stored.
+	ErrTransition = errors.New("not possible in the job's state")
+
+	// ErrNoPolicy means that no Redactor is registered for the action and that
+	// the Registry requires one. Nothing was stored.
+	ErrNoPolicy = errors.New("no redaction policy for the action")
+
+	// ErrConflict means that a sink holds other bytes under the record's ID. A
+	// sink returns it wrapped in a [*RecordError] that names the record.
+	ErrConflict = errors.New("other bytes are stored under this ID")
+)
+
+// AuditError is an error of the audit path, never of the job's own work. Err
+// is the cause: one of this package's errors, a context's error, or what the
+// sink returned.
+type AuditError struct {
+	Op    string    // the call, as in "submit"
+	JobID uuid.UUID // the zero UUID if no job is concerned
+	Err   error
+}
+
+func (e *AuditError) Error() string {
+	if e.JobID == uuid.Nil {
+		return fmt.Sprintf("jobaudit: %s: %v", e.Op, e.Err)
+	}
+	return fmt.Sprintf("jobaudit: %s job %s: %v", e.Op, e.JobID, e.Err)
+}
+
+func (e *AuditError) Unwrap() error { return e.Err }
+
+// FieldError names a field that is missing or malformed. It never quotes the
+// field's content.
+type FieldError struct {
+	Field   string // the path in the JSON form, as in "metadata.requestId"
+	Problem string
+}
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
+
+// RecordError says that a record can never be stored: it is malformed, too
+// large for the medium, or in conflict ([ErrConflict]). A Recorder does not
+// send the record again.
+type RecordError struct {
+	ID  uuid.UUID // the record's event ID; the zero UUID if it cannot be told
+	Err error
+}
+
+func (e *RecordError) Error() string {
+	if e.ID == uuid.Nil {
+		return fmt.Sprintf("record refused: %v", e.Err)
+	}
+	return fmt.Sprintf("record %s refused: %v", e.ID, e.Err)
+}
+
+func (e *RecordError) Unwrap() error { return e.Err }

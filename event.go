@@ -1,0 +1,223 @@
+package jobaudit
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// Hash is a SHA-256 hash. Its text form is standard base64, as in
+// checkpoints.
+type Hash = tlog.Hash
+
+// EventType says what happened, as a past fact.
+type EventType string
+
+// The types of events. What each does to a job's state is format F1's table.
+const (
+	JobSubmitted    EventType = "job.submitted"
+	JobDeduplicated EventType = "job.deduplicated"
+	JobAuthorized   EventType = "job.authorized"
+	JobDenied       EventType = "job.denied"
+	JobStarted      EventType = "job.started"
+	JobHeartbeat    EventType = "job.heartbeat"
+	JobLogged       EventType = "job.logged"
+	JobSnapshot     EventType = "job.snapshot"
+	JobSucceeded    EventType = "job.succeeded"
+	JobFailed       EventType = "job.failed"
+	JobCancelled    EventType = "job.cancelled"
+	JobCorrected    EventType = "job.corrected"
+
+	AttemptStarted    EventType = "attempt.started"
+	AttemptFailed     EventType = "attempt.failed"
+	AttemptDeferred   EventType = "attempt.deferred"
+	AttemptLost       EventType = "attempt.lost"
+	AttemptSuperseded EventType = "attempt.superseded"
+	AttemptLate       EventType = "attempt.late"
+
+	AuditOpened   EventType = "audit.opened"
+	AuditClosed   EventType = "audit.closed"
+	AuditPolicy   EventType = "audit.policy"
+	AuditDegraded EventType = "audit.degraded"
+	AuditLost     EventType = "audit.lost"
+)
+
+// Phase is the part of a job's life that an event belongs to.
+type Phase string
+
+// The phases. Events of the audit itself have none.
+const (
+	PhaseSubmission    Phase = "submission"
+	PhaseAuthorization Phase = "authorization"
+	PhaseExecution     Phase = "execution"
+	PhaseOutcome       Phase = "outcome"
+)
+
+// Phase returns the phase that events of this type belong to.
+func (t EventType) Phase() Phase {
+	switch t {
+	case JobSubmitted, JobDeduplicated:
+		return PhaseSubmission
+	case JobAuthorized, JobDenied:
+		return PhaseAuthorization
+	case JobSucceeded, JobFailed, JobCancelled, JobCorrected:
+		return PhaseOutcome
+	}
+	if strings.HasPrefix(string(t), "audit.") {
+		return ""
+	}
+	return PhaseExecution
+}
+
+// Event is what a [Record]'s bytes say: a view for reading. No call that
+// writes takes one. Absent values are zero. A text that was too long to keep
+// reads as its beginning and a note of its size, a dropped one as a note that
+// names the rule; the exact form is in the record's bytes.
+type Event struct {
+	SchemaVersion string
+	ID            uuid.UUID
+	Type          EventType
+	Phase         Phase
+	Time          time.Time
+
+	// Stream is the event's place among those of its writer.
+	Stream struct {
+		ID   uuid.UUID
+		Seq  uint64 // 1, 2, 3… without gaps
+		Prev Hash   // of the event before it; zero at Seq 1
+		// After is, on the first event of a resumed stream, the newest event
+		// that its writer knew to be stored.
+		After struct {
+			Stream uuid.UUID
+			Seq    uint64
+			Hash   Hash
+		}
+	}
+
+	// Job is zero on audit.* events other than audit.lost.
+	Job struct {
+		ID          uuid.UUID
+		State       JobState // after the event, as its writer knew it
+		Attempt     int      // 0 before the first start
+		ExecutionID uuid.UUID
+		ParentID    uuid.UUID
+		RootID      uuid.UUID
+		RetryOf     uuid.UUID
+		Queue       QueueRef
+	}
+
+	CorrelationID uuid.UUID
+	CausationID   uuid.UUID
+	RequestID     uuid.UUID
+	TraceParent   string
+
+	Who struct {
+		Principal  Principal
+		OrgID      string
+		OnBehalfOf []Principal // nearest first
+		Upstream   Upstream
+	}
+	What struct {
+		Action    string
+		Resource  string
+		Inputs    json.RawMessage // on submission only
+		Redaction *Redaction
+	}
+	Where Source
+	Why   Trigger
+
+	// Data depends on the type.
+	Data struct {
+		Decision  *Decision
+		Output    json.RawMessage
+		Impact    string
+		Error     *ErrorDetail
+		Line      string
+		Snapshot  *Snapshot
+		Heartbeat struct {
+			Progress *Progress
+			Deadline time.Time // the next sign of life is due by then
+		}
+		Correction *Correction // Value is a json.RawMessage
+		Existing   uuid.UUID   // the job that a deduplicated one duplicates
+		Lost       struct {
+			Count    int
+			Types    []EventType
+			From, To time.Time
+		}
+		Degraded struct {
+			Stream, Event uuid.UUID
+			Count         int // events behind Event that are not stored either
+			Reason        string
+		}
+		Recovery json.RawMessage
+		Policy   json.RawMessage
+	}
+}
+
+// Decision is the answer of an authorization.
+type Decision struct {
+	Allowed    bool
+	By         string // what decided, as in "opa"; "none" if nothing did
+	Permission string // which permission it turned on
+	Reason     string // free text
+	// AskAgain, on a refusal, says that the job is put off rather than denied:
+	// its queue will bring it back and the question is asked again. It is not
+	// stored: the event's type, attempt.deferred, says it.
+	AskAgain bool
+}
+
+// Moment says on which side of a change a [Snapshot] was taken.
+type Moment string
+
+// The two moments.
+const (
+	Before Moment = "before"
+	After  Moment = "after"
+)
+
+// Snapshot is the state of a resource before or after a job changed it.
+type Snapshot struct {
+	Resource string
+	Moment   Moment
+	Digest   string // of the resource's content, as its owner computes it
+	Summary  string // free text
+}
+
+// Progress is how far a job has come. The zero Total means that it is not
+// known.
+type Progress struct {
+	Done, Total int64
+}
+
+// CorrectionKind is the kind of a [Correction].
+type CorrectionKind string
+
+// The kinds of corrections.
+const (
+	Amended  CorrectionKind = "correction" // the record was wrong
+	Reversed CorrectionKind = "reversal"   // what the job did was undone
+)
+
+// Correction adds to an event what was found out later. Nothing is changed.
+type Correction struct {
+	Of     uuid.UUID // the event that it corrects
+	Kind   CorrectionKind
+	Reason string // free text
+	Value  any    // passes the action's output policy
+}
+
+// Redaction says what was done to an event's content before it was encoded
+// (format F4).
+type Redaction struct {
+	Policy, Version string
+	Digest          Hash
+	Outcome         string
+	Removed         []struct{ Path, Class string }
+	RemovedCount    int
+	Hits            []struct{ Path, Rule string }
+	Taint           string
+}

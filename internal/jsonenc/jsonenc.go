@@ -1,0 +1,187 @@
+// Package jsonenc appends JSON in the one form that the record format allows:
+// UTF-8, nothing escaped that need not be, numbers as encoding/json writes
+// them. Every function appends to dst, returns the result and allocates
+// nothing beyond dst's growth.
+package jsonenc
+
+import (
+	"encoding/base64"
+	"math"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+)
+
+const hexDigits = "0123456789abcdef"
+
+// AppendString appends s as a JSON string. Only the quotation mark, the
+// reverse solidus and U+0000 to U+001F are escaped; a byte that is not part of
+// valid UTF-8 becomes U+FFFD.
+func AppendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	dst = AppendStringContent(dst, s)
+	return append(dst, '"')
+}
+
+// AppendStringContent is AppendString without the quotation marks.
+func AppendStringContent(dst []byte, s string) []byte {
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		if c < utf8.RuneSelf {
+			dst = append(dst, s[start:i]...)
+			dst = appendEscape(dst, c)
+			i++
+			start = i
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && size == 1 {
+			dst = append(dst, s[start:i]...)
+			dst = append(dst, "\uFFFD"...)
+			i++
+			start = i
+			continue
+		}
+		i += size
+	}
+	return append(dst, s[start:]...)
+}
+
+func appendEscape(dst []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(dst, '\\', c)
+	case '\b':
+		return append(dst, '\\', 'b')
+	case '\f':
+		return append(dst, '\\', 'f')
+	case '\n':
+		return append(dst, '\\', 'n')
+	case '\r':
+		return append(dst, '\\', 'r')
+	case '\t':
+		return append(dst, '\\', 't')
+	}
+	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
+}
+
+// StringLen returns how many bytes [AppendString] appends for s.
+func StringLen(s string) int {
+	n := 2
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			n += escapedLen(c)
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && size == 1 {
+			n += len("\uFFFD")
+		} else {
+			n += size
+		}
+		i += size
+	}
+	return n
+}
+
+func escapedLen(c byte) int {
+	switch c {
+	case '"', '\\', '\b', '\f', '\n', '\r', '\t':
+		return 2
+	}
+	if c < ' ' {
+		return 6
+	}
+	return 1
+}
+
+// Head returns the longest prefix of s that ends on a whole character and
+// whose encoding, without quotation marks, takes at most limit bytes.
+func Head(s string, limit int) string {
+	n := 0
+	for i := 0; i < len(s); {
+		size, enc := 1, 0
+		if c := s[i]; c < utf8.RuneSelf {
+			enc = escapedLen(c)
+		} else {
+			var r rune
+			r, size = utf8.DecodeRuneInString(s[i:])
+			enc = size
+			if r == utf8.RuneError && size == 1 {
+				enc = len("\uFFFD")
+			}
+		}
+		if n+enc > limit {
+			return s[:i]
+		}
+		n += enc
+		i += size
+	}
+	return s
+}
+
+// AppendFloat appends f in the form that encoding/json uses for a float of
+// bits 32 or 64 (ECMA-262 number-to-string). It reports false, and appends
+// nothing, for NaN and the infinities, which JSON cannot hold.
+func AppendFloat(dst []byte, f float64, bits int) ([]byte, bool) {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return dst, false
+	}
+	abs := math.Abs(f)
+	format := byte('f')
+	if abs != 0 {
+		if bits == 64 && (abs < 1e-6 || abs >= 1e21) ||
+			bits == 32 && (float32(abs) < 1e-6 || float32(abs) >= 1e21) {
+			format = 'e'
+		}
+	}
+	dst = strconv.AppendFloat(dst, f, format, -1, bits)
+	if format == 'e' {
+		// e-09 becomes e-9.
+		if n := len(dst); n >= 4 && dst[n-4] == 'e' && dst[n-3] == '-' && dst[n-2] == '0' {
+			dst[n-2] = dst[n-1]
+			dst = dst[:n-1]
+		}
+	}
+	return dst, true
+}
+
+// AppendUUID appends id as a JSON string in the lower-case form of RFC 9562.
+func AppendUUID(dst []byte, id uuid.UUID) []byte {
+	dst = append(dst, '"')
+	for i, b := range id {
+		switch i {
+		case 4, 6, 8, 10:
+			dst = append(dst, '-')
+		}
+		dst = append(dst, hexDigits[b>>4], hexDigits[b&0xf])
+	}
+	return append(dst, '"')
+}
+
+// AppendTime appends t as a JSON string: RFC 3339, UTC, six fraction digits.
+func AppendTime(dst []byte, t time.Time) []byte {
+	dst = append(dst, '"')
+	dst = t.UTC().AppendFormat(dst, TimeLayout)
+	return append(dst, '"')
+}
+
+// TimeLayout is the one form of a time in a record: microseconds, always.
+const TimeLayout = "2006-01-02T15:04:05.000000Z"
+
+// AppendHash appends a hash as a JSON string in standard base64, as in
+// checkpoints.
+func AppendHash(dst []byte, hash [32]byte) []byte {
+	dst = append(dst, '"')
+	dst = base64.StdEncoding.AppendEncode(dst, hash[:])
+	return append(dst, '"')
+}

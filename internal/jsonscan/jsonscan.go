@@ -1,0 +1,352 @@
+// Package jsonscan reads JSON the way an auditor must: one meaning only.
+// encoding/json matches names without regard to case and lets the last of two
+// equal names win, so two readers can see two different events in the same
+// bytes. Here names match exactly, a name that stands twice in an object is an
+// error, and so are bytes that are not UTF-8.
+package jsonscan
+
+import (
+	"encoding/json"
+	"fmt"
+	"iter"
+	"unicode/utf8"
+)
+
+// MaxDepth is how deep arrays and objects may nest.
+const MaxDepth = 128
+
+// Error says what is wrong and at which byte of the text.
+type Error struct {
+	Offset  int
+	Problem string
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s at byte %d", e.Problem, e.Offset)
+}
+
+// Check returns nil if data is exactly one JSON value (RFC 8259), valid UTF-8,
+// without duplicate names in any object, and nested at most MaxDepth deep.
+// White space around the value is allowed.
+func Check(data []byte) error {
+	if !utf8.Valid(data) {
+		return &Error{Offset: invalidAt(data), Problem: "invalid UTF-8"}
+	}
+	s := scanner{data: data}
+	s.space()
+	if err := s.value(0); err != nil {
+		return err
+	}
+	s.space()
+	if s.pos != len(data) {
+		return s.errorf("unexpected text after the value")
+	}
+	return nil
+}
+
+func invalidAt(data []byte) int {
+	for i := 0; i < len(data); {
+		r, size := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && size == 1 {
+			return i
+		}
+		i += size
+	}
+	return len(data)
+}
+
+// Object iterates over the members of an object that Check has accepted, in
+// the order of the text: the decoded name and the value's bytes, which are a
+// part of data.
+func Object(data []byte) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		s := scanner{data: data, unchecked: true}
+		s.space()
+		if !s.eat('{') {
+			return
+		}
+		for {
+			s.space()
+			name, ok := s.rawString()
+			if !ok {
+				return
+			}
+			s.space()
+			s.eat(':')
+			s.space()
+			start := s.pos
+			if s.value(0) != nil || !yield(Unquote(name), data[start:s.pos]) {
+				return
+			}
+			s.space()
+			if !s.eat(',') {
+				return
+			}
+		}
+	}
+}
+
+// Array iterates over the elements of an array that Check has accepted. Each
+// is a part of data.
+func Array(data []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		s := scanner{data: data, unchecked: true}
+		s.space()
+		if !s.eat('[') {
+			return
+		}
+		for {
+			s.space()
+			start := s.pos
+			if s.value(0) != nil || !yield(data[start:s.pos]) {
+				return
+			}
+			s.space()
+			if !s.eat(',') {
+				return
+			}
+		}
+	}
+}
+
+// Unquote decodes a JSON string that Check has accepted. Half of a surrogate
+// pair becomes U+FFFD.
+func Unquote(raw []byte) string {
+	if len(raw) < 2 {
+		return ""
+	}
+	for _, c := range raw {
+		if c == '\\' {
+			var s string
+			if json.Unmarshal(raw, &s) != nil {
+				return ""
+			}
+			return s
+		}
+	}
+	return string(raw[1 : len(raw)-1])
+}
+
+type scanner struct {
+	data      []byte
+	pos       int
+	unchecked bool // the text has been checked: skip the search for duplicates
+}
+
+func (s *scanner) errorf(format string, args ...any) error {
+	return &Error{Offset: s.pos, Problem: fmt.Sprintf(format, args...)}
+}
+
+func (s *scanner) space() {
+	for s.pos < len(s.data) {
+		switch s.data[s.pos] {
+		case ' ', '\t', '\n', '\r':
+			s.pos++
+		default:
+			return
+		}
+	}
+}
+
+func (s *scanner) peek() byte {
+	if s.pos < len(s.data) {
+		return s.data[s.pos]
+	}
+	return 0
+}
+
+func (s *scanner) eat(c byte) bool {
+	if s.peek() != c || s.pos >= len(s.data) {
+		return false
+	}
+	s.pos++
+	return true
+}
+
+func (s *scanner) value(depth int) error {
+	if depth > MaxDepth {
+		return s.errorf("nested deeper than %d", MaxDepth)
+	}
+	switch c := s.peek(); {
+	case c == '{':
+		return s.object(depth)
+	case c == '[':
+		return s.array(depth)
+	case c == '"':
+		if _, ok := s.rawString(); !ok {
+			return s.errorf("malformed string")
+		}
+		return nil
+	case c == 't':
+		return s.literal("true")
+	case c == 'f':
+		return s.literal("false")
+	case c == 'n':
+		return s.literal("null")
+	case c == '-' || c >= '0' && c <= '9':
+		return s.number()
+	}
+	return s.errorf("expected a value")
+}
+
+func (s *scanner) literal(word string) error {
+	if len(s.data)-s.pos < len(word) || string(s.data[s.pos:s.pos+len(word)]) != word {
+		return s.errorf("expected a value")
+	}
+	s.pos += len(word)
+	return nil
+}
+
+func (s *scanner) digits() bool {
+	start := s.pos
+	for c := s.peek(); c >= '0' && c <= '9'; c = s.peek() {
+		s.pos++
+	}
+	return s.pos > start
+}
+
+func (s *scanner) number() error {
+	s.eat('-')
+	if !s.eat('0') && !s.digits() {
+		return s.errorf("malformed number")
+	}
+	if s.eat('.') && !s.digits() {
+		return s.errorf("malformed number")
+	}
+	if s.eat('e') || s.eat('E') {
+		if !s.eat('+') {
+			s.eat('-')
+		}
+		if !s.digits() {
+			return s.errorf("malformed number")
+		}
+	}
+	return nil
+}
+
+// rawString consumes a string and returns it with its quotation marks.
+func (s *scanner) rawString() ([]byte, bool) {
+	start := s.pos
+	if !s.eat('"') {
+		return nil, false
+	}
+	for s.pos < len(s.data) {
+		switch c := s.data[s.pos]; {
+		case c == '"':
+			s.pos++
+			return s.data[start:s.pos], true
+		case c < ' ':
+			return nil, false
+		case c == '\\':
+			if !s.escape() {
+				return nil, false
+			}
+		default:
+			s.pos++
+		}
+	}
+	return nil, false
+}
+
+func (s *scanner) escape() bool {
+	s.pos++ // the reverse solidus
+	switch s.peek() {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		s.pos++
+		return true
+	case 'u':
+		s.pos++
+		for range 4 {
+			c := s.peek()
+			if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F') {
+				return false
+			}
+			s.pos++
+		}
+		return true
+	}
+	return false
+}
+
+func (s *scanner) array(depth int) error {
+	s.pos++ // [
+	s.space()
+	if s.eat(']') {
+		return nil
+	}
+	for {
+		s.space()
+		if err := s.value(depth + 1); err != nil {
+			return err
+		}
+		s.space()
+		if s.eat(']') {
+			return nil
+		}
+		if !s.eat(',') {
+			return s.errorf("expected ',' or ']'")
+		}
+	}
+}
+
+func (s *scanner) object(depth int) error {
+	s.pos++ // {
+	s.space()
+	if s.eat('}') {
+		return nil
+	}
+	var names nameSet
+	for {
+		s.space()
+		at := s.pos
+		name, ok := s.rawString()
+		if !ok {
+			return s.errorf("expected a name")
+		}
+		if !s.unchecked && !names.add(Unquote(name)) {
+			return &Error{Offset: at, Problem: "duplicate name"}
+		}
+		s.space()
+		if !s.eat(':') {
+			return s.errorf("expected ':'")
+		}
+		s.space()
+		if err := s.value(depth + 1); err != nil {
+			return err
+		}
+		s.space()
+		if s.eat('}') {
+			return nil
+		}
+		if !s.eat(',') {
+			return s.errorf("expected ',' or '}'")
+		}
+	}
+}
+
+// nameSet finds duplicates: by looking through a short list, then by a map.
+type nameSet struct {
+	few  []string
+	many map[string]struct{}
+}
+
+func (n *nameSet) add(name string) bool {
+	if n.many != nil {
+		_, dup := n.many[name]
+		n.many[name] = struct{}{}
+		return !dup
+	}
+	for _, have := range n.few {
+		if have == name {
+			return false
+		}
+	}
+	n.few = append(n.few, name)
+	if len(n.few) > 16 {
+		n.many = make(map[string]struct{}, 2*len(n.few))
+		for _, have := range n.few {
+			n.many[have] = struct{}{}
+		}
+	}
+	return true
+}
