@@ -11,9 +11,6 @@ import (
 	"github.com/jobaudit/jobaudit/internal/house"
 )
 
-// root is the repository, seen from this package's tests.
-const root = "../.."
-
 // plant writes the files, by path and content, into a new directory.
 func plant(t *testing.T, files map[string]string) string {
 	t.Helper()
