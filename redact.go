@@ -10,9 +10,6 @@ import (
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
 
-// maxContent is the most bytes of inputs or output that an event holds.
-const maxContent = 16_000
-
 // What the redaction block says was done (format F4).
 const (
 	outcomeKept     = "kept"
@@ -98,9 +95,6 @@ func settle(block *Redaction, r walk.Result, err error) content {
 	block.RemovedCount = r.Count
 	return content{json: r.JSON, redaction: block}
 }
-
-// maxList is the most entries that a list in an event has.
-const maxList = 16
 
 // outcomeOf looks at the error itself, not at what it wraps: that is a user's,
 // and its methods are not to be called here.
