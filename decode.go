@@ -413,7 +413,7 @@ func (d *decoder) what(raw []byte, e *Event) {
 		case "action":
 			e.What.Action = d.identifier(raw)
 		case "resource":
-			e.What.Resource = d.str(raw)
+			e.What.Resource = d.text(raw)
 		case "inputs":
 			e.What.Inputs = bytes.Clone(raw)
 		case "redaction":
@@ -558,7 +558,7 @@ func (d *decoder) errorDetail(raw []byte) *ErrorDetail {
 	d.object(raw, func(name string, raw []byte) {
 		switch name {
 		case "code":
-			v.Code = d.identifier(raw)
+			v.Code = ErrorCode(d.identifier(raw))
 		case "message":
 			v.Message = d.text(raw)
 		case "type":
@@ -575,7 +575,7 @@ func (d *decoder) snapshot(raw []byte) *Snapshot {
 	d.object(raw, func(name string, raw []byte) {
 		switch name {
 		case "resource":
-			v.Resource = d.str(raw)
+			v.Resource = d.text(raw)
 		case "moment":
 			v.Moment = Moment(d.str(raw))
 		case "digest":

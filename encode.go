@@ -34,7 +34,8 @@ type envelope struct {
 	jobID, parentID, rootID, retryOf uuid.UUID
 	correlationID, requestID         uuid.UUID
 	traceParent                      string
-	action, resource                 string
+	action                           string
+	resource                         text
 	who, where, why                  []byte // JSON objects
 }
 
@@ -156,7 +157,7 @@ func (env *envelope) appendEvent(dst []byte, d *draft) (out []byte, split int) {
 	o.raw("who", env.who)
 	o.open("what")
 	o.str("action", env.action)
-	o.optional("resource", env.resource)
+	o.text("resource", env.resource, maxIdentifier)
 	o.raw("inputs", d.inputs)
 	if d.redaction != nil {
 		d.redaction.append(&o)

@@ -47,28 +47,32 @@ type Job struct {
 
 // ErrorDetail is why a job did not succeed.
 type ErrorDetail struct {
-	// Code is the error's own, which a method JobErrorCode() string on the
-	// error gives, or one of the codes below.
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	// Code is what the error's method JobErrorCode() string says, if it has
+	// one.
+	Code    ErrorCode `json:"code"`
+	Message string    `json:"message"`
 	// Type is the Go type of the error or of a panic's value, and Frame where
 	// the panic arose.
 	Type  string `json:"type,omitzero"`
 	Frame string `json:"frame,omitzero"`
 }
 
+// ErrorCode says what kind of error ended a job: the error's own code, or one of
+// those below.
+type ErrorCode string
+
 // The codes of errors that do not bring their own.
 const (
-	CodeError     = "ERROR"
-	CodePanic     = "PANIC"
-	CodeGoexit    = "GOEXIT"
-	CodeTimeout   = "TIMEOUT" // a deadline passed
-	CodeCancelled = "CANCELLED"
-	CodeForbidden = "FORBIDDEN"
-	CodeDuplicate = "DUPLICATE"
-	CodeAbandoned = "ABANDONED" // a watchdog's verdict on a start without an end
-	CodeExpired   = "EXPIRED"   // a watchdog's verdict on a job that never started
-	CodeNotRun    = "NOT_RUN"   // its start could not be recorded
+	CodeError     ErrorCode = "ERROR"
+	CodePanic     ErrorCode = "PANIC"
+	CodeGoexit    ErrorCode = "GOEXIT"
+	CodeTimeout   ErrorCode = "TIMEOUT" // a deadline passed
+	CodeCancelled ErrorCode = "CANCELLED"
+	CodeForbidden ErrorCode = "FORBIDDEN"
+	CodeDuplicate ErrorCode = "DUPLICATE"
+	CodeAbandoned ErrorCode = "ABANDONED" // a watchdog's verdict on a start without an end
+	CodeExpired   ErrorCode = "EXPIRED"   // a watchdog's verdict on a job that never started
+	CodeNotRun    ErrorCode = "NOT_RUN"   // its start could not be recorded
 )
 
 // JobExecution is one time that a job ran.
@@ -233,7 +237,7 @@ func (d *decoder) wireError(raw []byte) *ErrorDetail {
 	d.object(raw, func(name string, raw []byte) {
 		switch name {
 		case "code":
-			e.Code = d.identifier(raw)
+			e.Code = ErrorCode(d.identifier(raw))
 		case "message":
 			e.Message = d.str(raw)
 		case "type":

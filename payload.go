@@ -33,13 +33,13 @@ type decisionData struct {
 }
 
 type errorData struct {
-	code       string
+	code       ErrorCode
 	message    text
 	typ, frame string
 }
 
 type snapshotData struct {
-	resource string
+	resource text
 	moment   Moment
 	digest   string
 	summary  text
@@ -114,7 +114,7 @@ func (d *decisionData) append(o *object) {
 
 func (e *errorData) append(o *object) {
 	o.open("error")
-	o.str("code", e.code)
+	o.str("code", string(e.code))
 	o.key("message")
 	o.dst = e.message.append(o.dst, maxText)
 	o.optional("type", jsonenc.Head(e.typ, maxIdentifier))
@@ -124,7 +124,7 @@ func (e *errorData) append(o *object) {
 
 func (s *snapshotData) append(o *object) {
 	o.open("snapshot")
-	o.str("resource", s.resource)
+	o.text("resource", s.resource, maxIdentifier)
 	o.str("moment", string(s.moment))
 	o.str("digest", s.digest)
 	o.text("summary", s.summary, maxText)

@@ -221,11 +221,11 @@ func (f *fold) enter(e *Event, next JobState) {
 	}
 	f.job.CompletedAt = e.Time
 	f.job.Output = e.Data.Output
-	f.job.Error = outcomeError(e)
+	f.job.Error = errorOf(e)
 }
 
-// outcomeError is the error that an event gives its job.
-func outcomeError(e *Event) *ErrorDetail {
+// errorOf is the error that an event gives its job.
+func errorOf(e *Event) *ErrorDetail {
 	switch e.Type {
 	case JobDenied:
 		detail := &ErrorDetail{Code: CodeForbidden}
@@ -240,7 +240,7 @@ func outcomeError(e *Event) *ErrorDetail {
 }
 
 func (f *fold) setAside(e *Event, why effect) {
-	u := UnappliedEvent{EventID: e.ID, Type: e.Type, Time: e.Time, Cause: string(why), Error: outcomeError(e)}
+	u := UnappliedEvent{EventID: e.ID, Type: e.Type, Time: e.Time, Cause: string(why), Error: errorOf(e)}
 	if why == duplicate && !bytes.Equal(e.What.Inputs, f.job.Metadata.Inputs) {
 		u.Inputs = e.What.Inputs
 	}

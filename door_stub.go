@@ -1,3 +1,0 @@
-package jobaudit
-
-type text struct{ value, dropped string }
