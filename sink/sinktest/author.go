@@ -1,12 +1,12 @@
 package sinktest
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
 )
 
@@ -25,7 +25,7 @@ func Records(n int) []jobaudit.Record {
 // author writes the events of one stream of one job, by hand: a sink has to
 // take what a Recorder could have written, not only what this one writes.
 type author struct {
-	stream, job, root, correlation uuid.UUID
+	stream, job, root, correlation id
 	principal, org, action         string
 	now                            time.Time
 
@@ -42,18 +42,31 @@ func newAuthor() *author {
 	}
 }
 
-func newID() uuid.UUID {
-	id, err := uuid.NewV7()
-	if err != nil {
-		panic(err) // no randomness: nothing can be done
+// id is a UUID. The suite imports nothing but the standard library and the
+// root.
+type id [16]byte
+
+// newID returns a UUIDv7.
+func newID() id {
+	var u id
+	rand.Read(u[6:]) // it never fails
+	ms := time.Now().UnixMilli()
+	for i := range 6 {
+		u[i] = byte(ms >> (40 - 8*i))
 	}
-	return id
+	u[6] = 0x70 | u[6]&0x0f
+	u[8] = 0x80 | u[8]&0x3f
+	return u
+}
+
+func (u id) String() string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
 // entry is what one event says beyond what all of a stream have in common.
 // The JSON texts stand in the line as they are.
 type entry struct {
-	id     uuid.UUID // default: a new one
+	id     id // default: a new one
 	typ    jobaudit.EventType
 	state  jobaudit.JobState
 	inputs string // JSON
@@ -63,7 +76,7 @@ type entry struct {
 
 // line returns the line of the stream's next event.
 func (a *author) line(e entry) string {
-	if e.id == uuid.Nil {
+	if e.id == (id{}) {
 		e.id = newID()
 	}
 	var b strings.Builder
@@ -109,7 +122,7 @@ func (a *author) next(e entry) jobaudit.Record {
 func (a *author) twin(r jobaudit.Record) jobaudit.Record {
 	fork := *a
 	fork.stream, fork.seq = newID(), 0
-	return fork.next(entry{id: r.ID(), typ: jobaudit.JobLogged, state: jobaudit.Running, data: `{"line":"another"}`})
+	return fork.next(entry{id: id(r.ID()), typ: jobaudit.JobLogged, state: jobaudit.Running, data: `{"line":"another"}`})
 }
 
 // trail returns the records of a job from submission to success.

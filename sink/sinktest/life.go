@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
 )
 
@@ -88,16 +87,16 @@ func (b *bench) survived(ctx context.Context, runs []run) error {
 	if err != nil {
 		return err
 	}
-	byJob := make(map[uuid.UUID][]jobaudit.Record)
+	byJob := make(map[id][]jobaudit.Record)
 	for _, r := range got {
-		byJob[r.JobID()] = append(byJob[r.JobID()], r)
+		byJob[id(r.JobID())] = append(byJob[id(r.JobID())], r)
 	}
 	for _, r := range runs {
 		wrote := slices.Concat(r.acknowledged, r.inDoubt)
 		if len(wrote) == 0 {
 			continue
 		}
-		stored := distinct(byJob[wrote[0].JobID()])
+		stored := distinct(byJob[id(wrote[0].JobID())])
 		n := min(max(len(stored), len(r.acknowledged)), len(wrote))
 		if err := b.compare(stored, wrote[:n]); err != nil {
 			return fmt.Errorf("one writer's records, %d of them acknowledged: %w", len(r.acknowledged), err)
@@ -120,7 +119,7 @@ func reopen(ctx context.Context, b *bench) error {
 	}
 	if !b.traits.AtLeastOnce {
 		twin := []jobaudit.Record{a.twin(first[0])}
-		if err := b.refuses(ctx, twin, twin[0].ID(), jobaudit.ErrConflict); err != nil {
+		if err := b.refuses(ctx, twin, id(twin[0].ID()), jobaudit.ErrConflict); err != nil {
 			return fmt.Errorf("a conflict with a record from before the open: %w", err)
 		}
 	}

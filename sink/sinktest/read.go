@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
 )
 
@@ -136,7 +135,7 @@ func selection(ctx context.Context, b *bench) error {
 	middle := all[len(all)/2].Time()
 	for _, q := range []jobaudit.Query{
 		{JobID: child.Job.ID},
-		{JobID: newID()},
+		{JobID: [16]byte(newID())},
 		{CorrelationID: child.CorrelationID},
 		{RootID: child.Job.RootID},
 		{PrincipalID: "u-2"},
@@ -205,7 +204,7 @@ func (b *bench) pages(ctx context.Context, q jobaudit.Query, all []jobaudit.Reco
 		slices.Reverse(want)
 	}
 	for _, limit := range []int{0, 1, 2, len(want), len(want) + 1} {
-		q.After, q.Limit = uuid.Nil, limit
+		q.After, q.Limit = [16]byte{}, limit
 		rest := want
 		for {
 			page := rest
@@ -234,7 +233,7 @@ func (b *bench) unknownAfter(ctx context.Context) error {
 		return err
 	}
 	failures := 0
-	for r, err := range reader.Records(ctx, jobaudit.Query{After: newID()}) {
+	for r, err := range reader.Records(ctx, jobaudit.Query{After: [16]byte(newID())}) {
 		if err == nil {
 			return fmt.Errorf("behind an ID that is not stored, %v is read", r)
 		}
@@ -261,13 +260,13 @@ func hashLink(ctx context.Context, b *bench) error {
 			return int(a.Event().Stream.Seq) - int(b.Event().Stream.Seq)
 		})
 	}
-	streams := make(map[uuid.UUID]*author)
+	streams := make(map[id]*author)
 	for _, r := range all {
-		streams[r.Event().Stream.ID] = new(author)
+		streams[id(r.Event().Stream.ID)] = new(author)
 	}
 	for _, r := range got {
 		at, hash := r.Event().Stream, jobaudit.Hash(sha256.Sum256(append([]byte{0}, r.Bytes()...)))
-		s := streams[at.ID]
+		s := streams[id(at.ID)]
 		switch {
 		case s == nil:
 			return fmt.Errorf("%v is of a stream that nobody wrote", r)
@@ -280,9 +279,9 @@ func hashLink(ctx context.Context, b *bench) error {
 		}
 		s.seq, s.prev = at.Seq, hash
 	}
-	for id, s := range streams {
+	for stream, s := range streams {
 		if want := uint64(len(all) / len(streams)); s.seq != want {
-			return fmt.Errorf("stream %s ends at seq %d instead of %d", id, s.seq, want)
+			return fmt.Errorf("stream %s ends at seq %d instead of %d", stream, s.seq, want)
 		}
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
 )
 
@@ -60,17 +59,17 @@ func conflict(ctx context.Context, b *bench) error {
 	if err := b.append(ctx, first); err != nil {
 		return err
 	}
-	if err := b.refuses(ctx, []jobaudit.Record{twin}, first.ID(), jobaudit.ErrConflict); err != nil {
+	if err := b.refuses(ctx, []jobaudit.Record{twin}, id(first.ID()), jobaudit.ErrConflict); err != nil {
 		return err
 	}
-	if err := b.refuses(ctx, []jobaudit.Record{before, twin, behind}, first.ID(), jobaudit.ErrConflict); err != nil {
+	if err := b.refuses(ctx, []jobaudit.Record{before, twin, behind}, id(first.ID()), jobaudit.ErrConflict); err != nil {
 		return err
 	}
 	if err := b.holdsPrefix(ctx, []jobaudit.Record{first}, []jobaudit.Record{before}); err != nil {
 		return fmt.Errorf("after a conflict: %w", err)
 	}
 	// Inside one batch, too.
-	if err := b.refuses(ctx, []jobaudit.Record{behind, a.twin(behind)}, behind.ID(), jobaudit.ErrConflict); err != nil {
+	if err := b.refuses(ctx, []jobaudit.Record{behind, a.twin(behind)}, id(behind.ID()), jobaudit.ErrConflict); err != nil {
 		return fmt.Errorf("two records of one batch: %w", err)
 	}
 	if err := b.append(ctx, before, behind); err != nil {
@@ -82,10 +81,10 @@ func conflict(ctx context.Context, b *bench) error {
 func malformedRecord(ctx context.Context, b *bench) error {
 	records := newAuthor().logs(2)
 	var empty jobaudit.Record
-	if err := b.refuses(ctx, []jobaudit.Record{empty}, uuid.Nil, nil); err != nil {
+	if err := b.refuses(ctx, []jobaudit.Record{empty}, id{}, nil); err != nil {
 		return err
 	}
-	if err := b.refuses(ctx, []jobaudit.Record{records[0], empty, records[1]}, uuid.Nil, nil); err != nil {
+	if err := b.refuses(ctx, []jobaudit.Record{records[0], empty, records[1]}, id{}, nil); err != nil {
 		return err
 	}
 	if err := b.holdsPrefix(ctx, nil, records[:1]); err != nil {
@@ -99,7 +98,7 @@ func malformedRecord(ctx context.Context, b *bench) error {
 
 // refuses returns nil if Append refuses the batch with a *RecordError that
 // names the record and is cause.
-func (b *bench) refuses(ctx context.Context, batch []jobaudit.Record, id uuid.UUID, cause error) error {
+func (b *bench) refuses(ctx context.Context, batch []jobaudit.Record, record id, cause error) error {
 	err := b.sink.Append(ctx, batch)
 	refusal, is := errors.AsType[*jobaudit.RecordError](err)
 	switch {
@@ -107,8 +106,8 @@ func (b *bench) refuses(ctx context.Context, batch []jobaudit.Record, id uuid.UU
 		return errors.New("Append returned nil")
 	case !is:
 		return fmt.Errorf("the error is no *RecordError but %T: %w", err, err)
-	case refusal.ID != id:
-		return fmt.Errorf("the *RecordError names %s instead of %s: %w", refusal.ID, id, err)
+	case id(refusal.ID) != record:
+		return fmt.Errorf("the *RecordError names %s instead of %s: %w", refusal.ID, record, err)
 	case cause != nil && !errors.Is(err, cause):
 		return fmt.Errorf("the error is not %q: %w", cause, err)
 	}
@@ -190,12 +189,12 @@ func (b *bench) untangle(got []jobaudit.Record, trails [][]jobaudit.Record, size
 		all := slices.SortedFunc(slices.Values(slices.Concat(trails...)), compareIDs)
 		return b.compare(got, all)
 	}
-	rest := make(map[uuid.UUID][]jobaudit.Record, len(trails))
+	rest := make(map[id][]jobaudit.Record, len(trails))
 	for _, trail := range trails {
-		rest[trail[0].JobID()] = trail
+		rest[id(trail[0].JobID())] = trail
 	}
 	for at := 0; at < len(got); at += size {
-		job := got[at].JobID()
+		job := id(got[at].JobID())
 		if len(rest[job]) < size {
 			return fmt.Errorf("record %d is not expected there: %v", at+1, got[at])
 		}

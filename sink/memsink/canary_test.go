@@ -1,4 +1,4 @@
-package canary_test
+package memsink
 
 import (
 	"encoding/base64"
@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/jobaudit/jobaudit/internal/canary"
 )
 
 const secret = `p@ss "w&rd"/<ü>\`
@@ -36,15 +34,15 @@ func TestFindsASecretInEveryForm(t *testing.T) {
 		if name == "lower query" {
 			text = strings.ToLower(text) // every escape, and this secret has no capitals
 		}
-		require.NotEmpty(t, canary.New(secret).Find([]byte(text)), name)
+		require.NotEmpty(t, newCanary(secret).find([]byte(text)), name)
 	}
-	require.Equal(t, "escaped for JSON", canary.New(`"quoted"`).Find([]byte(`{"a":"\"quoted\""}`)))
-	require.Equal(t, "escaped for JSON twice", canary.New(`pass"word`).Find([]byte(`"{\"a\":\"pass\\\"word\"}"`)))
+	require.Equal(t, "escaped for JSON", newCanary(`"quoted"`).find([]byte(`{"a":"\"quoted\""}`)))
+	require.Equal(t, "escaped for JSON twice", newCanary(`pass"word`).find([]byte(`"{\"a\":\"pass\\\"word\"}"`)))
 }
 
 func TestFindsNothingWhereNothingIs(t *testing.T) {
 	for _, text := range []string{"", "p@ss", strings.Repeat("x", 1000), `p@ss "w&rd"/<u>\`} {
-		require.Empty(t, canary.New(secret).Find([]byte(text)))
+		require.Empty(t, newCanary(secret).find([]byte(text)))
 	}
-	require.Empty(t, canary.New("abc").Find([]byte("YWJj 616263")), "short texts are looked for as they are only")
+	require.Empty(t, newCanary("abc").find([]byte("YWJj 616263")), "short texts are looked for as they are only")
 }

@@ -1,6 +1,4 @@
-// Package canary finds a text in bytes, whatever usual coat it wears: tests
-// plant a secret and look for it where it must not have come.
-package canary
+package memsink
 
 import (
 	"bytes"
@@ -11,10 +9,8 @@ import (
 	"strings"
 )
 
-// Canary is a text in all the forms that are looked for.
-type Canary struct {
-	forms []form
-}
+// canary is a text in all the forms that are looked for.
+type canary []form
 
 type form struct {
 	name   string
@@ -25,11 +21,11 @@ type form struct {
 // ones stand in any text by chance.
 const shortest = 8
 
-// New returns the canary for a text, which must not be empty: raw, escaped for
+// newCanary returns the canary for a text, which must not be empty: raw, escaped for
 // JSON (once and twice) and for URLs, in hex, and in base64 in each of the
 // three alignments that it can have inside a longer text.
-func New(text string) *Canary {
-	c := new(Canary)
+func newCanary(text string) canary {
+	var c canary
 	c.add("as it is", text)
 	plain, html := quoted(text, false), quoted(text, true)
 	c.add("escaped for JSON", plain)
@@ -48,21 +44,21 @@ func New(text string) *Canary {
 	return c
 }
 
-func (c *Canary) add(name, needle string) {
-	if len(c.forms) > 0 && len(needle) < shortest {
+func (c *canary) add(name, needle string) {
+	if len(*c) > 0 && len(needle) < shortest {
 		return
 	}
-	for _, f := range c.forms {
+	for _, f := range *c {
 		if string(f.needle) == needle {
 			return
 		}
 	}
-	c.forms = append(c.forms, form{name, []byte(needle)})
+	*c = append(*c, form{name, []byte(needle)})
 }
 
-// Find returns the form in which data holds the canary, or "".
-func (c *Canary) Find(data []byte) string {
-	for _, f := range c.forms {
+// find returns the form in which data holds the canary, or "".
+func (c canary) find(data []byte) string {
+	for _, f := range c {
 		if bytes.Contains(data, f.needle) {
 			return f.name
 		}
