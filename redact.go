@@ -10,13 +10,6 @@ import (
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
 
-// The most bytes of inputs or output, and entries of a list, that an event
-// holds.
-const (
-	maxContent = 16_000
-	maxList    = 16
-)
-
 // What the redaction block says was done (format F4).
 const (
 	outcomeKept     = "kept"
@@ -175,11 +168,7 @@ func settle(block *Redaction, r walk.Result, err error) content {
 		block.Outcome = outcomeOf(err)
 		return content{json: null, redaction: block}
 	}
-	for i, removal := range r.Removed {
-		if i == maxList {
-			r.Count += len(r.Removed) - maxList
-			break
-		}
+	for _, removal := range r.Removed {
 		block.Removed = append(block.Removed, struct{ Path, Class string }(removal))
 	}
 	block.RemovedCount = r.Count

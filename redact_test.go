@@ -104,20 +104,6 @@ func TestTheBlockNamesWhatThePolicyNamesAsRemoved(t *testing.T) {
 	}
 }
 
-func TestALongListOfRemovalsIsCutAndCounted(t *testing.T) {
-	v := map[string]any{}
-	var paths []jobaudit.Path
-	for i := range 20 {
-		name := fmt.Sprintf("f%02d", i)
-		v[name] = canary
-		paths = append(paths, jobaudit.Drop(name, "x"))
-	}
-	s := inputs(t, jobaudit.InputPaths[any](paths...), v)
-	require.Len(t, s.Redaction.Removed, 16)
-	require.Equal(t, 4, s.Redaction.RemovedCount)
-	require.Equal(t, "{}", s.JSON)
-}
-
 func TestContentWithoutAPolicyIsWithheldAndSaysSo(t *testing.T) {
 	var none *jobaudit.Registry
 	for name, g := range map[string]*jobaudit.Registry{"nil": none, "empty": registry(t)} {

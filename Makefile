@@ -1,0 +1,67 @@
+# make test    every test of every module, with the race detector (SHORT=1: the short ones)
+# make lint    every other gate; make -k lint goes on after a failing one
+# make bench   every benchmark (BENCH=regexp, BENCHTIME=1s)
+# make fuzz    every fuzz target for FUZZTIME (10s) each
+# make work    a go.work over all modules, for editors; git ignores it
+
+GO          ?= go
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK ?= golang.org/x/vuln/cmd/govulncheck@v1.8.0
+BENCH       ?= .
+BENCHTIME   ?= 1s
+FUZZTIME    ?= 10s
+
+# In every module of the repository:
+testall = $(GO) run ./internal/testall
+each    = $(testall) --
+
+# The race detector needs cgo, and so a C compiler; without one go env says 0.
+race = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
+
+.PHONY: test lint bench fuzz work
+.PHONY: fmt vet fix tidy staticcheck vuln
+
+test:
+	@$(if $(race),:,echo "make test: no C compiler found, so the tests run without the race detector")
+	$(testall) $(race) $(if $(SHORT),-short) $(TESTFLAGS)
+
+bench:
+	$(testall) -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(TESTFLAGS)
+
+fuzz:
+	$(testall) -fuzz . -fuzztime $(FUZZTIME) $(TESTFLAGS)
+
+work:
+	rm -f go.work go.work.sum
+	$(GO) work init $$($(each) $(GO) list -m -f '{{.Dir}}')
+
+lint: fmt vet fix tidy staticcheck vuln
+
+# todo prints, when a gate fails, what to do about it.
+todo = || { echo "make $@: $(1)" >&2; exit 1; }
+
+fmt:
+	@echo "gate fmt: gofmt changes nothing"
+	@files=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) && [ -z "$$files" ] \
+		$(call todo,run 'gofmt -w' on: $$files)
+
+vet:
+	@echo "gate vet: go vet finds nothing"
+	@$(each) $(GO) vet ./... $(call todo,correct what go vet reports above)
+
+fix:
+	@echo "gate fix: go fix would change nothing"
+	@$(each) $(GO) fix -diff ./... $(call todo,run 'go fix ./...' in the modules named above)
+
+tidy:
+	@echo "gate tidy: every go.mod and go.sum is tidy"
+	@$(each) $(GO) mod tidy -diff $(call todo,run 'go mod tidy' in the modules named above)
+
+staticcheck:
+	@echo "gate staticcheck: $(STATICCHECK) finds nothing"
+	@$(each) $(GO) run $(STATICCHECK) ./... $(call todo,correct what staticcheck reports above)
+
+vuln:
+	@echo "gate vuln: $(GOVULNCHECK) finds no known vulnerability that our code reaches"
+	@$(each) bash "$(CURDIR)/.ci/vuln" $(GO) run $(GOVULNCHECK) ./... \
+		$(call todo,update the dependencies (or Go) that govulncheck names above)

@@ -1,0 +1,199 @@
+package house_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// role is what a package is to the others; it decides what it may import.
+type role int
+
+const (
+	rootPackage role = iota // the library itself
+	logPackage              // auditlog, which knows nothing of us
+	inner                   // internal/…, the library's own parts and tools
+	program                 // commands, examples and benchmarks
+	library                 // everything else: sinks, adapters, watchdog, …
+)
+
+func roleOf(dir string) role {
+	switch {
+	case dir == ".":
+		return rootPackage
+	case within(dir, "auditlog"):
+		return logPackage
+	case within(dir, "internal"):
+		return inner
+	case within(dir, "cmd"), within(dir, "examples"), within(dir, "bench"):
+		return program
+	default:
+		return library
+	}
+}
+
+// importFaults lists the imports that break the rules of who may import whom.
+func importFaults(packages map[string]*source) []string {
+	var faults []string
+	for _, dir := range slices.Sorted(maps.Keys(packages)) {
+		pkg := packages[dir]
+		for _, imported := range pkg.imports {
+			if target, ok := ours(imported); ok && !mayImport(packages, dir, target) {
+				faults = append(faults, fmt.Sprintf("%s imports %s", dir, target))
+			}
+		}
+		for _, imported := range pkg.testImports {
+			if target, ok := ours(imported); ok && !testsMayImport(packages, dir, target) {
+				faults = append(faults, fmt.Sprintf("the tests of %s import %s", dir, target))
+			}
+		}
+	}
+	return faults
+}
+
+func mayImport(packages map[string]*source, dir, target string) bool {
+	if part := partOf(packages, dir); part != "." && within(target, part) {
+		return true
+	}
+	switch roleOf(dir) {
+	case rootPackage, inner:
+		return roleOf(target) == inner
+	case library:
+		return target == "." || roleOf(target) == logPackage && !isInternal(target)
+	case program:
+		return !isInternal(target) && roleOf(target) != program
+	default:
+		return false
+	}
+}
+
+func testsMayImport(packages map[string]*source, dir, target string) bool {
+	switch {
+	case mayImport(packages, dir, target):
+		return true
+	case roleOf(dir) == logPackage:
+		return false
+	default:
+		return !isInternal(target) && roleOf(target) != program
+	}
+}
+
+// partOf returns the topmost package, other than the root, that dir is or lies
+// below: sink/filesink for sink/filesink/segment.
+func partOf(packages map[string]*source, dir string) string {
+	for i, char := range dir {
+		if _, ok := packages[dir[:i]]; char == '/' && ok {
+			return dir[:i]
+		}
+	}
+	return dir
+}
+
+func isInternal(dir string) bool {
+	return strings.Contains("/"+dir+"/", "/internal/")
+}
+
+func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
+	require.Empty(t, importFaults(sources(t, root)))
+}
+
+func TestAForbiddenImportIsFound(t *testing.T) {
+	tests := []struct {
+		name, from, imports string
+		allowed, inTests    bool
+	}{
+		{"the root imports its internals", ".", "internal/encode", true, true},
+		{"the root imports no sink", ".", "sink/memsink", false, true},
+		{"the root does not import auditlog", ".", "auditlog", false, true},
+		{"auditlog does not import the root", "auditlog", ".", false, false},
+		{"auditlog does not import the root's internals", "auditlog", "internal/encode", false, false},
+		{"auditlog imports what is below it", "auditlog", "auditlog/checkpoint", true, true},
+		{"what is below auditlog imports nothing else", "auditlog/checkpoint", "sink/memsink", false, false},
+		{"internals import internals", "internal/encode", "internal/scan", true, true},
+		{"internals do not import the root", "internal/encode", ".", false, true},
+		{"a sink imports the root", "sink/filesink", ".", true, true},
+		{"a sink imports auditlog", "sink/filesink", "auditlog", true, true},
+		{"a sink imports its own internals", "sink/filesink", "sink/filesink/internal/segment", true, true},
+		{"a sink's parts import each other", "sink/filesink/internal/segment", "sink/filesink/index", true, true},
+		{"a sink does not import another", "sink/filesink", "sink/memsink", false, true},
+		{"a sink's tests alone use the suite", "sink/memsink", "sink/sinktest", false, true},
+		{"a sink does not import the root's internals", "sink/memsink", "internal/encode", false, false},
+		{"a sink does not import another's internals", "sink/memsink", "sink/filesink/internal/segment", false, false},
+		{"an adapter does not import a sink", "worker/riveraudit", "sink/memsink", false, true},
+		{"an adapter does not import the watchdog", "worker/riveraudit", "watchdog", false, true},
+		{"a program imports any library", "cmd/jobaudit", "sink/filesink", true, true},
+		{"a program does not import internals", "examples/quickstart", "internal/encode", false, false},
+		{"nobody imports a program", "watchdog", "examples/quickstart", false, false},
+		{"a library that is new follows the same rules", "mirror/natsmirror", "mirror/kafkamirror", false, true},
+	}
+	packages := func() map[string]*source {
+		all := make(map[string]*source)
+		for _, test := range tests {
+			all[test.from] = &source{dir: test.from}
+			all[test.imports] = &source{dir: test.imports}
+		}
+		return all
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			imported := modulePath + "/" + test.imports
+			if test.imports == "." {
+				imported = modulePath
+			}
+			all := packages()
+			all[test.from].imports = []string{"fmt", "github.com/google/uuid", imported}
+			require.Equal(t, test.allowed, len(importFaults(all)) == 0)
+
+			all = packages()
+			all[test.from].testImports = []string{imported}
+			require.Equal(t, test.inTests, len(importFaults(all)) == 0, "in its tests")
+		})
+	}
+}
+
+// foreign returns the imports that are neither ours nor the standard library's.
+func foreign(imports []string) []string {
+	return slices.DeleteFunc(slices.Clone(imports), func(imported string) bool {
+		_, isOurs := ours(imported)
+		first, _, _ := strings.Cut(imported, "/")
+		return isOurs || !strings.Contains(first, ".")
+	})
+}
+
+func TestTheConformanceSuiteUsesTheStandardLibraryAndTheRootOnly(t *testing.T) {
+	suite, ok := sources(t, root)["sink/sinktest"]
+	if !ok {
+		t.Skip("there is no sink/sinktest yet")
+	}
+	require.Empty(t, foreign(suite.imports))
+}
+
+func TestAForeignImportIsFound(t *testing.T) {
+	require.Equal(t, []string{"github.com/google/uuid"},
+		foreign([]string{"encoding/json", modulePath, "github.com/google/uuid", modulePath + "/auditlog"}))
+}
+
+// testOnly lists the packages that use testify outside tests.
+func testOnly(packages map[string]*source) []string {
+	var faults []string
+	for dir, pkg := range packages {
+		if slices.ContainsFunc(pkg.imports, func(imported string) bool {
+			return within(imported, "github.com/stretchr/testify")
+		}) {
+			faults = append(faults, dir)
+		}
+	}
+	return faults
+}
+
+func TestAssertionsStayInTests(t *testing.T) {
+	require.Empty(t, testOnly(sources(t, root)))
+	require.Equal(t, []string{"sink/a"}, testOnly(map[string]*source{
+		"sink/a": {imports: []string{"github.com/stretchr/testify/require"}},
+		"sink/b": {testImports: []string{"github.com/stretchr/testify/require"}},
+	}))
+}

@@ -1,0 +1,191 @@
+// Testall runs go test, or any other command, in every module of this
+// repository, the root first:
+//
+//	go run ./internal/testall [go test flags]
+//	go run ./internal/testall -fuzz regexp [go test flags]
+//	go run ./internal/testall -- command [arguments]
+//
+// The flags go to go test as they are, and ./... after them. With -fuzz, each
+// fuzz target whose name matches is run by itself, since go test -fuzz takes
+// one target at a time. After a failure it goes on with the next module, and
+// fails at the end.
+//
+// A go.work file is not used: each module is tested as its users see it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/jobaudit/jobaudit/internal/house"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	runner := runner{root: ".", stdout: os.Stdout, stderr: os.Stderr}
+	err := runner.everywhere(ctx, os.Args[1:])
+	if err != nil && !errors.Is(err, errFailed) {
+		fmt.Fprintln(os.Stderr, "testall:", err)
+	}
+	if err != nil {
+		os.Exit(1)
+	}
+}
+
+// errFailed says that modules failed; which and why has been printed.
+var errFailed = errors.New("modules failed")
+
+type runner struct {
+	root           string
+	stdout, stderr io.Writer // of the commands; our own lines go to stderr
+}
+
+// everywhere does what the arguments say in each module, and sums up.
+func (r runner) everywhere(ctx context.Context, args []string) error {
+	modules, err := house.Modules(r.root)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(modules, ".") {
+		return errors.New("no go.mod here: run it in the root of the repository")
+	}
+	do, err := task(args)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, module := range modules {
+		fmt.Fprintf(r.stderr, "# module %s\n", module)
+		if err := do(ctx, r, module); err != nil {
+			failed = append(failed, fmt.Errorf("failed in %s: %w", module, err))
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	for _, err := range failed {
+		fmt.Fprintln(r.stderr, err)
+	}
+	fmt.Fprintf(r.stderr, "modules: %d passed, %d failed\n", len(modules)-len(failed), len(failed))
+	if len(failed) > 0 {
+		return errFailed
+	}
+	return nil
+}
+
+// task turns the arguments into what is to be done in one module.
+func task(args []string) (func(ctx context.Context, r runner, module string) error, error) {
+	if len(args) > 0 && args[0] == "--" {
+		if len(args) == 1 {
+			return nil, errors.New("no command after --")
+		}
+		return func(ctx context.Context, r runner, module string) error {
+			return r.run(ctx, module, args[1:]...)
+		}, nil
+	}
+	pattern, flags, err := cutFuzz(args)
+	if err != nil {
+		return nil, err
+	}
+	if pattern != "" {
+		return func(ctx context.Context, r runner, module string) error {
+			return r.fuzz(ctx, module, pattern, flags)
+		}, nil
+	}
+	return func(ctx context.Context, r runner, module string) error {
+		return r.run(ctx, module, goTest(flags, "./...")...)
+	}, nil
+}
+
+// goTest is the go test command line. Packages stand before -args, which takes
+// all that follows it.
+func goTest(flags []string, packages ...string) []string {
+	end := slices.IndexFunc(flags, func(flag string) bool { return flag == "-args" || flag == "--args" })
+	if end < 0 {
+		end = len(flags)
+	}
+	return slices.Concat([]string{"go", "test"}, flags[:end], packages, flags[end:])
+}
+
+// cutFuzz takes -fuzz and its value out of the flags.
+func cutFuzz(flags []string) (pattern string, rest []string, err error) {
+	for i, flag := range flags {
+		name, value, joined := strings.Cut(flag, "=")
+		if name != "-fuzz" && name != "--fuzz" {
+			continue
+		}
+		after := i + 1
+		if !joined && after < len(flags) {
+			value = flags[after]
+			after++
+		}
+		if value == "" {
+			return "", nil, errors.New("-fuzz needs a regular expression")
+		}
+		return value, slices.Concat(flags[:i], flags[after:]), nil
+	}
+	return "", flags, nil
+}
+
+// run runs a command in the module's directory.
+func (r runner) run(ctx context.Context, module string, command ...string) error {
+	return r.runTo(ctx, r.stdout, module, command)
+}
+
+func (r runner) runTo(ctx context.Context, stdout io.Writer, module string, command []string) error {
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Dir = filepath.Join(r.root, filepath.FromSlash(module))
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	cmd.Stdout = stdout
+	cmd.Stderr = r.stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", strings.Join(command, " "), err)
+	}
+	return nil
+}
+
+// fuzz runs each of the module's fuzz targets that match by itself.
+func (r runner) fuzz(ctx context.Context, module, pattern string, flags []string) error {
+	var list strings.Builder
+	if err := r.runTo(ctx, &list, module, goTest(slices.Concat([]string{"-list", pattern}, flags), "./...")); err != nil {
+		return err
+	}
+	var failures []error
+	for _, target := range fuzzTargets(list.String()) {
+		fmt.Fprintf(r.stderr, "# fuzz %s of %s\n", target.name, target.pkg)
+		one := slices.Concat([]string{"-run", "^$", "-fuzz", "^" + target.name + "$"}, flags)
+		failures = append(failures, r.run(ctx, module, goTest(one, target.pkg)...))
+	}
+	return errors.Join(failures...)
+}
+
+type fuzzTarget struct{ pkg, name string }
+
+// fuzzTargets reads what go test -list prints: a package's tests by name, one
+// a line, then the line "ok", package, time.
+func fuzzTargets(list string) []fuzzTarget {
+	var targets []fuzzTarget
+	var names []string
+	for line := range strings.Lines(list) {
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) == 1 && strings.HasPrefix(fields[0], "Fuzz"):
+			names = append(names, fields[0])
+		case len(fields) > 1 && fields[0] == "ok":
+			for _, name := range names {
+				targets = append(targets, fuzzTarget{pkg: fields[1], name: name})
+			}
+			names = nil
+		}
+	}
+	return targets
+}

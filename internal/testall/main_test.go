@@ -1,0 +1,89 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// tree is a repository of two modules; the root's TestBroken fails.
+var tree = map[string]string{
+	"go.mod":          "module example.com/m\n\ngo 1.26\n",
+	"m_test.go":       "package m\n\nimport \"testing\"\n\nfunc TestWhole(*testing.T) {}\n\nfunc TestBroken(t *testing.T) { t.Error(\"broken\") }\n",
+	"a/go.mod":        "module example.com/m/a\n\ngo 1.26\n",
+	"a/a_test.go":     "package a\n\nimport \"testing\"\n\nfunc TestA(t *testing.T) { t.Log(\"A ran\", testing.Short()) }\n",
+	"a/fuzz_test.go":  "package a\n\nimport \"testing\"\n\nfunc FuzzOne(f *testing.F) { f.Fuzz(func(*testing.T, int) {}) }\n\nfunc FuzzTwo(f *testing.F) { f.Fuzz(func(*testing.T, int) {}) }\n",
+	"testdata/go.mod": "no module\n",
+}
+
+// everywhere runs testall with the arguments on tree.
+func everywhere(t *testing.T, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	root := t.TempDir()
+	for name, content := range tree {
+		file := filepath.Join(root, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		require.NoError(t, os.WriteFile(file, []byte(content), 0o644))
+	}
+	var out, errs strings.Builder
+	err = runner{root: root, stdout: &out, stderr: &errs}.everywhere(t.Context(), args)
+	return out.String(), errs.String(), err
+}
+
+func TestAFailureIsReportedAndTheOtherModulesStillRun(t *testing.T) {
+	stdout, stderr, err := everywhere(t, "-v")
+	require.ErrorIs(t, err, errFailed)
+	require.Contains(t, stdout, "--- FAIL: TestBroken")
+	require.Contains(t, stdout, "A ran")
+	require.Contains(t, stderr, "failed in .: go test -v ./...: exit status 1\n")
+	require.True(t, strings.HasSuffix(stderr, "\nmodules: 1 passed, 1 failed\n"), stderr)
+}
+
+func TestFlagsReachGoTest(t *testing.T) {
+	stdout, stderr, err := everywhere(t, "-v", "-short", "-run", "TestWhole|TestA")
+	require.NoError(t, err)
+	require.Contains(t, stdout, "A ran true")
+	require.NotContains(t, stdout, "TestBroken")
+	require.Equal(t, "# module .\n# module a\nmodules: 2 passed, 0 failed\n", stderr)
+}
+
+func TestFuzzRunsEachTargetByItself(t *testing.T) {
+	_, stderr, err := everywhere(t, "-fuzz", ".", "-fuzztime", "1x")
+	require.NoError(t, err)
+	require.Contains(t, stderr, "# fuzz FuzzOne of example.com/m/a\n# fuzz FuzzTwo of example.com/m/a\n")
+}
+
+func TestACommandRunsInEveryModule(t *testing.T) {
+	stdout, _, err := everywhere(t, "--", "go", "list", "-m")
+	require.NoError(t, err)
+	require.Equal(t, "example.com/m\nexample.com/m/a\n", stdout)
+
+	_, stderr, err := everywhere(t, "--", "go", "no-such-command")
+	require.ErrorIs(t, err, errFailed)
+	require.Contains(t, stderr, "modules: 0 passed, 2 failed\n")
+}
+
+func TestWrongUseIsAnError(t *testing.T) {
+	for _, args := range [][]string{{"--"}, {"-fuzz"}, {"-fuzz="}} {
+		_, _, err := everywhere(t, args...)
+		require.Error(t, err, args)
+		require.NotErrorIs(t, err, errFailed, args)
+	}
+	require.Error(t, runner{root: t.TempDir()}.everywhere(t.Context(), nil), "a directory without go.mod")
+}
+
+func TestGoTestPutsPackagesBeforeArgs(t *testing.T) {
+	require.Equal(t, []string{"go", "test", "-v", "./...", "-args", "x"}, goTest([]string{"-v", "-args", "x"}, "./..."))
+}
+
+func TestCutFuzzKeepsTheOtherFlags(t *testing.T) {
+	for _, flags := range [][]string{{"-v", "-fuzz", "F", "-race"}, {"-v", "-fuzz=F", "-race"}, {"-v", "--fuzz=F", "-race"}} {
+		pattern, rest, err := cutFuzz(flags)
+		require.NoError(t, err)
+		require.Equal(t, "F", pattern)
+		require.Equal(t, []string{"-v", "-race"}, rest)
+	}
+}
