@@ -23,49 +23,123 @@ const (
 )
 
 // Redactor is the policy of one action: which parts of its inputs and of its
-// output may be stored. What it does not keep is dropped. Make one with
-// [NewRedactor], next to the action's handler, and give it to a [Registry].
-// The zero Redactor is not valid. A Redactor may be copied and is safe for
-// concurrent use if the functions given to it are.
+// output may be stored. What it does not keep is dropped; a side without a
+// rule is withheld. Declare it with [NewRedactor] next to the action's handler
+// and give it to [NewRegistry]. The zero Redactor is not valid. A Redactor may
+// be copied and is safe for concurrent use if the functions given to it are.
 type Redactor struct {
 	action, version string
 	inputs, output  *rule
-	problems        []error
 	doc             policyDoc
+	err             error
 }
 
-// Rule is what a [Redactor] does to one side, the inputs or the output. It is
-// made by [Inputs], [InputPaths], [Output] and [OutputPaths].
-type Rule struct {
-	side string
-	rule *rule
+// NewRedactor returns the policy of an action. The version is yours to change
+// whenever a rule's function does: a function's body cannot be seen, so the
+// digest that events carry covers the version, the paths, and the kept types'
+// fields. Action and version are required, at most 256 bytes each, and so is
+// at least one rule; at most one for each side. What is wrong is told by
+// [NewRegistry] and by the Redactor's own methods.
+func NewRedactor(action, version string, rules ...Rule) Redactor {
+	r := Redactor{action: action, version: version}
+	var errs []error
+	fail := func(field, problem string) { errs = append(errs, &FieldError{field, problem}) }
+	name := action
+	if problem := identifierProblem(action); problem != "" {
+		name = "redactor"
+		fail("redactor.action", problem)
+	}
+	if problem := identifierProblem(version); problem != "" {
+		fail(name+".version", problem)
+	}
+	if len(rules) == 0 {
+		fail(name, "no rules")
+	}
+	for _, rule := range rules {
+		field := name + "." + rule.side
+		side := &r.inputs
+		if rule.side == sideOutput {
+			side = &r.output
+		}
+		switch {
+		case rule.rule == nil:
+			fail(name, "the zero Rule")
+			continue
+		case *side != nil:
+			fail(field, "two rules")
+			continue
+		}
+		*side = rule.rule
+		for _, e := range pathErrors(rule.rule.err) {
+			fail(field+" "+e.Path, e.Problem)
+		}
+	}
+	if len(errs) == 0 {
+		r.doc = newPolicyDoc(&r)
+		if len(r.doc.json) > maxPolicy {
+			fail(name, "the policy is too large to be recorded")
+		}
+	}
+	r.err = errors.Join(errs...)
+	return r
 }
 
-// Path names leaves of a value, for [InputPaths] and [OutputPaths]. It is made
-// by [Keep] and [Drop].
-type Path struct{ path walk.Path }
-
-// rule is a compiled rule. It does not change once it is in a Redactor.
-type rule struct {
-	form  string // "typed" or "paths"
-	check func() []error
-	apply func(v any) (walk.Result, error)
-	plan  *walk.Plan        // of a rule of paths
-	keeps map[string]string // path to the kind of leaf
-	typ   reflect.Type      // of the value before
+func identifierProblem(s string) string {
+	switch {
+	case s == "":
+		return "missing"
+	case len(s) > 256:
+		return "longer than 256 bytes"
+	}
+	return ""
 }
 
-// errType means that a value is not of the type that its rule is for.
-var errType = errors.New("the value is not of the rule's type")
+// pathErrors returns what err joins.
+func pathErrors(err error) (all []*walk.PathError) {
+	switch err := err.(type) {
+	case *walk.PathError:
+		return []*walk.PathError{err}
+	case interface{ Unwrap() []error }:
+		for _, e := range err.Unwrap() {
+			all = append(all, pathErrors(e)...)
+		}
+	}
+	return all
+}
 
-const (
-	sideInputs = "inputs"
-	sideOutput = "output"
-)
+// RedactInputs returns the bytes that would be stored of a job's inputs. It is
+// for unit tests of a policy: the error says why they would be withheld and
+// wraps the redactor's own error, which nothing else tells. It is
+// [ErrNoPolicy] if there is no rule for the inputs.
+func (r Redactor) RedactInputs(inputs any) (json.RawMessage, error) {
+	return r.try(inputs, sideInputs)
+}
 
-// redact applies the rule of one side. The error is for users' unit tests: it
-// may quote the redactor's own.
+// RedactOutput is [Redactor.RedactInputs] for a job's output.
+func (r Redactor) RedactOutput(output any) (json.RawMessage, error) {
+	return r.try(output, sideOutput)
+}
+
+func (r Redactor) try(v any, side string) (json.RawMessage, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	if r.action == "" {
+		return nil, &FieldError{"redactor.action", "missing"}
+	}
+	c, err := r.redact(v, side)
+	if err != nil {
+		return nil, fmt.Errorf("%s of %q are withheld (%s): %w", side, r.action, c.redaction.Outcome, err)
+	}
+	return c.json, nil
+}
+
+// redact applies the rule of one side. The error is the cause of an outcome
+// other than kept.
 func (r *Redactor) redact(v any, side string) (content, error) {
+	if absent(v) {
+		return content{json: null}, nil
+	}
 	block := &Redaction{Policy: r.action, Version: r.version, Digest: r.doc.digest, Outcome: outcomeKept}
 	rule := r.inputs
 	if side == sideOutput {
@@ -79,17 +153,22 @@ func (r *Redactor) redact(v any, side string) (content, error) {
 	return settle(block, result, err), err
 }
 
+// absent reports whether no value was given.
+func absent(v any) bool {
+	if v == nil {
+		return true
+	}
+	rv := reflect.ValueOf(v)
+	return rv.Kind() == reflect.Pointer && rv.IsNil()
+}
+
 // settle completes a redaction block with what came of a walk.
 func settle(block *Redaction, r walk.Result, err error) content {
 	if err != nil {
 		block.Outcome = outcomeOf(err)
 		return content{json: null, redaction: block}
 	}
-	for i, removal := range r.Removed {
-		if i == maxList {
-			r.Count += len(r.Removed) - maxList
-			break
-		}
+	for _, removal := range r.Removed {
 		block.Removed = append(block.Removed, struct{ Path, Class string }(removal))
 	}
 	block.RemovedCount = r.Count
@@ -131,34 +210,14 @@ func guarded(v any, apply func(any) (walk.Result, error)) (r walk.Result, err er
 // describePanic names the type of a panic's value. The value itself may be
 // content; the runtime's own errors hold none.
 func describePanic(p any) string {
+	t := reflect.TypeOf(p)
 	if err, ok := p.(runtime.Error); ok {
-		return err.Error()
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		if t.PkgPath() == "runtime" {
+			return err.Error()
+		}
 	}
 	return fmt.Sprintf("%T", p)
-}
-
-// RedactInputs returns the bytes that would be stored of a job's inputs. It is
-// for unit tests of a policy: the error says why they would be withheld, and
-// wraps the redactor's own error where there is one. Nothing else tells it.
-func (r Redactor) RedactInputs(inputs any) (json.RawMessage, error) {
-	return r.try(inputs, sideInputs)
-}
-
-// RedactOutput is [Redactor.RedactInputs] for a job's output.
-func (r Redactor) RedactOutput(output any) (json.RawMessage, error) {
-	return r.try(output, sideOutput)
-}
-
-func (r Redactor) try(v any, side string) (json.RawMessage, error) {
-	if len(r.problems) > 0 {
-		return nil, errors.Join(r.problems...)
-	}
-	if v == nil {
-		return json.RawMessage("null"), nil
-	}
-	c, err := r.redact(v, side)
-	if err != nil {
-		return nil, fmt.Errorf("%s of %q are withheld (%s): %w", side, r.action, c.redaction.Outcome, err)
-	}
-	return c.json, nil
 }

@@ -1,11 +1,14 @@
 package jobaudit
 
 import (
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 
+	"github.com/jobaudit/jobaudit/internal/jsonenc"
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
 
@@ -82,11 +85,12 @@ func (d *door) output(v any) content { return d.content(v, sideOutput) }
 // text returns what may be stored of a free text.
 func (d *door) text(s string) text { return text{value: s} }
 
-var null = []byte("null")
+// null has no room behind it that an append could write to.
+var null = slices.Clip([]byte("null"))
 
 func (d *door) content(v any, side string) content {
 	switch {
-	case v == nil:
+	case absent(v):
 		return content{json: null}
 	case d.redactor != nil:
 		c, _ := d.redactor.redact(v, side)
@@ -114,15 +118,80 @@ func (g *Registry) policies() []policyDoc {
 	return docs
 }
 
-
-// NewRegistry returns a registry of the redactors.
+// NewRegistry returns a registry of the redactors. A nil opts is the zero
+// RegistryOptions. The error joins a [*FieldError] for each thing that is
+// wrong with a redactor, for an action that has two, and for options that
+// exclude each other.
 func NewRegistry(opts *RegistryOptions, redactors ...Redactor) (*Registry, error) {
 	g := &Registry{actions: make(map[string]*Redactor, len(redactors))}
+	var errs []error
 	if opts != nil {
 		g.opts = *opts
+		if opts.RequirePolicy && opts.PassThrough {
+			errs = append(errs, &FieldError{"RequirePolicy", "excludes PassThrough"})
+		}
 	}
 	for _, r := range redactors {
+		switch {
+		case r.err != nil:
+			errs = append(errs, r.err)
+		case r.action == "":
+			errs = append(errs, &FieldError{"redactor.action", "missing"})
+		case g.actions[r.action] != nil:
+			errs = append(errs, &FieldError{r.action, "two redactors"})
+		}
 		g.actions[r.action] = &r
 	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
 	return g, nil
+}
+
+// maxPolicy is the most bytes that a policy's document may have: it has to fit
+// an event.
+const maxPolicy = 40_000
+
+// newPolicyDoc describes a policy for those who read its digest years later:
+// the paths that it keeps, with their kinds, and those that it names as
+// removed, with their classes.
+func newPolicyDoc(r *Redactor) policyDoc {
+	doc := []byte(`{"action":`)
+	doc = jsonenc.AppendString(doc, r.action)
+	doc = append(doc, `,"version":`...)
+	doc = jsonenc.AppendString(doc, r.version)
+	doc = appendRule(doc, sideInputs, r.inputs)
+	doc = appendRule(doc, sideOutput, r.output)
+	doc = append(doc, '}')
+	return policyDoc{action: r.action, version: r.version, digest: sha256.Sum256(doc), json: doc}
+}
+
+func appendRule(doc []byte, side string, r *rule) []byte {
+	if r == nil {
+		return doc
+	}
+	doc = append(doc, `,"`+side+`":{"form":"`+r.form+`","keeps":`...)
+	doc = appendNames(doc, r.keeps)
+	if len(r.drops) > 0 {
+		drops := make(map[string]string, len(r.drops))
+		for _, d := range r.drops {
+			drops[d.Path] = d.Class
+		}
+		doc = append(doc, `,"drops":`...)
+		doc = appendNames(doc, drops)
+	}
+	return append(doc, '}')
+}
+
+func appendNames(doc []byte, names map[string]string) []byte {
+	doc = append(doc, '{')
+	for i, name := range slices.Sorted(maps.Keys(names)) {
+		if i > 0 {
+			doc = append(doc, ',')
+		}
+		doc = jsonenc.AppendString(doc, walk.EscapeName(name))
+		doc = append(doc, ':')
+		doc = jsonenc.AppendString(doc, names[name])
+	}
+	return append(doc, '}')
 }

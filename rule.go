@@ -2,51 +2,199 @@ package jobaudit
 
 import (
 	"encoding/json"
+	"errors"
 	"reflect"
+	"slices"
 
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
 
-// Inputs is the rule that keeps of a job's inputs what f returns: Kept is the
-// list of what may be stored, and everything in it is.
+// Rule is what a [Redactor] does to one side of its action, the inputs or the
+// output. It is made by [Inputs], [InputPaths], [Output] and [OutputPaths].
+//
+// A rule accepts a value of its type In, a pointer to one, and JSON for one:
+// a [json.RawMessage], or a []byte unless In is an interface. JSON must be
+// strict: valid UTF-8, no name twice in an object, and no name that differs
+// from a field's by case only. Anything else is withheld, with the outcome
+// "type".
+//
+// Whatever the rule, encoded inputs or output of more than 16,000 bytes become
+// the marker of a truncated value. Content nested deeper than 32, of more than
+// 10,000 values or of more than 1 MiB is withheld.
+type Rule struct {
+	side string
+	rule *rule
+}
+
+const (
+	sideInputs = "inputs"
+	sideOutput = "output"
+)
+
+// rule is what a Rule holds. It does not change once made.
+type rule struct {
+	form  string // "typed" or "paths"
+	apply func(v any) (walk.Result, error)
+	keeps map[string]string // paths of the leaves that are kept, and their kinds
+	drops []walk.Removal
+	err   error // what is wrong with the rule: walk.PathErrors
+}
+
+// errType means that a value is not of the type that its rule is for.
+var errType = errors.New("the value is not of the rule's type")
+
+// Inputs is the rule that stores of a job's inputs what f returns, and nothing
+// else: the type Kept is the list of what may be stored. Its fields have the
+// names, and are omitted under the conditions, of encoding/json. It may not
+// hold interfaces or json.RawMessage, which could hold anything, nor be or
+// contain In.
+//
+// f runs on the goroutine that submits the job, before Submit returns. Its
+// error, or its panic, withholds the inputs and is not stored. The redaction
+// block counts as removed the top-level fields that In has and Kept has not,
+// by their JSON names and whether they are set or not.
 func Inputs[In, Kept any](f func(In) (Kept, error)) Rule { return typed(sideInputs, f) }
 
 // Output is [Inputs] for a job's output.
 func Output[Out, Kept any](f func(Out) (Kept, error)) Rule { return typed(sideOutput, f) }
 
-// InputPaths is the rule that keeps of a job's inputs the leaves that the paths
-// name.
+// InputPaths is the rule that stores of a job's inputs the leaves that the
+// paths name, in the shape that they have in the inputs. In is a struct, map
+// or slice, whose types the paths are checked against by their JSON names; in
+// an interface or JSON (any, json.RawMessage) paths cannot be checked.
+//
+// Every path ends at a leaf: a boolean, number or string, or a type that
+// encodes itself as one of these, such as time.Time and uuid.UUID. Methods of
+// other values are not called. An object or a list that is found where a leaf
+// is named is left out, as are bytes that an interface holds. Of a url.URL
+// only scheme, host and path are stored.
 func InputPaths[In any](paths ...Path) Rule { return byPath[In](sideInputs, paths) }
 
 // OutputPaths is [InputPaths] for a job's output.
 func OutputPaths[Out any](paths ...Path) Rule { return byPath[Out](sideOutput, paths) }
 
-// Keep names leaves that are kept.
+// Path names leaves of a value, for [InputPaths] and [OutputPaths]. It is made
+// by [Keep] and [Drop].
+//
+// A path is made of JSON names joined by dots, as in "repo.name"; a name that
+// holds one of . [ ] * is written in brackets and quotation marks, as in
+// `labels["app.kubernetes.io/name"]`. A star stands for every name of an
+// object, as in "labels.*", whose names are then stored too; [*] stands for
+// every element of a list, as in "files[*].path". A star on a struct stands
+// for the fields that it has when the program is built. Where a name and a
+// star both fit, the name decides.
+type Path struct{ path walk.Path }
+
+// Keep names leaves that are stored.
 func Keep(path string) Path { return Path{walk.Path{Text: path}} }
 
-// Drop names what is removed.
-func Drop(path, class string) Path { return Path{walk.Path{Text: path, Drop: true, Class: class}} }
+// Drop names what is removed, leaf or not, so that the redaction block says
+// that it was there: its path and class, as in "credential". It is not needed
+// for anything to be removed: what no path keeps is removed and counted.
+func Drop(path, class string) Path {
+	return Path{walk.Path{Text: path, Drop: true, Class: class}}
+}
 
 func typed[In, Kept any](side string, f func(In) (Kept, error)) Rule {
-	r := &rule{form: "typed", typ: reflect.TypeFor[In]()}
+	in, kept := reflect.TypeFor[In](), reflect.TypeFor[Kept]()
+	r := &rule{form: "typed"}
+	r.keeps, r.err = describeKept(in, kept)
+	if f == nil {
+		r.err = errors.Join(r.err, &walk.PathError{Path: ".", Problem: "no function"})
+	}
+	removed := countMissing(in, kept)
 	r.apply = func(v any) (walk.Result, error) {
-		in, err := as[In](v)
+		value, err := as[In](v)
 		if err != nil {
 			return walk.Result{}, err
 		}
-		kept, err := f(in)
+		kept, err := f(value)
 		if err != nil {
-			return walk.Result{}, err
+			return walk.Result{}, &redactorError{err}
 		}
-		return walk.Whole(reflect.ValueOf(&kept).Elem(), maxContent)
+		result, err := walk.Whole(reflect.ValueOf(&kept).Elem(), maxContent)
+		result.Count += removed
+		return result, err
 	}
 	return Rule{side, r}
 }
 
+// redactorError is an error of a user's function. Its own type keeps what it
+// wraps from being mistaken for one of ours.
+type redactorError struct{ error }
+
+func (e *redactorError) Unwrap() error { return e.error }
+
+// describeKept lists what values of type kept hold.
+func describeKept(in, kept reflect.Type) (map[string]string, error) {
+	for in.Kind() == reflect.Pointer && in.Name() == "" {
+		in = in.Elem()
+	}
+	same := kept
+	for same.Kind() == reflect.Pointer && same.Name() == "" {
+		same = same.Elem()
+	}
+	if in != same && in.Kind() != reflect.Struct {
+		in = nil // a kept type may well contain a string, if that is what In is
+	}
+	return walk.Describe(kept, in)
+}
+
+// countMissing returns how many fields in has and kept has not.
+func countMissing(in, kept reflect.Type) (n int) {
+	have := walk.Fields(kept)
+	for _, name := range walk.Fields(in) {
+		if !slices.Contains(have, name) {
+			n++
+		}
+	}
+	return n
+}
+
 func byPath[In any](side string, paths []Path) Rule {
-	r := &rule{form: "paths", typ: reflect.TypeFor[In]()}
-	r.apply = func(v any) (walk.Result, error) { return walk.Result{}, walk.ErrLimit }
+	in := reflect.TypeFor[In]()
+	raw := make([]walk.Path, len(paths))
+	for i, p := range paths {
+		raw[i] = p.path
+	}
+	known := in
+	if isBytes(in) {
+		known = nil
+	}
+	plan, err := walk.NewPlan(known, raw)
+	r := &rule{form: "paths", err: err}
+	if err != nil {
+		return Rule{side, r}
+	}
+	r.keeps, r.drops = plan.Keeps(), plan.Drops()
+	r.apply = func(v any) (walk.Result, error) {
+		rv := reflect.ValueOf(v)
+		switch t := rv.Type(); {
+		case t == reflect.TypeFor[json.RawMessage](),
+			isBytes(t) && (t == in || t.Name() == "" && in.Kind() != reflect.Interface):
+			return parsed(plan.Raw(rv.Bytes(), maxContent))
+		case in.Kind() == reflect.Interface && t.Name() == "" && isBytes(t):
+			return walk.Result{}, errType
+		}
+		switch v.(type) {
+		case In, *In:
+			return plan.Value(rv, maxContent)
+		}
+		return walk.Result{}, errType
+	}
 	return Rule{side, r}
+}
+
+// parsed makes a value that should be JSON and is not one of another type.
+func parsed(r walk.Result, err error) (walk.Result, error) {
+	if err == walk.ErrJSON {
+		err = errType
+	}
+	return r, err
+}
+
+func isBytes(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8
 }
 
 // as returns v as an In: v itself, what it points to, or what it is the JSON
@@ -56,34 +204,27 @@ func as[In any](v any) (in In, err error) {
 	case In:
 		return v, nil
 	case *In:
-		if v == nil {
-			return in, errType
-		}
 		return *v, nil
 	case json.RawMessage:
 		return decode[In](v)
 	case []byte:
 		return decode[In](v)
 	}
+	// In is *T and v is a T.
+	if t := reflect.TypeFor[In](); t.Kind() == reflect.Pointer && t.Elem() == reflect.TypeOf(v) {
+		p := reflect.New(t.Elem())
+		p.Elem().Set(reflect.ValueOf(v))
+		return p.Interface().(In), nil
+	}
 	return in, errType
 }
 
 func decode[In any](raw []byte) (in In, err error) {
-	if json.Unmarshal(raw, &in) != nil {
+	switch err := walk.Check(raw); {
+	case err == walk.ErrLimit:
+		return in, err
+	case err != nil || !walk.ExactNames(raw, reflect.TypeFor[In]()), json.Unmarshal(raw, &in) != nil:
 		return in, errType
 	}
 	return in, nil
-}
-
-// NewRedactor returns the policy of an action.
-func NewRedactor(action, version string, rules ...Rule) Redactor {
-	r := Redactor{action: action, version: version}
-	for _, rule := range rules {
-		if rule.side == sideInputs {
-			r.inputs = rule.rule
-		} else {
-			r.output = rule.rule
-		}
-	}
-	return r
 }

@@ -19,6 +19,7 @@ const MaxDepth = 128
 type Error struct {
 	Offset  int
 	Problem string
+	TooDeep bool // nested deeper than MaxDepth, and maybe nothing else
 }
 
 func (e *Error) Error() string {
@@ -133,8 +134,8 @@ type scanner struct {
 	unchecked bool // the text has been checked: skip the search for duplicates
 }
 
-func (s *scanner) errorf(format string, args ...any) error {
-	return &Error{Offset: s.pos, Problem: fmt.Sprintf(format, args...)}
+func (s *scanner) errorf(problem string) error {
+	return &Error{Offset: s.pos, Problem: problem}
 }
 
 func (s *scanner) space() {
@@ -165,7 +166,7 @@ func (s *scanner) eat(c byte) bool {
 
 func (s *scanner) value(depth int) error {
 	if depth > MaxDepth {
-		return s.errorf("nested deeper than %d", MaxDepth)
+		return &Error{Offset: s.pos, Problem: fmt.Sprintf("nested deeper than %d", MaxDepth), TooDeep: true}
 	}
 	switch c := s.peek(); {
 	case c == '{':

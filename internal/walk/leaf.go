@@ -157,7 +157,7 @@ func (w *walker) collect(v reflect.Value) (base, end int) {
 			w.count++
 			continue
 		}
-		w.entries = append(w.entries, entry{escapeName(name), it.Value()})
+		w.entries = append(w.entries, entry{EscapeName(name), it.Value()})
 	}
 	own := w.entries[base:]
 	slices.SortFunc(own, func(a, b entry) int { return cmp.Compare(a.name, b.name) })

@@ -13,25 +13,16 @@ func (w *walker) raw(raw []byte) error {
 		w.buf = append(w.buf, "null"...)
 		return nil
 	}
-	ok, err := check(raw)
-	if err != nil {
-		return err
-	}
-	if !ok {
+	switch err := Check(raw); err {
+	case nil:
+	case ErrJSON:
 		w.drop(ruleJSON)
 		return nil
+	default:
+		return err
 	}
 	w.nodes-- // the same value
 	return w.rawValue(raw)
-}
-
-// check reports whether raw has exactly one meaning, or that it is beyond the
-// limits.
-func check(raw []byte) (bool, error) {
-	if len(raw) > MaxBytes {
-		return false, ErrLimit
-	}
-	return jsonscan.Check(raw) == nil, nil
 }
 
 func (w *walker) rawValue(raw []byte) error {
@@ -59,7 +50,7 @@ func (w *walker) rawObject(raw []byte) error {
 	start := len(w.buf)
 	for name, member := range jsonscan.Object(raw) {
 		w.comma(start)
-		if err := w.name(escapeName(name)); err != nil {
+		if err := w.name(EscapeName(name)); err != nil {
 			return err
 		}
 		if err := w.rawValue(member); err != nil {

@@ -61,6 +61,18 @@ type info struct {
 	elem   *info   // of a map, slice, array, pointer
 }
 
+// base is what pointers of type i lead to. A type of pointers without an end
+// leads to a pointer.
+func (i *info) base() *info {
+	for range MaxDepth {
+		if i.style != stylePointer {
+			break
+		}
+		i = i.elem
+	}
+	return i
+}
+
 // field is a member of a struct's JSON object.
 type field struct {
 	name   string // the JSON name
@@ -82,6 +94,11 @@ var (
 	numberType = reflect.TypeFor[json.Number]()
 	jsonType   = reflect.TypeFor[json.Marshaler]()
 	textType   = reflect.TypeFor[encoding.TextMarshaler]()
+)
+
+var (
+	unjsonType = reflect.TypeFor[json.Unmarshaler]()
+	untextType = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
 // infos holds what is known of every type that was met: derived data, never
@@ -332,7 +349,7 @@ func fieldOf(sf reflect.StructField) (f field, embedded reflect.Type, ok bool) {
 			f.quoted = true
 		}
 	}
-	f.head = append(jsonenc.AppendString([]byte{','}, escapeName(f.name)), ':')
+	f.head = append(jsonenc.AppendString([]byte{','}, EscapeName(f.name)), ':')
 	return f, nil, true
 }
 

@@ -355,9 +355,9 @@ func (w *walker) name(name string) error {
 	return nil
 }
 
-// escapeName returns a user's name as it is written: valid UTF-8, and with one
+// EscapeName returns a user's name as it is written: valid UTF-8, and with one
 // more dollar sign if it could be taken for one of the format's own.
-func escapeName(name string) string {
+func EscapeName(name string) string {
 	if !utf8.ValidString(name) {
 		valid := make([]byte, 0, len(name)+8)
 		for _, r := range name { // an invalid byte ranges as U+FFFD
@@ -367,6 +367,14 @@ func escapeName(name string) string {
 	}
 	if reserved(name) {
 		return "$" + name
+	}
+	return name
+}
+
+// unescapeName takes the added dollar sign away.
+func unescapeName(name string) string {
+	if reserved(name) {
+		return name[1:]
 	}
 	return name
 }

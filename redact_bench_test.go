@@ -1,0 +1,119 @@
+package jobaudit_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// order is a record of ten fields, nested, about 500 bytes as JSON.
+type order struct {
+	ID       uuid.UUID      `json:"id"`
+	Customer orderCustomer  `json:"customer"`
+	Items    []orderItem    `json:"items"`
+	Total    float64        `json:"total"`
+	Currency string         `json:"currency"`
+	Paid     bool           `json:"paid"`
+	Placed   time.Time      `json:"placed"`
+	Labels   map[string]int `json:"labels"`
+	Note     string         `json:"note"`
+	Card     string         `json:"card,omitempty"`
+}
+
+type orderCustomer struct {
+	ID    int64  `json:"id"`
+	Name  string `json:"name"`
+	Email string `json:"email"`
+}
+
+type orderItem struct {
+	SKU   string  `json:"sku"`
+	Count int     `json:"count"`
+	Price float64 `json:"price"`
+}
+
+// keptOrder is an order without the card.
+type keptOrder struct {
+	ID       uuid.UUID      `json:"id"`
+	Customer orderCustomer  `json:"customer"`
+	Items    []orderItem    `json:"items"`
+	Total    float64        `json:"total"`
+	Currency string         `json:"currency"`
+	Paid     bool           `json:"paid"`
+	Placed   time.Time      `json:"placed"`
+	Labels   map[string]int `json:"labels"`
+	Note     string         `json:"note"`
+}
+
+func anOrder() order {
+	return order{
+		ID:       uuid.MustParse("0198f2a4-7c1e-7a6b-9d3e-5f0a1b2c3d4e"),
+		Customer: orderCustomer{48151623, "Ada Lovelace", "ada@example.org"},
+		Items:    []orderItem{{"ABC-1234-XL", 2, 19.99}, {"DEF-5678-S", 1, 249.5}},
+		Total:    289.48, Currency: "EUR", Paid: true,
+		Placed: time.Date(2026, 11, 21, 20, 45, 33, 123456000, time.UTC),
+		Labels: map[string]int{"priority": 3},
+		Note:   "Please ring twice, leave the parcel with the neighbour on the second floor if nobody answers, and send a message afterwards. Thank you.",
+	}
+}
+
+func BenchmarkRedact(b *testing.B) {
+	typed := jobaudit.Inputs(func(o order) (keptOrder, error) {
+		return keptOrder{o.ID, o.Customer, o.Items, o.Total, o.Currency, o.Paid, o.Placed, o.Labels, o.Note}, nil
+	})
+	keeps := []jobaudit.Path{}
+	for _, p := range []string{"id", "customer.*", "items[*].*", "total", "currency", "paid", "placed", "labels.*", "note"} {
+		keeps = append(keeps, jobaudit.Keep(p))
+	}
+	o := anOrder()
+	raw, err := json.Marshal(o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var dynamic any
+	if json.Unmarshal(raw, &dynamic) != nil {
+		b.Fatal("not JSON")
+	}
+	run := func(name string, rule jobaudit.Rule, v any) {
+		g, err := jobaudit.NewRegistry(nil, jobaudit.NewRedactor("order", "1", rule))
+		if err != nil {
+			b.Fatal(err)
+		}
+		door := g.BenchDoor("order")
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if door(v) < 400 {
+					b.Fatal("too little was kept")
+				}
+			}
+			b.SetBytes(int64(len(raw)))
+		})
+	}
+	b.Run("encoding/json", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := json.Marshal(&o); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.SetBytes(int64(len(raw)))
+	})
+	run("typed", typed, &o)
+	run("paths", jobaudit.InputPaths[order](keeps...), &o)
+	b.Run("encoding/json of a map", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := json.Marshal(dynamic); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.SetBytes(int64(len(raw)))
+	})
+	run("paths in a map", jobaudit.InputPaths[any](keeps...), dynamic)
+	run("paths in raw JSON", jobaudit.InputPaths[any](keeps...), json.RawMessage(raw))
+}

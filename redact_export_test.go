@@ -1,0 +1,50 @@
+package jobaudit
+
+// Stored is what the door let through, for tests.
+type Stored struct {
+	JSON      string
+	Redaction *Redaction
+}
+
+func (g *Registry) StoredInputs(action string, v any) (Stored, error) {
+	c, err := g.door(action).inputs(v)
+	return Stored{string(c.json), c.redaction}, err
+}
+
+func (g *Registry) StoredOutput(action string, v any) Stored {
+	c := g.door(action).output(v)
+	return Stored{string(c.json), c.redaction}
+}
+
+// Door returns a function that passes inputs through one and the same door.
+func (g *Registry) Door(action string) func(v any) string {
+	d := g.door(action)
+	return func(v any) string {
+		c, _ := d.inputs(v)
+		return string(c.json)
+	}
+}
+
+// Policy is a policy's document, for tests.
+type Policy struct {
+	Action, Version string
+	Digest          Hash
+	JSON            string
+}
+
+func (g *Registry) Policies() (all []Policy) {
+	for _, p := range g.policies() {
+		all = append(all, Policy{p.action, p.version, p.digest, string(p.json)})
+	}
+	return all
+}
+
+// BenchDoor returns a function that passes inputs through one and the same
+// door and tells how many bytes of them are stored.
+func (g *Registry) BenchDoor(action string) func(v any) int {
+	d := g.door(action)
+	return func(v any) int {
+		c, _ := d.inputs(v)
+		return len(c.json)
+	}
+}
