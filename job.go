@@ -1,10 +1,14 @@
 package jobaudit
 
 import (
+	"bytes"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/jsonscan"
 )
 
 // Job is what a job's events add up to (format F1): the fold that [Replay]
@@ -43,15 +47,33 @@ type Job struct {
 
 // ErrorDetail is why a job did not succeed.
 type ErrorDetail struct {
-	// Code is the error's own, or one of ERROR, PANIC, GOEXIT, TIMEOUT,
-	// CANCELLED, FORBIDDEN, DUPLICATE, ABANDONED, EXPIRED, NOT_RUN.
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	// Code is what the error's method JobErrorCode() string says, if it has
+	// one.
+	Code    ErrorCode `json:"code"`
+	Message string    `json:"message"`
 	// Type is the Go type of the error or of a panic's value, and Frame where
 	// the panic arose.
 	Type  string `json:"type,omitzero"`
 	Frame string `json:"frame,omitzero"`
 }
+
+// ErrorCode says what kind of error ended a job: the error's own code, or one of
+// those below.
+type ErrorCode string
+
+// The codes of errors that do not bring their own.
+const (
+	CodeError     ErrorCode = "ERROR"
+	CodePanic     ErrorCode = "PANIC"
+	CodeGoexit    ErrorCode = "GOEXIT"
+	CodeTimeout   ErrorCode = "TIMEOUT" // a deadline passed
+	CodeCancelled ErrorCode = "CANCELLED"
+	CodeForbidden ErrorCode = "FORBIDDEN"
+	CodeDuplicate ErrorCode = "DUPLICATE"
+	CodeAbandoned ErrorCode = "ABANDONED" // a watchdog's verdict on a start without an end
+	CodeExpired   ErrorCode = "EXPIRED"   // a watchdog's verdict on a job that never started
+	CodeNotRun    ErrorCode = "NOT_RUN"   // its start could not be recorded
+)
 
 // JobExecution is one time that a job ran.
 type JobExecution struct {
@@ -84,4 +106,164 @@ type JobStatus struct {
 	// RequestID is that of this status request, not of the job's.
 	RequestID uuid.UUID `json:"requestId"`
 	Job       Job       `json:"job"`
+}
+
+// MarshalJSON writes the wire form: times in UTC, logs and inputs always
+// present.
+func (j Job) MarshalJSON() ([]byte, error) {
+	type plain Job
+	p := plain(j)
+	p.CreatedAt, p.StartedAt, p.CompletedAt = p.CreatedAt.UTC(), p.StartedAt.UTC(), p.CompletedAt.UTC()
+	if p.Logs == nil {
+		p.Logs = []string{}
+	}
+	return json.Marshal(p)
+}
+
+// UnmarshalJSON reads the wire form, strictly: see [Job].
+func (j *Job) UnmarshalJSON(data []byte) error {
+	var d decoder
+	parsed, err := decodeContract(data, &d, d.wireJob)
+	if err != nil {
+		return err
+	}
+	*j = parsed
+	return nil
+}
+
+// UnmarshalJSON reads the wire form, strictly: see [Job].
+func (s *JobStatus) UnmarshalJSON(data []byte) error {
+	var d decoder
+	parsed, err := decodeContract(data, &d, d.wireStatus)
+	if err != nil {
+		return err
+	}
+	*s = parsed
+	return nil
+}
+
+func decodeContract[T any](data []byte, d *decoder, decode func([]byte) T) (T, error) {
+	if err := jsonscan.Check(data); err != nil {
+		var zero T
+		return zero, err
+	}
+	v := decode(bytes.TrimSpace(data))
+	return v, d.err
+}
+
+func (d *decoder) wireStatus(raw []byte) JobStatus {
+	var s JobStatus
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "requestId":
+			s.RequestID = d.uuid(raw)
+		case "job":
+			s.Job = d.wireJob(raw)
+		}
+	}, "requestId", "job")
+	return s
+}
+
+func (d *decoder) wireJob(raw []byte) Job {
+	var j Job
+	extras := map[string]any{
+		"correlationId": &j.CorrelationID, "parentId": &j.ParentID, "rootId": &j.RootID, "retryOf": &j.RetryOf,
+		"attempt": &j.Attempt, "executions": &j.Executions, "unapplied": &j.Unapplied, "incomplete": &j.Incomplete,
+	}
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "id":
+			j.ID = d.uuid(raw)
+		case "state":
+			j.State = d.state(raw)
+		case "createdAt":
+			j.CreatedAt = d.wireTime(raw)
+		case "startedAt":
+			j.StartedAt = d.wireTime(raw)
+		case "completedAt":
+			j.CompletedAt = d.wireTime(raw)
+		case "output":
+			j.Output = bytes.Clone(raw)
+		case "error":
+			j.Error = d.wireError(raw)
+		case "logs":
+			j.Logs = []string{}
+			d.array(raw, func(raw []byte) { j.Logs = append(j.Logs, d.str(raw)) })
+		case "metadata":
+			j.Metadata = d.wireMetadata(raw)
+		default:
+			if field, ok := extras[name]; ok && json.Unmarshal(raw, field) != nil {
+				d.fail("is malformed")
+			}
+		}
+	}, "id", "state", "createdAt", "logs", "metadata")
+	d.wireTimes(&j)
+	return j
+}
+
+// wireTimes checks that the times are there which the state calls for.
+func (d *decoder) wireTimes(j *Job) {
+	check := func(field string, present, wanted bool) {
+		d.path = append(d.path, field)
+		switch {
+		case wanted && !present:
+			d.fail("is missing in state " + string(j.State))
+		case present && !wanted:
+			d.fail("is present in state " + string(j.State))
+		}
+		d.path = d.path[:len(d.path)-1]
+	}
+	if d.err != nil {
+		return
+	}
+	started, completed := !j.StartedAt.IsZero(), !j.CompletedAt.IsZero()
+	if j.State != Cancelled { // which may have been reached with or without a start
+		check("startedAt", started, j.State != Pending)
+	}
+	check("completedAt", completed, j.State.Terminal())
+}
+
+func (d *decoder) wireTime(raw []byte) time.Time {
+	var t time.Time
+	s := d.str(raw)
+	if t.UnmarshalText([]byte(s)) != nil || !strings.HasSuffix(s, "Z") {
+		d.fail("is not an RFC 3339 time in UTC")
+	}
+	return t
+}
+
+func (d *decoder) wireError(raw []byte) *ErrorDetail {
+	var e ErrorDetail
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "code":
+			e.Code = ErrorCode(d.identifier(raw))
+		case "message":
+			e.Message = d.str(raw)
+		case "type":
+			e.Type = d.str(raw)
+		case "frame":
+			e.Frame = d.str(raw)
+		}
+	}, "code", "message")
+	return &e
+}
+
+func (d *decoder) wireMetadata(raw []byte) JobMetadata {
+	var m JobMetadata
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "requestId":
+			m.RequestID = d.uuid(raw)
+		case "userId":
+			m.UserID = d.identifier(raw)
+		case "orgId":
+			m.OrgID = d.str(raw)
+		case "action":
+			m.Action = d.identifier(raw)
+		case "inputs":
+			m.Inputs = bytes.Clone(raw)
+		}
+	}, "requestId", "userId", "orgId", "action", "inputs")
+	return m
 }

@@ -10,9 +10,6 @@ import (
 	"github.com/google/uuid"
 )
 
-// MaxRecordSize is the most bytes that a record may have.
-const maxRecordSize = 48_000
-
 // Record is one event as it is stored: bytes that never change, and their
 // RFC 6962 leaf hash. It is minted by a Recorder, or read back by
 // [ParseRecord]; nothing else makes one. The zero Record is empty. A Record

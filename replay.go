@@ -1,11 +1,273 @@
 package jobaudit
 
 import (
+	"bytes"
+	"cmp"
+	"container/heap"
 	"errors"
+	"fmt"
 	"iter"
+	"slices"
+
+	"github.com/google/uuid"
 )
 
-func parseEvent(line []byte) (Event, error) { return Event{}, errors.New("todo") }
+// Replay folds the events of one job into the [Job] that they tell of. There
+// is no second source of truth.
+//
+// The records' own order counts, as a reader gives it, but no event is folded
+// before one that it follows: by its stream, by the stream that it resumes, or
+// by its causation. Times decide nothing. The first outcome wins; what comes
+// after it is in [Job.Unapplied]. A record that stands twice counts once; of
+// two verdicts under one ID, from different logs, the one with the lower leaf
+// hash counts.
+//
+// It is an error if there is no record, if the records are of several jobs, or
+// if two records that are not verdicts share an ID ([ErrConflict]). The
+// iterator's error is returned as it is.
+func Replay(records iter.Seq2[Record, error]) (Job, error) {
+	events, err := collect(records)
+	if err != nil {
+		return Job{}, err
+	}
+	var f fold
+	for _, i := range causalOrder(events) {
+		f.apply(&events[i])
+	}
+	return f.job, nil
+}
 
-// Replay folds the events of one job into the [Job] that they tell of.
-func Replay(records iter.Seq2[Record, error]) (Job, error) { return Job{}, errors.New("todo") }
+// collect reads the events of one job, each once.
+func collect(records iter.Seq2[Record, error]) ([]Event, error) {
+	var events []Event
+	type place struct {
+		index int
+		hash  Hash
+	}
+	seen := map[uuid.UUID]place{}
+	for r, err := range records {
+		if err != nil {
+			return nil, err
+		}
+		if r.jobID == uuid.Nil {
+			return nil, fmt.Errorf("record %s concerns no job", r.id)
+		}
+		if len(events) > 0 && r.jobID != events[0].Job.ID {
+			return nil, fmt.Errorf("records of two jobs, %s and %s", events[0].Job.ID, r.jobID)
+		}
+		have, again := seen[r.id]
+		switch {
+		case !again:
+			seen[r.id] = place{len(events), r.hash}
+			events = append(events, r.Event())
+		case have.hash == r.hash:
+		case r.id.Version() != 8:
+			return nil, &RecordError{ID: r.id, Err: ErrConflict}
+		case bytes.Compare(r.hash[:], have.hash[:]) < 0:
+			seen[r.id] = place{have.index, r.hash}
+			events[have.index] = r.Event()
+		}
+	}
+	if len(events) == 0 {
+		return nil, errors.New("no records")
+	}
+	return events, nil
+}
+
+// causalOrder returns the indices of events in an order in which none comes
+// before one that it follows, and which is otherwise their own.
+func causalOrder(events []Event) []int {
+	before := predecessors(events)
+	order := make([]int, 0, len(events))
+	followers := make([][]int, len(events))
+	waits := make([]int, len(events))
+	ready := &indexHeap{}
+	for i, preds := range before {
+		waits[i] = len(preds)
+		for _, p := range preds {
+			followers[p] = append(followers[p], i)
+		}
+		if len(preds) == 0 {
+			heap.Push(ready, i)
+		}
+	}
+	for ready.Len() > 0 {
+		i := heap.Pop(ready).(int)
+		order = append(order, i)
+		for _, next := range followers[i] {
+			if waits[next]--; waits[next] == 0 {
+				heap.Push(ready, next)
+			}
+		}
+	}
+	// Events in a circle follow each other: only forged ones do. They come
+	// last, in their own order.
+	for i, n := range waits {
+		if n > 0 {
+			order = append(order, i)
+		}
+	}
+	return order
+}
+
+// predecessors returns for each event the indices of those it follows.
+func predecessors(events []Event) [][]int {
+	streams := map[uuid.UUID][]int{}
+	byID := make(map[uuid.UUID]int, len(events))
+	for i := range events {
+		streams[events[i].Stream.ID] = append(streams[events[i].Stream.ID], i)
+		byID[events[i].ID] = i
+	}
+	before := make([][]int, len(events))
+	for _, stream := range streams {
+		slices.SortStableFunc(stream, func(a, b int) int {
+			return cmp.Compare(events[a].Stream.Seq, events[b].Stream.Seq)
+		})
+		for n, i := range stream[1:] {
+			before[i] = append(before[i], stream[n])
+		}
+	}
+	for i := range events {
+		e := &events[i]
+		if cause, ok := byID[e.CausationID]; ok && cause != i {
+			before[i] = append(before[i], cause)
+		}
+		// The newest event of the resumed stream up to the one named.
+		stream := streams[e.Stream.After.Stream]
+		n, _ := slices.BinarySearchFunc(stream, e.Stream.After.Seq+1, func(j int, seq uint64) int {
+			return cmp.Compare(events[j].Stream.Seq, seq)
+		})
+		if n > 0 && stream[n-1] != i {
+			before[i] = append(before[i], stream[n-1])
+		}
+	}
+	return before
+}
+
+type indexHeap []int
+
+func (h indexHeap) Len() int           { return len(h) }
+func (h indexHeap) Less(i, j int) bool { return h[i] < h[j] }
+func (h indexHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *indexHeap) Push(x any)        { *h = append(*h, x.(int)) }
+func (h *indexHeap) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}
+
+// fold is a job as far as its events have been applied.
+type fold struct {
+	job   Job
+	begun bool
+}
+
+func (f *fold) apply(e *Event) {
+	if !f.begun {
+		f.begin(e)
+	} else if e.Type == JobSubmitted && f.job.Incomplete {
+		f.submit(e)
+		return
+	}
+	effect, next := step(f.job.State, e.Type)
+	switch effect {
+	case enters:
+		f.enter(e, next)
+	case duplicate, late, illegal:
+		f.setAside(e, effect)
+	}
+	switch e.Type {
+	case JobLogged:
+		f.job.Logs = append(f.job.Logs, e.Data.Line)
+	case JobStarted, AttemptStarted:
+		f.start(e, effect)
+	case JobHeartbeat, JobSubmitted:
+	default:
+		f.end(e)
+	}
+}
+
+// begin takes from the first event what all events of a job have in common.
+func (f *fold) begin(e *Event) {
+	f.begun = true
+	f.job = Job{
+		ID: e.Job.ID, State: none, Logs: []string{},
+		CorrelationID: e.CorrelationID, ParentID: e.Job.ParentID, RootID: e.Job.RootID, RetryOf: e.Job.RetryOf,
+	}
+	f.submit(e)
+	if e.Type != JobSubmitted {
+		f.job.State = Pending
+		f.job.Incomplete = true
+	}
+}
+
+func (f *fold) submit(e *Event) {
+	f.job.CreatedAt = e.Time
+	f.job.Metadata = JobMetadata{
+		RequestID: e.RequestID, UserID: e.Who.Principal.ID, OrgID: e.Who.OrgID,
+		Action: e.What.Action, Inputs: e.What.Inputs,
+	}
+	f.job.Incomplete = false
+}
+
+func (f *fold) enter(e *Event, next JobState) {
+	f.job.State = next
+	if next == Running {
+		f.job.StartedAt = e.Time
+	}
+	if !next.Terminal() {
+		return
+	}
+	f.job.CompletedAt = e.Time
+	f.job.Output = e.Data.Output
+	f.job.Error = errorOf(e)
+}
+
+// errorOf is the error that an event gives its job.
+func errorOf(e *Event) *ErrorDetail {
+	switch e.Type {
+	case JobDenied:
+		detail := &ErrorDetail{Code: CodeForbidden}
+		if e.Data.Decision != nil {
+			detail.Message = e.Data.Decision.Reason
+		}
+		return detail
+	case JobDeduplicated:
+		return &ErrorDetail{Code: CodeDuplicate, Message: "duplicate of job " + e.Data.Existing.String()}
+	}
+	return e.Data.Error
+}
+
+func (f *fold) setAside(e *Event, why effect) {
+	u := UnappliedEvent{EventID: e.ID, Type: e.Type, Time: e.Time, Cause: string(why), Error: errorOf(e)}
+	if why == duplicate && !bytes.Equal(e.What.Inputs, f.job.Metadata.Inputs) {
+		u.Inputs = e.What.Inputs
+	}
+	f.job.Unapplied = append(f.job.Unapplied, u)
+}
+
+func (f *fold) start(e *Event, effect effect) {
+	f.job.Attempt = max(f.job.Attempt, e.Job.Attempt)
+	f.job.Executions = append(f.job.Executions, JobExecution{
+		ID: e.Job.ExecutionID, Attempt: e.Job.Attempt, Stream: e.Stream.ID,
+		StartedAt: e.Time, Late: effect == late,
+	})
+}
+
+// end closes the execution that the event ends, if it ends one. What the
+// worker itself says of its end takes the place of what others concluded.
+func (f *fold) end(e *Event) {
+	switch e.Type {
+	case JobSucceeded, JobFailed, JobCancelled, AttemptFailed, AttemptDeferred, AttemptLost, AttemptSuperseded, AttemptLate:
+	default:
+		return
+	}
+	for i := range f.job.Executions {
+		x := &f.job.Executions[i]
+		concluded := x.End == "" || x.End == AttemptLost || x.End == AttemptSuperseded
+		if x.ID == e.Job.ExecutionID && x.ID != uuid.Nil && concluded {
+			x.EndedAt, x.End = e.Time, e.Type
+		}
+	}
+}

@@ -72,9 +72,9 @@ func appendEscape(dst []byte, c byte) []byte {
 	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
 }
 
-// StringLen returns how many bytes [AppendString] appends for s.
+// StringLen returns how many bytes [AppendStringContent] appends for s.
 func StringLen(s string) int {
-	n := 2
+	n := 0
 	for i := 0; i < len(s); {
 		c := s[i]
 		if c < utf8.RuneSelf {

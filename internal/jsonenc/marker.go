@@ -3,10 +3,10 @@ package jsonenc
 import "strconv"
 
 // AppendText appends s as a JSON string if its encoding takes at most limit
-// bytes, and otherwise the marker of a truncated value, which takes at most
+// bytes, not counting the quotation marks, and otherwise the marker of a truncated value, which takes at most
 // limit bytes itself and holds the beginning of s.
 func AppendText(dst []byte, s string, limit int) []byte {
-	if 6*len(s)+2 <= limit { // no byte encodes to more than six
+	if 6*len(s) <= limit { // no byte encodes to more than six
 		return AppendString(dst, s)
 	}
 	if size := StringLen(s); size > limit {

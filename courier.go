@@ -1,0 +1,476 @@
+package jobaudit
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Bounds of one Append, and of how many run at once on one sink. While so many
+// run, what is recorded gathers for the next.
+const (
+	maxFlights      = 4
+	maxBatchRecords = 256
+	maxBatchBytes   = 1 << 20
+)
+
+// maxBufferBytes bounds the size of the background events kept.
+const maxBufferBytes = 16 << 20
+
+// Waits between attempts to store the same batch again.
+const (
+	firstBackoff = 10 * time.Millisecond
+	lastBackoff  = 2 * time.Second
+)
+
+// courier hands the events of a recorder's streams over to the sink. It
+// batches across streams, keeps each stream in order, and has at most one
+// batch of a stream in doubt: those records, and only those, are sent again
+// until the sink has taken or refused them.
+//
+// Its lock is never held during a call of the sink or of the user's code.
+type courier struct {
+	timeout  time.Duration // of one Append
+	capacity int           // background events kept at most
+	notify   func(s *stream, err error)
+	refusal  func(s *stream, event uuid.UUID, behind int, err error)
+
+	mu             sync.Mutex
+	main, fallback lane
+	active         map[*stream]struct{} // streams with something to store
+	idle           chan struct{}        // closed when active becomes empty, if somebody waits
+	events, bytes  int                  // background events kept, and their size
+	stopped        bool
+}
+
+// lane is the way to one sink.
+type lane struct {
+	sink    AuditSink // nil if there is none
+	queue   *list.List
+	flights int
+}
+
+func newCourier(sink, fallback AuditSink) *courier {
+	return &courier{
+		main:     lane{sink: sink, queue: list.New()},
+		fallback: lane{sink: fallback, queue: list.New()},
+		active:   map[*stream]struct{}{},
+	}
+}
+
+func (c *courier) open(id uuid.UUID, env *envelope, after *streamHead) *stream {
+	return &stream{id: id, env: env, after: after, acked: after, lane: &c.main}
+}
+
+func (c *courier) usable(s *stream) error {
+	switch {
+	case s.refused != nil:
+		return s.refused
+	case c.stopped:
+		return ErrClosed
+	}
+	return nil
+}
+
+// send puts entries at the end of a stream and sees to it that they are handed
+// over, or, with hold, that they are together with the next ones.
+func (c *courier) send(s *stream, hold bool, entries ...entry) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.usable(s); err != nil {
+		return err
+	}
+	s.pending = append(s.pending, entries...)
+	if !hold {
+		c.enqueue(s)
+	}
+	return nil
+}
+
+// offer puts a background event at the end of a stream if there is room in the
+// buffer. It reports whether there was.
+func (c *courier) offer(s *stream, e sealed) (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.usable(s); err != nil {
+		return false, err
+	}
+	if c.events >= c.capacity || c.bytes+len(e.buf) > maxBufferBytes {
+		return false, nil
+	}
+	c.events++
+	c.bytes += len(e.buf)
+	s.pending = append(s.pending, entry{sealed: e, size: len(e.buf)})
+	c.enqueue(s)
+	return true, nil
+}
+
+// lose counts an event that offer had no room for. It reports whether it is
+// the first in a row.
+func (c *courier) lose(s *stream, d *draft) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.usable(s) != nil {
+		return false
+	}
+	first := s.lose(d)
+	c.enqueue(s)
+	return first
+}
+
+// flush returns a ticket for all that the stream holds, nil if it holds
+// nothing.
+func (c *courier) flush(s *stream) (*ticket, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.usable(s); err != nil {
+		return nil, err
+	}
+	last := s.frozen
+	if len(s.pending) > 0 {
+		last = s.pending
+	}
+	if len(last) == 0 {
+		return nil, nil
+	}
+	e := &last[len(last)-1]
+	e.ticket = newTicket(e.ticket)
+	c.enqueue(s)
+	return e.ticket, nil
+}
+
+// withdraw takes back entries of a caller who gives up, and reports whether it
+// could: what has been handed over stays.
+func (c *courier) withdraw(s *stream, ids []uuid.UUID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	done := s.remove(ids)
+	c.rest(s)
+	return done
+}
+
+// rest takes a stream off the courier's hands if nothing in it is wanted any
+// more. Its events stay with it, in case the Trail goes on.
+func (c *courier) rest(s *stream) {
+	if s.flying || s.wanted() {
+		return
+	}
+	c.unqueue(s)
+	c.release(s)
+}
+
+func (c *courier) release(s *stream) {
+	delete(c.active, s)
+	if len(c.active) == 0 && c.idle != nil {
+		close(c.idle)
+		c.idle = nil
+	}
+}
+
+// divert sends a stream's events to the fallback sink from now on, those in
+// doubt as the very same records. It reports whether there is one.
+func (c *courier) divert(s *stream) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fallback.sink == nil || s.lane == &c.fallback || s.refused != nil {
+		return false
+	}
+	c.unqueue(s)
+	s.lane = &c.fallback
+	s.flight++ // what is still under way no longer counts
+	s.flying, s.oneByOne, s.failures = false, false, 0
+	c.enqueue(s)
+	return true
+}
+
+// enqueue gives a stream that has something to store its place in the queue.
+func (c *courier) enqueue(s *stream) {
+	c.active[s] = struct{}{}
+	if !s.flying && s.place == nil {
+		c.unqueue(s)
+		s.place = s.lane.queue.PushBack(s)
+	}
+	c.dispatch(s.lane)
+}
+
+// unqueue takes a stream out of the queue, or ends its wait for a retry.
+func (c *courier) unqueue(s *stream) {
+	if s.retry != nil {
+		s.retry.Stop()
+		s.retry = nil
+	}
+	if s.place != nil {
+		s.lane.queue.Remove(s.place)
+		s.place = nil
+	}
+}
+
+// dispatch starts flights while there is work and room for them.
+func (c *courier) dispatch(l *lane) {
+	for l.flights < maxFlights {
+		f := c.board(l)
+		if f == nil {
+			return
+		}
+		l.flights++
+		go c.fly(f)
+	}
+}
+
+// flight is one Append: one batch of each of several streams, or a batch in
+// doubt alone.
+type flight struct {
+	lane    *lane
+	streams []*stream
+	numbers []int
+	records []Record
+}
+
+// board puts the next batches on a flight; nil if there are none.
+func (c *courier) board(l *lane) *flight {
+	if l.queue.Len() == 0 {
+		return nil
+	}
+	f := &flight{lane: l}
+	size := 0
+	for l.queue.Len() > 0 && len(f.records) < maxBatchRecords && size < maxBatchBytes {
+		s := l.queue.Front().Value.(*stream)
+		if s.doubt && len(f.streams) > 0 {
+			break
+		}
+		l.queue.Remove(s.place)
+		s.place = nil
+		s.mint()
+		s.flying = true
+		s.flight++
+		f.streams = append(f.streams, s)
+		f.numbers = append(f.numbers, s.flight)
+		batch := s.records
+		if s.oneByOne {
+			batch = batch[:1]
+		}
+		f.records = append(f.records, batch...)
+		for _, r := range batch {
+			size += r.Len()
+		}
+		if s.doubt {
+			break
+		}
+	}
+	return f
+}
+
+func (c *courier) fly(f *flight) {
+	err := errors.New("the sink's Append ended its goroutine")
+	defer func() {
+		for _, call := range c.land(f, err) {
+			call()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
+	defer cancel()
+	err = appendTo(ctx, f.lane.sink, f.records)
+}
+
+// appendTo calls the sink and turns a panic of it into an error.
+func appendTo(ctx context.Context, sink AuditSink, records []Record) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the sink panicked with a %T", p)
+		}
+	}()
+	return sink.Append(ctx, records)
+}
+
+// land takes the sink's answer. It returns what is to be called once the lock
+// is free.
+func (c *courier) land(f *flight, err error) (calls []func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f.lane.flights--
+	for i, s := range f.streams {
+		if s.flight != f.numbers[i] {
+			continue // it has been diverted
+		}
+		s.flying = false
+		switch {
+		case err == nil:
+			c.stored(s)
+		case len(f.streams) > 1: // whose fault it is will show when each flies alone
+			s.doubt = true
+		case !definite(err):
+			calls = append(calls, c.failed(s, err)...)
+		case len(s.frozen) > 1 && !s.oneByOne:
+			s.doubt, s.oneByOne = true, true
+		default:
+			calls = append(calls, c.refuse(s, err))
+		}
+		c.settle(s)
+	}
+	c.dispatch(f.lane)
+	return calls
+}
+
+// definite reports whether an error says that a record will never be stored.
+func definite(err error) bool {
+	_, refused := errors.AsType[*RecordError](err)
+	return refused || errors.Is(err, ErrConflict)
+}
+
+// stored marks as stored what has just been sent of the stream.
+func (c *courier) stored(s *stream) {
+	n := len(s.frozen)
+	if s.oneByOne {
+		n = 1
+	}
+	for i := range s.frozen[:n] {
+		c.discharge(&s.frozen[i], nil)
+	}
+	if n > 0 {
+		r := s.records[n-1]
+		s.acked = &streamHead{stream: s.id, seq: s.seq - uint64(len(s.frozen)-n), hash: r.hash, event: r.id}
+	}
+	s.frozen, s.records = s.frozen[n:], s.records[n:]
+	s.failures = 0
+	if len(s.frozen) == 0 {
+		s.frozen, s.records = nil, nil
+		s.doubt, s.oneByOne = false, false
+	}
+}
+
+// discharge ends an entry: its callers get their answer, its room is free.
+func (c *courier) discharge(e *entry, err error) {
+	e.ticket.resolve(err)
+	if e.urgency == background && e.loss == nil {
+		c.events--
+		c.bytes -= e.size
+	}
+}
+
+// failed notes that the sink did not say what became of the batch.
+func (c *courier) failed(s *stream, err error) []func() {
+	s.doubt = true
+	s.failures++
+	s.answer(err)
+	if s.failures > 1 || !s.wanted() {
+		return nil
+	}
+	return []func(){func() { c.notify(s, err) }}
+}
+
+// refuse ends a stream whose next record will never be stored.
+func (c *courier) refuse(s *stream, err error) func() {
+	s.refused = err
+	behind := -1
+	for _, entries := range [][]entry{s.frozen, s.pending} {
+		for i := range entries {
+			behind++
+			if l := entries[i].loss; l != nil {
+				behind += l.data.count - 1
+			}
+			c.discharge(&entries[i], err)
+		}
+	}
+	event := s.records[0].id
+	s.frozen, s.records, s.pending = nil, nil, nil
+	return func() { c.refusal(s, event, behind, err) }
+}
+
+// settle decides what a stream that has landed does next: fly again, wait, or
+// rest.
+func (c *courier) settle(s *stream) {
+	switch {
+	case len(s.frozen) == 0 && len(s.pending) == 0:
+		c.release(s)
+	case c.stopped:
+	case s.failures == 0:
+		c.enqueue(s)
+	case !s.wanted():
+		c.rest(s)
+	default:
+		delay := min(firstBackoff<<min(s.failures-1, 16), lastBackoff)
+		var timer *time.Timer
+		timer = time.AfterFunc(delay, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if s.retry == timer {
+				c.enqueue(s)
+			}
+		})
+		s.retry = timer
+	}
+}
+
+// drain waits until nothing is left to store, or until ctx ends. Whatever waits
+// to be sent again is sent at once.
+func (c *courier) drain(ctx context.Context) error {
+	c.mu.Lock()
+	for s := range c.active {
+		if s.retry != nil {
+			c.enqueue(s)
+		}
+	}
+	if len(c.active) == 0 {
+		c.mu.Unlock()
+		return nil
+	}
+	if c.idle == nil {
+		c.idle = make(chan struct{})
+	}
+	idle := c.idle
+	c.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// outstanding returns the streams with something to store.
+func (c *courier) outstanding() []*stream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	streams := make([]*stream, 0, len(c.active))
+	for s := range c.active {
+		streams = append(streams, s)
+	}
+	return streams
+}
+
+// stop ends all retries and returns how many events were not stored.
+func (c *courier) stop() (lost int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
+	c.main.queue.Init()
+	c.fallback.queue.Init()
+	for s := range c.active {
+		if s.retry != nil {
+			s.retry.Stop()
+			s.retry = nil
+		}
+		for _, entries := range [][]entry{s.frozen, s.pending} {
+			for i := range entries {
+				lost++
+				if l := entries[i].loss; l != nil {
+					lost += l.data.count - 1
+				}
+				entries[i].ticket.resolve(ErrClosed)
+			}
+		}
+	}
+	return lost
+}
+
+// head returns the newest event of the stream known to be stored, nil if none.
+func (c *courier) head(s *stream) *streamHead {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return s.acked
+}

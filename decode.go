@@ -1,0 +1,657 @@
+package jobaudit
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/jsonenc"
+	"github.com/jobaudit/jobaudit/internal/jsonscan"
+)
+
+// eventPrefix begins every event line (format F2).
+const eventPrefix = `{"schemaVersion":`
+
+// parseEvent decodes an event's line. On an error, the event holds what was
+// understood before it.
+func parseEvent(line []byte) (Event, error) {
+	switch {
+	case len(line) > maxRecord:
+		return Event{}, fmt.Errorf("the line has %d bytes, more than %d", len(line), maxRecord)
+	case !bytes.HasPrefix(line, []byte(eventPrefix)):
+		return Event{}, errors.New("the line does not begin with " + eventPrefix)
+	case bytes.IndexByte(line, '\n') >= 0:
+		return Event{}, errors.New("the line holds a line feed")
+	}
+	if err := jsonscan.Check(line); err != nil {
+		return Event{}, err
+	}
+	var e Event
+	d := decoder{}
+	d.event(line, &e)
+	return e, d.err
+}
+
+// decoder reads JSON that jsonscan has accepted. The first problem found is
+// kept in err, with the path of its field.
+type decoder struct {
+	path []string
+	err  error
+}
+
+func (d *decoder) fail(problem string) {
+	if d.err == nil {
+		d.err = &FieldError{Field: strings.Join(d.path, "."), Problem: problem}
+	}
+}
+
+// object calls member for each member of an object. Every name in required
+// must be there.
+func (d *decoder) object(raw []byte, member func(name string, raw []byte), required ...string) {
+	if raw[0] != '{' {
+		d.fail("is not an object")
+		return
+	}
+	missing := len(required)
+	for name, value := range jsonscan.Object(raw) {
+		for _, want := range required {
+			if name == want {
+				missing--
+			}
+		}
+		d.path = append(d.path, name)
+		member(name, value)
+		d.path = d.path[:len(d.path)-1]
+	}
+	if missing > 0 {
+		d.missing(raw, required)
+	}
+}
+
+func (d *decoder) missing(raw []byte, required []string) {
+	have := map[string]bool{}
+	for name := range jsonscan.Object(raw) {
+		have[name] = true
+	}
+	for _, name := range required {
+		if !have[name] {
+			d.path = append(d.path, name)
+			d.fail("is missing")
+			d.path = d.path[:len(d.path)-1]
+		}
+	}
+}
+
+// array calls element for each element of an array.
+func (d *decoder) array(raw []byte, element func(raw []byte)) {
+	if raw[0] != '[' {
+		d.fail("is not an array")
+		return
+	}
+	i := 0
+	for value := range jsonscan.Array(raw) {
+		d.path = append(d.path, strconv.Itoa(i))
+		element(value)
+		d.path = d.path[:len(d.path)-1]
+		i++
+	}
+}
+
+func (d *decoder) str(raw []byte) string {
+	if raw[0] != '"' {
+		d.fail("is not a string")
+		return ""
+	}
+	return jsonscan.Unquote(raw)
+}
+
+// identifier reads a string that must not be empty.
+func (d *decoder) identifier(raw []byte) string {
+	s := d.str(raw)
+	if s == "" {
+		d.fail("is empty")
+	}
+	return s
+}
+
+// text reads a string, or the marker that stands for one.
+func (d *decoder) text(raw []byte) string {
+	if raw[0] != '{' {
+		return d.str(raw)
+	}
+	var marker, rule, head string
+	var size int64
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "$jobaudit":
+			marker = d.str(raw)
+		case "rule":
+			rule = d.str(raw)
+		case "head":
+			head = d.str(raw)
+		case "size":
+			size = d.integer(raw)
+		}
+	}, "$jobaudit")
+	if marker == "truncated" {
+		return fmt.Sprintf("%s… (%d bytes in all)", head, size)
+	}
+	return fmt.Sprintf("(%s: %s)", marker, rule)
+}
+
+func (d *decoder) integer(raw []byte) int64 {
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil {
+		d.fail("is not an integer")
+	}
+	return n
+}
+
+// count reads an integer that is not negative.
+func (d *decoder) count(raw []byte) int {
+	n := d.integer(raw)
+	if n < 0 || n > 1<<53 {
+		d.fail("is out of range")
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) boolean(raw []byte) bool {
+	if raw[0] != 't' && raw[0] != 'f' {
+		d.fail("is not true or false")
+	}
+	return raw[0] == 't'
+}
+
+func (d *decoder) uuid(raw []byte) uuid.UUID {
+	id, ok := parseUUID(d.str(raw))
+	if !ok {
+		d.fail("is not a lower-case UUID")
+	}
+	return id
+}
+
+// parseUUID accepts the one form that the formats use.
+func parseUUID(s string) (uuid.UUID, bool) {
+	if len(s) != 36 || strings.ToLower(s) != s {
+		return uuid.Nil, false
+	}
+	id, err := uuid.Parse(s)
+	return id, err == nil
+}
+
+func (d *decoder) hash(raw []byte) Hash {
+	var h Hash
+	s := d.str(raw)
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) != len(h) || len(s) != 44 {
+		d.fail("is not a SHA-256 hash in base64")
+		return h
+	}
+	copy(h[:], b)
+	return h
+}
+
+func (d *decoder) time(raw []byte) time.Time {
+	t, err := time.Parse(jsonenc.TimeLayout, d.str(raw))
+	if err != nil {
+		d.fail("is not a UTC time with six fraction digits")
+	}
+	return t
+}
+
+func (d *decoder) event(line []byte, e *Event) {
+	d.object(line, func(name string, raw []byte) {
+		switch name {
+		case "schemaVersion":
+			e.SchemaVersion = d.str(raw)
+			if !strings.HasPrefix(e.SchemaVersion, "1.") {
+				d.fail("is not a version 1")
+			}
+		case "id":
+			e.ID = d.uuid(raw)
+		case "type":
+			e.Type = d.eventType(raw)
+		case "phase":
+			e.Phase = Phase(d.str(raw))
+		case "time":
+			e.Time = d.time(raw)
+		case "stream":
+			d.stream(raw, e)
+		case "job":
+			d.job(raw, e)
+		case "correlationId":
+			e.CorrelationID = d.uuid(raw)
+		case "causationId":
+			e.CausationID = d.uuid(raw)
+		case "requestId":
+			e.RequestID = d.uuid(raw)
+		case "traceparent":
+			e.TraceParent = d.str(raw)
+		case "who":
+			d.who(raw, e)
+		case "what":
+			d.what(raw, e)
+		case "where":
+			d.where(raw, e)
+		case "why":
+			d.why(raw, e)
+		case "data":
+			d.data(raw, e)
+		}
+	}, "schemaVersion", "id", "type", "time", "stream", "correlationId", "requestId", "who", "what", "where", "why")
+	d.consistent(e)
+}
+
+// consistent checks what the fields say of each other.
+func (d *decoder) consistent(e *Event) {
+	audit := strings.HasPrefix(string(e.Type), "audit.")
+	switch {
+	case d.err != nil:
+	case e.Phase != e.Type.Phase():
+		d.path = []string{"phase"}
+		d.fail("does not belong to the type")
+	case e.Job.ID == uuid.Nil && !audit:
+		d.path = []string{"job"}
+		d.fail("is missing")
+	case e.Type == AuditLost && e.Job.ID == uuid.Nil:
+		d.path = []string{"job"}
+		d.fail("is missing")
+	case e.Type == JobSubmitted && e.What.Inputs == nil:
+		d.path = []string{"what", "inputs"}
+		d.fail("is missing")
+	}
+}
+
+func (d *decoder) eventType(raw []byte) EventType {
+	t := d.str(raw)
+	for _, family := range []string{"job.", "attempt.", "audit."} {
+		if strings.HasPrefix(t, family) && len(t) > len(family) && len(t) <= maxIdentifier {
+			return EventType(t)
+		}
+	}
+	d.fail("is no event type")
+	return ""
+}
+
+func (d *decoder) stream(raw []byte, e *Event) {
+	var prev bool
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "id":
+			e.Stream.ID = d.uuid(raw)
+		case "seq":
+			e.Stream.Seq = d.seq(raw)
+		case "prev":
+			e.Stream.Prev, prev = d.hash(raw), true
+		case "after":
+			d.object(raw, func(name string, raw []byte) {
+				switch name {
+				case "stream":
+					e.Stream.After.Stream = d.uuid(raw)
+				case "seq":
+					e.Stream.After.Seq = d.seq(raw)
+				case "hash":
+					e.Stream.After.Hash = d.hash(raw)
+				}
+			}, "stream", "seq", "hash")
+		}
+	}, "id", "seq")
+	if prev != (e.Stream.Seq > 1) {
+		d.fail("has seq and prev that contradict each other")
+	}
+}
+
+func (d *decoder) seq(raw []byte) uint64 {
+	n := d.count(raw)
+	if n < 1 {
+		d.fail("is less than 1")
+	}
+	return uint64(n)
+}
+
+func (d *decoder) job(raw []byte, e *Event) {
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "id":
+			e.Job.ID = d.uuid(raw)
+		case "state":
+			e.Job.State = d.state(raw)
+		case "attempt":
+			e.Job.Attempt = d.count(raw)
+		case "executionId":
+			e.Job.ExecutionID = d.uuid(raw)
+		case "parentId":
+			e.Job.ParentID = d.uuid(raw)
+		case "rootId":
+			e.Job.RootID = d.uuid(raw)
+		case "retryOf":
+			e.Job.RetryOf = d.uuid(raw)
+		case "queue":
+			d.object(raw, func(name string, raw []byte) {
+				switch name {
+				case "system":
+					e.Job.Queue.System = d.str(raw)
+				case "id":
+					e.Job.Queue.ID = d.str(raw)
+				}
+			}, "system", "id")
+		}
+	}, "id", "state", "attempt", "rootId")
+}
+
+func (d *decoder) state(raw []byte) JobState {
+	s := JobState(d.str(raw))
+	if s != Pending && s != Running && !s.Terminal() {
+		d.fail("is no job state")
+	}
+	return s
+}
+
+func (d *decoder) who(raw []byte, e *Event) {
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "principal":
+			e.Who.Principal = d.principal(raw)
+		case "orgId":
+			e.Who.OrgID = d.str(raw)
+		case "onBehalfOf":
+			d.array(raw, func(raw []byte) {
+				e.Who.OnBehalfOf = append(e.Who.OnBehalfOf, d.principal(raw))
+			})
+		case "upstream":
+			d.object(raw, func(name string, raw []byte) {
+				switch name {
+				case "system":
+					e.Who.Upstream.System = d.str(raw)
+				case "eventId":
+					e.Who.Upstream.EventID = d.str(raw)
+				}
+			}, "system", "eventId")
+		}
+	}, "principal", "orgId")
+}
+
+func (d *decoder) principal(raw []byte) Principal {
+	var p Principal
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "kind":
+			p.Kind = PrincipalKind(d.identifier(raw))
+		case "id":
+			p.ID = d.identifier(raw)
+		case "name":
+			p.Name = d.text(raw)
+		case "assurance":
+			p.Assurance = Assurance(d.identifier(raw))
+		case "auth":
+			d.object(raw, func(name string, raw []byte) {
+				switch name {
+				case "method":
+					p.AuthMethod = d.str(raw)
+				case "session":
+					p.AuthSession = d.str(raw)
+				}
+			})
+		}
+	}, "kind", "id", "assurance")
+	return p
+}
+
+func (d *decoder) what(raw []byte, e *Event) {
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "action":
+			e.What.Action = d.identifier(raw)
+		case "resource":
+			e.What.Resource = d.text(raw)
+		case "inputs":
+			e.What.Inputs = bytes.Clone(raw)
+		case "redaction":
+			e.What.Redaction = d.redaction(raw)
+		}
+	}, "action")
+}
+
+func (d *decoder) redaction(raw []byte) *Redaction {
+	var r Redaction
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "policy":
+			r.Policy = d.str(raw)
+		case "version":
+			r.Version = d.str(raw)
+		case "digest":
+			r.Digest = d.hash(raw)
+		case "outcome":
+			r.Outcome = d.str(raw)
+		case "removed":
+			d.array(raw, func(raw []byte) {
+				path, class := d.pair(raw, "path", "class")
+				r.Removed = append(r.Removed, struct{ Path, Class string }{path, class})
+			})
+		case "removedCount":
+			r.RemovedCount = d.count(raw)
+		case "hits":
+			d.array(raw, func(raw []byte) {
+				path, rule := d.pair(raw, "path", "rule")
+				r.Hits = append(r.Hits, struct{ Path, Rule string }{path, rule})
+			})
+		case "taint":
+			r.Taint = d.str(raw)
+		}
+	}, "outcome")
+	return &r
+}
+
+func (d *decoder) pair(raw []byte, first, second string) (a, b string) {
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case first:
+			a = d.str(raw)
+		case second:
+			b = d.str(raw)
+		}
+	}, first, second)
+	return a, b
+}
+
+func (d *decoder) where(raw []byte, e *Event) {
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "system":
+			e.Where.System = d.identifier(raw)
+		case "environment":
+			e.Where.Environment = d.identifier(raw)
+		case "host":
+			e.Where.Host = d.str(raw)
+		case "instance":
+			e.Where.Instance = d.str(raw)
+		case "target":
+			e.Where.Target = d.str(raw)
+		case "version":
+			e.Where.Version = d.str(raw)
+		case "sourceIp":
+			ip, err := netip.ParseAddr(d.str(raw))
+			if err != nil {
+				d.fail("is no IP address")
+			}
+			e.Where.SourceIP = ip
+		}
+	}, "system", "environment", "host", "instance", "version")
+}
+
+func (d *decoder) why(raw []byte, e *Event) {
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "trigger":
+			e.Why.Kind = TriggerKind(d.identifier(raw))
+		case "reason":
+			e.Why.Reason = d.text(raw)
+		case "ref":
+			e.Why.Ref = d.str(raw)
+		}
+	}, "trigger", "reason")
+}
+
+func (d *decoder) data(raw []byte, e *Event) {
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "decision":
+			e.Data.Decision = d.decision(raw)
+		case "output":
+			e.Data.Output = bytes.Clone(raw)
+		case "impact":
+			e.Data.Impact = d.text(raw)
+		case "error":
+			e.Data.Error = d.errorDetail(raw)
+		case "line":
+			e.Data.Line = d.text(raw)
+		case "snapshot":
+			e.Data.Snapshot = d.snapshot(raw)
+		case "heartbeat":
+			d.heartbeat(raw, e)
+		case "correction":
+			e.Data.Correction = d.correction(raw)
+		case "existing":
+			e.Data.Existing = d.uuid(raw)
+		case "lost":
+			d.lost(raw, e)
+		case "degraded":
+			d.degraded(raw, e)
+		case "recovery":
+			e.Data.Recovery = json.RawMessage(bytes.Clone(raw))
+		case "policy":
+			e.Data.Policy = json.RawMessage(bytes.Clone(raw))
+		}
+	})
+}
+
+func (d *decoder) decision(raw []byte) *Decision {
+	var v Decision
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "allowed":
+			v.Allowed = d.boolean(raw)
+		case "by":
+			v.By = d.str(raw)
+		case "permission":
+			v.Permission = d.str(raw)
+		case "reason":
+			v.Reason = d.text(raw)
+		}
+	}, "allowed", "by")
+	return &v
+}
+
+func (d *decoder) errorDetail(raw []byte) *ErrorDetail {
+	var v ErrorDetail
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "code":
+			v.Code = ErrorCode(d.identifier(raw))
+		case "message":
+			v.Message = d.text(raw)
+		case "type":
+			v.Type = d.str(raw)
+		case "frame":
+			v.Frame = d.str(raw)
+		}
+	}, "code", "message")
+	return &v
+}
+
+func (d *decoder) snapshot(raw []byte) *Snapshot {
+	var v Snapshot
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "resource":
+			v.Resource = d.text(raw)
+		case "moment":
+			v.Moment = Moment(d.str(raw))
+		case "digest":
+			v.Digest = d.str(raw)
+		case "summary":
+			v.Summary = d.text(raw)
+		}
+	}, "resource", "moment", "digest")
+	return &v
+}
+
+func (d *decoder) heartbeat(raw []byte, e *Event) {
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "progress":
+			var p Progress
+			d.object(raw, func(name string, raw []byte) {
+				switch name {
+				case "done":
+					p.Done = d.integer(raw)
+				case "total":
+					p.Total = d.integer(raw)
+				}
+			}, "done")
+			e.Data.Heartbeat.Progress = &p
+		case "deadline":
+			e.Data.Heartbeat.Deadline = d.time(raw)
+		}
+	}, "deadline")
+}
+
+func (d *decoder) correction(raw []byte) *Correction {
+	var v Correction
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "of":
+			v.Of = d.uuid(raw)
+		case "kind":
+			v.Kind = CorrectionKind(d.str(raw))
+		case "reason":
+			v.Reason = d.text(raw)
+		case "value":
+			v.Value = json.RawMessage(bytes.Clone(raw))
+		}
+	}, "of", "kind", "reason")
+	return &v
+}
+
+func (d *decoder) lost(raw []byte, e *Event) {
+	v := &e.Data.Lost
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "count":
+			v.Count = d.count(raw)
+		case "types":
+			d.array(raw, func(raw []byte) { v.Types = append(v.Types, EventType(d.str(raw))) })
+		case "from":
+			v.From = d.time(raw)
+		case "to":
+			v.To = d.time(raw)
+		}
+	}, "count", "types", "from", "to")
+}
+
+func (d *decoder) degraded(raw []byte, e *Event) {
+	v := &e.Data.Degraded
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "stream":
+			v.Stream = d.uuid(raw)
+		case "event":
+			v.Event = d.uuid(raw)
+		case "count":
+			v.Count = d.count(raw)
+		case "reason":
+			v.Reason = d.text(raw)
+		}
+	}, "stream", "event", "count")
+}

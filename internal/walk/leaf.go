@@ -1,0 +1,181 @@
+package walk
+
+import (
+	"cmp"
+	"encoding"
+	"encoding/base64"
+	"encoding/json"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/jsonenc"
+)
+
+// leaf writes a value that is kept as one: a scalar, or a type that has a form
+// of its own.
+func (w *walker) leaf(v reflect.Value, t *info) error {
+	switch t.style {
+	case styleBool:
+		w.buf = strconv.AppendBool(w.buf, v.Bool())
+	case styleInt:
+		w.buf = strconv.AppendInt(w.buf, v.Int(), 10)
+	case styleUint:
+		w.buf = strconv.AppendUint(w.buf, v.Uint(), 10)
+	case styleFloat32:
+		w.float(v.Float(), 32)
+	case styleFloat64:
+		w.float(v.Float(), 64)
+	case styleText:
+		return w.text(v.String())
+	case styleNumber:
+		w.number(v.String())
+	case styleBytes:
+		return w.bytes(v)
+	case styleTime:
+		w.time(v)
+	case styleUUID:
+		w.buf = jsonenc.AppendUUID(w.buf, uuidOf(v))
+	case styleURL:
+		return w.url(v)
+	case styleMarshalJSON:
+		raw, err := receiver(v).(json.Marshaler).MarshalJSON()
+		if err != nil {
+			return err
+		}
+		return w.raw(raw)
+	case styleMarshalText:
+		text, err := receiver(v).(encoding.TextMarshaler).MarshalText()
+		if err != nil {
+			return err
+		}
+		return w.text(string(text))
+	case styleSecret:
+		w.drop(ruleSecret)
+	case styleRaw:
+		return w.raw(v.Bytes())
+	default:
+		w.drop(ruleKind)
+	}
+	return nil
+}
+
+// receiver returns what a marshaler's methods are called on: a pointer, so
+// that it makes no difference to the record whether a value was reached
+// through one.
+func receiver(v reflect.Value) any {
+	if v.CanAddr() {
+		return v.Addr().Interface()
+	}
+	p := reflect.New(v.Type())
+	p.Elem().Set(v)
+	return p.Interface()
+}
+
+func (w *walker) float(f float64, bits int) {
+	buf, ok := jsonenc.AppendFloat(w.buf, f, bits)
+	if !ok {
+		w.drop(ruleNumber)
+		return
+	}
+	w.buf = buf
+}
+
+func (w *walker) number(s string) {
+	switch {
+	case s == "": // as encoding/json writes it
+		w.buf = append(w.buf, '0')
+	case len(s) <= 256 && numeric(s):
+		w.buf = append(w.buf, s...)
+	default:
+		w.drop(ruleNumber)
+	}
+}
+
+func (w *walker) bytes(v reflect.Value) error {
+	if v.IsNil() {
+		w.buf = append(w.buf, "null"...)
+		return nil
+	}
+	b := v.Bytes()
+	if len(b) > MaxBytes-len(w.buf) {
+		return ErrLimit
+	}
+	w.buf = append(w.buf, '"')
+	w.buf = base64.StdEncoding.AppendEncode(w.buf, b)
+	w.buf = append(w.buf, '"')
+	return nil
+}
+
+func (w *walker) time(v reflect.Value) {
+	var t time.Time
+	if v.CanAddr() {
+		t = *v.Addr().Interface().(*time.Time)
+	} else {
+		t = v.Interface().(time.Time)
+	}
+	start := len(w.buf)
+	buf, err := t.AppendText(append(w.buf, '"'))
+	if err != nil {
+		w.buf = w.buf[:start]
+		w.drop(ruleTime)
+		return
+	}
+	w.buf = append(buf, '"')
+}
+
+// url writes scheme, host and path. User information, query and fragment are
+// where credentials travel; who wants to keep one of them names it in a type
+// of their own.
+func (w *walker) url(v reflect.Value) error {
+	u := v.Interface().(url.URL)
+	if u.Opaque != "" {
+		w.drop(ruleURL)
+		return nil
+	}
+	bare := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
+	return w.text(bare.String())
+}
+
+func uuidOf(v reflect.Value) (id uuid.UUID) {
+	reflect.Copy(reflect.ValueOf(id[:]), v)
+	return id
+}
+
+// collect appends the entries of a map to w.entries, sorted by their names,
+// and returns where they are. Entries whose key has no name, or shares its
+// name with another's, are left out and counted.
+func (w *walker) collect(v reflect.Value) (base, end int) {
+	base = len(w.entries)
+	for it := v.MapRange(); it.Next(); {
+		name, ok := key(it.Key())
+		if !ok {
+			w.count++
+			continue
+		}
+		w.entries = append(w.entries, entry{escapeName(name), it.Value()})
+	}
+	own := w.entries[base:]
+	slices.SortFunc(own, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
+	end = base
+	for i := 0; i < len(own); {
+		j := i + 1
+		for j < len(own) && own[j].name == own[i].name {
+			j++
+		}
+		if j == i+1 {
+			w.entries[end] = own[i]
+			end++
+		} else {
+			w.count += j - i
+		}
+		i = j
+	}
+	clear(w.entries[end:])
+	w.entries = w.entries[:end]
+	return base, end
+}

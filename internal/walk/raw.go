@@ -1,0 +1,98 @@
+package walk
+
+import (
+	"bytes"
+
+	"github.com/jobaudit/jobaudit/internal/jsonscan"
+)
+
+// raw writes JSON that is already encoded: strings and names in the record's
+// form, numbers and order as they are.
+func (w *walker) raw(raw []byte) error {
+	if len(raw) == 0 {
+		w.buf = append(w.buf, "null"...)
+		return nil
+	}
+	ok, err := check(raw)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		w.drop(ruleJSON)
+		return nil
+	}
+	w.nodes-- // the same value
+	return w.rawValue(raw)
+}
+
+// check reports whether raw has exactly one meaning, or that it is beyond the
+// limits.
+func check(raw []byte) (bool, error) {
+	if len(raw) > MaxBytes {
+		return false, ErrLimit
+	}
+	return jsonscan.Check(raw) == nil, nil
+}
+
+func (w *walker) rawValue(raw []byte) error {
+	if err := w.node(); err != nil {
+		return err
+	}
+	raw = bytes.Trim(raw, " \t\r\n")
+	switch raw[0] {
+	case '{':
+		return w.rawObject(raw)
+	case '[':
+		return w.rawArray(raw)
+	case '"':
+		return w.text(jsonscan.Unquote(raw))
+	}
+	w.buf = append(w.buf, raw...)
+	return nil
+}
+
+func (w *walker) rawObject(raw []byte) error {
+	if err := w.enter(); err != nil {
+		return err
+	}
+	w.buf = append(w.buf, '{')
+	start := len(w.buf)
+	for name, member := range jsonscan.Object(raw) {
+		w.comma(start)
+		if err := w.name(escapeName(name)); err != nil {
+			return err
+		}
+		if err := w.rawValue(member); err != nil {
+			return err
+		}
+	}
+	w.buf = append(w.buf, '}')
+	w.leave()
+	return nil
+}
+
+func (w *walker) rawArray(raw []byte) error {
+	if err := w.enter(); err != nil {
+		return err
+	}
+	w.buf = append(w.buf, '[')
+	start := len(w.buf)
+	for element := range jsonscan.Array(raw) {
+		w.comma(start)
+		if err := w.rawValue(element); err != nil {
+			return err
+		}
+	}
+	w.buf = append(w.buf, ']')
+	w.leave()
+	return nil
+}
+
+// numeric reports whether s is a JSON number.
+func numeric(s string) bool {
+	if s == "" || s[0] != '-' && (s[0] < '0' || s[0] > '9') {
+		return false
+	}
+	last := s[len(s)-1]
+	return last >= '0' && last <= '9' && jsonscan.Check([]byte(s)) == nil
+}

@@ -1,0 +1,405 @@
+// Package walk turns Go values into the JSON that a record may hold: whole, or
+// only what a [Plan] names. It reads by kind, through reflection, and writes
+// fresh bytes: it changes nothing, aliases nothing, and calls no method of a
+// value that is not kept. What JSON cannot hold is replaced by the marker of a
+// dropped leaf; what is too large, too deep or cyclic is an error, and then
+// nothing of the value is to be stored.
+package walk
+
+import (
+	"errors"
+	"reflect"
+	"strconv"
+	"sync"
+	"unicode/utf8"
+	"unsafe"
+
+	"github.com/jobaudit/jobaudit/internal/jsonenc"
+)
+
+// The limits of one value.
+const (
+	MaxDepth = 32      // objects, arrays and chained pointers inside each other
+	MaxNodes = 10_000  // values visited, at every level
+	MaxBytes = 1 << 20 // of encoded JSON, before it is cut to what an event holds
+)
+
+var (
+	// ErrLimit means that a value exceeds one of the limits.
+	ErrLimit = errors.New("too deep, too many values or too large")
+	// ErrCycle means that a value contains itself.
+	ErrCycle = errors.New("the value contains itself")
+)
+
+// The rules that a marker names when a leaf was dropped.
+const (
+	ruleKind   = "kind"   // a channel, function, complex number or unsafe pointer
+	ruleNumber = "number" // NaN, an infinity, a json.Number that is none
+	ruleJSON   = "json"   // raw JSON that is malformed or has a name twice
+	ruleSecret = "secret" // a value that is never stored
+	ruleTime   = "time"   // a time that RFC 3339 cannot hold
+	ruleURL    = "url"    // an address whose parts cannot be told apart
+)
+
+// Result is what one walk yields.
+type Result struct {
+	// JSON is the value's encoding, or the marker of a truncated one. It is
+	// the caller's.
+	JSON []byte
+	// Removed are the named removals of the plan that were met, in the order
+	// of their paths.
+	Removed []Removal
+	// Count is the number of members, elements and map entries that were left
+	// out beside them. What is below one of them is not counted.
+	Count int
+}
+
+// Removal is a path that a plan removes by name.
+type Removal struct{ Path, Class string }
+
+// Whole encodes all of v. A result of more than limit bytes becomes the marker
+// of a truncated value.
+func Whole(v reflect.Value, limit int) (Result, error) {
+	w := get()
+	if err := w.top(v); err != nil {
+		return Result{}, err
+	}
+	return w.finish(nil, limit), nil
+}
+
+// walker is the state of one walk.
+type walker struct {
+	buf     []byte
+	nodes   int
+	depth   int
+	count   int
+	stack   []visit // what is being visited and could contain itself
+	entries []entry // of the maps being visited
+	seen    []bool  // which of the plan's removals were met
+}
+
+// visit identifies a pointer, map or slice on the way to the current value.
+type visit struct {
+	at   unsafe.Pointer
+	size int
+	typ  *info
+}
+
+// entry is a map's entry: the name as it is written, and the value.
+type entry struct {
+	name string
+	v    reflect.Value
+}
+
+var pool = sync.Pool{New: func() any { return new(walker) }}
+
+// get returns an empty walker. One that failed is not put back.
+func get() *walker { return pool.Get().(*walker) }
+
+func (w *walker) finish(p *Plan, limit int) Result {
+	r := Result{JSON: jsonenc.AppendValue(nil, w.buf, limit), Count: w.count}
+	if p != nil {
+		for i, met := range w.seen {
+			if met {
+				r.Removed = append(r.Removed, p.drops[i])
+			}
+		}
+	}
+	if cap(w.buf) <= 64<<10 && cap(w.entries) <= 1<<10 {
+		*w = walker{buf: w.buf[:0], entries: w.entries[:0], stack: w.stack[:0], seen: w.seen[:0]}
+		pool.Put(w)
+	}
+	return r
+}
+
+func (w *walker) top(v reflect.Value) error {
+	if !v.IsValid() {
+		w.buf = append(w.buf, "null"...)
+		return nil
+	}
+	return w.value(v, infoOf(v.Type()))
+}
+
+// node counts a value and holds the limits.
+func (w *walker) node() error {
+	w.nodes++
+	if w.nodes > MaxNodes || len(w.buf) > MaxBytes {
+		return ErrLimit
+	}
+	return nil
+}
+
+// enter goes one level down, leave back up.
+func (w *walker) enter() error {
+	w.depth++
+	if w.depth > MaxDepth {
+		return ErrLimit
+	}
+	return nil
+}
+
+func (w *walker) leave() { w.depth-- }
+
+// push notes what is being visited; pop forgets it.
+func (w *walker) push(at unsafe.Pointer, size int, t *info) error {
+	v := visit{at, size, t}
+	for _, have := range w.stack {
+		if have == v {
+			return ErrCycle
+		}
+	}
+	if len(w.stack) >= 4*MaxDepth {
+		return ErrLimit
+	}
+	w.stack = append(w.stack, v)
+	return nil
+}
+
+func (w *walker) pop() {
+	last := len(w.stack) - 1
+	w.stack[last] = visit{} // a walker that is kept holds on to nothing
+	w.stack = w.stack[:last]
+}
+
+func (w *walker) drop(rule string) { w.buf = jsonenc.AppendDropped(w.buf, rule) }
+
+// text writes a string leaf. Every decoded text of a value passes here.
+func (w *walker) text(s string) error {
+	if len(s) > MaxBytes-len(w.buf) {
+		return ErrLimit
+	}
+	w.buf = jsonenc.AppendString(w.buf, s)
+	return nil
+}
+
+// value encodes all of v, whose type t describes.
+func (w *walker) value(v reflect.Value, t *info) error {
+	if err := w.node(); err != nil {
+		return err
+	}
+	switch t.style {
+	case styleText:
+		return w.text(v.String())
+	case styleStruct:
+		return w.structure(v, t)
+	case styleList:
+		return w.list(v, t)
+	case styleMap:
+		return w.mapping(v, t)
+	case stylePointer:
+		return w.pointer(v, t)
+	case styleInterface:
+		if v.IsNil() {
+			w.buf = append(w.buf, "null"...)
+			return nil
+		}
+		w.nodes-- // the same value
+		v = v.Elem()
+		return w.value(v, infoOf(v.Type()))
+	}
+	return w.leaf(v, t)
+}
+
+func (w *walker) pointer(v reflect.Value, t *info) error {
+	if v.IsNil() {
+		w.buf = append(w.buf, "null"...)
+		return nil
+	}
+	if err := w.push(v.UnsafePointer(), 0, t); err != nil {
+		return err
+	}
+	w.nodes-- // the same value
+	err := w.value(v.Elem(), t.elem)
+	w.pop()
+	return err
+}
+
+func (w *walker) structure(v reflect.Value, t *info) error {
+	if err := w.enter(); err != nil {
+		return err
+	}
+	w.buf = append(w.buf, '{')
+	start := len(w.buf)
+	for i := range t.fields {
+		f := &t.fields[i]
+		fv, ok := f.get(v)
+		if !ok || f.omitted(fv) {
+			continue
+		}
+		w.member(f.head, start)
+		if err := w.field(fv, f); err != nil {
+			return err
+		}
+	}
+	w.buf = append(w.buf, '}')
+	w.leave()
+	return nil
+}
+
+// member writes a prepared name: with a comma unless it is the first after
+// start.
+func (w *walker) member(head []byte, start int) {
+	if len(w.buf) == start {
+		head = head[1:]
+	}
+	w.buf = append(w.buf, head...)
+}
+
+func (w *walker) comma(start int) {
+	if len(w.buf) != start {
+		w.buf = append(w.buf, ',')
+	}
+}
+
+// field writes a member's value, as a string where its tag says so.
+func (w *walker) field(v reflect.Value, f *field) error {
+	if !f.quoted {
+		return w.value(v, f.typ)
+	}
+	start := len(w.buf)
+	if err := w.value(v, f.typ); err != nil {
+		return err
+	}
+	if c := w.buf[start]; c == '{' || c == 'n' { // a marker, null
+		return nil
+	}
+	plain := string(w.buf[start:])
+	w.buf = jsonenc.AppendString(w.buf[:start], plain)
+	return nil
+}
+
+func (w *walker) list(v reflect.Value, t *info) error {
+	n := v.Len()
+	if v.Kind() == reflect.Slice {
+		if v.IsNil() {
+			w.buf = append(w.buf, "null"...)
+			return nil
+		}
+		if n > 0 {
+			if err := w.push(v.UnsafePointer(), n, t); err != nil {
+				return err
+			}
+			defer w.pop()
+		}
+	}
+	if n > MaxNodes-w.nodes {
+		return ErrLimit
+	}
+	if err := w.enter(); err != nil {
+		return err
+	}
+	w.buf = append(w.buf, '[')
+	for i := range n {
+		if i > 0 {
+			w.buf = append(w.buf, ',')
+		}
+		if err := w.value(v.Index(i), t.elem); err != nil {
+			return err
+		}
+	}
+	w.buf = append(w.buf, ']')
+	w.leave()
+	return nil
+}
+
+func (w *walker) mapping(v reflect.Value, t *info) error {
+	if v.IsNil() {
+		w.buf = append(w.buf, "null"...)
+		return nil
+	}
+	if err := w.openMap(v, t); err != nil {
+		return err
+	}
+	w.buf = append(w.buf, '{')
+	start := len(w.buf)
+	base, end := w.collect(v)
+	for i := base; i < end; i++ {
+		e := w.entries[i]
+		w.comma(start)
+		if err := w.name(e.name); err != nil {
+			return err
+		}
+		if err := w.value(e.v, t.elem); err != nil {
+			return err
+		}
+	}
+	w.buf = append(w.buf, '}')
+	w.closeMap(base)
+	return nil
+}
+
+// openMap holds the limits before a map is iterated over.
+func (w *walker) openMap(v reflect.Value, t *info) error {
+	if v.Len() > MaxNodes-w.nodes {
+		return ErrLimit
+	}
+	if err := w.enter(); err != nil {
+		return err
+	}
+	return w.push(v.UnsafePointer(), 0, t)
+}
+
+func (w *walker) closeMap(base int) {
+	clear(w.entries[base:])
+	w.entries = w.entries[:base]
+	w.pop()
+	w.leave()
+}
+
+// name writes a member's name that is content: a key of a map or of raw JSON.
+func (w *walker) name(name string) error {
+	if err := w.text(name); err != nil {
+		return err
+	}
+	w.buf = append(w.buf, ':')
+	return nil
+}
+
+// escapeName returns a user's name as it is written: valid UTF-8, and with one
+// more dollar sign if it could be taken for one of the format's own.
+func escapeName(name string) string {
+	if !utf8.ValidString(name) {
+		valid := make([]byte, 0, len(name)+8)
+		for _, r := range name { // an invalid byte ranges as U+FFFD
+			valid = utf8.AppendRune(valid, r)
+		}
+		name = string(valid)
+	}
+	if reserved(name) {
+		return "$" + name
+	}
+	return name
+}
+
+// reserved reports whether name matches ^\$+jobaudit.
+func reserved(name string) bool {
+	i := 0
+	for i < len(name) && name[i] == '$' {
+		i++
+	}
+	const own = "jobaudit"
+	return i > 0 && len(name)-i >= len(own) && name[i:i+len(own)] == own
+}
+
+// key returns a map key as a name. Keys that are neither strings nor whole
+// numbers have none, and their entries are left out.
+func key(k reflect.Value) (string, bool) {
+	if k.Kind() == reflect.Interface {
+		k = k.Elem()
+	}
+	switch k.Kind() {
+	case reflect.String:
+		return k.String(), true
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return strconv.FormatInt(k.Int(), 10), true
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		return strconv.FormatUint(k.Uint(), 10), true
+	case reflect.Array:
+		if k.Type() == uuidType {
+			var buf [38]byte
+			id := jsonenc.AppendUUID(buf[:0], uuidOf(k))
+			return string(id[1 : len(id)-1]), true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,227 @@
+package jobaudit
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/jsonenc"
+)
+
+// payload is the data of an event. Texts have passed the door.
+type payload struct {
+	decision   *decisionData
+	output     []byte
+	impact     text
+	err        *errorData
+	line       *text
+	snapshot   *snapshotData
+	heartbeat  *heartbeatData
+	correction *correctionData
+	existing   uuid.UUID
+	lost       *lostData
+	degraded   *degradedData
+	recovery   []byte
+	policy     []byte
+}
+
+type decisionData struct {
+	allowed        bool
+	by, permission string
+	reason         text
+}
+
+type errorData struct {
+	code       ErrorCode
+	message    text
+	typ, frame string
+}
+
+type snapshotData struct {
+	resource text
+	moment   Moment
+	digest   string
+	summary  text
+}
+
+type heartbeatData struct {
+	progress *Progress
+	deadline time.Time
+}
+
+type correctionData struct {
+	of     uuid.UUID
+	kind   CorrectionKind
+	reason text
+	value  []byte
+}
+
+type lostData struct {
+	count    int
+	types    []EventType
+	from, to time.Time
+}
+
+type degradedData struct {
+	stream, event uuid.UUID
+	count         int
+	reason        text
+}
+
+func (p *payload) append(o *object) {
+	if p.decision != nil {
+		p.decision.append(o)
+	}
+	o.raw("output", p.output)
+	o.text("impact", p.impact, maxText)
+	if p.err != nil {
+		p.err.append(o)
+	}
+	if p.line != nil {
+		o.key("line")
+		o.dst = p.line.append(o.dst, maxLine)
+	}
+	if p.snapshot != nil {
+		p.snapshot.append(o)
+	}
+	if p.heartbeat != nil {
+		p.heartbeat.append(o)
+	}
+	if p.correction != nil {
+		p.correction.append(o)
+	}
+	o.uuid("existing", p.existing)
+	if p.lost != nil {
+		p.lost.append(o)
+	}
+	if p.degraded != nil {
+		p.degraded.append(o)
+	}
+	o.raw("recovery", p.recovery)
+	o.raw("policy", p.policy)
+}
+
+func (d *decisionData) append(o *object) {
+	o.open("decision")
+	o.key("allowed")
+	o.dst = strconv.AppendBool(o.dst, d.allowed)
+	o.str("by", d.by)
+	o.optional("permission", d.permission)
+	o.text("reason", d.reason, maxText)
+	o.close()
+}
+
+func (e *errorData) append(o *object) {
+	o.open("error")
+	o.str("code", string(e.code))
+	o.key("message")
+	o.dst = e.message.append(o.dst, maxText)
+	o.optional("type", jsonenc.Head(e.typ, maxIdentifier))
+	o.optional("frame", jsonenc.Head(e.frame, maxIdentifier))
+	o.close()
+}
+
+func (s *snapshotData) append(o *object) {
+	o.open("snapshot")
+	o.text("resource", s.resource, maxIdentifier)
+	o.str("moment", string(s.moment))
+	o.str("digest", s.digest)
+	o.text("summary", s.summary, maxText)
+	o.close()
+}
+
+func (h *heartbeatData) append(o *object) {
+	o.open("heartbeat")
+	if h.progress != nil {
+		o.open("progress")
+		o.integer("done", h.progress.Done)
+		if h.progress.Total != 0 {
+			o.integer("total", h.progress.Total)
+		}
+		o.close()
+	}
+	o.time("deadline", h.deadline)
+	o.close()
+}
+
+func (c *correctionData) append(o *object) {
+	o.open("correction")
+	o.uuid("of", c.of)
+	o.str("kind", string(c.kind))
+	o.key("reason")
+	o.dst = c.reason.append(o.dst, maxText)
+	o.raw("value", c.value)
+	o.close()
+}
+
+func (l *lostData) append(o *object) {
+	o.open("lost")
+	o.integer("count", int64(l.count))
+	o.key("types")
+	o.dst = append(o.dst, '[')
+	for i, typ := range l.types[:min(len(l.types), maxList)] {
+		if i > 0 {
+			o.dst = append(o.dst, ',')
+		}
+		o.dst = jsonenc.AppendString(o.dst, string(typ))
+	}
+	o.dst = append(o.dst, ']')
+	o.more(len(l.types))
+	o.time("from", l.from)
+	o.time("to", l.to)
+	o.close()
+}
+
+func (d *degradedData) append(o *object) {
+	o.open("degraded")
+	o.uuid("stream", d.stream)
+	o.uuid("event", d.event)
+	o.integer("count", int64(d.count))
+	o.text("reason", d.reason, maxText)
+	o.close()
+}
+
+func (r *Redaction) append(o *object) {
+	o.open("redaction")
+	o.optional("policy", r.Policy)
+	o.optional("version", r.Version)
+	if r.Digest != (Hash{}) {
+		o.hash("digest", r.Digest)
+	}
+	o.str("outcome", r.Outcome)
+	count := r.RemovedCount
+	if len(r.Removed) > 0 {
+		o.key("removed")
+		o.dst = append(o.dst, '[')
+		for i, removed := range r.Removed[:min(len(r.Removed), maxList)] {
+			o.dst = appendPair(o.dst, i, "path", removed.Path, "class", removed.Class)
+		}
+		o.dst = append(o.dst, ']')
+		count += max(len(r.Removed)-maxList, 0)
+	}
+	if count > 0 {
+		o.integer("removedCount", int64(count))
+	}
+	if len(r.Hits) > 0 {
+		o.key("hits")
+		o.dst = append(o.dst, '[')
+		for i, hit := range r.Hits[:min(len(r.Hits), maxList)] {
+			o.dst = appendPair(o.dst, i, "path", hit.Path, "rule", hit.Rule)
+		}
+		o.dst = append(o.dst, ']')
+		o.more(len(r.Hits))
+	}
+	o.optional("taint", r.Taint)
+	o.close()
+}
+
+func appendPair(dst []byte, i int, key1, value1, key2, value2 string) []byte {
+	if i > 0 {
+		dst = append(dst, ',')
+	}
+	o := object{dst: append(dst, '{')}
+	o.str(key1, jsonenc.Head(value1, maxIdentifier))
+	o.str(key2, jsonenc.Head(value2, maxIdentifier))
+	return append(o.dst, '}')
+}
