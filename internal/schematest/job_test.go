@@ -57,25 +57,25 @@ func TestAJobMeetsItsContract(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			value := eventCase{base: job, patch: test.patch}.event(t)
-			requireFault(t, validate(schemaOf(t, jobKind), value), test.fault)
+			requireFault(t, validatorOf(t, jobKind).faults(value), test.fault)
 
 			status := json.RawMessage(`{"requestId":"7d444840-9dc0-11d1-b245-5ffdce74fad2","job":` + string(value) + `}`)
 			if test.fault != "" {
 				test.fault = strings.TrimSuffix("/job"+test.fault, "/")
 			}
-			requireFault(t, validate(schemaOf(t, jobStatusKind), status), test.fault)
+			requireFault(t, validatorOf(t, jobStatusKind).faults(status), test.fault)
 		})
 	}
 }
 
 func TestInputsMayBeNullButNotAbsent(t *testing.T) {
 	withheld := strings.Replace(job, `{"month": "2026-01"}`, "null", 1)
-	require.Empty(t, validate(schemaOf(t, jobKind), []byte(withheld)))
+	require.Empty(t, validatorOf(t, jobKind).faults([]byte(withheld)))
 }
 
 func TestAJobStatusHasARequestOfItsOwn(t *testing.T) {
-	requireFault(t, validate(schemaOf(t, jobStatusKind), []byte(`{"job":`+job+`}`)), "/")
-	requireFault(t, validate(schemaOf(t, jobStatusKind), []byte(`{"requestId":"r","job":`+job+`}`)), "/requestId")
+	requireFault(t, validatorOf(t, jobStatusKind).faults([]byte(`{"job":`+job+`}`)), "/")
+	requireFault(t, validatorOf(t, jobStatusKind).faults([]byte(`{"requestId":"r","job":`+job+`}`)), "/requestId")
 }
 
 // requireFault wants a fault at the path, or none if the path is empty.

@@ -1,6 +1,6 @@
 // Schematest validates JSON against the schemas in docs/schema. It reads
 // standard input, and fails if a value there is not what it should be, with the
-// line and the path of each fault:
+// line and the path of each fault. An event's keys must also stand in order:
 //
 //	go run -C internal/schematest . [-event | -job | -jobstatus] < values
 //
@@ -49,7 +49,7 @@ func main() {
 // check validates all values of r and returns how many there are. No value at
 // all is an error: it would hide that nothing was written.
 func check(dir string, kind kind, r io.Reader) (count int, err error) {
-	schema, err := compile(dir, kind)
+	validator, err := newValidator(dir, kind)
 	if err != nil {
 		return 0, err
 	}
@@ -60,7 +60,7 @@ func check(dir string, kind kind, r io.Reader) (count int, err error) {
 	var faults []error
 	for line, value := range kind.values(input) {
 		count++
-		for _, fault := range validate(schema, value) {
+		for _, fault := range validator.faults(value) {
 			faults = append(faults, fmt.Errorf("line %d: %s", line, fault))
 		}
 	}

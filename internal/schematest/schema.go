@@ -29,19 +29,28 @@ func (k kind) file() string { return string(k) + ".schema.json" }
 
 // values returns the values of the input with the numbers of the lines on which
 // they begin. Events stand one on a line, each ended by a line feed; input that
-// is no JSON is returned as it is, for validate to complain of.
+// is no JSON is returned as it is, for validation to complain of.
 func (k kind) values(input []byte) iter.Seq2[int, []byte] {
+	if k == eventKind {
+		return lines(input)
+	}
+	return jsonValues(input)
+}
+
+func lines(input []byte) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
-		if k == eventKind {
-			number := 0
-			for line := range bytes.Lines(input) {
-				number++
-				if !yield(number, bytes.TrimSuffix(line, []byte("\n"))) {
-					return
-				}
+		number := 0
+		for line := range bytes.Lines(input) {
+			number++
+			if !yield(number, bytes.TrimSuffix(line, []byte("\n"))) {
+				return
 			}
-			return
 		}
+	}
+}
+
+func jsonValues(input []byte) iter.Seq2[int, []byte] {
+	return func(yield func(int, []byte) bool) {
 		decoder := json.NewDecoder(bytes.NewReader(input))
 		for {
 			var value json.RawMessage
@@ -61,11 +70,30 @@ func (k kind) values(input []byte) iter.Seq2[int, []byte] {
 	}
 }
 
-// compile reads the schema of the kind, and checks it against its own schema.
-func compile(dir string, kind kind) (*jsonschema.Schema, error) {
+// validator knows what values of one kind look like.
+type validator struct {
+	schema *jsonschema.Schema
+	order  *order // of an event's keys
+}
+
+// newValidator reads the kind's schema from the directory, and checks that it
+// is a schema.
+func newValidator(dir string, kind kind) (validator, error) {
 	compiler := jsonschema.NewCompiler()
 	compiler.UseLoader(loader(dir))
-	return compiler.Compile(baseURL + kind.file())
+	schema, err := compiler.Compile(baseURL + kind.file())
+	if err != nil {
+		return validator{}, err
+	}
+	v := validator{schema: schema}
+	if kind == eventKind {
+		content, err := os.ReadFile(filepath.Join(dir, kind.file()))
+		if err != nil {
+			return validator{}, err
+		}
+		v.order = &order{schema: content}
+	}
+	return v, nil
 }
 
 const baseURL = "https://github.com/jobaudit/jobaudit/raw/main/docs/schema/"
@@ -85,37 +113,36 @@ func (dir loader) Load(url string) (any, error) {
 	return jsonschema.UnmarshalJSON(bytes.NewReader(content))
 }
 
-// validate returns what is wrong with the value, each fault with its path.
-func validate(schema *jsonschema.Schema, value []byte) []string {
+// faults returns what is wrong with the value, each fault with its path.
+func (v validator) faults(value []byte) []string {
 	instance, err := jsonschema.UnmarshalJSON(bytes.NewReader(value))
 	if err != nil {
 		return []string{"no JSON value: " + err.Error()}
 	}
-	err = schema.Validate(instance)
-	if fault, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
-		faults := slices.Collect(leaves(fault))
-		slices.Sort(faults)
-		return slices.Compact(faults)
+	var faults []string
+	err = v.schema.Validate(instance)
+	if invalid, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
+		faults = slices.Sorted(leaves(invalid))
+	} else if err != nil {
+		faults = []string{err.Error()}
 	}
-	if err != nil {
-		return []string{err.Error()}
+	if v.order != nil {
+		faults = append(faults, v.order.faults(value)...)
 	}
-	return nil
+	return slices.Compact(faults)
 }
 
 // leaves returns the faults at the ends of the tree: those above only sum up.
 func leaves(fault *jsonschema.ValidationError) iter.Seq[string] {
-	printer := message.NewPrinter(language.English)
 	return func(yield func(string) bool) {
 		if len(fault.Causes) == 0 {
+			printer := message.NewPrinter(language.English)
 			yield("/" + strings.Join(fault.InstanceLocation, "/") + ": " + fault.ErrorKind.LocalizedString(printer))
 			return
 		}
 		for _, cause := range fault.Causes {
-			for leaf := range leaves(cause) {
-				if !yield(leaf) {
-					return
-				}
+			if !forward(yield, leaves(cause)) {
+				return
 			}
 		}
 	}
