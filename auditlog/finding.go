@@ -106,8 +106,13 @@ func (f Finding) String() string {
 	if f.End > f.First {
 		s += fmt.Sprintf(" in leaves %d to %d", f.First, f.End-1)
 	}
-	if f.Expected != "" || f.Found != "" {
-		s += fmt.Sprintf(": expected %s, found %s", f.Expected, f.Found)
+	sep := ": "
+	if f.Expected != "" {
+		s += sep + "expected " + f.Expected
+		sep = ", "
+	}
+	if f.Found != "" {
+		s += sep + "found " + f.Found
 	}
 	return s
 }

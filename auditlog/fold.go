@@ -281,12 +281,18 @@ func (f *folder) enter(first int64) {
 	if first == f.run.size {
 		return
 	}
+	if len(f.provisional) > 0 {
+		// Without a key, that a segment begins elsewhere follows from that.
+		f.settleProvisional()
+	} else {
+		from := min(f.good.size, first)
+		f.add(Finding{
+			Kind: KindGap, Index: from, First: from, End: max(f.good.size, first), Commit: -1,
+			Segment: f.segments[f.segment].Name, Offset: 0,
+			Expected: fmt.Sprintf("a segment from index %d", f.good.size), Found: strconv.FormatInt(first, 10),
+		})
+	}
 	f.flushPending()
-	f.add(Finding{
-		Kind: KindGap, Index: min(f.good.size, first), First: min(f.good.size, first), End: max(f.good.size, first), Commit: -1,
-		Segment: f.segments[f.segment].Name, Offset: 0,
-		Expected: fmt.Sprintf("a segment from index %d", f.good.size), Found: strconv.FormatInt(first, 10),
-	})
 	f.lose(first)
 	f.good = f.run
 	f.delivered = first

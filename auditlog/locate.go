@@ -62,11 +62,12 @@ func (f *folder) disagreement(j *job, p *part) Finding {
 	h := p.commit.head
 	fd := f.batchFinding(KindRoot, j, p)
 	switch {
+	case h.Size <= f.good.size:
+		fd.Kind, fd.End = KindOrder, f.good.size
+		fd.Expected, fd.Found = fmt.Sprintf("a size over %d", f.good.size), strconv.FormatInt(h.Size, 10)
 	case f.run.size != h.Size:
 		fd.Kind = KindSize
 		fd.Expected, fd.Found = fmt.Sprintf("size %d", h.Size), fmt.Sprintf("size %d", f.run.size)
-	case h.Size <= f.good.size:
-		fd.Kind, fd.Found = KindOrder, fmt.Sprintf("size %d again", h.Size)
 	default:
 		fd.Expected, fd.Found = h.Root.String(), f.run.Root().String()
 	}
