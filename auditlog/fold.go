@@ -284,7 +284,9 @@ func (f *folder) enter(first int64) {
 	if len(f.provisional) > 0 {
 		// Without a key, that a segment begins elsewhere follows from that.
 		f.settleProvisional()
+		f.flushPending()
 	} else {
+		f.flushPending()
 		from := min(f.good.size, first)
 		f.add(Finding{
 			Kind: KindGap, Index: from, First: from, End: max(f.good.size, first), Commit: -1,
@@ -292,7 +294,6 @@ func (f *folder) enter(first int64) {
 			Expected: fmt.Sprintf("a segment from index %d", f.good.size), Found: strconv.FormatInt(first, 10),
 		})
 	}
-	f.flushPending()
 	f.lose(first)
 	f.good = f.run
 	f.delivered = first
