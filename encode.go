@@ -76,7 +76,7 @@ func (env *envelope) seal(buf []byte, d *draft) sealed {
 		d.shrink(excess)
 		buf, split = env.appendEvent(buf[:start], d)
 	}
-	return sealed{id: d.id, jobID: env.jobID, typ: d.typ, time: d.time, buf: buf[start:], split: split - start}
+	return sealed{id: d.id, jobID: env.jobID, typ: d.typ, time: d.time.UTC().Truncate(time.Microsecond), buf: buf[start:], split: split - start}
 }
 
 // shrink makes the largest content of d smaller by excess bytes.
