@@ -24,7 +24,7 @@ var ErrJSON = errors.New("not strict JSON")
 // leaves nothing behind but the count.
 func (p *Plan) Value(v reflect.Value, limit int) (Result, error) {
 	w := p.get()
-	ok, err := w.kept(v, infoOf(v.Type()), p.root, true)
+	ok, err := w.kept(v, infoOf(v.Type()), p.root, p.typed)
 	return p.done(w, ok, err, limit)
 }
 
