@@ -9,6 +9,7 @@ package walk
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strconv"
 	"sync"
 	"unicode/utf8"
@@ -143,10 +144,8 @@ func (w *walker) leave() { w.depth-- }
 // push notes what is being visited; pop forgets it.
 func (w *walker) push(at unsafe.Pointer, size int, t *info) error {
 	v := visit{at, size, t}
-	for _, have := range w.stack {
-		if have == v {
-			return ErrCycle
-		}
+	if slices.Contains(w.stack, v) {
+		return ErrCycle
 	}
 	if len(w.stack) >= 4*MaxDepth {
 		return ErrLimit
@@ -319,7 +318,15 @@ func (w *walker) mapping(v reflect.Value, t *info) error {
 		if err := w.name(e.name); err != nil {
 			return err
 		}
-		if err := w.value(e.v, t.elem); err != nil {
+		if !e.v.IsValid() {
+			w.buf = append(w.buf, "null"...)
+			continue
+		}
+		elem := t.elem
+		if elem.style == styleInterface && e.v.Kind() != reflect.Interface {
+			elem = infoOf(e.v.Type())
+		}
+		if err := w.value(e.v, elem); err != nil {
 			return err
 		}
 	}
