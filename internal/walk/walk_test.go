@@ -281,6 +281,29 @@ func TestOnlyLeavesAreKeptWhereALeafIsNamed(t *testing.T) {
 	require.Equal(t, len(v)-len(leaves)-1, r.Count)
 }
 
+func TestNoPathLeadsIntoASecretOrIntoWhatAMarshalerWrites(t *testing.T) {
+	type secret struct {
+		_   walk.Mark
+		Raw string
+	}
+	v := map[string]any{"secret": secret{Raw: canary}, "object": asJSON{`{"a":"` + canary + `"}`}, "array": asJSON{` ["` + canary + `"]`}}
+	for _, c := range []struct{ keep, want string }{
+		{"*", `{"secret":{"$jobaudit":"dropped","rule":"secret"}}`},
+		{"*.*", `{"array":{},"object":{}}`},
+		{"secret.Raw", `{}`},
+		{"object", `{}`},
+		{"object.a", `{"object":{}}`},
+		{"array[*]", `{}`},
+	} {
+		r, err := plan(t, nil, c.keep).Value(reflect.ValueOf(v), 1000)
+		require.NoError(t, err)
+		requireHidden(t, r.JSON)
+		require.Equal(t, c.want, string(r.JSON), c.keep)
+	}
+	_, err := walk.NewPlan(reflect.TypeFor[struct{ S secret }](), []walk.Path{{Text: "S.Raw"}})
+	require.Error(t, err)
+}
+
 func TestBytesAreKeptOnlyWhereTheirTypeWasKnown(t *testing.T) {
 	type in struct {
 		B []byte
