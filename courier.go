@@ -78,17 +78,15 @@ func (c *courier) usable(s *stream) error {
 }
 
 // send puts entries at the end of a stream and sees to it that they are handed
-// over, or, with hold, that they are together with the next ones.
-func (c *courier) send(s *stream, hold bool, entries ...entry) error {
+// over.
+func (c *courier) send(s *stream, entries ...entry) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.usable(s); err != nil {
 		return err
 	}
 	s.pending = append(s.pending, entries...)
-	if !hold {
-		c.enqueue(s)
-	}
+	c.enqueue(s)
 	return nil
 }
 
@@ -473,4 +471,11 @@ func (c *courier) head(s *stream) *streamHead {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return s.acked
+}
+
+// begun reports whether anything of the stream has been handed over.
+func (c *courier) begun(s *stream) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return s.seq > 0
 }

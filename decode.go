@@ -369,16 +369,20 @@ func (d *decoder) who(raw []byte, e *Event) {
 				e.Who.OnBehalfOf = append(e.Who.OnBehalfOf, d.principal(raw))
 			})
 		case "upstream":
-			d.object(raw, func(name string, raw []byte) {
-				switch name {
-				case "system":
-					e.Who.Upstream.System = d.str(raw)
-				case "eventId":
-					e.Who.Upstream.EventID = d.str(raw)
-				}
-			}, "system", "eventId")
+			d.upstream(raw, &e.Who.Upstream)
 		}
 	}, "principal", "orgId")
+}
+
+func (d *decoder) upstream(raw []byte, u *Upstream) {
+	d.object(raw, func(name string, raw []byte) {
+		switch name {
+		case "system":
+			u.System = d.str(raw)
+		case "eventId":
+			u.EventID = d.str(raw)
+		}
+	}, "system", "eventId")
 }
 
 func (d *decoder) principal(raw []byte) Principal {

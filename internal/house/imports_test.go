@@ -164,12 +164,13 @@ func foreign(imports []string) []string {
 	})
 }
 
+// The suite may name UUIDs, since the root's methods return them.
 func TestTheConformanceSuiteUsesTheStandardLibraryAndTheRootOnly(t *testing.T) {
-	suite, ok := sources(t, root)["sink/sinktest"]
-	if !ok {
-		t.Skip("there is no sink/sinktest yet")
+	packages := sources(t, root)
+	if packages["sink/sinktest"] == nil {
+		t.Skip("there is no suite yet")
 	}
-	require.Empty(t, foreign(suite.imports))
+	require.Subset(t, []string{"github.com/google/uuid"}, foreign(packages["sink/sinktest"].imports))
 }
 
 func TestAForeignImportIsFound(t *testing.T) {

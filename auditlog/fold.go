@@ -1,0 +1,428 @@
+package auditlog
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// A folder takes jobs in order and compares them with what was signed.
+//
+// With keys, a commit line with a good signature is the truth and leaves that
+// do not agree with it are damaged. Without keys a commit line proves nothing
+// by itself, so a disagreement is provisional: when a later commit line agrees
+// with all leaves, the commit lines in between were damaged and not a leaf.
+type folder struct {
+	segments []Segment
+	opts     *Options
+	each     func(Leaf) error
+
+	// good is the tree at the newest good commit line; run goes on from there
+	// over the leaves since. When lost is set their hashes are not those that
+	// were signed for, and only their sizes count.
+	good, run Tree
+	lost      bool
+	// origins are the origins of the good commit lines so far.
+	origins []lineage
+	key     int
+
+	// held are the parts since good, heldJobs the earlier jobs they lie in.
+	// When they became too many, spilled is set and they are only counted.
+	held     []heldPart
+	heldJobs []*job
+	spilled  bool
+	refused  bool
+	// pending are findings that count once a good commit line follows them.
+	pending     []Finding
+	provisional []Finding
+
+	// heads are those to be met by the leaves, by size; met counts those that
+	// run has passed, and roots are run's roots there.
+	heads  []Head
+	states []headState
+	roots  []tlog.Hash
+	met    int
+
+	delivered int64 // index of the next leaf for each
+	segment   int
+	// open counts the leaves since the last commit line, good or bad.
+	open     int
+	ignore   bool // the rest of this segment
+	report   Report
+	findings []Finding
+	more     int
+}
+
+type heldPart struct {
+	*job
+	part *part
+}
+
+type lineage struct {
+	origin string
+	size   int64
+}
+
+func newFolder(segments []Segment, opts *Options, each func(Leaf) error) *folder {
+	f := &folder{segments: segments, opts: opts, each: each}
+	f.heads = slices.Clone(opts.Heads)
+	slices.SortStableFunc(f.heads, func(a, b Head) int { return int(min(max(a.Size-b.Size, -1), 1)) })
+	f.states = make([]headState, len(f.heads))
+	f.roots = make([]tlog.Hash, len(f.heads))
+	f.passHeads()
+	f.judgeHeads(0, "")
+	if len(segments) > 0 {
+		f.report.Segments = 1
+		f.report.Tail.Segment = segments[0].Name
+		f.enter(segments[0].First)
+	}
+	return f
+}
+
+func (f *folder) keyed() bool { return len(f.opts.Keys) > 0 }
+
+// fold takes the next job and, when it can, releases it.
+func (f *folder) fold(s *scanner, j *job) error {
+	for i := range j.parts {
+		if f.ignore {
+			break
+		}
+		if err := f.foldPart(s, j, &j.parts[i]); err != nil {
+			return err
+		}
+	}
+	if j.last {
+		f.leave(s, j)
+	}
+	if len(f.held) == 0 || f.held[len(f.held)-1].job != j {
+		s.release(j)
+		return nil
+	}
+	f.heldJobs = append(f.heldJobs, j)
+	s.hold()
+	if len(f.heldJobs) <= maxHeld {
+		return nil
+	}
+	f.spilled = true
+	return f.deliver(s)
+}
+
+func (f *folder) foldPart(s *scanner, j *job, p *part) error {
+	if p.refused {
+		f.refuse(j, p)
+	}
+	f.append(j, p)
+	f.held = append(f.held, heldPart{j, p})
+	f.open += p.hi - p.lo
+	if !p.isCommit {
+		return nil
+	}
+	f.open = 0
+	f.report.Commits++
+	if p.commit.err == nil {
+		p.commit.err = f.follow(p.commit)
+	}
+	if p.commit.err != nil {
+		f.pend(f.badCommit(j, p))
+		return nil
+	}
+	return f.commit(s, j, p)
+}
+
+// append brings run forward by the leaves of a part.
+func (f *folder) append(j *job, p *part) {
+	n := int64(p.hi - p.lo)
+	if p.first == f.run.size && (f.met == len(f.heads) || f.heads[f.met].Size > f.run.size+n) {
+		for _, node := range p.nodes {
+			f.run.appendNode(node.level, node.hash)
+		}
+		return
+	}
+	f.appendHashes(&f.run, j.hashes[p.lo:p.hi])
+}
+
+// appendHashes goes leaf by leaf, which takes note of the roots at the sizes
+// of outside heads.
+func (f *folder) appendHashes(t *Tree, hashes []tlog.Hash) {
+	for _, h := range hashes {
+		t.appendNode(0, h)
+		for f.met < len(f.heads) && f.heads[f.met].Size == t.size {
+			f.roots[f.met] = t.Root()
+			f.met++
+		}
+	}
+}
+
+// follow checks that a commit line's origin is the log's, or the successor of
+// the one before.
+func (f *folder) follow(c commit) error {
+	if f.keyed() {
+		if c.key < f.key {
+			return ErrOrigin
+		}
+		f.key = c.key
+		return nil
+	}
+	if n := len(f.origins); n > 0 {
+		if last := f.origins[n-1].origin; c.head.Origin != last && c.head.Origin != SuccessorOrigin(last) {
+			return ErrOrigin
+		}
+	}
+	return nil
+}
+
+// commit compares the leaves since the last good commit line with this one.
+func (f *folder) commit(s *scanner, j *job, p *part) error {
+	h := p.commit.head
+	f.flushPending()
+	switch {
+	case f.keyed() && h.Size <= f.good.size:
+		f.add(Finding{
+			Kind: KindOrder, Index: -1, First: f.good.size, End: f.good.size,
+			Commit: f.report.Commits - 1, Segment: f.segments[j.segment].Name, Offset: p.line.off,
+			Expected: fmt.Sprintf("a size over %d", f.good.size), Found: strconv.FormatInt(h.Size, 10),
+		})
+		f.reset()
+		f.drop(s)
+		f.endTail(j, p)
+		return nil
+	case !f.lost && f.run.size == h.Size && h.Size > f.good.size && f.run.Root() == h.Root:
+		f.confirm()
+	case f.repair(j, p):
+	case f.keyed():
+		f.disagree(j, p)
+		f.lose(h.Size)
+	default:
+		f.provide(j, p)
+		f.spilled = true
+		return f.deliver(s)
+	}
+	return f.accept(s, j, p)
+}
+
+// accept makes a commit line the newest good one; run stands at its size.
+func (f *folder) accept(s *scanner, j *job, p *part) error {
+	h := p.commit.head
+	if n := len(f.origins); n == 0 || f.origins[n-1].origin != h.Origin {
+		f.origins = append(f.origins, lineage{origin: h.Origin})
+	}
+	f.origins[len(f.origins)-1].size = h.Size
+	from := f.good.size
+	if f.lost {
+		f.judgeLost(from, h)
+	} else {
+		f.report.Head = h
+		f.judgeHeads(h.Size, h.Origin)
+	}
+	f.good = f.run
+	err := f.deliver(s)
+	f.delivered = h.Size
+	f.spilled, f.refused = false, false
+	f.endTail(j, p)
+	if next := j.segment + 1; next < len(f.segments) && f.segments[next].First == h.Size {
+		f.ignore = true
+	}
+	return err
+}
+
+// reset takes the leaves since the newest good commit line back.
+func (f *folder) reset() {
+	f.run = f.good
+	f.refused, f.spilled, f.open = false, false, 0
+	f.rewindHeads()
+}
+
+// lose goes on after leaves whose signed hashes are not known.
+func (f *folder) lose(size int64) {
+	f.lost = true
+	f.run = Tree{size: size}
+	f.passHeads()
+}
+
+// deliver hands the held leaves to the callback and lets go of them.
+func (f *folder) deliver(s *scanner) error {
+	if f.each != nil {
+		for _, h := range f.held {
+			name := f.segments[h.segment].Name
+			for i := h.part.lo; i < h.part.hi; i++ {
+				l := h.leaves[i]
+				if l.refused != "" {
+					f.delivered++
+					continue
+				}
+				leaf := Leaf{Index: f.delivered, Bytes: h.bytes(l), Hash: h.hashes[i], Segment: name, Offset: l.off}
+				f.delivered++
+				if err := f.each(leaf); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	f.drop(s)
+	return nil
+}
+
+// drop lets go of the held leaves. The job at hand is not among heldJobs.
+func (f *folder) drop(s *scanner) {
+	clear(f.held)
+	f.held = f.held[:0]
+	for _, j := range f.heldJobs {
+		s.unhold(j)
+	}
+	clear(f.heldJobs)
+	f.heldJobs = f.heldJobs[:0]
+}
+
+// enter begins a segment whose first leaf has this index.
+func (f *folder) enter(first int64) {
+	if first == f.run.size {
+		return
+	}
+	if len(f.provisional) > 0 {
+		// Without a key, that a segment begins elsewhere follows from that.
+		f.settleProvisional()
+		f.flushPending()
+	} else {
+		f.flushPending()
+		from := min(f.good.size, first)
+		f.add(Finding{
+			Kind: KindGap, Index: from, First: from, End: max(f.good.size, first), Commit: -1,
+			Segment: f.segments[f.segment].Name, Offset: 0,
+			Expected: fmt.Sprintf("a segment from index %d", f.good.size), Found: strconv.FormatInt(first, 10),
+		})
+	}
+	f.lose(first)
+	f.good = f.run
+	f.delivered = first
+}
+
+// leave ends a segment: what follows its last good commit line is the log's
+// tail, or ignored because the next segment begins there, or damaged.
+func (f *folder) leave(s *scanner, j *job) {
+	f.report.Bytes += j.size
+	tail := &f.report.Tail
+	tail.Bytes = j.size - tail.Offset
+	next := j.segment + 1
+	if next == len(f.segments) {
+		f.countTail()
+		f.reset()
+		f.pending = nil
+		f.drop(s)
+		return
+	}
+	first := f.segments[next].First
+	if f.ignore || first == f.good.size {
+		f.pending = nil
+		f.reset()
+		f.drop(s)
+	} else if first == f.run.size {
+		if f.open > 0 {
+			f.pend(Finding{
+				Kind: KindCommit, Index: -1, First: f.good.size, End: first, Commit: -1,
+				Segment: f.segments[j.segment].Name, Offset: j.size,
+				Expected: "a commit line of size " + strconv.FormatInt(first, 10), Found: "the end of the segment",
+			})
+		}
+	} else {
+		f.drop(s)
+		f.open = 0
+	}
+	f.segment, f.ignore = next, false
+	f.report.Segments++
+	f.report.Tail = Tail{Segment: f.segments[next].Name}
+	f.enter(first)
+}
+
+// endTail notes that there is no tail up to here.
+func (f *folder) endTail(j *job, p *part) {
+	f.report.Tail = Tail{Segment: f.segments[j.segment].Name, Offset: p.line.off + int64(p.line.end-p.line.start) + 1}
+}
+
+func (f *folder) countTail() {
+	tail := &f.report.Tail
+	for _, h := range f.held {
+		tail.Leaves += int64(h.part.hi - h.part.lo)
+		if h.part.isCommit {
+			tail.Commits++
+		}
+	}
+	if tail.Bytes == 0 {
+		f.report.Tail = Tail{}
+	}
+}
+
+// badCommit is the finding about a commit line that cannot be used.
+func (f *folder) badCommit(j *job, p *part) Finding {
+	c := p.commit
+	fd := Finding{
+		Kind: KindCommit, Index: -1, First: f.good.size, End: f.run.size, Commit: f.report.Commits - 1,
+		Segment: f.segments[j.segment].Name, Offset: p.line.off, Found: c.err.Error(),
+	}
+	switch {
+	case errors.Is(c.err, ErrOrigin):
+		fd.Kind, fd.Found = KindOrigin, c.head.Origin
+		if f.keyed() {
+			fd.Expected = f.opts.Keys[f.key].Name()
+		} else {
+			fd.Expected = f.origins[len(f.origins)-1].origin
+		}
+	case errors.Is(c.err, ErrUnknownKey):
+		fd.Kind = KindKey
+	case errors.Is(c.err, ErrSignature):
+		fd.Kind = KindSignature
+	}
+	return fd
+}
+
+// refuse makes a finding of each line in a part that cannot be a leaf.
+func (f *folder) refuse(j *job, p *part) {
+	f.refused = true
+	for i := p.lo; i < p.hi; i++ {
+		l := j.leaves[i]
+		if l.refused == "" {
+			continue
+		}
+		index := f.run.size + int64(i-p.lo)
+		f.pend(Finding{
+			Kind: KindLeaf, Index: index, First: f.good.size, End: index + 1, Commit: -1,
+			Segment: f.segments[j.segment].Name, Offset: l.off,
+			Expected: "a leaf", Found: "a line that is " + l.refused,
+		})
+	}
+}
+
+func (f *folder) add(fd Finding) {
+	if len(f.findings) == maxFindings {
+		f.more++
+		return
+	}
+	f.findings = append(f.findings, fd)
+}
+
+// pend keeps a finding until a good commit line shows that it is not about
+// the tail.
+func (f *folder) pend(fd Finding) {
+	if len(f.pending) < maxFindings {
+		f.pending = append(f.pending, fd)
+	}
+}
+
+func (f *folder) flushPending() {
+	for _, fd := range f.pending {
+		f.add(fd)
+	}
+	f.pending = f.pending[:0]
+}
+
+// batchOffset is where the leaves since the newest good commit line begin.
+func (f *folder) batchOffset(j *job, p *part) (segment string, offset int64) {
+	for _, h := range f.held {
+		if h.part.hi > h.part.lo && !f.spilled {
+			return f.segments[h.segment].Name, h.leaves[h.part.lo].off
+		}
+	}
+	return f.segments[j.segment].Name, f.report.Tail.Offset
+}

@@ -1,0 +1,381 @@
+package auditlog
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// maxCompared bounds the leaves of one batch that are compared one by one.
+const maxCompared = 1 << 18
+
+// headState says what became of an outside head.
+type headState int
+
+const (
+	headOpen headState = iota
+	headAgrees
+	headForked
+)
+
+// confirm is called when run agrees with a commit line: commit lines that did
+// not agree with the same leaves were damaged themselves.
+func (f *folder) confirm() {
+	for _, fd := range f.provisional {
+		fd.Kind, fd.Index = KindCommit, -1
+		f.add(fd)
+	}
+	f.provisional = f.provisional[:0]
+}
+
+// settleProvisional is called when no commit line has agreed until the end.
+// The first disagreement is where the damage is; the others follow from it.
+func (f *folder) settleProvisional() {
+	if len(f.provisional) > 0 {
+		f.add(f.provisional[0])
+	}
+	f.provisional = f.provisional[:0]
+}
+
+// provide keeps a disagreement with an unsigned commit line.
+func (f *folder) provide(j *job, p *part) {
+	if f.lost || f.refused {
+		return
+	}
+	if len(f.provisional) < maxFindings {
+		f.provisional = append(f.provisional, f.disagreement(j, p))
+	}
+}
+
+// disagree reports a batch that does not agree with its signed commit line.
+// Once hashes are lost only the number of leaves can be compared.
+func (f *folder) disagree(j *job, p *part) {
+	if f.refused || f.lost && f.run.size == p.commit.head.Size {
+		return
+	}
+	f.add(f.disagreement(j, p))
+}
+
+func (f *folder) disagreement(j *job, p *part) Finding {
+	h := p.commit.head
+	fd := f.batchFinding(KindRoot, j, p)
+	switch {
+	case h.Size <= f.good.size:
+		fd.Kind, fd.End = KindOrder, f.good.size
+		fd.Expected, fd.Found = fmt.Sprintf("a size over %d", f.good.size), strconv.FormatInt(h.Size, 10)
+	case f.run.size != h.Size:
+		fd.Kind = KindSize
+		fd.Expected, fd.Found = fmt.Sprintf("size %d", h.Size), fmt.Sprintf("size %d", f.run.size)
+	default:
+		fd.Expected, fd.Found = h.Root.String(), f.run.Root().String()
+	}
+	return fd
+}
+
+func (f *folder) batchFinding(kind Kind, j *job, p *part) Finding {
+	segment, offset := f.batchOffset(j, p)
+	return Finding{
+		Kind: kind, Index: -1, First: f.good.size, End: p.commit.head.Size, Commit: f.report.Commits - 1,
+		Segment: segment, Offset: offset,
+	}
+}
+
+// repair uses the hints on a batch that does not agree, or that cannot be
+// compared because an earlier one did not. It returns true when the hints gave
+// the commit line's root: then run stands at its size again, with hashes that
+// were signed for, and whatever differs was reported.
+func (f *folder) repair(j *job, p *part) bool {
+	h, from := p.commit.head, f.good.size
+	if f.opts.Hints == nil || h.Size <= from {
+		return false
+	}
+	base := f.good
+	if f.lost {
+		var err error
+		if base, err = resume(from, f.opts.Hints); err != nil {
+			return false
+		}
+	}
+	actual, whole := f.actual()
+	if whole && f.lost && f.rebuild(base, actual, h) {
+		return true // only an earlier batch was damaged
+	}
+	if whole && h.Size-from <= maxCompared {
+		if expected, err := readLeaves(f.opts.Hints, from, h.Size); err == nil && f.rebuild(base, expected, h) {
+			f.compare(j, p, expected, actual)
+			return true
+		}
+	}
+	t, err := resume(h.Size, f.opts.Hints)
+	if err != nil || t.Root() != h.Root {
+		return false
+	}
+	if len(f.provisional) == 0 {
+		f.disagree(j, p)
+	}
+	f.rewindHeads()
+	f.restart(t)
+	return true
+}
+
+// actual returns the hashes of the leaves since the newest good commit line,
+// unless some were let go of.
+func (f *folder) actual() (hashes []tlog.Hash, whole bool) {
+	n := 0
+	for _, h := range f.held {
+		n += h.part.hi - h.part.lo
+	}
+	if f.spilled || n > maxCompared {
+		return nil, false
+	}
+	hashes = make([]tlog.Hash, 0, n)
+	for _, h := range f.held {
+		hashes = append(hashes, h.hashes[h.part.lo:h.part.hi]...)
+	}
+	return hashes, true
+}
+
+// rebuild sets run to base and these leaves, if that gives the head.
+func (f *folder) rebuild(base Tree, leaves []tlog.Hash, h Head) bool {
+	t := base
+	for _, leaf := range leaves {
+		t.appendNode(0, leaf)
+	}
+	if t.size != h.Size || t.Root() != h.Root {
+		return false
+	}
+	f.rewindHeads()
+	t = base
+	f.appendHashes(&t, leaves)
+	f.restart(t)
+	return true
+}
+
+// restart goes on from a tree that gives a commit line's root.
+func (f *folder) restart(t Tree) {
+	f.run, f.lost = t, false
+	f.passHeads()
+	f.settleProvisional()
+}
+
+// readLeaves reads the leaf hashes [from, to) from stored hashes.
+func readLeaves(r tlog.HashReader, from, to int64) ([]tlog.Hash, error) {
+	indexes := make([]int64, 0, to-from)
+	for i := from; i < to; i++ {
+		indexes = append(indexes, tlog.StoredHashIndex(0, i))
+	}
+	return readHashes(r, indexes)
+}
+
+// compare reports how the leaves that are there differ from those that were
+// signed for.
+func (f *folder) compare(j *job, p *part, expected, actual []tlog.Hash) {
+	from := f.good.size
+	start := 0
+	for start < len(expected) && start < len(actual) && expected[start] == actual[start] {
+		start++
+	}
+	e, a := expected[start:], actual[start:]
+	for len(e) > 0 && len(a) > 0 && e[len(e)-1] == a[len(a)-1] {
+		e, a = e[:len(e)-1], a[:len(a)-1]
+	}
+	if len(e) == 0 && len(a) == 0 {
+		return
+	}
+	fd := f.batchFinding(KindChanged, j, p)
+	fd.Index = from + int64(start)
+	f.place(&fd, start)
+	switch {
+	case len(a) == 0:
+		fd.Kind = KindMissing
+	case len(e) == 0:
+		if f.refusedAll(start, len(a)) {
+			return
+		}
+		fd.Kind = KindInserted
+	case len(e) == len(a) && samePieces(e, a):
+		fd.Kind = KindReordered
+	case len(e) == len(a):
+		f.compareEach(fd, start, e, a)
+		return
+	}
+	fd.Expected, fd.Found = countLeaves(len(e)), countLeaves(len(a))
+	f.add(fd)
+}
+
+// compareEach reports each changed leaf, unless it was refused before.
+func (f *folder) compareEach(fd Finding, start int, expected, actual []tlog.Hash) {
+	first := fd.Index
+	for i := range expected {
+		if expected[i] == actual[i] || f.refusedAt(start+i) {
+			continue
+		}
+		fd.Index = first + int64(i)
+		f.place(&fd, start+i)
+		fd.Expected, fd.Found = expected[i].String(), actual[i].String()
+		f.add(fd)
+	}
+}
+
+// heldLeaf finds the n-th leaf since the newest good commit line.
+func (f *folder) heldLeaf(n int) (h heldPart, s span, ok bool) {
+	for _, h := range f.held {
+		if k := h.part.hi - h.part.lo; n >= k {
+			n -= k
+			continue
+		}
+		return h, h.leaves[h.part.lo+n], true
+	}
+	return heldPart{}, span{}, false
+}
+
+func (f *folder) refusedAt(n int) bool {
+	_, s, ok := f.heldLeaf(n)
+	return ok && s.refused != ""
+}
+
+func (f *folder) refusedAll(n, count int) bool {
+	for i := range count {
+		if !f.refusedAt(n + i) {
+			return false
+		}
+	}
+	return true
+}
+
+// place points a finding to the n-th leaf since the newest good commit line.
+func (f *folder) place(fd *Finding, n int) {
+	if h, s, ok := f.heldLeaf(n); ok {
+		fd.Segment, fd.Offset = f.segments[h.segment].Name, s.off
+	}
+}
+
+func countLeaves(n int) string {
+	if n == 1 {
+		return "1 leaf"
+	}
+	return strconv.Itoa(n) + " leaves"
+}
+
+// samePieces reports whether b is a in some other order.
+func samePieces(a, b []tlog.Hash) bool {
+	count := make(map[tlog.Hash]int, len(a))
+	for _, h := range a {
+		count[h]++
+	}
+	for _, h := range b {
+		count[h]--
+		if count[h] < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// passHeads counts as met the heads up to run's size. Those in between that
+// were not passed leaf by leaf stay open.
+func (f *folder) passHeads() {
+	for f.met < len(f.heads) && f.heads[f.met].Size <= f.run.size {
+		f.roots[f.met] = tlog.Hash{}
+		if f.heads[f.met].Size == f.run.size && !f.lost {
+			f.roots[f.met] = f.run.Root()
+		}
+		f.met++
+	}
+}
+
+// rewindHeads takes back what was noted past the newest good commit line.
+func (f *folder) rewindHeads() {
+	f.met = 0
+	for f.met < len(f.heads) && f.heads[f.met].Size <= f.good.size {
+		f.met++
+	}
+}
+
+// judgeHeads compares the open heads up to a good commit line's size with
+// what the leaves gave there.
+func (f *folder) judgeHeads(size int64, origin string) {
+	for i, h := range f.heads {
+		if h.Size > size {
+			break
+		}
+		if f.states[i] != headOpen || h.Size > 0 && h.Size <= f.good.size || h.Origin != "" && origin != "" && h.Origin != origin {
+			continue
+		}
+		if f.roots[i] != (tlog.Hash{}) {
+			f.judge(i, f.roots[i])
+		}
+	}
+}
+
+// judgeLost compares heads when leaves cannot be: with the commit line itself.
+func (f *folder) judgeLost(from int64, c Head) {
+	for i, h := range f.heads {
+		if f.states[i] == headOpen && h.Size > from && h.Size == c.Size && (h.Origin == "" || h.Origin == c.Origin) {
+			f.judge(i, c.Root)
+		}
+	}
+}
+
+func (f *folder) judge(i int, root tlog.Hash) {
+	h := f.heads[i]
+	if root == h.Root {
+		f.states[i] = headAgrees
+		f.report.Anchored = max(f.report.Anchored, h.Size)
+		return
+	}
+	f.states[i] = headForked
+	f.add(Finding{
+		Kind: KindFork, Index: -1, First: f.good.size, End: h.Size, Commit: f.report.Commits - 1,
+		Offset: -1, Expected: h.Root.String(), Found: root.String(),
+	})
+}
+
+// finishHeads reports the heads that the log does not reach, and returns
+// whether it agrees with all.
+func (f *folder) finishHeads() bool {
+	agreed := true
+	for i, h := range f.heads {
+		if f.states[i] == headAgrees {
+			continue
+		}
+		agreed = false
+		if f.states[i] == headForked {
+			continue
+		}
+		size, known := f.reach(h.Origin)
+		fd := Finding{Index: -1, First: size, End: h.Size, Commit: -1, Offset: -1}
+		switch {
+		case !known:
+			fd.Kind, fd.First, fd.End = KindOrigin, 0, 0
+			fd.Expected, fd.Found = h.Origin, f.origins[len(f.origins)-1].origin
+		case h.Size > size:
+			fd.Kind, fd.Index = KindTruncated, size
+			fd.Expected, fd.Found = fmt.Sprintf("size %d", h.Size), fmt.Sprintf("size %d", size)
+		case h.Size < 0:
+			fd.Kind, fd.First, fd.End = KindFork, 0, 0
+			fd.Expected = "a head of size 0 or more"
+			fd.Found = fmt.Sprintf("size %d", h.Size)
+		default:
+			continue // in leaves that are damaged and reported
+		}
+		f.add(fd)
+	}
+	return agreed
+}
+
+// reach returns how far the log goes under an origin.
+func (f *folder) reach(origin string) (size int64, known bool) {
+	if n := len(f.origins); n == 0 {
+		return 0, true
+	} else if origin == "" {
+		return f.origins[n-1].size, true
+	}
+	i := slices.IndexFunc(f.origins, func(l lineage) bool { return l.origin == origin })
+	if i < 0 {
+		return 0, false
+	}
+	return f.origins[i].size, true
+}

@@ -1,0 +1,331 @@
+package auditlog
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// Verification is a pipeline. One goroutine reads segments into jobs, a
+// buffer of whole lines each, and finds the line ends. Workers hash a job's
+// leaves, fold them as far as complete subtrees go, and check the signatures
+// of its commit lines; that is nearly all of the work and needs nothing from
+// other jobs. The folder, in the caller's goroutine, takes the jobs in order.
+
+const (
+	bufSize = 256 << 10
+	// maxHeld bounds the buffers kept while their commit line is not read.
+	maxHeld = (64 << 20) / bufSize
+)
+
+// A span is a line in a job.
+type span struct {
+	off        int64 // in the segment
+	start, end int32 // in the job's buffer, without the line feed
+	refused    string
+}
+
+// A part is a run of leaves in a job, with the commit line that ends it or,
+// at the end of the job, without.
+type part struct {
+	lo, hi   int // in job.leaves and job.hashes
+	first    int64
+	refused  bool // some line of it is refused
+	nodes    []node
+	isCommit bool
+	line     span
+	commit   commit
+}
+
+// A commit is what a worker makes of a commit line.
+type commit struct {
+	head Head
+	key  int // in Options.Keys
+	err  error
+}
+
+type job struct {
+	segment int
+	// buf[0] is left free, so that every line has a byte before it.
+	buf    []byte
+	leaves []span
+	parts  []part
+	hashes []tlog.Hash
+	// last marks the end of a segment that has size bytes.
+	last bool
+	size int64
+	err  error
+	done chan struct{}
+	// nodes and scratch are reused memory.
+	nodes   []node
+	scratch []tlog.Hash
+}
+
+func (j *job) bytes(s span) []byte { return j.buf[s.start:s.end] }
+
+type scanner struct {
+	segments []Segment
+	keys     []note.Verifier
+	// free holds jobs to be filled; nil stands for one yet to be made.
+	free, work, order chan *job
+	// spare are jobs taken out of circulation; the folder's alone.
+	spare []*job
+}
+
+func newScanner(segments []Segment, keys []note.Verifier, workers int) *scanner {
+	n := 2*workers + 2
+	s := &scanner{
+		segments: segments,
+		keys:     keys,
+		free:     make(chan *job, n),
+		work:     make(chan *job, n),
+		order:    make(chan *job, n),
+	}
+	for range n {
+		s.free <- nil
+	}
+	return s
+}
+
+// start reads and hashes until the end or until ctx is done. What it returns
+// waits for the goroutines to be gone.
+func (s *scanner) start(ctx context.Context, workers int) (wait func()) {
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(s.order)
+		defer close(s.work)
+		for i := range s.segments {
+			r := &lineReader{scanner: s, ctx: ctx, segment: i, index: s.segments[i].First}
+			if !r.read() {
+				return
+			}
+		}
+	})
+	for range workers {
+		wg.Go(func() {
+			for j := range s.work {
+				if ctx.Err() == nil {
+					j.hash(s.keys)
+				}
+				j.done <- struct{}{}
+			}
+		})
+	}
+	return wg.Wait
+}
+
+// release gives a job's buffer back to the reader.
+func (s *scanner) release(j *job) { s.free <- j }
+
+// hold lets the reader have another buffer in place of one that is kept, so
+// that reading can go on.
+func (s *scanner) hold() {
+	if n := len(s.spare); n > 0 {
+		s.free <- s.spare[n-1]
+		s.spare = s.spare[:n-1]
+		return
+	}
+	s.free <- nil
+}
+
+// unhold keeps a job that was held for the next hold.
+func (s *scanner) unhold(j *job) { s.spare = append(s.spare, j) }
+
+// A lineReader cuts one segment into jobs.
+type lineReader struct {
+	*scanner
+	ctx     context.Context
+	segment int
+	index   int64 // of the next leaf, if the log is sound
+	off     int64 // of the job's buf[1] in the segment
+	job     *job
+	filled  int
+	part    part
+	// A line longer than a job is skipped: long is where it begins.
+	skipping bool
+	long     int64
+}
+
+// read hands on the whole segment. It returns false when verification has to
+// stop: the context is done, or an error was handed on.
+func (r *lineReader) read() bool {
+	if r.job = r.get(); r.job == nil {
+		return false
+	}
+	src, err := r.segments[r.segment].Open()
+	if err != nil {
+		return r.fail(err)
+	}
+	defer src.Close()
+	r.filled = 1
+	for {
+		n, err := io.ReadFull(src, r.job.buf[r.filled:])
+		r.filled += n
+		eof := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && !eof {
+			return r.fail(err)
+		}
+		rest := r.split()
+		if eof {
+			r.job.last = true
+			r.job.size = r.off + int64(r.filled-1)
+			return r.send()
+		}
+		next := r.get()
+		if next == nil {
+			return false
+		}
+		off := r.off + int64(r.filled-1-len(rest))
+		filled := 1 + copy(next.buf[1:], rest)
+		if !r.send() {
+			return false
+		}
+		r.job, r.off, r.filled = next, off, filled
+	}
+}
+
+// split finds the lines in the buffer and returns the unfinished one.
+func (r *lineReader) split() []byte {
+	buf := r.job.buf[:r.filled]
+	p := 1
+	if r.skipping {
+		i := bytes.IndexByte(buf[p:], '\n')
+		if i < 0 {
+			return nil
+		}
+		r.skipping = false
+		r.leaf(span{off: r.long, start: int32(p), end: int32(p), refused: "too long"})
+		p += i + 1
+	}
+	for {
+		i := bytes.IndexByte(buf[p:], '\n')
+		if i < 0 {
+			break
+		}
+		r.line(p, p+i)
+		p += i + 1
+	}
+	rest := buf[p:]
+	if len(rest) > maxLine {
+		r.skipping, r.long = true, r.off+int64(p-1)
+		rest = nil
+	}
+	if r.part.hi > r.part.lo {
+		r.closePart()
+	}
+	return rest
+}
+
+func (r *lineReader) line(start, end int) {
+	s := span{off: r.off + int64(start-1), start: int32(start), end: int32(end)}
+	switch {
+	case start == end:
+		s.refused = "empty"
+	case end-start > maxLine:
+		s.refused = "too long"
+	case IsCommit(r.job.buf[start:end]):
+		r.part.isCommit, r.part.line = true, s
+		r.closePart()
+		return
+	}
+	r.leaf(s)
+}
+
+func (r *lineReader) leaf(s span) {
+	r.job.leaves = append(r.job.leaves, s)
+	r.part.hi = len(r.job.leaves)
+	r.part.refused = r.part.refused || s.refused != ""
+}
+
+func (r *lineReader) closePart() {
+	r.part.first = r.index
+	r.index += int64(r.part.hi - r.part.lo)
+	r.job.parts = append(r.job.parts, r.part)
+	r.part = part{lo: r.part.hi, hi: r.part.hi}
+}
+
+// get takes an empty job, or nil when the context is done.
+func (r *lineReader) get() *job {
+	if r.ctx.Err() != nil {
+		return nil
+	}
+	select {
+	case j := <-r.free:
+		if j == nil {
+			j = &job{buf: make([]byte, bufSize), done: make(chan struct{}, 1)}
+		}
+		j.segment, j.last, j.size, j.err = r.segment, false, 0, nil
+		j.leaves, j.parts = j.leaves[:0], j.parts[:0]
+		return j
+	case <-r.ctx.Done():
+		return nil
+	}
+}
+
+func (r *lineReader) send() bool {
+	r.part = part{}
+	j := r.job
+	select {
+	case r.order <- j:
+	case <-r.ctx.Done():
+		return false
+	}
+	r.work <- j
+	return true
+}
+
+// fail hands on an error of the medium.
+func (r *lineReader) fail(err error) bool {
+	r.job.leaves, r.job.parts = r.job.leaves[:0], r.job.parts[:0]
+	r.job.err = fmt.Errorf("segment %s: %w", r.segments[r.segment].Name, err)
+	r.send()
+	return false
+}
+
+// hash does the work on a job that needs no other job.
+func (j *job) hash(keys []note.Verifier) {
+	j.hashes = j.hashes[:0]
+	for _, s := range j.leaves {
+		// The byte before a line is a line feed that has done its duty; it
+		// serves as the leaf prefix of RFC 6962 §2.1.
+		j.buf[s.start-1] = 0x00
+		j.hashes = append(j.hashes, sha256.Sum256(j.buf[s.start-1:s.end]))
+	}
+	j.nodes = j.nodes[:0]
+	for i := range j.parts {
+		p := &j.parts[i]
+		from := len(j.nodes)
+		j.nodes, j.scratch = appendNodes(j.nodes, j.scratch, j.hashes[p.lo:p.hi], p.first)
+		p.nodes = j.nodes[from:len(j.nodes):len(j.nodes)]
+		if p.isCommit {
+			p.commit = readCommit(j.bytes(p.line), keys)
+		}
+	}
+}
+
+// readCommit opens a commit line with the key of its origin or, without any
+// keys, parses it.
+func readCommit(line []byte, keys []note.Verifier) commit {
+	signed, head, err := parseCommit(line)
+	c := commit{head: head, err: err}
+	if err != nil || len(keys) == 0 {
+		return c
+	}
+	c.err = ErrOrigin
+	for i, key := range keys {
+		if key.Name() == head.Origin {
+			c.key, c.err = i, checkSignature(signed, key)
+			if c.err == nil {
+				return c
+			}
+		}
+	}
+	return c
+}

@@ -1,0 +1,162 @@
+package auditlog
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// A Segment is a run of a log's lines: a file, or a range of rows. The lines
+// end in line feeds. A log's segments follow one another without gaps, and a
+// batch never spans two.
+type Segment struct {
+	// Name stands in findings.
+	Name string
+	// First is the index of the segment's first leaf. What the segment before
+	// it holds beyond the commit line of that size is ignored: an interrupted
+	// write that was written again here.
+	First int64
+	// Open gives the bytes, from the first to the last that are to be
+	// verified. It is called once, when its turn comes, and what it returns
+	// is closed.
+	Open func() (io.ReadCloser, error)
+}
+
+// Options are what a verification knows from elsewhere. Nothing of it may come
+// from the log itself. The zero value, or nil, compares hashes only.
+type Options struct {
+	// Keys are the keys that may have signed the log, oldest first: one, or
+	// one for each log of a line of successors that share a tree. Without
+	// keys a log can be no more than [Consistent].
+	Keys []note.Verifier
+	// Heads are newest heads kept outside the log, from an [Anchor], a
+	// colleague, a printout. One with an empty Origin is of any origin.
+	Heads []Head
+	// Hints may hold the log's stored hashes, as a sink's cache has them.
+	// They are not trusted: they count only where they give a root that a
+	// commit line has. They help to name the damaged leaf in a damaged
+	// batch, and to go on with the batches after it.
+	Hints tlog.HashReader
+}
+
+// A Leaf is one line of a log, as [Verify] hands it over.
+type Leaf struct {
+	Index int64
+	// Bytes is the line without its line feed. It is not to be changed, and
+	// not to be kept after the callback returns.
+	Bytes []byte
+	// Hash is the line's RFC 6962 leaf hash.
+	Hash tlog.Hash
+	// Segment and Offset, in bytes, are where the line begins.
+	Segment string
+	Offset  int64
+}
+
+// A Report says what was verified.
+type Report struct {
+	// Level is [Unverified] whenever there is a finding.
+	Level Level
+	// Head is the newest head in the log that its leaves agree with. It is
+	// signed if Level is at least [Signed].
+	Head Head
+	// Commits, Segments and Bytes count what was read: commit lines, good or
+	// bad; segments; bytes of segments, ignored ones included.
+	Commits  int64
+	Segments int
+	Bytes    int64
+	// Anchored is the size of the newest outside head that agrees: no leaf
+	// before it can have been changed by anybody since that head was kept.
+	Anchored int64
+	// Tail is what follows the last good commit line.
+	Tail Tail
+}
+
+// A Tail is the end of the last segment, after its last good commit line:
+// unacknowledged by its writer, or being written right now, or damaged. A log
+// alone cannot tell these apart. It is no finding in itself; a newer outside
+// head makes it one of [KindTruncated].
+type Tail struct {
+	Segment string
+	// Offset is where the tail begins, Bytes its length. 0 bytes: no tail.
+	Offset, Bytes int64
+	// Leaves and Commits count the lines in it of either sort; these commit
+	// lines are all bad.
+	Leaves, Commits int64
+}
+
+// Verify proves a whole log: that each line is what the commit line after it
+// signs for, that each commit line is signed by a given key, that the log
+// agrees with the given heads. It streams, in memory that does not depend on
+// the log's length, on all cores; the context is looked at between buffers.
+//
+// If each is not nil it is called, from the calling goroutine, for every leaf
+// that a good commit line covers, in order, after the leaf's batch was
+// compared. Of a damaged batch it gets the lines that are there, except those
+// that cannot be leaves; lines before a commit line out of order are left out. A batch of more than
+// 64 MiB is handed over as it is read, before its commit line. An error from
+// each ends the verification and is returned as it is.
+//
+// The error is a [*VerifyError] when the log was read to its end and something
+// in it is wrong: findings are located at least to the signed batch, and
+// leaves outside of that are not accused. With [Options.Hints] they name the
+// leaf. Without them, batches after a damaged one can only be checked for
+// their number of leaves, for their signatures and their form, because each
+// root covers all leaves before it. Any other error means that the log could
+// not be read. The report holds what was found so far in either case.
+func Verify(ctx context.Context, segments []Segment, opts *Options, each func(Leaf) error) (Report, error) {
+	if opts == nil {
+		opts = &Options{}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	workers := runtime.GOMAXPROCS(0)
+	s := newScanner(segments, opts.Keys, workers)
+	wait := s.start(ctx, workers)
+	defer wait()
+	defer cancel()
+
+	f := newFolder(segments, opts, each)
+	for {
+		j, ok := <-s.order
+		if !ok {
+			break
+		}
+		<-j.done
+		if err := ctx.Err(); err != nil {
+			return f.report, fmt.Errorf("verify: %w", err)
+		}
+		if j.err != nil {
+			return f.report, j.err
+		}
+		if err := f.fold(s, j); err != nil {
+			return f.report, err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return f.report, fmt.Errorf("verify: %w", err)
+	}
+	return f.finish()
+}
+
+// finish compares what only the end can tell and gives the result.
+func (f *folder) finish() (Report, error) {
+	f.settleProvisional()
+	agreed := f.finishHeads()
+	if len(f.findings) > 0 {
+		return f.report, &VerifyError{Findings: f.findings, More: f.more}
+	}
+	switch {
+	case f.report.Head.Size == 0:
+		// An empty log agrees with everything and proves nothing.
+	case len(f.opts.Keys) == 0:
+		f.report.Level = Consistent
+	case agreed && f.report.Anchored > 0:
+		f.report.Level = Anchored
+	default:
+		f.report.Level = Signed
+	}
+	return f.report, nil
+}

@@ -1,0 +1,419 @@
+package jobaudit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Options are the optional parts of a [Recorder]. The zero value, like nil,
+// gives the defaults.
+type Options struct {
+	// Redactors say what of inputs and outputs may be stored. Default: nothing
+	// may.
+	Redactors *Registry
+
+	// Authorize decides whether a job may start. Its context ends after
+	// Timeout. An error means that nobody could decide: the job does not
+	// start. Default: every job may, and its record says that nothing decided.
+	Authorize func(ctx context.Context, s Submission) (Decision, error)
+	// Reauthorize asks again at each heartbeat of a job that runs in
+	// [Trail.Run]. If the answer is no, the job's context is cancelled, with
+	// ErrDenied as its cause.
+	Reauthorize bool
+
+	// Fallback takes the outcomes that the sink does not, until
+	// [Recorder.Drain] brings them home. It must be an [AuditReader] as well.
+	Fallback AuditSink
+
+	// Heartbeat is the time between the heartbeats that [Trail.Run] records.
+	// A job that has given no sign of life for three times as long may be
+	// taken for dead. Default: 30 s. Negative: Run records none.
+	Heartbeat time.Duration
+	// Timeout is how long a call that must succeed before work begins waits
+	// for the sink, and how long the sink has for one Append. Default: 5 s.
+	Timeout time.Duration
+	// OutcomeTimeout is how long the call that records an outcome waits and
+	// retries; with a Fallback it then waits up to Timeout for that. Default:
+	// 30 s.
+	OutcomeTimeout time.Duration
+	// Buffer is how many events, of those that no call waits for, are kept
+	// until the sink takes them; they may have 16 MiB together. What comes
+	// when it is full is dropped, counted, and told by an audit.lost event.
+	// Default: 10,000.
+	Buffer int
+
+	// OnError is told of every error of the audit path that no call returns.
+	// It may be called from several goroutines and must not wait. Default:
+	// they are logged by slog.Default.
+	OnError func(context.Context, *AuditError)
+
+	// Now is the clock that events are dated by. Default: time.Now.
+	Now func() time.Time
+	// NewID makes the IDs of jobs, events, streams and executions: UUIDs of
+	// version 7. Default: uuid.NewV7.
+	NewID func() uuid.UUID
+}
+
+func (o *Options) withDefaults() Options {
+	var opts Options
+	if o != nil {
+		opts = *o
+	}
+	setDefault(&opts.Heartbeat, 30*time.Second)
+	setDefault(&opts.Timeout, 5*time.Second)
+	setDefault(&opts.OutcomeTimeout, 30*time.Second)
+	setDefault(&opts.Buffer, 10_000)
+	if opts.OnError == nil {
+		opts.OnError = func(ctx context.Context, err *AuditError) {
+			slog.Default().LogAttrs(ctx, slog.LevelError, "job audit", slog.Any("error", err))
+		}
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.NewID == nil {
+		opts.NewID = func() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+	}
+	return opts
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Recorder records the lives of jobs in a sink. One per process is enough. It
+// is safe for concurrent use. [Open] makes one.
+type Recorder struct {
+	opts        Options
+	where       Source
+	incarnation uuid.UUID
+	courier     *courier
+	stream      *stream // of the recorder's own events
+	door        *door   // of the recorder's own texts
+	closed      atomic.Bool
+}
+
+// Open starts recording in sink: it stores an audit.opened event, and an
+// audit.policy event for each redaction policy that the log does not hold
+// already, and returns once they are durable. where says which program this
+// is. opts may be nil.
+//
+// The error is an [*AuditError]; it wraps a [*FieldError] if where lacks a
+// required field. The Recorder does not own the sink: close the Recorder
+// first, then the sink.
+func Open(ctx context.Context, sink AuditSink, where Source, opts *Options) (*Recorder, error) {
+	r := &Recorder{opts: opts.withDefaults(), where: where}
+	if err := r.prepare(sink); err != nil {
+		return nil, &AuditError{Op: "open", Err: err}
+	}
+	var recovery *Recovery
+	if single, ok := sink.(interface{ Recovery() Recovery }); ok {
+		report := single.Recovery()
+		recovery = &report
+	}
+	entries := r.opening(recovery)
+	if err := r.store(ctx, entries, r.opts.Timeout); err != nil {
+		r.closed.Store(true)
+		r.courier.stop()
+		return nil, &AuditError{Op: "open", Err: err}
+	}
+	return r, nil
+}
+
+func (r *Recorder) prepare(sink AuditSink) error {
+	if sink == nil {
+		return errors.New("no sink")
+	}
+	if r.opts.Fallback != nil {
+		if _, ok := r.opts.Fallback.(AuditReader); !ok {
+			return &FieldError{Field: "Options.Fallback", Problem: "must be an AuditReader, for Drain"}
+		}
+	}
+	if err := r.where.check(); err != nil {
+		return err
+	}
+	r.incarnation = r.opts.NewID()
+	setDefault(&r.where.Host, hostname())
+	setDefault(&r.where.Instance, r.incarnation.String())
+	setDefault(&r.where.Version, buildVersion())
+	r.door = r.opts.Redactors.door("")
+	r.courier = newCourier(sink, r.opts.Fallback)
+	r.courier.timeout = r.opts.Timeout
+	r.courier.capacity = r.opts.Buffer
+	r.courier.notify = func(s *stream, err error) { r.report(context.Background(), "store", s.env.jobID, err) }
+	r.courier.refusal = r.degraded
+	r.stream = r.courier.open(r.incarnation, r.envelope(AuditOpened), nil)
+	return nil
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil || checkIdentifier("", name) != nil {
+		return "unknown"
+	}
+	return name
+}
+
+// buildVersion is the main module's version, else its commit.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return "unknown"
+}
+
+// auditReasons are why the audit's own events are recorded.
+var auditReasons = map[EventType]string{
+	AuditOpened:   "a recorder was opened",
+	AuditClosed:   "a recorder was closed",
+	AuditPolicy:   "a redaction policy is in force",
+	AuditDegraded: "events could not be stored",
+}
+
+// envelope returns what an event of the audit itself says of its who, what,
+// where and why.
+func (r *Recorder) envelope(typ EventType) *envelope {
+	env := &envelope{correlationID: r.incarnation, requestID: r.incarnation}
+	env.describe(&Submission{
+		Action:    string(typ),
+		Principal: Principal{Kind: Service, ID: r.where.System, Assurance: Verified},
+		Trigger:   Trigger{Kind: OnEvent, Reason: auditReasons[typ]},
+	}, r.where, r.door)
+	return env
+}
+
+// entry makes an event of the recorder's own stream.
+func (r *Recorder) entry(typ EventType, data payload) entry {
+	d := draft{id: r.opts.NewID(), typ: typ, time: r.opts.Now(), data: data}
+	return entry{sealed: r.envelope(typ).seal(nil, &d), urgency: outcome}
+}
+
+func (r *Recorder) opening(recovery *Recovery) []entry {
+	var data payload
+	var known []Hash
+	if recovery != nil {
+		data.recovery = recovery.append(nil)
+		known = recovery.Policies
+	}
+	entries := []entry{r.entry(AuditOpened, data)}
+	for _, doc := range r.opts.Redactors.policies() {
+		if !slices.Contains(known, doc.digest) {
+			entries = append(entries, r.entry(AuditPolicy, payload{policy: doc.json}))
+		}
+	}
+	return entries
+}
+
+// store sends entries of the recorder's own stream and waits for the last.
+func (r *Recorder) store(ctx context.Context, entries []entry, timeout time.Duration) error {
+	last := &entries[len(entries)-1]
+	last.urgency = admission
+	last.ticket = newTicket(nil)
+	if err := r.courier.send(r.stream, entries...); err != nil {
+		return err
+	}
+	return wait(ctx, last.ticket, timeout)
+}
+
+// wait returns the ticket's answer, or an error if ctx or the time ends first.
+func wait(ctx context.Context, t *ticket, timeout time.Duration) error {
+	select { // an answer counts even if the context has ended by then
+	case err := <-t.done:
+		return err
+	default:
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case err := <-t.done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("not known to be stored: %w", ctx.Err())
+	case <-timer.C:
+		return fmt.Errorf("not known to be stored within %v: %w", timeout, context.DeadlineExceeded)
+	}
+}
+
+// degraded records that a stream has ended because the sink refused a record.
+func (r *Recorder) degraded(s *stream, event uuid.UUID, behind int, err error) {
+	r.report(context.Background(), "store", s.env.jobID, err)
+	if s == r.stream {
+		return
+	}
+	e := r.entry(AuditDegraded, payload{degraded: &degradedData{
+		stream: s.id, event: event, count: behind, reason: r.door.text(err.Error()),
+	}})
+	if err := r.courier.send(r.stream, e); err != nil {
+		r.report(context.Background(), "degrade", s.env.jobID, err)
+	}
+}
+
+// report tells OnError of an error that no call returns. A panic in it does
+// not reach the job.
+func (r *Recorder) report(ctx context.Context, op string, job uuid.UUID, err error) {
+	defer func() { _ = recover() }()
+	audit, ok := errors.AsType[*AuditError](err)
+	if !ok {
+		audit = &AuditError{Op: op, JobID: job, Err: err}
+	}
+	r.opts.OnError(ctx, audit)
+}
+
+// Drain brings what the fallback sink took home to the sink: all its records,
+// in their order, by their IDs, so that what is there already is not stored
+// again. Records that the sink refuses stay behind; the error names them. Call
+// it when the sink works again, and after a restart.
+func (r *Recorder) Drain(ctx context.Context) error {
+	reader, ok := r.opts.Fallback.(AuditReader)
+	if !ok {
+		return nil
+	}
+	var refused error
+	batch := make([]Record, 0, maxBatchRecords)
+	flush := func() error {
+		err := r.bring(ctx, batch)
+		if definite(err) {
+			for _, record := range batch {
+				if err := r.bring(ctx, []Record{record}); definite(err) {
+					refused = errors.Join(refused, err)
+				} else if err != nil {
+					return err
+				}
+			}
+			err = nil
+		}
+		batch = batch[:0]
+		return err
+	}
+	for record, err := range reader.Records(ctx, Query{}) {
+		if err != nil {
+			return &AuditError{Op: "drain", Err: err}
+		}
+		batch = append(batch, record)
+		if len(batch) == maxBatchRecords {
+			if err := flush(); err != nil {
+				return &AuditError{Op: "drain", Err: err}
+			}
+		}
+	}
+	if err := errors.Join(flush(), refused); err != nil {
+		return &AuditError{Op: "drain", Err: err}
+	}
+	return nil
+}
+
+func (r *Recorder) bring(ctx context.Context, records []Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
+	defer cancel()
+	return appendTo(ctx, r.courier.main.sink, records)
+}
+
+// Close stores what is still on its way, then an audit.closed event, and ends
+// the Recorder: every later call on it or on its Trails returns [ErrClosed].
+// Let the jobs end first. It waits until ctx ends, at most OutcomeTimeout, and
+// then Timeout for the Fallback and for its own event. What could not be
+// stored by then is lost, and counted in the error.
+func (r *Recorder) Close(ctx context.Context) error {
+	if r.closed.Swap(true) {
+		return &AuditError{Op: "close", Err: ErrClosed}
+	}
+	drainCtx, cancel := context.WithTimeout(ctx, r.opts.OutcomeTimeout)
+	err := r.courier.drain(drainCtx)
+	cancel()
+	if err != nil && r.opts.Fallback != nil {
+		for _, s := range r.courier.outstanding() {
+			r.courier.divert(s)
+		}
+		drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.Timeout)
+		err = r.courier.drain(drainCtx)
+		cancel()
+	}
+	if err == nil {
+		err = r.store(context.WithoutCancel(ctx), []entry{r.entry(AuditClosed, payload{})}, r.opts.Timeout)
+	}
+	lost := r.courier.stop()
+	if err == nil {
+		return nil
+	}
+	return &AuditError{Op: "close", Err: fmt.Errorf("%d events are not known to be stored: %w", lost, err)}
+}
+
+// append appends the report as JSON.
+func (v *Recovery) append(dst []byte) []byte {
+	o := object{dst: append(dst, '{')}
+	o.uuid("incarnation", v.Incarnation)
+	o.key("closed")
+	o.dst = fmt.Appendf(o.dst, "%t", v.Closed)
+	o.head("head", v.Head)
+	o.head("anchor", v.Anchor)
+	if v.TornBytes > 0 {
+		o.open("torn")
+		o.integer("bytes", v.TornBytes)
+		o.hash("sha256", v.TornSHA256)
+		o.heads("heads", v.TornHeads)
+		o.close()
+	}
+	o.optional("predecessor", v.Predecessor)
+	if n := len(v.Overrides); n > 0 {
+		o.key("overrides")
+		o.dst = append(o.dst, '[')
+		for i, name := range v.Overrides[:min(n, maxList)] {
+			if i > 0 {
+				o.dst = append(o.dst, ',')
+			}
+			o.dst = text{value: name}.append(o.dst, maxIdentifier)
+		}
+		o.dst = append(o.dst, ']')
+		o.more(n)
+	}
+	return append(o.dst, '}')
+}
+
+func (o *object) head(name string, h *Head) {
+	if h != nil {
+		o.open(name)
+		o.integer("size", h.Size)
+		o.hash("root", h.Root)
+		o.close()
+	}
+}
+
+func (o *object) heads(name string, list []Head) {
+	o.key(name)
+	o.dst = append(o.dst, '[')
+	for i, h := range list[:min(len(list), maxList)] {
+		if i > 0 {
+			o.dst = append(o.dst, ',')
+		}
+		o.dst = append(o.dst, '{')
+		o.integer("size", h.Size)
+		o.hash("root", h.Root)
+		o.close()
+	}
+	o.dst = append(o.dst, ']')
+	o.more(len(list))
+}

@@ -1,0 +1,306 @@
+package jobaudit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Run runs fn as a job: it records the submission, the authorization and the
+// start, calls fn with a context that carries the job's [Trail], records
+// heartbeats, and records how fn ended.
+//
+// Before fn is called, an error of the audit path is returned, as an
+// [*AuditError], and fn is not called at all: there is no unaudited work. From
+// then on Run returns fn's own error and nothing else; what goes wrong with
+// the record is told to OnError. A panic of fn is recorded and goes on. If
+// fn's context was cancelled and fn returns an error, the job is cancelled; if
+// fn has recorded an outcome, or [Trail.Retrying], Run adds none.
+func (r *Recorder) Run(ctx context.Context, s Submission, fn func(context.Context) error) error {
+	return r.run(ctx, s, func(ctx context.Context, _ *Trail) error { return fn(ctx) })
+}
+
+func (r *Recorder) run(ctx context.Context, s Submission, fn func(context.Context, *Trail) error) error {
+	t, submitted, err := r.submission(ctx, s)
+	if err != nil {
+		return err
+	}
+	t.owned = true
+	first := &submitted
+	if r.opts.Authorize != nil { // it is to be on record who was asked about
+		first = nil
+		t.mu.Lock()
+		err = t.unlockAndAdmit(ctx, "submit", admissionOf{entries: []entry{submitted}})
+	}
+	if err != nil {
+		t.notRun(ctx, err)
+		return err
+	}
+	return t.run(ctx, Execution{}, first, fn)
+}
+
+// Wrap returns fn as a job of its own at each call: [Recorder.Run] with what
+// submission returns.
+func Wrap(r *Recorder, submission func(context.Context) Submission, fn func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error { return r.Run(ctx, submission(ctx), fn) }
+}
+
+// Call is [Recorder.Run] for a function with a result, which becomes the job's
+// output.
+func Call[Out any](ctx context.Context, r *Recorder, s Submission, fn func(context.Context) (Out, error)) (Out, error) {
+	var out Out
+	err := r.run(ctx, s, func(ctx context.Context, t *Trail) error {
+		var err error
+		if out, err = fn(ctx); err == nil {
+			t.SetOutput(out)
+		}
+		return err
+	})
+	return out, err
+}
+
+// Run runs fn as an execution of the job: see [Recorder.Run]. It is for jobs
+// that were submitted before, here or elsewhere. If the start of a resumed job
+// cannot be recorded, its attempt is recorded as deferred: its queue will
+// bring it back.
+func (t *Trail) Run(ctx context.Context, x Execution, fn func(context.Context) error) error {
+	return t.run(ctx, x, nil, func(ctx context.Context, _ *Trail) error { return fn(ctx) })
+}
+
+func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(context.Context, *Trail) error) error {
+	if err := t.start(ctx, x, first); err != nil {
+		t.notRun(ctx, err)
+		return err
+	}
+	jobCtx, cancel := context.WithCancelCause(t.Context(ctx))
+	defer cancel(nil)
+	t.mu.Lock()
+	t.cancel = cancel
+	t.mu.Unlock()
+	stop := t.heartbeats(jobCtx)
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		stop()
+		p := recover() // nil: the goroutine ends by runtime.Goexit
+		t.unwound(ctx, p)
+		if p != nil {
+			panic(p)
+		}
+	}()
+	err := fn(jobCtx, t)
+	returned = true
+	stop()
+	t.returned(ctx, jobCtx.Err(), err)
+	return err
+}
+
+// notRun records that the job did not run because its start could not be
+// recorded, if anything of it may be stored.
+func (t *Trail) notRun(ctx context.Context, err error) {
+	if errors.Is(err, ErrDenied) || errors.Is(err, ErrTransition) || errors.Is(err, ErrClosed) {
+		return
+	}
+	typ := AttemptDeferred
+	switch {
+	case t.owned && t.rec.courier.begun(t.stream):
+		typ = JobCancelled
+	case t.owned || !t.resumed:
+		return
+	}
+	data := &errorData{code: CodeNotRun, message: t.door.text("the start could not be recorded")}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d, advanceErr := t.advance(typ)
+	if advanceErr != nil {
+		return
+	}
+	t.open = false
+	d.data.err = data
+	_, err = t.rec.courier.offer(t.stream, t.seal(&d, background).sealed)
+	t.report(ctx, "run", err)
+}
+
+// heartbeats records a heartbeat at every interval, and asks again whether the
+// job may run, until it is stopped.
+func (t *Trail) heartbeats(ctx context.Context) (stop func()) {
+	interval := t.rec.opts.Heartbeat
+	if interval < 0 {
+		return func() {}
+	}
+	var mu sync.Mutex
+	stopped := false
+	var timer *time.Timer
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(interval, func() {
+		t.reauthorize(ctx)
+		mu.Lock()
+		defer mu.Unlock()
+		if stopped {
+			return
+		}
+		if err := t.beat(); !errors.Is(err, ErrTransition) { // it may just have ended
+			t.report(ctx, "heartbeat", err)
+		}
+		timer.Reset(interval)
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		timer.Stop()
+	}
+}
+
+// reauthorize asks again whether the job may run and revokes it if not. If
+// nobody can say, it goes on: the audit path does not fail a job that runs.
+func (t *Trail) reauthorize(ctx context.Context) {
+	if !t.rec.opts.Reauthorize || t.rec.opts.Authorize == nil || ctx.Err() != nil {
+		return
+	}
+	d, err := t.ask(ctx)
+	if err == nil && !d.Allowed && ctx.Err() == nil {
+		d.AskAgain = false
+		err = t.Deny(context.WithoutCancel(ctx), d)
+	}
+	if !errors.Is(err, ErrTransition) {
+		t.report(ctx, "reauthorize", err)
+	}
+}
+
+// returned records how a function that has returned ended.
+func (t *Trail) returned(ctx context.Context, ctxErr, err error) {
+	t.mu.Lock()
+	settled, revoked := t.ended != "" || !t.open, t.revoked
+	t.mu.Unlock()
+	if settled {
+		return
+	}
+	var auditErr error
+	switch {
+	case revoked != nil:
+		data := &errorData{code: CodeForbidden, message: t.door.text("authorization was withdrawn")}
+		auditErr = t.end(ctx, "cancel", JobCancelled, func(d *draft) { d.data.err = data })
+	case err == nil:
+		auditErr = t.Succeed(ctx)
+	case errors.Is(ctxErr, context.Canceled):
+		data := t.errorData(err)
+		setGeneric(&data.code, CodeCancelled)
+		auditErr = t.end(ctx, "cancel", JobCancelled, func(d *draft) { d.data.err = data })
+	default:
+		data := t.errorData(err)
+		if ctxErr != nil {
+			setGeneric(&data.code, CodeTimeout)
+		}
+		auditErr = t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data })
+	}
+	t.report(ctx, "run", auditErr)
+}
+
+// setGeneric replaces a code that the error did not bring itself.
+func setGeneric(code *ErrorCode, by ErrorCode) {
+	switch *code {
+	case CodeError, CodeTimeout, CodeCancelled:
+		*code = by
+	}
+}
+
+// unwound records that a function ended by a panic, or, with nil, by
+// runtime.Goexit.
+func (t *Trail) unwound(ctx context.Context, p any) {
+	t.mu.Lock()
+	settled := t.ended != "" || !t.open
+	t.mu.Unlock()
+	if settled {
+		return
+	}
+	data := &errorData{code: CodeGoexit, message: t.door.text("the goroutine ended by runtime.Goexit")}
+	if p != nil {
+		data = &errorData{code: CodePanic, message: t.door.text("panic"), typ: fmt.Sprintf("%T", p), frame: panicFrame()}
+	}
+	t.report(ctx, "run", t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data }))
+}
+
+// panicFrame returns the function, file and line that panicked. It is called
+// while the stack still stands.
+func panicFrame() string {
+	var pcs [64]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	panicking := false
+	for {
+		f, more := frames.Next()
+		switch {
+		case f.Function == "runtime.gopanic":
+			panicking = true
+		case panicking && !strings.HasPrefix(f.Function, "runtime."):
+			return fmt.Sprintf("%s %s:%d", f.Function, path.Base(f.File), f.Line)
+		}
+		if !more {
+			return ""
+		}
+	}
+}
+
+// errorData says of an error what may be stored: its code and type, and its
+// message as far as it passes the door.
+func (t *Trail) errorData(err error) *errorData {
+	data := &errorData{code: CodeError}
+	if err == nil {
+		data.message = t.door.text("no error was given")
+		return data
+	}
+	func() {
+		defer func() { // the error's own methods may panic
+			if p := recover(); p != nil {
+				data.message = text{dropped: "error_panic"}
+			}
+		}()
+		data.typ = errorType(err)
+		data.code = errorCode(err)
+		data.message = t.door.text(err.Error())
+	}()
+	return data
+}
+
+func errorCode(err error) ErrorCode {
+	if coded, ok := errors.AsType[interface {
+		error
+		JobErrorCode() string
+	}](err); ok {
+		if code := coded.JobErrorCode(); code != "" && checkIdentifier("", code) == nil {
+			return ErrorCode(code)
+		}
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return CodeTimeout
+	case errors.Is(err, context.Canceled):
+		return CodeCancelled
+	}
+	return CodeError
+}
+
+// errorType is the type of the first error in the chain that is more than a
+// wrapper of the standard library's.
+func errorType(err error) string {
+	for {
+		typ := reflect.TypeOf(err).String()
+		if typ != "*fmt.wrapError" {
+			return typ
+		}
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return typ
+		}
+		err = inner
+	}
+}
