@@ -221,6 +221,13 @@ func (w *walker) structure(v reflect.Value, t *info) error {
 	start := len(w.buf)
 	for i := range t.fields {
 		f := &t.fields[i]
+		if f.simple { // as most are
+			w.member(f.head, start)
+			if err := w.value(v.Field(f.index[0]), f.typ); err != nil {
+				return err
+			}
+			continue
+		}
 		fv, ok := f.get(v)
 		if !ok || f.omitted(fv) {
 			continue

@@ -66,8 +66,9 @@ func TestWholeValuesAreWrittenAsEncodingJSONWould(t *testing.T) {
 	type shape struct {
 		Promoted
 		*deeper
-		Named   inner             `json:"named"`
-		Skip    string            `json:"-"`
+		Named inner  `json:"named"`
+		Skip  string `json:"-"`
+		//lint:ignore SA5008 what encoding/json makes of it is the test
 		Dash    string            `json:"-,"`
 		Zero    time.Time         `json:"zero,omitzero"`
 		Time    time.Time         `json:"time"`
@@ -92,8 +93,9 @@ func TestWholeValuesAreWrittenAsEncodingJSONWould(t *testing.T) {
 		Big     *big.Int          `json:"big"`
 		Text    textual           `json:"text"`
 		JSON    asJSON            `json:"json"`
-		Bad     string            `json:"bad\"name"`
-		hidden  string
+		//lint:ignore SA5008 as above
+		Bad    string `json:"bad\"name"`
+		hidden string
 	}
 	p := new(7)
 	v := shape{Promoted{"x", "y"}, &deeper{1, 2}, inner{1, 2}, "skip", "dash", time.Time{}, time.Date(2026, 1, 2, 3, 4, 5, 6000, time.FixedZone("", 3600)),
