@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -337,10 +338,8 @@ func (n *nameSet) add(name string) bool {
 		n.many[name] = struct{}{}
 		return !dup
 	}
-	for _, have := range n.few {
-		if have == name {
-			return false
-		}
+	if slices.Contains(n.few, name) {
+		return false
 	}
 	n.few = append(n.few, name)
 	if len(n.few) > 16 {
