@@ -1,13 +1,17 @@
 package auditlog_test
 
 import (
+	"bytes"
+	"io"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
 )
 
 // bigLog spans many buffers: lines of 1 to 3,000 bytes in batches of 1 to 900.
@@ -112,4 +116,60 @@ func TestEachSeesTheLeavesOfABigLogInOrder(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, l.tree.Size(), next)
+}
+
+// An endlessLog is written while it is read, so that it never is in memory.
+type endlessLog struct {
+	t       testing.TB
+	key     testKey
+	tree    auditlog.Tree
+	batches int
+	buf     []byte
+	rest    []byte
+}
+
+func (l *endlessLog) Read(p []byte) (int, error) {
+	if len(l.rest) == 0 {
+		if l.batches == 0 {
+			return 0, io.EOF
+		}
+		l.batches--
+		l.buf = l.buf[:0]
+		leaf := bytes.Repeat([]byte("x"), 1000)
+		hash := auditlog.HashLeaf(leaf)
+		for range 500 {
+			l.buf = append(append(l.buf, leaf...), '\n')
+			l.tree.Append(nil, hash)
+		}
+		c, err := l.tree.Sign(l.key.Signer)
+		require.NoError(l.t, err)
+		l.buf = append(auditlog.AppendCommit(l.buf, c), '\n')
+		l.rest = l.buf
+	}
+	n := copy(p, l.rest)
+	l.rest = l.rest[n:]
+	return n, nil
+}
+
+func TestMemoryStaysFlatAsTheLogGrows(t *testing.T) {
+	key := newKey(t, origin)
+	live := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, most := live(), uint64(0)
+	log := &endlessLog{t: t, key: key, batches: 200}
+	segments := []auditlog.Segment{{Open: func() (io.ReadCloser, error) { return io.NopCloser(log), nil }}}
+	opts := &auditlog.Options{Keys: []note.Verifier{key.Verifier}}
+	report, err := auditlog.Verify(t.Context(), segments, opts, func(leaf auditlog.Leaf) error {
+		if leaf.Index%10_000 == 0 {
+			most = max(most, live())
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.EqualValues(t, 100_000, report.Head.Size)
+	require.Less(t, most-min(most, before), uint64(12<<20), "of a log of 100 MB")
 }

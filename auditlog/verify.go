@@ -26,12 +26,12 @@ type Segment struct {
 	Open func() (io.ReadCloser, error)
 }
 
-// Options are what a verification knows from elsewhere. Nothing of it may come
-// from the log itself. The zero value, or nil, compares hashes only.
+// Options are what a verification knows from elsewhere. No key and no head may
+// come from the log itself. The zero value, or nil, compares hashes only.
 type Options struct {
 	// Keys are the keys that may have signed the log, oldest first: one, or
 	// one for each log of a line of successors that share a tree. Without
-	// keys a log can be no more than [Consistent].
+	// keys a log can be no more than [Consistent]. They are used concurrently.
 	Keys []note.Verifier
 	// Heads are newest heads kept outside the log, from an [Anchor], a
 	// colleague, a printout. One with an empty Origin is of any origin.

@@ -237,6 +237,16 @@ func TestEveryTamperingIsFoundAndLocatedAndNothingElseIsAccused(t *testing.T) {
 			require.Equal(t, tc.blind, found[0].Kind)
 			require.Equal(t, []int64{tc.first, tc.end}, []int64{found[0].First, found[0].End})
 			require.Equal(t, name, found[0].Segment)
+			if tc.kind == tc.blind && tc.kind != auditlog.KindGap {
+				require.Len(t, found, 1)
+			}
+			switch tc.kind {
+			case auditlog.KindOrder, auditlog.KindCommit, auditlog.KindOrigin, auditlog.KindKey, auditlog.KindSignature:
+				require.EqualValues(t, 22, report.Head.Size, "all leaves are there and proven")
+			case auditlog.KindLeaf:
+				lines := l.segments[tc.segment]
+				require.EqualValues(t, len(lines[0])+len(lines[1])+2, found[0].Offset)
+			}
 
 			// Against a key's holder, or without a key, the leaves count.
 			report, found = l.verify(nil)
