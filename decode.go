@@ -172,6 +172,15 @@ func (d *decoder) boolean(raw []byte) bool {
 	return raw[0] == 't'
 }
 
+// either reads one of two words and reports whether it is the first.
+func (d *decoder) either(raw []byte, first, second string) bool {
+	word := d.str(raw)
+	if word != first && word != second {
+		d.fail("is neither " + first + " nor " + second)
+	}
+	return word == first
+}
+
 func (d *decoder) uuid(raw []byte) uuid.UUID {
 	id, ok := parseUUID(d.str(raw))
 	if !ok {
@@ -222,7 +231,7 @@ func (d *decoder) event(line []byte, e *Event) {
 		case "type":
 			e.Type = d.eventType(raw)
 		case "phase":
-			e.Phase = Phase(d.str(raw))
+			e.Phase = d.str(raw)
 		case "time":
 			e.Time = d.time(raw)
 		case "stream":
@@ -396,7 +405,7 @@ func (d *decoder) principal(raw []byte) Principal {
 		case "name":
 			p.Name = d.text(raw)
 		case "assurance":
-			p.Assurance = Assurance(d.identifier(raw))
+			p.Verified = d.either(raw, "verified", "claimed")
 		case "auth":
 			d.object(raw, func(name string, raw []byte) {
 				switch name {
@@ -581,7 +590,7 @@ func (d *decoder) snapshot(raw []byte) *Snapshot {
 		case "resource":
 			v.Resource = d.text(raw)
 		case "moment":
-			v.Moment = Moment(d.str(raw))
+			v.After = d.either(raw, "after", "before")
 		case "digest":
 			v.Digest = d.str(raw)
 		case "summary":
@@ -618,7 +627,7 @@ func (d *decoder) correction(raw []byte) *Correction {
 		case "of":
 			v.Of = d.uuid(raw)
 		case "kind":
-			v.Kind = CorrectionKind(d.str(raw))
+			v.Reversal = d.either(raw, "reversal", "correction")
 		case "reason":
 			v.Reason = d.text(raw)
 		case "value":

@@ -146,13 +146,13 @@ func TestEveryCallReturnsByItsDeadlineWhenTheSinkHangs(t *testing.T) {
 			within(0, "background", func() error {
 				started.Log(ctx, "line")
 				started.Heartbeat(ctx, jobaudit.Progress{})
-				started.Snapshot(ctx, jobaudit.Snapshot{Resource: "r", Moment: jobaudit.Before})
+				started.Snapshot(ctx, jobaudit.Snapshot{Resource: "r"})
 				started.Retrying(ctx, errWork)
 				return context.DeadlineExceeded
 			})
 			within(7*time.Second, "flush", func() error { return started.Flush(ctx) })
 			within(7*time.Second, "correct", func() error {
-				return started.Correct(ctx, jobaudit.Correction{Of: uuid.New(), Kind: jobaudit.Amended, Reason: "r"})
+				return started.Correct(ctx, jobaudit.Correction{Of: uuid.New(), Reason: "r"})
 			})
 			within(7*time.Second, "succeed", func() error { return started.Succeed(ctx) })
 			within(9*time.Second, "close", func() error { return rec.Close(ctx) })
@@ -283,7 +283,7 @@ func TestARefusedRecordEndsItsStreamAndIsOnRecord(t *testing.T) {
 					defer sink.Set()
 					tr.Log(ctx, "stored")
 					synctest.Wait() // it has failed, and waits to be sent again
-					tr.Snapshot(ctx, jobaudit.Snapshot{Resource: "r", Moment: jobaudit.Before})
+					tr.Snapshot(ctx, jobaudit.Snapshot{Resource: "r"})
 					tr.Log(ctx, "behind it")
 					ran = true
 					return nil

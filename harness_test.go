@@ -18,7 +18,7 @@ var source = jobaudit.Source{System: "worker", Environment: "test", Host: "host"
 func submission() jobaudit.Submission {
 	return jobaudit.Submission{
 		Action:    "rebuild-index",
-		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ann", Assurance: jobaudit.Verified},
+		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ann", Verified: true},
 		OrgID:     "acme",
 		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "asked by support"},
 	}
