@@ -218,7 +218,7 @@ func (d *decoder) cargo(raw []byte) *cargo {
 }
 
 func (d *decoder) identity(raw []byte) Principal {
-	p := Principal{Assurance: Claimed}
+	var p Principal
 	d.object(raw, func(name string, raw []byte) {
 		switch name {
 		case "kind":

@@ -28,7 +28,7 @@ func ExampleTimeline() {
 	_ = recorder.Run(ctx, jobaudit.Submission{
 		ID:        job,
 		Action:    "reindex",
-		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada", Assurance: jobaudit.Verified},
+		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada", Verified: true},
 		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "the index is old"},
 	}, func(context.Context) error { return errors.New("no space left") })
 	if err := story.Timeline(os.Stdout, sink.Records(ctx, jobaudit.Query{JobID: job})); err != nil {

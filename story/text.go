@@ -76,8 +76,12 @@ func who(e *jobaudit.Event) string {
 }
 
 func principal(p jobaudit.Principal) string {
-	assurance := list(", ", plain(p.Assurance), plain(p.AuthMethod), with("session %s", p.AuthSession))
-	return list(" ", plain(p.Kind), plain(p.ID), with("“%s”", p.Name), with("(%s)", assurance))
+	assurance := "claimed"
+	if p.Verified {
+		assurance = "verified"
+	}
+	identity := list(", ", assurance, plain(p.AuthMethod), with("session %s", p.AuthSession))
+	return list(" ", plain(p.Kind), plain(p.ID), with("“%s”", p.Name), with("(%s)", identity))
 }
 
 func what(e *jobaudit.Event) string {
@@ -155,13 +159,13 @@ func detail(e *jobaudit.Event) []string {
 	}
 	add(heartbeat(e))
 	if s := d.Snapshot; s != nil {
-		add(list(" ", plain(s.Moment), plain(s.Resource), plain(s.Digest), with("“%s”", s.Summary)))
+		add(list(" ", map[bool]string{false: "before", true: "after"}[s.After], plain(s.Resource), plain(s.Digest), with("“%s”", s.Summary)))
 	}
 	add(with("output %s", string(d.Output)))
 	add(with("impact: %s", d.Impact))
 	add(failure(d.Error))
 	if c := d.Correction; c != nil {
-		add(plain(c.Kind) + " of event " + c.Of.String() + with(": %s", c.Reason))
+		add(map[bool]string{false: "correction", true: "reversal"}[c.Reversal] + " of event " + c.Of.String() + with(": %s", c.Reason))
 		if value, is := c.Value.(json.RawMessage); is {
 			add(with("value %s", string(value)))
 		}
