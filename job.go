@@ -232,9 +232,11 @@ func (d *decoder) wireTimes(j *Job) {
 }
 
 func (d *decoder) wireTime(raw []byte) time.Time {
-	var t time.Time
 	s := d.str(raw)
-	if t.UnmarshalText([]byte(s)) != nil || !strings.HasSuffix(s, "Z") {
+	t, err := time.Parse(time.RFC3339, s)
+	// Parse is lenient: it takes an hour of one digit, and a comma.
+	fraction, ok := strings.CutPrefix(s, t.Format("2006-01-02T15:04:05"))
+	if err != nil || !ok || fraction != "Z" && !strings.HasPrefix(fraction, ".") || !strings.HasSuffix(s, "Z") {
 		d.fail("is not an RFC 3339 time in UTC")
 	}
 	return t
