@@ -175,7 +175,7 @@ func TestTwoRecordersThatResumeFromOneOldCarrierTellOneStory(t *testing.T) {
 			}
 
 			events(t, store)
-			j := replay(t, store, tr.JobID())
+			j := jobOf(t, store, tr.JobID())
 			require.Equal(t, jobaudit.Success, j.State)
 			require.Len(t, j.Executions, 2, "both executions are visible")
 			require.NotEqual(t, j.Executions[0].ID, j.Executions[1].ID)
@@ -292,7 +292,7 @@ func TestAWriterRefusesWhatItKnowsCannotBe(t *testing.T) {
 
 	tr.Log(ctx, "a late line") // which the log of a job that has ended still takes
 	require.NoError(t, tr.Correct(ctx, jobaudit.Correction{Of: uuid.New(), Reversal: true, Reason: "rolled back"}))
-	j := replay(t, store, tr.JobID())
+	j := jobOf(t, store, tr.JobID())
 	require.Equal(t, []string{"a late line"}, j.Logs)
 	require.Equal(t, jobaudit.Success, j.State)
 	require.NoError(t, rec.Close(ctx))
@@ -306,7 +306,7 @@ func TestADuplicateNamesTheJobThatIsThereAlready(t *testing.T) {
 	existing := uuid.New()
 	require.NoError(t, tr.Deduplicate(t.Context(), existing))
 	require.NoError(t, rec.Close(t.Context()))
-	j := replay(t, store, tr.JobID())
+	j := jobOf(t, store, tr.JobID())
 	require.Equal(t, jobaudit.Cancelled, j.State)
 	require.Equal(t, jobaudit.CodeDuplicate, j.Error.Code)
 	require.Equal(t, existing, store.Trail(tr.JobID())[1].Data.Existing)

@@ -73,7 +73,7 @@ func TestRunRecordsHowTheFunctionEnded(t *testing.T) {
 				})
 				require.Equal(t, got, err, "Run returns the function's own error")
 				require.NoError(t, rec.Close(t.Context()))
-				j := replay(t, store, id)
+				j := jobOf(t, store, id)
 				require.Equal(t, c.state, j.State)
 				if c.state != jobaudit.Success {
 					require.Equal(t, c.want, *j.Error)
@@ -101,7 +101,7 @@ func TestAPanicIsDurableBeforeItGoesOn(t *testing.T) {
 	func() {
 		defer func() {
 			require.Equal(t, any(errWork), recover(), "the same value goes on")
-			j := replay(t, store, id)
+			j := jobOf(t, store, id)
 			require.Equal(t, jobaudit.Failed, j.State, "the outcome is stored before the panic goes on")
 			require.Equal(t, jobaudit.CodePanic, j.Error.Code)
 			require.Equal(t, "*errors.errorString", j.Error.Type)
@@ -131,7 +131,7 @@ func TestGoexitIsAnEnd(t *testing.T) {
 		})
 	}()
 	<-ended
-	j := replay(t, store, <-ids)
+	j := jobOf(t, store, <-ids)
 	require.Equal(t, jobaudit.Failed, j.State)
 	require.Equal(t, jobaudit.CodeGoexit, j.Error.Code)
 	require.NoError(t, rec.Close(t.Context()))
@@ -159,7 +159,7 @@ func TestRunAddsNoOutcomeToOneThatTheFunctionRecorded(t *testing.T) {
 			require.Equal(t, errWork, err)
 			list := store.Trail(id)
 			require.Equal(t, c.last, list[len(list)-1].Type)
-			require.Equal(t, c.state, replay(t, store, id).State)
+			require.Equal(t, c.state, jobOf(t, store, id).State)
 		})
 	}
 	require.NoError(t, rec.Close(t.Context()))
@@ -184,7 +184,7 @@ func TestAJobThatIsRetriedRunsInSeveralExecutions(t *testing.T) {
 		require.NoError(t, worker.Flush(t.Context()))
 	}
 	require.NoError(t, rec.Close(t.Context()))
-	j := replay(t, store, tr.JobID())
+	j := jobOf(t, store, tr.JobID())
 	require.Equal(t, jobaudit.Success, j.State)
 	require.Equal(t, 3, j.Attempt)
 	require.Len(t, j.Executions, 3)
@@ -237,7 +237,7 @@ func TestADeniedJobDoesNotRun(t *testing.T) {
 	require.Equal(t, []any{"inputs"}, asked, "who decides sees the inputs as they are")
 	_, audit := errors.AsType[*jobaudit.AuditError](err)
 	require.True(t, audit)
-	j := replay(t, store, s.ID)
+	j := jobOf(t, store, s.ID)
 	require.Equal(t, jobaudit.Cancelled, j.State)
 	require.Equal(t, jobaudit.ErrorDetail{Code: jobaudit.CodeForbidden, Message: "not on call"}, *j.Error)
 	denied := of(store.Trail(s.ID), jobaudit.JobDenied)
@@ -247,7 +247,7 @@ func TestADeniedJobDoesNotRun(t *testing.T) {
 	tr, err := rec.Submit(t.Context(), submission())
 	require.NoError(t, err)
 	require.ErrorIs(t, tr.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error { t.Error("it ran"); return nil }), jobaudit.ErrDenied)
-	require.Equal(t, jobaudit.Pending, replay(t, store, tr.JobID()).State, "a job that is put off stays pending")
+	require.Equal(t, jobaudit.Pending, jobOf(t, store, tr.JobID()).State, "a job that is put off stays pending")
 	decision = jobaudit.Decision{Allowed: true, By: "opa"}
 	require.NoError(t, tr.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error { return nil }))
 	require.Equal(t, []jobaudit.EventType{
@@ -275,7 +275,7 @@ func TestAnAuthorizerThatCannotDecideLetsNothingRun(t *testing.T) {
 				_, audit := errors.AsType[*jobaudit.AuditError](err)
 				require.True(t, audit, "%v", err)
 				require.NoError(t, rec.Close(t.Context()))
-				j := replay(t, store, id)
+				j := jobOf(t, store, id)
 				require.Equal(t, jobaudit.Cancelled, j.State)
 				require.Equal(t, jobaudit.CodeNotRun, j.Error.Code)
 			})
@@ -307,7 +307,7 @@ func TestARevokedJobIsCancelledWithoutLeavingRunning(t *testing.T) {
 		denied := of(list, jobaudit.JobDenied)
 		require.Len(t, denied, 1)
 		require.Equal(t, jobaudit.Running, denied[0].Job.State)
-		j := replay(t, store, id)
+		j := jobOf(t, store, id)
 		require.Equal(t, jobaudit.Cancelled, j.State)
 		require.Equal(t, jobaudit.CodeForbidden, j.Error.Code)
 	})
@@ -328,7 +328,7 @@ func TestCallKeepsOfTheResultWhatThePolicyKeeps(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, result{"42", "hunter2-hunter2"}, out)
-	require.JSONEq(t, `{"Run":"42"}`, string(replay(t, store, s.ID).Output))
+	require.JSONEq(t, `{"Run":"42"}`, string(jobOf(t, store, s.ID).Output))
 	store.ExpectAbsent(t, "hunter2-hunter2")
 	require.NoError(t, rec.Close(t.Context()))
 }
