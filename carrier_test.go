@@ -140,7 +140,7 @@ func TestACarrierIsNeverTooLong(t *testing.T) {
 }
 
 func TestACarrierIgnoresWhatItDoesNotKnow(t *testing.T) {
-	c, err := jobaudit.ParseCarrier(packed(strings.Replace(cargo, `"action"`, `"new":{"job":1},"Job":2,"action"`, 1)))
+	c, err := jobaudit.ParseCarrier(packed(strings.Replace(cargo, `"action"`, `"new":{"job":1,"Job":2},"action"`, 1)))
 	require.NoError(t, err)
 	r, _ := passing(t)
 	trail, err := r.Resume(t.Context(), c, nil)
@@ -167,7 +167,8 @@ func TestAMalformedCarrierIsRefusedByField(t *testing.T) {
 		"no JSON":                  {packed("{"), "carrier"},
 		"a list":                   {packed("[]"), "carrier"},
 		"a name twice":             {with(`"action"`, `"job":`+id+`,"action"`), "carrier"},
-		"no job":                   {with(`"job"`, `"Job"`), "carrier.job"},
+		"no job":                   {with(`"job"`, `"jobs"`), "carrier.job"},
+		"a name in another case":   {with(`"action"`, `"Job":1,"action"`), "carrier.Job"},
 		"a nil job":                {with(id, `"00000000-0000-0000-0000-000000000000"`), "carrier.job"},
 		"a nil correlation":        {with(`"correlation":`+id, `"correlation":"00000000-0000-0000-0000-000000000000"`), "carrier.correlation"},
 		"no request":               {with(`"request":`+id+`,`, ``), "carrier.request"},

@@ -81,8 +81,35 @@ func (d *decoder) fail(problem string) {
 	}
 }
 
+// ownNames are the names in the formats that are read here. The fields of a
+// user's content are not among them: they are never looked at.
+const ownNames = " $jobaudit action after allowed assurance attempt auth by causationId class code completedAt " +
+	"correction correlation correlationId count createdAt data deadline decision degraded digest done " +
+	"environment error event eventId executionId executions existing frame from hash head heartbeat hits " +
+	"host id impact incomplete inputs instance job kind line logs lost message metadata method moment " +
+	"more name of onBehalfOf org orgId outcome output parent parentId path permission phase policy prev " +
+	"principal progress queue reason recovery redaction ref removed removedCount request requestId " +
+	"resource retryOf root rootId rule schemaVersion seq session size snapshot sourceIp startedAt state " +
+	"stream summary system taint target time to total traceparent trigger type types unapplied upstream " +
+	"userId value version what where who why "
+
+// otherCase reports whether a name is one of ours but for the case of its
+// letters. Readers that ignore case, like encoding/json, would take it for
+// that one.
+func otherCase(name string) bool {
+	if strings.Contains(ownNames, " "+name+" ") {
+		return false
+	}
+	for own := range strings.FieldsSeq(ownNames) {
+		if strings.EqualFold(own, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // object calls member for each member of an object. Every name in required
-// must be there.
+// must be there, and none in another case.
 func (d *decoder) object(raw []byte, member func(name string, raw []byte), required ...string) {
 	if raw[0] != '{' {
 		d.fail("is not an object")
@@ -96,6 +123,9 @@ func (d *decoder) object(raw []byte, member func(name string, raw []byte), requi
 			}
 		}
 		d.path = append(d.path, name)
+		if otherCase(name) {
+			d.fail("is a name in another case")
+		}
 		member(name, value)
 		d.path = d.path[:len(d.path)-1]
 	}
