@@ -31,14 +31,42 @@ func parseEvent(line []byte) (Event, error) {
 	case bytes.IndexByte(line, '\n') >= 0:
 		return Event{}, errors.New("the line holds a line feed")
 	}
-	if err := jsonscan.Check(line); err != nil {
+	if err := checkJSON(line); err != nil {
 		return Event{}, err
+	}
+	if jsonscan.Unpaired(line) >= 0 {
+		return Event{}, errors.New("the line holds half of a surrogate pair")
 	}
 	var e Event
 	d := decoder{}
 	d.event(line, &e)
 	return e, d.err
 }
+
+// checkJSON is [jsonscan.Check] with an error that names the field. What is
+// below a field that holds a user's content, or has no name of ours, is not
+// named.
+func checkJSON(data []byte) error {
+	err := jsonscan.Check(data)
+	scan, ok := errors.AsType[*jsonscan.Error](err)
+	if !ok {
+		return err
+	}
+	var path []string
+	for _, name := range scan.Path {
+		if len(name) > 32 || strings.Trim(name, fieldLetters) != "" {
+			break
+		}
+		path = append(path, name)
+		if name == "inputs" || name == "output" || name == "value" {
+			break
+		}
+	}
+	return &FieldError{Field: strings.Join(path, "."), Problem: scan.Error()}
+}
+
+// fieldLetters are what our names, and indices, are made of.
+const fieldLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 // decoder reads JSON that jsonscan has accepted. The first problem found is
 // kept in err, with the path of its field.
@@ -183,8 +211,11 @@ func (d *decoder) either(raw []byte, first, second string) bool {
 
 func (d *decoder) uuid(raw []byte) uuid.UUID {
 	id, ok := parseUUID(d.str(raw))
-	if !ok {
+	switch {
+	case !ok:
 		d.fail("is not a lower-case UUID")
+	case id == uuid.Nil: // which would read as an absent one
+		d.fail("is the nil UUID")
 	}
 	return id
 }
@@ -211,8 +242,9 @@ func (d *decoder) hash(raw []byte) Hash {
 }
 
 func (d *decoder) time(raw []byte) time.Time {
-	t, err := time.Parse(jsonenc.TimeLayout, d.str(raw))
-	if err != nil {
+	s := d.str(raw)
+	t, err := time.Parse(jsonenc.TimeLayout, s)
+	if err != nil || t.Format(jsonenc.TimeLayout) != s { // Parse is lenient
 		d.fail("is not a UTC time with six fraction digits")
 	}
 	return t
@@ -275,6 +307,9 @@ func (d *decoder) consistent(e *Event) {
 	case e.Type == AuditLost && e.Job.ID == uuid.Nil:
 		d.path = []string{"job"}
 		d.fail("is missing")
+	case e.Job.ID != uuid.Nil && auditReasons[e.Type] != "":
+		d.path = []string{"job"}
+		d.fail("is present on an event of the audit itself")
 	case e.Type == JobSubmitted && e.What.Inputs == nil:
 		d.path = []string{"what", "inputs"}
 		d.fail("is missing")
@@ -293,7 +328,7 @@ func (d *decoder) eventType(raw []byte) EventType {
 }
 
 func (d *decoder) stream(raw []byte, e *Event) {
-	var prev bool
+	var prev, after bool
 	d.object(raw, func(name string, raw []byte) {
 		switch name {
 		case "id":
@@ -303,6 +338,7 @@ func (d *decoder) stream(raw []byte, e *Event) {
 		case "prev":
 			e.Stream.Prev, prev = d.hash(raw), true
 		case "after":
+			after = true
 			d.object(raw, func(name string, raw []byte) {
 				switch name {
 				case "stream":
@@ -317,6 +353,9 @@ func (d *decoder) stream(raw []byte, e *Event) {
 	}, "id", "seq")
 	if prev != (e.Stream.Seq > 1) {
 		d.fail("has seq and prev that contradict each other")
+	}
+	if after && e.Stream.Seq > 1 {
+		d.fail("has after behind its first event")
 	}
 }
 

@@ -66,11 +66,11 @@ func outage(t *testing.T, fault faultsink.Fault, n, buffer int) {
 	}
 	for job, want := range ran {
 		require.Equal(t, want, counted[job], "job %s: each event of the background is stored or counted as lost", job)
-		require.Equal(t, jobaudit.Failed, replay(t, store, job).State, "the outcome reaches the log once the sink works again")
+		require.Equal(t, jobaudit.Failed, jobOf(t, store, job).State, "the outcome reaches the log once the sink works again")
 	}
 	for _, e := range of(list, jobaudit.JobStarted) {
 		_, has := ran[e.Job.ID]
-		j := replay(t, store, e.Job.ID)
+		j := jobOf(t, store, e.Job.ID)
 		require.True(t, has || j.State == jobaudit.Cancelled && j.Error.Code == jobaudit.CodeNotRun,
 			"a start is stored though nothing ran, and the record does not say so: %+v", j)
 	}
@@ -202,7 +202,7 @@ func TestAnAmbiguousSinkStoresNothingTwiceAndAccusesNobody(t *testing.T) {
 		list := events(t, store)
 		require.Empty(t, of(list, jobaudit.AuditDegraded, jobaudit.AuditLost))
 		require.Len(t, of(list, jobaudit.AttemptSuperseded), 1, "the start that nothing followed is closed by the next")
-		j := replay(t, store, tr.JobID())
+		j := jobOf(t, store, tr.JobID())
 		require.Equal(t, jobaudit.Success, j.State)
 		require.Len(t, j.Executions, 2)
 		require.Equal(t, jobaudit.AttemptSuperseded, j.Executions[0].End)
@@ -239,7 +239,7 @@ func TestALossIsCountedWhereItHappened(t *testing.T) {
 		lost := list[5].Data.Lost
 		require.Equal(t, 6, lost.Count)
 		require.Equal(t, []jobaudit.EventType{jobaudit.JobLogged, jobaudit.JobHeartbeat}, lost.Types)
-		require.Equal(t, []string{"0", "1", "after"}, replay(t, store, id).Logs)
+		require.Equal(t, []string{"0", "1", "after"}, jobOf(t, store, id).Logs)
 		events(t, store)
 	})
 }
@@ -295,8 +295,8 @@ func TestARefusedRecordEndsItsStreamAndIsOnRecord(t *testing.T) {
 				require.NoError(t, rec.Close(t.Context()))
 
 				list := events(t, store)
-				require.Equal(t, jobaudit.Success, replay(t, store, good).State, "other streams go on")
-				require.Equal(t, jobaudit.Running, replay(t, store, bad).State)
+				require.Equal(t, jobaudit.Success, jobOf(t, store, good).State, "other streams go on")
+				require.Equal(t, jobaudit.Running, jobOf(t, store, bad).State)
 				degraded := of(list, jobaudit.AuditDegraded)
 				require.Len(t, degraded, 1)
 				require.Equal(t, store.Trail(bad)[0].Stream.ID, degraded[0].Data.Degraded.Stream)
@@ -329,7 +329,7 @@ func TestAnOutcomeGoesToTheFallbackAndComesHome(t *testing.T) {
 			require.NoError(t, rec.Drain(t.Context()))
 			require.NoError(t, rec.Drain(t.Context()), "draining again changes nothing")
 			require.NoError(t, rec.Close(t.Context()))
-			j := replay(t, store, id)
+			j := jobOf(t, store, id)
 			require.Equal(t, jobaudit.Success, j.State)
 			require.Equal(t, []string{"during the outage"}, j.Logs)
 			events(t, store)
@@ -377,7 +377,7 @@ func TestSubmittingAgainUnderTheSameIDMakesNoSecondJob(t *testing.T) {
 		require.NoError(t, tr.Start(t.Context(), jobaudit.Execution{}))
 		require.NoError(t, tr.Succeed(t.Context()))
 		require.NoError(t, rec.Close(t.Context()))
-		j := replay(t, store, s.ID)
+		j := jobOf(t, store, s.ID)
 		require.Equal(t, jobaudit.Success, j.State)
 		require.Len(t, j.Unapplied, 1)
 		require.Equal(t, "duplicate", j.Unapplied[0].Cause)

@@ -104,7 +104,7 @@ func types(list []jobaudit.Event) []jobaudit.EventType {
 	return found
 }
 
-func replay(t *testing.T, sink jobaudit.AuditReader, job uuid.UUID) jobaudit.Job {
+func jobOf(t *testing.T, sink jobaudit.AuditReader, job uuid.UUID) jobaudit.Job {
 	t.Helper()
 	j, err := jobaudit.Replay(sink.Records(context.Background(), jobaudit.Query{JobID: job}))
 	require.NoError(t, err)

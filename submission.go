@@ -68,9 +68,13 @@ func (s *Submission) check() error {
 		{"why.trigger", string(s.Trigger.Kind)},
 		{"why.reason", s.Trigger.Reason},
 	}
-	if s.Trigger.Kind == Cascade {
+	if s.Trigger.Kind == Cascade || s.Upstream != (Upstream{}) {
 		required = append(required, []struct{ field, value string }{
 			{"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.EventID}}...)
+	}
+	if s.Queue != (QueueRef{}) {
+		required = append(required, []struct{ field, value string }{
+			{"job.queue.system", s.Queue.System}, {"job.queue.id", s.Queue.ID}}...)
 	}
 	for _, r := range required {
 		if r.value == "" {
@@ -85,12 +89,26 @@ func (s *Submission) check() error {
 	if s.TraceParent != "" && !isTraceParent(s.TraceParent) {
 		return &FieldError{Field: "traceparent", Problem: "is not W3C trace context"}
 	}
+	if err := checkSourceIP(s.SourceIP); err != nil {
+		return err
+	}
 	return checkIdentifiers([]struct{ field, value string }{
 		{"what.action", s.Action}, {"what.resource", s.Resource},
 		{"who.orgId", s.OrgID}, {"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.EventID},
-		{"where.target", s.Target}, {"where.sourceIp", s.SourceIP.Zone()}, {"why.ref", s.Trigger.Ref},
+		{"where.target", s.Target}, {"why.ref", s.Trigger.Ref},
 		{"job.queue.system", s.Queue.System}, {"job.queue.id", s.Queue.ID},
 	})
+}
+
+// checkSourceIP refuses an address whose text does not say what it is.
+func checkSourceIP(ip netip.Addr) error {
+	if !ip.IsValid() {
+		return nil
+	}
+	if again, err := netip.ParseAddr(ip.String()); err != nil || again != ip {
+		return &FieldError{Field: "where.sourceIp", Problem: "has no text form"}
+	}
+	return checkIdentifier("where.sourceIp", ip.String())
 }
 
 func checkPrincipal(field string, p Principal) error {

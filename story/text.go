@@ -150,7 +150,7 @@ func detail(e *jobaudit.Event) []string {
 	}
 	d := &e.Data
 	add(with("| %s", d.Line))
-	if e.What.Redaction == nil || string(e.What.Inputs) != "null" {
+	if string(e.What.Inputs) != "null" {
 		add(with("inputs %s", string(e.What.Inputs)))
 	}
 	add(redaction(e.What.Redaction))
@@ -228,7 +228,7 @@ func decision(d *jobaudit.Decision) string {
 	}
 	by := with("by %s", d.By)
 	if d.By == "none" {
-		by = "since nothing decides"
+		by = "as nothing decides"
 	}
 	return list(" ", verdict, by, with("for %s", d.Permission)) + with(": %s", d.Reason)
 }

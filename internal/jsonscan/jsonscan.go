@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -21,6 +23,9 @@ type Error struct {
 	Offset  int
 	Problem string
 	TooDeep bool // nested deeper than MaxDepth, and maybe nothing else
+	// Path leads to the value, or to the name that stands twice: names and
+	// indices, the outermost first. The names are the text's own.
+	Path []string
 }
 
 func (e *Error) Error() string {
@@ -37,6 +42,7 @@ func Check(data []byte) error {
 	s := scanner{data: data}
 	s.space()
 	if err := s.value(0); err != nil {
+		slices.Reverse(err.Path)
 		return err
 	}
 	s.space()
@@ -44,6 +50,41 @@ func Check(data []byte) error {
 		return s.errorf("unexpected text after the value")
 	}
 	return nil
+}
+
+// Unpaired returns the offset of the first escape in data that is half of a
+// surrogate pair without the other half, which readers understand differently,
+// or -1. Check has accepted data.
+func Unpaired(data []byte) int {
+	for i := 0; i < len(data); {
+		if data[i] != '\\' {
+			i++
+			continue
+		}
+		switch first := escaped(data[i:]); {
+		case first < 0:
+			i += len(`\n`)
+		case !utf16.IsSurrogate(first):
+			i += len(`\u0000`)
+		case utf16.DecodeRune(first, escaped(data[i+len(`\u0000`):])) == utf8.RuneError:
+			return i
+		default:
+			i += 2 * len(`\u0000`)
+		}
+	}
+	return -1
+}
+
+// escaped returns the code unit of the \u escape that data begins with, or -1.
+func escaped(data []byte) rune {
+	if len(data) < len(`\u0000`) || data[0] != '\\' || data[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(string(data[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
 }
 
 func invalidAt(data []byte) int {
@@ -135,7 +176,7 @@ type scanner struct {
 	unchecked bool // the text has been checked: skip the search for duplicates
 }
 
-func (s *scanner) errorf(problem string) error {
+func (s *scanner) errorf(problem string) *Error {
 	return &Error{Offset: s.pos, Problem: problem}
 }
 
@@ -165,11 +206,12 @@ func (s *scanner) eat(c byte) bool {
 	return true
 }
 
-func (s *scanner) value(depth int) error {
-	if depth > MaxDepth {
-		return &Error{Offset: s.pos, Problem: fmt.Sprintf("nested deeper than %d", MaxDepth), TooDeep: true}
-	}
+// value consumes a value that stands inside depth arrays and objects. An
+// error's path is the innermost first.
+func (s *scanner) value(depth int) *Error {
 	switch c := s.peek(); {
+	case (c == '{' || c == '[') && depth == MaxDepth:
+		return &Error{Offset: s.pos, Problem: fmt.Sprintf("nested deeper than %d", MaxDepth), TooDeep: true}
 	case c == '{':
 		return s.object(depth)
 	case c == '[':
@@ -191,7 +233,7 @@ func (s *scanner) value(depth int) error {
 	return s.errorf("expected a value")
 }
 
-func (s *scanner) literal(word string) error {
+func (s *scanner) literal(word string) *Error {
 	if len(s.data)-s.pos < len(word) || string(s.data[s.pos:s.pos+len(word)]) != word {
 		return s.errorf("expected a value")
 	}
@@ -207,7 +249,7 @@ func (s *scanner) digits() bool {
 	return s.pos > start
 }
 
-func (s *scanner) number() error {
+func (s *scanner) number() *Error {
 	s.eat('-')
 	if !s.eat('0') && !s.digits() {
 		return s.errorf("malformed number")
@@ -270,15 +312,16 @@ func (s *scanner) escape() bool {
 	return false
 }
 
-func (s *scanner) array(depth int) error {
+func (s *scanner) array(depth int) *Error {
 	s.pos++ // [
 	s.space()
 	if s.eat(']') {
 		return nil
 	}
-	for {
+	for i := 0; ; i++ {
 		s.space()
 		if err := s.value(depth + 1); err != nil {
+			err.Path = append(err.Path, strconv.Itoa(i))
 			return err
 		}
 		s.space()
@@ -291,7 +334,7 @@ func (s *scanner) array(depth int) error {
 	}
 }
 
-func (s *scanner) object(depth int) error {
+func (s *scanner) object(depth int) *Error {
 	s.pos++ // {
 	s.space()
 	if s.eat('}') {
@@ -306,7 +349,7 @@ func (s *scanner) object(depth int) error {
 			return s.errorf("expected a name")
 		}
 		if !s.unchecked && !names.add(Unquote(name)) {
-			return &Error{Offset: at, Problem: "duplicate name"}
+			return &Error{Offset: at, Problem: "duplicate name", Path: []string{Unquote(name)}}
 		}
 		s.space()
 		if !s.eat(':') {
@@ -314,6 +357,7 @@ func (s *scanner) object(depth int) error {
 		}
 		s.space()
 		if err := s.value(depth + 1); err != nil {
+			err.Path = append(err.Path, Unquote(name))
 			return err
 		}
 		s.space()
