@@ -14,7 +14,7 @@ import (
 // examples are the programs in examples/ that write the events they recorded,
 // one a line, to the file that -events names, and how many JobStatuses each
 // prints, which begin with a line that is an opening brace.
-var examples = map[string]int{"quickstart": 1}
+var examples = map[string]int{"quickstart": 1, "github-workflow": 1}
 
 var printedStatus = regexp.MustCompile(`(?ms)^\{\n.*?^\}\n`)
 
