@@ -37,8 +37,12 @@ func parseEvent(line []byte) (Event, error) {
 	if jsonscan.Unpaired(line) >= 0 {
 		return Event{}, errors.New("the line holds half of a surrogate pair")
 	}
-	var e Event
-	d := decoder{}
+	return decodeEvent(line)
+}
+
+// decodeEvent decodes JSON that has been checked.
+func decodeEvent(line []byte) (e Event, err error) {
+	var d decoder
 	d.event(line, &e)
 	return e, d.err
 }
@@ -71,27 +75,34 @@ const fieldLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345
 // decoder reads JSON that jsonscan has accepted. The first problem found is
 // kept in err, with the path of its field.
 type decoder struct {
-	path []string
+	path [][]byte
 	err  error
 }
 
 func (d *decoder) fail(problem string) {
 	if d.err == nil {
-		d.err = &FieldError{Field: strings.Join(d.path, "."), Problem: problem}
+		d.err = &FieldError{Field: string(bytes.Join(d.path, []byte("."))), Problem: problem}
 	}
+}
+
+// failAt is fail for a member of the value that is being read.
+func (d *decoder) failAt(name, problem string) {
+	d.path = append(d.path, []byte(name))
+	d.fail(problem)
+	d.path = d.path[:len(d.path)-1]
 }
 
 // object calls member for each member of an object. Every name in required
 // must be there.
-func (d *decoder) object(raw []byte, member func(name string, raw []byte), required ...string) {
+func (d *decoder) object(raw []byte, member func(name, raw []byte), required ...string) {
 	if raw[0] != '{' {
 		d.fail("is not an object")
 		return
 	}
 	missing := len(required)
-	for name, value := range jsonscan.Object(raw) {
+	for name, value := range jsonscan.Members(raw) {
 		for _, want := range required {
-			if name == want {
+			if string(name) == want {
 				missing--
 			}
 		}
@@ -111,9 +122,7 @@ func (d *decoder) missing(raw []byte, required []string) {
 	}
 	for _, name := range required {
 		if !have[name] {
-			d.path = append(d.path, name)
-			d.fail("is missing")
-			d.path = d.path[:len(d.path)-1]
+			d.failAt(name, "is missing")
 		}
 	}
 }
@@ -126,7 +135,7 @@ func (d *decoder) array(raw []byte, element func(raw []byte)) {
 	}
 	i := 0
 	for value := range jsonscan.Array(raw) {
-		d.path = append(d.path, strconv.Itoa(i))
+		d.path = append(d.path, strconv.AppendInt(nil, int64(i), 10))
 		element(value)
 		d.path = d.path[:len(d.path)-1]
 		i++
@@ -157,8 +166,8 @@ func (d *decoder) text(raw []byte) string {
 	}
 	var marker, rule, head string
 	var size int64
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "$jobaudit":
 			marker = d.str(raw)
 		case "rule":
@@ -251,8 +260,8 @@ func (d *decoder) time(raw []byte) time.Time {
 }
 
 func (d *decoder) event(line []byte, e *Event) {
-	d.object(line, func(name string, raw []byte) {
-		switch name {
+	d.object(line, func(name, raw []byte) {
+		switch string(name) {
 		case "schemaVersion":
 			e.SchemaVersion = d.str(raw)
 			if !strings.HasPrefix(e.SchemaVersion, "1.") {
@@ -299,20 +308,15 @@ func (d *decoder) consistent(e *Event) {
 	switch {
 	case d.err != nil:
 	case e.Phase != e.Type.Phase():
-		d.path = []string{"phase"}
-		d.fail("does not belong to the type")
+		d.failAt("phase", "does not belong to the type")
 	case e.Job.ID == uuid.Nil && !audit:
-		d.path = []string{"job"}
-		d.fail("is missing")
+		d.failAt("job", "is missing")
 	case e.Type == AuditLost && e.Job.ID == uuid.Nil:
-		d.path = []string{"job"}
-		d.fail("is missing")
+		d.failAt("job", "is missing")
 	case e.Job.ID != uuid.Nil && auditReasons[e.Type] != "":
-		d.path = []string{"job"}
-		d.fail("is present on an event of the audit itself")
+		d.failAt("job", "is present on an event of the audit itself")
 	case e.Type == JobSubmitted && e.What.Inputs == nil:
-		d.path = []string{"what", "inputs"}
-		d.fail("is missing")
+		d.failAt("what.inputs", "is missing")
 	}
 }
 
@@ -329,8 +333,8 @@ func (d *decoder) eventType(raw []byte) EventType {
 
 func (d *decoder) stream(raw []byte, e *Event) {
 	var prev, after bool
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "id":
 			e.Stream.ID = d.uuid(raw)
 		case "seq":
@@ -339,8 +343,8 @@ func (d *decoder) stream(raw []byte, e *Event) {
 			e.Stream.Prev, prev = d.hash(raw), true
 		case "after":
 			after = true
-			d.object(raw, func(name string, raw []byte) {
-				switch name {
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
 				case "stream":
 					e.Stream.After.Stream = d.uuid(raw)
 				case "seq":
@@ -368,8 +372,8 @@ func (d *decoder) seq(raw []byte) uint64 {
 }
 
 func (d *decoder) job(raw []byte, e *Event) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "id":
 			e.Job.ID = d.uuid(raw)
 		case "state":
@@ -385,8 +389,8 @@ func (d *decoder) job(raw []byte, e *Event) {
 		case "retryOf":
 			e.Job.RetryOf = d.uuid(raw)
 		case "queue":
-			d.object(raw, func(name string, raw []byte) {
-				switch name {
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
 				case "system":
 					e.Job.Queue.System = d.str(raw)
 				case "id":
@@ -406,8 +410,8 @@ func (d *decoder) state(raw []byte) JobState {
 }
 
 func (d *decoder) who(raw []byte, e *Event) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "principal":
 			e.Who.Principal = d.principal(raw)
 		case "orgId":
@@ -423,8 +427,8 @@ func (d *decoder) who(raw []byte, e *Event) {
 }
 
 func (d *decoder) upstream(raw []byte, u *Upstream) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "system":
 			u.System = d.str(raw)
 		case "eventId":
@@ -435,8 +439,8 @@ func (d *decoder) upstream(raw []byte, u *Upstream) {
 
 func (d *decoder) principal(raw []byte) Principal {
 	var p Principal
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "kind":
 			p.Kind = PrincipalKind(d.identifier(raw))
 		case "id":
@@ -446,8 +450,8 @@ func (d *decoder) principal(raw []byte) Principal {
 		case "assurance":
 			p.Verified = d.either(raw, "verified", "claimed")
 		case "auth":
-			d.object(raw, func(name string, raw []byte) {
-				switch name {
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
 				case "method":
 					p.AuthMethod = d.str(raw)
 				case "session":
@@ -460,8 +464,8 @@ func (d *decoder) principal(raw []byte) Principal {
 }
 
 func (d *decoder) what(raw []byte, e *Event) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "action":
 			e.What.Action = d.identifier(raw)
 		case "resource":
@@ -476,8 +480,8 @@ func (d *decoder) what(raw []byte, e *Event) {
 
 func (d *decoder) redaction(raw []byte) *Redaction {
 	var r Redaction
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "policy":
 			r.Policy = d.str(raw)
 		case "version":
@@ -506,8 +510,8 @@ func (d *decoder) redaction(raw []byte) *Redaction {
 }
 
 func (d *decoder) pair(raw []byte, first, second string) (a, b string) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case first:
 			a = d.str(raw)
 		case second:
@@ -518,8 +522,8 @@ func (d *decoder) pair(raw []byte, first, second string) (a, b string) {
 }
 
 func (d *decoder) where(raw []byte, e *Event) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "system":
 			e.Where.System = d.identifier(raw)
 		case "environment":
@@ -543,8 +547,8 @@ func (d *decoder) where(raw []byte, e *Event) {
 }
 
 func (d *decoder) why(raw []byte, e *Event) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "trigger":
 			e.Why.Kind = TriggerKind(d.identifier(raw))
 		case "reason":
@@ -556,8 +560,8 @@ func (d *decoder) why(raw []byte, e *Event) {
 }
 
 func (d *decoder) data(raw []byte, e *Event) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "decision":
 			e.Data.Decision = d.decision(raw)
 		case "output":
@@ -590,8 +594,8 @@ func (d *decoder) data(raw []byte, e *Event) {
 
 func (d *decoder) decision(raw []byte) *Decision {
 	var v Decision
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "allowed":
 			v.Allowed = d.boolean(raw)
 		case "by":
@@ -607,8 +611,8 @@ func (d *decoder) decision(raw []byte) *Decision {
 
 func (d *decoder) errorDetail(raw []byte) *ErrorDetail {
 	var v ErrorDetail
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "code":
 			v.Code = ErrorCode(d.identifier(raw))
 		case "message":
@@ -624,8 +628,8 @@ func (d *decoder) errorDetail(raw []byte) *ErrorDetail {
 
 func (d *decoder) snapshot(raw []byte) *Snapshot {
 	var v Snapshot
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "resource":
 			v.Resource = d.text(raw)
 		case "moment":
@@ -640,12 +644,12 @@ func (d *decoder) snapshot(raw []byte) *Snapshot {
 }
 
 func (d *decoder) heartbeat(raw []byte, e *Event) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "progress":
 			var p Progress
-			d.object(raw, func(name string, raw []byte) {
-				switch name {
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
 				case "done":
 					p.Done = d.integer(raw)
 				case "total":
@@ -661,8 +665,8 @@ func (d *decoder) heartbeat(raw []byte, e *Event) {
 
 func (d *decoder) correction(raw []byte) *Correction {
 	var v Correction
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "of":
 			v.Of = d.uuid(raw)
 		case "kind":
@@ -678,8 +682,8 @@ func (d *decoder) correction(raw []byte) *Correction {
 
 func (d *decoder) lost(raw []byte, e *Event) {
 	v := &e.Data.Lost
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "count":
 			v.Count = d.count(raw)
 		case "types":
@@ -694,8 +698,8 @@ func (d *decoder) lost(raw []byte, e *Event) {
 
 func (d *decoder) degraded(raw []byte, e *Event) {
 	v := &e.Data.Degraded
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "stream":
 			v.Stream = d.uuid(raw)
 		case "event":
