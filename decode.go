@@ -27,7 +27,7 @@ func parseEvent(line []byte) (Event, error) {
 	case len(line) > maxRecord:
 		return Event{}, fmt.Errorf("the line has %d bytes, more than %d", len(line), maxRecord)
 	case !bytes.HasPrefix(line, []byte(eventPrefix)):
-		return Event{}, errors.New("the line does not begin with " + eventPrefix)
+		return Event{}, errors.New("the line does not have " + eventPrefix + " at its beginning")
 	case bytes.IndexByte(line, '\n') >= 0:
 		return Event{}, errors.New("the line holds a line feed")
 	}
