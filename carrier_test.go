@@ -65,10 +65,10 @@ func TestACarrierTakesAJobsIdentityAlong(t *testing.T) {
 	require.Equal(t, record.Hash(), second.Stream.After.Hash)
 	require.Equal(t, first.ID, second.CausationID)
 
-	require.Equal(t, jobaudit.Principal{Kind: jobaudit.User, ID: "u-1", Assurance: jobaudit.Claimed}, second.Who.Principal)
+	require.Equal(t, jobaudit.Principal{Kind: jobaudit.User, ID: "u-1"}, second.Who.Principal)
 	require.Equal(t, []jobaudit.Principal{
-		{Kind: jobaudit.Service, ID: "scheduler", Assurance: jobaudit.Claimed},
-		{Kind: jobaudit.System, ID: "platform", Assurance: jobaudit.Claimed},
+		{Kind: jobaudit.Service, ID: "scheduler"},
+		{Kind: jobaudit.System, ID: "platform"},
 	}, second.Who.OnBehalfOf, "all of them are claimed")
 	require.Equal(t, first.Who.OrgID, second.Who.OrgID)
 	require.Equal(t, first.Who.Upstream, second.Who.Upstream)

@@ -22,7 +22,7 @@ func testID(n byte) uuid.UUID {
 func testEnvelope() *envelope {
 	env := &envelope{jobID: testID(1), rootID: testID(1), correlationID: testID(1), requestID: testID(1)}
 	env.describe(&Submission{
-		Action: "sweep", Principal: Principal{Kind: Service, ID: "watchdog", Assurance: Verified},
+		Action: "sweep", Principal: Principal{Kind: Service, ID: "watchdog", Verified: true},
 		OnBehalfOf: []Principal{{Kind: User, ID: "u-1"}},
 		Trigger:    Trigger{Kind: OnEvent, Reason: "no sign of life"},
 	}, Source{System: "deployer", Environment: "test", Host: "host-1", Instance: "deployer-1", Version: "v1.2.3"},

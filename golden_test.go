@@ -45,13 +45,13 @@ func goldenSubmission() jobaudit.Submission {
 		ID: uuid.MustParse("7d444840-9dc0-41d1-b245-5ffdce74fad2"), Action: "trigger-github-workflow",
 		Inputs: map[string]any{"repo": "acme/site", "branch": "main", "pat": "ghp_0123456789", "depth": 1.5},
 		Principal: jobaudit.Principal{
-			Kind: jobaudit.User, ID: "u-1", Name: `Ann "A" O'Neill <ann>`, Assurance: jobaudit.Verified,
+			Kind: jobaudit.User, ID: "u-1", Name: `Ann "A" O'Neill <ann>`, Verified: true,
 			AuthMethod: "oidc", AuthSession: "s-9",
 		},
 		OrgID: "acme",
 		OnBehalfOf: []jobaudit.Principal{
 			{Kind: jobaudit.Service, ID: "scheduler"},
-			{Kind: jobaudit.System, ID: "platform", Assurance: jobaudit.Verified},
+			{Kind: jobaudit.System, ID: "platform", Verified: true},
 		},
 		Upstream:      jobaudit.Upstream{System: "crm", EventID: "e-77"},
 		Trigger:       jobaudit.Trigger{Kind: jobaudit.Cascade, Reason: "release\tday\n\u2028 & more", Ref: "REL-4"},
@@ -99,7 +99,7 @@ func goldenSink(t *testing.T) *memsink.Sink {
 	require.NoError(t, rich.Start(ctx, jobaudit.Execution{Deadline: time.Minute}))
 	rich.Log(ctx, "\x1b[1mcloning\x1b[0m \"site\" … \xff")
 	rich.Heartbeat(ctx, jobaudit.Progress{Done: 1, Total: 3})
-	rich.Snapshot(ctx, jobaudit.Snapshot{Resource: "env:live", Moment: jobaudit.Before, Digest: "sha256:00", Summary: "v1"})
+	rich.Snapshot(ctx, jobaudit.Snapshot{Resource: "env:live", Digest: "sha256:00", Summary: "v1"})
 	rich.Retrying(ctx, errors.New("HTTP 502"))
 	require.NoError(t, rich.Start(ctx, jobaudit.Execution{}))
 	require.NoError(t, rich.Start(ctx, jobaudit.Execution{}))
@@ -109,7 +109,7 @@ func goldenSink(t *testing.T) *memsink.Sink {
 	outcome, err := sink.Wait(ctx, jobaudit.Query{Types: []jobaudit.EventType{jobaudit.JobSucceeded}})
 	require.NoError(t, err)
 	require.NoError(t, rich.Correct(ctx, jobaudit.Correction{
-		Of: outcome.ID(), Kind: jobaudit.Amended, Reason: "counted twice", Value: map[string]any{"run": 11},
+		Of: outcome.ID(), Reason: "counted twice", Value: map[string]any{"run": 11},
 	}))
 
 	submit := func() *jobaudit.Trail {

@@ -154,8 +154,8 @@ func decodeContract[T any](data []byte, d *decoder, decode func([]byte) T) (T, e
 
 func (d *decoder) wireStatus(raw []byte) JobStatus {
 	var s JobStatus
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "requestId":
 			s.RequestID = d.uuid(raw)
 		case "job":
@@ -170,8 +170,8 @@ func (d *decoder) wireJob(raw []byte) Job {
 	extras := map[string]any{
 		"attempt": &j.Attempt, "executions": &j.Executions, "unapplied": &j.Unapplied, "incomplete": &j.Incomplete,
 	}
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "id":
 			j.ID = d.uuid(raw)
 		case "state":
@@ -200,7 +200,7 @@ func (d *decoder) wireJob(raw []byte) Job {
 		case "retryOf":
 			j.RetryOf = d.uuid(raw)
 		default:
-			if field, ok := extras[name]; ok && json.Unmarshal(raw, field) != nil {
+			if field, ok := extras[string(name)]; ok && json.Unmarshal(raw, field) != nil {
 				d.fail("is malformed")
 			}
 		}
@@ -212,14 +212,12 @@ func (d *decoder) wireJob(raw []byte) Job {
 // wireTimes checks that the times are there which the state calls for.
 func (d *decoder) wireTimes(j *Job) {
 	check := func(field string, present, wanted bool) {
-		d.path = append(d.path, field)
 		switch {
 		case wanted && !present:
-			d.fail("is missing in state " + string(j.State))
+			d.failAt(field, "is missing in state "+string(j.State))
 		case present && !wanted:
-			d.fail("is present in state " + string(j.State))
+			d.failAt(field, "is present in state "+string(j.State))
 		}
-		d.path = d.path[:len(d.path)-1]
 	}
 	if d.err != nil {
 		return
@@ -253,8 +251,8 @@ func (d *decoder) wireMoment(raw []byte) time.Time {
 
 func (d *decoder) wireError(raw []byte) *ErrorDetail {
 	var e ErrorDetail
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "code":
 			e.Code = ErrorCode(d.identifier(raw))
 		case "message":
@@ -270,8 +268,8 @@ func (d *decoder) wireError(raw []byte) *ErrorDetail {
 
 func (d *decoder) wireMetadata(raw []byte) JobMetadata {
 	var m JobMetadata
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "requestId":
 			m.RequestID = d.uuid(raw)
 		case "userId":

@@ -69,7 +69,7 @@ func TestTextsAreKeptUpToTheirLimit(t *testing.T) {
 		}},
 		"a summary": {1024, []string{"data", "snapshot", "summary"}, func(s string) Record {
 			return minted(testEnvelope(), draft{id: testID(2), typ: JobSnapshot, time: testTime, state: Running,
-				data: payload{snapshot: &snapshotData{resource: text{value: "r"}, moment: Before, digest: "d", summary: text{value: s}}}})
+				data: payload{snapshot: &snapshotData{resource: text{value: "r"}, digest: "d", summary: text{value: s}}}})
 		}},
 		"a decision's reason": {1024, []string{"data", "decision", "reason"}, func(s string) Record {
 			return minted(testEnvelope(), draft{id: testID(2), typ: JobAuthorized, time: testTime, state: Pending,
@@ -77,7 +77,7 @@ func TestTextsAreKeptUpToTheirLimit(t *testing.T) {
 		}},
 		"a correction's reason": {1024, []string{"data", "correction", "reason"}, func(s string) Record {
 			return minted(testEnvelope(), draft{id: testID(2), typ: JobCorrected, time: testTime, state: Running,
-				data: payload{correction: &correctionData{of: testID(9), kind: Amended, reason: text{value: s}}}})
+				data: payload{correction: &correctionData{of: testID(9), reason: text{value: s}}}})
 		}},
 		"a degradation's reason": {1024, []string{"data", "degraded", "reason"}, func(s string) Record {
 			return minted(rareEnvelope(AuditDegraded), draft{id: testID(2), typ: AuditDegraded, time: testTime,
@@ -163,7 +163,7 @@ func TestListsKeepSixteenAndCountTheRest(t *testing.T) {
 func largest(unit string) (Submission, Source) {
 	id := strings.Repeat("i", maxIdentifier)
 	long := strings.Repeat(unit, 3000)
-	p := Principal{Kind: Service, ID: id, Name: long, Assurance: Verified, AuthMethod: id, AuthSession: id}
+	p := Principal{Kind: Service, ID: id, Name: long, Verified: true, AuthMethod: id, AuthSession: id}
 	s := Submission{
 		ID: testID(1), Action: id, Principal: p, OrgID: id, Upstream: Upstream{id, id},
 		Trigger: Trigger{Kind: Cascade, Reason: long, Ref: id}, CorrelationID: testID(1), RequestID: testID(1),
@@ -203,10 +203,10 @@ func TestNoEventIsTooLarge(t *testing.T) {
 			"submitted": {},
 			"succeeded": {output: content, impact: long},
 			"failed":    {output: content, impact: long, err: failure},
-			"corrected": {correction: &correctionData{of: testID(1), kind: Amended, reason: long, value: content}},
+			"corrected": {correction: &correctionData{of: testID(1), reason: long, value: content}},
 			"logged":    {line: &long},
 			"all": {output: content, impact: long, err: failure, line: &long,
-				correction: &correctionData{of: testID(1), kind: Amended, reason: long, value: content}},
+				correction: &correctionData{of: testID(1), reason: long, value: content}},
 		} {
 			d := draft{
 				id: testID(1), typ: JobSucceeded, time: testTime, state: Success, attempt: 1<<31 - 1, executionID: testID(1),

@@ -38,14 +38,14 @@ func redrafted(e Event) Record {
 		d.data.line = &line
 	}
 	if v := e.Data.Snapshot; v != nil {
-		d.data.snapshot = &snapshotData{passed(v.Resource), v.Moment, v.Digest, passed(v.Summary)}
+		d.data.snapshot = &snapshotData{passed(v.Resource), v.After, v.Digest, passed(v.Summary)}
 	}
 	if v := e.Data.Heartbeat; !v.Deadline.IsZero() {
 		d.data.heartbeat = &heartbeatData{v.Progress, v.Deadline}
 	}
 	if v := e.Data.Correction; v != nil {
 		value, _ := v.Value.(json.RawMessage)
-		d.data.correction = &correctionData{v.Of, v.Kind, passed(v.Reason), value}
+		d.data.correction = &correctionData{v.Of, v.Reversal, passed(v.Reason), value}
 	}
 	if v := e.Data.Lost; v.Count > 0 {
 		d.data.lost = &lostData{v.Count, v.Types, v.From, v.To}

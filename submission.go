@@ -119,11 +119,6 @@ func checkPrincipal(field string, p Principal) error {
 	default:
 		return &FieldError{Field: field + ".kind", Problem: "is no kind of principal"}
 	}
-	switch p.Assurance {
-	case "", Claimed, Verified:
-	default:
-		return &FieldError{Field: field + ".assurance", Problem: "is no degree of assurance"}
-	}
 	if p.ID == "" {
 		return &FieldError{Field: field + ".id", Problem: "is required"}
 	}
@@ -242,10 +237,7 @@ func appendPrincipal(dst []byte, p Principal, d *door, name bool) []byte {
 	if name && p.Name != "" {
 		o.text("name", d.text(p.Name), maxText)
 	}
-	if p.Assurance == "" {
-		p.Assurance = Claimed
-	}
-	o.str("assurance", string(p.Assurance))
+	o.str("assurance", assurance(p.Verified))
 	if p.AuthMethod != "" || p.AuthSession != "" {
 		o.open("auth")
 		o.optional("method", p.AuthMethod)
@@ -253,6 +245,13 @@ func appendPrincipal(dst []byte, p Principal, d *door, name bool) []byte {
 		o.close()
 	}
 	return append(o.dst, '}')
+}
+
+func assurance(verified bool) string {
+	if verified {
+		return "verified"
+	}
+	return "claimed"
 }
 
 func appendWhere(dst []byte, s Source) []byte {

@@ -71,19 +71,18 @@ func TestASubmissionSaysWhoWhatAndWhy(t *testing.T) {
 	r, sink := passing(t)
 	before := sink.Len()
 	for field, change := range map[string]func(*jobaudit.Submission){
-		"who.principal.kind":      func(s *jobaudit.Submission) { s.Principal.Kind = "" },
-		"who.principal.id":        func(s *jobaudit.Submission) { s.Principal.ID = "" },
-		"who.principal.assurance": func(s *jobaudit.Submission) { s.Principal.Assurance = "sworn" },
-		"who.onBehalfOf.kind":     func(s *jobaudit.Submission) { s.OnBehalfOf[1].Kind = "robot" },
-		"who.onBehalfOf.id":       func(s *jobaudit.Submission) { s.OnBehalfOf[1].ID = "" },
-		"what.action":             func(s *jobaudit.Submission) { s.Action = "" },
-		"why.trigger":             func(s *jobaudit.Submission) { s.Trigger.Kind = "whim" },
-		"why.reason":              func(s *jobaudit.Submission) { s.Trigger.Reason = "" },
-		"who.upstream.system":     func(s *jobaudit.Submission) { s.Upstream = jobaudit.Upstream{} },
-		"who.upstream.eventId":    func(s *jobaudit.Submission) { s.Upstream.EventID, s.Trigger.Kind = "", jobaudit.Manual },
-		"job.queue.id":            func(s *jobaudit.Submission) { s.Queue.ID = "" },
-		"job.queue.system":        func(s *jobaudit.Submission) { s.Queue.System = "" },
-		"traceparent":             func(s *jobaudit.Submission) { s.TraceParent = strings.ToUpper(s.TraceParent) },
+		"who.principal.kind":   func(s *jobaudit.Submission) { s.Principal.Kind = "" },
+		"who.principal.id":     func(s *jobaudit.Submission) { s.Principal.ID = "" },
+		"who.onBehalfOf.kind":  func(s *jobaudit.Submission) { s.OnBehalfOf[1].Kind = "robot" },
+		"who.onBehalfOf.id":    func(s *jobaudit.Submission) { s.OnBehalfOf[1].ID = "" },
+		"what.action":          func(s *jobaudit.Submission) { s.Action = "" },
+		"why.trigger":          func(s *jobaudit.Submission) { s.Trigger.Kind = "whim" },
+		"why.reason":           func(s *jobaudit.Submission) { s.Trigger.Reason = "" },
+		"who.upstream.system":  func(s *jobaudit.Submission) { s.Upstream = jobaudit.Upstream{} },
+		"who.upstream.eventId": func(s *jobaudit.Submission) { s.Upstream.EventID, s.Trigger.Kind = "", jobaudit.Manual },
+		"job.queue.id":         func(s *jobaudit.Submission) { s.Queue.ID = "" },
+		"job.queue.system":     func(s *jobaudit.Submission) { s.Queue.System = "" },
+		"traceparent":          func(s *jobaudit.Submission) { s.TraceParent = strings.ToUpper(s.TraceParent) },
 		"where.sourceIp": func(s *jobaudit.Submission) {
 			s.SourceIP = netip.MustParseAddr("fe80::1").WithZone(strings.Repeat("z", 300))
 		},

@@ -6,6 +6,7 @@
 package jsonscan
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -103,22 +104,37 @@ func invalidAt(data []byte) int {
 // part of data.
 func Object(data []byte) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
-		s := scanner{data: data, unchecked: true}
+		for name, value := range Members(data) {
+			if !yield(string(name), value) {
+				return
+			}
+		}
+	}
+}
+
+// Members is [Object] without a string made of each name: the name is a part
+// of data too, unless it is written with escapes.
+func Members(data []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		s := scanner{data: data}
 		s.space()
 		if !s.eat('{') {
 			return
 		}
 		for {
 			s.space()
-			name, ok := s.rawString()
-			if !ok {
+			raw := s.skipString()
+			if raw == nil {
 				return
+			}
+			name := raw[1 : len(raw)-1]
+			if bytes.IndexByte(name, '\\') >= 0 {
+				name = []byte(Unquote(raw))
 			}
 			s.space()
 			s.eat(':')
 			s.space()
-			start := s.pos
-			if s.value(0) != nil || !yield(Unquote(name), data[start:s.pos]) {
+			if value := s.skip(); value == nil || !yield(name, value) {
 				return
 			}
 			s.space()
@@ -133,15 +149,14 @@ func Object(data []byte) iter.Seq2[string, []byte] {
 // is a part of data.
 func Array(data []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		s := scanner{data: data, unchecked: true}
+		s := scanner{data: data}
 		s.space()
 		if !s.eat('[') {
 			return
 		}
 		for {
 			s.space()
-			start := s.pos
-			if s.value(0) != nil || !yield(data[start:s.pos]) {
+			if value := s.skip(); value == nil || !yield(value) {
 				return
 			}
 			s.space()
@@ -158,22 +173,19 @@ func Unquote(raw []byte) string {
 	if len(raw) < 2 {
 		return ""
 	}
-	for _, c := range raw {
-		if c == '\\' {
-			var s string
-			if json.Unmarshal(raw, &s) != nil {
-				return ""
-			}
-			return s
-		}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1])
 	}
-	return string(raw[1 : len(raw)-1])
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s
 }
 
 type scanner struct {
-	data      []byte
-	pos       int
-	unchecked bool // the text has been checked: skip the search for duplicates
+	data []byte
+	pos  int
 }
 
 func (s *scanner) errorf(problem string) *Error {
@@ -268,6 +280,70 @@ func (s *scanner) number() *Error {
 	return nil
 }
 
+// skip moves past a value of a text that has been checked, and returns it; nil
+// if there is none.
+func (s *scanner) skip() []byte {
+	start, depth := s.pos, 0
+	for s.pos < len(s.data) {
+		switch s.data[s.pos] {
+		case '"':
+			if s.skipString() == nil {
+				return nil
+			}
+			if depth == 0 {
+				return s.data[start:s.pos]
+			}
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 { // the end of what the value is in
+				return s.scalar(start)
+			}
+			if depth--; depth == 0 {
+				s.pos++
+				return s.data[start:s.pos]
+			}
+		case ',', ' ', '\t', '\n', '\r':
+			if depth == 0 {
+				return s.scalar(start)
+			}
+		}
+		s.pos++
+	}
+	return s.scalar(start)
+}
+
+func (s *scanner) scalar(start int) []byte {
+	if s.pos == start {
+		return nil
+	}
+	return s.data[start:s.pos]
+}
+
+// skipString moves past a string of a text that has been checked, and returns
+// it with its quotation marks; nil if there is none.
+func (s *scanner) skipString() []byte {
+	start := s.pos
+	if !s.eat('"') {
+		return nil
+	}
+	for {
+		n := bytes.IndexByte(s.data[s.pos:], '"')
+		if n < 0 {
+			return nil
+		}
+		s.pos += n + 1
+		escapes := 0
+		for i := s.pos - 2; i > start && s.data[i] == '\\'; i-- {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return s.data[start:s.pos]
+		}
+	}
+}
+
 // rawString consumes a string and returns it with its quotation marks.
 func (s *scanner) rawString() ([]byte, bool) {
 	start := s.pos
@@ -348,7 +424,7 @@ func (s *scanner) object(depth int) *Error {
 		if !ok {
 			return s.errorf("expected a name")
 		}
-		if !s.unchecked && !names.add(Unquote(name)) {
+		if !names.add(Unquote(name)) {
 			return &Error{Offset: at, Problem: "duplicate name", Path: []string{Unquote(name)}}
 		}
 		s.space()
@@ -382,10 +458,8 @@ func (n *nameSet) add(name string) bool {
 		n.many[name] = struct{}{}
 		return !dup
 	}
-	for _, have := range n.few {
-		if have == name {
-			return false
-		}
+	if slices.Contains(n.few, name) {
+		return false
 	}
 	n.few = append(n.few, name)
 	if len(n.few) > 16 {
