@@ -86,6 +86,13 @@ func (d *decoder) fail(problem string) {
 	}
 }
 
+// failAt is fail for a member of the value that is being read.
+func (d *decoder) failAt(name, problem string) {
+	d.path = append(d.path, []byte(name))
+	d.fail(problem)
+	d.path = d.path[:len(d.path)-1]
+}
+
 // ownNames are the names in the formats that are read here. The fields of a
 // user's content are not among them: they are never looked at.
 var ownNames = sync.OnceValue(func() map[string]bool {
@@ -117,13 +124,6 @@ func otherCase(name []byte) bool {
 		}
 	}
 	return false
-}
-
-// failAt is fail for a member of the value that is being read.
-func (d *decoder) failAt(name, problem string) {
-	d.path = append(d.path, []byte(name))
-	d.fail(problem)
-	d.path = d.path[:len(d.path)-1]
 }
 
 // object calls member for each member of an object. Every name in required
