@@ -313,6 +313,9 @@ func (c *courier) fly(f *flight) {
 
 // appendTo calls the sink and turns a panic of it into an error.
 func appendTo(ctx context.Context, sink AuditSink, records []Record) (err error) {
+	if len(records) == 0 {
+		return nil
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the sink panicked with a %T", p)
