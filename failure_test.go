@@ -146,7 +146,7 @@ func TestEveryCallReturnsByItsDeadlineWhenTheSinkHangs(t *testing.T) {
 			within(0, "background", func() error {
 				started.Log(ctx, "line")
 				started.Heartbeat(ctx, jobaudit.Progress{})
-				started.Snapshot(ctx, jobaudit.Snapshot{Resource: "r"})
+				started.Snapshot(ctx, jobaudit.Snapshot{Resource: "r", Digest: "d"})
 				started.Retrying(ctx, errWork)
 				return context.DeadlineExceeded
 			})
@@ -283,7 +283,7 @@ func TestARefusedRecordEndsItsStreamAndIsOnRecord(t *testing.T) {
 					defer sink.Set()
 					tr.Log(ctx, "stored")
 					synctest.Wait() // it has failed, and waits to be sent again
-					tr.Snapshot(ctx, jobaudit.Snapshot{Resource: "r"})
+					tr.Snapshot(ctx, jobaudit.Snapshot{Resource: "r", Digest: "d"})
 					tr.Log(ctx, "behind it")
 					ran = true
 					return nil
