@@ -7,7 +7,7 @@
 //	recorder, err := jobaudit.Open(ctx, sink, where, nil)
 //
 // Which call for which need: [Open] to write (one writer at a time holds the
-// log) and to read along; OpenReader to read while another process writes;
+// log) and to read along; [OpenReader] to read while another process writes;
 // package auditlog to understand what a proof is worth.
 //
 // # What is where

@@ -118,8 +118,8 @@ func readLine(f io.ReaderAt, buf []byte, off, limit int64) ([]byte, error) {
 		if err := readFull(f, buf, off); err != nil {
 			return nil, err
 		}
-		if i := bytes.IndexByte(buf, '\n'); i >= 0 {
-			return buf[:i], nil
+		if text, _, ended := bytes.Cut(buf, []byte{'\n'}); ended {
+			return text, nil
 		}
 		if n < size {
 			return nil, errors.New("no line ends there")

@@ -245,7 +245,11 @@ func rebuildTree(ctx context.Context, dir disk.Dir, firsts []int64, head auditlo
 		if err != nil {
 			return tree, err
 		}
-		err = eachLeaf(ctx, f, until-first, func(l line) error {
+		info, err := f.Stat()
+		if err != nil {
+			return tree, errors.Join(err, f.Close())
+		}
+		err = eachLeaf(ctx, f, info.Size, until-first, func(l line) error {
 			if stored = tree.Append(stored, auditlog.HashLeaf(l.bytes)); len(stored) < treeFlush {
 				return nil
 			}
@@ -269,13 +273,10 @@ func rebuildTree(ctx context.Context, dir disk.Dir, firsts []int64, head auditlo
 	return tree, nil
 }
 
-// eachLeaf calls do for the first n leaves of a segment.
-func eachLeaf(ctx context.Context, f disk.File, n int64, do func(line) error) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	for l, err := range forward(f, 0, info.Size) {
+// eachLeaf calls do for the first n leaves of a segment, -1 for all, as far as
+// size bytes go.
+func eachLeaf(ctx context.Context, f disk.File, size, n int64, do func(line) error) error {
+	for l, err := range forward(f, 0, size) {
 		if err != nil {
 			return err
 		}

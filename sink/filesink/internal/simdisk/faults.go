@@ -31,7 +31,7 @@ func (o Op) Changes() bool {
 
 // Faults is a disk before which something may come between each call: Before
 // may wait, or return an error, which the call then returns without having
-// done anything; a write that fails with [Short] has written half.
+// done anything; a write that fails with [ErrShort] has written half.
 type Faults struct {
 	disk.Disk
 
@@ -39,8 +39,8 @@ type Faults struct {
 	before func(Op) error
 }
 
-// Short makes a write stop half way.
-var Short = errors.New("short write")
+// ErrShort makes a write stop half way.
+var ErrShort = errors.New("short write")
 
 // NewFaults returns a healthy disk that can be made to fail.
 func NewFaults(d disk.Disk) *Faults { return &Faults{Disk: d} }
@@ -196,7 +196,7 @@ func (x faultyFile) ReadAt(b []byte, off int64) (int, error) {
 
 func (x faultyFile) WriteAt(b []byte, off int64) (int, error) {
 	err := x.f.do(Op{Kind: "write", Name: x.name, Off: off, Size: len(b)})
-	if errors.Is(err, Short) {
+	if errors.Is(err, ErrShort) {
 		n, _ := x.File.WriteAt(b[:len(b)/2], off) // it is to fail in any case
 		return n, err
 	}

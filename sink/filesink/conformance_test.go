@@ -15,10 +15,7 @@ import (
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
-	"github.com/stretchr/testify/require"
 )
-
-const origin = "example.com/jobs"
 
 func TestConformance(t *testing.T) {
 	sinktest.Run(t, func(context.Context) (sinktest.Medium, error) {
@@ -72,13 +69,4 @@ func files(dir string) iter.Seq2[[]byte, error] {
 			return nil
 		})
 	}
-}
-
-// open opens a log and closes it with the test.
-func open(t testing.TB, dir string, key *filesink.Key, opts *filesink.Options) *filesink.Sink {
-	t.Helper()
-	s, err := filesink.Open(t.Context(), dir, key, opts)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = s.Close() })
-	return s
 }
