@@ -111,18 +111,21 @@ func (n *naming) line(l aLine) {
 	delete(n.byIndex, l.index) // what stands again at this index is ignored
 }
 
-// neighbour counts what the other records of the streams in question say.
+// neighbour counts what the other records of the streams in question say, and
+// of the streams that resume them.
 func (n *naming) neighbour(l aLine) {
 	r, err := jobaudit.ParseRecord(l.text)
 	if err != nil {
 		return
 	}
-	jobs, ok := n.jobs[r.Event().Stream.ID]
-	if !ok {
+	if len(n.byPlace[l.linePlace]) > 0 {
 		return
 	}
-	if len(n.byPlace[l.linePlace]) == 0 {
-		jobs[r.JobID()]++
+	e := r.Event()
+	for _, stream := range []uuid.UUID{e.Stream.ID, e.Stream.After.Stream} {
+		if jobs, ok := n.jobs[stream]; ok {
+			jobs[e.Job.ID]++
+		}
 	}
 }
 
@@ -211,11 +214,17 @@ type salvaged struct{ event, stream, job uuid.UUID }
 // salvage reads what IDs it can. It looks for the text before each, so that
 // damage elsewhere does not matter.
 func salvage(line []byte) salvaged {
-	return salvaged{
+	s := salvaged{
 		event:  idAfter(line, `{"schemaVersion":"1.0.0","id":"`, `","id":"`),
 		stream: idAfter(line, `"stream":{"id":"`),
 		job:    idAfter(line, `"job":{"id":"`),
 	}
+	// A job without a parent is its own root, and mostly its own correlation.
+	if root := idAfter(line, `"rootId":"`); root != s.job && !bytes.Contains(line, []byte(`"parentId":"`)) &&
+		root == idAfter(line, `"correlationId":"`) {
+		s.job = root
+	}
+	return s
 }
 
 // idAfter returns the ID behind the first of these texts that has one.

@@ -101,10 +101,9 @@ func (f *facts) turn(p *partition) {
 }
 
 // each calls do for each fact of a partition, in order. Different partitions
-// may be read at the same time.
-func (f *facts) each(part int, do func(fact []byte)) error {
+// may be read at the same time, with a buf of blockSize for each.
+func (f *facts) each(part int, buf []byte, do func(fact []byte)) error {
 	p := &f.parts[part]
-	buf := make([]byte, 0, blockSize)
 	for _, number := range p.full {
 		block, err := f.spill.get(number, buf[:0])
 		if err != nil {
@@ -128,7 +127,8 @@ func (f *facts) len(part int) int {
 	return len(p.full)*(blockSize/f.size) + len(p.open)/f.size
 }
 
-// table is a hash table. Its keys are fingerprinted by the caller, or random.
+// table is a hash table that can be used again. Its keys come with
+// fingerprints, which nobody can foresee.
 type table[K comparable, V any] struct {
 	slots   []uint32 // index in entries, plus 1
 	entries []entry[K, V]
@@ -140,41 +140,58 @@ type entry[K comparable, V any] struct {
 	value V
 }
 
-func newTable[K comparable, V any](size int) *table[K, V] {
+// reset empties the table and makes room for about so many entries.
+func (t *table[K, V]) reset(size int) {
 	n := 16
 	for n < 2*size {
 		n *= 2
 	}
-	return &table[K, V]{slots: make([]uint32, n), entries: make([]entry[K, V], 0, size)}
+	if n > len(t.slots) {
+		t.slots = make([]uint32, n)
+	} else {
+		clear(t.slots)
+	}
+	if cap(t.entries) < size {
+		t.entries = make([]entry[K, V], 0, size+size/4)
+	}
+	clear(t.entries)
+	t.entries = t.entries[:0]
 }
 
-// at returns the value of a key, whose fingerprint is print, and whether it
-// was there before. The pointer is good until the next call.
+// at returns the value of a key and whether it was there before. The pointer
+// is good until the next call.
 func (t *table[K, V]) at(print uint64, key K) (value *V, found bool) {
-	mask := uint64(len(t.slots) - 1)
-	i := print & mask
-	for ; t.slots[i] != 0; i = (i + 1) & mask {
-		if e := &t.entries[t.slots[i]-1]; e.print == print && e.key == key {
-			return &e.value, true
-		}
+	i, e := t.find(print, key)
+	if e != nil {
+		return &e.value, true
+	}
+	if 2*len(t.entries) >= len(t.slots) {
+		t.grow()
+		i, _ = t.find(print, key)
 	}
 	t.entries = append(t.entries, entry[K, V]{print: print, key: key})
 	t.slots[i] = uint32(len(t.entries))
-	if 2*len(t.entries) > len(t.slots) {
-		t.grow()
-	}
 	return &t.entries[len(t.entries)-1].value, false
 }
 
 // get is at for keys that may be missing, and adds none.
 func (t *table[K, V]) get(print uint64, key K) (value *V, found bool) {
-	mask := uint64(len(t.slots) - 1)
-	for i := print & mask; t.slots[i] != 0; i = (i + 1) & mask {
-		if e := &t.entries[t.slots[i]-1]; e.print == print && e.key == key {
-			return &e.value, true
-		}
+	if _, e := t.find(print, key); e != nil {
+		return &e.value, true
 	}
 	return nil, false
+}
+
+// find returns a key's slot and, if there is one, its entry.
+func (t *table[K, V]) find(print uint64, key K) (slot uint64, e *entry[K, V]) {
+	mask := uint64(len(t.slots) - 1)
+	i := print & mask
+	for ; t.slots[i] != 0; i = (i + 1) & mask {
+		if e := &t.entries[t.slots[i]-1]; e.print == print && e.key == key {
+			return i, e
+		}
+	}
+	return i, nil
 }
 
 func (t *table[K, V]) grow() {

@@ -246,12 +246,13 @@ func (c *Checks) Finish(ctx context.Context) (*Result, error) {
 	var wg sync.WaitGroup
 	for worker := range errs {
 		wg.Go(func() {
+			k := &checker{Checks: c, found: found, block: make([]byte, blockSize)}
 			for errs[worker] == nil {
 				part := int(next.Add(1)) - 1
 				if part >= parts {
 					return
 				}
-				errs[worker] = c.check(ctx, part, found, &jobs, &streams)
+				errs[worker] = k.check(ctx, part, &jobs, &streams)
 			}
 		})
 	}
@@ -266,19 +267,19 @@ func (c *Checks) Finish(ctx context.Context) (*Result, error) {
 }
 
 // check does the checks of one partition.
-func (c *Checks) check(ctx context.Context, part int, found *Result, jobs, streams *atomic.Int64) error {
+func (c *checker) check(ctx context.Context, part int, jobs, streams *atomic.Int64) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := c.checkEvents(part, found); err != nil {
+	if err := c.checkEvents(part); err != nil {
 		return err
 	}
-	n, err := c.checkStreams(part, found)
+	n, err := c.checkStreams(part)
 	streams.Add(int64(n))
 	if err != nil {
 		return err
 	}
-	n, err = c.checkJobs(part, found)
+	n, err = c.checkJobs(part)
 	jobs.Add(int64(n))
 	return err
 }

@@ -17,10 +17,24 @@ func finding(kind auditlog.Kind, since, index uint64) Finding {
 	return Finding{Kind: kind, Since: int64(min(since, index)), Index: int64(index)}
 }
 
+// checker is the memory of one goroutine of the second round.
+type checker struct {
+	*Checks
+	found *Result
+	block []byte
+
+	first   table[uuid.UUID, uint64]
+	ends    table[uuid.UUID, streamEnd]
+	resumed table[place, []resumption]
+	states  table[uuid.UUID, jobState]
+	runs    table[execution, run]
+}
+
 // checkEvents finds event IDs that stand twice.
-func (c *Checks) checkEvents(part int, found *Result) error {
-	first := newTable[uuid.UUID, uint64](c.events.len(part))
-	return c.events.each(part, func(fact []byte) {
+func (c *checker) checkEvents(part int) error {
+	first := &c.first
+	first.reset(c.events.len(part))
+	return c.events.each(part, c.block, func(fact []byte) {
 		id, index := uuid.UUID(fact[:16]), word(fact, 16)
 		was, again := first.at(c.mixer.id(&id), id)
 		if !again {
@@ -30,7 +44,7 @@ func (c *Checks) checkEvents(part int, found *Result) error {
 		f := finding(Duplicate, *was, index)
 		f.Event = id
 		f.Expected, f.Found = "an ID of its own", fmt.Sprintf("the ID of the record at index %d", *was)
-		found.duplicates.add(f)
+		c.found.duplicates.add(f)
 	})
 }
 
@@ -52,13 +66,13 @@ type place struct {
 // checkStreams checks that each stream counts on from 1 and links to its own
 // hashes, and that resumed records have the hashes that they are resumed by.
 // It returns the number of streams.
-func (c *Checks) checkStreams(part int, found *Result) (int, error) {
-	resumed, err := c.readResumes(part)
-	if err != nil {
+func (c *checker) checkStreams(part int) (int, error) {
+	resumed, ends := &c.resumed, &c.ends
+	if err := c.readResumes(part); err != nil {
 		return 0, err
 	}
-	ends := newTable[uuid.UUID, streamEnd](c.streams.len(part) / 4)
-	err = c.streams.each(part, func(fact []byte) {
+	ends.reset(c.streams.len(part) / 4)
+	err := c.streams.each(part, c.block, func(fact []byte) {
 		id := uuid.UUID(fact[:16])
 		print := c.mixer.id(&id)
 		now := streamEnd{index: word(fact, 16), seq: word(fact, 24), hash: word(fact, 32)}
@@ -70,16 +84,16 @@ func (c *Checks) checkStreams(part int, found *Result) (int, error) {
 				f.Since = 0
 			}
 			f.Expected, f.Found = fmt.Sprintf("seq %d in stream %s", end.seq+1, id), fmt.Sprintf("seq %d", now.seq)
-			found.broken.add(f)
+			c.found.broken.add(f)
 		case now.seq > 1 && word(fact, 40) != end.hash:
 			f := finding(Stream, end.index, now.index)
 			f.Expected = fmt.Sprintf("the hash of seq %d in stream %s, at index %d", end.seq, id, end.index)
 			f.Found = "another hash"
-			found.broken.add(f)
+			c.found.broken.add(f)
 		}
 		*end = now
 		if len(resumed.entries) > 0 {
-			c.settle(resumed, print, id, now, found)
+			c.settle(print, id, now)
 		}
 	})
 	for i := range resumed.entries {
@@ -89,27 +103,27 @@ func (c *Checks) checkStreams(part int, found *Result) (int, error) {
 				f := finding(Dangling, r.index, r.index)
 				f.Job = r.job
 				f.Found = fmt.Sprintf("resumes seq %d of stream %s, which is not in this log", p.seq, p.stream)
-				found.Dangling.add(f)
+				c.found.Dangling.add(f)
 			}
 		}
 	}
 	return len(ends.entries), err
 }
 
-// readResumes returns which records of this partition are resumed, by whom.
-func (c *Checks) readResumes(part int) (*table[place, []resumption], error) {
-	t := newTable[place, []resumption](c.resumes.len(part))
-	err := c.resumes.each(part, func(fact []byte) {
+// readResumes reads which records of this partition are resumed, by whom.
+func (c *checker) readResumes(part int) error {
+	t := &c.resumed
+	t.reset(c.resumes.len(part))
+	return c.resumes.each(part, c.block, func(fact []byte) {
 		p := place{uuid.UUID(fact[:16]), word(fact, 16)}
 		list, _ := t.at(c.mixer.id(&p.stream)+p.seq, p)
 		*list = append(*list, resumption{hash: word(fact, 24), index: word(fact, 32), job: uuid.UUID(fact[40:])})
 	})
-	return t, err
 }
 
 // settle compares a record with what those say who resume it.
-func (c *Checks) settle(resumed *table[place, []resumption], print uint64, stream uuid.UUID, now streamEnd, found *Result) {
-	list, ok := resumed.get(print+now.seq, place{stream, now.seq})
+func (c *checker) settle(print uint64, stream uuid.UUID, now streamEnd) {
+	list, ok := c.resumed.get(print+now.seq, place{stream, now.seq})
 	if !ok {
 		return
 	}
@@ -124,7 +138,7 @@ func (c *Checks) settle(resumed *table[place, []resumption], print uint64, strea
 			f.Job = r.job
 			f.Expected = fmt.Sprintf("the hash of seq %d in stream %s, at index %d", now.seq, stream, now.index)
 			f.Found = "another hash"
-			found.resumed.add(f)
+			c.found.resumed.add(f)
 		}
 	}
 }
@@ -148,11 +162,12 @@ type run struct {
 
 // checkJobs folds the jobs as far as this log tells of them. It returns their
 // number.
-func (c *Checks) checkJobs(part int, found *Result) (int, error) {
+func (c *checker) checkJobs(part int) (int, error) {
 	n := c.jobs.len(part)
-	states := newTable[uuid.UUID, jobState](n / 4)
-	runs := newTable[execution, run](n / 4)
-	err := c.jobs.each(part, func(fact []byte) {
+	states, runs := &c.states, &c.runs
+	states.reset(n / 4)
+	runs.reset(n / 4)
+	err := c.jobs.each(part, c.block, func(fact []byte) {
 		id := uuid.UUID(fact[:16])
 		print, x := c.mixer.id(&id), word(fact, 16)
 		index, typ := word(fact, 24)>>8, eventCode(fact[24])
@@ -165,7 +180,7 @@ func (c *Checks) checkJobs(part int, found *Result) (int, error) {
 		}
 		key := execution{print, x}
 		_, ran := runs.get(x, key)
-		j.apply(typ, index, id, known || !j.whole, x != 0 && !ran, found)
+		j.apply(typ, index, id, known || !j.whole, x != 0 && !ran, c.found)
 		switch {
 		case x == 0:
 		case codes[typ].starts && !ran:
@@ -181,7 +196,7 @@ func (c *Checks) checkJobs(part int, found *Result) (int, error) {
 			f := finding(Ghost, r.start, r.start)
 			f.Job = r.job
 			f.Found = "started, no end"
-			found.Ghosts.add(f)
+			c.found.Ghosts.add(f)
 		}
 	}
 	return len(states.entries), err
