@@ -197,7 +197,7 @@ func (r *Recorder) envelope(typ EventType) *envelope {
 	env := &envelope{correlationID: r.incarnation, requestID: r.incarnation}
 	env.describe(&Submission{
 		Action:    string(typ),
-		Principal: Principal{Kind: Service, ID: r.where.System, Assurance: Verified},
+		Principal: Principal{Kind: Service, ID: r.where.System, Verified: true},
 		Trigger:   Trigger{Kind: OnEvent, Reason: auditReasons[typ]},
 	}, r.where, r.door)
 	return env

@@ -125,8 +125,7 @@ func (t *Trail) notRun(ctx context.Context, err error) {
 	}
 	t.open = false
 	d.data.err = data
-	_, err = t.rec.courier.offer(t.stream, t.seal(&d, background).sealed)
-	t.report(ctx, "run", err)
+	t.report(ctx, "run", t.rec.courier.giveNotice(t.stream, t.seal(&d, notice).sealed))
 }
 
 // heartbeats records a heartbeat at every interval, and asks again whether the

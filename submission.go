@@ -68,9 +68,13 @@ func (s *Submission) check() error {
 		{"why.trigger", string(s.Trigger.Kind)},
 		{"why.reason", s.Trigger.Reason},
 	}
-	if s.Trigger.Kind == Cascade {
+	if s.Trigger.Kind == Cascade || s.Upstream != (Upstream{}) {
 		required = append(required, []struct{ field, value string }{
 			{"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.EventID}}...)
+	}
+	if s.Queue != (QueueRef{}) {
+		required = append(required, []struct{ field, value string }{
+			{"job.queue.system", s.Queue.System}, {"job.queue.id", s.Queue.ID}}...)
 	}
 	for _, r := range required {
 		if r.value == "" {
@@ -85,12 +89,26 @@ func (s *Submission) check() error {
 	if s.TraceParent != "" && !isTraceParent(s.TraceParent) {
 		return &FieldError{Field: "traceparent", Problem: "is not W3C trace context"}
 	}
+	if err := checkSourceIP(s.SourceIP); err != nil {
+		return err
+	}
 	return checkIdentifiers([]struct{ field, value string }{
 		{"what.action", s.Action}, {"what.resource", s.Resource},
 		{"who.orgId", s.OrgID}, {"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.EventID},
-		{"where.target", s.Target}, {"where.sourceIp", s.SourceIP.Zone()}, {"why.ref", s.Trigger.Ref},
+		{"where.target", s.Target}, {"why.ref", s.Trigger.Ref},
 		{"job.queue.system", s.Queue.System}, {"job.queue.id", s.Queue.ID},
 	})
+}
+
+// checkSourceIP refuses an address whose text does not say what it is.
+func checkSourceIP(ip netip.Addr) error {
+	if !ip.IsValid() {
+		return nil
+	}
+	if again, err := netip.ParseAddr(ip.String()); err != nil || again != ip {
+		return &FieldError{Field: "where.sourceIp", Problem: "has no text form"}
+	}
+	return checkIdentifier("where.sourceIp", ip.String())
 }
 
 func checkPrincipal(field string, p Principal) error {
@@ -100,11 +118,6 @@ func checkPrincipal(field string, p Principal) error {
 		return &FieldError{Field: field + ".kind", Problem: "is required"}
 	default:
 		return &FieldError{Field: field + ".kind", Problem: "is no kind of principal"}
-	}
-	switch p.Assurance {
-	case "", Claimed, Verified:
-	default:
-		return &FieldError{Field: field + ".assurance", Problem: "is no degree of assurance"}
 	}
 	if p.ID == "" {
 		return &FieldError{Field: field + ".id", Problem: "is required"}
@@ -224,10 +237,7 @@ func appendPrincipal(dst []byte, p Principal, d *door, name bool) []byte {
 	if name && p.Name != "" {
 		o.text("name", d.text(p.Name), maxText)
 	}
-	if p.Assurance == "" {
-		p.Assurance = Claimed
-	}
-	o.str("assurance", string(p.Assurance))
+	o.str("assurance", assurance(p.Verified))
 	if p.AuthMethod != "" || p.AuthSession != "" {
 		o.open("auth")
 		o.optional("method", p.AuthMethod)
@@ -235,6 +245,13 @@ func appendPrincipal(dst []byte, p Principal, d *door, name bool) []byte {
 		o.close()
 	}
 	return append(o.dst, '}')
+}
+
+func assurance(verified bool) string {
+	if verified {
+		return "verified"
+	}
+	return "claimed"
 }
 
 func appendWhere(dst []byte, s Source) []byte {

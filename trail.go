@@ -528,23 +528,19 @@ func (t *Trail) beat() error {
 }
 
 // Snapshot records the state of a resource before or after the job changed
-// it. Resource and Moment are required.
+// it. Resource is required.
 func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
 	err := checkIdentifiers([]struct{ field, value string }{
 		{"data.snapshot.resource", s.Resource}, {"data.snapshot.digest", s.Digest},
 	})
-	switch {
-	case err != nil:
-	case s.Resource == "":
+	if err == nil && s.Resource == "" {
 		err = &FieldError{Field: "data.snapshot.resource", Problem: "is required"}
-	case s.Moment != Before && s.Moment != After:
-		err = &FieldError{Field: "data.snapshot.moment", Problem: "is neither before nor after"}
 	}
 	if err != nil {
 		t.report(ctx, "snapshot", err)
 		return
 	}
-	data := &snapshotData{resource: t.door.text(s.Resource), moment: s.Moment, digest: s.Digest, summary: t.textOf(s.Summary)}
+	data := &snapshotData{resource: t.door.text(s.Resource), after: s.After, digest: s.Digest, summary: t.textOf(s.Summary)}
 	t.report(ctx, "snapshot", t.note(JobSnapshot, func(d *draft) { d.data.snapshot = data }))
 }
 
@@ -683,12 +679,10 @@ func (t *Trail) Correct(ctx context.Context, c Correction) error {
 		return t.fail("correct", ErrClosed)
 	case c.Of == uuid.Nil:
 		return t.fail("correct", &FieldError{Field: "data.correction.of", Problem: "is required"})
-	case c.Kind != Amended && c.Kind != Reversed:
-		return t.fail("correct", &FieldError{Field: "data.correction.kind", Problem: "is no kind of correction"})
 	case c.Reason == "":
 		return t.fail("correct", &FieldError{Field: "data.correction.reason", Problem: "is required"})
 	}
-	data := &correctionData{of: c.Of, kind: c.Kind, reason: t.door.text(c.Reason)}
+	data := &correctionData{of: c.Of, reversal: c.Reversal, reason: t.door.text(c.Reason)}
 	var redaction *Redaction
 	if c.Value != nil {
 		value := t.door.output(c.Value)

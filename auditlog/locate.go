@@ -99,9 +99,6 @@ func (f *folder) repair(j *job, p *part) bool {
 		}
 	}
 	actual, whole := f.actual()
-	if whole && f.lost && f.rebuild(base, actual, h) {
-		return true // only an earlier batch was damaged
-	}
 	if whole && h.Size-from <= maxCompared {
 		if expected, err := readLeaves(f.opts.Hints, from, h.Size); err == nil && f.rebuild(base, expected, h) {
 			f.compare(j, p, expected, actual)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"golang.org/x/mod/sumdb/note"
@@ -49,6 +50,8 @@ type commit struct {
 	head Head
 	key  int // in Options.Keys
 	err  error
+	// unchecked: the signature is yet to be checked.
+	unchecked bool
 }
 
 type job struct {
@@ -58,6 +61,8 @@ type job struct {
 	leaves []span
 	parts  []part
 	hashes []tlog.Hash
+	// proven: all of its commit lines are good; see folder.foresee.
+	proven bool
 	// last marks the end of a segment that has size bytes.
 	last bool
 	size int64
@@ -73,17 +78,19 @@ func (j *job) bytes(s span) []byte { return j.buf[s.start:s.end] }
 type scanner struct {
 	segments []Segment
 	keys     []note.Verifier
+	quick    bool
 	// free holds jobs to be filled; nil stands for one yet to be made.
 	free, work, order chan *job
 	// spare are jobs taken out of circulation; the folder's alone.
 	spare []*job
 }
 
-func newScanner(segments []Segment, keys []note.Verifier, workers int) *scanner {
+func newScanner(segments []Segment, opts *Options, workers int) *scanner {
 	n := 2*workers + 2
 	s := &scanner{
 		segments: segments,
-		keys:     keys,
+		keys:     opts.Keys,
+		quick:    opts.Quick,
 		free:     make(chan *job, n),
 		work:     make(chan *job, n),
 		order:    make(chan *job, n),
@@ -112,7 +119,7 @@ func (s *scanner) start(ctx context.Context, workers int) (wait func()) {
 		wg.Go(func() {
 			for j := range s.work {
 				if ctx.Err() == nil {
-					j.hash(s.keys)
+					j.hash(s.keys, s.quick)
 				}
 				j.done <- struct{}{}
 			}
@@ -261,7 +268,7 @@ func (r *lineReader) get() *job {
 		if j == nil {
 			j = &job{buf: make([]byte, bufSize), done: make(chan struct{}, 1)}
 		}
-		j.segment, j.last, j.size, j.err = r.segment, false, 0, nil
+		j.segment, j.last, j.size, j.err, j.proven = r.segment, false, 0, nil, false
 		j.leaves, j.parts = j.leaves[:0], j.parts[:0]
 		return j
 	case <-r.ctx.Done():
@@ -289,8 +296,9 @@ func (r *lineReader) fail(err error) bool {
 	return false
 }
 
-// hash does the work on a job that needs no other job.
-func (j *job) hash(keys []note.Verifier) {
+// hash does the work on a job that needs no other job. When it is to be quick
+// it checks only the signature of the last commit line.
+func (j *job) hash(keys []note.Verifier, quick bool) {
 	j.hashes = j.hashes[:0]
 	for _, s := range j.leaves {
 		// The byte before a line is a line feed that has done its duty; it
@@ -304,15 +312,28 @@ func (j *job) hash(keys []note.Verifier) {
 		from := len(j.nodes)
 		j.nodes, j.scratch = appendNodes(j.nodes, j.scratch, j.hashes[p.lo:p.hi], p.first)
 		p.nodes = j.nodes[from:len(j.nodes):len(j.nodes)]
+	}
+	check := true
+	for i, p := range slices.Backward(j.parts) {
 		if p.isCommit {
-			p.commit = readCommit(j.bytes(p.line), keys)
+			j.parts[i].commit = readCommit(j.bytes(p.line), keys, check)
+			check = check && !quick
+		}
+	}
+}
+
+// checkAll checks the signatures that were left out.
+func (j *job) checkAll(keys []note.Verifier) {
+	for i, p := range j.parts {
+		if p.commit.unchecked {
+			j.parts[i].commit = readCommit(j.bytes(p.line), keys, true)
 		}
 	}
 }
 
 // readCommit opens a commit line with the key of its origin or, without any
-// keys, parses it.
-func readCommit(line []byte, keys []note.Verifier) commit {
+// keys, parses it. The signature is checked only on demand.
+func readCommit(line []byte, keys []note.Verifier, check bool) commit {
 	signed, head, err := parseCommit(line)
 	c := commit{head: head, err: err}
 	if err != nil || len(keys) == 0 {
@@ -320,11 +341,15 @@ func readCommit(line []byte, keys []note.Verifier) commit {
 	}
 	c.err = ErrOrigin
 	for i, key := range keys {
-		if key.Name() == head.Origin {
-			c.key, c.err = i, checkSignature(signed, key)
-			if c.err == nil {
-				return c
-			}
+		if key.Name() != head.Origin {
+			continue
+		}
+		c.key, c.err, c.unchecked = i, nil, !check
+		if check {
+			c.err = checkSignature(signed, key)
+		}
+		if c.err == nil {
+			return c
 		}
 	}
 	return c

@@ -26,12 +26,12 @@ type Segment struct {
 	Open func() (io.ReadCloser, error)
 }
 
-// Options are what a verification knows from elsewhere. Nothing of it may come
-// from the log itself. The zero value, or nil, compares hashes only.
+// Options are what a verification knows from elsewhere. No key and no head may
+// come from the log itself. The zero value, or nil, compares hashes only.
 type Options struct {
 	// Keys are the keys that may have signed the log, oldest first: one, or
 	// one for each log of a line of successors that share a tree. Without
-	// keys a log can be no more than [Consistent].
+	// keys a log can be no more than [Consistent]. They are used concurrently.
 	Keys []note.Verifier
 	// Heads are newest heads kept outside the log, from an [Anchor], a
 	// colleague, a printout. One with an empty Origin is of any origin.
@@ -41,6 +41,12 @@ type Options struct {
 	// commit line has. They help to name the damaged leaf in a damaged
 	// batch, and to go on with the batches after it.
 	Hints tlog.HashReader
+	// Quick checks the signature of a commit line only where it is needed:
+	// not when the line agrees with the leaves and a later line, which agrees
+	// too, has a good one. Every leaf is still under a good signature; what
+	// goes unseen is a damaged signature on a line whose removal would go
+	// unseen too. Logs of small batches verify many times as fast.
+	Quick bool
 }
 
 // A Leaf is one line of a log, as [Verify] hands it over.
@@ -68,8 +74,9 @@ type Report struct {
 	Commits  int64
 	Segments int
 	Bytes    int64
-	// Anchored is the size of the newest outside head that agrees: no leaf
-	// before it can have been changed by anybody since that head was kept.
+	// Anchored is the size of the newest outside head that agrees. Unless
+	// there are findings, no leaf before it was changed by anybody, the key's
+	// holder included, since that head was kept.
 	Anchored int64
 	// Tail is what follows the last good commit line.
 	Tail Tail
@@ -77,8 +84,9 @@ type Report struct {
 
 // A Tail is the end of the last segment, after its last good commit line:
 // unacknowledged by its writer, or being written right now, or damaged. A log
-// alone cannot tell these apart. It is no finding in itself; a newer outside
-// head makes it one of [KindTruncated].
+// alone cannot tell these apart. It is no finding in itself, except for commit
+// lines that are well-formed and not by the given keys, which no interrupted
+// write leaves behind. A newer outside head makes it one of [KindTruncated].
 type Tail struct {
 	Segment string
 	// Offset is where the tail begins, Bytes its length. 0 bytes: no tail.
@@ -113,7 +121,7 @@ func Verify(ctx context.Context, segments []Segment, opts *Options, each func(Le
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	workers := runtime.GOMAXPROCS(0)
-	s := newScanner(segments, opts.Keys, workers)
+	s := newScanner(segments, opts, workers)
 	wait := s.start(ctx, workers)
 	defer wait()
 	defer cancel()

@@ -237,6 +237,16 @@ func TestEveryTamperingIsFoundAndLocatedAndNothingElseIsAccused(t *testing.T) {
 			require.Equal(t, tc.blind, found[0].Kind)
 			require.Equal(t, []int64{tc.first, tc.end}, []int64{found[0].First, found[0].End})
 			require.Equal(t, name, found[0].Segment)
+			if tc.kind == tc.blind && tc.kind != auditlog.KindGap {
+				require.Len(t, found, 1)
+			}
+			switch tc.kind {
+			case auditlog.KindOrder, auditlog.KindCommit, auditlog.KindOrigin, auditlog.KindKey, auditlog.KindSignature:
+				require.EqualValues(t, 22, report.Head.Size, "all leaves are there and proven")
+			case auditlog.KindLeaf:
+				lines := l.segments[tc.segment]
+				require.EqualValues(t, len(lines[0])+len(lines[1])+2, found[0].Offset)
+			}
 
 			// Against a key's holder, or without a key, the leaves count.
 			report, found = l.verify(nil)
@@ -248,6 +258,44 @@ func TestEveryTamperingIsFoundAndLocatedAndNothingElseIsAccused(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestQuickNeverTrustsACommitLineThatNoGoodSignatureCovers(t *testing.T) {
+	key, thief := newKey(t, origin), newKey(t, origin)
+	l := threeSegments(t, key)
+	opts := l.keys()
+	opts.Quick = true
+
+	// A batch written anew with another key, its commit line agreeing.
+	forged := newLog(t, thief)
+	forged.commit("a", "b", "c")
+	honest := l.segments[0]
+	l.segments[0] = append(slices.Clone(forged.segments[0]), honest[4:]...)
+	report, err := auditlog.Verify(t.Context(), l.source(), opts, nil)
+	found := findings(t, err)
+	require.Equal(t, auditlog.KindKey, found[0].Kind)
+	require.Equal(t, auditlog.KindRoot, found[1].Kind)
+	require.Equal(t, []int64{0, 4}, []int64{found[1].First, found[1].End})
+	require.Equal(t, auditlog.Unverified, report.Level)
+
+	// The whole log written anew, then its last batch.
+	report, err = auditlog.Verify(t.Context(), threeSegments(t, thief).source(), opts, nil)
+	require.Len(t, findings(t, err), 7)
+	require.Zero(t, report.Head)
+	l = threeSegments(t, thief)
+	l.key = key
+	l.batch(1)
+	report, err = auditlog.Verify(t.Context(), l.source(), opts, nil)
+	require.Equal(t, auditlog.KindKey, findings(t, err)[0].Kind)
+	require.Equal(t, auditlog.Unverified, report.Level)
+
+	l = threeSegments(t, key)
+	l.key = thief
+	l.batch(1)
+	report, err = auditlog.Verify(t.Context(), l.source(), opts, nil)
+	require.Len(t, findings(t, err), 1)
+	require.EqualValues(t, 22, report.Head.Size)
+	require.EqualValues(t, 1, report.Tail.Commits)
 }
 
 func TestTwoDamagedBatchesAreBothNamedWithHints(t *testing.T) {
