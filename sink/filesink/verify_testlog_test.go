@@ -71,7 +71,7 @@ func recorded(t testing.TB, jobs int) [][]string {
 func submission(i int) jobaudit.Submission {
 	return jobaudit.Submission{
 		Action: "reindex", Resource: fmt.Sprint("index ", i),
-		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "u-1", Assurance: jobaudit.Verified},
+		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "u-1", Verified: true},
 		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "the index is old", Ref: "OPS-12"},
 	}
 }
