@@ -13,14 +13,17 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 )
 
-// directory reads a log's lines as they are, without its caches, so that what
-// is left of a damaged log can be read too. It verifies nothing.
+// directory reads a log's entries as they are. Unlike a [filesink.Reader] it
+// uses no index, which could leave events out, and it goes on behind lines that
+// cannot be read, so that what is left of a damaged log can be seen. It
+// verifies nothing.
 type directory struct{ path string }
 
 var segmentName = regexp.MustCompile(`^[0-9]{20}\.jsonl$`)
@@ -175,18 +178,24 @@ func (a *app) unreadable(n int) {
 // newest returns the newest commit line's signed note, which nobody has
 // verified.
 func (d directory) newest(ctx context.Context) ([]byte, error) {
-	var at position
-	var commit []byte
-	for b, err := range d.batches(ctx, &at) {
+	names, err := d.segments()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Backward(names) {
+		var commit []byte
+		d.read(ctx, &position{segment: name}, -1, func(b batch, e error) bool {
+			commit, err = append(commit[:0], b.commit...), e
+			return e == nil
+		})
 		if err != nil {
 			return nil, err
 		}
-		commit = append(commit[:0], b.commit...)
+		if len(commit) > 0 {
+			return signedNote(commit)
+		}
 	}
-	if commit == nil {
-		return nil, fmt.Errorf("the log in %s has no commit", d.path)
-	}
-	return signedNote(commit)
+	return nil, fmt.Errorf("the log in %s has no commit", d.path)
 }
 
 // signedNote takes the signed note out of a commit line.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -10,10 +9,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/story"
 )
 
@@ -40,7 +39,7 @@ The key is --key, or that of a key file beside the directory.`,
 			if err != nil {
 				return err
 			}
-			text, err := directory{args[0]}.prove(cmd.Context(), id, verifier)
+			text, err := prove(cmd.Context(), args[0], id, verifier)
 			if err != nil {
 				return err
 			}
@@ -74,39 +73,15 @@ func keyOf(ctx context.Context, dir, flag string) (note.Verifier, error) {
 	return key, nil
 }
 
-// prove makes the proof of an event. It hashes the whole log, so that the proof
-// does not depend on a cache.
-func (d directory) prove(ctx context.Context, id uuid.UUID, key note.Verifier) ([]byte, error) {
-	var at position
-	var tree auditlog.Tree
-	var stored, leaf, commit []byte
-	var index int64
-	for b, err := range d.batches(ctx, &at) {
-		if err != nil {
-			return nil, err
-		}
-		for i, line := range b.lines {
-			stored = tree.Append(stored, auditlog.HashLeaf(line))
-			if leaf != nil || !bytes.Contains(line, []byte(id.String())) {
-				continue
-			}
-			if r, err := jobaudit.ParseRecord(line); err == nil && r.ID() == id {
-				leaf, index = bytes.Clone(line), b.first+int64(i)
-			}
-		}
-		commit = append(commit[:0], b.commit...)
-	}
-	if leaf == nil {
-		return nil, fmt.Errorf("the log in %s has no event %s", d.path, id)
-	}
-	head, err := auditlog.OpenCommit(commit, key)
+func prove(ctx context.Context, dir string, id uuid.UUID, key note.Verifier) ([]byte, error) {
+	reader, err := filesink.OpenReader(dir)
 	if err != nil {
-		return nil, fmt.Errorf("newest head: %w", err)
+		return nil, err
 	}
-	hashes := tlog.HashReaderFunc(auditlog.StoredHashes(bytes.NewReader(stored)).ReadHashes)
-	proof, err := auditlog.Prove(head, index, leaf, hashes)
+	defer reader.Close()
+	proof, err := reader.Prove(ctx, id, key)
 	if err != nil {
-		return nil, fmt.Errorf("%w; the log may be damaged: see jobaudit verify", err)
+		return nil, err
 	}
 	return proof.MarshalText()
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -22,7 +21,7 @@ type segmentFile struct {
 // segmentFiles lists a log's segments in order. Names of another form are
 // files being prepared.
 func segmentFiles(root *os.Root) ([]segmentFile, error) {
-	dir, err := root.Open("entries")
+	dir, err := root.Open(entriesDir)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +32,7 @@ func segmentFiles(root *os.Root) ([]segmentFile, error) {
 	}
 	var files []segmentFile
 	for _, entry := range entries {
-		first, ok := segmentFirst(entry.Name())
+		first, ok := parseSegmentName(entry.Name())
 		if !ok || !entry.Type().IsRegular() {
 			continue
 		}
@@ -50,17 +49,6 @@ func segmentFiles(root *os.Root) ([]segmentFile, error) {
 	return files, nil
 }
 
-// segmentFirst returns the index of the first record in a segment of this
-// name.
-func segmentFirst(name string) (int64, bool) {
-	digits, ok := strings.CutSuffix(name, ".jsonl")
-	if !ok || len(digits) != 20 || strings.Trim(digits, "0123456789") != "" {
-		return 0, false
-	}
-	first, err := strconv.ParseInt(digits, 10, 64)
-	return first, err == nil
-}
-
 func totalSize(files []segmentFile) int64 {
 	var total int64
 	for _, f := range files {
@@ -72,7 +60,7 @@ func totalSize(files []segmentFile) int64 {
 // open opens a segment. Of the newest one, which may be growing, it gives the
 // bytes that were listed.
 func (s segmentFile) open(root *os.Root) (io.ReadCloser, error) {
-	f, err := root.Open(path.Join("entries", s.name))
+	f, err := root.Open(path.Join(entriesDir, s.name))
 	if err != nil {
 		return nil, fmt.Errorf("segment: %w", err)
 	}

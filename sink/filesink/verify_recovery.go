@@ -71,6 +71,6 @@ func recoveryNote(r jobcheck.Recovery) Finding {
 // lock, which would keep a writer out for a moment; it asks the system, where
 // that can be asked.
 func isLocked(root *os.Root) bool {
-	info, err := root.Stat("lock")
+	info, err := root.Stat(lockFile)
 	return err == nil && locked(info)
 }

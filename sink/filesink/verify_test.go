@@ -4,12 +4,14 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -304,4 +306,38 @@ func TestProgressEndsAtTheSize(t *testing.T) {
 	require.Empty(t, found)
 	require.NotZero(t, size)
 	require.Equal(t, size, last)
+}
+
+func TestALogThatIsBeingWrittenIsVerifiedAsFarAsItIsCommitted(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "log")
+	key, err := filesink.LoadOrCreateKey(log, filepath.Join(dir, "log.key"), "example.com/jobs")
+	require.NoError(t, err)
+	sink, err := filesink.Open(t.Context(), log, key, nil)
+	require.NoError(t, err)
+	r, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "s", Environment: "test"}, nil)
+	require.NoError(t, err)
+	_, err = r.Submit(t.Context(), submission(1))
+	require.NoError(t, err)
+
+	file := filepath.Join(log, "entries", "00000000000000000000.jsonl")
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = f.WriteString("half a batch")
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	opts := &filesink.VerifyOptions{Keys: []note.Verifier{key.Verifier()}}
+	report, err := filesink.Verify(t.Context(), log, opts)
+	require.NoError(t, err)
+	require.Equal(t, auditlog.Signed, report.Level)
+	require.EqualValues(t, 2, report.Records)
+	if runtime.GOOS == "linux" {
+		require.True(t, report.Writing)
+		require.Empty(t, report.Notes, "what is in flight is not worth a note")
+	}
+	_ = r.Close(t.Context())
+	_ = sink.Close() // its file was written to by somebody else
+	report, err = filesink.Verify(t.Context(), log, opts)
+	require.NoError(t, err)
+	require.False(t, report.Writing)
 }

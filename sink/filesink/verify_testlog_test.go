@@ -89,7 +89,6 @@ type testLog struct {
 	lines  []string
 }
 
-const origin = "example.com/jobs"
 
 func newLog(t testing.TB) *testLog {
 	t.Helper()

@@ -87,9 +87,8 @@ type code struct {
 }
 
 var (
-	keeps      = moves{keep, keep, keep, keep}
-	keepsUntil = moves{keep, keep, keep, late}
-	runs       = moves{toRunning, toRunning, keep, late}
+	keeps = moves{keep, keep, keep, keep}
+	runs  = moves{toRunning, toRunning, keep, late}
 )
 
 // codes is indexed by eventCode.
@@ -101,7 +100,7 @@ var codes = [codeCount]code{
 	codeAuthorized:   {typ: jobaudit.JobAuthorized, moves: keeps},
 	codeDenied:       {typ: jobaudit.JobDenied, moves: moves{toCancelled, toCancelled, keep, late}},
 	codeStarted:      {typ: jobaudit.JobStarted, moves: runs, starts: true},
-	codeHeartbeat:    {typ: jobaudit.JobHeartbeat, moves: keepsUntil},
+	codeHeartbeat:    {typ: jobaudit.JobHeartbeat, moves: keeps},
 	codeLogged:       {typ: jobaudit.JobLogged, moves: keeps},
 	codeSnapshot:     {typ: jobaudit.JobSnapshot, moves: keeps},
 	codeSucceeded:    {typ: jobaudit.JobSucceeded, moves: moves{illegal, illegal, toSuccess, late}, ends: true, outcome: stateSuccess},
@@ -110,11 +109,11 @@ var codes = [codeCount]code{
 	codeCorrected:    {typ: jobaudit.JobCorrected, moves: keeps},
 
 	codeAttemptStarted:    {typ: jobaudit.AttemptStarted, moves: runs, starts: true},
-	codeAttemptFailed:     {typ: jobaudit.AttemptFailed, moves: keepsUntil, ends: true},
-	codeAttemptDeferred:   {typ: jobaudit.AttemptDeferred, moves: keepsUntil, ends: true},
-	codeAttemptLost:       {typ: jobaudit.AttemptLost, moves: keepsUntil, ends: true},
-	codeAttemptSuperseded: {typ: jobaudit.AttemptSuperseded, moves: keepsUntil, ends: true},
-	codeAttemptLate:       {typ: jobaudit.AttemptLate, moves: keepsUntil, ends: true},
+	codeAttemptFailed:     {typ: jobaudit.AttemptFailed, moves: keeps, ends: true},
+	codeAttemptDeferred:   {typ: jobaudit.AttemptDeferred, moves: keeps, ends: true},
+	codeAttemptLost:       {typ: jobaudit.AttemptLost, moves: keeps, ends: true},
+	codeAttemptSuperseded: {typ: jobaudit.AttemptSuperseded, moves: keeps, ends: true},
+	codeAttemptLate:       {typ: jobaudit.AttemptLate, moves: keeps, ends: true},
 
 	codeOpened:   {typ: jobaudit.AuditOpened, moves: keeps, noJob: true},
 	codeClosed:   {typ: jobaudit.AuditClosed, moves: keeps, noJob: true},
