@@ -404,6 +404,28 @@ func TestFailedSubmissionsLeaveNothingBehind(t *testing.T) {
 	})
 }
 
+func TestALineDoesNotHastenARetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memsink.New(nil)
+		sink := faultsink.New(store)
+		rec := open(t, sink, &jobaudit.Options{OnError: new(complaints).add})
+		id, err := run(t.Context(), rec, func(ctx context.Context) error {
+			sink.Set(faultsink.Rule{Fault: faultsink.Fail})
+			before := sink.Appends()
+			for range 100 {
+				trail(ctx).Log(ctx, "line")
+				synctest.Wait()
+			}
+			require.Equal(t, before+1, sink.Appends())
+			sink.Set()
+			return nil
+		})
+		require.NoError(t, err)
+		require.NoError(t, rec.Close(t.Context()))
+		require.Len(t, jobOf(t, store, id).Logs, 100)
+	})
+}
+
 func TestAPanickingSinkIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memsink.New(nil)
