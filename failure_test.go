@@ -412,3 +412,39 @@ func TestAPanickingSinkIsAnError(t *testing.T) {
 		require.True(t, ok, "%v", err)
 	})
 }
+
+// gated holds one Append until it is released, and then fails it.
+type gated struct {
+	*memsink.Sink
+	gate chan struct{} // nil: open
+}
+
+func (g *gated) Append(ctx context.Context, records []jobaudit.Record) error {
+	if gate := g.gate; gate != nil {
+		g.gate = nil
+		<-gate
+		return errors.New("the line broke")
+	}
+	return g.Sink.Append(ctx, records)
+}
+
+func TestACallIsNotFailedByAnAppendThatBeganBeforeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := &gated{Sink: memsink.New(nil)}
+		rec := open(t, sink, &jobaudit.Options{OnError: new(complaints).add})
+		gate := make(chan struct{})
+		sink.gate = gate
+		ctx, leave := context.WithTimeout(t.Context(), time.Millisecond)
+		defer leave()
+		tr, err := rec.Submit(ctx, submission())
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		started := make(chan error)
+		go func() { started <- tr.Start(t.Context(), jobaudit.Execution{}) }()
+		synctest.Wait()
+		close(gate)
+		require.NoError(t, <-started)
+		require.NoError(t, tr.Succeed(t.Context()))
+		require.NoError(t, rec.Close(t.Context()))
+		events(t, sink)
+	})
+}
