@@ -115,7 +115,7 @@ func (c *courier) offer(s *stream, e sealed) (bool, error) {
 	c.events++
 	c.bytes += len(e.buf)
 	s.pending = append(s.pending, entry{sealed: e, size: len(e.buf)})
-	c.enqueue(s)
+	c.enqueueUnlessWaiting(s)
 	return true, nil
 }
 
@@ -145,7 +145,7 @@ func (c *courier) lose(s *stream, d *draft) bool {
 		return false
 	}
 	first := s.lose(d)
-	c.enqueue(s)
+	c.enqueueUnlessWaiting(s)
 	return first
 }
 
@@ -228,6 +228,14 @@ func (c *courier) enqueue(s *stream) {
 		s.place = s.lane.queue.PushBack(s)
 	}
 	c.dispatch(s.lane)
+}
+
+// enqueueUnlessWaiting is for events that nobody waits for: they do not hasten
+// a retry.
+func (c *courier) enqueueUnlessWaiting(s *stream) {
+	if s.retry == nil {
+		c.enqueue(s)
+	}
 }
 
 // unqueue takes a stream out of the queue, or ends its wait for a retry.

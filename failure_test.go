@@ -146,7 +146,7 @@ func TestEveryCallReturnsByItsDeadlineWhenTheSinkHangs(t *testing.T) {
 			within(0, "background", func() error {
 				started.Log(ctx, "line")
 				started.Heartbeat(ctx, jobaudit.Progress{})
-				started.Snapshot(ctx, jobaudit.Snapshot{Resource: "r"})
+				started.Snapshot(ctx, jobaudit.Snapshot{Resource: "r", Digest: "d"})
 				started.Retrying(ctx, errWork)
 				return context.DeadlineExceeded
 			})
@@ -283,7 +283,7 @@ func TestARefusedRecordEndsItsStreamAndIsOnRecord(t *testing.T) {
 					defer sink.Set()
 					tr.Log(ctx, "stored")
 					synctest.Wait() // it has failed, and waits to be sent again
-					tr.Snapshot(ctx, jobaudit.Snapshot{Resource: "r"})
+					tr.Snapshot(ctx, jobaudit.Snapshot{Resource: "r", Digest: "d"})
 					tr.Log(ctx, "behind it")
 					ran = true
 					return nil
@@ -401,6 +401,28 @@ func TestFailedSubmissionsLeaveNothingBehind(t *testing.T) {
 		require.Equal(t, before, sink.Appends())
 		sink.Set()
 		require.NoError(t, rec.Close(t.Context()))
+	})
+}
+
+func TestALineDoesNotHastenARetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memsink.New(nil)
+		sink := faultsink.New(store)
+		rec := open(t, sink, &jobaudit.Options{OnError: new(complaints).add})
+		id, err := run(t.Context(), rec, func(ctx context.Context) error {
+			sink.Set(faultsink.Rule{Fault: faultsink.Fail})
+			before := sink.Appends()
+			for range 100 {
+				trail(ctx).Log(ctx, "line")
+				synctest.Wait()
+			}
+			require.Equal(t, before+1, sink.Appends())
+			sink.Set()
+			return nil
+		})
+		require.NoError(t, err)
+		require.NoError(t, rec.Close(t.Context()))
+		require.Len(t, jobOf(t, store, id).Logs, 100)
 	})
 }
 

@@ -377,7 +377,7 @@ func (v *Recovery) append(dst []byte) []byte {
 		o.heads("heads", v.TornHeads)
 		o.close()
 	}
-	o.optional("predecessor", v.Predecessor)
+	o.text("predecessor", text{value: v.Predecessor}, maxIdentifier)
 	if n := len(v.Overrides); n > 0 {
 		o.key("overrides")
 		o.dst = append(o.dst, '[')
