@@ -36,6 +36,8 @@
 //   - What may be stored: [NewRedactor] and [NewRegistry], in Options.Redactors.
 //   - What turned out later: [Trail.Correct].
 //   - How a job is doing: [Replay] over [AuditReader.Records] gives a [Job].
+//   - Where it is stored: package filesink, a signed log in a directory, or
+//     memsink, for unit tests.
 //   - A store of your own: implement [AuditSink], one method, and hold it to
 //     the contract with package sinktest.
 //
@@ -114,8 +116,8 @@
 //   - Nothing acknowledged is lost: a nil error of a call that stores something
 //     means that the sink has made it durable.
 //   - Nothing sensitive is stored: of inputs and outputs, what a policy keeps.
-//   - Nothing changes unseen: records are hashed and linked, and package
-//     auditlog proves a log of them.
+//   - Nothing changes unseen: records are hashed and linked, package filesink
+//     keeps a signed log of them, and package auditlog proves it.
 //   - Every event answers who, what, when, where and why.
 //   - Every story has an end, or is seen to have none.
 //   - One story: its order comes from streams and causation, never from clocks.

@@ -183,3 +183,27 @@ func TestPowerLossDuringRecoveryLosesNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatAKilledProcessLeftIsDurableOnceItWasRead(t *testing.T) {
+	whole := newStory(false)
+	require.NoError(t, whole.run(t))
+	for n := 1; n <= whole.disk.Calls(); n++ {
+		s := newStory(false)
+		s.disk.Cut(n)
+		_ = s.run(t) // it ends early
+		s.disk.Kill()
+		sink, err := s.open(t)
+		require.NoError(t, err)
+		adopted := read(t, sink, jobaudit.Query{})
+		if len(adopted) > len(s.acked) {
+			require.NoError(t, sink.Append(t.Context(), s.todo[:3]), "sent again, and acknowledged")
+			s.acked, s.todo = append(s.acked, s.todo[:3]...), s.todo[3:]
+		}
+		if !sink.Checkpoint().IsZero() {
+			s.heads = append(s.heads, sink.Checkpoint().Head())
+		}
+		if !t.Run(fmt.Sprintf("call %d", n), s.after(simdisk.Fates(0)["all is lost"]).check) {
+			return
+		}
+	}
+}

@@ -27,6 +27,8 @@ type Memory struct {
 	nodes int
 	calls int // that change something
 	cut   int // the call at which the power goes; 0 for none
+	// Calls in [failFrom, failTo) fail.
+	failFrom, failTo int
 }
 
 // A folder is a directory. Its entries are names in it, a *node or a *folder.
@@ -64,6 +66,24 @@ func (m *Memory) Cut(n int) {
 	m.calls, m.cut = 0, n
 }
 
+// Fail makes count changing calls fail, from the n-th from now on: writes stop
+// half way, and what a failed sync was to make durable never will be, whatever
+// later syncs say, although it can be read. Linux does that.
+func (m *Memory) Fail(n, count int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls, m.failFrom, m.failTo = 0, n, n+count
+}
+
+// Kill ends the process that used the disk, and its locks; what it wrote is
+// there, but not durable.
+func (m *Memory) Kill() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cut = 0
+	clear(m.locks)
+}
+
 // Calls returns how many changing calls there were since Cut.
 func (m *Memory) Calls() int {
 	m.mu.Lock()
@@ -78,6 +98,9 @@ func (m *Memory) call(do func() error) error {
 		return ErrPower
 	}
 	m.calls++
+	if m.calls >= m.failFrom && m.calls < m.failTo {
+		return ErrInjected
+	}
 	err := do()
 	if m.dead() {
 		return ErrPower
@@ -135,6 +158,12 @@ func (f fate) Tear(sectors int) []bool {
 	}
 	return kept
 }
+
+// keepAll makes everything durable.
+type keepAll struct{}
+
+func (keepAll) Keep() bool      { return true }
+func (keepAll) Tear(int) []bool { return nil }
 
 // Crash returns a disk with what a crash leaves of this one.
 func (m *Memory) Crash(f Fate) *Memory {
@@ -466,11 +495,21 @@ func (f *memoryFile) WriteAt(b []byte, off int64) (int, error) {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	err := f.m.call(func() error {
-		f.n.data = put(f.n.data, b, off)
-		f.n.pending = append(f.n.pending, change{off, slices.Clone(b)})
+		f.n.write(b, off)
 		return nil
 	})
+	if errors.Is(err, ErrInjected) {
+		f.n.write(b[:len(b)/2], off)
+		return len(b) / 2, err
+	}
 	return len(b), err
+}
+
+func (n *node) write(b []byte, off int64) {
+	if len(b) > 0 {
+		n.data = put(n.data, b, off)
+		n.pending = append(n.pending, change{off, slices.Clone(b)})
+	}
 }
 
 func (f *memoryFile) Truncate(size int64) error {
@@ -486,11 +525,14 @@ func (f *memoryFile) Truncate(size int64) error {
 func (f *memoryFile) Sync() error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	if err := f.m.call(func() error { return nil }); err != nil {
-		return err
+	err := f.m.call(func() error { return nil })
+	if err == nil {
+		f.n.durable = f.n.crash(keepAll{})
 	}
-	f.n.durable, f.n.pending = slices.Clone(f.n.data), nil
-	return nil
+	if !errors.Is(err, ErrPower) {
+		f.n.pending = nil
+	}
+	return err
 }
 
 func (f *memoryFile) Stat() (disk.Info, error) {
