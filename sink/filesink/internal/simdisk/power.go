@@ -306,7 +306,7 @@ func (d *memoryDir) link(f *folder, l links) error {
 	})
 }
 
-func (d *memoryDir) Create(name string) (disk.File, error) {
+func (d *memoryDir) Create(name string, _ bool) (disk.File, error) {
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
 	f, base, err := d.at(name)
