@@ -103,11 +103,11 @@ func (t *tail) read(ctx context.Context, do func(jobaudit.Record) error) error {
 			return err
 		}
 		for i, line := range b.lines {
-			if index := b.first + int64(i); index < t.seen {
+			index := b.first + int64(i)
+			if index < t.seen {
 				continue // an interrupted write that was written again
-			} else {
-				t.seen = index + 1
 			}
+			t.seen = index + 1
 			r, err := jobaudit.ParseRecord(line)
 			if err != nil {
 				t.unread++

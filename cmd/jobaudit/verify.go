@@ -98,42 +98,22 @@ func (a *app) progress(opts *filesink.VerifyOptions) (done func()) {
 // report prints for people.
 func (a *app) report(r filesink.Report, found filesink.VerifyError, anchored bool) error {
 	var b strings.Builder
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "  %-9s %s\n", name, plain(fmt.Sprintf(format, args...)))
-	}
 	if n := len(found.Findings) + found.More; n > 0 {
 		fmt.Fprintf(&b, "%s %s\n", a.bad("NOT VERIFIED"), count(n, "finding"))
 	} else {
 		fmt.Fprintf(&b, "%s %s\n", a.good("verified "+r.Level.String()), meaning[r.Level])
 	}
-	line("log", "%s", r.Head.Origin)
-	line("head", "size %d, root %s", r.Head.Size, r.Head.Root)
-	line("read", "%s in %s, %s, %s", count(r.Records, "record"), count(r.Commits, "commit"), count(r.Segments, "segment"), count(r.Bytes, "byte"))
-	line("jobs", "%s in %s", count(r.Jobs, "job"), count(r.Streams, "stream"))
-	if r.Anchored > 0 {
-		line("anchor", "agrees up to size %d", r.Anchored)
-	}
-	if r.Writing {
-		line("writer", "the log is being written: what is not committed yet was not looked at")
-	}
-	for _, n := range []struct {
-		n    int64
-		what string
-	}{{r.Ghosts, "execution"}, {r.Unapplied, "event"}, {r.Dangling, "stream"}} {
-		if n.n > 0 {
-			line("note", "%s %s", count(n.n, n.what), asides[n.what])
-		}
-	}
-	for _, n := range r.Notes {
-		if _, counted := summed[n.Kind]; !counted {
-			line("note", "%v", n)
-		}
-	}
+	b.WriteString(figures(r))
 	for _, f := range found.Findings {
-		fmt.Fprintf(&b, "%s %s\n", a.bad("finding"), plain(f.String()))
+		fmt.Fprintf(&b, "\n%s", a.finding(a.bad("finding"), f))
 	}
 	if found.More > 0 {
-		fmt.Fprintf(&b, "and %s more\n", count(found.More, "finding"))
+		fmt.Fprintf(&b, "\nand %s more\n", count(found.More, "finding"))
+	}
+	for _, n := range r.Notes {
+		if !counted[n.Kind] {
+			fmt.Fprintf(&b, "\n%s", a.finding("note", n))
+		}
 	}
 	if len(found.Findings) == 0 && !anchored {
 		fmt.Fprintln(&b, a.faint("Without --anchor it cannot be seen whether the log was cut short or written anew."))
@@ -142,21 +122,79 @@ func (a *app) report(r filesink.Report, found filesink.VerifyError, anchored boo
 	return err
 }
 
+// row prints a name and what it stands for.
+func row(name, format string, args ...any) string {
+	return fmt.Sprintf("  %-9s %s\n", name, plain(fmt.Sprintf(format, args...)))
+}
+
+// figures say what was read.
+func figures(r filesink.Report) string {
+	rows := []string{
+		row("log", "%s", r.Head.Origin),
+		row("head", "size %d, root %s", r.Head.Size, r.Head.Root),
+		row("read", "%s in %s, %s, %s", count(r.Records, "record"), count(r.Commits, "commit"), count(r.Segments, "segment"), count(r.Bytes, "byte")),
+		row("jobs", "%s in %s", count(r.Jobs, "job"), count(r.Streams, "stream")),
+	}
+	if r.Anchored > 0 {
+		rows = append(rows, row("anchor", "agrees up to size %d", r.Anchored))
+	}
+	if r.Writing {
+		rows = append(rows, row("writer", "the log is being written: what is not committed yet was not looked at"))
+	}
+	for _, n := range []struct {
+		n          int64
+		what, says string
+	}{
+		{r.Ghosts, "execution", "without an end: running, or ghosts"},
+		{r.Unapplied, "event", "behind a job's end, or submitted twice"},
+		{r.Dangling, "stream", "resumed from a record of another log"},
+	} {
+		if n.n > 0 {
+			rows = append(rows, row("note", "%s %s", count(n.n, n.what), n.says))
+		}
+	}
+	return strings.Join(rows, "")
+}
+
+// counted are the kinds of notes that figures counts.
+var counted = map[auditlog.Kind]bool{filesink.KindGhost: true, filesink.KindUnapplied: true, filesink.KindDangling: true}
+
+// finding prints a finding, or a note, on some lines.
+func (a *app) finding(label string, f filesink.Finding) string {
+	title := string(f.Kind)
+	if f.Index >= 0 {
+		title += fmt.Sprintf(" at index %d", f.Index)
+	}
+	if f.End > f.First {
+		title += fmt.Sprintf(", batch %d to %d", f.First, f.End-1)
+	}
+	rows := []string{label + " " + plain(title) + "\n"}
+	add := func(name, value string) {
+		if value != "" {
+			rows = append(rows, row(name, "%s", value))
+		}
+	}
+	if f.JobID != uuid.Nil {
+		add("job", f.JobID.String())
+	}
+	if f.EventID != uuid.Nil {
+		add("event", f.EventID.String())
+	}
+	if f.Offset >= 0 {
+		add("place", fmt.Sprintf("byte %d of %s", f.Offset, f.Segment))
+	}
+	add("expected", f.Expected)
+	add("found", f.Found)
+	add("because", f.Explained)
+	return strings.Join(rows, "")
+}
+
 var meaning = map[auditlog.Level]string{
 	auditlog.Unverified: "nothing was compared",
 	auditlog.Consistent: "the hashes agree",
 	auditlog.Signed:     "every record is signed by the given key",
 	auditlog.Anchored:   "every record is signed by the given key, and the log agrees with the anchor",
 }
-
-// asides say what the notes that are counted mean.
-var asides = map[string]string{
-	"execution": "without an end: running, or ghosts",
-	"event":     "behind a job's end, or submitted twice",
-	"stream":    "resumed from a record of another log",
-}
-
-var summed = map[auditlog.Kind]bool{filesink.KindGhost: true, filesink.KindUnapplied: true, filesink.KindDangling: true}
 
 // reportJSON prints for programs.
 func (a *app) reportJSON(r filesink.Report, found filesink.VerifyError) error {

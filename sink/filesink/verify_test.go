@@ -2,6 +2,7 @@ package filesink_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -340,4 +341,85 @@ func TestALogThatIsBeingWrittenIsVerifiedAsFarAsItIsCommitted(t *testing.T) {
 	report, err = filesink.Verify(t.Context(), log, opts)
 	require.NoError(t, err)
 	require.False(t, report.Writing)
+}
+
+// record runs some jobs on a log and closes it.
+func record(t *testing.T, dir string, key *filesink.Key, opts *filesink.Options, jobs int) {
+	t.Helper()
+	sink, err := filesink.Open(t.Context(), dir, key, opts)
+	require.NoError(t, err)
+	r, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "s", Environment: "test"}, nil)
+	require.NoError(t, err)
+	for i := range jobs {
+		require.NoError(t, r.Run(t.Context(), submission(i), func(context.Context) error { return nil }))
+	}
+	require.NoError(t, r.Close(t.Context()))
+	require.NoError(t, sink.Close())
+}
+
+func keyOf(t *testing.T, dir, path, name string) *filesink.Key {
+	t.Helper()
+	key, err := filesink.LoadOrCreateKey(dir, path, name)
+	require.NoError(t, err)
+	return key
+}
+
+func TestASuccessorVerifiesAcrossTheSeamAndExplainsTheLostHead(t *testing.T) {
+	dir := t.TempDir()
+	log, copied := filepath.Join(dir, "log"), filepath.Join(dir, "copy")
+	oldKey := keyOf(t, log, filepath.Join(dir, "old.key"), origin)
+	record(t, log, oldKey, nil, 2)
+	require.NoError(t, os.CopyFS(copied, os.DirFS(log)))
+	record(t, log, oldKey, nil, 2)
+	lost, err := os.ReadFile(filepath.Join(dir, "old.key.anchor"))
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(log))
+	require.NoError(t, os.Rename(copied, log))
+
+	opts := &filesink.VerifyOptions{Keys: []note.Verifier{oldKey.Verifier()}, Checkpoints: [][]byte{lost}}
+	_, err = filesink.Verify(t.Context(), log, opts)
+	found, ok := errors.AsType[*filesink.VerifyError](err)
+	require.True(t, ok)
+	require.Equal(t, auditlog.KindTruncated, found.Findings[0].Kind, "rolled back, and nothing says why")
+
+	newKey := keyOf(t, log, filepath.Join(dir, "new.key"), auditlog.SuccessorOrigin(origin))
+	record(t, log, newKey, &filesink.Options{Predecessor: oldKey}, 2)
+	kept, err := os.ReadFile(filepath.Join(dir, "new.key.anchor"))
+	require.NoError(t, err)
+	opts.Keys = append(opts.Keys, newKey.Verifier())
+	opts.Checkpoints = append(opts.Checkpoints, kept)
+	report, err := filesink.Verify(t.Context(), log, opts)
+	require.NoError(t, err)
+	require.Equal(t, auditlog.Anchored, report.Level)
+	require.Equal(t, report.Head.Size, report.Anchored)
+	require.Len(t, report.Notes, 2)
+	require.Equal(t, auditlog.KindTruncated, report.Notes[0].Kind)
+	require.Contains(t, report.Notes[0].Explained, "after a restore")
+	require.Equal(t, filesink.KindRecovery, report.Notes[1].Kind)
+}
+
+func TestATailThatWasSetAsideIsTold(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "log")
+	key := keyOf(t, log, filepath.Join(dir, "log.key"), origin)
+	record(t, log, key, nil, 1)
+	files, err := filepath.Glob(filepath.Join(log, "entries", "*.jsonl"))
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(filepath.Join(log, "index")))
+	f, err := os.OpenFile(files[0], os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = f.WriteString("half a batch")
+	require.NoError(t, errors.Join(err, f.Close()))
+
+	opts := &filesink.VerifyOptions{Keys: []note.Verifier{key.Verifier()}}
+	report, err := filesink.Verify(t.Context(), log, opts)
+	require.NoError(t, err)
+	require.Equal(t, filesink.KindTail, report.Notes[0].Kind)
+
+	record(t, log, key, nil, 1)
+	report, err = filesink.Verify(t.Context(), log, opts)
+	require.NoError(t, err)
+	require.Len(t, report.Notes, 1)
+	require.Equal(t, filesink.KindRecovery, report.Notes[0].Kind)
+	require.Contains(t, report.Notes[0].Found, "12 bytes")
 }

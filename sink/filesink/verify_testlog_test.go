@@ -89,7 +89,6 @@ type testLog struct {
 	lines  []string
 }
 
-
 func newLog(t testing.TB) *testLog {
 	t.Helper()
 	skey, vkey, err := auditlog.GenerateKey(origin)

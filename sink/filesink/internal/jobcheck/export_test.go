@@ -56,3 +56,9 @@ func (c *Checks) Spilled() string {
 	}
 	return c.spill.file.Name()
 }
+
+// ScanOnly reads the facts and drops them.
+func ScanOnly(line []byte) bool {
+	var f lineFacts
+	return scanLine(line, &f)
+}

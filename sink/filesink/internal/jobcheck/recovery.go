@@ -2,6 +2,7 @@ package jobcheck
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -36,12 +37,8 @@ type Head struct {
 // Names reports whether the recovery names a head that the log does not have:
 // in its torn tail, or as that of its predecessor.
 func (r *Recovery) Names(h Head) bool {
-	if r.Torn != nil {
-		for _, torn := range r.Torn.Heads {
-			if torn == h {
-				return true
-			}
-		}
+	if r.Torn != nil && slices.Contains(r.Torn.Heads, h) {
+		return true
 	}
 	return r.Predecessor != "" && r.Anchor != nil && *r.Anchor == h
 }
