@@ -447,6 +447,9 @@ func (t *Trail) begin(x Execution) (entry, error) {
 	if x.Attempt > 1 {
 		typ = AttemptStarted
 	}
+	if t.ended == JobDenied {
+		return entry{}, ErrDenied
+	}
 	if effect, _ := step(t.state, typ); effect == late {
 		return entry{}, fmt.Errorf("%s in state %s: %w", typ, t.state, ErrTransition)
 	}
