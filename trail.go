@@ -568,6 +568,38 @@ func (t *Trail) report(ctx context.Context, op string, err error) {
 	}
 }
 
+// Deferring records that the attempt ends without having failed and that its
+// queue will bring the job back: a snooze, a shutdown. The job stays as it is;
+// the next start is another execution.
+func (t *Trail) Deferring(ctx context.Context, reason string) {
+	data := &errorData{code: CodeDeferred, message: t.door.text(reason)}
+	t.report(ctx, "defer", t.note(AttemptDeferred, func(d *draft) {
+		d.data.err = data
+		t.open = false
+	}))
+}
+
+// Observe tells a Trail what a reader knows of its job: the state, the newest
+// attempt, and the execution that has no end yet. It is for those who record
+// an end that the worker did not, as a queue's own table tells it. Nothing is
+// stored. A job other than the Trail's is an error and changes nothing.
+func (t *Trail) Observe(j Job) error {
+	if j.ID != t.env.jobID {
+		return t.fail("observe", &FieldError{Field: "id", Problem: "is another job's"})
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.version++
+	t.state, t.attempt, t.execution, t.open = j.State, j.Attempt, uuid.Nil, false
+	t.authorized = t.authorized || len(j.Executions) > 0
+	for _, x := range j.Executions {
+		if x.End == "" {
+			t.attempt, t.execution, t.open = x.Attempt, x.ID, true
+		}
+	}
+	return nil
+}
+
 // note records an event that no caller waits for.
 func (t *Trail) note(typ EventType, fill func(*draft)) error {
 	if t.rec.closed.Load() {
