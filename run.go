@@ -78,12 +78,7 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 		t.notRun(ctx, err)
 		return err
 	}
-	jobCtx, cancel := context.WithCancelCause(t.Context(ctx))
-	defer cancel(nil)
-	t.mu.Lock()
-	t.cancel = cancel
-	t.mu.Unlock()
-	stop := t.heartbeats(jobCtx)
+	jobCtx, stop := t.KeepAlive(ctx)
 	returned := false
 	defer func() {
 		if returned {
@@ -98,9 +93,28 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 	}()
 	err := fn(jobCtx, t)
 	returned = true
+	ctxErr := jobCtx.Err()
 	stop()
-	t.returned(ctx, jobCtx.Err(), err)
+	t.returned(ctx, ctxErr, err)
 	return err
+}
+
+// KeepAlive records a heartbeat at every interval of the recorder, and asks
+// again whether the job may run if it Reauthorizes, until stop is called. The
+// context that it returns carries the Trail and ends with stop, or, with
+// [ErrDenied] as its cause, when the authorization is withdrawn. [Trail.Run]
+// does this by itself; call it behind [Trail.Start] where a queue, and not a
+// function's return, says how the execution ended.
+func (t *Trail) KeepAlive(ctx context.Context) (jobCtx context.Context, stop func()) {
+	jobCtx, cancel := context.WithCancelCause(t.Context(ctx))
+	t.mu.Lock()
+	t.cancel = cancel
+	t.mu.Unlock()
+	stopHeartbeats := t.heartbeats(jobCtx)
+	return jobCtx, func() {
+		stopHeartbeats()
+		cancel(nil)
+	}
 }
 
 // notRun records that the job did not run because its start could not be

@@ -318,6 +318,60 @@ func TestARevokedJobIsCancelledWithoutLeavingRunning(t *testing.T) {
 	})
 }
 
+func TestAQueuesAttemptIsKeptAliveAndEndsAsItsQueueSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memsink.New(nil)
+		var allowed atomic.Bool
+		allowed.Store(true)
+		rec := open(t, store, &jobaudit.Options{
+			Heartbeat: time.Second, Reauthorize: true,
+			Authorize: func(context.Context, jobaudit.Submission) (jobaudit.Decision, error) {
+				return jobaudit.Decision{Allowed: allowed.Load(), By: "opa"}, nil
+			},
+		})
+		job, err := rec.Submit(t.Context(), submission())
+		require.NoError(t, err)
+		require.NoError(t, job.Start(t.Context(), jobaudit.Execution{}))
+		ctx, stop := job.KeepAlive(t.Context())
+		require.Equal(t, job, trail(ctx))
+		time.Sleep(1500 * time.Millisecond)
+		allowed.Store(false)
+		<-ctx.Done()
+		require.ErrorIs(t, context.Cause(ctx), jobaudit.ErrDenied)
+		synctest.Wait() // for the heartbeat that follows the answer
+		stop()
+		time.Sleep(time.Minute)
+		require.NoError(t, job.Cancel(t.Context(), "taken off the queue"))
+		require.NoError(t, rec.Close(t.Context()))
+		require.Equal(t, []jobaudit.EventType{
+			jobaudit.JobSubmitted, jobaudit.JobAuthorized, jobaudit.JobStarted,
+			jobaudit.JobHeartbeat, jobaudit.JobDenied, jobaudit.JobHeartbeat, jobaudit.JobCancelled,
+		}, types(store.Trail(job.JobID())), "no heartbeat behind stop, no end but the queue's")
+		require.Equal(t, jobaudit.CodeForbidden, jobOf(t, store, job.JobID()).Error.Code)
+	})
+}
+
+func TestARefusedStartTellsTheDecision(t *testing.T) {
+	for _, askAgain := range []bool{false, true} {
+		rec := open(t, memsink.New(nil), &jobaudit.Options{
+			Authorize: func(context.Context, jobaudit.Submission) (jobaudit.Decision, error) {
+				return jobaudit.Decision{By: "opa", AskAgain: askAgain}, nil
+			},
+		})
+		job, err := rec.Submit(t.Context(), submission())
+		require.NoError(t, err)
+		err = job.Start(t.Context(), jobaudit.Execution{})
+		require.ErrorIs(t, err, jobaudit.ErrDenied)
+		denial, ok := errors.AsType[interface {
+			error
+			Decision() jobaudit.Decision
+		}](err)
+		require.True(t, ok)
+		require.Equal(t, jobaudit.Decision{By: "opa", AskAgain: askAgain}, denial.Decision())
+		require.NoError(t, rec.Close(t.Context()))
+	}
+}
+
 func TestCallKeepsOfTheResultWhatThePolicyKeeps(t *testing.T) {
 	type result struct{ Run, Token string }
 	type kept struct{ Run string }

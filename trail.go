@@ -400,7 +400,8 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 // Start records that the job starts, and returns once that is durable. Before
 // the first start the job is authorized: by what [Trail.Authorize] recorded,
 // else by the recorder's Authorize, else by nothing, which the record says.
-// If the answer is no the error wraps [ErrDenied].
+// If the answer is no the error wraps [ErrDenied], and an error with a method
+// Decision() Decision that returns the answer.
 //
 // A start while the last one has no end records that one as superseded.
 func (t *Trail) Start(ctx context.Context, x Execution) error {
@@ -471,6 +472,14 @@ func (t *Trail) begin(x Execution) (entry, error) {
 	return t.seal(&d, admission), nil
 }
 
+// denial is ErrDenied with the decision, for those who have to tell one that
+// is final from one that is to be asked again.
+type denial struct{ decision Decision }
+
+func (*denial) Error() string        { return ErrDenied.Error() }
+func (*denial) Unwrap() error        { return ErrDenied }
+func (d *denial) Decision() Decision { return d.decision }
+
 // decide asks whether the job may start, unless that has been recorded. It
 // records a no.
 func (t *Trail) decide(ctx context.Context) (*decisionData, error) {
@@ -485,7 +494,7 @@ func (t *Trail) decide(ctx context.Context) (*decisionData, error) {
 		return nil, t.fail("authorize", err)
 	}
 	if !d.Allowed {
-		return nil, &AuditError{Op: "authorize", JobID: t.env.jobID, Err: errors.Join(ErrDenied, t.Deny(ctx, d))}
+		return nil, &AuditError{Op: "authorize", JobID: t.env.jobID, Err: errors.Join(&denial{d}, t.Deny(ctx, d))}
 	}
 	data, err := t.decision(d)
 	return data, t.fail("authorize", err)
@@ -652,9 +661,15 @@ func (t *Trail) Fail(ctx context.Context, err error) error {
 	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data })
 }
 
-// Cancel records that the job was cancelled.
+// Cancel records that the job was cancelled: with the code FORBIDDEN if its
+// authorization was withdrawn while it ran.
 func (t *Trail) Cancel(ctx context.Context, reason string) error {
 	data := &errorData{code: CodeCancelled, message: t.door.text(reason)}
+	t.mu.Lock()
+	if t.revoked != nil {
+		data.code = CodeForbidden
+	}
+	t.mu.Unlock()
 	return t.end(ctx, "cancel", JobCancelled, func(d *draft) { d.data.err = data })
 }
 
