@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -233,4 +234,15 @@ func texts(ids []uuid.UUID) []string {
 		all = append(all, id.String())
 	}
 	return all
+}
+
+// failsOnce fails the first time.
+func failsOnce() asynq.HandlerFunc {
+	var calls atomic.Int32
+	return func(context.Context, *asynq.Task) error {
+		if calls.Add(1) == 1 {
+			return errBroken
+		}
+		return nil
+	}
 }
