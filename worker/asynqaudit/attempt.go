@@ -34,7 +34,7 @@ type attempt struct {
 	concluded bool      // an end has been decided on
 	err       error     // what asynq has to say against it
 	unwound   *panicked // the handler's own panic
-	sent      bool      // a verdict was sent to Redis, and no answer came
+	intent    verdict   // what asynq was about to write, if that was not seen to succeed
 	stale     bool      // its context had ended when last looked at
 }
 
@@ -50,6 +50,19 @@ func (at *attempt) hasEnd() bool {
 	at.mu.Lock()
 	defer at.mu.Unlock()
 	return at.concluded
+}
+
+// intend notes what asynq was about to write.
+func (at *attempt) intend(v verdict) {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	at.intent = v
+}
+
+func (at *attempt) intention() (v verdict, ok bool) {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	return at.intent, at.intent.fate != ""
 }
 
 // because is the error that the record gives: never a panic's value.

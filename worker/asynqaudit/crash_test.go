@@ -1,12 +1,18 @@
 package asynqaudit_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"iter"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -189,24 +195,122 @@ func TestARestartOfRedisWhileATaskRunsChangesNothing(t *testing.T) {
 	r.sound()
 }
 
-// asynq's verdict does not reach Redis, and asynq sends it again later.
-func TestAVerdictThatRedisTakesLateIsRecordedThen(t *testing.T) {
+// warnings tells of asynq's warnings that hold a text.
+type warnings struct {
+	text string
+	told chan struct{}
+}
+
+func (warnings) Debug(...any) {}
+func (warnings) Info(...any)  {}
+func (warnings) Error(...any) {}
+func (warnings) Fatal(...any) {}
+func (w warnings) Warn(args ...any) {
+	if strings.Contains(fmt.Sprint(args...), w.text) {
+		w.told <- struct{}{}
+	}
+}
+
+// asynq says that it will write its verdict later, but then does so under a
+// context that has ended: the task's lease expires, and it runs again.
+func TestASuccessThatRedisDidNotTakeIsNoSuccess(t *testing.T) {
 	t.Parallel()
 	r := newRigWith(t, startRedis(t, "--appendonly", "yes", "--appendfsync", "always"), nil)
 	g := newGate()
 	g.ignores = true
-	r.serve(quick(), g.ProcessTask)
+	failed := warnings{"Will retry syncing", make(chan struct{}, 1)}
+	cfg := quick()
+	cfg.Logger, cfg.LogLevel = failed, asynq.WarnLevel
+	first := r.serve(cfg, g.ProcessTask)
 	info := r.enqueue(asynq.Retention(time.Hour))
 	<-g.running
 	r.redis.stop()
 	g.open <- nil
-	// asynq tries, fails, and keeps the write for its syncer; nothing tells.
-	_, err := r.client.Enqueue(r.ctx, taskFor(taskType, nil))
-	require.Error(t, err)
+	<-failed.told
 	require.Equal(t, jobaudit.Running, r.job(jobID(info)).State)
 	r.redis.start()
-	require.Equal(t, jobaudit.Success, r.ended(jobID(info)).State)
-	r.state(info, asynq.TaskStateCompleted)
+	first.Shutdown()
+	r.sink.ExpectEvent(r.ctx, t, jobaudit.Query{JobID: jobID(info), Types: []jobaudit.EventType{jobaudit.AttemptFailed}})
+	require.Equal(t, []jobaudit.EventType{jobaudit.AttemptFailed}, ends(r.job(jobID(info))))
+	r.state(info, asynq.TaskStateActive)
+	r.sound()
+
+	r.expireLease(info)
+	r.serve(quick(), returns(nil)(nil))
+	job := r.ended(jobID(info))
+	require.Equal(t, 1, r.state(info, asynq.TaskStateCompleted).Retried)
+	require.Equal(t, jobaudit.Success, job.State)
+	require.Equal(t, []jobaudit.EventType{jobaudit.AttemptFailed, jobaudit.JobSucceeded}, ends(job))
+	r.sound()
+}
+
+// proxy stands between asynq and Redis and can lose an answer.
+type proxy struct {
+	asynq.RedisClientOpt
+	loses func(sent []byte) bool
+}
+
+func (p proxy) MakeRedisClient() any {
+	c := redis.NewClient(&redis.Options{Network: "unix", Addr: p.Addr, Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return &lossy{Conn: conn, loses: p.loses}, err
+	}})
+	return c
+}
+
+type lossy struct {
+	net.Conn
+	loses func([]byte) bool
+	lost  bool
+}
+
+func (c *lossy) Write(b []byte) (int, error) {
+	c.lost = c.lost || c.loses(b)
+	return c.Conn.Write(b)
+}
+
+func (c *lossy) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.lost && err == nil {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func TestAVerdictWhoseAnswerWasLostCounts(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		err   error
+		opts  []asynq.Option
+		key   string // which only this verdict changes
+		state jobaudit.JobState
+	}{
+		"removed":   {nil, nil, ":processed:", jobaudit.Success},
+		"completed": {nil, []asynq.Option{asynq.Retention(time.Hour)}, "completed\r\n", jobaudit.Success},
+		"archived":  {errBroken, []asynq.Option{asynq.MaxRetry(0)}, "archived\r\n", jobaudit.Failed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			warm := r.serve(quick(), returns(test.err)(nil)) // Redis learns the scripts
+			r.ended(jobID(r.enqueue(test.opts...)))
+			warm.Shutdown()
+			var once sync.Once
+			var lost atomic.Bool
+			server := r.adapter.NewServer(proxy{r.redis.opt(), func(sent []byte) (now bool) {
+				if bytes.Contains(sent, []byte(test.key)) && bytes.Contains(sent, []byte("evalsha")) && bytes.Contains(sent, []byte("active\r\n")) {
+					once.Do(func() { now = true; lost.Store(true) })
+				}
+				return now
+			}}, quick())
+			require.NoError(t, server.Start(muxOf(returns(test.err)(nil))))
+			t.Cleanup(server.Shutdown)
+			info := r.enqueue(test.opts...)
+			require.Equal(t, test.state, r.ended(jobID(info)).State)
+			require.True(t, lost.Load())
+			r.sound()
+		})
+	}
 }
 
 func TestATaskThatIsLostWithItsWorkerIsAbandonedAndNotSuccessful(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -29,28 +30,19 @@ type Server struct {
 
 // NewServer returns a Server, as asynq.NewServer does.
 func (a *Adapter) NewServer(r asynq.RedisConnOpt, cfg asynq.Config) *Server {
-	s := a.serving(&cfg)
-	return &Server{asynq.NewServer(hookedConn{r, s.see}, cfg), s}
+	c := makeRedisClient(r)
+	s := a.NewServerFromRedisClient(c, cfg)
+	s.s.disconnect = c.Close
+	return s
 }
 
 // NewServerFromRedisClient returns a Server, as asynq.NewServerFromRedisClient
-// does. It adds a hook to c.
+// does. It adds a hook to c, which stays the caller's to close.
 func (a *Adapter) NewServerFromRedisClient(c redis.UniversalClient, cfg asynq.Config) *Server {
 	s := a.serving(&cfg)
+	s.inspector = asynq.NewInspectorFromRedisClient(c)
 	c.AddHook(hook(s.see))
 	return &Server{asynq.NewServerFromRedisClient(c, cfg), s}
-}
-
-// hookedConn makes clients that tell the hook of their commands.
-type hookedConn struct {
-	asynq.RedisConnOpt
-	hook hook
-}
-
-func (c hookedConn) MakeRedisClient() any {
-	client := makeRedisClient(c.RedisConnOpt)
-	client.AddHook(c.hook)
-	return client
 }
 
 // Start is asynq's, with a handler whose attempts are recorded before all that
@@ -80,10 +72,13 @@ func (s *Server) Shutdown() {
 
 // serving is one server's part of the adapter.
 type serving struct {
-	a         *Adapter
-	user      asynq.ErrorHandler
-	isFailure func(error) bool
-	attempts  attempts
+	a          *Adapter
+	user       asynq.ErrorHandler
+	isFailure  func(error) bool
+	inspector  *asynq.Inspector
+	disconnect func() error // nil if the connection is the caller's
+	attempts   attempts
+	resolving  sync.WaitGroup
 }
 
 // serving takes the configuration's hooks and puts its own in their place.
@@ -159,7 +154,7 @@ func (s *serving) begin(ctx context.Context, t *asynq.Task) (*attempt, error) {
 	at := &attempt{a: s.a, place: tk.place, number: retried + 1, ctx: ctx, over: make(chan struct{})}
 	before, dead := s.attempts.put(at)
 	for _, other := range dead {
-		other.abandon(ctx, errNoVerdict)
+		s.resolving.Go(func() { s.resolve(ctx, other) })
 	}
 	if before != nil {
 		before.abandon(ctx, errRedelivered)
@@ -268,29 +263,57 @@ func (s *serving) see(ctx context.Context, cmd redis.Cmder, err error) {
 	if at == nil {
 		return
 	}
-	at.mu.Lock()
-	reply, answered := errors.AsType[redis.Error](err)
-	switch {
-	case err == nil:
-	case answered && reply.Error() == "NOT FOUND" && at.sent:
-		// The write that was not answered was done: asynq repeats it only
-		// while it holds the task's lease.
-	case !answered:
-		at.sent = true
-		fallthrough
-	default:
-		at.mu.Unlock()
+	if err == nil {
+		at.conclude(ctx, v)
+		s.attempts.remove(at)
 		return
 	}
-	at.mu.Unlock()
-	at.conclude(ctx, v)
-	s.attempts.remove(at)
+	reply, answered := errors.AsType[redis.Error](err)
+	if answered && reply.Error() != notFound {
+		return // the script is not known yet, or Redis refuses all
+	}
+	at.intend(v)
+	if answered {
+		s.resolve(ctx, at)
+		s.attempts.remove(at)
+	}
+}
+
+// notFound is what asynq's scripts answer if the task is not active.
+const notFound = "NOT FOUND"
+
+// resolve ends an attempt of which no write was seen to succeed. asynq writes
+// only while it holds the task's lease, and nobody else moves the task
+// meanwhile. So if the task is now where asynq was about to put it, a write was
+// done whose answer got lost; the Redis client then sent it again, for which
+// the task was not found. Otherwise asynq has lost its verdict: it keeps writes
+// that failed, but for a context that has ended, and the task's lease expires.
+func (s *serving) resolve(ctx context.Context, at *attempt) {
+	v, intended := at.intention()
+	if !intended {
+		at.abandon(ctx, errNoVerdict)
+		return
+	}
+	info, err := s.inspector.GetTaskInfo(at.place.queue, at.place.id)
+	gone := errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound)
+	switch {
+	case err != nil && !gone: // nobody knows; the reconciler will
+	case gone && v.fate == removed, !gone && v.fate.matches(info.State):
+		at.conclude(ctx, v)
+	default:
+		at.abandon(ctx, errNoVerdict)
+	}
 }
 
 // close ends the attempts on which asynq, now that it has shut down, will never
 // say anything.
 func (s *serving) close() {
 	for _, at := range s.attempts.clear() {
-		at.abandon(context.Background(), errNoVerdict)
+		s.resolve(context.Background(), at)
+	}
+	s.resolving.Wait()
+	if s.disconnect != nil {
+		s.a.report(context.Background(), s.disconnect())
+		s.disconnect = nil
 	}
 }

@@ -71,6 +71,7 @@ func TestATaskWhoseContextAShutdownCancelsIsTriedAgain(t *testing.T) {
 	base, cancel := context.WithCancel(r.ctx)
 	cfg := quick()
 	cfg.BaseContext = func() context.Context { return base }
+	cfg.RetryDelayFunc = asynq.DefaultRetryDelayFunc
 	running := newGate()
 	server := r.serve(cfg, running.ProcessTask)
 	info := r.enqueue(asynq.MaxRetry(3), asynq.Retention(time.Hour))
@@ -81,6 +82,7 @@ func TestATaskWhoseContextAShutdownCancelsIsTriedAgain(t *testing.T) {
 	require.Equal(t, []jobaudit.EventType{jobaudit.AttemptFailed}, ends(r.job(jobID(info))))
 	r.sound()
 
+	require.NoError(t, r.inspector.Inspector.RunTask(info.Queue, info.ID))
 	r.serve(quick(), returns(nil)(nil))
 	job := r.ended(jobID(info))
 	require.Equal(t, jobaudit.Success, job.State)
@@ -102,11 +104,12 @@ func TestAWorkerThatIsToldToStopEndsAsAsynqSaysWhetherItObeysOrNot(t *testing.T)
 			}
 			info := r.enqueue(opts...)
 			ctx := <-g.running
-			// The signal is lost if the server is not listening yet.
-			poll(r.ctx, t, "the signal arrives", func() bool {
-				require.NoError(t, r.inspector.CancelProcessing(r.ctx, info.Queue, info.ID, byAnn))
-				return ctx.Err() != nil
+			poll(r.ctx, t, "the server listens", func() bool { // or the signal is lost
+				n, err := r.redis.client().PubSubNumSub(r.ctx, "asynq:cancel").Result()
+				return err == nil && n["asynq:cancel"] > 0
 			})
+			require.NoError(t, r.inspector.CancelProcessing(r.ctx, info.Queue, info.ID, byAnn))
+			<-ctx.Done()
 			if !last {
 				<-g.running
 				g.open <- nil

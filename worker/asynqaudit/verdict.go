@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -42,6 +43,21 @@ const (
 	retried   fate = "retried"
 	archived  fate = "archived"
 )
+
+// matches reports whether a task in the state may have come there by this fate.
+func (f fate) matches(state asynq.TaskState) bool {
+	switch state {
+	case asynq.TaskStateCompleted:
+		return f == completed
+	case asynq.TaskStateArchived:
+		return f == archived
+	case asynq.TaskStateRetry:
+		return f == retried
+	case asynq.TaskStatePending:
+		return f == retried || f == requeued
+	}
+	return false
+}
 
 // verdict is asynq's own word on an attempt: the one write to Redis by which it
 // moves the task out of the active ones. There is no other place at which
