@@ -155,7 +155,7 @@ func decodeCarrier(s string) (*cargo, error) {
 		return nil, problem("does not hold JSON")
 	}
 	raw = bytes.TrimSpace(raw)
-	d := decoder{path: []string{"carrier"}}
+	d := decoder{path: [][]byte{[]byte("carrier")}}
 	g := d.cargo(raw)
 	if d.err != nil {
 		return nil, d.err
@@ -169,8 +169,8 @@ func decodeCarrier(s string) (*cargo, error) {
 func (d *decoder) cargo(raw []byte) *cargo {
 	var g cargo
 	s := &g.sub
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "job":
 			s.ID = d.uuid(raw)
 		case "action":
@@ -200,8 +200,8 @@ func (d *decoder) cargo(raw []byte) *cargo {
 		case "upstream":
 			d.upstream(raw, &s.Upstream)
 		case "trigger":
-			d.object(raw, func(name string, raw []byte) {
-				switch name {
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
 				case "kind":
 					s.Trigger.Kind = TriggerKind(d.str(raw))
 				case "reason":
@@ -218,9 +218,9 @@ func (d *decoder) cargo(raw []byte) *cargo {
 }
 
 func (d *decoder) identity(raw []byte) Principal {
-	p := Principal{Assurance: Claimed}
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	var p Principal
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "kind":
 			p.Kind = PrincipalKind(d.identifier(raw))
 		case "id":
@@ -232,8 +232,8 @@ func (d *decoder) identity(raw []byte) Principal {
 
 func (d *decoder) head(raw []byte) *streamHead {
 	var h streamHead
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "stream":
 			h.stream = d.uuid(raw)
 		case "seq":

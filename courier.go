@@ -19,8 +19,12 @@ const (
 	maxBatchBytes   = 1 << 20
 )
 
-// maxBufferBytes bounds the size of the background events kept.
-const maxBufferBytes = 16 << 20
+// Bounds of what is kept that no caller waits for: the size of background
+// events, whose number the user bounds, and the number of notices.
+const (
+	maxBufferBytes = 16 << 20
+	maxNotices     = 10_000
+)
 
 // Waits between attempts to store the same batch again.
 const (
@@ -40,11 +44,16 @@ type courier struct {
 	notify   func(s *stream, err error)
 	refusal  func(s *stream, event uuid.UUID, behind int, err error)
 
+	ctx    context.Context // of all flights: it ends when the courier stops
+	cancel context.CancelFunc
+
 	mu             sync.Mutex
 	main, fallback lane
 	active         map[*stream]struct{} // streams with something to store
 	idle           chan struct{}        // closed when active becomes empty, if somebody waits
 	events, bytes  int                  // background events kept, and their size
+	notices        int                  // notices kept
+	landing        int                  // flights between land and landed
 	stopped        bool
 }
 
@@ -56,7 +65,9 @@ type lane struct {
 }
 
 func newCourier(sink, fallback AuditSink) *courier {
+	ctx, cancel := context.WithCancel(context.Background())
 	return &courier{
+		ctx: ctx, cancel: cancel,
 		main:     lane{sink: sink, queue: list.New()},
 		fallback: lane{sink: fallback, queue: list.New()},
 		active:   map[*stream]struct{}{},
@@ -104,8 +115,25 @@ func (c *courier) offer(s *stream, e sealed) (bool, error) {
 	c.events++
 	c.bytes += len(e.buf)
 	s.pending = append(s.pending, entry{sealed: e, size: len(e.buf)})
-	c.enqueue(s)
+	c.enqueueUnlessWaiting(s)
 	return true, nil
+}
+
+// giveNotice puts an event at the end of a stream that says why nothing
+// follows there. It has room even when the buffer is full.
+func (c *courier) giveNotice(s *stream, e sealed) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.usable(s); err != nil {
+		return err
+	}
+	if c.notices >= maxNotices {
+		return errBufferFull
+	}
+	c.notices++
+	s.pending = append(s.pending, entry{sealed: e, urgency: notice})
+	c.enqueue(s)
+	return nil
 }
 
 // lose counts an event that offer had no room for. It reports whether it is
@@ -117,7 +145,7 @@ func (c *courier) lose(s *stream, d *draft) bool {
 		return false
 	}
 	first := s.lose(d)
-	c.enqueue(s)
+	c.enqueueUnlessWaiting(s)
 	return first
 }
 
@@ -164,7 +192,13 @@ func (c *courier) rest(s *stream) {
 
 func (c *courier) release(s *stream) {
 	delete(c.active, s)
-	if len(c.active) == 0 && c.idle != nil {
+	c.checkIdle()
+}
+
+func (c *courier) busy() bool { return len(c.active) > 0 || c.landing > 0 }
+
+func (c *courier) checkIdle() {
+	if !c.busy() && c.idle != nil {
 		close(c.idle)
 		c.idle = nil
 	}
@@ -194,6 +228,14 @@ func (c *courier) enqueue(s *stream) {
 		s.place = s.lane.queue.PushBack(s)
 	}
 	c.dispatch(s.lane)
+}
+
+// enqueueUnlessWaiting is for events that nobody waits for: they do not hasten
+// a retry.
+func (c *courier) enqueueUnlessWaiting(s *stream) {
+	if s.retry == nil {
+		c.enqueue(s)
+	}
 }
 
 // unqueue takes a stream out of the queue, or ends its wait for a retry.
@@ -244,7 +286,8 @@ func (c *courier) board(l *lane) *flight {
 		l.queue.Remove(s.place)
 		s.place = nil
 		s.mint()
-		s.flying = true
+		s.try()
+		s.flying, s.again = true, false
 		s.flight++
 		f.streams = append(f.streams, s)
 		f.numbers = append(f.numbers, s.flight)
@@ -269,14 +312,18 @@ func (c *courier) fly(f *flight) {
 		for _, call := range c.land(f, err) {
 			call()
 		}
+		c.landed()
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
+	ctx, cancel := context.WithTimeout(c.ctx, c.timeout)
 	defer cancel()
 	err = appendTo(ctx, f.lane.sink, f.records)
 }
 
 // appendTo calls the sink and turns a panic of it into an error.
 func appendTo(ctx context.Context, sink AuditSink, records []Record) (err error) {
+	if len(records) == 0 {
+		return nil
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the sink panicked with a %T", p)
@@ -291,6 +338,7 @@ func (c *courier) land(f *flight, err error) (calls []func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.lane.flights--
+	c.landing++
 	for i, s := range f.streams {
 		if s.flight != f.numbers[i] {
 			continue // it has been diverted
@@ -312,6 +360,15 @@ func (c *courier) land(f *flight, err error) (calls []func()) {
 	}
 	c.dispatch(f.lane)
 	return calls
+}
+
+// landed notes that the calls that land asked for have returned: what they
+// recorded is on its way.
+func (c *courier) landed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.landing--
+	c.checkIdle()
 }
 
 // definite reports whether an error says that a record will never be stored.
@@ -344,9 +401,13 @@ func (c *courier) stored(s *stream) {
 // discharge ends an entry: its callers get their answer, its room is free.
 func (c *courier) discharge(e *entry, err error) {
 	e.ticket.resolve(err)
-	if e.urgency == background && e.loss == nil {
+	switch {
+	case e.loss != nil:
+	case e.urgency == background:
 		c.events--
 		c.bytes -= e.size
+	case e.urgency == notice:
+		c.notices--
 	}
 }
 
@@ -354,7 +415,7 @@ func (c *courier) discharge(e *entry, err error) {
 func (c *courier) failed(s *stream, err error) []func() {
 	s.doubt = true
 	s.failures++
-	s.answer(err)
+	s.again = s.answer(err)
 	if s.failures > 1 || !s.wanted() {
 		return nil
 	}
@@ -386,7 +447,7 @@ func (c *courier) settle(s *stream) {
 	case len(s.frozen) == 0 && len(s.pending) == 0:
 		c.release(s)
 	case c.stopped:
-	case s.failures == 0:
+	case s.failures == 0 || s.again:
 		c.enqueue(s)
 	case !s.wanted():
 		c.rest(s)
@@ -413,7 +474,7 @@ func (c *courier) drain(ctx context.Context) error {
 			c.enqueue(s)
 		}
 	}
-	if len(c.active) == 0 {
+	if !c.busy() {
 		c.mu.Unlock()
 		return nil
 	}
@@ -441,11 +502,12 @@ func (c *courier) outstanding() []*stream {
 	return streams
 }
 
-// stop ends all retries and returns how many events were not stored.
+// stop ends all retries and flights, and returns how many events were not stored.
 func (c *courier) stop() (lost int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stopped = true
+	c.cancel()
 	c.main.queue.Init()
 	c.fallback.queue.Init()
 	for s := range c.active {

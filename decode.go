@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,47 +28,122 @@ func parseEvent(line []byte) (Event, error) {
 	case len(line) > maxRecord:
 		return Event{}, fmt.Errorf("the line has %d bytes, more than %d", len(line), maxRecord)
 	case !bytes.HasPrefix(line, []byte(eventPrefix)):
-		return Event{}, errors.New("the line does not begin with " + eventPrefix)
+		return Event{}, errors.New("the line does not have " + eventPrefix + " at its beginning")
 	case bytes.IndexByte(line, '\n') >= 0:
 		return Event{}, errors.New("the line holds a line feed")
 	}
-	if err := jsonscan.Check(line); err != nil {
+	if err := checkJSON(line); err != nil {
 		return Event{}, err
 	}
-	var e Event
-	d := decoder{}
+	if jsonscan.Unpaired(line) >= 0 {
+		return Event{}, errors.New("the line holds half of a surrogate pair")
+	}
+	return decodeEvent(line)
+}
+
+// decodeEvent decodes JSON that has been checked.
+func decodeEvent(line []byte) (e Event, err error) {
+	var d decoder
 	d.event(line, &e)
 	return e, d.err
 }
 
+// checkJSON is [jsonscan.Check] with an error that names the field. What is
+// below a field that holds a user's content, or has no name of ours, is not
+// named.
+func checkJSON(data []byte) error {
+	err := jsonscan.Check(data)
+	scan, ok := errors.AsType[*jsonscan.Error](err)
+	if !ok {
+		return err
+	}
+	var path []string
+	for _, name := range scan.Path {
+		if len(name) > 32 || strings.Trim(name, fieldLetters) != "" {
+			break
+		}
+		path = append(path, name)
+		if name == "inputs" || name == "output" || name == "value" {
+			break
+		}
+	}
+	return &FieldError{Field: strings.Join(path, "."), Problem: scan.Error()}
+}
+
+// fieldLetters are what our names, and indices, are made of.
+const fieldLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
 // decoder reads JSON that jsonscan has accepted. The first problem found is
 // kept in err, with the path of its field.
 type decoder struct {
-	path []string
+	path [][]byte
 	err  error
 }
 
 func (d *decoder) fail(problem string) {
 	if d.err == nil {
-		d.err = &FieldError{Field: strings.Join(d.path, "."), Problem: problem}
+		d.err = &FieldError{Field: string(bytes.Join(d.path, []byte("."))), Problem: problem}
 	}
 }
 
+// failAt is fail for a member of the value that is being read.
+func (d *decoder) failAt(name, problem string) {
+	d.path = append(d.path, []byte(name))
+	d.fail(problem)
+	d.path = d.path[:len(d.path)-1]
+}
+
+// ownNames are the names in the formats that are read here. The fields of a
+// user's content are not among them: they are never looked at.
+var ownNames = sync.OnceValue(func() map[string]bool {
+	names := map[string]bool{}
+	for name := range strings.FieldsSeq("$jobaudit action after allowed assurance attempt auth by causationId class code completedAt " +
+		"correction correlation correlationId count createdAt data deadline decision degraded digest done " +
+		"environment error event eventId executionId executions existing frame from hash head heartbeat hits " +
+		"host id impact incomplete inputs instance job kind line logs lost message metadata method moment " +
+		"more name of onBehalfOf org orgId outcome output parent parentId path permission phase policy prev " +
+		"principal progress queue reason recovery redaction ref removed removedCount request requestId " +
+		"resource retryOf root rootId rule schemaVersion seq session size snapshot sourceIp startedAt state " +
+		"stream summary system taint target time to total traceparent trigger type types unapplied upstream " +
+		"userId value version what where who why") {
+		names[name] = true
+	}
+	return names
+})
+
+// otherCase reports whether a name is one of ours but for the case of its
+// letters. Readers that ignore case, like encoding/json, would take it for
+// that one.
+func otherCase(name []byte) bool {
+	if ownNames()[string(name)] {
+		return false
+	}
+	for own := range ownNames() {
+		if strings.EqualFold(own, string(name)) {
+			return true
+		}
+	}
+	return false
+}
+
 // object calls member for each member of an object. Every name in required
-// must be there.
-func (d *decoder) object(raw []byte, member func(name string, raw []byte), required ...string) {
+// must be there, and none in another case.
+func (d *decoder) object(raw []byte, member func(name, raw []byte), required ...string) {
 	if raw[0] != '{' {
 		d.fail("is not an object")
 		return
 	}
 	missing := len(required)
-	for name, value := range jsonscan.Object(raw) {
+	for name, value := range jsonscan.Members(raw) {
 		for _, want := range required {
-			if name == want {
+			if string(name) == want {
 				missing--
 			}
 		}
 		d.path = append(d.path, name)
+		if otherCase(name) {
+			d.fail("is a name in another case")
+		}
 		member(name, value)
 		d.path = d.path[:len(d.path)-1]
 	}
@@ -83,9 +159,7 @@ func (d *decoder) missing(raw []byte, required []string) {
 	}
 	for _, name := range required {
 		if !have[name] {
-			d.path = append(d.path, name)
-			d.fail("is missing")
-			d.path = d.path[:len(d.path)-1]
+			d.failAt(name, "is missing")
 		}
 	}
 }
@@ -98,7 +172,7 @@ func (d *decoder) array(raw []byte, element func(raw []byte)) {
 	}
 	i := 0
 	for value := range jsonscan.Array(raw) {
-		d.path = append(d.path, strconv.Itoa(i))
+		d.path = append(d.path, strconv.AppendInt(nil, int64(i), 10))
 		element(value)
 		d.path = d.path[:len(d.path)-1]
 		i++
@@ -129,8 +203,8 @@ func (d *decoder) text(raw []byte) string {
 	}
 	var marker, rule, head string
 	var size int64
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "$jobaudit":
 			marker = d.str(raw)
 		case "rule":
@@ -172,10 +246,22 @@ func (d *decoder) boolean(raw []byte) bool {
 	return raw[0] == 't'
 }
 
+// either reads one of two words and reports whether it is the first.
+func (d *decoder) either(raw []byte, first, second string) bool {
+	word := d.str(raw)
+	if word != first && word != second {
+		d.fail("is neither " + first + " nor " + second)
+	}
+	return word == first
+}
+
 func (d *decoder) uuid(raw []byte) uuid.UUID {
 	id, ok := parseUUID(d.str(raw))
-	if !ok {
+	switch {
+	case !ok:
 		d.fail("is not a lower-case UUID")
+	case id == uuid.Nil: // which would read as an absent one
+		d.fail("is the nil UUID")
 	}
 	return id
 }
@@ -202,16 +288,17 @@ func (d *decoder) hash(raw []byte) Hash {
 }
 
 func (d *decoder) time(raw []byte) time.Time {
-	t, err := time.Parse(jsonenc.TimeLayout, d.str(raw))
-	if err != nil {
+	s := d.str(raw)
+	t, err := time.Parse(jsonenc.TimeLayout, s)
+	if err != nil || t.Format(jsonenc.TimeLayout) != s { // Parse is lenient
 		d.fail("is not a UTC time with six fraction digits")
 	}
 	return t
 }
 
 func (d *decoder) event(line []byte, e *Event) {
-	d.object(line, func(name string, raw []byte) {
-		switch name {
+	d.object(line, func(name, raw []byte) {
+		switch string(name) {
 		case "schemaVersion":
 			e.SchemaVersion = d.str(raw)
 			if !strings.HasPrefix(e.SchemaVersion, "1.") {
@@ -222,7 +309,7 @@ func (d *decoder) event(line []byte, e *Event) {
 		case "type":
 			e.Type = d.eventType(raw)
 		case "phase":
-			e.Phase = Phase(d.str(raw))
+			e.Phase = d.str(raw)
 		case "time":
 			e.Time = d.time(raw)
 		case "stream":
@@ -258,17 +345,15 @@ func (d *decoder) consistent(e *Event) {
 	switch {
 	case d.err != nil:
 	case e.Phase != e.Type.Phase():
-		d.path = []string{"phase"}
-		d.fail("does not belong to the type")
+		d.failAt("phase", "does not belong to the type")
 	case e.Job.ID == uuid.Nil && !audit:
-		d.path = []string{"job"}
-		d.fail("is missing")
+		d.failAt("job", "is missing")
 	case e.Type == AuditLost && e.Job.ID == uuid.Nil:
-		d.path = []string{"job"}
-		d.fail("is missing")
+		d.failAt("job", "is missing")
+	case e.Job.ID != uuid.Nil && auditReasons[e.Type] != "":
+		d.failAt("job", "is present on an event of the audit itself")
 	case e.Type == JobSubmitted && e.What.Inputs == nil:
-		d.path = []string{"what", "inputs"}
-		d.fail("is missing")
+		d.failAt("what.inputs", "is missing")
 	}
 }
 
@@ -284,9 +369,9 @@ func (d *decoder) eventType(raw []byte) EventType {
 }
 
 func (d *decoder) stream(raw []byte, e *Event) {
-	var prev bool
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	var prev, after bool
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "id":
 			e.Stream.ID = d.uuid(raw)
 		case "seq":
@@ -294,8 +379,9 @@ func (d *decoder) stream(raw []byte, e *Event) {
 		case "prev":
 			e.Stream.Prev, prev = d.hash(raw), true
 		case "after":
-			d.object(raw, func(name string, raw []byte) {
-				switch name {
+			after = true
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
 				case "stream":
 					e.Stream.After.Stream = d.uuid(raw)
 				case "seq":
@@ -309,6 +395,9 @@ func (d *decoder) stream(raw []byte, e *Event) {
 	if prev != (e.Stream.Seq > 1) {
 		d.fail("has seq and prev that contradict each other")
 	}
+	if after && e.Stream.Seq > 1 {
+		d.fail("has after behind its first event")
+	}
 }
 
 func (d *decoder) seq(raw []byte) uint64 {
@@ -320,8 +409,8 @@ func (d *decoder) seq(raw []byte) uint64 {
 }
 
 func (d *decoder) job(raw []byte, e *Event) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "id":
 			e.Job.ID = d.uuid(raw)
 		case "state":
@@ -337,8 +426,8 @@ func (d *decoder) job(raw []byte, e *Event) {
 		case "retryOf":
 			e.Job.RetryOf = d.uuid(raw)
 		case "queue":
-			d.object(raw, func(name string, raw []byte) {
-				switch name {
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
 				case "system":
 					e.Job.Queue.System = d.str(raw)
 				case "id":
@@ -358,8 +447,8 @@ func (d *decoder) state(raw []byte) JobState {
 }
 
 func (d *decoder) who(raw []byte, e *Event) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "principal":
 			e.Who.Principal = d.principal(raw)
 		case "orgId":
@@ -368,6 +457,8 @@ func (d *decoder) who(raw []byte, e *Event) {
 			d.array(raw, func(raw []byte) {
 				e.Who.OnBehalfOf = append(e.Who.OnBehalfOf, d.principal(raw))
 			})
+		case "more":
+			e.Who.More = d.count(raw)
 		case "upstream":
 			d.upstream(raw, &e.Who.Upstream)
 		}
@@ -375,8 +466,8 @@ func (d *decoder) who(raw []byte, e *Event) {
 }
 
 func (d *decoder) upstream(raw []byte, u *Upstream) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "system":
 			u.System = d.str(raw)
 		case "eventId":
@@ -387,8 +478,8 @@ func (d *decoder) upstream(raw []byte, u *Upstream) {
 
 func (d *decoder) principal(raw []byte) Principal {
 	var p Principal
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "kind":
 			p.Kind = PrincipalKind(d.identifier(raw))
 		case "id":
@@ -396,10 +487,10 @@ func (d *decoder) principal(raw []byte) Principal {
 		case "name":
 			p.Name = d.text(raw)
 		case "assurance":
-			p.Assurance = Assurance(d.identifier(raw))
+			p.Verified = d.either(raw, "verified", "claimed")
 		case "auth":
-			d.object(raw, func(name string, raw []byte) {
-				switch name {
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
 				case "method":
 					p.AuthMethod = d.str(raw)
 				case "session":
@@ -412,8 +503,8 @@ func (d *decoder) principal(raw []byte) Principal {
 }
 
 func (d *decoder) what(raw []byte, e *Event) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "action":
 			e.What.Action = d.identifier(raw)
 		case "resource":
@@ -428,8 +519,8 @@ func (d *decoder) what(raw []byte, e *Event) {
 
 func (d *decoder) redaction(raw []byte) *Redaction {
 	var r Redaction
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "policy":
 			r.Policy = d.str(raw)
 		case "version":
@@ -458,8 +549,8 @@ func (d *decoder) redaction(raw []byte) *Redaction {
 }
 
 func (d *decoder) pair(raw []byte, first, second string) (a, b string) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case first:
 			a = d.str(raw)
 		case second:
@@ -470,8 +561,8 @@ func (d *decoder) pair(raw []byte, first, second string) (a, b string) {
 }
 
 func (d *decoder) where(raw []byte, e *Event) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "system":
 			e.Where.System = d.identifier(raw)
 		case "environment":
@@ -495,8 +586,8 @@ func (d *decoder) where(raw []byte, e *Event) {
 }
 
 func (d *decoder) why(raw []byte, e *Event) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "trigger":
 			e.Why.Kind = TriggerKind(d.identifier(raw))
 		case "reason":
@@ -508,8 +599,8 @@ func (d *decoder) why(raw []byte, e *Event) {
 }
 
 func (d *decoder) data(raw []byte, e *Event) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "decision":
 			e.Data.Decision = d.decision(raw)
 		case "output":
@@ -542,8 +633,8 @@ func (d *decoder) data(raw []byte, e *Event) {
 
 func (d *decoder) decision(raw []byte) *Decision {
 	var v Decision
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "allowed":
 			v.Allowed = d.boolean(raw)
 		case "by":
@@ -559,8 +650,8 @@ func (d *decoder) decision(raw []byte) *Decision {
 
 func (d *decoder) errorDetail(raw []byte) *ErrorDetail {
 	var v ErrorDetail
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "code":
 			v.Code = ErrorCode(d.identifier(raw))
 		case "message":
@@ -576,12 +667,12 @@ func (d *decoder) errorDetail(raw []byte) *ErrorDetail {
 
 func (d *decoder) snapshot(raw []byte) *Snapshot {
 	var v Snapshot
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "resource":
 			v.Resource = d.text(raw)
 		case "moment":
-			v.Moment = Moment(d.str(raw))
+			v.After = d.either(raw, "after", "before")
 		case "digest":
 			v.Digest = d.str(raw)
 		case "summary":
@@ -592,12 +683,12 @@ func (d *decoder) snapshot(raw []byte) *Snapshot {
 }
 
 func (d *decoder) heartbeat(raw []byte, e *Event) {
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "progress":
 			var p Progress
-			d.object(raw, func(name string, raw []byte) {
-				switch name {
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
 				case "done":
 					p.Done = d.integer(raw)
 				case "total":
@@ -613,12 +704,12 @@ func (d *decoder) heartbeat(raw []byte, e *Event) {
 
 func (d *decoder) correction(raw []byte) *Correction {
 	var v Correction
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "of":
 			v.Of = d.uuid(raw)
 		case "kind":
-			v.Kind = CorrectionKind(d.str(raw))
+			v.Reversal = d.either(raw, "reversal", "correction")
 		case "reason":
 			v.Reason = d.text(raw)
 		case "value":
@@ -630,8 +721,8 @@ func (d *decoder) correction(raw []byte) *Correction {
 
 func (d *decoder) lost(raw []byte, e *Event) {
 	v := &e.Data.Lost
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "count":
 			v.Count = d.count(raw)
 		case "types":
@@ -646,8 +737,8 @@ func (d *decoder) lost(raw []byte, e *Event) {
 
 func (d *decoder) degraded(raw []byte, e *Event) {
 	v := &e.Data.Degraded
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "stream":
 			v.Stream = d.uuid(raw)
 		case "event":

@@ -76,7 +76,9 @@ func (env *envelope) seal(buf []byte, d *draft) sealed {
 		d.shrink(excess)
 		buf, split = env.appendEvent(buf[:start], d)
 	}
-	return sealed{id: d.id, jobID: env.jobID, typ: d.typ, time: d.time, buf: buf[start:], split: split - start}
+	// The record's time is the one that its bytes tell.
+	when := d.time.UTC().Truncate(time.Microsecond)
+	return sealed{id: d.id, jobID: env.jobID, typ: d.typ, time: when, buf: buf[start:], split: split - start}
 }
 
 // shrink makes the largest content of d smaller by excess bytes.
@@ -88,7 +90,7 @@ func (d *draft) shrink(excess int) {
 	if c := d.data.correction; c != nil && len(c.value) > len(*largest) {
 		largest = &c.value
 	}
-	*largest = jsonenc.AppendValue(nil, *largest, max(len(*largest)-excess, 256))
+	*largest = jsonenc.Shrink(*largest, max(len(*largest)-excess, 256))
 }
 
 // position is an event's place in its stream. after is nil but on the first

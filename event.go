@@ -45,31 +45,22 @@ const (
 	AuditLost     EventType = "audit.lost"
 )
 
-// Phase is the part of a job's life that an event belongs to.
-type Phase string
-
-// The phases. Events of the audit itself have none.
-const (
-	PhaseSubmission    Phase = "submission"
-	PhaseAuthorization Phase = "authorization"
-	PhaseExecution     Phase = "execution"
-	PhaseOutcome       Phase = "outcome"
-)
-
-// Phase returns the phase that events of this type belong to.
-func (t EventType) Phase() Phase {
+// Phase returns the part of a job's life that events of this type belong to:
+// submission, authorization, execution or outcome. Events of the audit itself
+// belong to none.
+func (t EventType) Phase() string {
 	switch t {
 	case JobSubmitted, JobDeduplicated:
-		return PhaseSubmission
+		return "submission"
 	case JobAuthorized, JobDenied:
-		return PhaseAuthorization
+		return "authorization"
 	case JobSucceeded, JobFailed, JobCancelled, JobCorrected:
-		return PhaseOutcome
+		return "outcome"
 	}
 	if strings.HasPrefix(string(t), "audit.") {
 		return ""
 	}
-	return PhaseExecution
+	return "execution"
 }
 
 // Event is what a [Record]'s bytes say: a view for reading. No call that
@@ -80,7 +71,7 @@ type Event struct {
 	SchemaVersion string
 	ID            uuid.UUID
 	Type          EventType
-	Phase         Phase
+	Phase         string
 	Time          time.Time
 
 	// Stream is the event's place among those of its writer.
@@ -118,6 +109,7 @@ type Event struct {
 		Principal  Principal
 		OrgID      string
 		OnBehalfOf []Principal // nearest first
+		More       int         // principals that OnBehalfOf had no room for
 		Upstream   Upstream
 	}
 	What struct {
@@ -170,19 +162,10 @@ type Decision struct {
 	AskAgain bool
 }
 
-// Moment says on which side of a change a [Snapshot] was taken.
-type Moment string
-
-// The two moments.
-const (
-	Before Moment = "before"
-	After  Moment = "after"
-)
-
 // Snapshot is the state of a resource before or after a job changed it.
 type Snapshot struct {
 	Resource string
-	Moment   Moment
+	After    bool   // taken after the change; otherwise before it
 	Digest   string // of the resource's content, as its owner computes it
 	Summary  string // free text
 }
@@ -193,21 +176,12 @@ type Progress struct {
 	Done, Total int64
 }
 
-// CorrectionKind is the kind of a [Correction].
-type CorrectionKind string
-
-// The kinds of corrections.
-const (
-	Amended  CorrectionKind = "correction" // the record was wrong
-	Reversed CorrectionKind = "reversal"   // what the job did was undone
-)
-
 // Correction adds to an event what was found out later. Nothing is changed.
 type Correction struct {
-	Of     uuid.UUID // the event that it corrects
-	Kind   CorrectionKind
-	Reason string // free text
-	Value  any    // passes the action's output policy
+	Of       uuid.UUID // the event that it corrects
+	Reversal bool      // what the job did was undone; otherwise the record was wrong
+	Reason   string    // free text
+	Value    any       // passes the action's output policy
 }
 
 // Redaction says what was done to an event's content before it was encoded

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
-	"github.com/jobaudit/jobaudit/internal/jsonscan"
 )
 
 // Job is what a job's events add up to (format F1): the fold that [Replay]
@@ -73,6 +71,7 @@ const (
 	CodeAbandoned ErrorCode = "ABANDONED" // a watchdog's verdict on a start without an end
 	CodeExpired   ErrorCode = "EXPIRED"   // a watchdog's verdict on a job that never started
 	CodeNotRun    ErrorCode = "NOT_RUN"   // its start could not be recorded
+	CodeDeferred  ErrorCode = "DEFERRED"  // the attempt was put off, see [Trail.Deferring]
 )
 
 // JobExecution is one time that a job ran.
@@ -117,6 +116,9 @@ func (j Job) MarshalJSON() ([]byte, error) {
 	if p.Logs == nil {
 		p.Logs = []string{}
 	}
+	if len(p.Metadata.Inputs) == 0 {
+		p.Metadata.Inputs = nil // which is written as null
+	}
 	return json.Marshal(p)
 }
 
@@ -143,7 +145,7 @@ func (s *JobStatus) UnmarshalJSON(data []byte) error {
 }
 
 func decodeContract[T any](data []byte, d *decoder, decode func([]byte) T) (T, error) {
-	if err := jsonscan.Check(data); err != nil {
+	if err := checkJSON(data); err != nil {
 		var zero T
 		return zero, err
 	}
@@ -153,8 +155,8 @@ func decodeContract[T any](data []byte, d *decoder, decode func([]byte) T) (T, e
 
 func (d *decoder) wireStatus(raw []byte) JobStatus {
 	var s JobStatus
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "requestId":
 			s.RequestID = d.uuid(raw)
 		case "job":
@@ -167,11 +169,10 @@ func (d *decoder) wireStatus(raw []byte) JobStatus {
 func (d *decoder) wireJob(raw []byte) Job {
 	var j Job
 	extras := map[string]any{
-		"correlationId": &j.CorrelationID, "parentId": &j.ParentID, "rootId": &j.RootID, "retryOf": &j.RetryOf,
 		"attempt": &j.Attempt, "executions": &j.Executions, "unapplied": &j.Unapplied, "incomplete": &j.Incomplete,
 	}
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "id":
 			j.ID = d.uuid(raw)
 		case "state":
@@ -179,9 +180,9 @@ func (d *decoder) wireJob(raw []byte) Job {
 		case "createdAt":
 			j.CreatedAt = d.wireTime(raw)
 		case "startedAt":
-			j.StartedAt = d.wireTime(raw)
+			j.StartedAt = d.wireMoment(raw)
 		case "completedAt":
-			j.CompletedAt = d.wireTime(raw)
+			j.CompletedAt = d.wireMoment(raw)
 		case "output":
 			j.Output = bytes.Clone(raw)
 		case "error":
@@ -191,8 +192,16 @@ func (d *decoder) wireJob(raw []byte) Job {
 			d.array(raw, func(raw []byte) { j.Logs = append(j.Logs, d.str(raw)) })
 		case "metadata":
 			j.Metadata = d.wireMetadata(raw)
+		case "correlationId":
+			j.CorrelationID = d.uuid(raw)
+		case "parentId":
+			j.ParentID = d.uuid(raw)
+		case "rootId":
+			j.RootID = d.uuid(raw)
+		case "retryOf":
+			j.RetryOf = d.uuid(raw)
 		default:
-			if field, ok := extras[name]; ok && json.Unmarshal(raw, field) != nil {
+			if field, ok := extras[string(name)]; ok && json.Unmarshal(raw, field) != nil {
 				d.fail("is malformed")
 			}
 		}
@@ -204,14 +213,12 @@ func (d *decoder) wireJob(raw []byte) Job {
 // wireTimes checks that the times are there which the state calls for.
 func (d *decoder) wireTimes(j *Job) {
 	check := func(field string, present, wanted bool) {
-		d.path = append(d.path, field)
 		switch {
 		case wanted && !present:
-			d.fail("is missing in state " + string(j.State))
+			d.failAt(field, "is missing in state "+string(j.State))
 		case present && !wanted:
-			d.fail("is present in state " + string(j.State))
+			d.failAt(field, "is present in state "+string(j.State))
 		}
-		d.path = d.path[:len(d.path)-1]
 	}
 	if d.err != nil {
 		return
@@ -224,18 +231,29 @@ func (d *decoder) wireTimes(j *Job) {
 }
 
 func (d *decoder) wireTime(raw []byte) time.Time {
-	var t time.Time
 	s := d.str(raw)
-	if t.UnmarshalText([]byte(s)) != nil || !strings.HasSuffix(s, "Z") {
+	t, err := time.Parse(time.RFC3339, s)
+	// Parse is lenient: it takes an hour of one digit, and a comma.
+	fraction, ok := strings.CutPrefix(s, t.Format("2006-01-02T15:04:05"))
+	if err != nil || !ok || fraction != "Z" && !strings.HasPrefix(fraction, ".") || !strings.HasSuffix(s, "Z") {
 		d.fail("is not an RFC 3339 time in UTC")
+	}
+	return t
+}
+
+// wireMoment reads a time whose zero value means that there is none.
+func (d *decoder) wireMoment(raw []byte) time.Time {
+	t := d.wireTime(raw)
+	if t.IsZero() {
+		d.fail("is the zero time")
 	}
 	return t
 }
 
 func (d *decoder) wireError(raw []byte) *ErrorDetail {
 	var e ErrorDetail
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "code":
 			e.Code = ErrorCode(d.identifier(raw))
 		case "message":
@@ -251,8 +269,8 @@ func (d *decoder) wireError(raw []byte) *ErrorDetail {
 
 func (d *decoder) wireMetadata(raw []byte) JobMetadata {
 	var m JobMetadata
-	d.object(raw, func(name string, raw []byte) {
-		switch name {
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
 		case "requestId":
 			m.RequestID = d.uuid(raw)
 		case "userId":

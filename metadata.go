@@ -32,25 +32,16 @@ const (
 	System  PrincipalKind = "system"  // the platform itself
 )
 
-// Assurance says how far the identity of a [Principal] can be relied on.
-type Assurance string
-
-// The degrees of assurance.
-const (
-	// Claimed is what somebody said: a header, a payload, a queue's metadata.
-	Claimed Assurance = "claimed"
-	// Verified is what the recording program has authenticated itself.
-	Verified Assurance = "verified"
-)
-
 // Principal is who acts. Kind and ID are required; an ID is at most 256 bytes
-// and should be a stable key rather than an address. The zero Assurance counts
-// as [Claimed].
+// and should be a stable key rather than an address.
 type Principal struct {
-	Kind        PrincipalKind
-	ID          string
-	Name        string // for people to read; free text, at most 1,024 bytes
-	Assurance   Assurance
+	Kind PrincipalKind
+	ID   string
+	Name string // for people to read; free text, at most 1,024 bytes
+	// Verified says that the recording program has authenticated the principal
+	// itself. Otherwise the identity is claimed: by a header, a payload, a
+	// queue's metadata.
+	Verified    bool
 	AuthMethod  string // how it was authenticated, as in "oidc"
 	AuthSession string // which session, never the credential itself
 }

@@ -40,7 +40,7 @@ type errorData struct {
 
 type snapshotData struct {
 	resource text
-	moment   Moment
+	after    bool
 	digest   string
 	summary  text
 }
@@ -51,10 +51,10 @@ type heartbeatData struct {
 }
 
 type correctionData struct {
-	of     uuid.UUID
-	kind   CorrectionKind
-	reason text
-	value  []byte
+	of       uuid.UUID
+	reversal bool
+	reason   text
+	value    []byte
 }
 
 type lostData struct {
@@ -125,7 +125,7 @@ func (e *errorData) append(o *object) {
 func (s *snapshotData) append(o *object) {
 	o.open("snapshot")
 	o.text("resource", s.resource, maxIdentifier)
-	o.str("moment", string(s.moment))
+	o.str("moment", moment(s.after))
 	o.str("digest", s.digest)
 	o.text("summary", s.summary, maxText)
 	o.close()
@@ -148,7 +148,7 @@ func (h *heartbeatData) append(o *object) {
 func (c *correctionData) append(o *object) {
 	o.open("correction")
 	o.uuid("of", c.of)
-	o.str("kind", string(c.kind))
+	o.str("kind", kind(c.reversal))
 	o.key("reason")
 	o.dst = c.reason.append(o.dst, maxText)
 	o.raw("value", c.value)
@@ -224,4 +224,18 @@ func appendPair(dst []byte, i int, key1, value1, key2, value2 string) []byte {
 	o.str(key1, jsonenc.Head(value1, maxIdentifier))
 	o.str(key2, jsonenc.Head(value2, maxIdentifier))
 	return append(o.dst, '}')
+}
+
+func moment(after bool) string {
+	if after {
+		return "after"
+	}
+	return "before"
+}
+
+func kind(reversal bool) string {
+	if reversal {
+		return "reversal"
+	}
+	return "correction"
 }

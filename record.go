@@ -72,7 +72,7 @@ func (r Record) Event() Event {
 	if len(r.leaf) == 0 {
 		return Event{}
 	}
-	e, _ := parseEvent(r.leaf[1:]) // it parsed when the record was made
+	e, _ := decodeEvent(r.leaf[1:]) // it parsed when the record was made
 	return e
 }
 

@@ -140,17 +140,35 @@ func (r *Redactor) redact(v any, side string) (content, error) {
 	if absent(v) {
 		return content{json: null}, nil
 	}
-	block := &Redaction{Policy: r.action, Version: r.version, Digest: r.doc.digest, Outcome: outcomeKept}
 	rule := r.inputs
 	if side == sideOutput {
 		rule = r.output
 	}
 	if rule == nil {
-		block.Outcome = outcomeNoPolicy
-		return content{json: null, redaction: block}, ErrNoPolicy
+		return content{json: null, redaction: r.block(outcomeNoPolicy)}, ErrNoPolicy
 	}
 	result, err := guarded(v, rule.apply)
-	return settle(block, result, err), err
+	if err == nil && len(result.Removed) == 0 {
+		return content{json: result.JSON, redaction: rule.plainly(r, result.Count)}, nil
+	}
+	return settle(r.block(outcomeKept), result, err), err
+}
+
+func (r *Redactor) block(outcome string) *Redaction {
+	return &Redaction{Policy: r.action, Version: r.version, Digest: r.doc.digest, Outcome: outcome}
+}
+
+// plainly returns the block of a value of which count members were left out
+// and none of them is named. Jobs of one action mostly share one; nobody
+// changes a block once it is made.
+func (r *rule) plainly(of *Redactor, count int) *Redaction {
+	if last := r.last.Load(); last != nil && last.RemovedCount == count && last.Digest == of.doc.digest {
+		return last
+	}
+	block := of.block(outcomeKept)
+	block.RemovedCount = count
+	r.last.Store(block)
+	return block
 }
 
 // absent reports whether no value was given.

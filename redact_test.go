@@ -104,6 +104,19 @@ func TestTheBlockNamesWhatThePolicyNamesAsRemoved(t *testing.T) {
 	}
 }
 
+func TestEachBlockCountsItsOwnRemovals(t *testing.T) {
+	g := registry(t, jobaudit.NewRedactor("act", "1", jobaudit.InputPaths[any](jobaudit.Keep("repo"))))
+	for _, count := range []int{0, 3, 1, 1, 0} {
+		v := map[string]any{"repo": "r"}
+		for i := range count {
+			v[fmt.Sprint(i)] = canary
+		}
+		s, err := g.StoredInputs("act", v)
+		require.NoError(t, err)
+		require.Equal(t, count, s.Redaction.RemovedCount)
+	}
+}
+
 func TestContentWithoutAPolicyIsWithheldAndSaysSo(t *testing.T) {
 	var none *jobaudit.Registry
 	for name, g := range map[string]*jobaudit.Registry{"nil": none, "empty": registry(t)} {

@@ -30,7 +30,7 @@ func Replay(records iter.Seq2[Record, error]) (Job, error) {
 	if err != nil {
 		return Job{}, err
 	}
-	var f fold
+	f := fold{concluded: map[uuid.UUID]bool{}}
 	for _, i := range causalOrder(events) {
 		f.apply(&events[i])
 	}
@@ -161,6 +161,9 @@ func (h *indexHeap) Pop() any {
 type fold struct {
 	job   Job
 	begun bool
+	// concluded holds the executions whose end others concluded: by a verdict,
+	// or because the job was started again.
+	concluded map[uuid.UUID]bool
 }
 
 func (f *fold) apply(e *Event) {
@@ -191,10 +194,7 @@ func (f *fold) apply(e *Event) {
 // begin takes from the first event what all events of a job have in common.
 func (f *fold) begin(e *Event) {
 	f.begun = true
-	f.job = Job{
-		ID: e.Job.ID, State: none, Logs: []string{},
-		CorrelationID: e.CorrelationID, ParentID: e.Job.ParentID, RootID: e.Job.RootID, RetryOf: e.Job.RetryOf,
-	}
+	f.job = Job{ID: e.Job.ID, State: none, Logs: []string{}}
 	f.submit(e)
 	if e.Type != JobSubmitted {
 		f.job.State = Pending
@@ -202,8 +202,11 @@ func (f *fold) begin(e *Event) {
 	}
 }
 
+// submit takes what the submission says. Other events only repeat it.
 func (f *fold) submit(e *Event) {
 	f.job.CreatedAt = e.Time
+	f.job.CorrelationID = e.CorrelationID
+	f.job.ParentID, f.job.RootID, f.job.RetryOf = e.Job.ParentID, e.Job.RootID, e.Job.RetryOf
 	f.job.Metadata = JobMetadata{
 		RequestID: e.RequestID, UserID: e.Who.Principal.ID, OrgID: e.Who.OrgID,
 		Action: e.What.Action, Inputs: e.What.Inputs,
@@ -263,11 +266,15 @@ func (f *fold) end(e *Event) {
 	default:
 		return
 	}
+	conclusion := e.Type == AttemptLost || e.Type == AttemptSuperseded || e.ID.Version() == 8
 	for i := range f.job.Executions {
 		x := &f.job.Executions[i]
-		concluded := x.End == "" || x.End == AttemptLost || x.End == AttemptSuperseded
-		if x.ID == e.Job.ExecutionID && x.ID != uuid.Nil && concluded {
+		if x.ID != e.Job.ExecutionID || x.ID == uuid.Nil {
+			continue
+		}
+		if x.End == "" || f.concluded[x.ID] && !conclusion {
 			x.EndedAt, x.End = e.Time, e.Type
+			f.concluded[x.ID] = conclusion
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"sync/atomic"
 
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
@@ -31,13 +32,15 @@ const (
 	sideOutput = "output"
 )
 
-// rule is what a Rule holds. It does not change once made.
+// rule is what a Rule holds. It does not change once made; last is the newest
+// redaction block, to be shared.
 type rule struct {
 	form  string // "typed" or "paths"
 	apply func(v any) (walk.Result, error)
 	keeps map[string]string // paths of the leaves that are kept, and their kinds
 	drops []walk.Removal
 	err   error // what is wrong with the rule: walk.PathErrors
+	last  atomic.Pointer[Redaction]
 }
 
 // errType means that a value is not of the type that its rule is for.

@@ -30,6 +30,7 @@ const (
 	executes  effect = "executes"  // the state stays, a further execution begins
 	duplicate effect = "duplicate" // a second submission
 	late      effect = "late"      // an outcome, or a start, behind the end
+	moot      effect = "moot"      // nothing changes, and who knows of the end does not write it
 	illegal   effect = "illegal"   // there is no such transition
 )
 
@@ -56,12 +57,12 @@ var transitions = map[EventType]struct{ none, pending, running, done transition 
 	JobStarted:     {enter(Running), enter(Running), stay(executes), stay(late)},
 	AttemptStarted: {enter(Running), enter(Running), stay(executes), stay(late)},
 
-	JobHeartbeat:      {stay(keeps), stay(keeps), stay(keeps), stay(late)},
-	AttemptFailed:     {stay(keeps), stay(keeps), stay(keeps), stay(late)},
-	AttemptDeferred:   {stay(keeps), stay(keeps), stay(keeps), stay(late)},
-	AttemptLost:       {stay(keeps), stay(keeps), stay(keeps), stay(late)},
-	AttemptSuperseded: {stay(keeps), stay(keeps), stay(keeps), stay(late)},
-	AttemptLate:       {stay(keeps), stay(keeps), stay(keeps), stay(late)},
+	JobHeartbeat:      {stay(keeps), stay(keeps), stay(keeps), stay(moot)},
+	AttemptFailed:     {stay(keeps), stay(keeps), stay(keeps), stay(moot)},
+	AttemptDeferred:   {stay(keeps), stay(keeps), stay(keeps), stay(moot)},
+	AttemptLost:       {stay(keeps), stay(keeps), stay(keeps), stay(keeps)},
+	AttemptSuperseded: {stay(keeps), stay(keeps), stay(keeps), stay(keeps)},
+	AttemptLate:       {stay(keeps), stay(keeps), stay(keeps), stay(keeps)},
 
 	JobSucceeded: {stay(illegal), stay(illegal), enter(Success), stay(late)},
 	JobFailed:    {stay(illegal), stay(illegal), enter(Failed), stay(late)},

@@ -14,6 +14,7 @@ type urgency int8
 
 const (
 	background urgency = iota // nobody: it is dropped when the buffer is full
+	notice                    // nobody: it says why nothing follows
 	admission                 // a caller who must know before work begins
 	outcome                   // a caller who waits through retries
 )
@@ -23,7 +24,8 @@ const (
 type entry struct {
 	sealed
 	urgency urgency
-	size    int // of the sealed event, if it counts towards the buffer
+	size    int  // of the sealed event, if it counts towards the buffer
+	tried   bool // a flight that has begun since decides over it
 	ticket  *ticket
 	loss    *loss
 }
@@ -73,6 +75,7 @@ type stream struct {
 	flight   int           // number of the newest flight
 	flying   bool          // it has not landed
 	doubt    bool          // frozen may be stored, in part or in whole
+	again    bool          // fly again at once: somebody came too late for a flight that failed
 	oneByOne bool          // a record of frozen is refused: find out which
 	failures int
 	retry    *time.Timer
@@ -150,13 +153,29 @@ func (s *stream) remove(ids []uuid.UUID) bool {
 	return true
 }
 
-// answer gives err to all callers who must know before work begins.
-func (s *stream) answer(err error) {
+// answer gives err to the callers who must know before work begins, but for
+// those who came when the flight that failed was under way. It reports whether
+// there are such.
+func (s *stream) answer(err error) (others bool) {
 	for _, entries := range [][]entry{s.frozen, s.pending} {
 		for i := range entries {
-			if entries[i].urgency == admission {
-				entries[i].ticket.resolve(err)
+			switch e := &entries[i]; {
+			case e.urgency != admission:
+			case e.tried:
+				e.ticket.resolve(err)
+			default:
+				others = true
 			}
+		}
+	}
+	return others
+}
+
+// try marks all that waits for the flight that begins.
+func (s *stream) try() {
+	for _, entries := range [][]entry{s.frozen, s.pending} {
+		for i := range entries {
+			entries[i].tried = true
 		}
 	}
 }

@@ -44,13 +44,15 @@ type Submission struct {
 
 // isTraceParent reports whether s has the form of a traceparent header (W3C
 // Trace Context, version 00): lower-case hexadecimal fields of 2, 32, 16 and 2
-// digits.
+// digits, of which the version is not ff and neither ID is zero.
 func isTraceParent(s string) bool {
 	fields := strings.Split(s, "-")
 	if len(fields) != 4 || strings.Trim(s, "0123456789abcdef-") != "" {
 		return false
 	}
-	return len(fields[0]) == 2 && len(fields[1]) == 32 && len(fields[2]) == 16 && len(fields[3]) == 2
+	zero := func(s string) bool { return strings.Trim(s, "0") == "" }
+	return len(fields[0]) == 2 && fields[0] != "ff" && len(fields[3]) == 2 &&
+		len(fields[1]) == 32 && !zero(fields[1]) && len(fields[2]) == 16 && !zero(fields[2])
 }
 
 // check says which field is missing or malformed, if one is.
@@ -68,7 +70,7 @@ func (s *Submission) check() error {
 		{"why.trigger", string(s.Trigger.Kind)},
 		{"why.reason", s.Trigger.Reason},
 	}
-	if s.Trigger.Kind == Cascade {
+	if s.Trigger.Kind == Cascade || s.Upstream != (Upstream{}) {
 		required = append(required, []struct{ field, value string }{
 			{"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.EventID}}...)
 	}
@@ -85,12 +87,41 @@ func (s *Submission) check() error {
 	if s.TraceParent != "" && !isTraceParent(s.TraceParent) {
 		return &FieldError{Field: "traceparent", Problem: "is not W3C trace context"}
 	}
+	if err := checkSourceIP(s.SourceIP); err != nil {
+		return err
+	}
+	if err := s.Queue.check(); err != nil {
+		return err
+	}
 	return checkIdentifiers([]struct{ field, value string }{
 		{"what.action", s.Action}, {"what.resource", s.Resource},
 		{"who.orgId", s.OrgID}, {"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.EventID},
-		{"where.target", s.Target}, {"where.sourceIp", s.SourceIP.Zone()}, {"why.ref", s.Trigger.Ref},
-		{"job.queue.system", s.Queue.System}, {"job.queue.id", s.Queue.ID},
+		{"where.target", s.Target}, {"why.ref", s.Trigger.Ref},
 	})
+}
+
+// check says what is wrong with a reference that is not empty.
+func (q QueueRef) check() error {
+	switch {
+	case q == QueueRef{}:
+		return nil
+	case q.System == "":
+		return &FieldError{Field: "job.queue.system", Problem: "is required"}
+	case q.ID == "":
+		return &FieldError{Field: "job.queue.id", Problem: "is required"}
+	}
+	return checkIdentifiers([]struct{ field, value string }{{"job.queue.system", q.System}, {"job.queue.id", q.ID}})
+}
+
+// checkSourceIP refuses an address whose text does not say what it is.
+func checkSourceIP(ip netip.Addr) error {
+	if !ip.IsValid() {
+		return nil
+	}
+	if again, err := netip.ParseAddr(ip.String()); err != nil || again != ip {
+		return &FieldError{Field: "where.sourceIp", Problem: "has no text form"}
+	}
+	return checkIdentifier("where.sourceIp", ip.String())
 }
 
 func checkPrincipal(field string, p Principal) error {
@@ -100,11 +131,6 @@ func checkPrincipal(field string, p Principal) error {
 		return &FieldError{Field: field + ".kind", Problem: "is required"}
 	default:
 		return &FieldError{Field: field + ".kind", Problem: "is no kind of principal"}
-	}
-	switch p.Assurance {
-	case "", Claimed, Verified:
-	default:
-		return &FieldError{Field: field + ".assurance", Problem: "is no degree of assurance"}
 	}
 	if p.ID == "" {
 		return &FieldError{Field: field + ".id", Problem: "is required"}
@@ -224,10 +250,7 @@ func appendPrincipal(dst []byte, p Principal, d *door, name bool) []byte {
 	if name && p.Name != "" {
 		o.text("name", d.text(p.Name), maxText)
 	}
-	if p.Assurance == "" {
-		p.Assurance = Claimed
-	}
-	o.str("assurance", string(p.Assurance))
+	o.str("assurance", assurance(p.Verified))
 	if p.AuthMethod != "" || p.AuthSession != "" {
 		o.open("auth")
 		o.optional("method", p.AuthMethod)
@@ -235,6 +258,13 @@ func appendPrincipal(dst []byte, p Principal, d *door, name bool) []byte {
 		o.close()
 	}
 	return append(o.dst, '}')
+}
+
+func assurance(verified bool) string {
+	if verified {
+		return "verified"
+	}
+	return "claimed"
 }
 
 func appendWhere(dst []byte, s Source) []byte {

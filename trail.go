@@ -1,6 +1,7 @@
 package jobaudit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -376,6 +377,9 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 	if err := t.ready(ctx); err != nil {
 		return t.fail("deduplicate", err)
 	}
+	if existing == uuid.Nil {
+		return t.fail("deduplicate", &FieldError{Field: "data.existing", Problem: "is required"})
+	}
 	t.mu.Lock()
 	if t.ended == JobDeduplicated {
 		t.mu.Unlock()
@@ -405,13 +409,7 @@ func (t *Trail) Start(ctx context.Context, x Execution) error {
 
 // start records the start, behind first, if that is not nil.
 func (t *Trail) start(ctx context.Context, x Execution, first *entry) error {
-	err := t.ready(ctx)
-	if err == nil {
-		err = checkIdentifiers([]struct{ field, value string }{
-			{"job.queue.system", x.Queue.System}, {"job.queue.id", x.Queue.ID},
-		})
-	}
-	if err != nil {
+	if err := cmp.Or(t.ready(ctx), x.Queue.check()); err != nil {
 		return t.fail("start", err)
 	}
 	decision, err := t.decide(ctx)
@@ -448,6 +446,9 @@ func (t *Trail) begin(x Execution) (entry, error) {
 	typ := JobStarted
 	if x.Attempt > 1 {
 		typ = AttemptStarted
+	}
+	if t.ended == JobDenied {
+		return entry{}, ErrDenied
 	}
 	if effect, _ := step(t.state, typ); effect == late {
 		return entry{}, fmt.Errorf("%s in state %s: %w", typ, t.state, ErrTransition)
@@ -528,7 +529,7 @@ func (t *Trail) beat() error {
 }
 
 // Snapshot records the state of a resource before or after the job changed
-// it. Resource and Moment are required.
+// it. Resource and Digest are required.
 func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
 	err := checkIdentifiers([]struct{ field, value string }{
 		{"data.snapshot.resource", s.Resource}, {"data.snapshot.digest", s.Digest},
@@ -537,14 +538,14 @@ func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
 	case err != nil:
 	case s.Resource == "":
 		err = &FieldError{Field: "data.snapshot.resource", Problem: "is required"}
-	case s.Moment != Before && s.Moment != After:
-		err = &FieldError{Field: "data.snapshot.moment", Problem: "is neither before nor after"}
+	case s.Digest == "":
+		err = &FieldError{Field: "data.snapshot.digest", Problem: "is required"}
 	}
 	if err != nil {
 		t.report(ctx, "snapshot", err)
 		return
 	}
-	data := &snapshotData{resource: t.door.text(s.Resource), moment: s.Moment, digest: s.Digest, summary: t.textOf(s.Summary)}
+	data := &snapshotData{resource: t.door.text(s.Resource), after: s.After, digest: s.Digest, summary: t.textOf(s.Summary)}
 	t.report(ctx, "snapshot", t.note(JobSnapshot, func(d *draft) { d.data.snapshot = data }))
 }
 
@@ -565,6 +566,38 @@ func (t *Trail) report(ctx context.Context, op string, err error) {
 	if err != nil {
 		t.rec.report(ctx, op, t.env.jobID, err)
 	}
+}
+
+// Deferring records that the attempt ends without having failed and that its
+// queue will bring the job back: a snooze, a shutdown. The job stays as it is;
+// the next start is another execution.
+func (t *Trail) Deferring(ctx context.Context, reason string) {
+	data := &errorData{code: CodeDeferred, message: t.door.text(reason)}
+	t.report(ctx, "defer", t.note(AttemptDeferred, func(d *draft) {
+		d.data.err = data
+		t.open = false
+	}))
+}
+
+// Observe tells a Trail what a reader knows of its job: the state, the newest
+// attempt, and the execution that has no end yet. It is for those who record
+// an end that the worker did not, as a queue's own table tells it. Nothing is
+// stored. A job other than the Trail's is an error and changes nothing.
+func (t *Trail) Observe(j Job) error {
+	if j.ID != t.env.jobID {
+		return t.fail("observe", &FieldError{Field: "id", Problem: "is another job's"})
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.version++
+	t.state, t.attempt, t.execution, t.open = j.State, j.Attempt, uuid.Nil, false
+	t.authorized = t.authorized || len(j.Executions) > 0
+	for _, x := range j.Executions {
+		if x.End == "" {
+			t.attempt, t.execution, t.open = x.Attempt, x.ID, true
+		}
+	}
+	return nil
 }
 
 // note records an event that no caller waits for.
@@ -683,12 +716,10 @@ func (t *Trail) Correct(ctx context.Context, c Correction) error {
 		return t.fail("correct", ErrClosed)
 	case c.Of == uuid.Nil:
 		return t.fail("correct", &FieldError{Field: "data.correction.of", Problem: "is required"})
-	case c.Kind != Amended && c.Kind != Reversed:
-		return t.fail("correct", &FieldError{Field: "data.correction.kind", Problem: "is no kind of correction"})
 	case c.Reason == "":
 		return t.fail("correct", &FieldError{Field: "data.correction.reason", Problem: "is required"})
 	}
-	data := &correctionData{of: c.Of, kind: c.Kind, reason: t.door.text(c.Reason)}
+	data := &correctionData{of: c.Of, reversal: c.Reversal, reason: t.door.text(c.Reason)}
 	var redaction *Redaction
 	if c.Value != nil {
 		value := t.door.output(c.Value)

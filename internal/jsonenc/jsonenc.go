@@ -29,6 +29,10 @@ func AppendString(dst []byte, s string) []byte {
 func AppendStringContent(dst []byte, s string) []byte {
 	start := 0
 	for i := 0; i < len(s); {
+		if len(s)-i >= 8 && plain(word(s, i)) {
+			i += 8
+			continue
+		}
 		c := s[i]
 		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
 			i++
@@ -52,6 +56,26 @@ func AppendStringContent(dst []byte, s string) []byte {
 		i += size
 	}
 	return append(dst, s[start:]...)
+}
+
+// word returns the eight bytes of s from i on. The compiler makes one load of
+// it.
+func word(s string, i int) uint64 {
+	s = s[i : i+8]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+// plain reports whether all eight bytes of w are ASCII that stands for itself
+// in a JSON string. A byte's high bit is set in below if the byte is less than
+// a space, and in quote or solidus if it is that character; carries can only
+// make it say no where another byte says no already.
+func plain(w uint64) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	below := w - ones*' '
+	quote := (w ^ ones*'"') - ones
+	solidus := (w ^ ones*'\\') - ones
+	return (w|below|quote|solidus)&highs == 0
 }
 
 func appendEscape(dst []byte, c byte) []byte {

@@ -6,9 +6,13 @@
 package jsonscan
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"iter"
+	"slices"
+	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -20,6 +24,9 @@ type Error struct {
 	Offset  int
 	Problem string
 	TooDeep bool // nested deeper than MaxDepth, and maybe nothing else
+	// Path leads to the value, or to the name that stands twice: names and
+	// indices, the outermost first. The names are the text's own.
+	Path []string
 }
 
 func (e *Error) Error() string {
@@ -36,6 +43,7 @@ func Check(data []byte) error {
 	s := scanner{data: data}
 	s.space()
 	if err := s.value(0); err != nil {
+		slices.Reverse(err.Path)
 		return err
 	}
 	s.space()
@@ -43,6 +51,41 @@ func Check(data []byte) error {
 		return s.errorf("unexpected text after the value")
 	}
 	return nil
+}
+
+// Unpaired returns the offset of the first escape in data that is half of a
+// surrogate pair without the other half, which readers understand differently,
+// or -1. Check has accepted data.
+func Unpaired(data []byte) int {
+	for i := 0; i < len(data); {
+		if data[i] != '\\' {
+			i++
+			continue
+		}
+		switch first := escaped(data[i:]); {
+		case first < 0:
+			i += len(`\n`)
+		case !utf16.IsSurrogate(first):
+			i += len(`\u0000`)
+		case utf16.DecodeRune(first, escaped(data[i+len(`\u0000`):])) == utf8.RuneError:
+			return i
+		default:
+			i += 2 * len(`\u0000`)
+		}
+	}
+	return -1
+}
+
+// escaped returns the code unit of the \u escape that data begins with, or -1.
+func escaped(data []byte) rune {
+	if len(data) < len(`\u0000`) || data[0] != '\\' || data[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(string(data[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
 }
 
 func invalidAt(data []byte) int {
@@ -61,22 +104,37 @@ func invalidAt(data []byte) int {
 // part of data.
 func Object(data []byte) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
-		s := scanner{data: data, unchecked: true}
+		for name, value := range Members(data) {
+			if !yield(string(name), value) {
+				return
+			}
+		}
+	}
+}
+
+// Members is [Object] without a string made of each name: the name is a part
+// of data too, unless it is written with escapes.
+func Members(data []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		s := scanner{data: data}
 		s.space()
 		if !s.eat('{') {
 			return
 		}
 		for {
 			s.space()
-			name, ok := s.rawString()
-			if !ok {
+			raw := s.skipString()
+			if raw == nil {
 				return
+			}
+			name := raw[1 : len(raw)-1]
+			if bytes.IndexByte(name, '\\') >= 0 {
+				name = []byte(Unquote(raw))
 			}
 			s.space()
 			s.eat(':')
 			s.space()
-			start := s.pos
-			if s.value(0) != nil || !yield(Unquote(name), data[start:s.pos]) {
+			if value := s.skip(); value == nil || !yield(name, value) {
 				return
 			}
 			s.space()
@@ -91,15 +149,14 @@ func Object(data []byte) iter.Seq2[string, []byte] {
 // is a part of data.
 func Array(data []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		s := scanner{data: data, unchecked: true}
+		s := scanner{data: data}
 		s.space()
 		if !s.eat('[') {
 			return
 		}
 		for {
 			s.space()
-			start := s.pos
-			if s.value(0) != nil || !yield(data[start:s.pos]) {
+			if value := s.skip(); value == nil || !yield(value) {
 				return
 			}
 			s.space()
@@ -116,25 +173,22 @@ func Unquote(raw []byte) string {
 	if len(raw) < 2 {
 		return ""
 	}
-	for _, c := range raw {
-		if c == '\\' {
-			var s string
-			if json.Unmarshal(raw, &s) != nil {
-				return ""
-			}
-			return s
-		}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1])
 	}
-	return string(raw[1 : len(raw)-1])
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s
 }
 
 type scanner struct {
-	data      []byte
-	pos       int
-	unchecked bool // the text has been checked: skip the search for duplicates
+	data []byte
+	pos  int
 }
 
-func (s *scanner) errorf(problem string) error {
+func (s *scanner) errorf(problem string) *Error {
 	return &Error{Offset: s.pos, Problem: problem}
 }
 
@@ -164,11 +218,12 @@ func (s *scanner) eat(c byte) bool {
 	return true
 }
 
-func (s *scanner) value(depth int) error {
-	if depth > MaxDepth {
-		return &Error{Offset: s.pos, Problem: fmt.Sprintf("nested deeper than %d", MaxDepth), TooDeep: true}
-	}
+// value consumes a value that stands inside depth arrays and objects. An
+// error's path is the innermost first.
+func (s *scanner) value(depth int) *Error {
 	switch c := s.peek(); {
+	case (c == '{' || c == '[') && depth == MaxDepth:
+		return &Error{Offset: s.pos, Problem: fmt.Sprintf("nested deeper than %d", MaxDepth), TooDeep: true}
 	case c == '{':
 		return s.object(depth)
 	case c == '[':
@@ -190,7 +245,7 @@ func (s *scanner) value(depth int) error {
 	return s.errorf("expected a value")
 }
 
-func (s *scanner) literal(word string) error {
+func (s *scanner) literal(word string) *Error {
 	if len(s.data)-s.pos < len(word) || string(s.data[s.pos:s.pos+len(word)]) != word {
 		return s.errorf("expected a value")
 	}
@@ -206,7 +261,7 @@ func (s *scanner) digits() bool {
 	return s.pos > start
 }
 
-func (s *scanner) number() error {
+func (s *scanner) number() *Error {
 	s.eat('-')
 	if !s.eat('0') && !s.digits() {
 		return s.errorf("malformed number")
@@ -223,6 +278,70 @@ func (s *scanner) number() error {
 		}
 	}
 	return nil
+}
+
+// skip moves past a value of a text that has been checked, and returns it; nil
+// if there is none.
+func (s *scanner) skip() []byte {
+	start, depth := s.pos, 0
+	for s.pos < len(s.data) {
+		switch s.data[s.pos] {
+		case '"':
+			if s.skipString() == nil {
+				return nil
+			}
+			if depth == 0 {
+				return s.data[start:s.pos]
+			}
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 { // the end of what the value is in
+				return s.scalar(start)
+			}
+			if depth--; depth == 0 {
+				s.pos++
+				return s.data[start:s.pos]
+			}
+		case ',', ' ', '\t', '\n', '\r':
+			if depth == 0 {
+				return s.scalar(start)
+			}
+		}
+		s.pos++
+	}
+	return s.scalar(start)
+}
+
+func (s *scanner) scalar(start int) []byte {
+	if s.pos == start {
+		return nil
+	}
+	return s.data[start:s.pos]
+}
+
+// skipString moves past a string of a text that has been checked, and returns
+// it with its quotation marks; nil if there is none.
+func (s *scanner) skipString() []byte {
+	start := s.pos
+	if !s.eat('"') {
+		return nil
+	}
+	for {
+		n := bytes.IndexByte(s.data[s.pos:], '"')
+		if n < 0 {
+			return nil
+		}
+		s.pos += n + 1
+		escapes := 0
+		for i := s.pos - 2; i > start && s.data[i] == '\\'; i-- {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return s.data[start:s.pos]
+		}
+	}
 }
 
 // rawString consumes a string and returns it with its quotation marks.
@@ -269,15 +388,16 @@ func (s *scanner) escape() bool {
 	return false
 }
 
-func (s *scanner) array(depth int) error {
+func (s *scanner) array(depth int) *Error {
 	s.pos++ // [
 	s.space()
 	if s.eat(']') {
 		return nil
 	}
-	for {
+	for i := 0; ; i++ {
 		s.space()
 		if err := s.value(depth + 1); err != nil {
+			err.Path = append(err.Path, strconv.Itoa(i))
 			return err
 		}
 		s.space()
@@ -290,7 +410,7 @@ func (s *scanner) array(depth int) error {
 	}
 }
 
-func (s *scanner) object(depth int) error {
+func (s *scanner) object(depth int) *Error {
 	s.pos++ // {
 	s.space()
 	if s.eat('}') {
@@ -304,8 +424,8 @@ func (s *scanner) object(depth int) error {
 		if !ok {
 			return s.errorf("expected a name")
 		}
-		if !s.unchecked && !names.add(Unquote(name)) {
-			return &Error{Offset: at, Problem: "duplicate name"}
+		if !names.add(Unquote(name)) {
+			return &Error{Offset: at, Problem: "duplicate name", Path: []string{Unquote(name)}}
 		}
 		s.space()
 		if !s.eat(':') {
@@ -313,6 +433,7 @@ func (s *scanner) object(depth int) error {
 		}
 		s.space()
 		if err := s.value(depth + 1); err != nil {
+			err.Path = append(err.Path, Unquote(name))
 			return err
 		}
 		s.space()
@@ -337,10 +458,8 @@ func (n *nameSet) add(name string) bool {
 		n.many[name] = struct{}{}
 		return !dup
 	}
-	for _, have := range n.few {
-		if have == name {
-			return false
-		}
+	if slices.Contains(n.few, name) {
+		return false
 	}
 	n.few = append(n.few, name)
 	if len(n.few) > 16 {

@@ -24,7 +24,7 @@ var ErrJSON = errors.New("not strict JSON")
 // leaves nothing behind but the count.
 func (p *Plan) Value(v reflect.Value, limit int) (Result, error) {
 	w := p.get()
-	ok, err := w.kept(v, infoOf(v.Type()), p.root, true)
+	ok, err := w.kept(v, infoOf(v.Type()), p.root, p.typed)
 	return p.done(w, ok, err, limit)
 }
 
@@ -272,8 +272,12 @@ func (w *walker) goThrough(v reflect.Value, t *info, n *node, static bool) error
 			w.count++
 			continue
 		}
+		elem, known := t.elem, static
+		if e.v.IsValid() && elem.style == styleInterface && e.v.Kind() != reflect.Interface {
+			elem, known = infoOf(e.v.Type()), false
+		}
 		head := append(jsonenc.AppendString([]byte{','}, e.name), ':')
-		if err := w.keptMember(head, e.v, t.elem, child, start, static); err != nil {
+		if err := w.keptMember(head, e.v, elem, child, start, known); err != nil {
 			return err
 		}
 	}

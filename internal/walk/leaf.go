@@ -147,17 +147,16 @@ func uuidOf(v reflect.Value) (id uuid.UUID) {
 }
 
 // collect appends the entries of a map to w.entries, sorted by their names,
-// and returns where they are. Entries whose key has no name, or shares its
+// and returns where they are. An invalid value is nil in an interface. Entries whose key has no name, or shares its
 // name with another's, are left out and counted.
 func (w *walker) collect(v reflect.Value) (base, end int) {
 	base = len(w.entries)
-	for it := v.MapRange(); it.Next(); {
-		name, ok := key(it.Key())
-		if !ok {
-			w.count++
-			continue
+	if m, ok := v.Interface().(map[string]any); ok {
+		for name, value := range m {
+			w.entries = append(w.entries, entry{EscapeName(name), reflect.ValueOf(value)})
 		}
-		w.entries = append(w.entries, entry{EscapeName(name), it.Value()})
+	} else {
+		w.collectAny(v)
 	}
 	own := w.entries[base:]
 	slices.SortFunc(own, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
@@ -178,4 +177,23 @@ func (w *walker) collect(v reflect.Value) (base, end int) {
 	clear(w.entries[end:])
 	w.entries = w.entries[:end]
 	return base, end
+}
+
+// collectAny appends the entries of a map of any type. The values are copied
+// to one slice.
+func (w *walker) collectAny(v reflect.Value) {
+	t := v.Type()
+	k := reflect.New(t.Key()).Elem()
+	values := reflect.MakeSlice(reflect.SliceOf(t.Elem()), v.Len(), v.Len())
+	it, i := v.MapRange(), 0
+	for ; it.Next() && i < values.Len(); i++ {
+		k.SetIterKey(it)
+		name, ok := key(k)
+		if !ok {
+			w.count++
+			continue
+		}
+		values.Index(i).SetIterValue(it)
+		w.entries = append(w.entries, entry{EscapeName(name), values.Index(i)})
+	}
 }

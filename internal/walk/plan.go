@@ -28,6 +28,7 @@ type Path struct {
 // telling. It does not change and is safe for concurrent use.
 type Plan struct {
 	root  *node
+	typed bool // the paths were held against a type
 	drops []Removal
 	keeps map[string]string
 }
@@ -94,6 +95,8 @@ func NewPlan(t reflect.Type, paths []Path) (*Plan, error) {
 	var known *info
 	if t != nil {
 		known = infoOf(t)
+		style := known.base().style
+		p.typed = style != styleInterface && style != styleRaw
 	}
 	r := resolver{plan: p, strict: true}
 	p.root = r.resolve(root, known, "")

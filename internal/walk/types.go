@@ -83,6 +83,8 @@ type field struct {
 	tagged bool
 
 	omitEmpty, omitZero, quoted bool
+
+	simple bool // neither promoted nor any of these
 }
 
 var (
@@ -132,8 +134,10 @@ func build(t reflect.Type, building map[reflect.Type]*info) *info {
 	case reflect.Struct:
 		i.fields = fieldsOf(t)
 		for f := range i.fields {
-			i.fields[f].typ = build(i.fields[f].goType, building)
-			i.fields[f].quoted = i.fields[f].quoted && quotable(i.fields[f].typ)
+			field := &i.fields[f]
+			field.typ = build(field.goType, building)
+			field.quoted = field.quoted && quotable(field.typ)
+			field.simple = len(field.index) == 1 && !field.omitEmpty && !field.omitZero && !field.quoted
 		}
 	case reflect.Map, reflect.Slice, reflect.Array, reflect.Pointer:
 		i.elem = build(t.Elem(), building)

@@ -9,6 +9,7 @@ package walk
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strconv"
 	"sync"
 	"unicode/utf8"
@@ -143,10 +144,8 @@ func (w *walker) leave() { w.depth-- }
 // push notes what is being visited; pop forgets it.
 func (w *walker) push(at unsafe.Pointer, size int, t *info) error {
 	v := visit{at, size, t}
-	for _, have := range w.stack {
-		if have == v {
-			return ErrCycle
-		}
+	if slices.Contains(w.stack, v) {
+		return ErrCycle
 	}
 	if len(w.stack) >= 4*MaxDepth {
 		return ErrLimit
@@ -222,6 +221,13 @@ func (w *walker) structure(v reflect.Value, t *info) error {
 	start := len(w.buf)
 	for i := range t.fields {
 		f := &t.fields[i]
+		if f.simple { // as most are
+			w.member(f.head, start)
+			if err := w.value(v.Field(f.index[0]), f.typ); err != nil {
+				return err
+			}
+			continue
+		}
 		fv, ok := f.get(v)
 		if !ok || f.omitted(fv) {
 			continue
@@ -319,7 +325,15 @@ func (w *walker) mapping(v reflect.Value, t *info) error {
 		if err := w.name(e.name); err != nil {
 			return err
 		}
-		if err := w.value(e.v, t.elem); err != nil {
+		if !e.v.IsValid() {
+			w.buf = append(w.buf, "null"...)
+			continue
+		}
+		elem := t.elem
+		if elem.style == styleInterface && e.v.Kind() != reflect.Interface {
+			elem = infoOf(e.v.Type())
+		}
+		if err := w.value(e.v, elem); err != nil {
 			return err
 		}
 	}

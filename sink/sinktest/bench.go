@@ -61,7 +61,7 @@ func (b *bench) close() error {
 		return nil
 	}
 	if err := closer.Close(); err != nil {
-		return fmt.Errorf("Close: %w", err)
+		return fmt.Errorf("sink.Close: %w", err)
 	}
 	return nil
 }
@@ -88,7 +88,7 @@ func (b *bench) heal() {
 // append stores a batch that nothing speaks against.
 func (b *bench) append(ctx context.Context, records ...jobaudit.Record) error {
 	if err := b.sink.Append(ctx, records); err != nil {
-		return fmt.Errorf("Append of %d good records: %w", len(records), err)
+		return fmt.Errorf("sink.Append of %d good records: %w", len(records), err)
 	}
 	return nil
 }

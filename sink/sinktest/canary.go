@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/jobaudit/jobaudit"
 )
 
 // contextKey is under what the canary case puts the secret into the context:
@@ -30,11 +32,33 @@ func canary(ctx context.Context, b *bench) error {
 	return b.search(ctx, secret, stored)
 }
 
-// employ stores the trail of a job that was given the secret, and returns what
-// must be found on the medium.
+// employ records a job that is given the secret and that nothing allows to
+// keep it, and returns what must be found on the medium.
 func (b *bench) employ(ctx context.Context, secret string) (string, error) {
-	records := newAuthor().trail()
-	return records[0].ID().String(), b.append(ctx, records...)
+	// A Recorder has contexts of its own. This one gets as far as the sink.
+	if err := b.append(ctx, newAuthor().trail()...); err != nil {
+		return "", err
+	}
+	where := jobaudit.Source{System: "sinktest", Environment: "test"}
+	recorder, err := jobaudit.Open(ctx, b.sink, where, nil)
+	if err != nil {
+		return "", err
+	}
+	job := newID()
+	err = recorder.Run(ctx, jobaudit.Submission{
+		ID:        [16]byte(job),
+		Action:    "use-a-secret",
+		Inputs:    map[string]any{"token": secret, "list": []string{"x" + secret}},
+		Principal: jobaudit.Principal{Kind: jobaudit.Service, ID: "sinktest"},
+		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "conformance"},
+	}, func(context.Context) error { return nil })
+	if err != nil {
+		return "", err
+	}
+	if err := recorder.Close(ctx); err != nil {
+		return "", err
+	}
+	return job.String(), nil
 }
 
 // search looks at everything on the medium. What was stored has to be there:

@@ -28,7 +28,7 @@ func cancelledContext(ctx context.Context, b *bench) error {
 func endedBy(err, cause error) error {
 	switch {
 	case err == nil:
-		return errors.New("Append returned nil")
+		return errors.New("sink.Append returned nil")
 	case !errors.Is(err, cause):
 		return fmt.Errorf("the error is not %q: %w", cause, err)
 	}
@@ -95,7 +95,7 @@ func failedBatch(ctx context.Context, b *bench) error {
 		failure := b.sink.Append(ctx, batch)
 		heal()
 		if failure == nil && healthy == 0 {
-			return errors.New("Append returned nil although every write to the medium failed")
+			return errors.New("sink.Append returned nil although every write to the medium failed")
 		}
 		if err := b.settled(ctx, failure, stored, batch); err != nil {
 			return fmt.Errorf("after %d healthy writes, then failing ones (Append returned %v): %w", healthy, failure, err)

@@ -26,7 +26,7 @@ func writeAfterClose(ctx context.Context, b *bench) error {
 	}
 	err := sink.Append(ctx, records[1:])
 	if err == nil {
-		return errors.New("Append returned nil after Close")
+		return errors.New("sink.Append returned nil after Close")
 	}
 	return notRefused(err)
 }
@@ -53,7 +53,7 @@ func closeDuringWrites(ctx context.Context, b *bench) error {
 				batch, late := a.logs(2), closed.Load()
 				err := guard(func() error { return sink.Append(ctx, batch) })
 				if err == nil && late {
-					runs[i].err = errors.New("Append returned nil after Close had returned")
+					runs[i].err = errors.New("sink.Append returned nil after Close had returned")
 					return
 				}
 				if err != nil {

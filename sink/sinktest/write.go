@@ -103,7 +103,7 @@ func (b *bench) refuses(ctx context.Context, batch []jobaudit.Record, record id,
 	refusal, is := errors.AsType[*jobaudit.RecordError](err)
 	switch {
 	case err == nil:
-		return errors.New("Append returned nil")
+		return errors.New("sink.Append returned nil")
 	case !is:
 		return fmt.Errorf("the error is no *RecordError but %T: %w", err, err)
 	case id(refusal.ID) != record:

@@ -1,0 +1,253 @@
+// Package story prints what records tell, for people to read: [Timeline] for
+// what happened and in which order, [Tree] for which job made which.
+//
+// Both print plain text in UTF-8. What the records quote (names, reasons, log
+// lines) comes from everywhere: characters that a terminal would act on, or
+// that would turn the direction of the text, are printed as escapes such as
+// \x1b, and long content is cut. The records themselves hold the whole of it.
+//
+// Both read all records before they print, and hold their events in memory:
+// narrow the query, to a job, a root or a correlation. The output is for
+// people and may change; programs read the records.
+package story
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// Timeline prints the events of one job or of several, one a line: its time,
+// the offset from the first one's, what happened and what it says. The five Ws
+// of a job stand at its first event and wherever they change.
+//
+// The order is that of the records, but no event stands before one that it
+// follows: by its stream, by the stream that it resumes, by its causation.
+// Where hosts' clocks disagree, times and offsets run backwards; the order
+// does not follow them. A record that comes twice is printed once.
+//
+// The error is the iterator's or the writer's.
+func Timeline(w io.Writer, records iter.Seq2[jobaudit.Record, error]) error {
+	events, err := inOrder(records)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(w)
+	if len(events) == 0 {
+		fmt.Fprintln(out, "no events")
+		return out.Flush()
+	}
+	t := timeline{out: out, begin: events[0].Time, told: make(map[uuid.UUID]fiveWs)}
+	t.measure(events)
+	for i := range events {
+		t.event(&events[i])
+	}
+	return out.Flush()
+}
+
+// fiveWs are who, what, where, why and the job's lineage as they are printed.
+// The fifth, when, is each event's own.
+type fiveWs [5]string
+
+// timeline prints events.
+type timeline struct {
+	out   *bufio.Writer
+	begin time.Time
+	day   string // printed last
+
+	numbers map[uuid.UUID]int    // of the jobs, if they are several
+	told    map[uuid.UUID]fiveWs // of each job, or stream without one
+	last    uuid.UUID            // the job that was new last
+	width   int                  // of the longest event type
+}
+
+// measure looks at all events before the first one is printed.
+func (t *timeline) measure(events []jobaudit.Event) {
+	t.numbers = make(map[uuid.UUID]int)
+	for i := range events {
+		t.width = max(t.width, len(plain(events[i].Type)))
+		if id := events[i].Job.ID; id != uuid.Nil && t.numbers[id] == 0 {
+			t.numbers[id] = len(t.numbers) + 1
+		}
+	}
+}
+
+func (t *timeline) event(e *jobaudit.Event) {
+	if day := e.Time.UTC().Format("Monday, 2 January 2006, UTC"); day != t.day {
+		if t.day != "" {
+			fmt.Fprintln(t.out)
+		}
+		fmt.Fprintln(t.out, day)
+		t.day = day
+	}
+	label := ""
+	if len(t.numbers) > 1 {
+		label = "      "
+		if n := t.numbers[e.Job.ID]; n > 0 {
+			label = fmt.Sprintf("%-6s", fmt.Sprint("#", n))
+		}
+	}
+	first, rest := state(e), detail(e)
+	if len(rest) > 0 {
+		first, rest = list("  ", first, rest[0]), rest[1:]
+	}
+	line := fmt.Sprintf("%s %12s  %s%-*s  %s", e.Time.UTC().Format("15:04:05.000"), offset(e.Time.Sub(t.begin)), label, t.width, plain(e.Type), first)
+	fmt.Fprintln(t.out, strings.TrimRight(line, " "))
+	for _, text := range rest {
+		t.below(label, text)
+	}
+	t.changes(e, label)
+}
+
+// below prints a line that belongs to the event above it.
+func (t *timeline) below(label, text string) {
+	fmt.Fprintf(t.out, "%*s%s\n", 29+len(label), "", text)
+}
+
+// changes prints those of the five Ws that the job's, or the stream's, last
+// event did not have. Where a job's first event has them from another job, it
+// says so instead.
+func (t *timeline) changes(e *jobaudit.Event, label string) {
+	subject := e.Job.ID
+	if subject == uuid.Nil {
+		subject = e.Stream.ID
+	}
+	ws := fiveWs{who(e), what(e), where(e), why(e), lineage(e, t.numbers)}
+	told, again := t.told[subject]
+	model := 0
+	if !again {
+		model, told = t.model(e)
+	}
+	var shared []string
+	for i, name := range [len(ws)]string{"who", "what", "where", "why", "job"} {
+		switch {
+		case ws[i] == "":
+		case ws[i] != told[i]:
+			t.below(label, fmt.Sprintf("%-6s %s", name, ws[i]))
+		case !again:
+			shared = append(shared, name)
+		}
+	}
+	if len(shared) > 0 {
+		t.below(label, fmt.Sprintf("%s as in #%d", strings.Join(shared, ", "), model))
+	}
+	t.told[subject] = ws
+	if !again && e.Job.ID != uuid.Nil {
+		t.last = subject
+	}
+}
+
+// model returns the job that a new job's five Ws are compared with, by its
+// number: its parent, if it has been told, or the last job that was.
+func (t *timeline) model(e *jobaudit.Event) (number int, told fiveWs) {
+	id := e.Job.ParentID
+	if _, known := t.told[id]; !known {
+		id = t.last
+	}
+	return t.numbers[id], t.told[id]
+}
+
+// offset prints a duration since the first event.
+func offset(d time.Duration) string {
+	switch {
+	case d.Abs() < 1000*time.Second:
+		return fmt.Sprintf("%+.6fs", d.Seconds())
+	case d < 0:
+		return d.Round(time.Second).String()
+	default:
+		return "+" + d.Round(time.Second).String()
+	}
+}
+
+// inOrder reads the events, each once, in an order in which none stands before
+// one that it follows, and which is otherwise the records' own.
+func inOrder(records iter.Seq2[jobaudit.Record, error]) ([]jobaudit.Event, error) {
+	var events []jobaudit.Event
+	seen := make(map[jobaudit.Hash]bool)
+	for r, err := range records {
+		if err != nil {
+			return nil, err
+		}
+		if !seen[r.Hash()] {
+			seen[r.Hash()] = true
+			events = append(events, r.Event())
+		}
+	}
+	return sorted(events), nil
+}
+
+// sorted is a topological sort that takes, of the events that may come next,
+// the one that stands first.
+func sorted(events []jobaudit.Event) []jobaudit.Event {
+	before := follows(events)
+	after, waits := make([][]int, len(events)), make([]int, len(events))
+	var ready []int // ascending
+	for i, preds := range before {
+		waits[i] = len(preds)
+		for _, p := range preds {
+			after[p] = append(after[p], i)
+		}
+		if len(preds) == 0 {
+			ready = append(ready, i)
+		}
+	}
+	order := make([]jobaudit.Event, 0, len(events))
+	for len(ready) > 0 {
+		i := ready[0]
+		ready = ready[1:]
+		order = append(order, events[i])
+		for _, next := range after[i] {
+			if waits[next]--; waits[next] == 0 {
+				at, _ := slices.BinarySearch(ready, next)
+				ready = slices.Insert(ready, at, next)
+			}
+		}
+	}
+	for i, n := range waits {
+		if n > 0 { // events that follow each other in a circle: forged ones
+			order = append(order, events[i])
+		}
+	}
+	return order
+}
+
+// follows returns for each event the indices of those that it follows.
+func follows(events []jobaudit.Event) [][]int {
+	streams, byID := make(map[uuid.UUID][]int), make(map[uuid.UUID]int)
+	for i := range events {
+		streams[events[i].Stream.ID] = append(streams[events[i].Stream.ID], i)
+		byID[events[i].ID] = i
+	}
+	before := make([][]int, len(events))
+	for _, stream := range streams {
+		slices.SortStableFunc(stream, func(a, b int) int {
+			return cmp.Compare(events[a].Stream.Seq, events[b].Stream.Seq)
+		})
+		for n, i := range stream[1:] {
+			before[i] = append(before[i], stream[n])
+		}
+	}
+	for i := range events {
+		e := &events[i]
+		if cause, known := byID[e.CausationID]; known && cause != i {
+			before[i] = append(before[i], cause)
+		}
+		resumed := streams[e.Stream.After.Stream]
+		n, _ := slices.BinarySearchFunc(resumed, e.Stream.After.Seq+1, func(j int, seq uint64) int {
+			return cmp.Compare(events[j].Stream.Seq, seq)
+		})
+		if n > 0 && resumed[n-1] != i {
+			before[i] = append(before[i], resumed[n-1])
+		}
+	}
+	return before
+}

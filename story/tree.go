@@ -1,0 +1,161 @@
+package story
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// Tree prints the jobs that the records are of, each below the job that
+// submitted it, with its action and resource, state, duration and error. The
+// duration is that from start to end. Children stand in the order of their
+// first record. A job whose parent is not among the records stands at the top
+// and names it. Records of no job are passed over.
+//
+// The error is the iterator's, the writer's, or that of [jobaudit.Replay].
+func Tree(w io.Writer, records iter.Seq2[jobaudit.Record, error]) error {
+	f := forest{
+		jobs: make(map[uuid.UUID]jobaudit.Job), names: make(map[uuid.UUID]string),
+		children: make(map[uuid.UUID][]uuid.UUID),
+	}
+	if err := f.plant(records); err != nil {
+		return err
+	}
+	f.out = bufio.NewWriter(w)
+	if len(f.order) == 0 {
+		fmt.Fprintln(f.out, "no jobs")
+	}
+	for _, id := range f.order {
+		if _, known := f.jobs[f.jobs[id].ParentID]; !known {
+			f.print(id, "", "", "")
+		}
+	}
+	// Jobs that are each other's ancestors have no top: forged ones.
+	for _, id := range f.order {
+		f.print(id, "", "", "")
+	}
+	return f.out.Flush()
+}
+
+// forest is all jobs and who made whom.
+type forest struct {
+	out      *bufio.Writer
+	order    []uuid.UUID
+	jobs     map[uuid.UUID]jobaudit.Job
+	names    map[uuid.UUID]string // what each does, and on what
+	children map[uuid.UUID][]uuid.UUID
+	printed  map[uuid.UUID]bool
+}
+
+// plant reads the records.
+func (f *forest) plant(records iter.Seq2[jobaudit.Record, error]) error {
+	byJob := make(map[uuid.UUID][]jobaudit.Record)
+	for r, err := range records {
+		if err != nil {
+			return err
+		}
+		id := r.JobID()
+		if id == uuid.Nil {
+			continue
+		}
+		if byJob[id] == nil {
+			f.order = append(f.order, id)
+			e := r.Event()
+			f.names[id] = what(&e)
+		}
+		byJob[id] = append(byJob[id], r)
+	}
+	for _, id := range f.order {
+		job, err := jobaudit.Replay(each(byJob[id]))
+		if err != nil {
+			return fmt.Errorf("job %s: %w", id, err)
+		}
+		f.jobs[id] = job
+		f.children[job.ParentID] = append(f.children[job.ParentID], id)
+	}
+	f.printed = make(map[uuid.UUID]bool)
+	return nil
+}
+
+func each(records []jobaudit.Record) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		for _, r := range records {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// print prints a job and those below it. branch leads to the job's line, trunk
+// to the lines below it.
+func (f *forest) print(id uuid.UUID, branch, trunk, note string) {
+	if f.printed[id] {
+		return
+	}
+	f.printed[id] = true
+	job := f.jobs[id]
+	if _, known := f.jobs[job.ParentID]; !known && job.ParentID != uuid.Nil {
+		note = "child of " + job.ParentID.String()
+	}
+	fmt.Fprintln(f.out, branch+list("  ", sign(job.State)+" "+f.names[id],
+		string(job.State), duration(job), attempts(job), failure(job.Error), note, id.String()))
+	below := f.children[id]
+	for i, child := range below {
+		if i < len(below)-1 {
+			f.print(child, trunk+"├─ ", trunk+"│  ", "")
+		} else {
+			f.print(child, trunk+"└─ ", trunk+"   ", "")
+		}
+	}
+}
+
+func sign(s jobaudit.JobState) string {
+	switch s {
+	case jobaudit.Success:
+		return "✓"
+	case jobaudit.Failed:
+		return "✗"
+	case jobaudit.Cancelled:
+		return "⊘"
+	case jobaudit.Running:
+		return "▸"
+	default:
+		return "·"
+	}
+}
+
+func duration(job jobaudit.Job) string {
+	switch {
+	case job.StartedAt.IsZero():
+		return ""
+	case job.CompletedAt.IsZero():
+		return "since " + clock(job.StartedAt)
+	default:
+		return job.CompletedAt.Sub(job.StartedAt).Round(time.Microsecond).String()
+	}
+}
+
+// attempts says what is unusual about how often the job ran.
+func attempts(job jobaudit.Job) string {
+	var late int
+	for _, u := range job.Unapplied {
+		if u.Cause == "late" {
+			late++
+		}
+	}
+	runs, lates := "", ""
+	if n := len(job.Executions); n > 1 {
+		runs = fmt.Sprint(n, " executions")
+	}
+	if late > 0 {
+		lates = fmt.Sprint(late, " late events")
+	}
+	return list(", ", runs, lates)
+}
