@@ -457,6 +457,8 @@ func (d *decoder) who(raw []byte, e *Event) {
 			d.array(raw, func(raw []byte) {
 				e.Who.OnBehalfOf = append(e.Who.OnBehalfOf, d.principal(raw))
 			})
+		case "more":
+			e.Who.More = d.count(raw)
 		case "upstream":
 			d.upstream(raw, &e.Who.Upstream)
 		}

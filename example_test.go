@@ -221,7 +221,7 @@ func ExampleTrail_Deny() {
 		log.Fatal(err)
 	}
 	err = trail.Run(ctx, jobaudit.Execution{}, func(context.Context) error { panic("never called") })
-	fmt.Println("cannot run:", errors.Is(err, jobaudit.ErrTransition))
+	fmt.Println("cannot run:", errors.Is(err, jobaudit.ErrDenied))
 
 	job, err := jobaudit.Replay(sink.Records(ctx, jobaudit.Query{JobID: trail.JobID()}))
 	fmt.Println(job.State, job.Error.Code, job.Error.Message, err)

@@ -1,6 +1,7 @@
 package jobaudit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -376,6 +377,9 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 	if err := t.ready(ctx); err != nil {
 		return t.fail("deduplicate", err)
 	}
+	if existing == uuid.Nil {
+		return t.fail("deduplicate", &FieldError{Field: "data.existing", Problem: "is required"})
+	}
 	t.mu.Lock()
 	if t.ended == JobDeduplicated {
 		t.mu.Unlock()
@@ -405,13 +409,7 @@ func (t *Trail) Start(ctx context.Context, x Execution) error {
 
 // start records the start, behind first, if that is not nil.
 func (t *Trail) start(ctx context.Context, x Execution, first *entry) error {
-	err := t.ready(ctx)
-	if err == nil {
-		err = checkIdentifiers([]struct{ field, value string }{
-			{"job.queue.system", x.Queue.System}, {"job.queue.id", x.Queue.ID},
-		})
-	}
-	if err != nil {
+	if err := cmp.Or(t.ready(ctx), x.Queue.check()); err != nil {
 		return t.fail("start", err)
 	}
 	decision, err := t.decide(ctx)
@@ -448,6 +446,9 @@ func (t *Trail) begin(x Execution) (entry, error) {
 	typ := JobStarted
 	if x.Attempt > 1 {
 		typ = AttemptStarted
+	}
+	if t.ended == JobDenied {
+		return entry{}, ErrDenied
 	}
 	if effect, _ := step(t.state, typ); effect == late {
 		return entry{}, fmt.Errorf("%s in state %s: %w", typ, t.state, ErrTransition)
@@ -528,13 +529,17 @@ func (t *Trail) beat() error {
 }
 
 // Snapshot records the state of a resource before or after the job changed
-// it. Resource is required.
+// it. Resource and Digest are required.
 func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
 	err := checkIdentifiers([]struct{ field, value string }{
 		{"data.snapshot.resource", s.Resource}, {"data.snapshot.digest", s.Digest},
 	})
-	if err == nil && s.Resource == "" {
+	switch {
+	case err != nil:
+	case s.Resource == "":
 		err = &FieldError{Field: "data.snapshot.resource", Problem: "is required"}
+	case s.Digest == "":
+		err = &FieldError{Field: "data.snapshot.digest", Problem: "is required"}
 	}
 	if err != nil {
 		t.report(ctx, "snapshot", err)
@@ -561,6 +566,38 @@ func (t *Trail) report(ctx context.Context, op string, err error) {
 	if err != nil {
 		t.rec.report(ctx, op, t.env.jobID, err)
 	}
+}
+
+// Deferring records that the attempt ends without having failed and that its
+// queue will bring the job back: a snooze, a shutdown. The job stays as it is;
+// the next start is another execution.
+func (t *Trail) Deferring(ctx context.Context, reason string) {
+	data := &errorData{code: CodeDeferred, message: t.door.text(reason)}
+	t.report(ctx, "defer", t.note(AttemptDeferred, func(d *draft) {
+		d.data.err = data
+		t.open = false
+	}))
+}
+
+// Observe tells a Trail what a reader knows of its job: the state, the newest
+// attempt, and the execution that has no end yet. It is for those who record
+// an end that the worker did not, as a queue's own table tells it. Nothing is
+// stored. A job other than the Trail's is an error and changes nothing.
+func (t *Trail) Observe(j Job) error {
+	if j.ID != t.env.jobID {
+		return t.fail("observe", &FieldError{Field: "id", Problem: "is another job's"})
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.version++
+	t.state, t.attempt, t.execution, t.open = j.State, j.Attempt, uuid.Nil, false
+	t.authorized = t.authorized || len(j.Executions) > 0
+	for _, x := range j.Executions {
+		if x.End == "" {
+			t.attempt, t.execution, t.open = x.Attempt, x.ID, true
+		}
+	}
+	return nil
 }
 
 // note records an event that no caller waits for.

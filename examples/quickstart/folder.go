@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -22,27 +23,38 @@ type file struct {
 // folder is a folder and the regular files in it.
 type folder struct {
 	name  string // in the manifest
-	root  *os.Root
-	dir   string // below root
+	tree  *tree
+	dir   string // in the tree
 	files []file
 	err   error // of the listing
 }
 
-// list returns the folders below root that hold regular files, and those that
-// cannot be read. Git's own files are left out, and links are not followed.
-// Names in the manifest begin with prefix.
-func list(root *os.Root, prefix string) ([]*folder, error) {
+// tree is a folder with all that is below it.
+type tree struct {
+	*os.Root
+	prefix string          // of the names in the manifest
+	skip   map[string]bool // what is left out, by absolute path
+}
+
+// skipped tells whether a folder or a file is left out. Git's own always are.
+func (t *tree) skipped(name string) bool {
+	return path.Base(name) == ".git" || t.skip[filepath.Join(t.Name(), filepath.FromSlash(name))]
+}
+
+// folders returns the folders in the tree that hold regular files, and those
+// that cannot be read. Links are not followed.
+func (t *tree) folders() ([]*folder, error) {
 	var folders []*folder
-	err := fs.WalkDir(root.FS(), ".", func(dir string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(t.FS(), ".", func(dir string, d fs.DirEntry, err error) error {
 		switch {
 		case d == nil || err != nil && dir == ".":
 			return err
-		case d.Name() == ".git" && d.IsDir():
+		case d.IsDir() && t.skipped(dir):
 			return fs.SkipDir
 		case err != nil || !d.IsDir(): // what is wrong with a folder, list has seen itself
 			return nil
 		}
-		f := &folder{name: path.Join(prefix, dir), root: root, dir: dir}
+		f := &folder{name: path.Join(t.prefix, dir), tree: t, dir: dir}
 		if f.err = f.list(); f.err != nil || len(f.files) > 0 {
 			folders = append(folders, f)
 		}
@@ -53,13 +65,13 @@ func list(root *os.Root, prefix string) ([]*folder, error) {
 
 // list looks at which files the folder has, and how large they are.
 func (f *folder) list() error {
-	entries, err := fs.ReadDir(f.root.FS(), f.dir)
+	entries, err := fs.ReadDir(f.tree.FS(), f.dir)
 	if err != nil {
 		return err
 	}
 	f.files = f.files[:0]
 	for _, entry := range entries {
-		if !entry.Type().IsRegular() || entry.Name() == ".git" {
+		if !entry.Type().IsRegular() || f.tree.skipped(path.Join(f.dir, entry.Name())) {
 			continue
 		}
 		info, err := entry.Info()
@@ -94,7 +106,7 @@ func (f *folder) hash(ctx context.Context) (*manifest, error) {
 }
 
 func (f *folder) sum(file file) ([]byte, error) {
-	opened, err := f.root.Open(path.Join(f.dir, file.name))
+	opened, err := f.tree.Open(path.Join(f.dir, file.name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &fileError{"NOT_FOUND", file.name + " was listed and is gone"}
 	}

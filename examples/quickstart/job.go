@@ -75,6 +75,7 @@ type hasher struct {
 	who      jobaudit.Principal
 	inputs   treeInputs
 	trouble  *trouble
+	skip     map[string]bool // what is not hashed, by absolute path
 }
 
 // run makes the manifest as a job: Call records the submission, who allowed it,
@@ -106,20 +107,19 @@ func (h *hasher) hashTree(ctx context.Context) (treeOutput, error) {
 	total := new(manifest)
 	trail.Snapshot(ctx, jobaudit.Snapshot{Resource: "manifest", Digest: "sha256:" + total.sum(), Summary: "empty"})
 
-	tree, err := os.OpenRoot(h.inputs.Path)
+	root, err := os.OpenRoot(h.inputs.Path)
 	if err != nil {
 		return treeOutput{}, err
 	}
-	defer tree.Close()
-	troubled, err := list(h.trouble.root, "trouble")
-	if err != nil {
-		return treeOutput{}, err
+	defer root.Close()
+	var folders []*folder
+	for _, t := range []*tree{{h.trouble.root, "trouble", nil}, {root, "", h.skip}} {
+		found, err := t.folders()
+		if err != nil {
+			return treeOutput{}, err
+		}
+		folders = append(folders, found...)
 	}
-	folders, err := list(tree, "")
-	if err != nil {
-		return treeOutput{}, err
-	}
-	folders = append(troubled, folders...)
 	trail.Log(ctx, fmt.Sprintf("found %d folders with files", len(folders)))
 	if err := h.trouble.strike(); err != nil {
 		return treeOutput{}, err

@@ -1,7 +1,9 @@
 // Command quickstart computes a SHA-256 manifest of every regular file below a
 // path, and prints the audit record that the work has left:
 //
-//	go run ./examples/quickstart [-events FILE] [path]
+//	go run ./examples/quickstart [-dir DIR] [-events FILE] [path]
+//
+// The record is a log in a directory, which it verifies from disk in the end.
 //
 // The manifest is a job, and so is each folder: a pool of workers hashes them.
 // A folder of the program's own is hashed as well, in which one file is deleted
@@ -9,12 +11,11 @@
 // tried twice. Nothing below the path is changed.
 //
 // Where to look: job.go submits and runs the jobs and says what of them may be
-// stored, report.go reads the record. folder.go and trouble.go know nothing of
+// stored, log.go keeps and verifies the log, report.go reads it. folder.go and trouble.go know nothing of
 // jobaudit.
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -25,11 +26,13 @@ import (
 	"os/signal"
 	"os/user"
 	"path/filepath"
+	"strings"
+	"unicode"
 
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/sink/memsink"
+	"github.com/jobaudit/jobaudit/sink/filesink"
 )
 
 func main() {
@@ -47,6 +50,7 @@ func main() {
 // config is what the command line asks for.
 type config struct {
 	path   string // the folder whose files are hashed
+	dir    string // of the log
 	events string // a file for the events, one a line
 }
 
@@ -54,9 +58,10 @@ func parse(args []string) (config, error) {
 	var c config
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	flags.Usage = func() {
-		fmt.Fprintln(flags.Output(), "usage: quickstart [-events FILE] [path]")
+		fmt.Fprintln(flags.Output(), "usage: quickstart [-dir DIR] [-events FILE] [path]")
 		flags.PrintDefaults()
 	}
+	flags.StringVar(&c.dir, "dir", "", "keep the log in `DIR` (default: a new temporary directory)")
 	flags.StringVar(&c.events, "events", "", "write the recorded events to `FILE`, one a line")
 	if err := flags.Parse(args); err != nil {
 		return c, err
@@ -69,7 +74,9 @@ func parse(args []string) (config, error) {
 	if flags.NArg() == 0 {
 		path, err = module(path)
 	}
-	c.path = path
+	if err == nil {
+		c.path, err = filepath.EvalSymlinks(path)
+	}
 	return c, err
 }
 
@@ -88,8 +95,33 @@ func module(dir string) (string, error) {
 	}
 }
 
-func run(ctx context.Context, out io.Writer, args []string) (err error) {
+func run(ctx context.Context, out io.Writer, args []string) error {
 	c, err := parse(args)
+	if err != nil {
+		return err
+	}
+	log, err := newLog(c.dir)
+	if err != nil {
+		return err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	sink, err := log.open(ctx)
+	if err != nil {
+		return err
+	}
+	inputs := treeInputs{Path: c.path, Workers: workers, Token: newToken()}
+	jobErr := errors.Join(record(ctx, sink, id, inputs, log.files()), sink.Close())
+	ctx = context.WithoutCancel(ctx) // an interrupted run has a record as well
+	return errors.Join(jobErr, tell(ctx, out, c, log, id, inputs.Token))
+}
+
+// record runs the job, and records it in the sink. Files to skip are named by
+// their absolute paths.
+func record(ctx context.Context, sink jobaudit.AuditSink, id uuid.UUID, inputs treeInputs, skip []string) error {
+	redactors, err := policies()
 	if err != nil {
 		return err
 	}
@@ -97,40 +129,40 @@ func run(ctx context.Context, out io.Writer, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = cmp.Or(err, trouble.Close()) }()
-
-	id, err := uuid.NewV7()
-	if err != nil {
-		return err
-	}
-	sink := memsink.New(nil)
-	inputs := treeInputs{Path: c.path, Workers: workers, Token: newToken()}
-	jobErr := record(ctx, sink, id, inputs, trouble)
-	ctx = context.WithoutCancel(ctx) // an interrupted run has a record as well
-	if err := report(ctx, out, sink, id, inputs.Token); err != nil {
-		return errors.Join(jobErr, err)
-	}
-	if c.events != "" {
-		if err := export(ctx, c.events, sink); err != nil {
-			return err
-		}
-	}
-	return jobErr
-}
-
-// record runs the job, and records it in the sink.
-func record(ctx context.Context, sink jobaudit.AuditSink, id uuid.UUID, inputs treeInputs, trouble *trouble) error {
-	redactors, err := policies()
-	if err != nil {
-		return err
-	}
 	where := jobaudit.Source{System: "quickstart", Environment: "demo"}
 	recorder, err := jobaudit.Open(ctx, sink, where, &jobaudit.Options{Redactors: redactors, Authorize: authorize})
 	if err != nil {
+		return errors.Join(err, trouble.Close())
+	}
+	h := &hasher{recorder: recorder, inputs: inputs, trouble: trouble, who: whoever(), skip: map[string]bool{trouble.dir: true}}
+	for _, file := range skip {
+		h.skip[file] = true
+	}
+	return errors.Join(h.run(ctx, id), recorder.Close(context.WithoutCancel(ctx)), trouble.Close())
+}
+
+// tell reads the log from disk, and prints what it says and whether it can be
+// believed.
+func tell(ctx context.Context, out io.Writer, c config, log auditLog, id uuid.UUID, token string) error {
+	reader, err := filesink.OpenReader(log.dir)
+	if err != nil {
 		return err
 	}
-	h := &hasher{recorder: recorder, inputs: inputs, trouble: trouble, who: whoever()}
-	return errors.Join(h.run(ctx, id), recorder.Close(context.WithoutCancel(ctx)))
+	defer reader.Close()
+	if err := report(ctx, out, reader, id, token); err != nil {
+		return err
+	}
+	if c.events != "" {
+		if err := export(ctx, c.events, reader); err != nil {
+			return err
+		}
+	}
+	if err := verify(ctx, out, log.dir, log.key.String()); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "\nThe log is in %s. To verify it again:\n\n    go run -C cmd/jobaudit . verify %s --key %s\n",
+		log.dir, quoted(log.dir), quoted(log.key.String()))
+	return err
 }
 
 // whoever returns the user who runs the program.
@@ -145,6 +177,17 @@ func whoever() jobaudit.Principal {
 
 // newToken returns a text that looks like a GitHub token.
 func newToken() string { return "ghp_" + rand.Text() + rand.Text()[:10] }
+
+// quoted returns an argument as a shell takes it.
+func quoted(argument string) string {
+	plain := func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("/._-+=:", r)
+	}
+	if strings.TrimFunc(argument, plain) == "" {
+		return argument
+	}
+	return "'" + strings.ReplaceAll(argument, "'", `'\''`) + "'"
+}
 
 // export writes the events to a file, one a line.
 func export(ctx context.Context, path string, from jobaudit.AuditReader) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
@@ -38,7 +40,7 @@ func start(t *testing.T, dir string) (printed string, events []jobaudit.Record) 
 	t.Helper()
 	var out bytes.Buffer
 	file := filepath.Join(t.TempDir(), "events.jsonl")
-	require.NoError(t, run(t.Context(), &out, []string{"-events", file, dir}))
+	require.NoError(t, run(t.Context(), &out, []string{"-dir", filepath.Join(t.TempDir(), "log"), "-events", file, dir}))
 	content, err := os.ReadFile(file)
 	require.NoError(t, err)
 	for line := range bytes.Lines(content) {
@@ -55,6 +57,10 @@ func start(t *testing.T, dir string) (printed string, events []jobaudit.Record) 
 		{`user .* \(.*\)`, "user WHO"},
 		{`host .*, instance`, "host HOST, version VERSION, instance"},
 		{`, \d+ bytes`, ", N bytes"},
+		{`under \d+ signatures`, "under N signatures"},
+		{`root hash \S{44}\n`, "root hash HASH\n"},
+		{`The log is in \S*log\.`, "The log is in LOG."},
+		{`verify \S*log --key localhost/quickstart\+[0-9a-f]{8}\+\S{44}\n`, "verify LOG --key KEY\n"},
 	} {
 		printed = regexp.MustCompile(r[0]).ReplaceAllString(printed, r[1])
 	}
@@ -143,14 +149,19 @@ func TestTheTreeAndTheSumShowEveryJob(t *testing.T) {
 	_, sum, _ := strings.Cut(rest, "RECORD\n\n")
 	require.Equal(t, `6 jobs: 5 success, 1 failed, 0 cancelled
 38 events, N bytes; none holds the token that was among the inputs of every job
-kept in memory: they end with this program, and nothing has signed them
+verified from disk with the public key alone: L1, 38 events under N signatures, of 6 jobs
+root hash HASH
+
+The log is in LOG. To verify it again:
+
+    go run -C cmd/jobaudit . verify LOG --key KEY
 `, sum)
 }
 
 func TestTheStatusAgreesWithTheEvents(t *testing.T) {
 	dir := plant(t)
 	var out bytes.Buffer
-	require.NoError(t, run(t.Context(), &out, []string{dir}))
+	require.NoError(t, run(t.Context(), &out, []string{"-dir", filepath.Join(t.TempDir(), "log"), dir}))
 	_, printed, _ := strings.Cut(out.String(), "as JSON\n\n")
 	printed, _, _ = strings.Cut(printed, "\n\nRECORD")
 	var status jobaudit.JobStatus
@@ -192,19 +203,64 @@ func (s interrupted) Append(ctx context.Context, records []jobaudit.Record) erro
 func TestAnInterruptedRunLeavesNoJobWithoutAnEnd(t *testing.T) {
 	dir := plant(t)
 	for after := 3; after < 40; after++ {
-		trouble, err := newTrouble()
-		require.NoError(t, err)
 		ctx, stop := context.WithCancel(t.Context())
 		sink := memsink.New(nil)
 		id := uuid.Must(uuid.NewV7())
-		_ = record(ctx, interrupted{sink, after, stop}, id, treeInputs{Path: dir}, trouble)
-		require.NoError(t, trouble.Close())
+		_ = record(ctx, interrupted{sink, after, stop}, id, treeInputs{Path: dir}, nil)
 		for _, job := range sink.Jobs() {
 			folded, err := jobaudit.Replay(sink.Records(t.Context(), jobaudit.Query{JobID: job}))
 			require.NoError(t, err)
 			require.True(t, folded.State.Terminal(), "after %d records: %s is %s", after, folded.Metadata.Action, folded.State)
 		}
 	}
+}
+
+func TestTheLogIsVerifiedAgainWithThePrintedCommand(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the command line")
+	}
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), &out, []string{"-dir", filepath.Join(t.TempDir(), "log"), plant(t)}))
+	_, printed, found := strings.Cut(out.String(), "    go ")
+	require.True(t, found)
+	command := exec.CommandContext(t.Context(), "go", strings.Fields(printed)...)
+	command.Dir = filepath.Join("..", "..")
+	told, err := command.Output()
+	require.NoError(t, err, "%s", told)
+	require.Contains(t, string(told), "verified L1")
+}
+
+func TestAChangedLogDoesNotVerify(t *testing.T) {
+	var out bytes.Buffer
+	log := filepath.Join(t.TempDir(), "log")
+	require.NoError(t, run(t.Context(), &out, []string{"-dir", log, plant(t)}))
+	file := filepath.Join(log, "entries", "00000000000000000000.jsonl")
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, bytes.Replace(content, []byte("soon-gone.txt was listed"), []byte("soon-gone.txt was fetched"), 1), 0o600))
+	key, err := filesink.LoadOrCreateKey(log, log+".key", "localhost/quickstart")
+	require.NoError(t, err)
+	require.ErrorContains(t, verify(t.Context(), &out, log, key.String()), "does not verify")
+}
+
+func TestASecondRunGoesOnWithTheLogAndDoesNotHashIt(t *testing.T) {
+	dir := plant(t)
+	log := filepath.Join(dir, "log")
+	var out bytes.Buffer
+	for range 2 {
+		require.NoError(t, run(t.Context(), &out, []string{"-dir", log, dir}))
+	}
+	require.Equal(t, 2, strings.Count(out.String(), "a manifest of 5 files, 1 of 5 folders missing"))
+	require.Contains(t, out.String(), ": L1, 74 events under")
+}
+
+func TestTheLogIsTemporaryByDefaultAndNeverHashed(t *testing.T) {
+	dir := plant(t)
+	t.Setenv("TMPDIR", dir)
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), &out, []string{dir}))
+	require.Contains(t, out.String(), "a manifest of 5 files, 1 of 5 folders missing")
+	require.Contains(t, out.String(), "The log is in "+filepath.Join(dir, "quickstart-log-"))
 }
 
 func TestTheDefaultIsTheRepository(t *testing.T) {

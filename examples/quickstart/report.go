@@ -140,6 +140,5 @@ func (s *summary) sum(ctx context.Context, out io.Writer, from jobaudit.AuditRea
 		return fmt.Errorf("%d events hold the token that was among the inputs", leaks)
 	}
 	fmt.Fprintf(out, "%d events, %d bytes; none holds the token that was among the inputs of every job\n", events, size)
-	fmt.Fprintln(out, "kept in memory: they end with this program, and nothing has signed them")
 	return nil
 }

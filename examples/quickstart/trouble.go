@@ -18,6 +18,9 @@ func newTrouble() (*trouble, error) {
 	if err != nil {
 		return nil, err
 	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, err
+	}
 	t := &trouble{dir: dir}
 	for _, name := range []string{"deleted/kept.txt", "deleted/soon-gone.txt", "written/report.txt"} {
 		file := filepath.Join(dir, filepath.FromSlash(name))

@@ -53,12 +53,12 @@ func parent(name string) string { return path.Dir(name) }
 // createAnew makes a file in place of one that may lie there, as another file:
 // whoever has the old one open keeps it.
 func createAnew(dir disk.Dir, name string) (disk.File, error) {
-	f, err := dir.Create(name)
+	f, err := dir.Create(name, false)
 	if !errors.Is(err, fs.ErrExist) {
 		return f, err
 	}
 	if err := dir.Remove(name); err != nil {
 		return nil, err
 	}
-	return dir.Create(name)
+	return dir.Create(name, false)
 }

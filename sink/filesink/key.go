@@ -145,7 +145,7 @@ func createKey(folder disk.Dir, base, name string) ([]byte, error) {
 		return nil, err
 	}
 	temp := base + tempSuffix
-	if err := writeFile(folder, temp, []byte(secret+"\n"), true); err != nil {
+	if err := writeSecret(folder, temp, secret+"\n"); err != nil {
 		return nil, err
 	}
 	// A link, unlike a rename, does not replace the key of another process
@@ -163,6 +163,21 @@ func createKey(folder disk.Dir, base, name string) ([]byte, error) {
 		return nil, err
 	}
 	return []byte(secret), folder.Sync(".")
+}
+
+// writeSecret writes a durable new file that its owner alone can read.
+func writeSecret(folder disk.Dir, name, secret string) error {
+	if err := folder.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := folder.Create(name, true)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt([]byte(secret), 0); err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // Verifier returns the public half, which checks what the key signed.

@@ -114,145 +114,23 @@ func (r *Reader) Checkpoint(ctx context.Context, key note.Verifier) (auditlog.Ch
 	}
 	for i := len(parts) - 1; i >= 0; i-- {
 		if parts[i].size > 0 {
-			return r.commitOf(parts[i], key)
+			return commitOf(r.dir, parts[i], key)
 		}
 	}
 	return auditlog.Checkpoint{}, fmt.Errorf("filesink: %w", auditlog.ErrNoHead)
 }
 
-// commitOf returns the commit at the end of a part.
-func (r *Reader) commitOf(p part, key note.Verifier) (auditlog.Checkpoint, error) {
-	f, err := r.dir.Open(segmentPath(p.first))
-	if err != nil {
-		return auditlog.Checkpoint{}, err
-	}
-	defer f.Close()
-	text, err := lastCommit(f, p.size)
-	if err != nil {
-		return auditlog.Checkpoint{}, fmt.Errorf("filesink: %s: %w", segmentPath(p.first), err)
-	}
-	return auditlog.OpenCommit(text, key)
-}
-
 // Prove is [Sink.Prove], against the newest head that the key signed.
 func (r *Reader) Prove(ctx context.Context, id uuid.UUID, key note.Verifier) (auditlog.Proof, error) {
-	proof, err := r.prove(ctx, id, key)
+	p := prover{ctx: ctx, dir: r.dir, key: key, filed: r.Hashes()}
+	var err error
+	if p.parts, err = r.parts(ctx); err == nil && len(p.parts) > 0 {
+		p.head, err = commitOf(r.dir, p.parts[len(p.parts)-1], key)
+	}
 	if err != nil {
 		return auditlog.Proof{}, fmt.Errorf("filesink: prove %s: %w", id, err)
 	}
-	return proof, nil
-}
-
-func (r *Reader) prove(ctx context.Context, id uuid.UUID, key note.Verifier) (auditlog.Proof, error) {
-	parts, err := r.parts(ctx)
-	if err != nil {
-		return auditlog.Proof{}, err
-	}
-	for _, p := range parts {
-		at, found, err := p.find(ctx, r.dir, id)
-		if err != nil {
-			return auditlog.Proof{}, err
-		}
-		if !found {
-			continue
-		}
-		f, err := r.dir.Open(segmentPath(p.first))
-		if err != nil {
-			return auditlog.Proof{}, err
-		}
-		defer f.Close()
-		leaf, err := readLine(f, nil, at.off, p.size)
-		if err != nil {
-			return auditlog.Proof{}, err
-		}
-		return r.proveLeaf(ctx, parts, key, at.leaf, leaf)
-	}
-	return auditlog.Proof{}, errors.New("no such record is stored")
-}
-
-func (r *Reader) proveLeaf(ctx context.Context, parts []part, key note.Verifier, index int64, leaf []byte) (auditlog.Proof, error) {
-	head, err := r.commitOf(parts[len(parts)-1], key)
-	if err != nil {
-		return auditlog.Proof{}, err
-	}
-	// The file of hashes may be behind the log, or wrong: then they are made
-	// anew in memory, from a segment that it reaches or from the first.
-	var proof auditlog.Proof
-	for _, from := range r.bases(parts) {
-		var hashes tlog.HashReader
-		if hashes, err = r.hashesFrom(ctx, parts, from, key); err != nil {
-			continue
-		}
-		if proof, err = auditlog.Prove(head, index, leaf, hashes); err == nil {
-			return proof, nil
-		}
-	}
-	return auditlog.Proof{}, err
-}
-
-// bases lists the parts from which on the hashes may be made, best first.
-func (r *Reader) bases(parts []part) []int {
-	info, err := r.dir.Stat(treeFile)
-	if err != nil {
-		return []int{0}
-	}
-	for i := len(parts) - 1; i > 0; i-- {
-		if tlog.StoredHashCount(parts[i].first)*tlog.HashSize <= info.Size {
-			return []int{i, 0}
-		}
-	}
-	return []int{0}
-}
-
-// hashesFrom makes the stored hashes of the leaves from a part on, over the
-// file that has those before.
-func (r *Reader) hashesFrom(ctx context.Context, parts []part, from int, key note.Verifier) (tlog.HashReader, error) {
-	var tree auditlog.Tree
-	var cache treeCache
-	if from > 0 {
-		f, err := r.dir.Open(treeFile)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		before, err := r.commitOf(parts[from-1], key)
-		if err != nil {
-			return nil, err
-		}
-		if tree, err = auditlog.ResumeTree(before, auditlog.StoredHashes(f)); err != nil {
-			return nil, err
-		}
-		cache.kept = tlog.StoredHashCount(tree.Size())
-	}
-	for _, p := range parts[from:] {
-		f, err := r.dir.Open(segmentPath(p.first))
-		if err != nil {
-			return nil, err
-		}
-		err = eachLeaf(ctx, f, p.size, -1, func(l line) error {
-			cache.pending = tree.Append(cache.pending, auditlog.HashLeaf(l.bytes))
-			return nil
-		})
-		if err := errors.Join(err, f.Close()); err != nil {
-			return nil, err
-		}
-	}
-	filed := r.Hashes()
-	return tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
-		hashes := make([]tlog.Hash, len(indexes))
-		for i, index := range indexes {
-			from := auditlog.StoredHashes(&cache)
-			if index < cache.kept {
-				from = filed
-			}
-			one, err := from.ReadHashes([]int64{index})
-			if err != nil {
-				return nil, err
-			}
-			hashes[i] = one[0]
-		}
-		return hashes, nil
-	}), nil
+	return p.prove(id)
 }
 
 // parts lists the segments, each as far as it may be read: up to the next

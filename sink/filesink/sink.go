@@ -54,7 +54,10 @@ func (o *opening) sink() (*Sink, error) {
 		onError: func(err error) { s.opts.OnError(fmt.Errorf("filesink: %w", err)) },
 		after:   s.noteCheckpoint,
 	}
-	w := &writer{Sink: s, tree: o.tree, head: o.head, history: o.history, sealed: o.sealed, batch: newBatch(), ours: -1}
+	w := &writer{Sink: s, tree: o.tree, history: o.history, sealed: o.sealed, batch: newBatch(), ours: -1}
+	if !o.head.IsZero() {
+		w.head = o.base // which is under our own key, also on a predecessor's entries
+	}
 	for _, one := range o.sealed {
 		w.ids.merge(one.ids)
 	}

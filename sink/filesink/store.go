@@ -77,7 +77,7 @@ func replaced(err error) error {
 // begin writes a batch to a new segment.
 func (w *writer) begin(b *batch) (err error) {
 	name := segmentPath(b.first)
-	f, err := w.dir.Create(name)
+	f, err := w.dir.Create(name, false)
 	if errors.Is(err, fs.ErrExist) {
 		if w.ours != b.first {
 			return fmt.Errorf("%w: %s is there already", ErrReplaced, name)

@@ -35,7 +35,7 @@ type treeCache struct {
 func openTree(dir disk.Dir, size int64) (*treeCache, error) {
 	f, err := dir.Edit(treeFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		f, err = dir.Create(treeFile)
+		f, err = dir.Create(treeFile, false)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("tree: %w", err)

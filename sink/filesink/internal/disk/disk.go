@@ -21,8 +21,9 @@ type Disk interface {
 // Dir is an open directory. Names are relative to it, with slashes, and cannot
 // leave it. It is safe for concurrent use.
 type Dir interface {
-	// Create makes a file for reading and writing that must not exist.
-	Create(name string) (File, error)
+	// Create makes a file for reading and writing that must not exist. A
+	// secret one can be read by its owner only.
+	Create(name string, secret bool) (File, error)
 	// Edit opens a file for reading and writing, Open for reading.
 	Edit(name string) (File, error)
 	Open(name string) (File, error)

@@ -111,20 +111,24 @@ type osDir struct {
 	info os.FileInfo
 }
 
-func (d *osDir) open(name string, flag int) (File, error) {
-	f, err := d.root.OpenFile(name, flag, fileMode)
+func (d *osDir) open(name string, flag int, mode fs.FileMode) (File, error) {
+	f, err := d.root.OpenFile(name, flag, mode)
 	if err != nil {
 		return nil, err
 	}
 	return osFile{f}, nil
 }
 
-func (d *osDir) Create(name string) (File, error) {
-	return d.open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+func (d *osDir) Create(name string, secret bool) (File, error) {
+	mode := fs.FileMode(fileMode)
+	if secret {
+		mode = 0o600
+	}
+	return d.open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 }
 
-func (d *osDir) Edit(name string) (File, error)      { return d.open(name, os.O_RDWR) }
-func (d *osDir) Open(name string) (File, error)      { return d.open(name, os.O_RDONLY) }
+func (d *osDir) Edit(name string) (File, error)      { return d.open(name, os.O_RDWR, 0) }
+func (d *osDir) Open(name string) (File, error)      { return d.open(name, os.O_RDONLY, 0) }
 func (d *osDir) Rename(from, to string) error        { return d.root.Rename(from, to) }
 func (d *osDir) Link(from, to string) error          { return d.root.Link(from, to) }
 func (d *osDir) Remove(name string) error            { return d.root.Remove(name) }

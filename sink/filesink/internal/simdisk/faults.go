@@ -127,8 +127,8 @@ func (d faultyDir) file(kind, name string, open func(string) (disk.File, error))
 	return faultyFile{f, name, d.f}, nil
 }
 
-func (d faultyDir) Create(name string) (disk.File, error) {
-	return d.file("create", name, d.Dir.Create)
+func (d faultyDir) Create(name string, secret bool) (disk.File, error) {
+	return d.file("create", name, func(name string) (disk.File, error) { return d.Dir.Create(name, secret) })
 }
 func (d faultyDir) Edit(name string) (disk.File, error) { return d.file("open", name, d.Dir.Edit) }
 func (d faultyDir) Open(name string) (disk.File, error) { return d.file("open", name, d.Dir.Open) }
