@@ -6,11 +6,12 @@ import "unsafe"
 // 15 bytes or more.
 const minEncoded = 20
 
-// window is how much base64 is decoded at a time. Windows overlap by more than
-// the longest secret that has to be seen whole.
+// window is how many bytes are decoded at a time. Windows overlap by as much as
+// has to be seen of the longest secret. Both are multiples of six: whole groups
+// of base64, and whole units of UTF-16.
 const (
-	window  = 4096
-	overlap = 2048
+	window  = 3072
+	overlap = 1536
 )
 
 // sextets holds the value of each character of both alphabets of RFC 4648, and
@@ -32,8 +33,11 @@ var sextets = func() (table [256]byte) {
 // that decodes to text is followed, so each character is decoded four times at
 // most.
 func (c *scan) encoded(from, to int) bool {
-	if c.nested || c.storageKey(from, to) {
-		return !c.nested
+	if c.storageKey(from, to) {
+		return true
+	}
+	if c.nested {
+		return false
 	}
 	to = c.wrapped(from, to)
 	var done [4]bool
@@ -82,7 +86,7 @@ func startsAsText(s string) bool {
 		return false
 	}
 	var buf [6]byte
-	if decode(buf[:], s[:8]) < 6 {
+	if n, _ := decode(buf[:], s[:8]); n < len(buf) {
 		return false
 	}
 	if buf[1] == 0 && buf[3] == 0 && buf[5] == 0 {
@@ -93,26 +97,31 @@ func startsAsText(s string) bool {
 
 // decoded looks into what text[from:to] encodes.
 func (c *scan) decoded(from, to int) bool {
-	var buf [window / 4 * 3]byte
-	inner := scan{Scanner: c.Scanner, nested: true}
-	for i := from; ; {
-		piece := c.text[i:min(to, i+window)]
-		text := buf[:decode(buf[:], piece)]
-		c.work += len(piece)
-		if len(text) > 3 && text[1] == 0 && text[3] == 0 {
-			text = narrow(text)
-		}
-		inner.text, inner.rule = asString(text), ""
-		if len(text) >= minText && inner.run() && c.hit(inner.rule, from, to) {
-			return true
-		}
-		c.work += inner.work
-		inner.work = 0
-		if i+window >= to {
+	var buf [window]byte
+	wide, kept := false, 0
+	for i := from; i < to; {
+		n, read := decode(buf[kept:kept+(window-kept)/6*6], c.text[i:to])
+		if n == 0 {
 			return false
 		}
-		i += window - overlap
+		fresh := buf[kept : kept+n]
+		if i == from {
+			wide = n > 3 && fresh[1] == 0 && fresh[3] == 0
+		}
+		if wide {
+			fresh = narrow(fresh)
+		}
+		i += read
+		text := buf[:kept+len(fresh)]
+		inner := scan{Scanner: c.Scanner, nested: true, text: asString(text)}
+		found := len(text) >= minText && inner.run()
+		c.work += read + len(text) + inner.work
+		if found && c.hit(inner.rule, from, to) {
+			return true
+		}
+		kept = copy(buf[:overlap], text[max(0, len(text)-overlap):])
 	}
+	return false
 }
 
 // narrow takes the high bytes out of UTF-16, in place.
@@ -125,29 +134,29 @@ func narrow(text []byte) []byte {
 	return text[:n]
 }
 
-// decode decodes base64 of either alphabet, padded or not, up to the first
-// other byte, skips line ends, and returns how many bytes it wrote.
-func decode(to []byte, s string) int {
-	n, have, value := 0, 0, uint32(0)
-	for i := 0; i < len(s); i++ {
-		v := sextets[s[i]]
+// decode decodes base64 of either alphabet, padded or not, skipping line ends,
+// until another byte or the end of either slice, and returns how many bytes it
+// wrote and read.
+func decode(to []byte, s string) (wrote, read int) {
+	have, value := 0, uint32(0)
+	for read < len(s) && wrote < len(to) {
+		v := sextets[s[read]]
 		if v == 0xff {
-			if s[i] == '\n' || s[i] == '\r' {
-				continue
-			}
-			break
-		}
-		value, have = value<<6|uint32(v), have+6
-		if have >= 8 {
-			if n == len(to) {
+			if s[read] != '\n' && s[read] != '\r' {
 				break
 			}
+			read++
+			continue
+		}
+		read++
+		value, have = value<<6|uint32(v), have+6
+		if have >= 8 {
 			have -= 8
-			to[n] = byte(value >> have)
-			n++
+			to[wrote] = byte(value >> have)
+			wrote++
 		}
 	}
-	return n
+	return wrote, read
 }
 
 func isText(s []byte) bool {

@@ -101,6 +101,7 @@ type scan struct {
 	*Scanner
 	text     string
 	rule     string // of the hit
+	edge     int    // where the last escape ended: a word may begin there
 	nested   bool   // the text was base64 in another
 	joined   int    // up to here, wrapped lines of base64 were read as one
 	tokenEnd int    // of the run of base64url in which JWTs were looked for
@@ -153,6 +154,7 @@ func (c *scan) run() bool {
 		next := i + 1
 		if kinds[text[i]] == kindEscape {
 			next = escaped(text, i)
+			c.edge = next
 			if next > i+1 && c.prefixed(i+1) { // not an escape after all
 				return true
 			}
@@ -234,24 +236,44 @@ func few(body string) bool {
 	return n <= 2
 }
 
-// random tells whether the text looks drawn by lot: digits among its letters.
-// Names, paths and identifiers have few or none, or have them at the end.
+// random tells whether the text looks drawn by lot, by how often it goes from
+// one of small letters, capitals and digits to another: names, paths and
+// identifiers do so where their words meet.
 func random(body string) bool {
-	letters, digits, changes := 0, 0, 0
+	var counts [4]int
+	n, changes, last := 0, 0, 0
 	for i := range len(body) {
-		switch {
-		case isDigit(body[i]):
-			digits++
-		case isAlnum(body[i]):
-			letters++
-		default:
+		class := classOf(body[i])
+		if class == 0 {
 			continue
 		}
-		if i > 0 && isDigit(body[i]) != isDigit(body[i-1]) {
+		if n > 0 && class != last {
 			changes++
 		}
+		counts[class]++
+		n, last = n+1, class
 	}
-	return letters > 0 && digits > 0 && changes >= 3
+	mixed := counts[1] > 0 && counts[2] > 0
+	switch {
+	case counts[3] == 0:
+		return mixed && changes*5 >= n*2
+	case mixed:
+		return changes*3 >= n
+	}
+	return changes >= 2 && changes*8 >= n
+}
+
+// classOf returns 1 for a small letter, 2 for a capital, 3 for a digit, or 0.
+func classOf(b byte) int {
+	switch {
+	case isDigit(b):
+		return 3
+	case b-'a' <= 'z'-'a':
+		return 1
+	case b-'A' <= 'Z'-'A':
+		return 2
+	}
+	return 0
 }
 
 // hit records the rule of what was found in text[from:to], unless it is allowed

@@ -59,7 +59,7 @@ func (c *scan) phoneAt(i int) bool {
 			between++
 		default:
 			c.work += end - i
-			return n >= 8 && n <= 15 && !isAlnum(b) && c.hit(string(Phone), i, end)
+			return n >= 8 && n <= 15 && (between > 0 || !isAlnum(b)) && c.hit(string(Phone), i, end)
 		}
 		if n > 15 {
 			return false
@@ -125,7 +125,7 @@ func (c *scan) ipv4At(i int) bool {
 	c.work += end - i
 	candidate := strings.TrimRight(c.text[i:end], ".")
 	end = i + len(candidate)
-	if i > 0 && (c.text[i-1] == '.' || c.text[i-1] == '-') || end < len(c.text) && (isAlnum(c.text[end]) || c.text[end] == '-') {
+	if strings.Count(candidate, ".") != 3 || i > 0 && (c.text[i-1] == '.' || c.text[i-1] == '-') || end < len(c.text) && (isAlnum(c.text[end]) || c.text[end] == '-') {
 		return false
 	}
 	return c.address(candidate, i)

@@ -37,9 +37,9 @@ const (
 )
 
 // Pattern is a format of the user's own. Match is written in a small part of
-// the syntax of regular expressions: it begins with at least two literal
-// characters and goes on with literals and character classes, each class with
-// how often it is repeated: acme_[A-Za-z0-9]{32}, (?i)key-[0-9a-f]{16,64}.
+// the syntax of regular expressions: it begins with a letter or digit and
+// another literal character, and goes on with literals and character classes,
+// each class with how often it is repeated: acme_[A-Za-z0-9]{32}, (?i)key-[0-9a-f]{16,64}.
 // A match begins where a word begins and does not end inside a longer one.
 type Pattern struct {
 	Rule  string `json:"rule"`
