@@ -24,10 +24,11 @@ import (
 )
 
 // deliberate are the files that hold samples of secrets on purpose, relative to
-// the repository's root.
+// their modules' roots. Those of x/mod hold signing keys.
 var deliberate = []string{
 	"internal/secrets/corpus_test.go", "internal/secrets/structure_test.go", "internal/secrets/config_test.go",
 	"internal/secrets/fuzz_test.go", "internal/secrets/scanner_test.go", "internal/secrets/benign_test.go",
+	"sumdb/client_test.go", "sumdb/note/example_test.go", "sumdb/note/note.go", "sumdb/note/note_test.go",
 }
 
 // directories returns the repository and the modules that it depends on, tests
@@ -135,34 +136,45 @@ func TestOrdinaryValuesAreNoSecrets(t *testing.T) {
 	s := newScanner(t, nil)
 	m := newMaker()
 	kinds := map[string]func() string{
-		"UUID":            m.uuid,
-		"UUIDs":           func() string { return m.uuid() + "/" + m.uuid() + " " + m.uuid() },
-		"UUID of digits":  func() string { return m.fill("<d8>-<d4>-<d4>-<d4>-<d12>") },
-		"commit":          func() string { return m.of('h', 40) },
-		"short commit":    func() string { return m.of('h', 7) },
-		"SHA-256":         func() string { return "sha256:" + m.of('h', 64) },
-		"SHA-512":         func() string { sum := sha512.Sum512([]byte(m.uuid())); return hex.EncodeToString(sum[:]) },
-		"base64 digest":   func() string { sum := sha256.Sum256([]byte(m.uuid())); return base64.StdEncoding.EncodeToString(sum[:]) },
-		"base64 SHA-512":  func() string { sum := sha512.Sum512([]byte(m.uuid())); return base64.StdEncoding.EncodeToString(sum[:]) },
-		"raw URL digest":  func() string { sum := sha256.Sum256([]byte(m.uuid())); return encoding.EncodeToString(sum[:]) },
-		"SRI":             func() string { sum := sha512.Sum384([]byte(m.uuid())); return "sha384-" + base64.StdEncoding.EncodeToString(sum[:]) },
-		"go.sum":          func() string { return "github.com/a/b v1." + m.of('d', 2) + ".0/go.mod h1:" + m.of('b', 43) + "=" },
-		"pseudo-version":  func() string { return "v0.0.0-20260" + m.of('d', 9) + "-" + m.of('h', 12) },
-		"image":           func() string { return "data:image/png;base64,iVBORw0KGgo" + m.of('b', 3000) + "==" },
-		"random base64":   func() string { return m.of('b', 200) },
-		"base62 ID":       func() string { return m.of('w', 22) },
-		"ULID":            func() string { return "01J" + m.of('A', 23) },
-		"snowflake":       func() string { return "1" + m.of('d', 18) },
-		"nanoseconds":     func() string { return fmt.Sprint(time.Unix(1.8e9, int64(m.IntN(1e9))).UnixNano()) },
-		"milliseconds":    func() string { return "18" + m.of('d', 11) },
-		"RFC 3339":        func() string { return "2026-11-21T21:34:07." + m.of('d', 9) + "Z" },
-		"float":           func() string { return "0." + m.of('d', 17) },
-		"trace":           func() string { return "00-" + m.of('h', 32) + "-" + m.of('h', 16) + "-01" },
-		"ARN":             func() string { return "arn:aws:iam::" + m.of('d', 12) + ":role/deploy" },
-		"container":       func() string { return "ghcr.io/acme/app:v1.2.3@sha256:" + m.of('h', 64) },
-		"phone-like":      func() string { return m.of('d', 3) + "-" + m.of('d', 3) + "-" + m.of('d', 4) },
-		"query":           func() string { return "https://example.com/a/b?page=2&sig=none&cursor=" + m.of('s', 24) },
-		"carrier":         func() string { return "ja1." + encoding.EncodeToString([]byte(`{"id":"`+m.uuid()+`","action":"deploy"}`)) },
+		"UUID":           m.uuid,
+		"UUIDs":          func() string { return m.uuid() + "/" + m.uuid() + " " + m.uuid() },
+		"UUID of digits": func() string { return m.fill("<d8>-<d4>-<d4>-<d4>-<d12>") },
+		"commit":         func() string { return m.of('h', 40) },
+		"short commit":   func() string { return m.of('h', 7) },
+		"SHA-256":        func() string { return "sha256:" + m.of('h', 64) },
+		"SHA-512":        func() string { sum := sha512.Sum512([]byte(m.uuid())); return hex.EncodeToString(sum[:]) },
+		"base64 digest": func() string {
+			sum := sha256.Sum256([]byte(m.uuid()))
+			return base64.StdEncoding.EncodeToString(sum[:])
+		},
+		"base64 SHA-512": func() string {
+			sum := sha512.Sum512([]byte(m.uuid()))
+			return base64.StdEncoding.EncodeToString(sum[:])
+		},
+		"raw URL digest": func() string { sum := sha256.Sum256([]byte(m.uuid())); return encoding.EncodeToString(sum[:]) },
+		"SRI": func() string {
+			sum := sha512.Sum384([]byte(m.uuid()))
+			return "sha384-" + base64.StdEncoding.EncodeToString(sum[:])
+		},
+		"go.sum":         func() string { return "github.com/a/b v1." + m.of('d', 2) + ".0/go.mod h1:" + m.of('b', 43) + "=" },
+		"pseudo-version": func() string { return "v0.0.0-20260" + m.of('d', 9) + "-" + m.of('h', 12) },
+		"image":          func() string { return "data:image/png;base64,iVBORw0KGgo" + m.of('b', 3000) + "==" },
+		"random base64":  func() string { return m.of('b', 200) },
+		"base62 ID":      func() string { return m.of('w', 22) },
+		"ULID":           func() string { return "01J" + m.of('A', 23) },
+		"snowflake":      func() string { return "1" + m.of('d', 18) },
+		"nanoseconds":    func() string { return fmt.Sprint(time.Unix(1.8e9, int64(m.IntN(1e9))).UnixNano()) },
+		"milliseconds":   func() string { return "18" + m.of('d', 11) },
+		"RFC 3339":       func() string { return "2026-11-21T21:34:07." + m.of('d', 9) + "Z" },
+		"float":          func() string { return "0." + m.of('d', 17) },
+		"trace":          func() string { return "00-" + m.of('h', 32) + "-" + m.of('h', 16) + "-01" },
+		"ARN":            func() string { return "arn:aws:iam::" + m.of('d', 12) + ":role/deploy" },
+		"container":      func() string { return "ghcr.io/acme/app:v1.2.3@sha256:" + m.of('h', 64) },
+		"phone-like":     func() string { return m.of('d', 3) + "-" + m.of('d', 3) + "-" + m.of('d', 4) },
+		"query":          func() string { return "https://example.com/a/b?page=2&sig=none&cursor=" + m.of('s', 24) },
+		"carrier": func() string {
+			return "ja1." + encoding.EncodeToString([]byte(`{"id":"`+m.uuid()+`","action":"deploy"}`))
+		},
 		"IPv6":            func() string { return "2001:db8::" + m.of('h', 4) },
 		"path":            func() string { return "/srv/app/releases/20261121213407/internal/handlers/create_user_test.go:123" },
 		"camel":           func() string { return "TestThatSomethingWithAVeryLongNameHolds/and_its_subtest#0" + m.of('d', 1) },

@@ -101,6 +101,7 @@ type scan struct {
 	*Scanner
 	text     string
 	rule     string // of the hit
+	begun    int    // where the current run of base64 began
 	edge     int    // where the last escape ended: a word may begin there
 	nested   bool   // the text was base64 in another
 	joined   int    // up to here, wrapped lines of base64 were read as one
@@ -160,6 +161,7 @@ func (c *scan) run() bool {
 			}
 		}
 		i, run = next, next
+		c.begun = run
 	}
 	return len(text)-run >= minEncoded && c.encoded(run, len(text))
 }
@@ -202,6 +204,9 @@ func (c *scan) matches(f *format, i int) bool {
 	case checkBasic:
 		end = c.basic(i + len(f.prefix))
 	default:
+		if (f.weak || len(f.prefix) <= 4) && c.amidBase64(i) {
+			return false
+		}
 		end = f.match(c.text, i)
 		c.work += max(end-i, 64)
 		if end >= 0 && !f.plausible(c.text[i+len(f.prefix):end]) {
@@ -209,6 +214,12 @@ func (c *scan) matches(f *format, i int) bool {
 		}
 	}
 	return end >= 0 && c.hit(f.rule, i, end)
+}
+
+// amidBase64 tells whether what begins at i is more likely a part of something
+// long in base64, in which every short prefix turns up.
+func (c *scan) amidBase64(i int) bool {
+	return i-c.begun >= 64 && (c.text[i-1] == '+' || c.text[i-1] == '/')
 }
 
 // plausible tells a token from a mask such as xxxxxxxx. Of a format whose

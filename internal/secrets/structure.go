@@ -201,8 +201,8 @@ func digits(s string) bool {
 	return true
 }
 
-// dataSource looks for user:password@tcp(host), as drivers without a scheme
-// write it.
+// dataSource looks for credentials before @tcp(host), as MySQL's driver writes
+// them, without a scheme.
 func (c *scan) dataSource(at int) bool {
 	rest := c.text[at+1:]
 	if !strings.HasPrefix(rest, "tcp(") && !strings.HasPrefix(rest, "unix(") && !strings.HasPrefix(rest, "tcp6(") {

@@ -272,7 +272,7 @@ var work = []row{
 	{rule: "postman", prefixes: "PMAK-", rest: hex + "{24}-" + hex + "{34}"},
 	{rule: "readme", prefixes: "rdme_", rest: "[0-9a-z]{70}"},
 	{rule: "frameio", prefixes: "fio-u-", rest: url64 + "{64}"},
-	{rule: "sanity", prefixes: "sk", rest: alnum + "{80,}", weak: true},
+	{rule: "sanity", prefixes: "sk", rest: alnum + "{150,190}", weak: true},
 	{rule: "mapbox", prefixes: "sk.eyJ tk.eyJ", rest: url64 + `{40,500}\.` + url64 + "{20,}"},
 	{rule: "adafruit", prefixes: "aio_", rest: alnum + "{28}"},
 	{rule: "settlemint", prefixes: "sm_aat_ sm_pat_ sm_sat_", rest: alnum + "{16}"},
