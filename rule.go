@@ -36,7 +36,7 @@ const (
 // redaction block, to be shared.
 type rule struct {
 	form  string // "typed" or "paths"
-	apply func(v any) (walk.Result, error)
+	apply func(v any, env walk.Env) (walk.Result, error)
 	keeps map[string]string // paths of the leaves that are kept, and their kinds
 	drops []walk.Removal
 	err   error // what is wrong with the rule: walk.PathErrors
@@ -106,7 +106,7 @@ func typed[In, Kept any](side string, f func(In) (Kept, error)) Rule {
 		r.err = errors.Join(r.err, &walk.PathError{Path: ".", Problem: "no function"})
 	}
 	removed := countMissing(in, kept)
-	r.apply = func(v any) (walk.Result, error) {
+	r.apply = func(v any, env walk.Env) (walk.Result, error) {
 		value, err := as[In](v)
 		if err != nil {
 			return walk.Result{}, err
@@ -115,7 +115,7 @@ func typed[In, Kept any](side string, f func(In) (Kept, error)) Rule {
 		if err != nil {
 			return walk.Result{}, &redactorError{err}
 		}
-		result, err := walk.Whole(reflect.ValueOf(&kept).Elem(), maxContent)
+		result, err := walk.Whole(reflect.ValueOf(&kept).Elem(), env)
 		result.Count += removed
 		return result, err
 	}
@@ -170,18 +170,18 @@ func byPath[In any](side string, paths []Path) Rule {
 		return Rule{side, r}
 	}
 	r.keeps, r.drops = plan.Keeps(), plan.Drops()
-	r.apply = func(v any) (walk.Result, error) {
+	r.apply = func(v any, env walk.Env) (walk.Result, error) {
 		rv := reflect.ValueOf(v)
 		switch t := rv.Type(); {
 		case t == reflect.TypeFor[json.RawMessage](),
 			isBytes(t) && (t == in || t.Name() == "" && in.Kind() != reflect.Interface):
-			return parsed(plan.Raw(rv.Bytes(), maxContent))
+			return parsed(plan.Raw(rv.Bytes(), env))
 		case in.Kind() == reflect.Interface && t.Name() == "" && isBytes(t):
 			return walk.Result{}, errType
 		}
 		switch v.(type) {
 		case In, *In:
-			return plan.Value(rv, maxContent)
+			return plan.Value(rv, env)
 		}
 		return walk.Result{}, errType
 	}
