@@ -115,7 +115,7 @@ func (c *courier) offer(s *stream, e sealed) (bool, error) {
 	c.events++
 	c.bytes += len(e.buf)
 	s.pending = append(s.pending, entry{sealed: e, size: len(e.buf)})
-	c.enqueue(s)
+	c.enqueueUnlessWaiting(s)
 	return true, nil
 }
 
@@ -145,7 +145,7 @@ func (c *courier) lose(s *stream, d *draft) bool {
 		return false
 	}
 	first := s.lose(d)
-	c.enqueue(s)
+	c.enqueueUnlessWaiting(s)
 	return first
 }
 
@@ -228,6 +228,14 @@ func (c *courier) enqueue(s *stream) {
 		s.place = s.lane.queue.PushBack(s)
 	}
 	c.dispatch(s.lane)
+}
+
+// enqueueUnlessWaiting is for events that nobody waits for: they do not hasten
+// a retry.
+func (c *courier) enqueueUnlessWaiting(s *stream) {
+	if s.retry == nil {
+		c.enqueue(s)
+	}
 }
 
 // unqueue takes a stream out of the queue, or ends its wait for a retry.
@@ -313,6 +321,9 @@ func (c *courier) fly(f *flight) {
 
 // appendTo calls the sink and turns a panic of it into an error.
 func appendTo(ctx context.Context, sink AuditSink, records []Record) (err error) {
+	if len(records) == 0 {
+		return nil
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the sink panicked with a %T", p)

@@ -109,6 +109,7 @@ type Event struct {
 		Principal  Principal
 		OrgID      string
 		OnBehalfOf []Principal // nearest first
+		More       int         // principals that OnBehalfOf had no room for
 		Upstream   Upstream
 	}
 	What struct {

@@ -136,6 +136,9 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	if sink == nil {
 		return errors.New("no sink")
 	}
+	if r.opts.Timeout < 0 || r.opts.OutcomeTimeout < 0 || r.opts.Buffer < 0 {
+		return &FieldError{Field: "Options", Problem: "has a negative Timeout, OutcomeTimeout or Buffer"}
+	}
 	if r.opts.Fallback != nil {
 		if _, ok := r.opts.Fallback.(AuditReader); !ok {
 			return &FieldError{Field: "Options.Fallback", Problem: "must be an AuditReader, for Drain"}
@@ -262,7 +265,7 @@ func (r *Recorder) degraded(s *stream, event uuid.UUID, behind int, err error) {
 		return
 	}
 	e := r.entry(AuditDegraded, payload{degraded: &degradedData{
-		stream: s.id, event: event, count: behind, reason: r.door.text(err.Error()),
+		stream: s.id, event: event, count: behind, reason: message(r.door, err),
 	}})
 	if err := r.courier.send(r.stream, e); err != nil {
 		r.report(context.Background(), "degrade", s.env.jobID, err)
@@ -324,9 +327,6 @@ func (r *Recorder) Drain(ctx context.Context) error {
 }
 
 func (r *Recorder) bring(ctx context.Context, records []Record) error {
-	if len(records) == 0 {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
 	defer cancel()
 	return appendTo(ctx, r.courier.main.sink, records)
@@ -377,7 +377,7 @@ func (v *Recovery) append(dst []byte) []byte {
 		o.heads("heads", v.TornHeads)
 		o.close()
 	}
-	o.optional("predecessor", v.Predecessor)
+	o.text("predecessor", text{value: v.Predecessor}, maxIdentifier)
 	if n := len(v.Overrides); n > 0 {
 		o.key("overrides")
 		o.dst = append(o.dst, '[')

@@ -147,10 +147,13 @@ func (t *Trail) heartbeats(ctx context.Context) (stop func()) {
 		if stopped {
 			return
 		}
+		timer.Reset(interval)
+		if !t.running() {
+			return
+		}
 		if err := t.beat(); !errors.Is(err, ErrTransition) { // it may just have ended
 			t.report(ctx, "heartbeat", err)
 		}
-		timer.Reset(interval)
 	})
 	return func() {
 		mu.Lock()
@@ -176,14 +179,22 @@ func (t *Trail) reauthorize(ctx context.Context) {
 	}
 }
 
+// running reports whether the execution is without an end, as far as this Trail
+// has recorded one.
+func (t *Trail) running() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.open && t.ended == ""
+}
+
 // returned records how a function that has returned ended.
 func (t *Trail) returned(ctx context.Context, ctxErr, err error) {
-	t.mu.Lock()
-	settled, revoked := t.ended != "" || !t.open, t.revoked
-	t.mu.Unlock()
-	if settled {
+	if !t.running() {
 		return
 	}
+	t.mu.Lock()
+	revoked := t.revoked
+	t.mu.Unlock()
 	var auditErr error
 	switch {
 	case revoked != nil:
@@ -216,10 +227,7 @@ func setGeneric(code *ErrorCode, by ErrorCode) {
 // unwound records that a function ended by a panic, or, with nil, by
 // runtime.Goexit.
 func (t *Trail) unwound(ctx context.Context, p any) {
-	t.mu.Lock()
-	settled := t.ended != "" || !t.open
-	t.mu.Unlock()
-	if settled {
+	if !t.running() {
 		return
 	}
 	data := &errorData{code: CodeGoexit, message: t.door.text("the goroutine ended by runtime.Goexit")}
@@ -257,17 +265,21 @@ func (t *Trail) errorData(err error) *errorData {
 		data.message = t.door.text("no error was given")
 		return data
 	}
-	func() {
-		defer func() { // the error's own methods may panic
-			if p := recover(); p != nil {
-				data.message = text{dropped: "error_panic"}
-			}
-		}()
-		data.typ = errorType(err)
-		data.code = errorCode(err)
-		data.message = t.door.text(err.Error())
-	}()
+	data.message = message(t.door, err)
+	defer func() { _ = recover() }() // the error's own methods may panic
+	data.typ = errorType(err)
+	data.code = errorCode(err)
 	return data
+}
+
+// message is what the door lets through of an error's text.
+func message(d *door, err error) (passed text) {
+	defer func() {
+		if p := recover(); p != nil {
+			passed = text{dropped: "error_panic"}
+		}
+	}()
+	return d.text(err.Error())
 }
 
 func errorCode(err error) ErrorCode {

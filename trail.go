@@ -1,6 +1,7 @@
 package jobaudit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -381,6 +382,9 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 	if err := t.ready(ctx); err != nil {
 		return t.fail("deduplicate", err)
 	}
+	if existing == uuid.Nil {
+		return t.fail("deduplicate", &FieldError{Field: "data.existing", Problem: "is required"})
+	}
 	t.mu.Lock()
 	if t.ended == JobDeduplicated {
 		t.mu.Unlock()
@@ -410,13 +414,7 @@ func (t *Trail) Start(ctx context.Context, x Execution) error {
 
 // start records the start, behind first, if that is not nil.
 func (t *Trail) start(ctx context.Context, x Execution, first *entry) error {
-	err := t.ready(ctx)
-	if err == nil {
-		err = checkIdentifiers([]struct{ field, value string }{
-			{"job.queue.system", x.Queue.System}, {"job.queue.id", x.Queue.ID},
-		})
-	}
-	if err != nil {
+	if err := cmp.Or(t.ready(ctx), x.Queue.check()); err != nil {
 		return t.fail("start", err)
 	}
 	decision, err := t.decide(ctx)
@@ -453,6 +451,9 @@ func (t *Trail) begin(x Execution) (entry, error) {
 	typ := JobStarted
 	if x.Attempt > 1 {
 		typ = AttemptStarted
+	}
+	if t.ended == JobDenied {
+		return entry{}, ErrDenied
 	}
 	if effect, _ := step(t.state, typ); effect == late {
 		return entry{}, fmt.Errorf("%s in state %s: %w", typ, t.state, ErrTransition)
@@ -534,13 +535,17 @@ func (t *Trail) beat() error {
 }
 
 // Snapshot records the state of a resource before or after the job changed
-// it. Resource is required.
+// it. Resource and Digest are required.
 func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
 	err := checkIdentifiers([]struct{ field, value string }{
 		{"data.snapshot.resource", s.Resource}, {"data.snapshot.digest", s.Digest},
 	})
-	if err == nil && s.Resource == "" {
+	switch {
+	case err != nil:
+	case s.Resource == "":
 		err = &FieldError{Field: "data.snapshot.resource", Problem: "is required"}
+	case s.Digest == "":
+		err = &FieldError{Field: "data.snapshot.digest", Problem: "is required"}
 	}
 	if err != nil {
 		t.report(ctx, "snapshot", err)
