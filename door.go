@@ -27,6 +27,7 @@ type door struct {
 	registry *Registry // may be nil
 	action   string
 	redactor *Redactor // nil if the action has none
+	org      string
 	memory   memory
 }
 
@@ -38,6 +39,13 @@ func (g *Registry) door(action string) *door {
 		d.redactor = g.actions[action]
 	}
 	return d
+}
+
+// about tells the door whose job it is: what the record says of it anyway is no
+// secret.
+func (d *door) about(s *Submission) {
+	d.org = s.OrgID
+	d.memory.know(s.Action, s.Principal.ID, s.OrgID)
 }
 
 // inputs returns what may be stored of a job's inputs, and remembers the rest.
@@ -99,7 +107,7 @@ type inputGuard door
 
 func (d *inputGuard) Check(text string) (rule string) { return d.registry.scan(text) }
 
-func (d *inputGuard) Pseudonym(class, text string) string { return "" }
+func (d *inputGuard) Pseudonym(class, text string) string { return (*door)(d).pseudonym(class, text) }
 
 type laterGuard door
 
@@ -113,14 +121,21 @@ func (d *laterGuard) Check(text string) (rule string) {
 	return ""
 }
 
-func (d *laterGuard) Pseudonym(class, text string) string { return "" }
+func (d *laterGuard) Pseudonym(class, text string) string { return (*door)(d).pseudonym(class, text) }
+
+func (d *door) pseudonym(class, text string) string {
+	if d.registry == nil || d.registry.pseudonyms == nil {
+		return ""
+	}
+	return d.registry.pseudonyms.of(d.org, class, text)
+}
 
 // trial is the guard of [Redactor.RedactInputs] and [Redactor.RedactOutput].
 type trial struct{}
 
 func (trial) Check(text string) (rule string) { return (*Registry)(nil).scan(text) }
 
-func (trial) Pseudonym(class, text string) string { return "" }
+func (trial) Pseudonym(class, text string) string { return trialPseudonyms().of("", class, text) }
 
 // null has no room behind it that an append could write to.
 var null = slices.Clip([]byte("null"))

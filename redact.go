@@ -110,7 +110,8 @@ func pathErrors(err error) (all []*walk.PathError) {
 // RedactInputs returns the bytes that would be stored of a job's inputs. It is
 // for unit tests of a policy: the error says why they would be withheld and
 // wraps the redactor's own error, which nothing else tells. It is
-// [ErrNoPolicy] if there is no rule for the inputs.
+// [ErrNoPolicy] if there is no rule for the inputs. Pseudonyms are made with a
+// key that ends with the process.
 func (r Redactor) RedactInputs(inputs any) (json.RawMessage, error) {
 	return r.try(inputs, sideInputs)
 }

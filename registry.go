@@ -20,6 +20,16 @@ type RegistryOptions struct {
 	// and without any [Secret]. An action that has a Redactor is never passed
 	// through, not even on a side for which it has no rule.
 	PassThrough bool
+
+	// PseudonymKey is the secret that [Path.Pseudonym] needs: at least 32
+	// random bytes. Programs whose pseudonyms are to be equal share it. Who
+	// loses it loses the means to look a value's records up; who publishes it
+	// has published every value that can be guessed.
+	PseudonymKey []byte
+	// PseudonymEpoch counts how often pseudonyms were begun anew with the same
+	// key: those of different epochs cannot be told to be of one value. It is
+	// 0 or more.
+	PseudonymEpoch int
 }
 
 // Registry holds the redaction policies of a program, one [Redactor] an
@@ -28,6 +38,8 @@ type RegistryOptions struct {
 type Registry struct {
 	opts    RegistryOptions
 	actions map[string]*Redactor
+
+	pseudonyms *pseudonyms // nil without a key
 }
 
 // policyDoc is a policy as an audit.policy event holds it.
@@ -65,6 +77,15 @@ func NewRegistry(opts *RegistryOptions, redactors ...Redactor) (*Registry, error
 		if opts.RequirePolicy && opts.PassThrough {
 			errs = append(errs, &FieldError{"RequirePolicy", "excludes PassThrough"})
 		}
+		g.opts.PseudonymKey = nil // one copy is enough
+		switch key := opts.PseudonymKey; {
+		case opts.PseudonymEpoch < 0:
+			errs = append(errs, &FieldError{"PseudonymEpoch", "is less than 0"})
+		case key != nil && len(key) < minPseudonymKey:
+			errs = append(errs, &FieldError{"PseudonymKey", "is shorter than 32 bytes"})
+		case key != nil:
+			g.pseudonyms = newPseudonyms(key, opts.PseudonymEpoch)
+		}
 	}
 	for _, r := range redactors {
 		switch {
@@ -75,12 +96,26 @@ func NewRegistry(opts *RegistryOptions, redactors ...Redactor) (*Registry, error
 		case g.actions[r.action] != nil:
 			errs = append(errs, &FieldError{r.action, "two redactors"})
 		}
+		if r.pseudonymous() && opts.pseudonymKey() == nil {
+			errs = append(errs, &FieldError{"PseudonymKey", "is required: " + r.action + " has pseudonyms"})
+		}
 		g.actions[r.action] = &r
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	return g, nil
+}
+
+func (o *RegistryOptions) pseudonymKey() []byte {
+	if o == nil {
+		return nil
+	}
+	return o.PseudonymKey
+}
+
+func (r *Redactor) pseudonymous() bool {
+	return r.inputs != nil && r.inputs.pseudonyms || r.output != nil && r.output.pseudonyms
 }
 
 // maxPolicy is the most bytes that a policy's document may have: it has to fit

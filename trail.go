@@ -104,7 +104,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, entry,
 		return refuse(err)
 	}
 	t := &Trail{rec: r, door: r.opts.Redactors.door(s.Action)}
-	t.door.memory.know(s.Action, s.Principal.ID, s.OrgID)
+	t.door.about(&s)
 	inputs, err := t.door.inputs(s.Inputs)
 	if err != nil {
 		return refuse(err)
@@ -148,7 +148,7 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	s := g.sub
 	s.Inputs = inputs
 	t := &Trail{rec: r, sub: s, resumed: true, door: r.opts.Redactors.door(s.Action)}
-	t.door.memory.know(s.Action, s.Principal.ID, s.OrgID)
+	t.door.about(&s)
 	t.door.resume(inputs)
 	t.env = envelope{
 		jobID: s.ID, parentID: g.parentID, rootID: g.rootID, retryOf: s.RetryOf,

@@ -36,7 +36,7 @@ type mark struct {
 
 // check asks the guard about a text.
 func (w *walker) check(s string) (rule string) {
-	if w.env.Guard == nil {
+	if w.env.Guard == nil || w.quiet {
 		return ""
 	}
 	return w.env.Guard.Check(s)

@@ -83,7 +83,16 @@ func (w *walker) kept(v reflect.Value, t *info, n *node, static bool) (bool, err
 	case t.style == styleRaw:
 		return w.keptMessage(v.Bytes(), n)
 	case n.keep && t.style.leaf():
-		return w.keptLeaf(v, t, static)
+		if n.pseudonym == "" {
+			return w.keptLeaf(v, t, static)
+		}
+		start := len(w.buf)
+		w.quiet = true
+		ok, err := w.keptLeaf(v, t, static)
+		if w.quiet = false; ok && err == nil {
+			w.pseudonym(n.pseudonym, start)
+		}
+		return ok, err
 	case t.style == styleSecret:
 	case t.shape == styleStruct && n.object():
 		return true, w.keptStruct(v, t, n, static)
@@ -380,6 +389,11 @@ func (w *walker) keptRaw(raw []byte, n *node) (bool, error) {
 	case c == '{' || c == '[' || !n.keep:
 		w.count++
 		return false, nil
+	case n.pseudonym != "":
+		start := len(w.buf)
+		w.buf = append(w.buf, raw...)
+		w.pseudonym(n.pseudonym, start)
+		return true, nil
 	case c == '"':
 		return true, w.text(jsonscan.Unquote(raw))
 	}

@@ -79,6 +79,7 @@ type walker struct {
 	stack   []visit // what is being visited and could contain itself
 	entries []entry // of the maps being visited
 	seen    []bool  // which of the plan's removals were met
+	quiet   bool    // the guard is not asked: a pseudonym will stand for the text
 	marks   []mark  // of the leaves that the guard has dropped
 }
 
@@ -276,6 +277,15 @@ func (w *walker) comma(start int) {
 
 // field writes a member's value, as a string where its tag says so.
 func (w *walker) field(v reflect.Value, f *field) error {
+	if f.tag.verb == tagPseudonym {
+		start, before := len(w.buf), w.quiet
+		w.quiet = true
+		err := w.value(v, f.typ)
+		if w.quiet = before; err == nil {
+			w.pseudonym(f.tag.class, start)
+		}
+		return err
+	}
 	if !f.quoted {
 		return w.value(v, f.typ)
 	}
