@@ -82,9 +82,14 @@ func (d *door) output(v any) content {
 	return c
 }
 
+// maxScanned is how much of a free text is looked at: no more than a part of it
+// is ever stored, and what follows that is of interest only as far as it could
+// complete what begins there.
+const maxScanned = 16 << 10
+
 // text returns what may be stored of a free text.
 func (d *door) text(s string) text {
-	if rule := (*laterGuard)(d).Check(s); rule != "" {
+	if rule := (*laterGuard)(d).Check(s[:min(len(s), maxScanned)]); rule != "" {
 		return text{dropped: rule}
 	}
 	return text{value: s}

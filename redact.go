@@ -75,7 +75,7 @@ func NewRedactor(action, version string, rules ...Rule) Redactor {
 		}
 	}
 	if len(errs) == 0 {
-		r.doc = newPolicyDoc(&r)
+		r.doc = newPolicyDoc(&r, nil)
 		if len(r.doc.json) > maxPolicy {
 			fail(name, "the policy is too large to be recorded")
 		}

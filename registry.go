@@ -2,11 +2,14 @@ package jobaudit
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/jobaudit/jobaudit/internal/jsonenc"
+	"github.com/jobaudit/jobaudit/internal/secrets"
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
 
@@ -20,6 +23,22 @@ type RegistryOptions struct {
 	// and without any [Secret]. An action that has a Redactor is never passed
 	// through, not even on a side for which it has no rule.
 	PassThrough bool
+
+	// Patterns are the formats of secrets of your own, by the name of the rule
+	// that records show, for the scan that every stored text passes. A pattern
+	// is a literal beginning of at least two characters followed by literals
+	// and character classes with their counts, as in acme_[A-Za-z0-9]{32} or
+	// (?i)key-[0-9a-f]{16,64}.
+	Patterns map[string]string
+	// Allow are known-safe texts, such as a documented sample: what the scan
+	// finds within one of them is no secret. They are a part of every policy
+	// and stored with it.
+	Allow []string
+	// Without names rules of the scan that are not applied.
+	Without []string
+	// Personal are the classes of personal data that the scan is to find:
+	// email, phone (international, with +), iban, ip. Default: none.
+	Personal []string
 
 	// PseudonymKey is the secret that [Path.Pseudonym] needs: at least 32
 	// random bytes. Programs whose pseudonyms are to be equal share it. Who
@@ -40,6 +59,7 @@ type Registry struct {
 	actions map[string]*Redactor
 
 	pseudonyms *pseudonyms // nil without a key
+	scanner    *secrets.Scanner
 }
 
 // policyDoc is a policy as an audit.policy event holds it.
@@ -51,7 +71,44 @@ type policyDoc struct {
 
 // scan names the rule by which a text gives itself away as a secret, or returns
 // "". g may be nil.
-func (g *Registry) scan(text string) (rule string) { return "" }
+func (g *Registry) scan(text string) (rule string) {
+	if g == nil {
+		rule, _ = defaultScanner().Find(text)
+		return rule
+	}
+	rule, _ = g.scanner.Find(text)
+	return rule
+}
+
+// defaultScanner is the scan without options.
+var defaultScanner = sync.OnceValue(func() *secrets.Scanner {
+	s, err := secrets.New(nil)
+	if err != nil {
+		panic(err) // its own table
+	}
+	return s
+})
+
+// newScanner returns the scan that the options ask for, and its description
+// for the policies, which is nil if it is the default.
+func (o *RegistryOptions) newScanner() (*secrets.Scanner, []byte, error) {
+	if o == nil || len(o.Patterns)+len(o.Allow)+len(o.Without)+len(o.Personal) == 0 {
+		return defaultScanner(), nil, nil
+	}
+	c := secrets.Config{Allow: o.Allow, Without: o.Without}
+	for rule, match := range o.Patterns {
+		c.Patterns = append(c.Patterns, secrets.Pattern{Rule: rule, Match: match})
+	}
+	for _, class := range o.Personal {
+		c.Personal = append(c.Personal, secrets.Class(class))
+	}
+	s, err := secrets.New(&c)
+	if err != nil {
+		return nil, nil, &FieldError{"RegistryOptions", err.Error()}
+	}
+	description, err := json.Marshal(s.Describe())
+	return s, description, err
+}
 
 // policies returns the policies, sorted by action.
 func (g *Registry) policies() []policyDoc {
@@ -87,6 +144,11 @@ func NewRegistry(opts *RegistryOptions, redactors ...Redactor) (*Registry, error
 			g.pseudonyms = newPseudonyms(key, opts.PseudonymEpoch)
 		}
 	}
+	scanner, scan, err := opts.newScanner()
+	if err != nil {
+		errs = append(errs, err)
+	}
+	g.scanner = scanner
 	for _, r := range redactors {
 		switch {
 		case r.err != nil:
@@ -98,6 +160,9 @@ func NewRegistry(opts *RegistryOptions, redactors ...Redactor) (*Registry, error
 		}
 		if r.pseudonymous() && opts.pseudonymKey() == nil {
 			errs = append(errs, &FieldError{"PseudonymKey", "is required: " + r.action + " has pseudonyms"})
+		}
+		if r.doc = newPolicyDoc(&r, scan); len(r.doc.json) > maxPolicy {
+			errs = append(errs, &FieldError{r.action, "the policy is too large to be recorded"})
 		}
 		g.actions[r.action] = &r
 	}
@@ -125,13 +190,17 @@ const maxPolicy = 40_000
 // newPolicyDoc describes a policy for those who read its digest years later:
 // the paths that it keeps, with their kinds, and those that it names as
 // removed, with their classes.
-func newPolicyDoc(r *Redactor) policyDoc {
+// scan describes the scan if it is not the default.
+func newPolicyDoc(r *Redactor, scan []byte) policyDoc {
 	doc := []byte(`{"action":`)
 	doc = jsonenc.AppendString(doc, r.action)
 	doc = append(doc, `,"version":`...)
 	doc = jsonenc.AppendString(doc, r.version)
 	doc = appendRule(doc, sideInputs, r.inputs)
 	doc = appendRule(doc, sideOutput, r.output)
+	if scan != nil {
+		doc = append(append(doc, `,"scan":`...), scan...)
+	}
 	doc = append(doc, '}')
 	return policyDoc{action: r.action, version: r.version, digest: sha256.Sum256(doc), json: doc}
 }
