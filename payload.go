@@ -47,7 +47,7 @@ type snapshotData struct {
 
 type heartbeatData struct {
 	progress *Progress
-	deadline time.Time
+	deadline time.Time // zero if no further sign of life is promised
 }
 
 type correctionData struct {
@@ -141,7 +141,9 @@ func (h *heartbeatData) append(o *object) {
 		}
 		o.close()
 	}
-	o.time("deadline", h.deadline)
+	if !h.deadline.IsZero() {
+		o.time("deadline", h.deadline)
+	}
 	o.close()
 }
 

@@ -538,7 +538,10 @@ func (t *Trail) Heartbeat(ctx context.Context, p Progress) {
 // beat records a heartbeat with the newest progress.
 func (t *Trail) beat() error {
 	return t.note(JobHeartbeat, func(d *draft) {
-		d.data.heartbeat = &heartbeatData{progress: t.progress, deadline: d.time.Add(max(t.patience, 0))}
+		d.data.heartbeat = &heartbeatData{progress: t.progress}
+		if t.patience > 0 {
+			d.data.heartbeat.deadline = d.time.Add(t.patience)
+		}
 	})
 }
 
