@@ -104,6 +104,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, entry,
 		return refuse(err)
 	}
 	t := &Trail{rec: r, door: r.opts.Redactors.door(s.Action)}
+	t.door.about(&s)
 	inputs, err := t.door.inputs(s.Inputs)
 	if err != nil {
 		return refuse(err)
@@ -127,7 +128,9 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, entry,
 // Resume opens a Trail for a job that was submitted elsewhere. It stores
 // nothing by itself. inputs are the job's inputs as the worker got them, or
 // nil: they are not stored again, but what the action's policy removes from
-// them can be kept out of the job's later texts.
+// them is kept out of the job's later texts and output. Where there is a policy
+// and no inputs, the redaction blocks of starts, outcomes and corrections say
+// that this could not be done.
 //
 // The error is an [*AuditError] that wraps a [*FieldError] if the Carrier is
 // empty.
@@ -145,6 +148,8 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	s := g.sub
 	s.Inputs = inputs
 	t := &Trail{rec: r, sub: s, resumed: true, door: r.opts.Redactors.door(s.Action)}
+	t.door.about(&s)
+	t.door.resume(inputs)
 	t.env = envelope{
 		jobID: s.ID, parentID: g.parentID, rootID: g.rootID, retryOf: s.RetryOf,
 		correlationID: s.CorrelationID, requestID: s.RequestID, traceParent: s.TraceParent,
@@ -467,6 +472,7 @@ func (t *Trail) begin(x Execution) (entry, error) {
 	if t.patience > 0 {
 		d.data.heartbeat = &heartbeatData{deadline: d.time.Add(t.patience)}
 	}
+	d.redaction = t.door.gap()
 	t.cause = d.id
 	return t.seal(&d, admission), nil
 }
@@ -677,6 +683,9 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*dr
 	t.ended, t.open = typ, false
 	d.data.impact = t.impact
 	fill(&d)
+	if d.redaction == nil {
+		d.redaction = t.door.gap()
+	}
 	return t.fail(op, t.unlockAndSettle(ctx, &d))
 }
 
@@ -720,7 +729,7 @@ func (t *Trail) Correct(ctx context.Context, c Correction) error {
 		return t.fail("correct", &FieldError{Field: "data.correction.reason", Problem: "is required"})
 	}
 	data := &correctionData{of: c.Of, reversal: c.Reversal, reason: t.door.text(c.Reason)}
-	var redaction *Redaction
+	redaction := t.door.gap()
 	if c.Value != nil {
 		value := t.door.output(c.Value)
 		data.value, redaction = value.json, value.redaction

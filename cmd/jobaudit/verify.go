@@ -75,7 +75,7 @@ whoever has its key. Read it from where that person could not change it.`,
 	flags.StringArrayVar(&keys, "key", nil, "verifier key, as text or in a file; once for each log of a line of successors, oldest first")
 	flags.StringArrayVar(&anchors, "anchor", nil, "file with a signed head that was kept elsewhere; may be repeated")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
-	flags.BoolVar(&opts.ParseAll, "parse-all", false, "parse each record in whole; slower")
+	flags.BoolVar(&opts.ParseAll, "parse-all", false, "parse each record in whole; takes some ten times as long")
 	flags.BoolVar(&opts.Quick, "quick", false, "check the signature of a commit line only where no later one covers it; much faster on logs of small batches")
 	return cmd
 }
