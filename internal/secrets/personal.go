@@ -154,9 +154,10 @@ func (c *scan) ipv6At(i int) bool {
 	return c.address(candidate, begin)
 }
 
-// address tells whether the candidate at i is the address of somebody.
+// address tells whether the candidate at i is the address of somebody. It is
+// cloned because an error would keep it.
 func (c *scan) address(candidate string, i int) bool {
-	ip, err := netip.ParseAddr(candidate)
+	ip, err := netip.ParseAddr(strings.Clone(candidate))
 	if err != nil || ip.IsLoopback() || ip.IsUnspecified() {
 		return false
 	}
