@@ -149,7 +149,9 @@ func (c *scan) run() bool {
 			words = true
 			continue
 		case kindSign:
-			if c.sign(i) {
+			// Most colons are punctuation.
+			plain := text[i] == ':' && !c.ip && (i+1 == len(text) || text[i+1] != '/' && text[i+1] != '\\')
+			if !plain && c.sign(i) {
 				return true
 			}
 		}
