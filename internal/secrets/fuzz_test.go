@@ -50,8 +50,10 @@ func everything() *secrets.Config {
 	}
 }
 
-// FuzzFind plants a sample between what the fuzzer says: it is found, unless
-// what surrounds it makes it part of a longer word.
+// separators are what stands between words and belongs to no token.
+const separators = " \t\r\n\"'`,;<>()[]{}|&?!#*^\x00\xff"
+
+// FuzzFind plants a sample with separators around it in what the fuzzer says.
 func FuzzFind(f *testing.F) {
 	s, all := newScanner(f, nil), newScanner(f, everything())
 	made := newMaker().samples(2)
@@ -61,14 +63,16 @@ func FuzzFind(f *testing.F) {
 	}
 	for i, around := range surroundings {
 		before, after, _ := strings.Cut(around, "%s")
-		f.Add(before, after, uint(i))
+		f.Add(before, after, uint32(i*0x10305))
 	}
 	for i, text := range hostile() {
-		f.Add(text[:200], text[:100], uint(i))
+		f.Add(text[:200], text[:100], uint32(i*0x10703))
 	}
-	f.Fuzz(func(t *testing.T, before, after string, n uint) {
-		sample := planted[n%uint(len(planted))]
-		text := before + " " + sample + " " + after
+	f.Fuzz(func(t *testing.T, before, after string, n uint32) {
+		sample := planted[int(n)%len(planted)]
+		i := int(n>>8) % len(separators)
+		j := int(n>>16) % len(separators)
+		text := before + separators[i:i+1] + sample + separators[j:j+1] + after
 		if _, found := s.Find(text); !found {
 			t.Errorf("%q is not found in %q", sample, text)
 		}

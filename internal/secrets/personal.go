@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -33,10 +34,8 @@ func (c *scan) emailAt(at int) bool {
 	if begin == at || dot <= 0 || len(domain)-dot < 3 {
 		return false
 	}
-	for _, b := range []byte(domain[dot+1:]) {
-		if isDigit(b) {
-			return false
-		}
+	if slices.ContainsFunc([]byte(domain[dot+1:]), isDigit) {
+		return false
 	}
 	return c.hit(string(Email), begin, at+1+len(domain))
 }
