@@ -101,6 +101,8 @@ type scan struct {
 	*Scanner
 	text     string
 	rule     string // of the hit
+	begun    int    // where the current run of base64 began
+	edge     int    // where the last escape ended: a word may begin there
 	nested   bool   // the text was base64 in another
 	joined   int    // up to here, wrapped lines of base64 were read as one
 	tokenEnd int    // of the run of base64url in which JWTs were looked for
@@ -122,12 +124,15 @@ func (s *Scanner) Find(text string) (rule string, found bool) {
 // that is where prefixes are looked up; what has no prefix is recognised by
 // the sign in or after it. A run is what may be base64.
 func (c *scan) run() bool {
-	text, run := c.text, 0
+	text, run, words := c.text, 0, false
+	first, rows := &c.index.row, c.index.rows
 	for i := 0; i < len(text); {
 		switch kinds[text[i]] {
 		case kindWord:
-			if c.prefixed(i) {
-				return true
+			if i+minText <= len(text) {
+				if bucket := rows[first[text[i]]][text[i+1]]; bucket != 0 && c.probe(bucket, i) {
+					return true
+				}
 			}
 			begin := i
 			for i++; i < len(text) && kinds[text[i]] == kindWord; i++ {
@@ -141,42 +146,47 @@ func (c *scan) run() bool {
 				return true
 			}
 			i++
+			words = true
 			continue
 		case kindSign:
-			if c.sign(i) {
+			// Most colons are punctuation.
+			plain := text[i] == ':' && !c.ip && (i+1 == len(text) || text[i+1] != '/' && text[i+1] != '\\')
+			if !plain && c.sign(i) {
 				return true
 			}
 		}
-		if i-run >= minEncoded && c.encoded(run, i) {
+		if i-run >= minEncoded && c.encoded(run, i, words) {
 			return true
 		}
 		next := i + 1
 		if kinds[text[i]] == kindEscape {
 			next = escaped(text, i)
+			c.edge = next
 			if next > i+1 && c.prefixed(i+1) { // not an escape after all
 				return true
 			}
 		}
-		i, run = next, next
+		i, run, words = next, next, false
+		c.begun = run
 	}
-	return len(text)-run >= minEncoded && c.encoded(run, len(text))
+	return len(text)-run >= minEncoded && c.encoded(run, len(text), words)
 }
 
 // prefixed looks for the formats whose prefix is at i.
 func (c *scan) prefixed(i int) bool {
-	text := c.text
-	if i+minText > len(text) {
+	if i+minText > len(c.text) {
 		return false
 	}
-	x := &c.index
-	bucket := x.rows[x.row[text[i]]][text[i+1]]
-	if bucket == 0 {
-		return false
-	}
-	head := text[i : i+8]
-	eight := uint64(head[0]) | uint64(head[1])<<8 | uint64(head[2])<<16 | uint64(head[3])<<24 |
-		uint64(head[4])<<32 | uint64(head[5])<<40 | uint64(head[6])<<48 | uint64(head[7])<<56
-	for _, p := range x.buckets[bucket] {
+	bucket := c.index.rows[c.index.row[c.text[i]]][c.text[i+1]]
+	return bucket != 0 && c.probe(bucket, i)
+}
+
+// probe looks for the formats in the bucket, at i.
+func (c *scan) probe(bucket uint16, i int) bool {
+	b := c.text[i : i+8]
+	eight := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+		uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+	for _, p := range c.index.buckets[bucket] {
 		if eight&p.mask == p.want && c.matches(p.format, i) {
 			return true
 		}
@@ -200,6 +210,9 @@ func (c *scan) matches(f *format, i int) bool {
 	case checkBasic:
 		end = c.basic(i + len(f.prefix))
 	default:
+		if (f.weak || len(f.prefix) <= 4) && c.amidBase64(i) {
+			return false
+		}
 		end = f.match(c.text, i)
 		c.work += max(end-i, 64)
 		if end >= 0 && !f.plausible(c.text[i+len(f.prefix):end]) {
@@ -207,6 +220,12 @@ func (c *scan) matches(f *format, i int) bool {
 		}
 	}
 	return end >= 0 && c.hit(f.rule, i, end)
+}
+
+// amidBase64 tells whether what begins at i is more likely a part of something
+// long in base64, in which every short prefix turns up.
+func (c *scan) amidBase64(i int) bool {
+	return i-c.begun >= 64 && (c.text[i-1] == '+' || c.text[i-1] == '/')
 }
 
 // plausible tells a token from a mask such as xxxxxxxx. Of a format whose
@@ -234,24 +253,44 @@ func few(body string) bool {
 	return n <= 2
 }
 
-// random tells whether the text looks drawn by lot: digits among its letters.
-// Names, paths and identifiers have few or none, or have them at the end.
+// random tells whether the text looks drawn by lot, by how often it goes from
+// one of small letters, capitals and digits to another: names, paths and
+// identifiers do so where their words meet.
 func random(body string) bool {
-	letters, digits, changes := 0, 0, 0
+	var counts [4]int
+	n, changes, last := 0, 0, 0
 	for i := range len(body) {
-		switch {
-		case isDigit(body[i]):
-			digits++
-		case isAlnum(body[i]):
-			letters++
-		default:
+		class := classOf(body[i])
+		if class == 0 {
 			continue
 		}
-		if i > 0 && isDigit(body[i]) != isDigit(body[i-1]) {
+		if n > 0 && class != last {
 			changes++
 		}
+		counts[class]++
+		n, last = n+1, class
 	}
-	return letters > 0 && digits > 0 && changes >= 3
+	mixed := counts[1] > 0 && counts[2] > 0
+	switch {
+	case counts[3] == 0:
+		return mixed && changes*5 >= n*2
+	case mixed:
+		return changes*3 >= n
+	}
+	return changes >= 2 && changes*8 >= n
+}
+
+// classOf returns 1 for a small letter, 2 for a capital, 3 for a digit, or 0.
+func classOf(b byte) int {
+	switch {
+	case isDigit(b):
+		return 3
+	case b-'a' <= 'z'-'a':
+		return 1
+	case b-'A' <= 'Z'-'A':
+		return 2
+	}
+	return 0
 }
 
 // hit records the rule of what was found in text[from:to], unless it is allowed

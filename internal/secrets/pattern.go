@@ -73,8 +73,8 @@ func parse(pattern string) (format, error) {
 		}
 		f.parts = append(f.parts, p)
 	}
-	if len(f.prefix) < 2 || !isASCII(f.prefix) {
-		return format{}, errors.New("a pattern begins with at least two literal ASCII characters")
+	if len(f.prefix) < 2 || !isASCII(f.prefix) || !isAlnum(f.prefix[0]) && f.prefix[0] != '$' {
+		return format{}, errors.New("a pattern begins with a letter, a digit or $, and another literal character, all of ASCII")
 	}
 	f.parts = f.parts[1:]
 	shortest := len(f.prefix)

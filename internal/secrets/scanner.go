@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Class is a kind of personal data that a Scanner can look for.
@@ -37,9 +38,9 @@ const (
 )
 
 // Pattern is a format of the user's own. Match is written in a small part of
-// the syntax of regular expressions: it begins with at least two literal
-// characters and goes on with literals and character classes, each class with
-// how often it is repeated: acme_[A-Za-z0-9]{32}, (?i)key-[0-9a-f]{16,64}.
+// the syntax of regular expressions: it begins with a letter or digit and
+// another literal character, and goes on with literals and character classes,
+// each class with how often it is repeated: acme_[A-Za-z0-9]{32}, (?i)key-[0-9a-f]{16,64}.
 // A match begins where a word begins and does not end inside a longer one.
 type Pattern struct {
 	Rule  string `json:"rule"`
@@ -83,6 +84,7 @@ type Scanner struct {
 	iban     bool
 	ip       bool
 	describe Description
+	spaces   sync.Pool // of *space
 }
 
 // New returns a Scanner. A nil config is the zero one. The error joins one for
@@ -91,7 +93,11 @@ func New(config *Config) (*Scanner, error) {
 	if config == nil {
 		config = new(Config)
 	}
-	s := &Scanner{off: make(map[string]bool), describe: describe(config)}
+	s := &Scanner{
+		off:      make(map[string]bool),
+		describe: describe(config),
+		spaces:   sync.Pool{New: func() any { return new(space) }},
+	}
 	var errs []error
 	known := ruleNames()
 	for _, rule := range s.describe.Without {

@@ -9,7 +9,7 @@ import (
 	"github.com/jobaudit/jobaudit/internal/secrets"
 )
 
-func scanner(t testing.TB, config *secrets.Config) *secrets.Scanner {
+func newScanner(t testing.TB, config *secrets.Config) *secrets.Scanner {
 	t.Helper()
 	s, err := secrets.New(config)
 	require.NoError(t, err)
@@ -17,7 +17,7 @@ func scanner(t testing.TB, config *secrets.Config) *secrets.Scanner {
 }
 
 func TestASecretNamesItsRule(t *testing.T) {
-	s := scanner(t, nil)
+	s := newScanner(t, nil)
 	rule, found := s.Find("the token is gh" + "p_" + strings.Repeat("aB3d", 9) + ", keep it")
 	require.True(t, found)
 	require.Equal(t, "github", rule)

@@ -95,22 +95,30 @@ func (c *scan) signedToken(i int) int {
 	return stop
 }
 
-// isHeader tells whether the text is a JOSE header (RFC 7515 §4). Of a long
-// one, the part that can be decoded here has to show it.
+// isHeader tells whether the text is a JOSE header (RFC 7515 §4). Of one that is
+// too long to decode here, the beginning and the end are looked at.
 func isHeader(encoded string) bool {
 	var buf [1536]byte
-	whole := len(encoded) <= len(buf)/3*4
-	n := decode(buf[:], encoded)
-	header := buf[:n]
+	n, read := decode(buf[:], encoded)
+	header := asString(buf[:n])
 	if n == 0 || header[0] != '{' {
 		return false
 	}
-	text := asString(header)
-	at := strings.Index(text, `"alg"`)
-	if at < 0 || !strings.HasPrefix(strings.TrimLeft(text[at+5:], " \t\r\n"), ":") {
-		return false
+	if read == len(encoded) {
+		return namesAlgorithm(header) && json.Valid(buf[:n])
 	}
-	return !whole || json.Valid(header)
+	if namesAlgorithm(header) {
+		return true
+	}
+	rest := encoded[read:]
+	rest = rest[max(0, len(rest)-2048)/4*4:]
+	n, _ = decode(buf[:], rest)
+	return namesAlgorithm(asString(buf[:n]))
+}
+
+func namesAlgorithm(header string) bool {
+	_, rest, ok := strings.Cut(header, `"alg"`)
+	return ok && strings.HasPrefix(strings.TrimLeft(rest, " \t\r\n"), ":")
 }
 
 // sign looks at what a sign at i begins or ends.
@@ -193,8 +201,8 @@ func digits(s string) bool {
 	return true
 }
 
-// dataSource looks for user:password@tcp(host), as drivers without a scheme
-// write it.
+// dataSource looks for credentials before @tcp(host), as MySQL's driver writes
+// them, without a scheme.
 func (c *scan) dataSource(at int) bool {
 	rest := c.text[at+1:]
 	if !strings.HasPrefix(rest, "tcp(") && !strings.HasPrefix(rest, "unix(") && !strings.HasPrefix(rest, "tcp6(") {
@@ -258,7 +266,8 @@ func (c *scan) basic(i int) int {
 	}
 	c.work += end - i
 	var buf [768]byte
-	decoded := buf[:decode(buf[:], c.text[begin:end])]
+	n, _ := decode(buf[:], c.text[begin:end])
+	decoded := buf[:n]
 	if len(decoded) < 3 || !isText(decoded) {
 		return -1
 	}

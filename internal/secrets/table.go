@@ -22,10 +22,10 @@ type row struct {
 
 // What rows have in common.
 const (
-	hex    = "[0-9a-f]"
+	hex    = "[0-9A-Fa-f]"
 	alnum  = "[0-9A-Za-z]"
 	url64  = "[0-9A-Za-z_-]"
-	uuidRE = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+	uuidRE = hex + "{8}-" + hex + "{4}-" + hex + "{4}-" + hex + "{4}-" + hex + "{12}"
 )
 
 // table returns every row. Sources are the providers' own documentation, and
@@ -50,11 +50,11 @@ var code = []row{
 	{rule: "gitlab", prefixes: "glptt-", rest: hex + "{40,}"},
 	{rule: "gitlab", prefixes: "gloas-", rest: hex + "{64,}"},
 	{rule: "gitlab", prefixes: "GR1348941", rest: url64 + "{20,}"},
-	{rule: "gitlab", prefixes: "_gitlab_session=", rest: hex + "{32}"},
+	{rule: "gitlab", prefixes: "gitlab_session=", rest: hex + "{32}"},
 	{rule: "bitbucket", prefixes: "ATBB", rest: alnum + "{32}", weak: true},
 	{rule: "bitbucket", prefixes: "BBDC-", rest: `[0-9A-Za-z+/]{40,50}`},
 	{rule: "sourcegraph", prefixes: "sgp_", rest: alnum + "{16,64}_" + hex + "{40}"},
-	{rule: "sourcegraph", prefixes: "sgp_", rest: hex + "{40}"},
+	{rule: "sourcegraph", prefixes: "sgp_ sgp_local_", rest: hex + "{40}"},
 	{rule: "sourcegraph", prefixes: "slk_ sgs_ sgd_", rest: hex + "{64}"},
 	{rule: "buildkite", prefixes: "bkua_ bkct_ bkpt_ bkpi_", rest: hex + "{40}"},
 	{rule: "circleci", prefixes: "CCIPAT_ CCIPRJ_", rest: alnum + "{22}_" + hex + "{40}"},
@@ -69,7 +69,7 @@ var code = []row{
 // packages: registries of packages and images.
 var packages = []row{
 	{rule: "npm", prefixes: "npm_", rest: alnum + "{36}"},
-	{rule: "npm", prefixes: "//registry.npmjs.org/:_authToken=", rest: `[0-9A-Za-z_-]{36}`},
+	{rule: "npm", prefixes: "registry.npmjs.org/:_authToken=", rest: `[0-9A-Za-z_-]{36}`},
 	{rule: "pypi", prefixes: "pypi-AgE", rest: url64 + "{50,}"}, // a macaroon for pypi.org or its test instance
 	{rule: "rubygems", prefixes: "rubygems_", rest: hex + "{48}"},
 	{rule: "crates-io", prefixes: "cio", rest: alnum + "{32}", weak: true},
@@ -202,8 +202,8 @@ var models = []row{
 // messaging: chat, mail, telephony.
 var messaging = []row{
 	// Slack: "Tokens"; and its webhook URLs.
-	{rule: "slack", prefixes: "xoxb- xoxp- xoxa- xoxr- xoxs- xoxo- xoxc- xoxd- xoxe- xoxe.xoxb- xoxe.xoxp-", rest: `[0-9A-Za-z%+/=-]{20,}`, weak: true},
-	{rule: "slack", prefixes: "xapp- xwfp-", rest: `[0-9A-Za-z-]{40,}`, weak: true},
+	{rule: "slack", prefixes: "xoxb- xoxp- xoxa- xoxr- xoxs- xoxo- xoxc- xoxd- xoxe- xoxe.xoxb- xoxe.xoxp-", rest: `[0-9A-Za-z%+/=-]{20,}`},
+	{rule: "slack", prefixes: "xapp-1- xwfp-", rest: `[0-9A-Za-z-]{40,}`},
 	{rule: "slack", prefixes: "hooks.slack.com/services/ hooks.slack.com/workflows/ hooks.slack.com/triggers/", rest: `[0-9A-Z]{8,14}/[0-9A-Z]{8,24}/[0-9A-Za-z/]{16,}`},
 	{rule: "teams", prefixes: "webhook.office.com/webhookb2/ outlook.office.com/webhook/", rest: uuidRE + "@" + uuidRE + `/[A-Za-z]{8,24}/` + hex + "{32}"},
 	{rule: "discord", prefixes: "discord.com/api/webhooks/ discordapp.com/api/webhooks/", rest: `[0-9]{17,20}/[0-9A-Za-z_-]{60,72}`},
@@ -266,13 +266,13 @@ var work = []row{
 	{rule: "clickup", prefixes: "pk_", rest: "[0-9]{6,10}_[0-9A-Z]{32}"},
 	{rule: "klaviyo", prefixes: "pk_", rest: hex + "{34}"},
 	{rule: "intercom", prefixes: "dG9rO", rest: `[0-9A-Za-z+/]{50,}`},
-	{rule: "hubspot", prefixes: "pat-na1- pat-na2- pat-eu1- pat-ap1-", rest: "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"},
+	{rule: "hubspot", prefixes: "pat-na1- pat-na2- pat-eu1- pat-ap1-", rest: uuidRE},
 	{rule: "typeform", prefixes: "tfp_", rest: `[0-9A-Za-z_.=-]{40,}`, weak: true},
 	{rule: "contentful", prefixes: "CFPAT-", rest: url64 + "{43}"},
 	{rule: "postman", prefixes: "PMAK-", rest: hex + "{24}-" + hex + "{34}"},
 	{rule: "readme", prefixes: "rdme_", rest: "[0-9a-z]{70}"},
 	{rule: "frameio", prefixes: "fio-u-", rest: url64 + "{64}"},
-	{rule: "sanity", prefixes: "sk", rest: alnum + "{80,}", weak: true},
+	{rule: "sanity", prefixes: "sk", rest: alnum + "{150,190}", weak: true},
 	{rule: "mapbox", prefixes: "sk.eyJ tk.eyJ", rest: url64 + `{40,500}\.` + url64 + "{20,}"},
 	{rule: "adafruit", prefixes: "aio_", rest: alnum + "{28}"},
 	{rule: "settlemint", prefixes: "sm_aat_ sm_pat_ sm_sat_", rest: alnum + "{16}"},

@@ -31,8 +31,8 @@ func (c *scan) word(begin, end int) bool {
 // MAC, with dots between them.
 func (c *scan) botToken(begin, end int) bool {
 	var buf [24]byte
-	id := buf[:decode(buf[:], c.text[begin:end])]
-	if len(id) < 17 || !digits(asString(id)) {
+	n, _ := decode(buf[:], c.text[begin:end])
+	if n < 17 || !digits(asString(buf[:n])) {
 		return false
 	}
 	rest := c.text[end+1:]
@@ -101,7 +101,7 @@ func (c *scan) clientSecret(i int) bool {
 	}
 	n := span(c.text[i+1:], &clientSet)
 	c.work += n
-	if n < 31 || n > 34 || begin > 0 && isAlnum(c.text[begin-1]) {
+	if n < 31 || n > 34 || begin > 0 && begin != c.edge && isAlnum(c.text[begin-1]) {
 		return false
 	}
 	return c.hit(ruleAzure, begin, i+1+n)
@@ -152,7 +152,7 @@ var groups = [][]int{{4, 4, 4, 4}, {4, 6, 5}, {4, 6, 4}, {4, 4, 4, 4, 3}, {4, 4,
 // between them, which begins at begin.
 func (c *scan) grouped(begin int) bool {
 	text := c.text
-	if begin+17 > len(text) || text[begin+4] != ' ' && text[begin+4] != '-' {
+	if begin+16 > len(text) || text[begin+4] != ' ' && text[begin+4] != '-' {
 		return false
 	}
 	separator := text[begin+4]
