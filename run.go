@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,7 +37,7 @@ func (r *Recorder) run(ctx context.Context, s Submission, fn func(context.Contex
 	if r.opts.Authorize != nil { // it is to be on record who was asked about
 		first = nil
 		t.mu.Lock()
-		err = t.unlockAndAdmit(ctx, "submit", admissionOf{entries: []entry{submitted}})
+		err = t.unlockAndAdmit(ctx, "submit", admissionOf{entries: []entry{submitted}, before: t.life})
 	}
 	if err != nil {
 		t.notRun(ctx, err)
@@ -82,7 +83,12 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 	defer cancel(nil)
 	t.mu.Lock()
 	t.cancel = cancel
+	revoked := t.revoked // while the start was on its way
 	t.mu.Unlock()
+	if revoked {
+		t.returned(ctx, nil, nil)
+		return t.fail("start", ErrDenied)
+	}
 	stop := t.heartbeats(jobCtx)
 	returned := false
 	defer func() {
@@ -116,43 +122,49 @@ func (t *Trail) notRun(ctx context.Context, err error) {
 	case t.owned || !t.resumed:
 		return
 	}
+	t.report(ctx, "run", t.giveNotice(typ))
+}
+
+func (t *Trail) giveNotice(typ EventType) error {
 	data := &errorData{code: CodeNotRun, message: t.door.text("the start could not be recorded")}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	d, advanceErr := t.advance(typ)
-	if advanceErr != nil {
-		return
+	d, err := t.advance(typ)
+	if err != nil {
+		return nil // the job has its end already
 	}
 	t.open = false
 	d.data.err = data
-	t.report(ctx, "run", t.rec.courier.giveNotice(t.stream, t.seal(&d, notice).sealed))
+	return t.rec.courier.send(t.stream, t.seal(&d, notice))
 }
 
 // heartbeats records a heartbeat at every interval, and asks again whether the
-// job may run, until it is stopped.
+// job may run, until it is stopped. Neither waits for the other.
 func (t *Trail) heartbeats(ctx context.Context) (stop func()) {
 	interval := t.rec.opts.Heartbeat
 	if interval < 0 {
 		return func() {}
 	}
-	var mu sync.Mutex
+	var asking atomic.Bool
+	var mu sync.Mutex // guards what follows
 	stopped := false
 	var timer *time.Timer
 	mu.Lock()
 	defer mu.Unlock()
 	timer = time.AfterFunc(interval, func() {
-		t.reauthorize(ctx)
 		mu.Lock()
-		defer mu.Unlock()
-		if stopped {
-			return
+		if !stopped {
+			timer.Reset(interval)
 		}
-		timer.Reset(interval)
-		if !t.running() {
-			return
+		mu.Unlock()
+		if t.running() {
+			if err := t.beat(); !errors.Is(err, ErrTransition) { // it may just have ended
+				t.report(ctx, "heartbeat", err)
+			}
 		}
-		if err := t.beat(); !errors.Is(err, ErrTransition) { // it may just have ended
-			t.report(ctx, "heartbeat", err)
+		if asking.CompareAndSwap(false, true) {
+			defer asking.Store(false)
+			t.reauthorize(ctx)
 		}
 	})
 	return func() {
@@ -170,9 +182,12 @@ func (t *Trail) reauthorize(ctx context.Context) {
 		return
 	}
 	d, err := t.ask(ctx)
-	if err == nil && !d.Allowed && ctx.Err() == nil {
+	if ctx.Err() != nil {
+		return // it has ended meanwhile
+	}
+	if err == nil && !d.Allowed {
 		d.AskAgain = false
-		err = t.Deny(context.WithoutCancel(ctx), d)
+		err = t.deny(context.WithoutCancel(ctx), d)
 	}
 	if !errors.Is(err, ErrTransition) {
 		t.report(ctx, "reauthorize", err)
@@ -197,7 +212,7 @@ func (t *Trail) returned(ctx context.Context, ctxErr, err error) {
 	t.mu.Unlock()
 	var auditErr error
 	switch {
-	case revoked != nil:
+	case revoked:
 		data := &errorData{code: CodeForbidden, message: t.door.text("authorization was withdrawn")}
 		auditErr = t.end(ctx, "cancel", JobCancelled, func(d *draft) { d.data.err = data })
 	case err == nil:
