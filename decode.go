@@ -101,8 +101,8 @@ var ownNames = sync.OnceValue(func() map[string]bool {
 	names := map[string]bool{}
 	for name := range strings.FieldsSeq("$jobaudit action after allowed assurance attempt auth by causationId class code completedAt " +
 		"correction correlation correlationId count createdAt data deadline decision degraded digest done " +
-		"environment error event eventId executionId executions existing frame from hash head heartbeat hits " +
-		"host id impact incomplete inputs instance job kind line logs lost message metadata method moment " +
+		"environment erased error event eventId executionId executions existing frame from hash head heartbeat hits " +
+		"host id impact incomplete inputs instance job keys kind line logs lost message metadata method moment " +
 		"more name of onBehalfOf org orgId outcome output parent parentId path permission phase policy prev " +
 		"principal progress queue reason recovery redaction ref removed removedCount request requestId " +
 		"resource retryOf root rootId rule schemaVersion seq session size snapshot sourceIp startedAt state " +
@@ -644,6 +644,8 @@ func (d *decoder) data(raw []byte, e *Event) {
 			d.lost(raw, e)
 		case "degraded":
 			d.degraded(raw, e)
+		case "erased":
+			d.erased(raw, e)
 		case "recovery":
 			e.Data.Recovery = json.RawMessage(bytes.Clone(raw))
 		case "policy":
@@ -754,6 +756,18 @@ func (d *decoder) lost(raw []byte, e *Event) {
 			v.To = d.time(raw)
 		}
 	}, "count", "types", "from", "to")
+}
+
+func (d *decoder) erased(raw []byte, e *Event) {
+	v := &e.Data.Erased
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
+		case "keys":
+			d.array(raw, func(raw []byte) { v.Keys = append(v.Keys, d.identifier(raw)) })
+		case "reason":
+			v.Reason = d.text(raw)
+		}
+	}, "keys")
 }
 
 func (d *decoder) degraded(raw []byte, e *Event) {

@@ -192,6 +192,7 @@ var auditReasons = map[EventType]string{
 	AuditClosed:   "a recorder was closed",
 	AuditPolicy:   "a redaction policy is in force",
 	AuditDegraded: "events could not be stored",
+	AuditErased:   "the keys of sealed values were deleted",
 }
 
 // envelope returns what an event of the audit itself says of its who, what,

@@ -247,9 +247,22 @@ func (t *Trail) unwound(ctx context.Context, p any) {
 	}
 	data := &errorData{code: CodeGoexit, message: t.door.text("the goroutine ended by runtime.Goexit")}
 	if p != nil {
-		data = &errorData{code: CodePanic, message: t.door.text("panic"), typ: fmt.Sprintf("%T", p), frame: panicFrame()}
+		data = &errorData{code: CodePanic, message: panicMessage(t.door, p), typ: fmt.Sprintf("%T", p), frame: panicFrame()}
 	}
 	t.report(ctx, "run", t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data }))
+}
+
+// panicMessage is the constant text of an error that was panicked with, if it
+// has one. No other text of a panic's value is stored.
+func panicMessage(d *door, p any) (message text) {
+	message = d.text("panic")
+	defer func() { _ = recover() }() // the error's own methods may panic
+	if err, ok := p.(error); ok {
+		if constant, ok := constantText(err); ok {
+			return constant
+		}
+	}
+	return message
 }
 
 // panicFrame returns the function, file and line that panicked. It is called
@@ -283,7 +296,7 @@ func (t *Trail) errorData(err error) *errorData {
 	data.message = message(t.door, err)
 	defer func() { _ = recover() }() // the error's own methods may panic
 	data.typ = errorType(err)
-	data.code = errorCode(err)
+	data.code = errorCode(t.door, err)
 	return data
 }
 
@@ -294,15 +307,36 @@ func message(d *door, err error) (passed text) {
 			passed = text{dropped: "error_panic"}
 		}
 	}()
-	return d.text(err.Error())
+	passed = d.text(err.Error())
+	if passed.dropped != "" {
+		if constant, ok := constantText(err); ok {
+			return constant
+		}
+	}
+	return passed
 }
 
-func errorCode(err error) ErrorCode {
+// vouching is implemented by errors that hold a text which is a constant of
+// the program, and so no secret.
+type vouching interface {
+	error
+	JobErrorText() string
+}
+
+// constantText returns the first constant text in an error's chain.
+func constantText(err error) (text, bool) {
+	if err, ok := errors.AsType[vouching](err); ok {
+		return text{value: err.JobErrorText()}, true
+	}
+	return text{}, false
+}
+
+func errorCode(d *door, err error) ErrorCode {
 	if coded, ok := errors.AsType[interface {
 		error
 		JobErrorCode() string
 	}](err); ok {
-		if code := coded.JobErrorCode(); code != "" && checkIdentifier("", code) == nil {
+		if code := coded.JobErrorCode(); code != "" && checkIdentifier("", code) == nil && d.text(code).dropped == "" {
 			return ErrorCode(code)
 		}
 	}
@@ -320,7 +354,7 @@ func errorCode(err error) ErrorCode {
 func errorType(err error) string {
 	for {
 		typ := reflect.TypeOf(err).String()
-		if typ != "*fmt.wrapError" {
+		if _, ok := err.(vouching); !ok && typ != "*fmt.wrapError" {
 			return typ
 		}
 		inner := errors.Unwrap(err)

@@ -662,7 +662,12 @@ func (t *Trail) Succeed(ctx context.Context) error {
 	})
 }
 
-// Fail records that the job has failed, for good.
+// Fail records that the job has failed, for good. What is stored of the error is
+// its code, which its method JobErrorCode() string may give, its type, and its
+// message. If the message must not be stored, because it holds a secret or what
+// the policy removed from the inputs, the text of an error in its chain stays
+// that has a method JobErrorText() string: a constant of the program, as
+// redact.Error makes.
 func (t *Trail) Fail(ctx context.Context, err error) error {
 	data := t.errorData(err)
 	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data })

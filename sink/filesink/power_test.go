@@ -156,16 +156,16 @@ func TestPowerLossDuringRecoveryLosesNothing(t *testing.T) {
 	whole := newStory(false)
 	require.NoError(t, whole.run(t))
 	calls := whole.disk.Calls()
-	step := 7
+	step := 17
 	if testing.Short() {
-		step = 40
+		step = 60
 	}
 	for n := 1; n <= calls; n += step {
 		s := newStory(false)
 		s.disk.Cut(n)
 		_ = s.run(t) // it ends early
 		for name, fate := range simdisk.Fates(uint64(n)) {
-			for m := 1; ; m += 3 {
+			for m := 1; ; m += 4 {
 				second := s.after(fate)
 				second.disk.Cut(m)
 				sink, err := second.open(t)
@@ -187,7 +187,11 @@ func TestPowerLossDuringRecoveryLosesNothing(t *testing.T) {
 func TestWhatAKilledProcessLeftIsDurableOnceItWasRead(t *testing.T) {
 	whole := newStory(false)
 	require.NoError(t, whole.run(t))
-	for n := 1; n <= whole.disk.Calls(); n++ {
+	step := 1
+	if testing.Short() {
+		step = 7
+	}
+	for n := 1; n <= whole.disk.Calls(); n += step {
 		s := newStory(false)
 		s.disk.Cut(n)
 		_ = s.run(t) // it ends early
