@@ -218,7 +218,7 @@ func (t *Trail) advance(typ EventType) (draft, error) {
 
 func (t *Trail) seal(d *draft, u urgency) entry {
 	buf := bufPool.Get().(*[]byte)
-	return entry{sealed: t.env.seal(*buf, d), urgency: u}
+	return entry{sealed: t.env.seal(*buf, d), pooled: buf, urgency: u}
 }
 
 func (t *Trail) fail(op string, err error) error {
@@ -427,7 +427,7 @@ func (t *Trail) start(ctx context.Context, x Execution, first *entry) error {
 		return err
 	}
 	t.mu.Lock()
-	a := admissionOf{before: t.life}
+	a := admissionOf{before: t.life, entries: make([]entry, 0, 3)}
 	if first != nil {
 		a.entries = append(a.entries, *first)
 	}
@@ -628,7 +628,7 @@ func (t *Trail) note(typ EventType, fill func(*draft)) error {
 		return err
 	}
 	fill(&d)
-	stored, err := t.rec.courier.offer(t.stream, t.seal(&d, background).sealed)
+	stored, err := t.rec.courier.offer(t.stream, t.seal(&d, background))
 	if err == nil && !stored && t.rec.courier.lose(t.stream, &d) {
 		err = errBufferFull
 	}
