@@ -81,8 +81,8 @@ func TestAnUnsettledExecutionIsEndedByWhoeverKnowsHow(t *testing.T) {
 		last jobaudit.EventType
 	}{
 		"the function failed and the job succeeded": {func(ctx context.Context, t *jobaudit.Trail) error { return t.Succeed(ctx) }, jobaudit.JobSucceeded},
-		"the job failed":                            {func(ctx context.Context, t *jobaudit.Trail) error { return t.Fail(ctx, failure) }, jobaudit.JobFailed},
-		"the job was cancelled":                     {func(ctx context.Context, t *jobaudit.Trail) error { return t.Cancel(ctx, "enough") }, jobaudit.JobCancelled},
+		"the job failed":        {func(ctx context.Context, t *jobaudit.Trail) error { return t.Fail(ctx, failure) }, jobaudit.JobFailed},
+		"the job was cancelled": {func(ctx context.Context, t *jobaudit.Trail) error { return t.Cancel(ctx, "enough") }, jobaudit.JobCancelled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sink := memsink.New(nil)
