@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,7 +28,7 @@ func parseEvent(line []byte) (Event, error) {
 	case len(line) > maxRecord:
 		return Event{}, fmt.Errorf("the line has %d bytes, more than %d", len(line), maxRecord)
 	case !bytes.HasPrefix(line, []byte(eventPrefix)):
-		return Event{}, errors.New("the line does not begin with " + eventPrefix)
+		return Event{}, errors.New("the line does not have " + eventPrefix + " at its beginning")
 	case bytes.IndexByte(line, '\n') >= 0:
 		return Event{}, errors.New("the line holds a line feed")
 	}
@@ -92,8 +93,41 @@ func (d *decoder) failAt(name, problem string) {
 	d.path = d.path[:len(d.path)-1]
 }
 
+// ownNames are the names in the formats that are read here. The fields of a
+// user's content are not among them: they are never looked at.
+var ownNames = sync.OnceValue(func() map[string]bool {
+	names := map[string]bool{}
+	for name := range strings.FieldsSeq("$jobaudit action after allowed assurance attempt auth by causationId class code completedAt " +
+		"correction correlation correlationId count createdAt data deadline decision degraded digest done " +
+		"environment erased error event eventId executionId executions existing frame from hash head heartbeat hits " +
+		"host id impact incomplete inputs instance job keys kind line logs lost message metadata method moment " +
+		"more name of onBehalfOf org orgId outcome output parent parentId path permission phase policy prev " +
+		"principal progress queue reason recovery redaction ref removed removedCount request requestId " +
+		"resource retryOf root rootId rule schemaVersion seq session size snapshot sourceIp startedAt state " +
+		"stream summary system taint target time to total traceparent trigger type types unapplied upstream " +
+		"userId value version what where who why") {
+		names[name] = true
+	}
+	return names
+})
+
+// otherCase reports whether a name is one of ours but for the case of its
+// letters. Readers that ignore case, like encoding/json, would take it for
+// that one.
+func otherCase(name []byte) bool {
+	if ownNames()[string(name)] {
+		return false
+	}
+	for own := range ownNames() {
+		if strings.EqualFold(own, string(name)) {
+			return true
+		}
+	}
+	return false
+}
+
 // object calls member for each member of an object. Every name in required
-// must be there.
+// must be there, and none in another case.
 func (d *decoder) object(raw []byte, member func(name, raw []byte), required ...string) {
 	if raw[0] != '{' {
 		d.fail("is not an object")
@@ -107,6 +141,9 @@ func (d *decoder) object(raw []byte, member func(name, raw []byte), required ...
 			}
 		}
 		d.path = append(d.path, name)
+		if otherCase(name) {
+			d.fail("is a name in another case")
+		}
 		member(name, value)
 		d.path = d.path[:len(d.path)-1]
 	}
@@ -420,6 +457,8 @@ func (d *decoder) who(raw []byte, e *Event) {
 			d.array(raw, func(raw []byte) {
 				e.Who.OnBehalfOf = append(e.Who.OnBehalfOf, d.principal(raw))
 			})
+		case "more":
+			e.Who.More = d.count(raw)
 		case "upstream":
 			d.upstream(raw, &e.Who.Upstream)
 		}
@@ -584,6 +623,8 @@ func (d *decoder) data(raw []byte, e *Event) {
 			d.lost(raw, e)
 		case "degraded":
 			d.degraded(raw, e)
+		case "erased":
+			d.erased(raw, e)
 		case "recovery":
 			e.Data.Recovery = json.RawMessage(bytes.Clone(raw))
 		case "policy":
@@ -694,6 +735,18 @@ func (d *decoder) lost(raw []byte, e *Event) {
 			v.To = d.time(raw)
 		}
 	}, "count", "types", "from", "to")
+}
+
+func (d *decoder) erased(raw []byte, e *Event) {
+	v := &e.Data.Erased
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
+		case "keys":
+			d.array(raw, func(raw []byte) { v.Keys = append(v.Keys, d.identifier(raw)) })
+		case "reason":
+			v.Reason = d.text(raw)
+		}
+	}, "keys")
 }
 
 func (d *decoder) degraded(raw []byte, e *Event) {

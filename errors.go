@@ -54,7 +54,12 @@ type FieldError struct {
 	Problem string
 }
 
-func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
+func (e *FieldError) Error() string {
+	if e.Field == "" {
+		return e.Problem
+	}
+	return e.Field + ": " + e.Problem
+}
 
 // RecordError says that a record can never be stored: it is malformed, too
 // large for the medium, or in conflict ([ErrConflict]). A Recorder does not

@@ -43,6 +43,7 @@ const (
 	AuditPolicy   EventType = "audit.policy"
 	AuditDegraded EventType = "audit.degraded"
 	AuditLost     EventType = "audit.lost"
+	AuditErased   EventType = "audit.erased"
 )
 
 // Phase returns the part of a job's life that events of this type belong to:
@@ -109,6 +110,7 @@ type Event struct {
 		Principal  Principal
 		OrgID      string
 		OnBehalfOf []Principal // nearest first
+		More       int         // principals that OnBehalfOf had no room for
 		Upstream   Upstream
 	}
 	What struct {
@@ -143,6 +145,11 @@ type Event struct {
 			Stream, Event uuid.UUID
 			Count         int // events behind Event that are not stored either
 			Reason        string
+		}
+		// Erased are the keys of sealed values that were deleted.
+		Erased struct {
+			Keys   []string // their IDs, as in the sealed values
+			Reason string   // free text
 		}
 		Recovery json.RawMessage
 		Policy   json.RawMessage

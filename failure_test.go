@@ -146,7 +146,7 @@ func TestEveryCallReturnsByItsDeadlineWhenTheSinkHangs(t *testing.T) {
 			within(0, "background", func() error {
 				started.Log(ctx, "line")
 				started.Heartbeat(ctx, jobaudit.Progress{})
-				started.Snapshot(ctx, jobaudit.Snapshot{Resource: "r"})
+				started.Snapshot(ctx, jobaudit.Snapshot{Resource: "r", Digest: "d"})
 				started.Retrying(ctx, errWork)
 				return context.DeadlineExceeded
 			})
@@ -283,7 +283,7 @@ func TestARefusedRecordEndsItsStreamAndIsOnRecord(t *testing.T) {
 					defer sink.Set()
 					tr.Log(ctx, "stored")
 					synctest.Wait() // it has failed, and waits to be sent again
-					tr.Snapshot(ctx, jobaudit.Snapshot{Resource: "r"})
+					tr.Snapshot(ctx, jobaudit.Snapshot{Resource: "r", Digest: "d"})
 					tr.Log(ctx, "behind it")
 					ran = true
 					return nil
@@ -404,11 +404,102 @@ func TestFailedSubmissionsLeaveNothingBehind(t *testing.T) {
 	})
 }
 
+func TestALineDoesNotHastenARetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memsink.New(nil)
+		sink := faultsink.New(store)
+		rec := open(t, sink, &jobaudit.Options{OnError: new(complaints).add})
+		id, err := run(t.Context(), rec, func(ctx context.Context) error {
+			sink.Set(faultsink.Rule{Fault: faultsink.Fail})
+			before := sink.Appends()
+			for range 100 {
+				trail(ctx).Log(ctx, "line")
+				synctest.Wait()
+			}
+			require.Equal(t, before+1, sink.Appends())
+			sink.Set()
+			return nil
+		})
+		require.NoError(t, err)
+		require.NoError(t, rec.Close(t.Context()))
+		require.Len(t, jobOf(t, store, id).Logs, 100)
+	})
+}
+
 func TestAPanickingSinkIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memsink.New(nil)
 		_, err := jobaudit.Open(t.Context(), brittle{store, jobaudit.AuditOpened, func(jobaudit.Record) error { panic("ouch") }}, source, nil)
 		_, ok := errors.AsType[*jobaudit.AuditError](err)
 		require.True(t, ok, "%v", err)
+	})
+}
+
+// gated holds one Append until it is released, and then fails it.
+type gated struct {
+	*memsink.Sink
+	gate chan struct{} // nil: open
+}
+
+func (g *gated) Append(ctx context.Context, records []jobaudit.Record) error {
+	if gate := g.gate; gate != nil {
+		g.gate = nil
+		<-gate
+		return errors.New("the line broke")
+	}
+	return g.Sink.Append(ctx, records)
+}
+
+func TestACallIsNotFailedByAnAppendThatBeganBeforeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := &gated{Sink: memsink.New(nil)}
+		rec := open(t, sink, &jobaudit.Options{OnError: new(complaints).add})
+		gate := make(chan struct{})
+		sink.gate = gate
+		ctx, leave := context.WithTimeout(t.Context(), time.Millisecond)
+		defer leave()
+		tr, err := rec.Submit(ctx, submission())
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		started := make(chan error)
+		go func() { started <- tr.Start(t.Context(), jobaudit.Execution{}) }()
+		synctest.Wait()
+		close(gate)
+		require.NoError(t, <-started)
+		require.NoError(t, tr.Succeed(t.Context()))
+		require.NoError(t, rec.Close(t.Context()))
+		events(t, sink)
+	})
+}
+
+// wary fails the Append of a start once without saying what became of it, and
+// refuses it from then on.
+type wary struct {
+	*memsink.Sink
+	asked int
+}
+
+func (w *wary) Append(ctx context.Context, records []jobaudit.Record) error {
+	for _, r := range records {
+		if r.Type() == jobaudit.JobStarted {
+			if w.asked++; w.asked == 1 {
+				return errors.New("the line broke")
+			}
+			return &jobaudit.RecordError{ID: r.ID(), Err: errors.New("too odd")}
+		}
+	}
+	return w.Sink.Append(ctx, records)
+}
+
+func TestARefusalBehindADoubtIsToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rec := open(t, &wary{Sink: memsink.New(nil)}, &jobaudit.Options{OnError: new(complaints).add})
+		tr, err := rec.Submit(t.Context(), submission())
+		require.NoError(t, err)
+		began := time.Now()
+		require.Error(t, tr.Start(t.Context(), jobaudit.Execution{}))
+		_, refused := errors.AsType[*jobaudit.RecordError](tr.Start(t.Context(), jobaudit.Execution{}))
+		require.True(t, refused)
+		require.Zero(t, time.Since(began))
+		require.NoError(t, rec.Close(t.Context()))
 	})
 }

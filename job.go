@@ -71,6 +71,7 @@ const (
 	CodeAbandoned ErrorCode = "ABANDONED" // a watchdog's verdict on a start without an end
 	CodeExpired   ErrorCode = "EXPIRED"   // a watchdog's verdict on a job that never started
 	CodeNotRun    ErrorCode = "NOT_RUN"   // its start could not be recorded
+	CodeDeferred  ErrorCode = "DEFERRED"  // the attempt was put off, see [Trail.Deferring]
 )
 
 // JobExecution is one time that a job ran.

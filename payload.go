@@ -22,6 +22,7 @@ type payload struct {
 	existing   uuid.UUID
 	lost       *lostData
 	degraded   *degradedData
+	erased     *erasedData
 	recovery   []byte
 	policy     []byte
 }
@@ -69,6 +70,11 @@ type degradedData struct {
 	reason        text
 }
 
+type erasedData struct {
+	keys   []string
+	reason text
+}
+
 func (p *payload) append(o *object) {
 	if p.decision != nil {
 		p.decision.append(o)
@@ -97,6 +103,9 @@ func (p *payload) append(o *object) {
 	}
 	if p.degraded != nil {
 		p.degraded.append(o)
+	}
+	if p.erased != nil {
+		p.erased.append(o)
 	}
 	o.raw("recovery", p.recovery)
 	o.raw("policy", p.policy)
@@ -179,6 +188,22 @@ func (d *degradedData) append(o *object) {
 	o.uuid("event", d.event)
 	o.integer("count", int64(d.count))
 	o.text("reason", d.reason, maxText)
+	o.close()
+}
+
+func (e *erasedData) append(o *object) {
+	o.open("erased")
+	o.key("keys")
+	o.dst = append(o.dst, '[')
+	for i, id := range e.keys[:min(len(e.keys), maxList)] {
+		if i > 0 {
+			o.dst = append(o.dst, ',')
+		}
+		o.dst = jsonenc.AppendString(o.dst, jsonenc.Head(id, maxIdentifier))
+	}
+	o.dst = append(o.dst, ']')
+	o.more(len(e.keys))
+	o.text("reason", e.reason, maxText)
 	o.close()
 }
 

@@ -298,6 +298,83 @@ func TestAWriterRefusesWhatItKnowsCannotBe(t *testing.T) {
 	require.NoError(t, rec.Close(ctx))
 }
 
+func TestWhatIsIncompleteIsRefusedAndNamed(t *testing.T) {
+	store := memsink.New(nil)
+	var told complaints
+	rec := open(t, store, &jobaudit.Options{OnError: told.add})
+	ctx := t.Context()
+	tr, err := rec.Submit(ctx, submission())
+	require.NoError(t, err)
+	before := store.Len()
+	tr.Snapshot(ctx, jobaudit.Snapshot{Digest: "d"})
+	tr.Snapshot(ctx, jobaudit.Snapshot{Resource: "r"})
+	errs := []error{
+		told.all()[0], told.all()[1],
+		tr.Deduplicate(ctx, uuid.Nil),
+		tr.Start(ctx, jobaudit.Execution{Queue: jobaudit.QueueRef{System: "river"}}),
+		tr.Correct(ctx, jobaudit.Correction{Reason: "r"}),
+		tr.Correct(ctx, jobaudit.Correction{Of: uuid.New()}),
+		tr.Authorize(ctx, jobaudit.Decision{Allowed: true, By: "\xff"}),
+	}
+	var fields []string
+	for _, err := range errs {
+		field, ok := errors.AsType[*jobaudit.FieldError](err)
+		require.True(t, ok, "%v", err)
+		fields = append(fields, field.Field)
+	}
+	require.Equal(t, []string{
+		"data.snapshot.resource", "data.snapshot.digest", "data.existing", "job.queue.id",
+		"data.correction.of", "data.correction.reason", "data.decision.by",
+	}, fields)
+	require.Equal(t, before, store.Len(), "nothing of it is stored")
+	require.NoError(t, rec.Close(ctx))
+
+	for _, opts := range []jobaudit.Options{{Timeout: -1}, {OutcomeTimeout: -1}, {Buffer: -1}, {Fallback: writeOnly{}}} {
+		_, err := jobaudit.Open(ctx, store, source, &opts)
+		_, ok := errors.AsType[*jobaudit.FieldError](err)
+		require.True(t, ok, "%v", err)
+	}
+	_, err = jobaudit.Open(ctx, nil, source, nil)
+	require.Error(t, err)
+}
+
+type writeOnly struct{}
+
+func (writeOnly) Append(context.Context, []jobaudit.Record) error { return nil }
+
+func TestAnObserverEndsWhatAnotherProcessBegan(t *testing.T) {
+	store := memsink.New(nil)
+	rec := open(t, store, nil)
+	ctx := t.Context()
+	submitted, err := rec.Submit(ctx, submission())
+	require.NoError(t, err)
+	worker, err := rec.Resume(ctx, submitted.Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, worker.Start(ctx, jobaudit.Execution{}))
+	worker.Deferring(ctx, "snoozed")
+	require.NoError(t, worker.Start(ctx, jobaudit.Execution{Attempt: 2}))
+	require.NoError(t, worker.Flush(ctx)) // and here the worker dies
+
+	reconciler, err := rec.Resume(ctx, submitted.Carrier(), nil)
+	require.NoError(t, err)
+	require.ErrorIs(t, reconciler.Succeed(ctx), jobaudit.ErrTransition, "it does not know of any start")
+	other := jobOf(t, store, submitted.JobID())
+	other.ID = uuid.New()
+	require.Error(t, reconciler.Observe(other))
+	require.NoError(t, reconciler.Observe(jobOf(t, store, submitted.JobID())))
+	require.NoError(t, reconciler.Succeed(ctx))
+	require.NoError(t, rec.Close(ctx))
+
+	j := jobOf(t, store, submitted.JobID())
+	require.Equal(t, jobaudit.Success, j.State)
+	require.Len(t, j.Executions, 2)
+	require.Equal(t, jobaudit.AttemptDeferred, j.Executions[0].End)
+	require.Equal(t, jobaudit.JobSucceeded, j.Executions[1].End)
+	require.Empty(t, j.Unapplied)
+	deferred := of(store.Trail(submitted.JobID()), jobaudit.AttemptDeferred)
+	require.Equal(t, jobaudit.CodeDeferred, deferred[0].Data.Error.Code)
+}
+
 func TestADuplicateNamesTheJobThatIsThereAlready(t *testing.T) {
 	store := memsink.New(nil)
 	rec := open(t, store, nil)

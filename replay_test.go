@@ -341,6 +341,9 @@ func TestTheWorkersOwnEndReplacesAConclusion(t *testing.T) {
 		require.Equal(t, []jobaudit.EventType{jobaudit.JobSucceeded}, ends(replay(t, start, verdict(typ), own)))
 		require.Equal(t, []jobaudit.EventType{jobaudit.JobSucceeded}, ends(replay(t, start, own, verdict(typ))))
 	}
+	superseded := stream(t, 4, told{id: 5, typ: jobaudit.AttemptSuperseded, exec: 90})
+	require.Equal(t, []jobaudit.EventType{jobaudit.AttemptSuperseded}, ends(replay(t, start, superseded, verdict(jobaudit.AttemptLost))),
+		"the first conclusion stands")
 	job := replay(t, start, verdict(jobaudit.AttemptLost), own)
 	require.Equal(t, jobaudit.Success, job.State)
 	require.Empty(t, job.Unapplied)

@@ -243,8 +243,13 @@ func TestADeniedJobDoesNotRun(t *testing.T) {
 	denied := of(store.Trail(s.ID), jobaudit.JobDenied)
 	require.Equal(t, decision, *denied[0].Data.Decision)
 
-	decision.AskAgain = true
 	tr, err := rec.Submit(t.Context(), submission())
+	require.NoError(t, err)
+	require.NoError(t, tr.Deny(t.Context(), decision))
+	require.ErrorIs(t, tr.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error { t.Error("it ran"); return nil }), jobaudit.ErrDenied)
+
+	decision.AskAgain = true
+	tr, err = rec.Submit(t.Context(), submission())
 	require.NoError(t, err)
 	require.ErrorIs(t, tr.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error { t.Error("it ran"); return nil }), jobaudit.ErrDenied)
 	require.Equal(t, jobaudit.Pending, jobOf(t, store, tr.JobID()).State, "a job that is put off stays pending")

@@ -44,13 +44,15 @@ type Submission struct {
 
 // isTraceParent reports whether s has the form of a traceparent header (W3C
 // Trace Context, version 00): lower-case hexadecimal fields of 2, 32, 16 and 2
-// digits.
+// digits, of which the version is not ff and neither ID is zero.
 func isTraceParent(s string) bool {
 	fields := strings.Split(s, "-")
 	if len(fields) != 4 || strings.Trim(s, "0123456789abcdef-") != "" {
 		return false
 	}
-	return len(fields[0]) == 2 && len(fields[1]) == 32 && len(fields[2]) == 16 && len(fields[3]) == 2
+	zero := func(s string) bool { return strings.Trim(s, "0") == "" }
+	return len(fields[0]) == 2 && fields[0] != "ff" && len(fields[3]) == 2 &&
+		len(fields[1]) == 32 && !zero(fields[1]) && len(fields[2]) == 16 && !zero(fields[2])
 }
 
 // check says which field is missing or malformed, if one is.
@@ -72,10 +74,6 @@ func (s *Submission) check() error {
 		required = append(required, []struct{ field, value string }{
 			{"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.EventID}}...)
 	}
-	if s.Queue != (QueueRef{}) {
-		required = append(required, []struct{ field, value string }{
-			{"job.queue.system", s.Queue.System}, {"job.queue.id", s.Queue.ID}}...)
-	}
 	for _, r := range required {
 		if r.value == "" {
 			return &FieldError{Field: r.field, Problem: "is required"}
@@ -92,12 +90,27 @@ func (s *Submission) check() error {
 	if err := checkSourceIP(s.SourceIP); err != nil {
 		return err
 	}
+	if err := s.Queue.check(); err != nil {
+		return err
+	}
 	return checkIdentifiers([]struct{ field, value string }{
 		{"what.action", s.Action}, {"what.resource", s.Resource},
 		{"who.orgId", s.OrgID}, {"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.EventID},
 		{"where.target", s.Target}, {"why.ref", s.Trigger.Ref},
-		{"job.queue.system", s.Queue.System}, {"job.queue.id", s.Queue.ID},
 	})
+}
+
+// check says what is wrong with a reference that is not empty.
+func (q QueueRef) check() error {
+	switch {
+	case q == QueueRef{}:
+		return nil
+	case q.System == "":
+		return &FieldError{Field: "job.queue.system", Problem: "is required"}
+	case q.ID == "":
+		return &FieldError{Field: "job.queue.id", Problem: "is required"}
+	}
+	return checkIdentifiers([]struct{ field, value string }{{"job.queue.system", q.System}, {"job.queue.id", q.ID}})
 }
 
 // checkSourceIP refuses an address whose text does not say what it is.

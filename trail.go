@@ -1,6 +1,7 @@
 package jobaudit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,11 +52,9 @@ type Trail struct {
 
 	mu sync.Mutex // guards what follows, and the order of the stream's events
 	life
-	version  int // of life
 	output   *content
 	impact   text
 	progress *Progress
-	revoked  *Decision
 	cancel   context.CancelCauseFunc // of the execution in Run
 }
 
@@ -63,6 +62,7 @@ type Trail struct {
 type life struct {
 	state      JobState
 	authorized bool
+	revoked    bool // denied while it ran, and not authorized since
 	attempt    int
 	execution  uuid.UUID
 	open       bool // the execution has no end yet
@@ -74,8 +74,9 @@ type life struct {
 
 // Submit records that a job is asked for, and returns its Trail once that is
 // durable. The error is an [*AuditError]; it wraps a [*FieldError] if a field
-// is missing or malformed, or [ErrNoPolicy], and then the Trail is nil. With
-// any other error the outcome is unknown: the Trail settles it.
+// is missing or malformed, or [ErrNoPolicy]. If the Trail is nil, nothing was
+// stored. If there are both, the outcome is unknown: the Trail's next call
+// settles it.
 func (r *Recorder) Submit(ctx context.Context, s Submission) (*Trail, error) {
 	t, e, err := r.submission(ctx, s)
 	if err != nil {
@@ -85,7 +86,7 @@ func (r *Recorder) Submit(ctx context.Context, s Submission) (*Trail, error) {
 		return nil, t.fail("submit", err)
 	}
 	t.mu.Lock()
-	return t, t.unlockAndAdmit(ctx, "submit", admissionOf{entries: []entry{e}, stays: true})
+	return t, t.unlockAndAdmit(ctx, "submit", admissionOf{entries: []entry{e}, before: t.life, stays: true})
 }
 
 // submission opens a Trail and makes its first event.
@@ -103,6 +104,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, entry,
 		return refuse(err)
 	}
 	t := &Trail{rec: r, door: r.opts.Redactors.door(s.Action)}
+	t.door.about(&s)
 	inputs, err := t.door.inputs(s.Inputs)
 	if err != nil {
 		return refuse(err)
@@ -126,7 +128,9 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, entry,
 // Resume opens a Trail for a job that was submitted elsewhere. It stores
 // nothing by itself. inputs are the job's inputs as the worker got them, or
 // nil: they are not stored again, but what the action's policy removes from
-// them can be kept out of the job's later texts.
+// them is kept out of the job's later texts and output. Where there is a policy
+// and no inputs, the redaction blocks of starts, outcomes and corrections say
+// that this could not be done.
 //
 // The error is an [*AuditError] that wraps a [*FieldError] if the Carrier is
 // empty.
@@ -144,6 +148,8 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	s := g.sub
 	s.Inputs = inputs
 	t := &Trail{rec: r, sub: s, resumed: true, door: r.opts.Redactors.door(s.Action)}
+	t.door.about(&s)
+	t.door.resume(inputs)
 	t.env = envelope{
 		jobID: s.ID, parentID: g.parentID, rootID: g.rootID, retryOf: s.RetryOf,
 		correlationID: s.CorrelationID, requestID: s.RequestID, traceParent: s.TraceParent,
@@ -205,7 +211,6 @@ func (t *Trail) advance(typ EventType) (draft, error) {
 	switch effect {
 	case enters, keeps, executes:
 		t.state = next
-		t.version++
 		return t.draft(typ), nil
 	}
 	return draft{}, fmt.Errorf("%s in state %s: %w", typ, t.state, ErrTransition)
@@ -237,9 +242,9 @@ func (t *Trail) ready(ctx context.Context) error {
 // admissionOf is what a call records before work begins.
 type admissionOf struct {
 	entries []entry
-	stays   bool   // if the caller gives up: the entries wait for the next call
 	before  life   // what the Trail knew without them
-	version int    // of life, with them
+	after   life   // and with them
+	stays   bool   // if the caller gives up: the entries wait for the next call
 	sent    func() // called when they are on their way
 }
 
@@ -248,38 +253,33 @@ type admissionOf struct {
 // back.
 func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a admissionOf) error {
 	last := &a.entries[len(a.entries)-1]
-	last.ticket = newTicket(nil)
+	last.ticket, a.after = newTicket(), t.life
 	err := t.rec.courier.send(t.stream, a.entries...)
-	t.mu.Unlock()
-	if a.sent != nil {
-		a.sent()
+	if err != nil {
+		t.life = a.before
 	}
+	t.mu.Unlock()
 	if err != nil {
 		return t.fail(op, err)
 	}
-	return t.admitted(ctx, op, last.ticket, a)
-}
-
-func (t *Trail) admitted(ctx context.Context, op string, ticket *ticket, a admissionOf) error {
-	err := wait(ctx, ticket, t.rec.opts.Timeout)
-	if err == nil {
-		return nil
+	if a.sent != nil {
+		a.sent()
 	}
-	var ids []uuid.UUID
-	if !a.stays {
-		for i := range a.entries {
-			ids = append(ids, a.entries[i].id)
-		}
-	}
-	if t.rec.courier.withdraw(t.stream, ids) && !a.stays {
-		t.mu.Lock()
-		if t.version == a.version {
-			t.life = a.before
-			t.version++
-		}
-		t.mu.Unlock()
+	err = t.rec.courier.wait(ctx, t.stream, last.ticket, t.rec.opts.Timeout)
+	if err != nil && !a.stays {
+		t.takeBack(&a)
 	}
 	return t.fail(op, err)
+}
+
+// takeBack makes the Trail forget what has not been handed over. If that can
+// be taken back, no other event builds on it.
+func (t *Trail) takeBack(a *admissionOf) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.rec.courier.withdraw(t.stream, a.entries) && t.life == a.after {
+		t.life = a.before
+	}
 }
 
 // Authorize records a decision that was taken elsewhere. A decision that does
@@ -298,15 +298,13 @@ func (t *Trail) Authorize(ctx context.Context, d Decision) error {
 	t.mu.Lock()
 	a := admissionOf{before: t.life}
 	a.entries = []entry{t.authorization(data)}
-	a.version = t.version
 	return t.unlockAndAdmit(ctx, "authorize", a)
 }
 
 func (t *Trail) authorization(data *decisionData) entry {
 	d := t.draft(JobAuthorized)
 	d.data.decision = data
-	t.authorized, t.cause = true, d.id
-	t.version++
+	t.authorized, t.revoked, t.cause = true, false, d.id
 	return t.seal(&d, admission)
 }
 
@@ -332,11 +330,22 @@ func (t *Trail) textOf(s string) text {
 // Deny records that the job is refused. A pending job is cancelled by it, or,
 // with AskAgain, left pending with its attempt deferred. A running job is
 // revoked: its context is cancelled if it runs in [Trail.Run], and its outcome
-// there will be cancelled, FORBIDDEN.
+// there will be cancelled, FORBIDDEN; it does not start again unless it is
+// authorized anew.
+//
+// The job is refused whether or not the sink answers: after an error the event
+// is sent on in the background.
 func (t *Trail) Deny(ctx context.Context, d Decision) error {
-	d.Allowed = false
-	if err := t.ready(ctx); err != nil {
+	if err := ctx.Err(); err != nil {
 		return t.fail("deny", err)
+	}
+	return t.deny(ctx, d)
+}
+
+func (t *Trail) deny(ctx context.Context, d Decision) error {
+	d.Allowed = false
+	if t.rec.closed.Load() {
+		return t.fail("deny", ErrClosed)
 	}
 	data, err := t.decision(d)
 	if err != nil {
@@ -351,21 +360,23 @@ func (t *Trail) Deny(ctx context.Context, d Decision) error {
 		t.mu.Unlock()
 		return t.fail("deny", t.flush(ctx, t.rec.opts.Timeout))
 	}
-	a := admissionOf{before: t.life}
+	a := admissionOf{before: t.life, stays: true}
 	event, err := t.advance(typ)
 	if err != nil {
 		t.mu.Unlock()
 		return t.fail("deny", err)
 	}
-	if t.state.Terminal() {
-		t.ended = typ
-	} else if typ == JobDenied {
-		t.revoked = &d
-	}
 	event.data.decision = data
-	a.entries, a.version = []entry{t.seal(&event, admission)}, t.version
-	if cancel := t.cancel; cancel != nil && typ == JobDenied {
-		a.sent = func() { cancel(ErrDenied) } // whether or not the sink answers
+	a.entries = []entry{t.seal(&event, notice)}
+	switch {
+	case t.state.Terminal():
+		t.ended = typ
+	case typ == JobDenied:
+		t.revoked, t.authorized = true, false
+		if cancel := t.cancel; cancel != nil {
+			a.sent = func() { cancel(ErrDenied) }
+			ctx = context.WithoutCancel(ctx) // it may be the job's own
+		}
 	}
 	return t.unlockAndAdmit(ctx, "deny", a)
 }
@@ -375,6 +386,9 @@ func (t *Trail) Deny(ctx context.Context, d Decision) error {
 func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 	if err := t.ready(ctx); err != nil {
 		return t.fail("deduplicate", err)
+	}
+	if existing == uuid.Nil {
+		return t.fail("deduplicate", &FieldError{Field: "data.existing", Problem: "is required"})
 	}
 	t.mu.Lock()
 	if t.ended == JobDeduplicated {
@@ -389,7 +403,7 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 	}
 	t.ended = JobDeduplicated
 	event.data.existing = existing
-	a.entries, a.version = []entry{t.seal(&event, admission)}, t.version
+	a.entries = []entry{t.seal(&event, admission)}
 	return t.unlockAndAdmit(ctx, "deduplicate", a)
 }
 
@@ -405,13 +419,7 @@ func (t *Trail) Start(ctx context.Context, x Execution) error {
 
 // start records the start, behind first, if that is not nil.
 func (t *Trail) start(ctx context.Context, x Execution, first *entry) error {
-	err := t.ready(ctx)
-	if err == nil {
-		err = checkIdentifiers([]struct{ field, value string }{
-			{"job.queue.system", x.Queue.System}, {"job.queue.id", x.Queue.ID},
-		})
-	}
-	if err != nil {
+	if err := cmp.Or(t.ready(ctx), x.Queue.check()); err != nil {
 		return t.fail("start", err)
 	}
 	decision, err := t.decide(ctx)
@@ -436,7 +444,7 @@ func (t *Trail) start(ctx context.Context, x Execution, first *entry) error {
 		t.mu.Unlock()
 		return t.fail("start", err)
 	}
-	a.entries, a.version = append(a.entries, started), t.version
+	a.entries = append(a.entries, started)
 	return t.unlockAndAdmit(ctx, "start", a)
 }
 
@@ -448,6 +456,9 @@ func (t *Trail) begin(x Execution) (entry, error) {
 	typ := JobStarted
 	if x.Attempt > 1 {
 		typ = AttemptStarted
+	}
+	if t.ended == JobDenied {
+		return entry{}, ErrDenied
 	}
 	if effect, _ := step(t.state, typ); effect == late {
 		return entry{}, fmt.Errorf("%s in state %s: %w", typ, t.state, ErrTransition)
@@ -466,6 +477,7 @@ func (t *Trail) begin(x Execution) (entry, error) {
 	if t.patience > 0 {
 		d.data.heartbeat = &heartbeatData{deadline: d.time.Add(t.patience)}
 	}
+	d.redaction = t.door.gap()
 	t.cause = d.id
 	return t.seal(&d, admission), nil
 }
@@ -474,17 +486,20 @@ func (t *Trail) begin(x Execution) (entry, error) {
 // records a no.
 func (t *Trail) decide(ctx context.Context) (*decisionData, error) {
 	t.mu.Lock()
-	authorized := t.authorized
+	authorized, revoked := t.authorized, t.revoked
 	t.mu.Unlock()
-	if authorized {
+	switch {
+	case authorized:
 		return nil, nil
+	case revoked && t.rec.opts.Authorize == nil:
+		return nil, t.fail("authorize", ErrDenied)
 	}
 	d, err := t.ask(ctx)
 	if err != nil {
 		return nil, t.fail("authorize", err)
 	}
 	if !d.Allowed {
-		return nil, &AuditError{Op: "authorize", JobID: t.env.jobID, Err: errors.Join(ErrDenied, t.Deny(ctx, d))}
+		return nil, &AuditError{Op: "authorize", JobID: t.env.jobID, Err: errors.Join(ErrDenied, t.deny(ctx, d))}
 	}
 	data, err := t.decision(d)
 	return data, t.fail("authorize", err)
@@ -528,13 +543,17 @@ func (t *Trail) beat() error {
 }
 
 // Snapshot records the state of a resource before or after the job changed
-// it. Resource is required.
+// it. Resource and Digest are required.
 func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
 	err := checkIdentifiers([]struct{ field, value string }{
 		{"data.snapshot.resource", s.Resource}, {"data.snapshot.digest", s.Digest},
 	})
-	if err == nil && s.Resource == "" {
+	switch {
+	case err != nil:
+	case s.Resource == "":
 		err = &FieldError{Field: "data.snapshot.resource", Problem: "is required"}
+	case s.Digest == "":
+		err = &FieldError{Field: "data.snapshot.digest", Problem: "is required"}
 	}
 	if err != nil {
 		t.report(ctx, "snapshot", err)
@@ -561,6 +580,37 @@ func (t *Trail) report(ctx context.Context, op string, err error) {
 	if err != nil {
 		t.rec.report(ctx, op, t.env.jobID, err)
 	}
+}
+
+// Deferring records that the attempt ends without having failed and that its
+// queue will bring the job back: a snooze, a shutdown. The job stays as it is;
+// the next start is another execution.
+func (t *Trail) Deferring(ctx context.Context, reason string) {
+	data := &errorData{code: CodeDeferred, message: t.door.text(reason)}
+	t.report(ctx, "defer", t.note(AttemptDeferred, func(d *draft) {
+		d.data.err = data
+		t.open = false
+	}))
+}
+
+// Observe tells a Trail what a reader knows of its job: the state, the newest
+// attempt, and the execution that has no end yet. It is for those who record
+// an end that the worker did not, as a queue's own table tells it. Nothing is
+// stored. A job other than the Trail's is an error and changes nothing.
+func (t *Trail) Observe(j Job) error {
+	if j.ID != t.env.jobID {
+		return t.fail("observe", &FieldError{Field: "id", Problem: "is another job's"})
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.state, t.attempt, t.execution, t.open = j.State, j.Attempt, uuid.Nil, false
+	t.authorized = t.authorized || len(j.Executions) > 0
+	for _, x := range j.Executions {
+		if x.End == "" {
+			t.attempt, t.execution, t.open = x.Attempt, x.ID, true
+		}
+	}
+	return nil
 }
 
 // note records an event that no caller waits for.
@@ -609,7 +659,12 @@ func (t *Trail) Succeed(ctx context.Context) error {
 	})
 }
 
-// Fail records that the job has failed, for good.
+// Fail records that the job has failed, for good. What is stored of the error is
+// its code, which its method JobErrorCode() string may give, its type, and its
+// message. If the message must not be stored, because it holds a secret or what
+// the policy removed from the inputs, the text of an error in its chain stays
+// that has a method JobErrorText() string: a constant of the program, as
+// redact.Error makes.
 func (t *Trail) Fail(ctx context.Context, err error) error {
 	data := t.errorData(err)
 	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data })
@@ -640,6 +695,9 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*dr
 	t.ended, t.open = typ, false
 	d.data.impact = t.impact
 	fill(&d)
+	if d.redaction == nil {
+		d.redaction = t.door.gap()
+	}
 	return t.fail(op, t.unlockAndSettle(ctx, &d))
 }
 
@@ -647,7 +705,7 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*dr
 // stored.
 func (t *Trail) unlockAndSettle(ctx context.Context, d *draft) error {
 	e := t.seal(d, outcome)
-	e.ticket = newTicket(nil)
+	e.ticket = newTicket()
 	err := t.rec.courier.send(t.stream, e)
 	t.mu.Unlock()
 	if err != nil {
@@ -663,10 +721,10 @@ func (t *Trail) settle(ctx context.Context, ticket *ticket) error {
 	if ticket == nil {
 		return t.flush(ctx, t.rec.opts.OutcomeTimeout)
 	}
-	err := wait(ctx, ticket, t.rec.opts.OutcomeTimeout)
+	err := t.rec.courier.wait(ctx, t.stream, ticket, t.rec.opts.OutcomeTimeout)
 	if errors.Is(err, context.DeadlineExceeded) && t.rec.courier.divert(t.stream) {
 		t.report(ctx, "store", fmt.Errorf("turning to the fallback sink: %w", err))
-		err = wait(ctx, ticket, t.rec.opts.Timeout)
+		err = t.rec.courier.wait(ctx, t.stream, ticket, t.rec.opts.Timeout)
 	}
 	return err
 }
@@ -683,7 +741,7 @@ func (t *Trail) Correct(ctx context.Context, c Correction) error {
 		return t.fail("correct", &FieldError{Field: "data.correction.reason", Problem: "is required"})
 	}
 	data := &correctionData{of: c.Of, reversal: c.Reversal, reason: t.door.text(c.Reason)}
-	var redaction *Redaction
+	redaction := t.door.gap()
 	if c.Value != nil {
 		value := t.door.output(c.Value)
 		data.value, redaction = value.json, value.redaction
@@ -709,5 +767,5 @@ func (t *Trail) flush(ctx context.Context, timeout time.Duration) error {
 	if ticket == nil || err != nil {
 		return err
 	}
-	return wait(ctx, ticket, timeout)
+	return t.rec.courier.wait(ctx, t.stream, ticket, timeout)
 }

@@ -56,6 +56,17 @@ func OpenCommit(line []byte, key note.Verifier) (Checkpoint, error) {
 	return c, nil
 }
 
+// CommitHead returns what a commit line, given without its line feed, claims.
+// It verifies no signature, so the head proves nothing: it serves readers that
+// have no key, and error texts. The error is [ErrFormat].
+func CommitHead(line []byte) (Head, error) {
+	_, head, err := parseCommit(line)
+	if err != nil {
+		return Head{}, fmt.Errorf("commit line: %w", err)
+	}
+	return head, nil
+}
+
 // parseCommit takes a commit line apart; it verifies no signature. A note has
 // one encoding and a signature has one base64, so no byte of the line can
 // change without either an error here or another head or signature.

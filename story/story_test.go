@@ -182,7 +182,7 @@ func family(t *testing.T) []jobaudit.Record {
 	}
 	grandchild := &writer{stream: 20, job: 20, root: 1, parent: 10, action: "hash-file"}
 	waiting := &writer{stream: 30, job: 30, root: 31, parent: 31, action: "of-another-log"}
-	denied := &writer{stream: 40, job: 40, root: 40, action: "delete-all"}
+	denied := &writer{stream: 40, job: 40, root: 40, action: "delete-all", resource: `,"resource":"index orders"`}
 	return append(records,
 		grandchild.event(t, 4*ms, jobaudit.JobSubmitted, pending, "", `,"inputs":{}`),
 		waiting.event(t, 50*ms, jobaudit.JobSubmitted, pending, "", `,"inputs":{}`),

@@ -153,6 +153,7 @@ func detail(e *jobaudit.Event) []string {
 	if string(e.What.Inputs) != "null" {
 		add(with("inputs %s", string(e.What.Inputs)))
 	}
+	add(with("output %s", string(d.Output)))
 	add(redaction(e.What.Redaction))
 	if d.Decision != nil {
 		add(decision(d.Decision))
@@ -161,7 +162,6 @@ func detail(e *jobaudit.Event) []string {
 	if s := d.Snapshot; s != nil {
 		add(list(" ", map[bool]string{false: "before", true: "after"}[s.After], plain(s.Resource), plain(s.Digest), with("“%s”", s.Summary)))
 	}
-	add(with("output %s", string(d.Output)))
 	add(with("impact: %s", d.Impact))
 	add(failure(d.Error))
 	if c := d.Correction; c != nil {

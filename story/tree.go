@@ -13,14 +13,17 @@ import (
 )
 
 // Tree prints the jobs that the records are of, each below the job that
-// submitted it, with its state, action, duration and error. The duration is
-// that from start to end. Children stand in the order of their first record. A
-// job whose parent is not among the records stands at the top and names it.
-// Records of no job are passed over.
+// submitted it, with its action and resource, state, duration and error. The
+// duration is that from start to end. Children stand in the order of their
+// first record. A job whose parent is not among the records stands at the top
+// and names it. Records of no job are passed over.
 //
 // The error is the iterator's, the writer's, or that of [jobaudit.Replay].
 func Tree(w io.Writer, records iter.Seq2[jobaudit.Record, error]) error {
-	f := forest{jobs: make(map[uuid.UUID]jobaudit.Job), children: make(map[uuid.UUID][]uuid.UUID)}
+	f := forest{
+		jobs: make(map[uuid.UUID]jobaudit.Job), names: make(map[uuid.UUID]string),
+		children: make(map[uuid.UUID][]uuid.UUID),
+	}
 	if err := f.plant(records); err != nil {
 		return err
 	}
@@ -45,6 +48,7 @@ type forest struct {
 	out      *bufio.Writer
 	order    []uuid.UUID
 	jobs     map[uuid.UUID]jobaudit.Job
+	names    map[uuid.UUID]string // what each does, and on what
 	children map[uuid.UUID][]uuid.UUID
 	printed  map[uuid.UUID]bool
 }
@@ -62,6 +66,8 @@ func (f *forest) plant(records iter.Seq2[jobaudit.Record, error]) error {
 		}
 		if byJob[id] == nil {
 			f.order = append(f.order, id)
+			e := r.Event()
+			f.names[id] = what(&e)
 		}
 		byJob[id] = append(byJob[id], r)
 	}
@@ -98,7 +104,7 @@ func (f *forest) print(id uuid.UUID, branch, trunk, note string) {
 	if _, known := f.jobs[job.ParentID]; !known && job.ParentID != uuid.Nil {
 		note = "child of " + job.ParentID.String()
 	}
-	fmt.Fprintln(f.out, branch+list("  ", sign(job.State)+" "+plain(job.Metadata.Action),
+	fmt.Fprintln(f.out, branch+list("  ", sign(job.State)+" "+f.names[id],
 		string(job.State), duration(job), attempts(job), failure(job.Error), note, id.String()))
 	below := f.children[id]
 	for i, child := range below {

@@ -15,44 +15,43 @@ import (
 // ErrJSON means that a text is not JSON with exactly one meaning.
 var ErrJSON = errors.New("not strict JSON")
 
-// Value encodes what the plan keeps of v. A result of more than limit bytes
-// becomes the marker of a truncated value.
+// Value encodes what the plan keeps of v.
 //
 // What the plan names as a leaf is kept if it is one when it is met: a scalar
 // or a type with a form of its own. An object or list there is left out, and
 // so are bytes that only an interface leads to. A member that is left out
 // leaves nothing behind but the count.
-func (p *Plan) Value(v reflect.Value, limit int) (Result, error) {
-	w := p.get()
+func (p *Plan) Value(v reflect.Value, env Env) (Result, error) {
+	w := p.get(env)
 	ok, err := w.kept(v, infoOf(v.Type()), p.root, p.typed)
-	return p.done(w, ok, err, limit)
+	return p.done(w, ok, err)
 }
 
 // Raw is Value for JSON text. [ErrJSON] means that it is none.
-func (p *Plan) Raw(raw []byte, limit int) (Result, error) {
+func (p *Plan) Raw(raw []byte, env Env) (Result, error) {
 	if err := Check(raw); err != nil {
 		return Result{}, err
 	}
-	w := p.get()
+	w := p.get(env)
 	ok, err := w.keptRaw(raw, p.root)
-	return p.done(w, ok, err, limit)
+	return p.done(w, ok, err)
 }
 
-func (p *Plan) get() *walker {
-	w := get()
+func (p *Plan) get(env Env) *walker {
+	w := get(env)
 	w.seen = slices.Grow(w.seen, len(p.drops))[:len(p.drops)]
 	clear(w.seen)
 	return w
 }
 
-func (p *Plan) done(w *walker, ok bool, err error, limit int) (Result, error) {
+func (p *Plan) done(w *walker, ok bool, err error) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
 	if !ok {
 		w.buf = append(w.buf[:0], "null"...)
 	}
-	return w.finish(p, limit), nil
+	return w.finish(p), nil
 }
 
 // kept encodes what n keeps of v and reports false, with w.buf as it was or
@@ -84,7 +83,16 @@ func (w *walker) kept(v reflect.Value, t *info, n *node, static bool) (bool, err
 	case t.style == styleRaw:
 		return w.keptMessage(v.Bytes(), n)
 	case n.keep && t.style.leaf():
-		return w.keptLeaf(v, t, static)
+		if n.pseudonym == "" {
+			return w.keptLeaf(v, t, static)
+		}
+		start := len(w.buf)
+		w.quiet = true
+		ok, err := w.keptLeaf(v, t, static)
+		if w.quiet = false; ok && err == nil {
+			w.pseudonym(n.pseudonym, start)
+		}
+		return ok, err
 	case t.style == styleSecret:
 	case t.shape == styleStruct && n.object():
 		return true, w.keptStruct(v, t, n, static)
@@ -276,6 +284,9 @@ func (w *walker) goThrough(v reflect.Value, t *info, n *node, static bool) error
 		if e.v.IsValid() && elem.style == styleInterface && e.v.Kind() != reflect.Interface {
 			elem, known = infoOf(e.v.Type()), false
 		}
+		if w.unsafe(e.name) {
+			continue
+		}
 		head := append(jsonenc.AppendString([]byte{','}, e.name), ':')
 		if err := w.keptMember(head, e.v, elem, child, start, known); err != nil {
 			return err
@@ -378,6 +389,11 @@ func (w *walker) keptRaw(raw []byte, n *node) (bool, error) {
 	case c == '{' || c == '[' || !n.keep:
 		w.count++
 		return false, nil
+	case n.pseudonym != "":
+		start := len(w.buf)
+		w.buf = append(w.buf, raw...)
+		w.pseudonym(n.pseudonym, start)
+		return true, nil
 	case c == '"':
 		return true, w.text(jsonscan.Unquote(raw))
 	}
@@ -399,6 +415,9 @@ func (w *walker) keptRawObject(raw []byte, n *node) error {
 		}
 		if child.drop > 0 {
 			w.seen[child.drop-1] = w.seen[child.drop-1] || member[0] != 'n'
+			continue
+		}
+		if w.unsafe(name) {
 			continue
 		}
 		mark := len(w.buf)

@@ -105,6 +105,12 @@ func (w *walker) bytes(v reflect.Value) error {
 	if len(b) > MaxBytes-len(w.buf) {
 		return ErrLimit
 	}
+	if w.env.Guard != nil {
+		if rule := w.check(string(b)); rule != "" {
+			w.hit(rule)
+			return nil
+		}
+	}
 	w.buf = append(w.buf, '"')
 	w.buf = base64.StdEncoding.AppendEncode(w.buf, b)
 	w.buf = append(w.buf, '"')

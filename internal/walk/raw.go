@@ -49,6 +49,9 @@ func (w *walker) rawObject(raw []byte) error {
 	w.buf = append(w.buf, '{')
 	start := len(w.buf)
 	for name, member := range jsonscan.Object(raw) {
+		if w.unsafe(name) {
+			continue
+		}
 		w.comma(start)
 		if err := w.name(EscapeName(name)); err != nil {
 			return err

@@ -81,6 +81,7 @@ type field struct {
 	typ    *info
 	goType reflect.Type
 	tagged bool
+	tag    tag
 
 	omitEmpty, omitZero, quoted bool
 
@@ -137,7 +138,7 @@ func build(t reflect.Type, building map[reflect.Type]*info) *info {
 			field := &i.fields[f]
 			field.typ = build(field.goType, building)
 			field.quoted = field.quoted && quotable(field.typ)
-			field.simple = len(field.index) == 1 && !field.omitEmpty && !field.omitZero && !field.quoted
+			field.simple = len(field.index) == 1 && !field.omitEmpty && !field.omitZero && !field.quoted && field.tag.verb != tagPseudonym
 		}
 	case reflect.Map, reflect.Slice, reflect.Array, reflect.Pointer:
 		i.elem = build(t.Elem(), building)
@@ -342,7 +343,7 @@ func fieldOf(sf reflect.StructField) (f field, embedded reflect.Type, ok bool) {
 	if !sf.IsExported() { // a named, unexported, embedded struct
 		return f, nil, false
 	}
-	f = field{name: cmp.Or(name, sf.Name), goType: sf.Type, tagged: name != ""}
+	f = field{name: cmp.Or(name, sf.Name), goType: sf.Type, tagged: name != "", tag: tagOf(sf)}
 	for option := range strings.SplitSeq(options, ",") {
 		switch option {
 		case "omitempty":

@@ -53,23 +53,25 @@ type Result struct {
 	// Count is the number of members, elements and map entries that were left
 	// out beside them. What is below one of them is not counted.
 	Count int
+	// Hits are the leaves that the guard has dropped.
+	Hits []Hit
 }
 
 // Removal is a path that a plan removes by name.
 type Removal struct{ Path, Class string }
 
-// Whole encodes all of v. A result of more than limit bytes becomes the marker
-// of a truncated value.
-func Whole(v reflect.Value, limit int) (Result, error) {
-	w := get()
+// Whole encodes all of v.
+func Whole(v reflect.Value, env Env) (Result, error) {
+	w := get(env)
 	if err := w.top(v); err != nil {
 		return Result{}, err
 	}
-	return w.finish(nil, limit), nil
+	return w.finish(nil), nil
 }
 
 // walker is the state of one walk.
 type walker struct {
+	env     Env
 	buf     []byte
 	nodes   int
 	depth   int
@@ -77,6 +79,8 @@ type walker struct {
 	stack   []visit // what is being visited and could contain itself
 	entries []entry // of the maps being visited
 	seen    []bool  // which of the plan's removals were met
+	quiet   bool    // the guard is not asked: a pseudonym will stand for the text
+	marks   []mark  // of the leaves that the guard has dropped
 }
 
 // visit identifies a pointer, map or slice on the way to the current value.
@@ -95,10 +99,14 @@ type entry struct {
 var pool = sync.Pool{New: func() any { return new(walker) }}
 
 // get returns an empty walker. One that failed is not put back.
-func get() *walker { return pool.Get().(*walker) }
+func get(env Env) *walker {
+	w := pool.Get().(*walker)
+	w.env = env
+	return w
+}
 
-func (w *walker) finish(p *Plan, limit int) Result {
-	r := Result{JSON: jsonenc.AppendValue(nil, w.buf, limit), Count: w.count}
+func (w *walker) finish(p *Plan) Result {
+	r := Result{JSON: jsonenc.AppendValue(nil, w.buf, w.env.Limit), Count: w.count, Hits: w.hits()}
 	if p != nil {
 		for i, met := range w.seen {
 			if met {
@@ -167,8 +175,18 @@ func (w *walker) text(s string) error {
 	if len(s) > MaxBytes-len(w.buf) {
 		return ErrLimit
 	}
+	if rule := w.check(s); rule != "" {
+		w.hit(rule)
+		return nil
+	}
 	w.buf = jsonenc.AppendString(w.buf, s)
 	return nil
+}
+
+// hit drops a leaf because of what it holds.
+func (w *walker) hit(rule string) {
+	w.marks = append(w.marks, mark{at: len(w.buf), rule: rule})
+	w.drop(rule)
 }
 
 // value encodes all of v, whose type t describes.
@@ -259,6 +277,15 @@ func (w *walker) comma(start int) {
 
 // field writes a member's value, as a string where its tag says so.
 func (w *walker) field(v reflect.Value, f *field) error {
+	if f.tag.verb == tagPseudonym {
+		start, before := len(w.buf), w.quiet
+		w.quiet = true
+		err := w.value(v, f.typ)
+		if w.quiet = before; err == nil {
+			w.pseudonym(f.tag.class, start)
+		}
+		return err
+	}
 	if !f.quoted {
 		return w.value(v, f.typ)
 	}
@@ -291,6 +318,10 @@ func (w *walker) list(v reflect.Value, t *info) error {
 	if n > MaxNodes-w.nodes {
 		return ErrLimit
 	}
+	if rule := w.spelled(v, t); rule != "" {
+		w.hit(rule)
+		return nil
+	}
 	if err := w.enter(); err != nil {
 		return err
 	}
@@ -308,6 +339,23 @@ func (w *walker) list(v reflect.Value, t *info) error {
 	return nil
 }
 
+// spelled checks a list of bytes or runes, which may spell a text.
+func (w *walker) spelled(v reflect.Value, t *info) (rule string) {
+	kind := t.elem.typ.Kind()
+	if w.env.Guard == nil || kind != reflect.Uint8 && kind != reflect.Int32 {
+		return ""
+	}
+	var text []byte
+	for i := range v.Len() {
+		if kind == reflect.Uint8 {
+			text = append(text, byte(v.Index(i).Uint()))
+		} else {
+			text = utf8.AppendRune(text, rune(v.Index(i).Int()))
+		}
+	}
+	return w.check(string(text))
+}
+
 func (w *walker) mapping(v reflect.Value, t *info) error {
 	if v.IsNil() {
 		w.buf = append(w.buf, "null"...)
@@ -321,6 +369,9 @@ func (w *walker) mapping(v reflect.Value, t *info) error {
 	base, end := w.collect(v)
 	for i := base; i < end; i++ {
 		e := w.entries[i]
+		if w.unsafe(e.name) {
+			continue
+		}
 		w.comma(start)
 		if err := w.name(e.name); err != nil {
 			return err
@@ -360,12 +411,13 @@ func (w *walker) closeMap(base int) {
 	w.leave()
 }
 
-// name writes a member's name that is content: a key of a map or of raw JSON.
+// name writes a member's name that is content, a key of a map or of raw JSON,
+// and that is safe.
 func (w *walker) name(name string) error {
-	if err := w.text(name); err != nil {
-		return err
+	if len(name) > MaxBytes-len(w.buf) {
+		return ErrLimit
 	}
-	w.buf = append(w.buf, ':')
+	w.buf = append(jsonenc.AppendString(w.buf, name), ':')
 	return nil
 }
 

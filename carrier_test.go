@@ -1,0 +1,206 @@
+package jobaudit_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/faultsink"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+)
+
+// opened returns what a Carrier holds, as JSON.
+func opened(t testing.TB, c jobaudit.Carrier) map[string]json.RawMessage {
+	t.Helper()
+	encoded, ok := strings.CutPrefix(c.String(), "ja1.")
+	require.True(t, ok)
+	raw, err := base64.RawURLEncoding.DecodeString(encoded)
+	require.NoError(t, err)
+	var fields map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal(raw, &fields))
+	return fields
+}
+
+func packed(text string) string { return "ja1." + base64.RawURLEncoding.EncodeToString([]byte(text)) }
+
+// cargo is the least that a Carrier holds.
+const cargo = `{"job":"7d444840-9dc0-41d1-b245-5ffdce74fad2","action":"a",` +
+	`"correlation":"7d444840-9dc0-41d1-b245-5ffdce74fad2","request":"7d444840-9dc0-41d1-b245-5ffdce74fad2",` +
+	`"root":"7d444840-9dc0-41d1-b245-5ffdce74fad2","principal":{"kind":"user","id":"u"},` +
+	`"trigger":{"kind":"manual","reason":"r"}}`
+
+func TestACarrierTakesAJobsIdentityAlong(t *testing.T) {
+	r, sink := passing(t)
+	s := goldenSubmission()
+	trail, err := r.Submit(t.Context(), s)
+	require.NoError(t, err)
+	text, err := trail.Carrier().MarshalText()
+	require.NoError(t, err)
+	for _, c := range text {
+		require.True(t, c > ' ' && c < 0x7f, "ASCII")
+	}
+	require.NotContains(t, string(opened(t, trail.Carrier())["principal"]), "Ann", "names stay behind")
+
+	var c jobaudit.Carrier
+	require.NoError(t, c.UnmarshalText(text))
+	resumed, err := r.Resume(t.Context(), c, nil)
+	require.NoError(t, err)
+	require.Equal(t, trail.JobID(), resumed.JobID())
+	resumed.Log(t.Context(), "here")
+	require.NoError(t, resumed.Flush(t.Context()))
+
+	events := sink.Trail(s.ID)
+	first, second := events[0], events[1]
+	require.Equal(t, uint64(1), second.Stream.Seq)
+	require.Equal(t, first.Stream.ID, second.Stream.After.Stream)
+	require.Equal(t, first.Stream.Seq, second.Stream.After.Seq)
+	record, err := sink.Wait(t.Context(), jobaudit.Query{JobID: s.ID})
+	require.NoError(t, err)
+	require.Equal(t, record.Hash(), second.Stream.After.Hash)
+	require.Equal(t, first.ID, second.CausationID)
+
+	require.Equal(t, jobaudit.Principal{Kind: jobaudit.User, ID: "u-1"}, second.Who.Principal)
+	require.Equal(t, []jobaudit.Principal{
+		{Kind: jobaudit.Service, ID: "scheduler"},
+		{Kind: jobaudit.System, ID: "platform"},
+	}, second.Who.OnBehalfOf, "all of them are claimed")
+	require.Equal(t, first.Who.OrgID, second.Who.OrgID)
+	require.Equal(t, first.Who.Upstream, second.Who.Upstream)
+	require.Equal(t, first.Why, second.Why)
+	require.Equal(t, first.CorrelationID, second.CorrelationID)
+	require.Equal(t, first.RequestID, second.RequestID)
+	require.Equal(t, first.TraceParent, second.TraceParent)
+	require.Equal(t, first.Job.RootID, second.Job.RootID)
+	require.Equal(t, first.Job.RetryOf, second.Job.RetryOf)
+	require.Equal(t, first.What.Action, second.What.Action)
+	require.Equal(t, first.What.Resource, second.What.Resource)
+	require.Equal(t, first.Where.Target, second.Where.Target)
+	require.Nil(t, second.What.Inputs)
+}
+
+func TestACarrierHasAHeadOnlyWhenSomethingIsAcknowledged(t *testing.T) {
+	sink := memsink.New(nil)
+	broken := faultsink.New(sink, faultsink.Rule{First: 2, Fault: faultsink.Fail}) // all but the opening
+	r, err := jobaudit.Open(t.Context(), broken, goldenSource, &jobaudit.Options{
+		Heartbeat: -1, OnError: func(context.Context, *jobaudit.AuditError) {},
+	})
+	require.NoError(t, err)
+	trail, err := r.Submit(t.Context(), plainSubmission())
+	require.Error(t, err)
+	require.NotContains(t, opened(t, trail.Carrier()), "head")
+
+	worker, works := passing(t)
+	resumed, err := worker.Resume(t.Context(), trail.Carrier(), nil)
+	require.NoError(t, err)
+	resumed.Log(t.Context(), "x")
+	require.NoError(t, resumed.Flush(t.Context()))
+	e := works.Trail(trail.JobID())[0]
+	require.Zero(t, e.Stream.After)
+	require.Equal(t, uuid.Nil, e.CausationID)
+}
+
+func TestACarrierIsNeverTooLong(t *testing.T) {
+	for _, unit := range []string{"x", "\n", "é", "\x01"} {
+		s := goldenSubmission()
+		s.ID = uuid.UUID{}
+		for i := range 40 {
+			p := s.OnBehalfOf[0]
+			if i%2 == 1 {
+				p.Kind = jobaudit.System
+			}
+			s.OnBehalfOf = append(s.OnBehalfOf, p)
+		}
+		most := strings.Repeat(unit, 256/map[string]int{"x": 1, "\n": 2, "é": 2, "\x01": 6}[unit])
+		for _, id := range identifiers(&s) {
+			*id = most
+		}
+		s.Trigger.Reason = strings.Repeat(unit, 5_000)
+		r, _ := passing(t)
+		trail, err := r.Submit(t.Context(), s)
+		require.NoError(t, err)
+		child, err := r.Submit(trail.Context(t.Context()), s)
+		require.NoError(t, err)
+		for _, c := range []jobaudit.Carrier{trail.Carrier(), child.Carrier()} {
+			require.LessOrEqual(t, len(c.String()), 4_096)
+			again, err := jobaudit.ParseCarrier(c.String())
+			require.NoError(t, err)
+			resumed, err := r.Resume(t.Context(), again, nil)
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(resumed.Carrier().String()), 4_096)
+			require.Contains(t, opened(t, c), "head")
+			require.JSONEq(t, string(opened(t, c)["action"]), string(opened(t, resumed.Carrier())["action"]))
+		}
+	}
+}
+
+func TestACarrierIgnoresWhatItDoesNotKnow(t *testing.T) {
+	c, err := jobaudit.ParseCarrier(packed(strings.Replace(cargo, `"action"`, `"new":{"job":1,"Job":2},"action"`, 1)))
+	require.NoError(t, err)
+	r, _ := passing(t)
+	trail, err := r.Resume(t.Context(), c, nil)
+	require.NoError(t, err)
+	require.Equal(t, "7d444840-9dc0-41d1-b245-5ffdce74fad2", trail.JobID().String())
+}
+
+func TestAMalformedCarrierIsRefusedByField(t *testing.T) {
+	const id = `"7d444840-9dc0-41d1-b245-5ffdce74fad2"`
+	with := func(from, to string) string {
+		require.Contains(t, cargo, from)
+		return packed(strings.Replace(cargo, from, to, 1))
+	}
+	filled := strings.Replace(cargo, `"a"`, `"a","x":"`+strings.Repeat("x", 4_000)+`"`, 1)
+	for name, c := range map[string]struct{ text, field string }{
+		"empty":                    {"", "carrier"},
+		"another version":          {"ja2." + packed(cargo)[4:], "carrier"},
+		"no prefix":                {packed(cargo)[4:], "carrier"},
+		"padding":                  {packed(cargo+" ") + "==", "carrier"},
+		"standard base64":          {"ja1." + base64.RawStdEncoding.EncodeToString([]byte(strings.Replace(cargo, `"r"`, `"???>>>"`, 1))), "carrier"},
+		"a line feed":              {packed(cargo)[:20] + "\n" + packed(cargo)[20:], "carrier"},
+		"loose bits":               {"ja1.e31", "carrier"},
+		"too long":                 {packed(filled), "carrier"},
+		"no JSON":                  {packed("{"), "carrier"},
+		"a list":                   {packed("[]"), "carrier"},
+		"a name twice":             {with(`"action"`, `"job":`+id+`,"action"`), "carrier"},
+		"no job":                   {with(`"job"`, `"jobs"`), "carrier.job"},
+		"a name in another case":   {with(`"action"`, `"Job":1,"action"`), "carrier.Job"},
+		"a nil job":                {with(id, `"00000000-0000-0000-0000-000000000000"`), "carrier.job"},
+		"a nil correlation":        {with(`"correlation":`+id, `"correlation":"00000000-0000-0000-0000-000000000000"`), "carrier.correlation"},
+		"no request":               {with(`"request":`+id+`,`, ``), "carrier.request"},
+		"no root":                  {with(`"root":`+id+`,`, ``), "carrier.root"},
+		"no action":                {with(`"action":"a"`, `"action":""`), "carrier.action"},
+		"no principal":             {with(`"principal":{"kind":"user","id":"u"},`, ``), "carrier.principal"},
+		"a principal without kind": {with(`"kind":"user",`, ``), "carrier.principal.kind"},
+		"an unknown kind":          {with(`"user"`, `"robot"`), "who.principal.kind"},
+		"an over-long identifier":  {with(`"u"`, `"`+strings.Repeat("u", 257)+`"`), "who.principal.id"},
+		"an unknown trigger":       {with(`"manual"`, `"whim"`), "why.trigger"},
+		"a cascade from nowhere":   {with(`"manual"`, `"cascade"`), "who.upstream.system"},
+		"no reason":                {with(`,"reason":"r"`, ``), "carrier.trigger.reason"},
+		"a head of nothing":        {with(`"action"`, `"head":{"stream":`+id+`,"seq":0,"hash":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="},"action"`), "carrier.head.seq"},
+		"a hash in hex":            {with(`"action"`, `"head":{"stream":`+id+`,"seq":1,"hash":"e3b0"},"action"`), "carrier.head.hash"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c0, err := jobaudit.ParseCarrier(c.text)
+			requireField(t, err, c.field)
+			require.Zero(t, c0)
+			if c.text != "" {
+				require.Error(t, c0.UnmarshalText([]byte(c.text)))
+			}
+		})
+	}
+	require.Len(t, packed(cargo[:1]), 6)
+
+	r, _ := passing(t)
+	_, err := r.Resume(t.Context(), jobaudit.Carrier{}, nil)
+	requireField(t, err, "carrier")
+	var none jobaudit.Carrier
+	require.NoError(t, none.UnmarshalText(nil))
+	text, err := json.Marshal(none)
+	require.NoError(t, err)
+	require.Equal(t, `""`, string(text))
+}

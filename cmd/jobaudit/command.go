@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/charmbracelet/lipgloss"
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+)
+
+// The exit codes.
+const (
+	exitOK       = 0
+	exitFindings = 1
+	exitUsage    = 2
+	exitUnread   = 3
+)
+
+// usageError is a call that cannot be right.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// errFindings says that something is wrong with a log or a proof; what, has
+// been printed.
+var errFindings = errors.New("findings")
+
+// app is one call of the program.
+type app struct {
+	out, err io.Writer
+	// style colours what goes to out, if that is a terminal.
+	style *lipgloss.Renderer
+}
+
+// run runs the program and returns its exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	a := &app{out: stdout, err: stderr, style: lipgloss.NewRenderer(stdout)}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errFindings):
+		return exitFindings
+	}
+	fmt.Fprintf(stderr, "jobaudit: %s\n", plain(err.Error()))
+	if _, ok := errors.AsType[usageError](err); ok {
+		fmt.Fprintln(stderr, "jobaudit -h, or jobaudit COMMAND -h, says how it is called")
+		return exitUsage
+	}
+	return exitUnread
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "jobaudit",
+		Short: "Read and verify the audit logs of background jobs",
+		Long: `Read and verify the audit logs of background jobs.
+
+It takes no lock and writes nothing into a log's directory.
+Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          wrongly(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			return usagef("a command is missing")
+		},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(a.verifyCommand(), a.listCommand(), a.showCommand(), a.tailCommand(),
+		a.proveCommand(), a.checkProofCommand(), a.keyCommand(), a.checkpointCommand())
+	return root
+}
+
+// wrongly makes an error about arguments a usageError.
+func wrongly(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
+// onDir completes the first argument with directories.
+func onDir(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	}
+	return nil, cobra.ShellCompDirectiveNoFileComp
+}
+
+// isTerminal reports whether somebody watches.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}

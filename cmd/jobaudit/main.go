@@ -1,0 +1,41 @@
+// Jobaudit reads and verifies audit logs: directories that
+// github.com/jobaudit/jobaudit/sink/filesink writes.
+//
+//	jobaudit verify DIR --key VKEY [--anchor FILE]   prove the log, and that its records agree
+//	jobaudit list DIR [filters]                      the events, one a line
+//	jobaudit show DIR JOB-ID                         one job: who, what, when, where, why, and its family
+//	jobaudit tail DIR [-f]                           the newest events, and those to come
+//	jobaudit prove DIR EVENT-ID                      a proof that the log holds an event, as a file
+//	jobaudit check-proof FILE --key VKEY             check such a proof, with no log at hand
+//	jobaudit key DIR-OR-KEYFILE                      the verifier key, for auditors
+//	jobaudit checkpoint DIR                          the newest signed head
+//
+// It takes no lock and writes nothing into a log's directory. With --json it
+// prints what jq reads: events as the very bytes that are stored. Without, it
+// prints for people; characters that a terminal would act on are escaped.
+//
+// It exits with 0 if all is well, 1 if something is wrong with the log or the
+// proof, 2 if it was called wrongly, and 3 if it cannot read what it should.
+//
+// # Libraries
+//
+// cobra parses the command line: it is what Go's users know from most of their
+// tools, and brings help and shell completion (jobaudit completion). lipgloss
+// colours what a terminal shows, and only that: it knows what the terminal can
+// do and heeds NO_COLOR. progressbar shows how far a verification has come;
+// go-isatty tells whether anybody is there to see it.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}

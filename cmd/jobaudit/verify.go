@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+)
+
+func (a *app) verifyCommand() *cobra.Command {
+	var keys, anchors []string
+	var asJSON bool
+	opts := &filesink.VerifyOptions{}
+	cmd := &cobra.Command{
+		Use:   "verify DIR --key VKEY [--anchor FILE]",
+		Short: "Prove the log, and that its records agree",
+		Long: `Prove that each record is what was signed for, that the log agrees with heads
+kept elsewhere, and that what the records say agrees.
+
+It prints how far that came:
+  L0  the hashes agree
+  L1  the given key signed them
+  L2  the log agrees with the given anchors
+
+Only an anchor shows that a log was cut short, rolled back, or written anew by
+whoever has its key. Read it from where that person could not change it.`,
+		Args:              wrongly(cobra.ExactArgs(1)),
+		ValidArgsFunction: onDir,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if opts.Keys, err = readKeys(keys); err != nil {
+				return err
+			}
+			for _, file := range anchors {
+				signed, err := os.ReadFile(file)
+				if err != nil {
+					return fmt.Errorf("anchor: %w", err)
+				}
+				opts.Checkpoints = append(opts.Checkpoints, signed)
+			}
+			return a.verify(cmd.Context(), args[0], opts, asJSON)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVar(&keys, "key", nil, "verifier key, as text or in a file; once for each log of a line of successors, oldest first")
+	flags.StringArrayVar(&anchors, "anchor", nil, "file with a signed head that was kept elsewhere; may be repeated")
+	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
+	flags.BoolVar(&opts.ParseAll, "parse-all", false, "parse each record in whole; takes some ten times as long")
+	flags.BoolVar(&opts.Quick, "quick", false, "check the signature of a commit line only where no later one covers it; much faster on logs of small batches")
+	return cmd
+}
+
+// verify verifies a log and prints what comes of it.
+func (a *app) verify(ctx context.Context, dir string, opts *filesink.VerifyOptions, asJSON bool) error {
+	done := a.progress(opts)
+	report, err := filesink.Verify(ctx, dir, opts)
+	done()
+	var found filesink.VerifyError
+	if e, ok := errors.AsType[*filesink.VerifyError](err); ok {
+		found = *e
+	} else if err != nil {
+		return err
+	}
+	if asJSON {
+		err = a.reportJSON(report, found)
+	} else {
+		err = a.report(report, found, len(opts.Checkpoints) > 0)
+	}
+	switch {
+	case err != nil:
+		return err
+	case len(found.Findings) > 0:
+		return errFindings
+	case report.Level == auditlog.Unverified:
+		return fmt.Errorf("the log in %s is empty: there is nothing to verify", dir)
+	}
+	return nil
+}
+
+// progress shows how far the verification has come, if somebody watches.
+func (a *app) progress(opts *filesink.VerifyOptions) (done func()) {
+	if !isTerminal(a.err) {
+		return func() {}
+	}
+	bar := progressbar.NewOptions64(1, progressbar.OptionSetWriter(a.err), progressbar.OptionSetDescription("verifying"),
+		progressbar.OptionShowBytes(true), progressbar.OptionThrottle(65e6), progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetPredictTime(true), progressbar.OptionFullWidth())
+	opts.Progress = func(read, total int64) {
+		bar.ChangeMax64(max(total, 1))
+		_ = bar.Set64(read) // it is only for show
+	}
+	return func() { _ = bar.Clear() }
+}
+
+// report prints for people.
+func (a *app) report(r filesink.Report, found filesink.VerifyError, anchored bool) error {
+	var b strings.Builder
+	if n := len(found.Findings) + found.More; n > 0 {
+		fmt.Fprintf(&b, "%s %s\n", a.bad("NOT VERIFIED"), count(n, "finding"))
+	} else {
+		fmt.Fprintf(&b, "%s %s\n", a.good("verified "+r.Level.String()), meaning[r.Level])
+	}
+	b.WriteString(figures(r))
+	for _, f := range found.Findings {
+		fmt.Fprintf(&b, "\n%s", a.finding(a.bad("finding"), f))
+	}
+	if found.More > 0 {
+		fmt.Fprintf(&b, "\nand %s more\n", count(found.More, "finding"))
+	}
+	for _, n := range r.Notes {
+		if !counted[n.Kind] {
+			fmt.Fprintf(&b, "\n%s", a.finding("note", n))
+		}
+	}
+	if len(found.Findings) == 0 && !anchored {
+		fmt.Fprintln(&b, a.faint("Without --anchor it cannot be seen whether the log was cut short or written anew."))
+	}
+	_, err := fmt.Fprint(a.out, b.String())
+	return err
+}
+
+// row prints a name and what it stands for.
+func row(name, format string, args ...any) string {
+	return fmt.Sprintf("  %-9s %s\n", name, plain(fmt.Sprintf(format, args...)))
+}
+
+// figures say what was read.
+func figures(r filesink.Report) string {
+	rows := []string{
+		row("log", "%s", r.Head.Origin),
+		row("head", "size %d, root %s", r.Head.Size, r.Head.Root),
+		row("read", "%s in %s, %s, %s", count(r.Records, "record"), count(r.Commits, "commit"), count(r.Segments, "segment"), count(r.Bytes, "byte")),
+		row("jobs", "%s in %s", count(r.Jobs, "job"), count(r.Streams, "stream")),
+	}
+	if r.Anchored > 0 {
+		rows = append(rows, row("anchor", "agrees up to size %d", r.Anchored))
+	}
+	if r.Writing {
+		rows = append(rows, row("writer", "the log is being written: what is not committed yet was not looked at"))
+	}
+	for _, n := range []struct {
+		n          int64
+		what, says string
+	}{
+		{r.Ghosts, "execution", "without an end: running, or ghosts"},
+		{r.Unapplied, "event", "behind a job's end, or submitted twice"},
+		{r.Dangling, "stream", "resumed from a record of another log"},
+	} {
+		if n.n > 0 {
+			rows = append(rows, row("note", "%s %s", count(n.n, n.what), n.says))
+		}
+	}
+	return strings.Join(rows, "")
+}
+
+// counted are the kinds of notes that figures counts.
+var counted = map[auditlog.Kind]bool{filesink.KindGhost: true, filesink.KindUnapplied: true, filesink.KindDangling: true}
+
+// finding prints a finding, or a note, on some lines.
+func (a *app) finding(label string, f filesink.Finding) string {
+	title := string(f.Kind)
+	if f.Index >= 0 {
+		title += fmt.Sprintf(" at index %d", f.Index)
+	}
+	if f.End > f.First {
+		title += fmt.Sprintf(", batch %d to %d", f.First, f.End-1)
+	}
+	rows := []string{label + " " + plain(title) + "\n"}
+	add := func(name, value string) {
+		if value != "" {
+			rows = append(rows, row(name, "%s", value))
+		}
+	}
+	if f.JobID != uuid.Nil {
+		add("job", f.JobID.String())
+	}
+	if f.EventID != uuid.Nil {
+		add("event", f.EventID.String())
+	}
+	if f.Offset >= 0 {
+		add("place", fmt.Sprintf("byte %d of %s", f.Offset, f.Segment))
+	}
+	add("expected", f.Expected)
+	add("found", f.Found)
+	add("because", f.Explained)
+	return strings.Join(rows, "")
+}
+
+var meaning = map[auditlog.Level]string{
+	auditlog.Unverified: "nothing was compared",
+	auditlog.Consistent: "the hashes agree",
+	auditlog.Signed:     "every record is signed by the given key",
+	auditlog.Anchored:   "every record is signed by the given key, and the log agrees with the anchor",
+}
+
+// reportJSON prints for programs.
+func (a *app) reportJSON(r filesink.Report, found filesink.VerifyError) error {
+	type object = map[string]any
+	line, err := json.Marshal(object{
+		"verified": len(found.Findings) == 0 && r.Level != auditlog.Unverified,
+		"level":    r.Level.String(),
+		"head":     object{"origin": r.Head.Origin, "size": r.Head.Size, "root": r.Head.Root},
+		"anchored": r.Anchored,
+		"records":  r.Records, "jobs": r.Jobs, "streams": r.Streams,
+		"commits": r.Commits, "segments": r.Segments, "bytes": r.Bytes,
+		"tail":    object{"segment": r.Tail.Segment, "offset": r.Tail.Offset, "bytes": r.Tail.Bytes},
+		"writing": r.Writing,
+		"ghosts":  r.Ghosts, "unapplied": r.Unapplied, "dangling": r.Dangling,
+		"findings": list(found.Findings), "more": found.More,
+		"notes": list(r.Notes),
+	})
+	if err != nil {
+		return err
+	}
+	return a.printJSON(line)
+}
+
+// list is never null.
+func list(findings []filesink.Finding) []filesink.Finding {
+	if findings == nil {
+		return []filesink.Finding{}
+	}
+	return findings
+}
+
+// readID reads an ID given as an argument.
+func readID(name, text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != 36 {
+		return uuid.Nil, usagef("%s %q is no UUID", name, plain(text))
+	}
+	return id, nil
+}

@@ -1,0 +1,98 @@
+package house_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit/internal/house"
+)
+
+// snippets returns the Go code in a page of Markdown, by the line on which it
+// begins.
+func snippets(page string) map[int]string {
+	found := make(map[int]string)
+	number, begin := 0, 0
+	for line := range strings.Lines(page) {
+		number++
+		switch {
+		case begin > 0 && strings.HasPrefix(line, "```"):
+			begin = 0
+		case begin > 0:
+			found[begin] += line
+		case strings.TrimSpace(line) == "```go":
+			begin = number + 1
+			found[begin] = ""
+		}
+	}
+	return found
+}
+
+// unindented returns the lines without what stands before and behind them, so
+// that a snippet may be indented otherwise than where it was taken from.
+func unindented(code string) string {
+	var b strings.Builder
+	b.WriteByte('\n')
+	for line := range strings.Lines(code) {
+		b.WriteString(strings.TrimSpace(line) + "\n")
+	}
+	return b.String()
+}
+
+// strayCode lists the snippets of the pages that are no part of any of the
+// sources.
+func strayCode(pages, sources map[string]string) []string {
+	var stray []string
+	for name, page := range pages {
+	next:
+		for line, code := range snippets(page) {
+			for _, source := range sources {
+				if strings.Contains(unindented(source), unindented(code)) {
+					continue next
+				}
+			}
+			stray = append(stray, fmt.Sprintf("%s:%d", name, line))
+		}
+	}
+	return stray
+}
+
+// Examples and tests are built and run, so what is taken from them compiles.
+func TestEverySnippetInThePagesIsTakenFromCodeThatIsTested(t *testing.T) {
+	pages, sources := make(map[string]string), make(map[string]string)
+	files, err := house.Files(root)
+	require.NoError(t, err)
+	for _, file := range files {
+		isPage := filepath.Ext(file) == ".md"
+		isSource := strings.HasSuffix(file, "_test.go") || filepath.Ext(file) == ".go" && strings.HasPrefix(file, "examples/")
+		if !isPage && !isSource {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(root, file))
+		require.NoError(t, err)
+		if isPage {
+			pages[file] = string(content)
+		} else {
+			sources[file] = string(content)
+		}
+	}
+	require.NotEmpty(t, snippets(pages["README.md"]))
+	require.Empty(t, strayCode(pages, sources), "take the snippet from an example or a test, as it is there")
+}
+
+func TestASnippetThatIsTakenFromNowhereIsFound(t *testing.T) {
+	source := map[string]string{"a_test.go": "package a\n\nfunc f() {\n\tone()\n\ttwo()\n\tthree()\n}\n"}
+	for page, stray := range map[string][]string{
+		"text\n\n```go\ntwo()\nthree()\n```\n":              nil,
+		"```go\n\tif x {\n```\n":                            {"p.md:2"},
+		"```go\none()\n```\n\n```go\none()\nthree()\n```\n": {"p.md:6"},
+		"```go\nwo()\n```\n":                                {"p.md:2"},
+		"```text\nnot Go\n```\n":                            nil,
+	} {
+		require.Equal(t, stray, strayCode(map[string]string{"p.md": page}, source), page)
+	}
+}

@@ -1,0 +1,174 @@
+package filesink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// anchorSuffix makes a key's path the path of the default anchor.
+const anchorSuffix = ".anchor"
+
+// FileAnchor returns an anchor that keeps the newest head in a file, which is
+// replaced as a whole (write, fsync, rename, directory fsync) and holds the
+// signed checkpoint and nothing else. The file's directory is made when it is
+// needed.
+func FileAnchor(path string) auditlog.Anchor { return fileAnchor{disk.OS{}, path} }
+
+type fileAnchor struct {
+	disk disk.Disk
+	path string
+}
+
+func (a fileAnchor) Put(_ context.Context, c auditlog.Checkpoint) error {
+	folder, err := a.disk.OpenDir(filepath.Dir(a.path), true)
+	if err != nil {
+		return err
+	}
+	return errors.Join(replaceFile(folder, filepath.Base(a.path), c.Signed(), true), folder.Close())
+}
+
+func (a fileAnchor) Latest(context.Context) ([]byte, error) {
+	folder, err := a.disk.OpenDir(filepath.Dir(a.path), false)
+	var signed []byte
+	if err == nil {
+		signed, err = readAll(folder, filepath.Base(a.path), 64<<10)
+		err = errors.Join(err, folder.Close())
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, auditlog.ErrNoHead
+	}
+	return signed, err
+}
+
+// anchorDelay is how long after a commit its head goes to the anchors, off the
+// commit path (format F6: within a second).
+const anchorDelay = 500 * time.Millisecond
+
+// anchorPatience bounds a call on an anchor.
+const anchorPatience = 5 * time.Second
+
+// A keeper hands durable heads to the anchors.
+type keeper struct {
+	key     note.Verifier
+	hashes  tlog.HashReader
+	onError func(error)
+	after   func(auditlog.Checkpoint) // called with each head, once the anchors had it
+
+	mu      sync.Mutex // one advance at a time
+	anchors []*kept
+
+	newest  sync.Mutex // guards head
+	head    auditlog.Checkpoint
+	kick    chan struct{}
+	stopped chan struct{}
+	done    sync.WaitGroup
+}
+
+// kept is an anchor and what we know it to hold.
+type kept struct {
+	name string
+	auditlog.Anchor
+	head auditlog.Checkpoint
+}
+
+// start begins to work off the commit path.
+func (k *keeper) start() {
+	k.kick, k.stopped = make(chan struct{}, 1), make(chan struct{})
+	k.done.Go(k.run)
+}
+
+func (k *keeper) run() {
+	for {
+		select {
+		case <-k.stopped:
+			return
+		case <-k.kick:
+		}
+		timer := time.NewTimer(anchorDelay)
+		select {
+		case <-k.stopped:
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		k.newest.Lock()
+		head := k.head
+		k.newest.Unlock()
+		k.report(k.advance(context.Background(), head))
+	}
+}
+
+// later hands on a head off the commit path.
+func (k *keeper) later(c auditlog.Checkpoint) {
+	k.newest.Lock()
+	k.head = c
+	k.newest.Unlock()
+	select {
+	case k.kick <- struct{}{}:
+	default:
+	}
+}
+
+// stop ends the work off the commit path.
+func (k *keeper) stop() {
+	close(k.stopped)
+	k.done.Wait()
+}
+
+func (k *keeper) report(err error) {
+	if err != nil {
+		k.onError(err)
+	}
+}
+
+// advance moves every anchor on to a durable head.
+func (k *keeper) advance(ctx context.Context, c auditlog.Checkpoint) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var errs []error
+	for _, a := range k.anchors {
+		if err := k.advanceOne(ctx, a, c); err != nil {
+			errs = append(errs, fmt.Errorf("anchor %s: %w", a.name, err))
+		}
+	}
+	if k.after != nil {
+		k.after(c)
+	}
+	return errors.Join(errs...)
+}
+
+// advanceOne is [auditlog.AdvanceAnchor], but needs no stored hashes as long
+// as the anchor holds what it was found to hold, or given, by this Sink: the
+// log has only grown since.
+func (k *keeper) advanceOne(ctx context.Context, a *kept, c auditlog.Checkpoint) error {
+	ctx, cancel := context.WithTimeout(ctx, anchorPatience)
+	defer cancel()
+	if !a.head.IsZero() {
+		if a.head.Head() == c.Head() {
+			return nil
+		}
+		signed, err := a.Latest(ctx)
+		if err == nil && string(signed) == string(a.head.Signed()) {
+			if err := a.Put(ctx, c); err != nil {
+				return fmt.Errorf("put size %d: %w", c.Head().Size, err)
+			}
+			a.head = c
+			return nil
+		}
+	}
+	if err := auditlog.AdvanceAnchor(ctx, a, c, k.key, k.hashes); err != nil {
+		return err
+	}
+	a.head = c
+	return nil
+}

@@ -1,0 +1,40 @@
+// Package filesink keeps the audit log in a directory of files: append-only
+// JSON lines under signed heads, durable when Append returns, readable with
+// tail and jq, verifiable with a public key. It is the embedded default.
+//
+//	key, err := filesink.LoadOrCreateKey("audit", "keys/audit.key", "example.com/jobs")
+//	sink, err := filesink.Open(ctx, "audit", key, nil)
+//	recorder, err := jobaudit.Open(ctx, sink, where, nil)
+//
+// Which call for which need: [Open] to write (one writer at a time holds the
+// log) and to read along; [OpenReader] to read while another process writes;
+// package auditlog to understand what a proof is worth.
+//
+// # What is where
+//
+// entries/ holds the log: event lines and commit lines (format F6). All else in
+// the directory but torn/ is a cache: tree, index/, checkpoint can be deleted
+// while no writer is open, and are made anew. torn/ keeps bytes that a crash
+// left behind the newest commit; they were never acknowledged.
+//
+// The key and the newest head lie outside: the default anchor is the key's
+// path and ".anchor". A directory that was deleted, rolled back or swapped is
+// refused when it is opened, with a [*RefusedError] that holds both heads. Back
+// up entries/ as it is; a copy that was put back on purpose goes on as a
+// successor, see [Options.Predecessor].
+//
+// # Durability
+//
+// Concurrent Appends share one write, one fsync and one signature. A disk that
+// fails makes Append fail and no more: what was under way is kept and stored
+// first, as the same bytes, in a new file, as soon as the disk works again.
+// What fsync promises is what is durable; a disk that lies about it may lose
+// acknowledged events, which the anchors tell.
+//
+// # Limits
+//
+// A key on the same host proves nothing against that host's root: keep the
+// anchor, or a second one ([Options.Anchor]), elsewhere. One process writes a
+// log; locks need a local file system. Directories cannot be synced on
+// Windows, where writing is not supported yet.
+package filesink

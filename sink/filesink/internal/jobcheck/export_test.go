@@ -1,0 +1,64 @@
+package jobcheck
+
+import "github.com/jobaudit/jobaudit"
+
+// Scan compares what the scanner and the parser make of a line.
+func Scan(line []byte) (scanned, same bool) {
+	var f lineFacts
+	if !scanLine(line, &f) {
+		return false, true
+	}
+	r, err := jobaudit.ParseRecord(line)
+	if err != nil {
+		return true, false
+	}
+	e := r.Event()
+	return true, f == factsOf(&e)
+}
+
+// Effect is what an event does to a job whose newest state is this.
+func Effect(typ jobaudit.EventType, state jobaudit.JobState) (effect string, next jobaudit.JobState) {
+	for s := stateNone; s <= stateCancelled; s++ {
+		if s.String() != string(state) && (state != "" || s != stateNone) {
+			continue
+		}
+		switch m := codeOf([]byte(typ)).step(s); m {
+		case keep:
+			return "", state
+		case duplicate:
+			return "duplicate", state
+		case late:
+			return "late", state
+		case illegal:
+			return "illegal", state
+		default:
+			return "", jobaudit.JobState(stateCode(m).String())
+		}
+	}
+	return "no such state", ""
+}
+
+// Types are all the types that the checks know.
+func Types() (types []jobaudit.EventType) {
+	for _, c := range codes[1:] {
+		types = append(types, c.typ)
+	}
+	return types
+}
+
+// SpillAfter makes the facts go to a temporary file beyond so many blocks.
+func (c *Checks) SpillAfter(blocks int) { c.spill.limit = blocks }
+
+// Spilled returns the temporary file's name.
+func (c *Checks) Spilled() string {
+	if c.spill.file == nil {
+		return ""
+	}
+	return c.spill.file.Name()
+}
+
+// ScanOnly reads the facts and drops them.
+func ScanOnly(line []byte) bool {
+	var f lineFacts
+	return scanLine(line, &f)
+}

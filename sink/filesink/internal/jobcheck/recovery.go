@@ -1,0 +1,65 @@
+package jobcheck
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+)
+
+// A Recovery is what an audit.opened record says of the log that its recorder
+// opened, where that was not simply in order.
+type Recovery struct {
+	Index int64     `json:"-"`
+	Event uuid.UUID `json:"-"`
+
+	Closed bool  `json:"closed"`
+	Head   *Head `json:"head"`
+	Anchor *Head `json:"anchor"`
+	Torn   *struct {
+		Bytes  int64         `json:"bytes"`
+		SHA256 jobaudit.Hash `json:"sha256"`
+		Heads  []Head        `json:"heads"`
+	} `json:"torn"`
+	Predecessor string   `json:"predecessor"`
+	Overrides   []string `json:"overrides"`
+}
+
+// Head is a size and a root.
+type Head struct {
+	Size int64         `json:"size"`
+	Root jobaudit.Hash `json:"root"`
+}
+
+// Names reports whether the recovery names a head that the log does not have:
+// in its torn tail, or as that of its predecessor.
+func (r *Recovery) Names(h Head) bool {
+	if r.Torn != nil && slices.Contains(r.Torn.Heads, h) {
+		return true
+	}
+	return r.Predecessor != "" && r.Anchor != nil && *r.Anchor == h
+}
+
+// maxRecoveries bounds what is kept.
+const maxRecoveries = 10_000
+
+// opened looks at an audit.opened record.
+func (c *Checks) opened(l auditlog.Leaf) {
+	record, err := jobaudit.ParseRecord(l.Bytes)
+	if err != nil || len(c.recoveries) == maxRecoveries {
+		return // an unparsable one is found where all are parsed
+	}
+	r := Recovery{Index: l.Index, Event: record.ID()}
+	if json.Unmarshal(record.Event().Data.Recovery, &r) != nil {
+		return
+	}
+	if r.Torn != nil || r.Predecessor != "" || len(r.Overrides) > 0 {
+		c.recoveries = append(c.recoveries, r)
+	}
+}
+
+// Recoveries returns those that say something, in the order of the log.
+func (c *Checks) Recoveries() []Recovery { return c.recoveries }

@@ -1,0 +1,235 @@
+package jobcheck
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/auditlog"
+)
+
+func word(fact []byte, at int) uint64 { return binary.LittleEndian.Uint64(fact[at:]) }
+
+// finding is a finding about the record at index that rests on the records from
+// since.
+func finding(kind auditlog.Kind, since, index uint64) Finding {
+	return Finding{Kind: kind, Since: int64(min(since, index)), Index: int64(index)}
+}
+
+// checker is the memory of one goroutine of the second round.
+type checker struct {
+	*Checks
+	found *Result
+	block []byte
+
+	first   table[uuid.UUID, uint64]
+	ends    table[uuid.UUID, streamEnd]
+	resumed table[place, []resumption]
+	states  table[uuid.UUID, jobState]
+	runs    table[execution, run]
+}
+
+// checkEvents finds event IDs that stand twice.
+func (c *checker) checkEvents(part int) error {
+	first := &c.first
+	first.reset(c.events.len(part))
+	return c.events.each(part, c.block, func(fact []byte) {
+		id, index := uuid.UUID(fact[:16]), word(fact, 16)
+		was, again := first.at(c.mixer.id(&id), id)
+		if !again {
+			*was = index
+			return
+		}
+		f := finding(Duplicate, *was, index)
+		f.Event = id
+		f.Expected, f.Found = "an ID of its own", fmt.Sprintf("the ID of the record at index %d", *was)
+		c.found.duplicates.add(f)
+	})
+}
+
+// streamEnd is the newest record of a stream so far.
+type streamEnd struct{ index, seq, hash uint64 }
+
+// resumption is a stream's first record that says after which one it comes.
+type resumption struct {
+	hash, index uint64
+	job         uuid.UUID
+	settled     bool
+}
+
+type place struct {
+	stream uuid.UUID
+	seq    uint64
+}
+
+// checkStreams checks that each stream counts on from 1 and links to its own
+// hashes, and that resumed records have the hashes that they are resumed by.
+// It returns the number of streams.
+func (c *checker) checkStreams(part int) (int, error) {
+	resumed, ends := &c.resumed, &c.ends
+	if err := c.readResumes(part); err != nil {
+		return 0, err
+	}
+	ends.reset(c.streams.len(part) / 4)
+	err := c.streams.each(part, c.block, func(fact []byte) {
+		id := uuid.UUID(fact[:16])
+		print := c.mixer.id(&id)
+		now := streamEnd{index: word(fact, 16), seq: word(fact, 24), hash: word(fact, 32)}
+		end, _ := ends.at(print, id)
+		switch {
+		case now.seq != end.seq+1:
+			f := finding(Stream, end.index, now.index)
+			if end.seq == 0 { // what is missing may have stood anywhere before
+				f.Since = 0
+			}
+			f.Expected, f.Found = fmt.Sprintf("seq %d in stream %s", end.seq+1, id), fmt.Sprintf("seq %d", now.seq)
+			c.found.broken.add(f)
+		case now.seq > 1 && word(fact, 40) != end.hash:
+			f := finding(Stream, end.index, now.index)
+			f.Expected = fmt.Sprintf("the hash of seq %d in stream %s, at index %d", end.seq, id, end.index)
+			f.Found = "another hash"
+			c.found.broken.add(f)
+		}
+		*end = now
+		if len(resumed.entries) > 0 {
+			c.settle(print, id, now)
+		}
+	})
+	for i := range resumed.entries {
+		for _, r := range resumed.entries[i].value {
+			if !r.settled {
+				p := resumed.entries[i].key
+				f := finding(Dangling, r.index, r.index)
+				f.Job = r.job
+				f.Found = fmt.Sprintf("resumes seq %d of stream %s, which is not in this log", p.seq, p.stream)
+				c.found.Dangling.add(f)
+			}
+		}
+	}
+	return len(ends.entries), err
+}
+
+// readResumes reads which records of this partition are resumed, by whom.
+func (c *checker) readResumes(part int) error {
+	t := &c.resumed
+	t.reset(c.resumes.len(part))
+	return c.resumes.each(part, c.block, func(fact []byte) {
+		p := place{uuid.UUID(fact[:16]), word(fact, 16)}
+		list, _ := t.at(c.mixer.id(&p.stream)+p.seq, p)
+		*list = append(*list, resumption{hash: word(fact, 24), index: word(fact, 32), job: uuid.UUID(fact[40:])})
+	})
+}
+
+// settle compares a record with what those say who resume it.
+func (c *checker) settle(print uint64, stream uuid.UUID, now streamEnd) {
+	list, ok := c.resumed.get(print+now.seq, place{stream, now.seq})
+	if !ok {
+		return
+	}
+	for i := range *list {
+		r := &(*list)[i]
+		if r.settled {
+			continue
+		}
+		r.settled = true
+		if r.hash != now.hash {
+			f := finding(Resume, now.index, r.index)
+			f.Job = r.job
+			f.Expected = fmt.Sprintf("the hash of seq %d in stream %s, at index %d", now.seq, stream, now.index)
+			f.Found = "another hash"
+			c.found.resumed.add(f)
+		}
+	}
+}
+
+// jobState is a job as far as its records have been read.
+type jobState struct {
+	state stateCode
+	// whole is set if the log has the job's submission before all else; the
+	// rest may be in other logs.
+	whole bool
+	last  uint64 // index of the newest record
+}
+
+type execution struct{ job, execution uint64 }
+
+type run struct {
+	start uint64
+	job   uuid.UUID
+	ended bool
+}
+
+// checkJobs folds the jobs as far as this log tells of them. It returns their
+// number.
+func (c *checker) checkJobs(part int) (int, error) {
+	n := c.jobs.len(part)
+	states, runs := &c.states, &c.runs
+	states.reset(n / 4)
+	runs.reset(n / 4)
+	err := c.jobs.each(part, c.block, func(fact []byte) {
+		id := uuid.UUID(fact[:16])
+		print, x := c.mixer.id(&id), word(fact, 16)
+		index, typ := word(fact, 24)>>8, eventCode(fact[24])
+		j, known := states.at(print, id)
+		if !known {
+			j.whole, j.last = typ == codeSubmitted, index
+			if !j.whole {
+				j.state = statePending
+			}
+		}
+		key := execution{print, x}
+		_, ran := runs.get(x, key)
+		j.apply(typ, index, id, known || !j.whole, x != 0 && !ran, c.found)
+		switch {
+		case x == 0:
+		case codes[typ].starts && !ran:
+			r, _ := runs.at(x, key)
+			*r = run{start: index, job: id}
+		case codes[typ].ends && ran:
+			r, _ := runs.at(x, key)
+			r.ended = true
+		}
+	})
+	for i := range runs.entries {
+		if r := &runs.entries[i].value; !r.ended {
+			f := finding(Ghost, r.start, r.start)
+			f.Job = r.job
+			f.Found = "started, no end"
+			c.found.Ghosts.add(f)
+		}
+	}
+	return len(states.entries), err
+}
+
+// apply moves a job on by an event. If elsewhere is set, the event is of an
+// execution that another log has the start of.
+func (j *jobState) apply(typ eventCode, index uint64, id uuid.UUID, begun, elsewhere bool, found *Result) {
+	since := j.last
+	j.last = index
+	if !begun {
+		j.state = stateNone
+	}
+	var f Finding
+	switch m := typ.step(j.state); m {
+	case keep:
+		return
+	case illegal:
+		if outcome := codes[typ].outcome; !j.whole || elsewhere && outcome != stateCancelled {
+			j.state = outcome
+			return
+		}
+		f = finding(Transition, since, index)
+		f.Expected = "what may happen to a job that is " + j.state.String()
+		f.Found = string(codes[typ].typ)
+		f.Job = id
+		found.transitions.add(f)
+	case duplicate, late:
+		f = finding(Unapplied, since, index)
+		f.Job = id
+		f.Found = fmt.Sprintf("%s of a job that is %s already", codes[typ].typ, j.state)
+		found.Unapplied.add(f)
+	default:
+		j.state = stateCode(m)
+	}
+}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package filesink
+
+import "io/fs"
+
+// locked knows of no way to ask.
+func locked(fs.FileInfo) bool { return false }

@@ -1,0 +1,143 @@
+package filesink
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
+)
+
+// mend makes good what an unclean end left: what is behind the newest commit
+// goes to torn/, the rest of the segment to a new file. Bytes that were
+// written but perhaps never made durable are so afterwards.
+func (o *opening) mend() error {
+	for _, name := range []string{entriesDir, indexDir, tornDir} {
+		if err := o.dir.Mkdir(name); err != nil {
+			return err
+		}
+	}
+	if err := o.dir.Sync("."); err != nil {
+		return err
+	}
+	if err := o.sweep(); err != nil {
+		return err
+	}
+	if len(o.mends) == 0 {
+		return nil
+	}
+	torn := sha256.New()
+	for _, m := range slices.Backward(o.mends) { // oldest first
+		if err := o.mendOne(m, torn); err != nil {
+			return fmt.Errorf("recover %s: %w", segmentPath(m.first), err)
+		}
+	}
+	if o.recovery.TornBytes > 0 {
+		o.recovery.TornSHA256 = jobaudit.Hash(torn.Sum(nil))
+	}
+	return nil
+}
+
+func (o *opening) mendOne(m mend, torn hash.Hash) error {
+	old, err := o.dir.Open(segmentPath(m.first))
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	if n := m.bytes - m.size; n > 0 {
+		if err := o.saveTorn(m, old, torn); err != nil {
+			return err
+		}
+		o.recovery.TornBytes += n
+	}
+	if m.size == 0 {
+		o.firsts = o.firsts[:slices.Index(o.firsts, m.first)]
+		return o.drop(m.first)
+	}
+	temp := segmentPath(m.first) + tempSuffix
+	if err := copyFile(o.dir, temp, old, 0, m.size, nil); err != nil {
+		return err
+	}
+	if err := o.dir.Rename(temp, segmentPath(m.first)); err != nil {
+		return err
+	}
+	return o.dir.Sync(entriesDir)
+}
+
+// drop removes a segment without any good commit, and an index of its name.
+func (o *opening) drop(first int64) error {
+	if err := o.dir.Remove(indexPath(first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := o.dir.Sync(indexDir); err != nil {
+		return err
+	}
+	if err := o.dir.Remove(segmentPath(first)); err != nil {
+		return err
+	}
+	return o.dir.Sync(entriesDir)
+}
+
+// saveTorn keeps the bytes behind the newest commit.
+func (o *opening) saveTorn(m mend, old disk.File, torn hash.Hash) error {
+	names, err := o.dir.List(tornDir)
+	if err != nil {
+		return err
+	}
+	name := ""
+	for n := 1; name == "" || slices.Contains(names, name); n++ {
+		name = fmt.Sprintf("%020d.%d", m.end, n)
+	}
+	if err := copyFile(o.dir, tornDir+"/"+name, old, m.size, m.bytes, torn); err != nil {
+		return err
+	}
+	return o.dir.Sync(tornDir)
+}
+
+// copyFile makes a durable file of [from, to) of another. Its name is not
+// durable yet.
+func copyFile(dir disk.Dir, name string, old disk.File, from, to int64, sum hash.Hash) error {
+	f, err := createAnew(dir, name)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, blockSize)
+	for at := from; err == nil && at < to; {
+		part := buf[:min(int64(len(buf)), to-at)]
+		if err = readFull(old, part, at); err != nil {
+			break
+		}
+		if sum != nil {
+			sum.Write(part)
+		}
+		_, err = f.WriteAt(part, at-from)
+		at += int64(len(part))
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// sweep removes what interrupted writes of whole files left.
+func (o *opening) sweep() error {
+	for _, folder := range []string{entriesDir, indexDir} {
+		names, err := o.dir.List(folder)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, tempSuffix) {
+				if err := o.dir.Remove(folder + "/" + name); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,340 @@
+package filesink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
+	"golang.org/x/mod/sumdb/note"
+)
+
+// Open opens the log in a directory for writing, or makes an empty one. It
+// takes the log's process lock; the error is [ErrLocked] if another writer has
+// it. It checks the newest head: that the key signed it, that the tree leads
+// to it, and that the anchors agree. If they do not, the error is a
+// [*RefusedError], and nothing in the directory but caches was changed.
+// Options may be nil.
+//
+// After a clean [Sink.Close], opening reads little, however long the log is.
+// After a crash it reads and copies the newest segment; ctx ends that early.
+func Open(ctx context.Context, dir string, key *Key, opts *Options) (*Sink, error) {
+	all, err := opts.withDefaults(key)
+	if err != nil {
+		return nil, err
+	}
+	o := &opening{ctx: ctx, path: dir, key: key, opts: all}
+	sink, err := o.open()
+	if err != nil {
+		o.abandon()
+		return nil, fmt.Errorf("filesink: open: %w", err)
+	}
+	return sink, nil
+}
+
+// opening is the state of an Open: first it looks and changes nothing but
+// caches, then it mends, then it hands over to the Sink.
+type opening struct {
+	ctx  context.Context
+	path string
+	key  *Key
+	opts Options
+
+	dir    disk.Dir
+	lock   io.Closer
+	cache  *treeCache
+	firsts []int64 // of the segments that stay
+
+	head    auditlog.Checkpoint // newest commit; zero if there is none
+	tree    auditlog.Tree       // at head
+	base    auditlog.Checkpoint // head, signed by our own key
+	rebuilt bool                // the tree's hashes were
+	clean   bool                // the newest segment was ended in order
+	mends   []mend              // newest segment first
+	sealed  []*sealed
+	history history
+
+	anchors  []*kept
+	outside  *auditlog.Head // the newest head of an anchor
+	recovery jobaudit.Recovery
+}
+
+// A mend is a segment that was not ended in order.
+type mend struct {
+	first int64
+	scan
+}
+
+func (o *opening) open() (*Sink, error) {
+	if err := o.enter(); err != nil {
+		return nil, err
+	}
+	var err error
+	if o.lock, err = o.dir.Lock(lockFile); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", o.path, err)
+	}
+	if o.firsts, err = listSegments(o.dir); err != nil {
+		return nil, err
+	}
+	if err := o.findHead(); err != nil {
+		return nil, err
+	}
+	if err := o.checkAnchors(); err != nil {
+		return nil, err
+	}
+	o.report()
+	if err := o.mend(); err != nil {
+		return nil, err
+	}
+	if err := o.loadSealed(); err != nil {
+		return nil, err
+	}
+	if err := o.putFirst(); err != nil {
+		return nil, err
+	}
+	return o.sink()
+}
+
+// abandon lets go of what a failed open holds.
+func (o *opening) abandon() {
+	if o.cache != nil {
+		_ = o.cache.close() // a cache
+	}
+	if o.lock != nil {
+		_ = o.lock.Close() // the process's end would do it too
+	}
+	if o.dir != nil {
+		_ = o.dir.Close() // nothing was written through it
+	}
+}
+
+// enter opens the directory. One that is not there is compared with the
+// anchors before it is made: otherwise a deleted log would leave an empty one
+// behind.
+func (o *opening) enter() error {
+	if err := checkOutside(o.opts.disk, o.path, o.opts.AnchorPath); err != nil {
+		return err
+	}
+	file := fileAnchor{o.opts.disk, o.opts.AnchorPath}
+	o.anchors = []*kept{{name: o.opts.AnchorPath, Anchor: file}}
+	if o.opts.Anchor != nil {
+		o.anchors = append(o.anchors, &kept{name: "Options.Anchor", Anchor: o.opts.Anchor})
+	}
+	dir, err := o.opts.disk.OpenDir(o.path, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := o.checkAnchors(); err != nil {
+			return err
+		}
+		dir, err = o.opts.disk.OpenDir(o.path, true)
+	}
+	o.dir = dir
+	return err
+}
+
+func (o *opening) keys() []note.Verifier {
+	keys := []note.Verifier{o.key.verifier}
+	if p := o.opts.Predecessor; p != nil {
+		keys = append(keys, p.verifier)
+	}
+	return keys
+}
+
+// refuse makes the error that says why the log is not opened.
+func (o *opening) refuse(log auditlog.Head, err error) error {
+	refusal := &RefusedError{Dir: o.path, Log: log, Err: err}
+	for _, a := range o.anchors {
+		signed, err := a.Latest(o.ctx)
+		if err != nil {
+			continue // the refusal stands without this evidence
+		}
+		if c, err := auditlog.OpenCheckpoint(signed, o.key.verifier); err == nil && (refusal.Anchor == "" || c.Head().Size > refusal.Outside.Size) {
+			refusal.Anchor, refusal.Outside = a.name, c.Head()
+		}
+	}
+	return refusal
+}
+
+// findHead finds the newest commit and the tree at it. Segments without one,
+// and what lies behind it, will be mended.
+func (o *opening) findHead() error {
+	var err error
+	if o.cache, err = openTree(o.dir, 0); err != nil {
+		return err
+	}
+	for n := len(o.firsts); n > 0; n-- {
+		clean, err := o.findClean(n - 1)
+		if err != nil || clean {
+			o.clean = clean && len(o.mends) == 0
+			return err
+		}
+		m, err := o.scanTail(n - 1)
+		if foreign, ok := errors.AsType[*errForeign](err); ok {
+			return o.refuse(foreign.claimed, foreign.err)
+		}
+		if err != nil {
+			return err
+		}
+		if m.behind && o.opts.Predecessor == nil {
+			return o.refuse(m.head.Head(), fmt.Errorf("%w: a signed batch in %s does not agree with its entries, and later ones were signed", ErrDamaged, segmentPath(m.first)))
+		}
+		o.mends = append(o.mends, m)
+		if !m.head.IsZero() {
+			o.head, o.tree = m.head, m.scan.tree
+			return nil
+		}
+	}
+	return nil
+}
+
+// findClean takes the head of the newest segment if it was ended in order: the
+// index says so, and the segment ends with that very commit line.
+func (o *opening) findClean(n int) (bool, error) {
+	x, err := openIndex(o.dir, o.firsts[n])
+	if err != nil {
+		return false, nil // a cache
+	}
+	defer x.close()
+	f, err := o.dir.Open(segmentPath(o.firsts[n]))
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size != x.Size || x.Size == 0 {
+		return false, err
+	}
+	text, err := lastCommit(f, x.Size)
+	if errors.Is(err, auditlog.ErrFormat) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	c, err := openCommit(text, o.keys())
+	if errors.Is(err, auditlog.ErrOrigin) || errors.Is(err, auditlog.ErrUnknownKey) {
+		claimed, _ := auditlog.CommitHead(text) // it parsed before
+		return false, o.refuse(claimed, err)
+	}
+	if err != nil || c.Head().Size != x.End || c.Head().Root != x.Root {
+		return false, nil
+	}
+	if o.history, err = x.history(); err != nil {
+		return false, nil
+	}
+	o.head = c
+	return true, o.resume(c)
+}
+
+// resume takes the tree at a commit from the cache, or makes it anew.
+func (o *opening) resume(c auditlog.Checkpoint) error {
+	var err error
+	o.cache.rewind(c.Head().Size)
+	if o.tree, err = auditlog.ResumeTree(c, o.cache.hashes()); err == nil {
+		return nil
+	}
+	return o.rebuild(c)
+}
+
+func (o *opening) rebuild(c auditlog.Checkpoint) error {
+	var err error
+	o.rebuilt = true
+	o.tree, err = rebuildTree(o.ctx, o.dir, o.firsts, c.Head(), o.cache)
+	if _, wrong := errors.AsType[*auditlog.HeadError](err); wrong {
+		return o.refuse(c.Head(), fmt.Errorf("%w: the entries do not lead to the newest commit: %w", ErrDamaged, err))
+	}
+	return err
+}
+
+// scanTail passes over a segment that was not ended in order.
+func (o *opening) scanTail(n int) (mend, error) {
+	first := o.firsts[n]
+	m := mend{first: first}
+	if err := o.before(n); err != nil {
+		return m, err
+	}
+	o.cache.rewind(first)
+	f, err := o.dir.Open(segmentPath(first))
+	if err != nil {
+		return m, err
+	}
+	defer f.Close()
+	m.scan, err = scanSegment(o.ctx, f, first, o.history, scanner{keys: o.keys(), tree: o.tree, hashes: o.cache.add, until: -1})
+	if err != nil {
+		return m, err
+	}
+	o.history = m.content.history
+	return m, o.compareSealed(m)
+}
+
+// compareSealed refuses a segment that its index shows to have been longer.
+func (o *opening) compareSealed(m mend) error {
+	x, err := openIndex(o.dir, m.first)
+	if err != nil || o.opts.Predecessor != nil {
+		return nil // a cache
+	}
+	defer x.close()
+	if x.End > m.end {
+		return o.refuse(m.head.Head(), fmt.Errorf("%w: %s was ended in order at size %d", ErrDamaged, segmentPath(m.first), x.End))
+	}
+	return nil
+}
+
+// before takes the tree and the history at a segment's first leaf.
+func (o *opening) before(n int) error {
+	o.tree, o.history = auditlog.Tree{}, history{}
+	first := o.firsts[n]
+	if first == 0 {
+		return nil
+	}
+	if n == 0 {
+		return o.refuse(auditlog.Head{Size: first}, fmt.Errorf("%w: the segments before %s are missing", ErrDamaged, segmentPath(first)))
+	}
+	s, h, err := o.loadOne(n-1, nil)
+	if err != nil {
+		return err
+	}
+	o.history = h
+	f, err := o.dir.Open(segmentPath(s.first))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := lastCommit(f, s.size)
+	if err != nil {
+		return err
+	}
+	c, err := openCommit(text, o.keys())
+	if err != nil {
+		claimed, _ := auditlog.CommitHead(text) // the error says enough
+		return o.refuse(claimed, err)
+	}
+	return o.resume(c)
+}
+
+// report fills in what the recorder's audit.opened event says.
+func (o *opening) report() {
+	r := &o.recovery
+	if len(o.mends) > 0 {
+		o.history = o.mends[len(o.mends)-1].content.history
+	}
+	r.Incarnation, r.Closed, r.Policies = o.history.incarnation, o.history.closed && o.clean, o.history.policies
+	if !o.head.IsZero() {
+		head := o.head.Head()
+		r.Head = &jobaudit.Head{Size: head.Size, Root: head.Root}
+		if head.Origin != o.key.signer.Name() {
+			r.Predecessor = head.Origin
+		}
+	}
+	if o.outside != nil {
+		r.Anchor = &jobaudit.Head{Size: o.outside.Size, Root: o.outside.Root}
+	}
+	for _, m := range o.mends {
+		for _, h := range m.torn {
+			r.TornHeads = append(r.TornHeads, jobaudit.Head{Size: h.Size, Root: h.Root})
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package filesink
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
+)
+
+// Options adjust a [Sink]. The zero value, like nil, gives the defaults.
+type Options struct {
+	// AnchorPath moves the default anchor, a file that holds the newest head:
+	// it should be where whoever can change the log's directory cannot change
+	// it. Default: the key's path and ".anchor". It may not be inside the
+	// directory.
+	AnchorPath string
+	// Anchor keeps the newest head elsewhere too. A call on it gets 5 s; the
+	// log is not opened while it cannot be asked.
+	Anchor auditlog.Anchor
+	// AnchorEveryCommit puts each head to the anchors before its events are
+	// acknowledged, instead of within a second. It costs two more fsyncs per
+	// commit; in return no acknowledged event can be rolled back unseen.
+	AnchorEveryCommit bool
+	// AllowMissingAnchor opens a log that has entries although an anchor holds
+	// no head, and puts the log's there: a rolled-back log is not noticed. It
+	// is meant for one open, after an anchor was lost or added, and is
+	// recorded in [Sink.Recovery].
+	AllowMissingAnchor bool
+
+	// Predecessor is the key of the log that this one continues: set it, with
+	// a new key named by [auditlog.SuccessorOrigin], to go on after the
+	// directory was restored from a copy on purpose, or after the old key was
+	// given up. The anchors of the old log are evidence then and no reason to
+	// refuse; [Sink.Recovery] holds both its heads. Once the new log has a
+	// commit of its own the field has no effect and may stay.
+	Predecessor *Key
+
+	// SegmentSize is the size in bytes at which a new file of entries is
+	// begun. Memory grows with it: the newest segment's IDs are kept, some
+	// 150 bytes an event. Default: 64 MiB; at most 1 GiB.
+	SegmentSize int64
+
+	// OnError is told of what fails without making an Append fail: an anchor
+	// that cannot be reached, a cache that cannot be written, an interrupted
+	// segment that cannot be cut. It may be called from several goroutines and
+	// must not wait. Default: slog.Default.
+	OnError func(error)
+
+	disk disk.Disk // of tests
+}
+
+const (
+	defaultSegmentSize = 64 << 20
+	maxSegmentSize     = 1 << 30
+)
+
+func (o *Options) withDefaults(key *Key) (Options, error) {
+	var opts Options
+	if o != nil {
+		opts = *o
+	}
+	if key == nil {
+		return opts, &KeyError{"", "no key was given", nil}
+	}
+	if opts.disk == nil {
+		opts.disk = disk.OS{}
+	}
+	if opts.AnchorPath == "" {
+		opts.AnchorPath = key.path + anchorSuffix
+	}
+	if opts.SegmentSize <= 0 {
+		opts.SegmentSize = defaultSegmentSize
+	}
+	opts.SegmentSize = min(opts.SegmentSize, maxSegmentSize)
+	if opts.OnError == nil {
+		opts.OnError = func(err error) { slog.Default().Error("job audit log", slog.Any("error", err)) }
+	}
+	if p := opts.Predecessor; p != nil {
+		if next := auditlog.SuccessorOrigin(p.signer.Name()); next != key.signer.Name() {
+			return opts, &KeyError{key.path, fmt.Sprintf("the successor of %q is named %q", p.signer.Name(), next), nil}
+		}
+	}
+	return opts, nil
+}
+
+// maxBatch is how many bytes are gathered into one commit, a single Append
+// with more excepted. The number of an entry's bytes has 32 bits.
+const (
+	maxBatch  = 4 << 20
+	maxAppend = math.MaxUint32 - maxSegmentSize - maxLine
+)

@@ -1,0 +1,297 @@
+package filesink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/google/uuid"
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
+)
+
+// A part is what a pass sees of a segment.
+type part struct {
+	first, size int64 // size in bytes of what may be read
+	// entries are those of a segment whose index is in memory; indexed says
+	// that there is an index file. Otherwise the lines are gone through.
+	entries []entry
+	indexed bool
+}
+
+// parts lists what a view shows, in the order of the log.
+func (v view) parts() []part {
+	parts := make([]part, 0, len(v.sealed)+1)
+	for _, s := range v.sealed {
+		p := part{first: s.first, size: s.size, indexed: s.content == nil}
+		if s.content != nil {
+			p.entries = s.content.entries
+		}
+		parts = append(parts, p)
+	}
+	if v.live.size > 0 {
+		parts = append(parts, v.live)
+	}
+	return parts
+}
+
+// A pass is one iteration over the records that match a query.
+type pass struct {
+	ctx   context.Context
+	dir   disk.Dir
+	parts []part
+	query jobaudit.Query
+
+	yield   func(jobaudit.Record, error) bool
+	yielded int
+}
+
+// Records iterates over the stored records that match, as
+// [jobaudit.AuditReader] says. A pass sees what was durable when it began; it
+// reads the files and holds no lock, so its body may append, and it may go on
+// after Close. Selecting by job or by correlation uses the segments' indexes,
+// the rest reads all lines from After on.
+func (s *Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		p := pass{ctx: ctx, dir: s.dir, parts: s.current().parts(), query: q, yield: yield}
+		p.run()
+	}
+}
+
+// errStop ends a pass whose consumer wants no more.
+var errStop = errors.New("stop")
+
+func (p *pass) run() {
+	err := p.read()
+	if err == nil {
+		err = p.ctx.Err()
+	}
+	if err != nil && err != errStop {
+		p.yield(jobaudit.Record{}, err)
+	}
+}
+
+func (p *pass) read() error {
+	if err := p.ctx.Err(); err != nil {
+		return err
+	}
+	n, after, err := p.start()
+	if err != nil {
+		return err
+	}
+	step := 1
+	if p.query.NewestFirst {
+		step = -1
+	}
+	for ; n >= 0 && n < len(p.parts); n += step {
+		if err := p.readPart(p.parts[n], after); err != nil {
+			return err
+		}
+		after = -1
+	}
+	return nil
+}
+
+// start finds where reading begins: a part, and the offset there of the line
+// to read on from, -1 for none.
+func (p *pass) start() (n int, after int64, err error) {
+	if p.query.After == uuid.Nil {
+		if p.query.NewestFirst {
+			return len(p.parts) - 1, -1, nil
+		}
+		return 0, -1, nil
+	}
+	for n := len(p.parts) - 1; n >= 0; n-- {
+		at, found, err := p.parts[n].find(p.ctx, p.dir, p.query.After)
+		if err != nil {
+			return 0, 0, err
+		}
+		if found {
+			return n, at.off, nil
+		}
+	}
+	return 0, 0, fmt.Errorf("filesink: no record %s is stored to read on from", p.query.After)
+}
+
+// readPart yields what matches in one segment.
+func (p *pass) readPart(part part, after int64) error {
+	f, err := p.dir.Open(segmentPath(part.first))
+	if err != nil {
+		return fmt.Errorf("filesink: read: %w", err)
+	}
+	defer f.Close()
+	if offsets, ok := part.offsets(p.dir, p.query); ok {
+		return p.readOffsets(f, part, offsets, after)
+	}
+	from, to := int64(0), part.size
+	lines := forward
+	switch {
+	case p.query.NewestFirst && after >= 0:
+		to, lines = after, backward
+	case p.query.NewestFirst:
+		lines = backward
+	case after >= 0:
+		from = after
+	}
+	for l, err := range lines(f, from, to) {
+		if err != nil {
+			return fmt.Errorf("filesink: read %s: %w", segmentPath(part.first), err)
+		}
+		if l.off == after || auditlog.IsCommit(l.bytes) {
+			continue
+		}
+		if err := p.offer(part, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readOffsets yields what matches of the lines that an index leads to.
+func (p *pass) readOffsets(f disk.File, part part, offsets []int64, after int64) error {
+	if p.query.NewestFirst {
+		slices.Reverse(offsets)
+	}
+	buf := make([]byte, 4<<10)
+	for _, off := range offsets {
+		if after >= 0 && (p.query.NewestFirst && off >= after || !p.query.NewestFirst && off <= after) {
+			continue
+		}
+		text, err := readLine(f, buf, off, part.size)
+		if err != nil {
+			return fmt.Errorf("filesink: read %s at %d: %w", segmentPath(part.first), off, err)
+		}
+		if err := p.offer(part, line{off, text}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// offer yields a record if it matches.
+func (p *pass) offer(part part, l line) error {
+	if err := p.ctx.Err(); err != nil {
+		return err
+	}
+	r, err := jobaudit.ParseRecord(l.bytes)
+	if err != nil {
+		return fmt.Errorf("filesink: read %s at %d: %w", segmentPath(part.first), l.off, err)
+	}
+	if !matches(p.query, r) {
+		return nil
+	}
+	if !p.yield(r, nil) {
+		return errStop
+	}
+	if p.yielded++; p.yielded == p.query.Limit {
+		return errStop
+	}
+	return nil
+}
+
+// matches is q.Match, but decodes the record only where it has to.
+func matches(q jobaudit.Query, r jobaudit.Record) bool {
+	var known jobaudit.Event
+	known.ID, known.Type, known.Time, known.Job.ID = r.ID(), r.Type(), r.Time(), r.JobID()
+	shallow := jobaudit.Query{JobID: q.JobID, Types: q.Types, Since: q.Since, Until: q.Until}
+	if !shallow.Match(known) {
+		return false
+	}
+	if q.CorrelationID == uuid.Nil && q.RootID == uuid.Nil && q.PrincipalID == "" &&
+		q.OrgID == "" && q.Action == "" && q.State == "" {
+		return true
+	}
+	return q.Match(r.Event())
+}
+
+// offsets returns where the lines of a query's job or correlation are,
+// ascending. It reports false if that has to be found by reading all lines.
+func (p part) offsets(dir disk.Dir, q jobaudit.Query) ([]int64, bool) {
+	key, job := q.JobID, true
+	if key == uuid.Nil {
+		key, job = q.CorrelationID, false
+	}
+	if key == uuid.Nil || p.entries == nil && !p.indexed {
+		return nil, false
+	}
+	var offsets []int64
+	for _, e := range p.entries {
+		if job && e.job == key || !job && e.correlation == key {
+			offsets = append(offsets, int64(e.off))
+		}
+	}
+	if p.entries != nil {
+		return offsets, true
+	}
+	x, err := openIndex(dir, p.first)
+	if err != nil {
+		return nil, false
+	}
+	defer x.close()
+	t := x.correlated()
+	if job {
+		t = x.jobs()
+	}
+	rows, err := t.find(key)
+	if err != nil {
+		return nil, false
+	}
+	for _, r := range rows {
+		offsets = append(offsets, int64(r.off))
+	}
+	return offsets, true
+}
+
+// find looks for an event in the part.
+func (p part) find(ctx context.Context, dir disk.Dir, id uuid.UUID) (place, bool, error) {
+	for i, e := range p.entries {
+		if e.id == id {
+			return place{p.first + int64(i), int64(e.off)}, true, nil
+		}
+	}
+	if p.entries != nil {
+		return place{}, false, nil
+	}
+	if p.indexed {
+		if x, err := openIndex(dir, p.first); err == nil {
+			defer x.close()
+			if x.Range.has(id) {
+				s := sealedOf(x.indexHeader)
+				var at place
+				found, err := s.find(dir, id, func(p place, _ []byte) { at = p })
+				if err == nil {
+					return at, found, nil
+				}
+			} else {
+				return place{}, false, nil
+			}
+		}
+	}
+	return p.search(ctx, dir, id)
+}
+
+// search looks for an event by reading all lines.
+func (p part) search(ctx context.Context, dir disk.Dir, id uuid.UUID) (at place, found bool, err error) {
+	f, err := dir.Open(segmentPath(p.first))
+	if err != nil {
+		return at, false, err
+	}
+	defer f.Close()
+	leaf := p.first
+	for l, err := range forward(f, 0, p.size) {
+		if err != nil || ctx.Err() != nil {
+			return at, false, errors.Join(err, ctx.Err())
+		}
+		if auditlog.IsCommit(l.bytes) {
+			continue
+		}
+		if peek(l.bytes).id == id {
+			return place{leaf, l.off}, true, nil
+		}
+		leaf++
+	}
+	return at, false, nil
+}

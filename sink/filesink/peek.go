@@ -1,0 +1,155 @@
+package filesink
+
+import (
+	"bytes"
+
+	"github.com/google/uuid"
+)
+
+// peeked is what the indexes hold of an event line.
+type peeked struct {
+	id, job, correlation uuid.UUID
+	typ                  []byte
+}
+
+// peek reads the few members of an event line that the indexes need. The line
+// is one that [jobaudit.ParseRecord] accepts; of any other it makes something
+// or nothing, but never more than one pass.
+func peek(line []byte) peeked {
+	var p peeked
+	members(line, func(name, value []byte) bool {
+		switch string(name) {
+		case "id":
+			p.id = parseID(value)
+		case "type":
+			p.typ = bytes.Trim(value, `"`)
+		case "job":
+			members(value, func(name, value []byte) bool {
+				if string(name) != "id" {
+					return true
+				}
+				p.job = parseID(value)
+				return false
+			})
+		case "correlationId":
+			p.correlation = parseID(value)
+			return false // the last of them, in the order of format F2
+		}
+		return true
+	})
+	return p
+}
+
+// correlationOf returns an event line's correlation.
+func correlationOf(line []byte) (id uuid.UUID) {
+	members(line, func(name, value []byte) bool {
+		if string(name) != "correlationId" {
+			return true
+		}
+		id = parseID(value)
+		return false
+	})
+	return id
+}
+
+func parseID(quoted []byte) uuid.UUID {
+	if len(quoted) != 38 {
+		return uuid.Nil
+	}
+	id, err := uuid.ParseBytes(quoted[1:37])
+	if err != nil {
+		return uuid.Nil
+	}
+	return id
+}
+
+// members calls yield for the members of a JSON object, which must be valid,
+// until it returns false. Names are given as they are written.
+func members(object []byte, yield func(name, value []byte) bool) {
+	i := skipSpace(object, 0)
+	if i >= len(object) || object[i] != '{' {
+		return
+	}
+	for i++; ; i++ {
+		i = skipSpace(object, i)
+		if i >= len(object) || object[i] != '"' {
+			return
+		}
+		end := skipString(object, i)
+		if end > len(object) || end-i < 2 {
+			return
+		}
+		name := object[i+1 : end-1]
+		i = skipSpace(object, end)
+		if i >= len(object) || object[i] != ':' {
+			return
+		}
+		i = skipSpace(object, i+1)
+		end = skipValue(object, i)
+		if end > len(object) || !yield(name, object[i:end]) {
+			return
+		}
+		i = skipSpace(object, end)
+		if i >= len(object) || object[i] != ',' {
+			return
+		}
+	}
+}
+
+func skipSpace(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\t' || b[i] == '\r' || b[i] == '\n') {
+		i++
+	}
+	return i
+}
+
+// skipString returns the position behind the string that begins at i, or one
+// behind the end.
+func skipString(b []byte, i int) int {
+	for i++; i < len(b); i++ {
+		j := bytes.IndexByte(b[i:], '"')
+		if j < 0 {
+			break
+		}
+		i += j
+		slashes := 0
+		for b[i-1-slashes] == '\\' {
+			slashes++
+		}
+		if slashes%2 == 0 {
+			return i + 1
+		}
+	}
+	return len(b) + 1
+}
+
+// skipValue returns the position behind the value that begins at i, or one
+// behind the end.
+func skipValue(b []byte, i int) int {
+	depth := 0
+	for i < len(b) {
+		switch b[i] {
+		case '"':
+			i = skipString(b, i)
+			if depth == 0 {
+				return i
+			}
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return i // behind a number or a word
+			}
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case ',':
+			if depth == 0 {
+				return i
+			}
+		}
+		i++
+	}
+	return len(b) + 1
+}

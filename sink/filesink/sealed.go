@@ -1,0 +1,211 @@
+package filesink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
+)
+
+// A sealed is a segment that is written no more. It is immutable.
+type sealed struct {
+	first, end, size int64
+	ids              keyRange
+	// content is what its index file would hold, while there is none.
+	content *content
+}
+
+func sealedOf(h indexHeader) *sealed {
+	return &sealed{first: h.First, end: h.End, size: h.Size, ids: h.Range}
+}
+
+// unfiled is the segment of a content that has no index file yet.
+func unfiled(c *content) *sealed {
+	s := &sealed{first: c.first, end: c.end, size: c.size, content: c}
+	for _, e := range c.entries {
+		s.ids.add(e.id)
+	}
+	return s
+}
+
+// filed returns the segment once its index file is written.
+func (s *sealed) filed() *sealed {
+	f := *s
+	f.content = nil
+	return &f
+}
+
+// loadOne loads the n-th segment from its index or, if that does not read
+// well, from its lines. The history is that before the segment; nil has it
+// looked for.
+func (o *opening) loadOne(n int, before *history) (*sealed, history, error) {
+	first, until := o.firsts[n], int64(-1)
+	if n+1 < len(o.firsts) {
+		until = o.firsts[n+1]
+	}
+	if x, err := openIndex(o.dir, first); err == nil {
+		defer x.close()
+		h, err := x.history()
+		if err == nil && (until < 0 || x.End == until) {
+			return sealedOf(x.indexHeader), h, nil
+		}
+	}
+	var h history
+	if before != nil {
+		h = *before
+	} else if n > 0 {
+		var err error
+		if _, h, err = o.loadOne(n-1, nil); err != nil {
+			return nil, h, err
+		}
+	}
+	c, err := reindex(o, first, until, h)
+	if err != nil {
+		return nil, h, err
+	}
+	return unfiled(c), c.history, nil
+}
+
+// reindex is readContent for an open: a segment that does not reach the next
+// one is damage.
+func reindex(o *opening, first, until int64, h history) (*content, error) {
+	c, err := readContent(o.ctx, o.dir, first, until, h)
+	if errors.Is(err, ErrDamaged) {
+		return nil, o.refuse(o.head.Head(), err)
+	}
+	return c, err
+}
+
+// readContent makes the content of an index from a segment's lines.
+func readContent(ctx context.Context, dir disk.Dir, first, until int64, h history) (*content, error) {
+	f, err := dir.Open(segmentPath(first))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	found, err := scanSegment(ctx, f, first, h, scanner{until: until})
+	if err != nil {
+		return nil, err
+	}
+	if until >= 0 && found.end != until {
+		return nil, fmt.Errorf("%w: %s ends at size %d instead of %d, where the next segment begins", ErrDamaged, segmentPath(first), found.end, until)
+	}
+	return &found.content, nil
+}
+
+// loadSealed loads all segments, and writes the indexes that are missing.
+func (o *opening) loadSealed() error {
+	var before history
+	for n, first := range o.firsts {
+		s, h, err := o.mended(first), history{}, error(nil)
+		if s == nil {
+			if s, h, err = o.loadOne(n, &before); err != nil {
+				return err
+			}
+		}
+		if s.content != nil {
+			if err := o.finish(s); err != nil {
+				return err
+			}
+			s = s.filed()
+		}
+		o.sealed = append(o.sealed, s)
+		before = h
+	}
+	return nil
+}
+
+// mended returns the segment that was mended, which is the last, or nil.
+func (o *opening) mended(first int64) *sealed {
+	if len(o.mends) == 0 {
+		return nil
+	}
+	if m := &o.mends[len(o.mends)-1]; m.first == first && m.size > 0 {
+		return unfiled(&m.content)
+	}
+	return nil
+}
+
+// finish cuts what an interrupted write left behind a segment's end, and
+// writes its index.
+func (o *opening) finish(s *sealed) error {
+	if err := cut(o.dir, s.first, s.size); err != nil {
+		return err
+	}
+	if err := o.cache.sync(); err != nil {
+		return err
+	}
+	return writeIndex(o.dir, s.content)
+}
+
+// cut makes a segment end where its last commit line does.
+func cut(dir disk.Dir, first, size int64) error {
+	f, err := dir.Edit(segmentPath(first))
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size > size {
+		if err = f.Truncate(size); err == nil {
+			err = f.Sync()
+		}
+	}
+	return errors.Join(err, f.Close())
+}
+
+// A place is where an event's line lies.
+type place struct {
+	leaf int64 // its index in the log
+	off  int64 // in the segment
+}
+
+// errNotThere means that an index leads to another line.
+var errNotThere = errors.New("the index leads to a line of another event")
+
+// find looks for an event's line in the segment and hands it to seen. An
+// index that does not read well is an error.
+func (s *sealed) find(dir disk.Dir, id uuid.UUID, seen func(place, []byte)) (bool, error) {
+	if !s.ids.has(id) {
+		return false, nil
+	}
+	rows, err := s.rows(dir, id)
+	if err != nil || len(rows) == 0 {
+		return false, err
+	}
+	f, err := dir.Open(segmentPath(s.first))
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	at := place{s.first + int64(rows[0].leaf), int64(rows[0].off)}
+	text, err := readLine(f, nil, at.off, s.size)
+	if err != nil {
+		return false, err
+	}
+	if peek(text).id != id {
+		return false, errNotThere
+	}
+	if seen != nil {
+		seen(at, text)
+	}
+	return true, nil
+}
+
+func (s *sealed) rows(dir disk.Dir, id uuid.UUID) ([]row, error) {
+	if s.content != nil {
+		for i, e := range s.content.entries {
+			if e.id == id {
+				return []row{{id, uint32(i), e.off}}, nil
+			}
+		}
+		return nil, nil
+	}
+	x, err := openIndex(dir, s.first)
+	if err != nil {
+		return nil, err
+	}
+	defer x.close()
+	return x.ids().find(id)
+}

@@ -1,0 +1,135 @@
+package filesink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
+)
+
+// Sink writes and reads one log. [Open] makes one. It is safe for concurrent
+// use.
+type Sink struct {
+	path     string
+	key      *Key
+	opts     Options
+	dir      disk.Dir
+	lock     io.Closer
+	cache    *treeCache
+	keeper   *keeper
+	queue    *queue
+	recovery jobaudit.Recovery
+	written  chan struct{} // closed when the writer has ended
+	writer   *writer
+	close    func() error
+
+	mu   sync.Mutex
+	view view
+}
+
+// A view is what readers see: what is durable. It is replaced, never changed.
+type view struct {
+	head   auditlog.Checkpoint
+	sealed []*sealed
+	live   part // its size is 0 if there is none
+}
+
+// sink starts the Sink when the directory is in order.
+func (o *opening) sink() (*Sink, error) {
+	if err := o.cache.sync(); err != nil {
+		return nil, err
+	}
+	s := &Sink{
+		path: o.path, key: o.key, opts: o.opts, dir: o.dir, lock: o.lock, cache: o.cache,
+		queue: newQueue(), recovery: o.recovery, written: make(chan struct{}),
+	}
+	s.keeper = &keeper{
+		key: o.key.verifier, hashes: o.cache.hashes(), anchors: o.anchors,
+		onError: func(err error) { s.opts.OnError(fmt.Errorf("filesink: %w", err)) },
+		after:   s.noteCheckpoint,
+	}
+	w := &writer{Sink: s, tree: o.tree, history: o.history, sealed: o.sealed, batch: newBatch(), ours: -1}
+	if !o.head.IsZero() {
+		w.head = o.base // which is under our own key, also on a predecessor's entries
+	}
+	for _, one := range o.sealed {
+		w.ids.merge(one.ids)
+	}
+	s.writer = w
+	s.close = sync.OnceValue(s.end)
+	w.show()
+	s.keeper.start()
+	go func() {
+		defer close(s.written)
+		w.run()
+	}()
+	return s, nil
+}
+
+// Recovery says what was found when the log was opened. A Recorder stores it
+// in its first event.
+func (s *Sink) Recovery() jobaudit.Recovery {
+	r := s.recovery
+	r.TornHeads, r.Overrides, r.Policies = slices.Clone(r.TornHeads), slices.Clone(r.Overrides), slices.Clone(r.Policies)
+	return r
+}
+
+// Checkpoint returns the newest durable head, signed. It is the zero
+// Checkpoint as long as the log has no commit.
+func (s *Sink) Checkpoint() auditlog.Checkpoint { return s.current().head }
+
+func (s *Sink) current() view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.view
+}
+
+// Close stores what Append was given before, ends the newest segment, brings
+// the anchors up to date and lets another writer in. The error tells what of
+// that could not be done; the log is closed in any case. Further calls return
+// the same.
+func (s *Sink) Close() error {
+	s.queue.close()
+	<-s.written
+	return s.close()
+}
+
+func (s *Sink) end() error {
+	w := s.writer
+	s.keeper.stop()
+	err := w.settle()
+	if w.failed == nil && w.live != nil {
+		w.seal(w.live)
+		w.live = nil
+		w.show()
+		err = errors.Join(err, w.cutAgain())
+	}
+	if w.failed == nil && !w.head.IsZero() {
+		err = errors.Join(err, s.keeper.advance(context.Background(), w.head))
+	}
+	if w.broken != nil {
+		_ = w.broken.file.Close() // the next open sees to it
+	}
+	if w.failed != nil && w.live != nil {
+		_ = w.live.file.Close() // the same
+	}
+	err = errors.Join(err, s.cache.close(), s.lock.Close())
+	// The directory stays open for readers; the collector closes it.
+	if err != nil {
+		return fmt.Errorf("filesink: close: %w", err)
+	}
+	return nil
+}
+
+// noteCheckpoint keeps the newest head in the directory, for people.
+func (s *Sink) noteCheckpoint(c auditlog.Checkpoint) {
+	if err := replaceFile(s.dir, checkpointFile, c.Signed(), false); err != nil {
+		s.opts.OnError(fmt.Errorf("filesink: checkpoint: %w", err))
+	}
+}

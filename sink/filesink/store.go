@@ -1,0 +1,158 @@
+package filesink
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/google/uuid"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
+)
+
+// store makes a batch durable: at the end of the live segment or, if there is
+// none or a write to it failed, in a new one.
+func (w *writer) store(b *batch) error {
+	var cause error
+	if w.live != nil {
+		cause = w.extend(w.live, b)
+		if cause == nil || errors.Is(cause, ErrReplaced) {
+			return cause
+		}
+		// After a failed fsync nobody knows what of the file is durable, and
+		// trying again does not tell.
+		w.broken, w.live = w.live, nil
+	}
+	if err := w.begin(b); err != nil {
+		return errors.Join(cause, err)
+	}
+	if cause != nil {
+		w.opts.OnError(fmt.Errorf("filesink: a new segment was begun: %w", cause))
+	}
+	if w.broken != nil {
+		w.retire(w.broken)
+		w.broken = nil
+	}
+	return nil
+}
+
+// extend writes a batch behind the segment's end.
+func (w *writer) extend(l *live, b *batch) error {
+	info, err := l.file.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size != l.size { // writing would make good what was cut, with zeros
+		return fmt.Errorf("%w: %s has %d bytes instead of %d", ErrReplaced, segmentPath(l.first), info.Size, l.size)
+	}
+	if _, err := l.file.WriteAt(b.bytes, l.size); err != nil {
+		return err
+	}
+	if err := l.file.Sync(); err != nil {
+		return err
+	}
+	return w.inPlace(l, l.size+int64(len(b.bytes)))
+}
+
+// inPlace checks that the log's path leads to the file that was written. One
+// call looks at all of it: the directory, the one inside, the file.
+func (w *writer) inPlace(l *live, size int64) error {
+	info, err := w.dir.Reach(segmentPath(l.first))
+	switch {
+	case err != nil:
+		return replaced(err)
+	case !info.Same(l.info):
+		return fmt.Errorf("%w: %s is another file", ErrReplaced, segmentPath(l.first))
+	case info.Size != size:
+		return fmt.Errorf("%w: %s has %d bytes instead of %d", ErrReplaced, segmentPath(l.first), info.Size, size)
+	}
+	return nil
+}
+
+// replaced tells files that are gone from a disk that does not answer.
+func replaced(err error) error {
+	if disk.Gone(err) {
+		return fmt.Errorf("%w: %w", ErrReplaced, err)
+	}
+	return err
+}
+
+// begin writes a batch to a new segment.
+func (w *writer) begin(b *batch) (err error) {
+	name := segmentPath(b.first)
+	f, err := w.dir.Create(name, false)
+	if errors.Is(err, fs.ErrExist) {
+		if w.ours != b.first {
+			return fmt.Errorf("%w: %s is there already", ErrReplaced, name)
+		}
+		f, err = createAnew(w.dir, name)
+	}
+	if err != nil {
+		return replaced(err)
+	}
+	w.ours = b.first
+	l := &live{first: b.first, file: f, ids: make(map[uuid.UUID]int32)}
+	defer func() {
+		if err != nil {
+			_ = f.Close() // it will be made anew
+		}
+	}()
+	if _, err := f.WriteAt(b.bytes, 0); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := w.dir.Sync(entriesDir); err != nil {
+		return replaced(err)
+	}
+	if l.info, err = f.Stat(); err != nil {
+		return err
+	}
+	if err := w.inPlace(l, int64(len(b.bytes))); err != nil {
+		return err
+	}
+	w.live, w.ours = l, -1
+	return nil
+}
+
+// seal ends a segment in order.
+func (w *writer) seal(l *live) {
+	c := &content{first: l.first, end: l.first + int64(len(l.entries)), size: l.size, root: w.head.Head().Root, entries: l.entries, history: w.history}
+	s := unfiled(c)
+	err := w.cache.sync()
+	if err == nil {
+		err = writeIndex(w.dir, c)
+	}
+	if err != nil {
+		w.opts.OnError(fmt.Errorf("filesink: %w", err)) // the next open does it
+	} else {
+		s = s.filed()
+	}
+	_ = l.file.Close() // all of it is durable
+	for _, e := range l.entries {
+		w.ids.add(e.id)
+	}
+	w.sealed = append(w.sealed, s)
+}
+
+// retire seals a segment in which a write failed, and cuts what is left of
+// that. Until it is cut readers go by the next segment's first index.
+func (w *writer) retire(l *live) {
+	w.seal(l)
+	s := w.sealed[len(w.sealed)-1]
+	if err := cut(w.dir, s.first, s.size); err != nil {
+		w.opts.OnError(fmt.Errorf("filesink: cut %s: %w", segmentPath(s.first), err))
+		w.uncut = append(w.uncut, s)
+	}
+}
+
+// cutAgain cuts what could not be cut before.
+func (w *writer) cutAgain() error {
+	for len(w.uncut) > 0 {
+		if err := cut(w.dir, w.uncut[0].first, w.uncut[0].size); err != nil {
+			return fmt.Errorf("cut %s: %w", segmentPath(w.uncut[0].first), err)
+		}
+		w.uncut = w.uncut[1:]
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package jobaudit_test
+
+import (
+	"encoding/json"
+	"math"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+)
+
+// passing opens a recorder that stores all content, and its sink.
+func passing(t *testing.T) (*jobaudit.Recorder, *memsink.Sink) {
+	t.Helper()
+	registry, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PassThrough: true})
+	require.NoError(t, err)
+	sink := memsink.New(nil)
+	r, err := jobaudit.Open(t.Context(), sink, goldenSource, &jobaudit.Options{Redactors: registry, Heartbeat: -1})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = r.Close(t.Context()) })
+	return r, sink
+}
+
+// identifiers are the identifiers of a submission, by the names of their
+// fields.
+func identifiers(s *jobaudit.Submission) map[string]*string {
+	return map[string]*string{
+		"what.action": &s.Action, "what.resource": &s.Resource,
+		"who.principal.id": &s.Principal.ID, "who.principal.auth.method": &s.Principal.AuthMethod,
+		"who.principal.auth.session": &s.Principal.AuthSession,
+		"who.onBehalfOf.id":          &s.OnBehalfOf[1].ID, "who.onBehalfOf.auth.method": &s.OnBehalfOf[1].AuthMethod,
+		"who.orgId": &s.OrgID, "who.upstream.system": &s.Upstream.System, "who.upstream.eventId": &s.Upstream.EventID,
+		"where.target": &s.Target, "why.ref": &s.Trigger.Ref,
+		"job.queue.system": &s.Queue.System, "job.queue.id": &s.Queue.ID,
+	}
+}
+
+func TestIdentifiersAreRefusedWhereTheyCannotBeKept(t *testing.T) {
+	r, sink := passing(t)
+	before := sink.Len()
+	sample := goldenSubmission()
+	for field := range identifiers(&sample) {
+		for value, ok := range map[string]bool{
+			strings.Repeat("x", 256): true, strings.Repeat("x", 257): false,
+			strings.Repeat("é", 128): true, strings.Repeat("é", 129): false,
+			strings.Repeat("\n", 128): true, strings.Repeat("\n", 129): false,
+			"a\xffb": false, "\xed\xa0\x80": false, "<\u2028>&": true,
+		} {
+			s := goldenSubmission()
+			*identifiers(&s)[field] = value
+			s.ID = [16]byte{}
+			trail, err := r.Submit(t.Context(), s)
+			if ok {
+				require.NoError(t, err, "%s %.20q", field, value)
+				before++
+				continue
+			}
+			require.Nil(t, trail)
+			requireField(t, err, field)
+			require.NotContains(t, err.Error(), "xxx")
+		}
+	}
+	require.Equal(t, before, sink.Len(), "nothing of the refused ones is stored")
+}
+
+func TestASubmissionSaysWhoWhatAndWhy(t *testing.T) {
+	r, sink := passing(t)
+	before := sink.Len()
+	for field, change := range map[string]func(*jobaudit.Submission){
+		"who.principal.kind":   func(s *jobaudit.Submission) { s.Principal.Kind = "" },
+		"who.principal.id":     func(s *jobaudit.Submission) { s.Principal.ID = "" },
+		"who.onBehalfOf.kind":  func(s *jobaudit.Submission) { s.OnBehalfOf[1].Kind = "robot" },
+		"who.onBehalfOf.id":    func(s *jobaudit.Submission) { s.OnBehalfOf[1].ID = "" },
+		"what.action":          func(s *jobaudit.Submission) { s.Action = "" },
+		"why.trigger":          func(s *jobaudit.Submission) { s.Trigger.Kind = "whim" },
+		"why.reason":           func(s *jobaudit.Submission) { s.Trigger.Reason = "" },
+		"who.upstream.system":  func(s *jobaudit.Submission) { s.Upstream = jobaudit.Upstream{} },
+		"who.upstream.eventId": func(s *jobaudit.Submission) { s.Upstream.EventID, s.Trigger.Kind = "", jobaudit.Manual },
+		"job.queue.id":         func(s *jobaudit.Submission) { s.Queue.ID = "" },
+		"job.queue.system":     func(s *jobaudit.Submission) { s.Queue.System = "" },
+		"traceparent":          func(s *jobaudit.Submission) { s.TraceParent = strings.ToUpper(s.TraceParent) },
+		"where.sourceIp": func(s *jobaudit.Submission) {
+			s.SourceIP = netip.MustParseAddr("fe80::1").WithZone(strings.Repeat("z", 300))
+		},
+	} {
+		t.Run(field, func(t *testing.T) {
+			s := goldenSubmission()
+			change(&s)
+			trail, err := r.Submit(t.Context(), s)
+			require.Nil(t, trail)
+			requireField(t, err, field)
+		})
+	}
+	require.Equal(t, before, sink.Len())
+}
+
+// Whatever address is accepted, its event can be read.
+func TestEverySourceAddressCanBeReadBack(t *testing.T) {
+	r, sink := passing(t)
+	for _, ip := range []netip.Addr{
+		{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("::ffff:192.0.2.1"),
+		netip.MustParseAddr("fe80::1%eth0"), netip.MustParseAddr("fe80::1").WithZone("a%b \"<\n"),
+		netip.MustParseAddr("::ffff:192.0.2.1").WithZone("eth0"), netip.MustParseAddr("fe80::1").WithZone("\xff"),
+	} {
+		s := plainSubmission()
+		s.SourceIP = ip
+		trail, err := r.Submit(t.Context(), s)
+		if err != nil {
+			requireField(t, err, "where.sourceIp")
+			continue
+		}
+		e := sink.Trail(trail.JobID())[0]
+		require.Equal(t, ip, e.Where.SourceIP)
+		require.Equal(t, "every night", e.Why.Reason)
+	}
+}
+
+func TestContentIsKeptUpToItsLimit(t *testing.T) {
+	r, sink := passing(t)
+	stored := func(inputs any) jobaudit.Event {
+		s := plainSubmission()
+		s.Inputs = inputs
+		trail, err := r.Submit(t.Context(), s)
+		require.NoError(t, err)
+		trail.SetOutput(inputs)
+		require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
+		require.NoError(t, trail.Succeed(t.Context()))
+		events := sink.Trail(trail.JobID())
+		require.Equal(t, string(events[0].What.Inputs), string(events[len(events)-1].Data.Output))
+		return events[0]
+	}
+	fits := []string{strings.Repeat("x", 15_996)}
+	require.Len(t, stored(fits).What.Inputs, 16_000)
+
+	e := stored([]string{strings.Repeat("x", 15_997)})
+	var marker struct {
+		Kind string `json:"$jobaudit"`
+		Size int
+		Head string
+	}
+	require.NoError(t, json.Unmarshal(e.What.Inputs, &marker))
+	require.Equal(t, "truncated", marker.Kind)
+	require.Equal(t, 16_001, marker.Size)
+	require.True(t, strings.HasPrefix(marker.Head, `["xxx`))
+	require.LessOrEqual(t, len(e.What.Inputs), 16_000)
+	require.Greater(t, len(e.What.Inputs), 15_990)
+}
+
+func TestContentIsWrittenInTheOneForm(t *testing.T) {
+	r, sink := passing(t)
+	for _, c := range []struct {
+		inputs any
+		want   string
+	}{
+		{map[string]any{"b": 1, "a": 2, "B": 3, "é": 4, "\x01": 5}, `{"\u0001":5,"B":3,"a":2,"b":1,"é":4}`},
+		{"<>&\u2028\u2029/\x7f", "\"<>&\u2028\u2029/\x7f\""},
+		{"\b\f\n\r\t\"\\\x00\x1f", `"\b\f\n\r\t\"\\\u0000\u001f"`},
+		{"a\xffb", "\"a\uFFFDb\""},
+		{[]any{math.NaN(), math.Inf(1), math.Inf(-1), 1.0, 1e21, 1e-7, float32(0.1), math.Copysign(0, -1), int64(math.MinInt64), uint64(math.MaxUint64)},
+			`[{"$jobaudit":"dropped","rule":"number"},{"$jobaudit":"dropped","rule":"number"},{"$jobaudit":"dropped","rule":"number"},` +
+				`1,1e+21,1e-7,0.1,-0,-9223372036854775808,18446744073709551615]`},
+		{json.RawMessage(`{"n": 1.50e+3, "big":123456789012345678901234567890 }`), `{"n":1.50e+3,"big":123456789012345678901234567890}`},
+		{[]any{json.RawMessage(`{"a":1,"a":2}`)}, `[{"$jobaudit":"dropped","rule":"json"}]`},
+		{map[string]any{"$jobaudit": "mine", "$$jobauditor": 1, "jobaudit": 2}, `{"$$$jobauditor":1,"$$jobaudit":"mine","jobaudit":2}`},
+		{json.RawMessage(`{"$jobaudit":"truncated"}`), `{"$$jobaudit":"truncated"}`},
+		{nil, `null`},
+	} {
+		s := plainSubmission()
+		s.Inputs = c.inputs
+		trail, err := r.Submit(t.Context(), s)
+		require.NoError(t, err)
+		require.Equal(t, c.want, string(sink.Trail(trail.JobID())[0].What.Inputs))
+	}
+}
