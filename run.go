@@ -97,7 +97,7 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 		}
 		stop()
 		p := recover() // nil: the goroutine ends by runtime.Goexit
-		t.unwound(ctx, p)
+		t.unwound(ctx, p, x.Unsettled)
 		if p != nil {
 			panic(p)
 		}
@@ -105,7 +105,9 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 	err := fn(jobCtx, t)
 	returned = true
 	stop()
-	t.returned(ctx, jobCtx.Err(), err)
+	if !x.Unsettled {
+		t.returned(ctx, jobCtx.Err(), err)
+	}
 	return err
 }
 
@@ -240,14 +242,24 @@ func setGeneric(code *ErrorCode, by ErrorCode) {
 }
 
 // unwound records that a function ended by a panic, or, with nil, by
-// runtime.Goexit.
-func (t *Trail) unwound(ctx context.Context, p any) {
+// runtime.Goexit. The panic of an unsettled execution is kept for whoever
+// records its end.
+func (t *Trail) unwound(ctx context.Context, p any, unsettled bool) {
 	if !t.running() {
 		return
 	}
 	data := &errorData{code: CodeGoexit, message: t.door.text("the goroutine ended by runtime.Goexit")}
 	if p != nil {
 		data = &errorData{code: CodePanic, message: panicMessage(t.door, p), typ: fmt.Sprintf("%T", p), frame: panicFrame()}
+	}
+	if unsettled {
+		t.mu.Lock()
+		t.panicked = data
+		t.mu.Unlock()
+		if p == nil {
+			t.Retrying(ctx, nil)
+		}
+		return
 	}
 	t.report(ctx, "run", t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data }))
 }

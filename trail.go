@@ -23,6 +23,12 @@ type Execution struct {
 	// Queue names the job in the framework that owns its retries, where the
 	// submission could not.
 	Queue QueueRef
+	// Unsettled says that how the function of [Trail.Run] ends is not how the
+	// job ends: a framework decides that. Run records no outcome then, and the
+	// execution stays open for Succeed, Fail, Cancel, Retrying or Deferring. A
+	// panic goes on, and is what the next Fail or Retrying tells of; an end by
+	// runtime.Goexit is recorded as a failed attempt.
+	Unsettled bool
 }
 
 // Trail is one writer's run of one job: what it records is one stream, in the
@@ -52,10 +58,13 @@ type Trail struct {
 
 	mu sync.Mutex // guards what follows, and the order of the stream's events
 	life
-	output   *content
-	impact   text
-	progress *Progress
-	cancel   context.CancelCauseFunc // of the execution in Run
+	output    *content
+	impact    text
+	progress  *Progress
+	cancel    context.CancelCauseFunc // of the execution in Run
+	asked     *entry                  // the submission, until Submit sends it
+	submitted bool                    // by Submit
+	panicked  *errorData              // how an unsettled execution ended
 }
 
 // life is what a Trail knows of its job.
@@ -87,6 +96,57 @@ func (r *Recorder) Submit(ctx context.Context, s Submission) (*Trail, error) {
 	}
 	t.mu.Lock()
 	return t, t.unlockAndAdmit(ctx, "submit", admissionOf{entries: []entry{e}, before: t.life, stays: true})
+}
+
+// Prepare opens a Trail for a job that is going to be asked for, and stores
+// nothing: [Trail.Submit] does. In between, its Carrier can go into a queue, as
+// in a transaction that may yet be rolled back. The error is as [Recorder.Submit]
+// says.
+func (r *Recorder) Prepare(ctx context.Context, s Submission) (*Trail, error) {
+	t, e, err := r.submission(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	t.asked = &e
+	return t, nil
+}
+
+// Submit records the submission of a job that [Recorder.Prepare] opened, and
+// returns once that is durable; calling it again records nothing new. On a
+// resumed Trail it is for those who have found that no log holds the job's
+// submission: it records what the Carrier says of it.
+func (t *Trail) Submit(ctx context.Context) error {
+	if err := t.ready(ctx); err != nil {
+		return t.fail("submit", err)
+	}
+	t.mu.Lock()
+	if t.asked == nil && t.resumed && !t.submitted {
+		e, err := t.askAgain()
+		if err != nil {
+			t.mu.Unlock()
+			return t.fail("submit", err)
+		}
+		t.asked = &e
+	}
+	if t.asked == nil {
+		t.mu.Unlock()
+		return t.fail("submit", t.flush(ctx, t.rec.opts.Timeout))
+	}
+	a := admissionOf{entries: []entry{*t.asked}, stays: true}
+	t.asked, t.submitted = nil, true
+	return t.unlockAndAdmit(ctx, "submit", a)
+}
+
+// askAgain makes the submission's event from what a Carrier says. mu is held.
+func (t *Trail) askAgain() (entry, error) {
+	inputs, err := t.door.inputs(t.sub.Inputs)
+	if err != nil {
+		return entry{}, err
+	}
+	d := t.draft(JobSubmitted)
+	d.state, d.attempt, d.executionID = Pending, 0, uuid.Nil
+	d.inputs, d.redaction = inputs.json, inputs.redaction
+	return t.seal(&d, admission), nil
 }
 
 // submission opens a Trail and makes its first event.
@@ -410,7 +470,8 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 // Start records that the job starts, and returns once that is durable. Before
 // the first start the job is authorized: by what [Trail.Authorize] recorded,
 // else by the recorder's Authorize, else by nothing, which the record says.
-// If the answer is no the error wraps [ErrDenied].
+// If the answer is no the error wraps [ErrDenied]; [AuditError.AskAgain] tells
+// whether the job is only put off.
 //
 // A start while the last one has no end records that one as superseded.
 func (t *Trail) Start(ctx context.Context, x Execution) error {
@@ -470,6 +531,7 @@ func (t *Trail) begin(x Execution) (entry, error) {
 		t.patience = x.Deadline
 	}
 	t.attempt, t.execution, t.open = x.Attempt, t.rec.opts.NewID(), true
+	t.panicked = nil
 	d, err := t.advance(typ)
 	if err != nil {
 		return entry{}, err
@@ -499,7 +561,8 @@ func (t *Trail) decide(ctx context.Context) (*decisionData, error) {
 		return nil, t.fail("authorize", err)
 	}
 	if !d.Allowed {
-		return nil, &AuditError{Op: "authorize", JobID: t.env.jobID, Err: errors.Join(ErrDenied, t.deny(ctx, d))}
+		err := errors.Join(ErrDenied, t.deny(ctx, d))
+		return nil, &AuditError{Op: "authorize", JobID: t.env.jobID, Err: err, putOff: d.AskAgain}
 	}
 	data, err := t.decision(d)
 	return data, t.fail("authorize", err)
@@ -571,7 +634,7 @@ func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
 func (t *Trail) Retrying(ctx context.Context, err error) {
 	data := t.errorData(err)
 	t.report(ctx, "retry", t.note(AttemptFailed, func(d *draft) {
-		d.data.err = data
+		d.data.err = cmp.Or(t.panicked, data)
 		t.open = false
 	}))
 }
@@ -670,13 +733,19 @@ func (t *Trail) Succeed(ctx context.Context) error {
 // redact.Error makes.
 func (t *Trail) Fail(ctx context.Context, err error) error {
 	data := t.errorData(err)
-	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data })
+	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = cmp.Or(t.panicked, data) })
 }
 
-// Cancel records that the job was cancelled.
+// Cancel records that the job was cancelled. If it was revoked, by [Trail.Deny]
+// while it ran, the record says so.
 func (t *Trail) Cancel(ctx context.Context, reason string) error {
 	data := &errorData{code: CodeCancelled, message: t.door.text(reason)}
-	return t.end(ctx, "cancel", JobCancelled, func(d *draft) { d.data.err = data })
+	return t.end(ctx, "cancel", JobCancelled, func(d *draft) {
+		if t.revoked {
+			data.code = CodeForbidden
+		}
+		d.data.err = data
+	})
 }
 
 // end records an outcome.
