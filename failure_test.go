@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -501,5 +502,30 @@ func TestARefusalBehindADoubtIsToldAtOnce(t *testing.T) {
 		require.True(t, refused)
 		require.Zero(t, time.Since(began))
 		require.NoError(t, rec.Close(t.Context()))
+	})
+}
+
+// What is kept of jobs that could not start is bounded in bytes, too.
+func TestJobsThatCouldNotStartKeepABoundedMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		registry, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PassThrough: true})
+		require.NoError(t, err)
+		store := memsink.New(nil)
+		sink := faultsink.New(store)
+		var told complaints
+		rec := open(t, sink, &jobaudit.Options{Redactors: registry, OnError: told.add})
+		sink.Set(faultsink.Rule{Fault: faultsink.Fail})
+		s := submission()
+		s.Inputs = strings.Repeat("input ", 2500)
+		const jobs = 1500
+		for range jobs {
+			require.Error(t, rec.Run(t.Context(), s, func(context.Context) error { t.Error("it ran"); return nil }))
+		}
+		require.NotEmpty(t, told.all(), "who was dropped is told")
+		sink.Set()
+		require.NoError(t, rec.Close(t.Context()))
+		kept := len(of(events(t, store), jobaudit.JobCancelled))
+		require.Less(t, kept, jobs)
+		require.Greater(t, kept, jobs/2)
 	})
 }
