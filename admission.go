@@ -114,17 +114,19 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 //
 // A start while the last one has no end records that one as superseded.
 func (t *Trail) Start(ctx context.Context, x Execution) error {
-	return t.start(ctx, x, nil)
+	_, err := t.start(ctx, x, nil)
+	return err
 }
 
-// start records the start, behind first, if that is not nil.
-func (t *Trail) start(ctx context.Context, x Execution, first *entry) error {
+// start records the start, behind first, if that is not nil. It returns what
+// the Trail knew of its job then.
+func (t *Trail) start(ctx context.Context, x Execution, first *entry) (life, error) {
 	if err := cmp.Or(t.ready(ctx), x.Queue.check()); err != nil {
-		return t.fail("start", err)
+		return life{}, t.fail("start", err)
 	}
 	decision, err := t.decide(ctx)
 	if err != nil {
-		return err
+		return life{}, err
 	}
 	t.mu.Lock()
 	a := admissionOf{before: t.life, entries: make([]entry, 0, 3)}
@@ -142,10 +144,11 @@ func (t *Trail) start(ctx context.Context, x Execution, first *entry) error {
 	if err != nil {
 		t.life = a.before
 		t.mu.Unlock()
-		return t.fail("start", err)
+		return life{}, t.fail("start", err)
 	}
 	a.entries = append(a.entries, started)
-	return t.unlockAndAdmit(ctx, "start", a)
+	began := t.life
+	return began, t.unlockAndAdmit(ctx, "start", a)
 }
 
 // begin makes the event of a start.

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // Run runs fn as a job: it records the submission, the authorization and the
@@ -74,7 +76,8 @@ func (t *Trail) Run(ctx context.Context, x Execution, fn func(context.Context) e
 }
 
 func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(context.Context, *Trail) error) error {
-	if err := t.start(ctx, x, first); err != nil {
+	began, err := t.start(ctx, x, first)
+	if err != nil {
 		t.notRun(ctx, err)
 		return err
 	}
@@ -85,7 +88,7 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 	revoked := t.revoked // while the start was on its way
 	t.mu.Unlock()
 	if revoked {
-		t.returned(ctx, nil, nil)
+		t.returned(ctx, began, nil, nil)
 		return t.fail("start", ErrDenied)
 	}
 	stop := t.heartbeats(jobCtx)
@@ -96,16 +99,16 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 		}
 		stop()
 		p := recover() // nil: the goroutine ends by runtime.Goexit
-		t.unwound(ctx, p, x.Unsettled)
+		t.unwound(ctx, began, p, x.Unsettled)
 		if p != nil {
 			panic(p)
 		}
 	}()
-	err := fn(jobCtx, t)
+	err = fn(jobCtx, t)
 	returned = true
 	stop()
 	if !x.Unsettled {
-		t.returned(ctx, jobCtx.Err(), err)
+		t.returned(ctx, began, jobCtx.Err(), err)
 	}
 	return err
 }
@@ -184,8 +187,31 @@ func (t *Trail) running() bool {
 	return t.open && t.ended == ""
 }
 
+// overtaken reports whether another start on this Trail has superseded the one
+// that a Run began with: what the job's outcome is, that one's end says.
+func (t *Trail) overtaken(began life) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.execution != began.execution && t.execution != uuid.Nil
+}
+
+// late records the end of an execution that has been superseded.
+func (t *Trail) late(ctx context.Context, began life, data *errorData) {
+	t.report(ctx, "run", t.note(AttemptLate, func(d *draft) {
+		d.executionID, d.attempt, d.data.err = began.execution, began.attempt, data
+	}))
+}
+
 // returned records how a function that has returned ended.
-func (t *Trail) returned(ctx context.Context, ctxErr, err error) {
+func (t *Trail) returned(ctx context.Context, began life, ctxErr, err error) {
+	if t.overtaken(began) {
+		var data *errorData
+		if err != nil {
+			data = t.errorData(err)
+		}
+		t.late(ctx, began, data)
+		return
+	}
 	if !t.running() {
 		return
 	}
@@ -224,13 +250,18 @@ func setGeneric(code *ErrorCode, by ErrorCode) {
 // unwound records that a function ended by a panic, or, with nil, by
 // runtime.Goexit. The panic of an unsettled execution is kept for whoever
 // records its end.
-func (t *Trail) unwound(ctx context.Context, p any, unsettled bool) {
-	if !t.running() {
+func (t *Trail) unwound(ctx context.Context, began life, p any, unsettled bool) {
+	overtaken := t.overtaken(began)
+	if !overtaken && !t.running() {
 		return
 	}
 	data := &errorData{code: CodeGoexit, message: t.door.text("the goroutine ended by runtime.Goexit")}
 	if p != nil {
 		data = &errorData{code: CodePanic, message: panicMessage(t.door, p), typ: fmt.Sprintf("%T", p), frame: panicFrame()}
+	}
+	if overtaken {
+		t.late(ctx, began, data)
+		return
 	}
 	if unsettled {
 		t.mu.Lock()

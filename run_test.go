@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -351,4 +352,42 @@ func TestAHeartbeatPromisesNothingWhereNoneIsDue(t *testing.T) {
 		require.Zero(t, e.Data.Heartbeat.Deadline, "%s says that the job may be taken for dead", e.Type)
 	}
 	require.Len(t, of(store.Trail(id), jobaudit.JobHeartbeat), 1)
+}
+
+// A second Run of a Trail supersedes the first, which ends all the same.
+func TestEachExecutionThatOverlapsAnotherHasItsOwnEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, firstEndsFirst := range []bool{true, false} {
+			store := memsink.New(nil)
+			rec := open(t, store, nil)
+			tr, err := rec.Submit(t.Context(), submission())
+			require.NoError(t, err)
+			var wg sync.WaitGroup
+			for i, last := range []time.Duration{time.Minute, time.Minute} {
+				if i == 0 && !firstEndsFirst {
+					last += time.Minute
+				}
+				wg.Go(func() {
+					time.Sleep(time.Duration(i) * time.Second)
+					_ = tr.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error {
+						time.Sleep(last)
+						if i == 0 {
+							return errWork
+						}
+						return nil
+					})
+				})
+			}
+			wg.Wait()
+			require.NoError(t, rec.Close(t.Context()))
+			j := jobOf(t, store, tr.JobID())
+			require.Equal(t, jobaudit.Success, j.State, "the newest execution says how the job ended")
+			require.Len(t, j.Executions, 2)
+			require.Equal(t, jobaudit.AttemptLate, j.Executions[0].End)
+			require.Equal(t, jobaudit.JobSucceeded, j.Executions[1].End)
+			late := of(store.Trail(tr.JobID()), jobaudit.AttemptLate)
+			require.Len(t, late, 1)
+			require.Equal(t, jobaudit.CodeError, late[0].Data.Error.Code)
+		}
+	})
 }
