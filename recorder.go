@@ -52,8 +52,10 @@ type Options struct {
 	Buffer int
 
 	// OnError is told of every error of the audit path that no call returns.
-	// It may be called from several goroutines and must not wait. Default:
-	// they are logged by slog.Default.
+	// It may be called from several goroutines, the job's own among them: it
+	// must not wait, or the job waits with it. It may use the Recorder and its
+	// Trails, but what it records may fail and be told to it again. A panic in
+	// it goes no further. Default: the errors are logged by slog.Default.
 	OnError func(context.Context, *AuditError)
 
 	// Now is the clock that events are dated by. Default: time.Now.
@@ -339,8 +341,8 @@ func (r *Recorder) Close(ctx context.Context) error {
 		err = r.store(context.WithoutCancel(ctx), []entry{r.entry(AuditClosed, payload{})}, r.opts.Timeout)
 	}
 	lost := r.courier.stop()
-	if err == nil && lost > 0 { // recorded while it closed
-		err = ErrClosed
+	if err == nil && lost > 0 {
+		err = errors.New("they were recorded while it closed")
 	}
 	if err == nil {
 		return nil
