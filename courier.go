@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -114,7 +115,7 @@ func (c *courier) send(s *stream, entries ...entry) error {
 
 // offer puts a background event at the end of a stream if there is room in the
 // buffer. It reports whether there was.
-func (c *courier) offer(s *stream, e sealed) (bool, error) {
+func (c *courier) offer(s *stream, e entry) (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.usable(s); err != nil {
@@ -123,9 +124,10 @@ func (c *courier) offer(s *stream, e sealed) (bool, error) {
 	if c.events >= c.capacity || c.bytes+len(e.buf) > maxBufferBytes {
 		return false, nil
 	}
+	e.size = len(e.buf)
 	c.events++
-	c.bytes += len(e.buf)
-	s.pending = append(s.pending, entry{sealed: e, size: len(e.buf)})
+	c.bytes += e.size
+	s.pending = append(s.pending, e)
 	c.enqueueUnlessWaiting(s)
 	return true, nil
 }
@@ -297,9 +299,14 @@ func (c *courier) dispatch(l *lane) {
 // doubt alone.
 type flight struct {
 	lane    *lane
-	streams []*stream
-	numbers []int
+	legs    []leg
 	records []Record
+}
+
+// leg is a stream's flight, by its number.
+type leg struct {
+	stream *stream
+	number int
 }
 
 // board puts the next batches on a flight; nil if there are none.
@@ -311,7 +318,7 @@ func (c *courier) board(l *lane) *flight {
 	size := 0
 	for l.queue.Len() > 0 && len(f.records) < maxBatchRecords && size < maxBatchBytes {
 		s := l.queue.Front().Value.(*stream)
-		if s.doubt && len(f.streams) > 0 {
+		if s.doubt && len(f.legs) > 0 {
 			break
 		}
 		l.queue.Remove(s.place)
@@ -320,13 +327,12 @@ func (c *courier) board(l *lane) *flight {
 		s.try()
 		s.flying, s.again = true, false
 		s.flight++
-		f.streams = append(f.streams, s)
-		f.numbers = append(f.numbers, s.flight)
+		f.legs = append(f.legs, leg{s, s.flight})
 		batch := s.records
 		if s.oneByOne {
 			batch = batch[:1]
 		}
-		f.records = append(f.records, batch...)
+		f.records = append(slices.Grow(f.records, len(batch)), batch...)
 		for _, r := range batch {
 			size += r.Len()
 		}
@@ -337,8 +343,10 @@ func (c *courier) board(l *lane) *flight {
 	return f
 }
 
+var errGoexit = errors.New("the sink's Append ended its goroutine")
+
 func (c *courier) fly(f *flight) {
-	err := errors.New("the sink's Append ended its goroutine")
+	err := errGoexit
 	defer func() {
 		calls := c.land(f, err, definite(err))
 		defer c.landed()
@@ -377,15 +385,16 @@ func (c *courier) land(f *flight, err error, refused bool) (calls []func()) {
 	defer c.mu.Unlock()
 	f.lane.flights--
 	c.landing++
-	for i, s := range f.streams {
-		if s.flight != f.numbers[i] {
+	for _, leg := range f.legs {
+		s := leg.stream
+		if s.flight != leg.number {
 			continue // it has been diverted
 		}
 		s.flying = false
 		switch {
 		case err == nil:
 			c.stored(s)
-		case len(f.streams) > 1: // whose fault it is will show when each flies alone
+		case len(f.legs) > 1: // whose fault it is will show when each flies alone
 			s.doubt = true
 		case !refused:
 			calls = append(calls, c.failed(s, err)...)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -111,19 +113,38 @@ var ownNames = sync.OnceValue(func() map[string]bool {
 	return names
 })
 
+// foldedNames are the own names, folded.
+var foldedNames = sync.OnceValue(func() map[string]bool {
+	names := map[string]bool{}
+	for name := range ownNames() {
+		names[string(appendFolded(nil, []byte(name)))] = true
+	}
+	return names
+})
+
+// appendFolded appends a name so that names that are equal but for their case,
+// as strings.EqualFold has it, give the same bytes.
+func appendFolded(dst, name []byte) []byte {
+	for _, r := range string(name) {
+		for { // the least of the runes that fold to each other
+			next := unicode.SimpleFold(r)
+			if next <= r {
+				r = next
+				break
+			}
+			r = next
+		}
+		dst = utf8.AppendRune(dst, r)
+	}
+	return dst
+}
+
 // otherCase reports whether a name is one of ours but for the case of its
 // letters. Readers that ignore case, like encoding/json, would take it for
 // that one.
 func otherCase(name []byte) bool {
-	if ownNames()[string(name)] {
-		return false
-	}
-	for own := range ownNames() {
-		if strings.EqualFold(own, string(name)) {
-			return true
-		}
-	}
-	return false
+	var buf [64]byte
+	return !ownNames()[string(name)] && foldedNames()[string(appendFolded(buf[:0], name))]
 }
 
 // object calls member for each member of an object. Every name in required
@@ -701,7 +722,7 @@ func (d *decoder) heartbeat(raw []byte, e *Event) {
 		case "deadline":
 			e.Data.Heartbeat.Deadline = d.time(raw)
 		}
-	}, "deadline")
+	})
 }
 
 func (d *decoder) correction(raw []byte) *Correction {

@@ -132,7 +132,7 @@ type Event struct {
 		Snapshot  *Snapshot
 		Heartbeat struct {
 			Progress *Progress
-			Deadline time.Time // the next sign of life is due by then
+			Deadline time.Time // the next sign of life is due by then; zero if none is promised
 		}
 		Correction *Correction // Value is a json.RawMessage
 		Existing   uuid.UUID   // the job that a deduplicated one duplicates

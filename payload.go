@@ -48,7 +48,7 @@ type snapshotData struct {
 
 type heartbeatData struct {
 	progress *Progress
-	deadline time.Time
+	deadline time.Time // zero if no further sign of life is promised
 }
 
 type correctionData struct {
@@ -150,7 +150,9 @@ func (h *heartbeatData) append(o *object) {
 		}
 		o.close()
 	}
-	o.time("deadline", h.deadline)
+	if !h.deadline.IsZero() {
+		o.time("deadline", h.deadline)
+	}
 	o.close()
 }
 

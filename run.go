@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -177,25 +176,6 @@ func (t *Trail) heartbeats(ctx context.Context) (stop func()) {
 	}
 }
 
-// reauthorize asks again whether the job may run and revokes it if not. If
-// nobody can say, it goes on: the audit path does not fail a job that runs.
-func (t *Trail) reauthorize(ctx context.Context) {
-	if !t.rec.opts.Reauthorize || t.rec.opts.Authorize == nil || ctx.Err() != nil {
-		return
-	}
-	d, err := t.ask(ctx)
-	if ctx.Err() != nil {
-		return // it has ended meanwhile
-	}
-	if err == nil && !d.Allowed {
-		d.AskAgain = false
-		err = t.deny(context.WithoutCancel(ctx), d)
-	}
-	if !errors.Is(err, ErrTransition) {
-		t.report(ctx, "reauthorize", err)
-	}
-}
-
 // running reports whether the execution is without an end, as far as this Trail
 // has recorded one.
 func (t *Trail) running() bool {
@@ -297,37 +277,6 @@ func panicFrame() string {
 	}
 }
 
-// errorData says of an error what may be stored: its code and type, and its
-// message as far as it passes the door.
-func (t *Trail) errorData(err error) *errorData {
-	data := &errorData{code: CodeError}
-	if err == nil {
-		data.message = t.door.text("no error was given")
-		return data
-	}
-	data.message = message(t.door, err)
-	defer func() { _ = recover() }() // the error's own methods may panic
-	data.typ = errorType(err)
-	data.code = errorCode(t.door, err)
-	return data
-}
-
-// message is what the door lets through of an error's text.
-func message(d *door, err error) (passed text) {
-	defer func() {
-		if p := recover(); p != nil {
-			passed = text{dropped: "error_panic"}
-		}
-	}()
-	passed = d.text(err.Error())
-	if passed.dropped != "" {
-		if constant, ok := constantText(err); ok {
-			return constant
-		}
-	}
-	return passed
-}
-
 // vouching is implemented by errors that hold a text which is a constant of
 // the program, and so no secret.
 type vouching interface {
@@ -341,38 +290,4 @@ func constantText(err error) (text, bool) {
 		return text{value: err.JobErrorText()}, true
 	}
 	return text{}, false
-}
-
-func errorCode(d *door, err error) ErrorCode {
-	if coded, ok := errors.AsType[interface {
-		error
-		JobErrorCode() string
-	}](err); ok {
-		if code := coded.JobErrorCode(); code != "" && checkIdentifier("", code) == nil && d.text(code).dropped == "" {
-			return ErrorCode(code)
-		}
-	}
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return CodeTimeout
-	case errors.Is(err, context.Canceled):
-		return CodeCancelled
-	}
-	return CodeError
-}
-
-// errorType is the type of the first error in the chain that is more than a
-// wrapper of the standard library's.
-func errorType(err error) string {
-	for {
-		typ := reflect.TypeOf(err).String()
-		if _, ok := err.(vouching); !ok && typ != "*fmt.wrapError" {
-			return typ
-		}
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return typ
-		}
-		err = inner
-	}
 }

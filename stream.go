@@ -23,6 +23,7 @@ const (
 // events were dropped.
 type entry struct {
 	sealed
+	pooled  *[]byte // where buf goes back to
 	urgency urgency
 	size    int  // what it counts for in the buffer, or among the notices
 	tried   bool // a flight that has begun since decides over it
@@ -98,10 +99,13 @@ type stream struct {
 // bufPool holds the buffers that events wait in until they are minted.
 var bufPool = sync.Pool{New: func() any { return new([]byte) }}
 
+// releaseBuffer gives back the buffer of an event that has been minted.
 func releaseBuffer(e *entry) {
-	buf := e.buf[:0]
-	e.buf = nil
-	bufPool.Put(&buf)
+	if e.pooled != nil {
+		*e.pooled = e.buf[:0]
+		bufPool.Put(e.pooled)
+	}
+	e.buf, e.pooled = nil, nil
 }
 
 // mint freezes the next batch, unless one is frozen already.

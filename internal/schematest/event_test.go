@@ -176,7 +176,6 @@ func TestWhatNoRecorderWritesIsFound(t *testing.T) {
 		{"a policy without its digest", jobEvent, `{"what":{"redaction":{"outcome":"kept","policy":"p","version":"1"}}}`, "/what/redaction"},
 		{"a loss of nothing", jobEvent, `{"type":"audit.lost","phase":null,"data":{"line":null,"lost":{"count":0,"types":["job.logged"],"from":"2026-01-02T03:04:05.000006Z","to":"2026-01-02T03:04:06.000006Z"}}}`, "/data/lost/count"},
 		{"a snapshot in between", jobEvent, `{"type":"job.snapshot","data":{"line":null,"snapshot":{"resource":"r","moment":"during","digest":"x"}}}`, "/data/snapshot/moment"},
-		{"a heartbeat without a deadline", jobEvent, `{"type":"job.heartbeat","data":{"line":null,"heartbeat":{}}}`, "/data/heartbeat"},
 	})
 }
 
