@@ -260,6 +260,9 @@ func wait(ctx context.Context, t *ticket, timeout time.Duration) error {
 
 // degraded records that a stream has ended because the sink refused a record.
 func (r *Recorder) degraded(s *stream, event uuid.UUID, behind int, err error) {
+	if s.verdict {
+		return
+	}
 	r.report(context.Background(), "store", s.env.jobID, err)
 	if s == r.stream {
 		return
