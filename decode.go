@@ -101,9 +101,9 @@ var ownNames = sync.OnceValue(func() map[string]bool {
 	names := map[string]bool{}
 	for name := range strings.FieldsSeq("$jobaudit action after allowed assurance attempt auth by causationId class code completedAt " +
 		"correction correlation correlationId count createdAt data deadline decision degraded digest done " +
-		"environment erased error event eventId executionId executions existing frame from hash head heartbeat hits " +
-		"host id impact incomplete inputs instance job keys kind line logs lost message metadata method moment " +
-		"more name of onBehalfOf org orgId outcome output parent parentId path permission phase policy prev " +
+		"environment erased error event eventId evidence executionId executions existing frame from hash head heartbeat hits " +
+		"host id impact incomplete inputs instance job keys kind last line logs lost message metadata method moment " +
+		"more name of onBehalfOf org orgId outcome output owner parent parentId path permission phase policy prev " +
 		"principal progress queue reason recovery redaction ref removed removedCount request requestId " +
 		"resource retryOf root rootId rule schemaVersion seq session size snapshot sourceIp startedAt state " +
 		"stream summary system taint target time to total traceparent trigger type types unapplied upstream " +
@@ -640,6 +640,8 @@ func (d *decoder) data(raw []byte, e *Event) {
 			e.Data.Correction = d.correction(raw)
 		case "existing":
 			e.Data.Existing = d.uuid(raw)
+		case "evidence":
+			d.evidence(raw, e)
 		case "lost":
 			d.lost(raw, e)
 		case "degraded":
@@ -768,6 +770,47 @@ func (d *decoder) erased(raw []byte, e *Event) {
 			v.Reason = d.text(raw)
 		}
 	}, "keys")
+}
+
+func (d *decoder) evidence(raw []byte, e *Event) {
+	v := &e.Data.Evidence
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
+		case "last":
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
+				case "id":
+					v.Last.ID = d.uuid(raw)
+				case "type":
+					v.Last.Type = d.eventType(raw)
+				case "time":
+					v.Last.Time = d.time(raw)
+				}
+			}, "id", "type", "time")
+		case "heartbeat":
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
+				case "id":
+					v.Heartbeat.ID = d.uuid(raw)
+				case "time":
+					v.Heartbeat.Time = d.time(raw)
+				}
+			}, "id", "time")
+		case "deadline":
+			v.Deadline = d.time(raw)
+		case "owner":
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
+				case "stream":
+					v.Owner.Stream = d.uuid(raw)
+				case "host":
+					v.Owner.Host = d.str(raw)
+				case "instance":
+					v.Owner.Instance = d.str(raw)
+				}
+			}, "stream", "host", "instance")
+		}
+	}, "last", "owner")
 }
 
 func (d *decoder) degraded(raw []byte, e *Event) {

@@ -136,7 +136,23 @@ type Event struct {
 		}
 		Correction *Correction // Value is a json.RawMessage
 		Existing   uuid.UUID   // the job that a deduplicated one duplicates
-		Lost       struct {
+		Evidence   struct {    // of a verdict: what it rests on
+			Last struct { // the newest event of what it is about
+				ID   uuid.UUID
+				Type EventType
+				Time time.Time
+			}
+			Heartbeat struct { // the newest, if there was one
+				ID   uuid.UUID
+				Time time.Time
+			}
+			Deadline time.Time // announced and missed; zero if none was announced
+			Owner    struct {  // whose end it is: the writer of the start or submission
+				Stream         uuid.UUID // of one process's run, whatever its host is called
+				Host, Instance string
+			}
+		}
+		Lost struct {
 			Count    int
 			Types    []EventType
 			From, To time.Time

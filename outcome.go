@@ -61,6 +61,13 @@ func (t *Trail) Cancel(ctx context.Context, reason string) error {
 	})
 }
 
+// Skip records that the job was passed over: whoever schedules it decided that
+// it does not run, as when the run before it has not ended.
+func (t *Trail) Skip(ctx context.Context, reason string) error {
+	data := &errorData{code: CodeSkipped, message: t.door.text(reason)}
+	return t.end(ctx, "skip", JobCancelled, func(d *draft) { d.data.err = data })
+}
+
 // end records an outcome.
 func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*draft)) error {
 	t.mu.Lock()

@@ -20,6 +20,7 @@ type payload struct {
 	heartbeat  *heartbeatData
 	correction *correctionData
 	existing   uuid.UUID
+	evidence   *evidenceData
 	lost       *lostData
 	degraded   *degradedData
 	erased     *erasedData
@@ -64,6 +65,18 @@ type lostData struct {
 	from, to time.Time
 }
 
+// evidenceData is what a verdict rests on. beat, beatTime and deadline may be
+// zero.
+type evidenceData struct {
+	last               uuid.UUID
+	lastType           EventType
+	lastTime           time.Time
+	beat               uuid.UUID
+	beatTime, deadline time.Time
+	stream             uuid.UUID // the owner's
+	host, instance     string
+}
+
 type degradedData struct {
 	stream, event uuid.UUID
 	count         int
@@ -98,6 +111,9 @@ func (p *payload) append(o *object) {
 		p.correction.append(o)
 	}
 	o.uuid("existing", p.existing)
+	if p.evidence != nil {
+		p.evidence.append(o)
+	}
 	if p.lost != nil {
 		p.lost.append(o)
 	}
@@ -181,6 +197,30 @@ func (l *lostData) append(o *object) {
 	o.more(len(l.types))
 	o.time("from", l.from)
 	o.time("to", l.to)
+	o.close()
+}
+
+func (e *evidenceData) append(o *object) {
+	o.open("evidence")
+	o.open("last")
+	o.uuid("id", e.last)
+	o.str("type", string(e.lastType))
+	o.time("time", e.lastTime)
+	o.close()
+	if e.beat != uuid.Nil {
+		o.open("heartbeat")
+		o.uuid("id", e.beat)
+		o.time("time", e.beatTime)
+		o.close()
+	}
+	if !e.deadline.IsZero() {
+		o.time("deadline", e.deadline)
+	}
+	o.open("owner")
+	o.uuid("stream", e.stream)
+	o.str("host", e.host)
+	o.str("instance", e.instance)
+	o.close()
 	o.close()
 }
 

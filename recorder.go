@@ -244,6 +244,9 @@ func (r *Recorder) store(ctx context.Context, entries []entry, timeout time.Dura
 
 // degraded records that a stream has ended because the sink refused a record.
 func (r *Recorder) degraded(s *stream, event uuid.UUID, behind int, err error) {
+	if s.verdict {
+		return
+	}
 	defer r.report(context.Background(), "store", s.env.jobID, err)
 	if s == r.stream {
 		return

@@ -91,6 +91,7 @@ type stream struct {
 	doubt    bool          // frozen may be stored, in part or in whole
 	again    bool          // fly again at once: somebody came too late for a flight that failed
 	oneByOne bool          // a record of frozen is refused: find out which
+	verdict  bool          // its one event flies alone, and a refusal is for its caller to judge
 	failures int
 	retry    *time.Timer
 	refused  error // the stream has ended: why
