@@ -110,14 +110,14 @@ func (d *door) gap() *Redaction {
 // texts and its output, which must not hold what was removed from the inputs.
 type inputGuard door
 
-func (d *inputGuard) Check(text string) (rule string) { return d.registry.scan(text) }
+func (d *inputGuard) Check(text string) (rule string) { return d.registry.Scan(text) }
 
 func (d *inputGuard) Pseudonym(class, text string) string { return (*door)(d).pseudonym(class, text) }
 
 type laterGuard door
 
 func (d *laterGuard) Check(text string) (rule string) {
-	if rule := d.registry.scan(text); rule != "" {
+	if rule := d.registry.Scan(text); rule != "" {
 		return rule
 	}
 	if d.memory.holds(text) {
@@ -138,7 +138,7 @@ func (d *door) pseudonym(class, text string) string {
 // trial is the guard of [Redactor.RedactInputs] and [Redactor.RedactOutput].
 type trial struct{}
 
-func (trial) Check(text string) (rule string) { return (*Registry)(nil).scan(text) }
+func (trial) Check(text string) (rule string) { return (*Registry)(nil).Scan(text) }
 
 func (trial) Pseudonym(class, text string) string { return trialPseudonyms().of("", class, text) }
 

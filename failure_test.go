@@ -470,3 +470,36 @@ func TestACallIsNotFailedByAnAppendThatBeganBeforeIt(t *testing.T) {
 		events(t, sink)
 	})
 }
+
+// wary fails the Append of a start once without saying what became of it, and
+// refuses it from then on.
+type wary struct {
+	*memsink.Sink
+	asked int
+}
+
+func (w *wary) Append(ctx context.Context, records []jobaudit.Record) error {
+	for _, r := range records {
+		if r.Type() == jobaudit.JobStarted {
+			if w.asked++; w.asked == 1 {
+				return errors.New("the line broke")
+			}
+			return &jobaudit.RecordError{ID: r.ID(), Err: errors.New("too odd")}
+		}
+	}
+	return w.Sink.Append(ctx, records)
+}
+
+func TestARefusalBehindADoubtIsToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rec := open(t, &wary{Sink: memsink.New(nil)}, &jobaudit.Options{OnError: new(complaints).add})
+		tr, err := rec.Submit(t.Context(), submission())
+		require.NoError(t, err)
+		began := time.Now()
+		require.Error(t, tr.Start(t.Context(), jobaudit.Execution{}))
+		_, refused := errors.AsType[*jobaudit.RecordError](tr.Start(t.Context(), jobaudit.Execution{}))
+		require.True(t, refused)
+		require.Zero(t, time.Since(began))
+		require.NoError(t, rec.Close(t.Context()))
+	})
+}

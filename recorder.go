@@ -192,6 +192,7 @@ var auditReasons = map[EventType]string{
 	AuditClosed:   "a recorder was closed",
 	AuditPolicy:   "a redaction policy is in force",
 	AuditDegraded: "events could not be stored",
+	AuditErased:   "the keys of sealed values were deleted",
 }
 
 // envelope returns what an event of the audit itself says of its who, what,
@@ -232,43 +233,28 @@ func (r *Recorder) opening(recovery *Recovery) []entry {
 func (r *Recorder) store(ctx context.Context, entries []entry, timeout time.Duration) error {
 	last := &entries[len(entries)-1]
 	last.urgency = admission
-	last.ticket = newTicket(nil)
+	last.ticket = newTicket()
 	if err := r.courier.send(r.stream, entries...); err != nil {
 		return err
 	}
-	return wait(ctx, last.ticket, timeout)
-}
-
-// wait returns the ticket's answer, or an error if ctx or the time ends first.
-func wait(ctx context.Context, t *ticket, timeout time.Duration) error {
-	select { // an answer counts even if the context has ended by then
-	case err := <-t.done:
-		return err
-	default:
-	}
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
-	select {
-	case err := <-t.done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("not known to be stored: %w", ctx.Err())
-	case <-timer.C:
-		return fmt.Errorf("not known to be stored within %v: %w", timeout, context.DeadlineExceeded)
-	}
+	return r.courier.wait(ctx, r.stream, last.ticket, timeout)
 }
 
 // degraded records that a stream has ended because the sink refused a record.
 func (r *Recorder) degraded(s *stream, event uuid.UUID, behind int, err error) {
-	r.report(context.Background(), "store", s.env.jobID, err)
+	if s.verdict {
+		return
+	}
+	defer r.report(context.Background(), "store", s.env.jobID, err)
 	if s == r.stream {
 		return
 	}
 	e := r.entry(AuditDegraded, payload{degraded: &degradedData{
 		stream: s.id, event: event, count: behind, reason: message(r.door, err),
 	}})
+	e.urgency = notice
 	if err := r.courier.send(r.stream, e); err != nil {
-		r.report(context.Background(), "degrade", s.env.jobID, err)
+		defer r.report(context.Background(), "degrade", s.env.jobID, err)
 	}
 }
 
@@ -356,6 +342,9 @@ func (r *Recorder) Close(ctx context.Context) error {
 		err = r.store(context.WithoutCancel(ctx), []entry{r.entry(AuditClosed, payload{})}, r.opts.Timeout)
 	}
 	lost := r.courier.stop()
+	if err == nil && lost > 0 { // recorded while it closed
+		err = ErrClosed
+	}
 	if err == nil {
 		return nil
 	}

@@ -69,9 +69,11 @@ type policyDoc struct {
 	json            []byte
 }
 
-// scan names the rule by which a text gives itself away as a secret, or returns
-// "". g may be nil.
-func (g *Registry) scan(text string) (rule string) {
+// Scan names the rule by which a text gives itself away as a secret, or returns
+// "". It is what every text that is stored passes: for unit tests of
+// RegistryOptions.Patterns and Allow, and for what does not go into a record. A
+// nil Registry scans without options.
+func (g *Registry) Scan(text string) (rule string) {
 	if g == nil {
 		rule, _ = defaultScanner().Find(text)
 		return rule

@@ -337,3 +337,18 @@ func TestCallKeepsOfTheResultWhatThePolicyKeeps(t *testing.T) {
 	store.ExpectAbsent(t, "hunter2-hunter2")
 	require.NoError(t, rec.Close(t.Context()))
 }
+
+func TestAHeartbeatPromisesNothingWhereNoneIsDue(t *testing.T) {
+	store := memsink.New(nil)
+	rec := open(t, store, &jobaudit.Options{Heartbeat: -1})
+	id, err := run(t.Context(), rec, func(ctx context.Context) error {
+		trail(ctx).Heartbeat(ctx, jobaudit.Progress{Done: 1})
+		return nil
+	})
+	require.NoError(t, err)
+	require.NoError(t, rec.Close(t.Context()))
+	for _, e := range store.Trail(id) {
+		require.Zero(t, e.Data.Heartbeat.Deadline, "%s says that the job may be taken for dead", e.Type)
+	}
+	require.Len(t, of(store.Trail(id), jobaudit.JobHeartbeat), 1)
+}

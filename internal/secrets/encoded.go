@@ -1,6 +1,9 @@
 package secrets
 
-import "unsafe"
+import (
+	"unicode/utf8"
+	"unsafe"
+)
 
 // minEncoded is the shortest run of base64 that is decoded: what it encodes has
 // 15 bytes or more.
@@ -32,7 +35,9 @@ var sextets = func() (table [256]byte) {
 // punctuation: k8s/c2VjcmV0. Of the starts with one alignment only the first
 // that decodes to text is followed, so each character is decoded four times at
 // most.
-func (c *scan) encoded(from, to int) bool {
+//
+// A run in one word has no such character.
+func (c *scan) encoded(from, to int, words bool) bool {
 	if c.storageKey(from, to) {
 		return true
 	}
@@ -40,6 +45,9 @@ func (c *scan) encoded(from, to int) bool {
 		return false
 	}
 	to = c.wrapped(from, to)
+	if !words {
+		return startsAsText(c.text[from:]) && c.decoded(from, to)
+	}
 	var done [4]bool
 	for i := from; to-i >= minEncoded; {
 		if a := (i - from) % 4; !done[a] && startsAsText(c.text[i:]) {
@@ -79,25 +87,44 @@ func (c *scan) wrapped(from, to int) int {
 	return end
 }
 
-// startsAsText tells whether the first eight characters decode to text, or to
-// text in UTF-16 as PowerShell encodes it, or to a byte order mark.
+// startsAsText tells whether the text decodes to something that begins as text
+// does, in UTF-8 or in UTF-16 as PowerShell encodes it.
 func startsAsText(s string) bool {
-	if len(s) < 8 {
+	// Almost everything that is not text ends here.
+	a, b, c, d := sextets[s[0]], sextets[s[1]], sextets[s[2]], sextets[s[3]]
+	first, second, third := a<<2|b>>4, b<<4|c>>2, c<<6|d
+	switch {
+	case first >= 0xc2:
+		if second&0xc0 != 0x80 {
+			return false
+		}
+	case !printable[first]:
+		return false
+	case second == 0 && printable[third]:
+	case !printable[second] && second < 0xc2, !printable[third] && third < 0x80:
 		return false
 	}
-	var buf [6]byte
-	if n, _ := decode(buf[:], s[:8]); n < len(buf) {
-		return false
+	var buf [minEncoded / 4 * 3]byte
+	n, _ := decode(buf[:], s)
+	start := buf[:n]
+	if start[1] == 0 {
+		start = narrow(start)
 	}
-	if buf[1] == 0 && buf[3] == 0 && buf[5] == 0 {
-		buf[1], buf[3], buf[5] = ' ', ' ', ' '
+	for len(start) > 0 && utf8.FullRune(start) {
+		r, size := utf8.DecodeRune(start)
+		if r == utf8.RuneError && size == 1 || r < 0x80 && !isText(start[:1]) {
+			return false
+		}
+		start = start[size:]
 	}
-	return isText(buf[:]) || buf[0] == 0xef && buf[1] == 0xbb && buf[2] == 0xbf
+	return true
 }
 
 // decoded looks into what text[from:to] encodes.
 func (c *scan) decoded(from, to int) bool {
-	var buf [window]byte
+	space := c.spaces.Get().(*space)
+	defer c.spaces.Put(space)
+	buf, inner := &space.buf, &space.inner
 	wide, kept := false, 0
 	for i := from; i < to; {
 		n, read := decode(buf[kept:kept+(window-kept)/6*6], c.text[i:to])
@@ -113,7 +140,7 @@ func (c *scan) decoded(from, to int) bool {
 		}
 		i += read
 		text := buf[:kept+len(fresh)]
-		inner := scan{Scanner: c.Scanner, nested: true, text: asString(text)}
+		*inner = scan{Scanner: c.Scanner, nested: true, text: asString(text)}
 		found := len(text) >= minText && inner.run()
 		c.work += read + len(text) + inner.work
 		if found && c.hit(inner.rule, from, to) {
@@ -122,6 +149,13 @@ func (c *scan) decoded(from, to int) bool {
 		kept = copy(buf[:overlap], text[max(0, len(text)-overlap):])
 	}
 	return false
+}
+
+// space is what looking into base64 needs. It is used again, as it is too large
+// to be made for each.
+type space struct {
+	buf   [window]byte
+	inner scan
 }
 
 // narrow takes the high bytes out of UTF-16, in place.
@@ -159,9 +193,17 @@ func decode(to []byte, s string) (wrote, read int) {
 	return wrote, read
 }
 
+// printable are the bytes of text in ASCII.
+var printable = func() (table [256]bool) {
+	for b := range table {
+		table[b] = b >= ' ' && b < 0x7f || b == '\t' || b == '\n' || b == '\r'
+	}
+	return table
+}()
+
 func isText(s []byte) bool {
 	for _, b := range s {
-		if b < ' ' && b != '\t' && b != '\n' && b != '\r' || b >= 0x7f {
+		if !printable[b] {
 			return false
 		}
 	}

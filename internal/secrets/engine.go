@@ -124,12 +124,15 @@ func (s *Scanner) Find(text string) (rule string, found bool) {
 // that is where prefixes are looked up; what has no prefix is recognised by
 // the sign in or after it. A run is what may be base64.
 func (c *scan) run() bool {
-	text, run := c.text, 0
+	text, run, words := c.text, 0, false
+	first, rows := &c.index.row, c.index.rows
 	for i := 0; i < len(text); {
 		switch kinds[text[i]] {
 		case kindWord:
-			if c.prefixed(i) {
-				return true
+			if i+minText <= len(text) {
+				if bucket := rows[first[text[i]]][text[i+1]]; bucket != 0 && c.probe(bucket, i) {
+					return true
+				}
 			}
 			begin := i
 			for i++; i < len(text) && kinds[text[i]] == kindWord; i++ {
@@ -143,13 +146,16 @@ func (c *scan) run() bool {
 				return true
 			}
 			i++
+			words = true
 			continue
 		case kindSign:
-			if c.sign(i) {
+			// Most colons are punctuation.
+			plain := text[i] == ':' && !c.ip && (i+1 == len(text) || text[i+1] != '/' && text[i+1] != '\\')
+			if !plain && c.sign(i) {
 				return true
 			}
 		}
-		if i-run >= minEncoded && c.encoded(run, i) {
+		if i-run >= minEncoded && c.encoded(run, i, words) {
 			return true
 		}
 		next := i + 1
@@ -160,27 +166,27 @@ func (c *scan) run() bool {
 				return true
 			}
 		}
-		i, run = next, next
+		i, run, words = next, next, false
 		c.begun = run
 	}
-	return len(text)-run >= minEncoded && c.encoded(run, len(text))
+	return len(text)-run >= minEncoded && c.encoded(run, len(text), words)
 }
 
 // prefixed looks for the formats whose prefix is at i.
 func (c *scan) prefixed(i int) bool {
-	text := c.text
-	if i+minText > len(text) {
+	if i+minText > len(c.text) {
 		return false
 	}
-	x := &c.index
-	bucket := x.rows[x.row[text[i]]][text[i+1]]
-	if bucket == 0 {
-		return false
-	}
-	head := text[i : i+8]
-	eight := uint64(head[0]) | uint64(head[1])<<8 | uint64(head[2])<<16 | uint64(head[3])<<24 |
-		uint64(head[4])<<32 | uint64(head[5])<<40 | uint64(head[6])<<48 | uint64(head[7])<<56
-	for _, p := range x.buckets[bucket] {
+	bucket := c.index.rows[c.index.row[c.text[i]]][c.text[i+1]]
+	return bucket != 0 && c.probe(bucket, i)
+}
+
+// probe looks for the formats in the bucket, at i.
+func (c *scan) probe(bucket uint16, i int) bool {
+	b := c.text[i : i+8]
+	eight := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+		uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+	for _, p := range c.index.buckets[bucket] {
 		if eight&p.mask == p.want && c.matches(p.format, i) {
 			return true
 		}

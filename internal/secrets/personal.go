@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -33,10 +34,8 @@ func (c *scan) emailAt(at int) bool {
 	if begin == at || dot <= 0 || len(domain)-dot < 3 {
 		return false
 	}
-	for _, b := range []byte(domain[dot+1:]) {
-		if isDigit(b) {
-			return false
-		}
+	if slices.ContainsFunc([]byte(domain[dot+1:]), isDigit) {
+		return false
 	}
 	return c.hit(string(Email), begin, at+1+len(domain))
 }
@@ -154,9 +153,10 @@ func (c *scan) ipv6At(i int) bool {
 	return c.address(candidate, begin)
 }
 
-// address tells whether the candidate at i is the address of somebody.
+// address tells whether the candidate at i is the address of somebody. It is
+// cloned because an error would keep it.
 func (c *scan) address(candidate string, i int) bool {
-	ip, err := netip.ParseAddr(candidate)
+	ip, err := netip.ParseAddr(strings.Clone(candidate))
 	if err != nil || ip.IsLoopback() || ip.IsUnspecified() {
 		return false
 	}

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Class is a kind of personal data that a Scanner can look for.
@@ -83,6 +84,7 @@ type Scanner struct {
 	iban     bool
 	ip       bool
 	describe Description
+	spaces   sync.Pool // of *space
 }
 
 // New returns a Scanner. A nil config is the zero one. The error joins one for
@@ -91,7 +93,11 @@ func New(config *Config) (*Scanner, error) {
 	if config == nil {
 		config = new(Config)
 	}
-	s := &Scanner{off: make(map[string]bool), describe: describe(config)}
+	s := &Scanner{
+		off:      make(map[string]bool),
+		describe: describe(config),
+		spaces:   sync.Pool{New: func() any { return new(space) }},
+	}
 	var errs []error
 	known := ruleNames()
 	for _, rule := range s.describe.Without {

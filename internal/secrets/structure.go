@@ -117,8 +117,8 @@ func isHeader(encoded string) bool {
 }
 
 func namesAlgorithm(header string) bool {
-	at := strings.Index(header, `"alg"`)
-	return at >= 0 && strings.HasPrefix(strings.TrimLeft(header[at+5:], " \t\r\n"), ":")
+	_, rest, ok := strings.Cut(header, `"alg"`)
+	return ok && strings.HasPrefix(strings.TrimLeft(rest, " \t\r\n"), ":")
 }
 
 // sign looks at what a sign at i begins or ends.

@@ -30,6 +30,7 @@ const (
 	codeClosed
 	codePolicy
 	codeDegraded
+	codeErased
 	codeLost
 	codeCount
 )
@@ -119,6 +120,7 @@ var codes = [codeCount]code{
 	codeClosed:   {typ: jobaudit.AuditClosed, moves: keeps, noJob: true},
 	codePolicy:   {typ: jobaudit.AuditPolicy, moves: keeps, noJob: true},
 	codeDegraded: {typ: jobaudit.AuditDegraded, moves: keeps, noJob: true},
+	codeErased:   {typ: jobaudit.AuditErased, moves: keeps, noJob: true},
 	codeLost:     {typ: jobaudit.AuditLost, moves: keeps},
 }
 
@@ -177,6 +179,8 @@ func codeOf(typ []byte) eventCode {
 		return codePolicy
 	case jobaudit.AuditDegraded:
 		return codeDegraded
+	case jobaudit.AuditErased:
+		return codeErased
 	case jobaudit.AuditLost:
 		return codeLost
 	}
