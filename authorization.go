@@ -114,6 +114,7 @@ func (t *Trail) decide(ctx context.Context) (*decisionData, error) {
 		return nil, t.fail("authorize", err)
 	}
 	if !d.Allowed {
+		d.AskAgain = d.AskAgain && !t.owned // nobody else could bring it back
 		err := errors.Join(ErrDenied, t.deny(ctx, d))
 		return nil, &AuditError{Op: "authorize", JobID: t.env.jobID, Err: err, putOff: d.AskAgain}
 	}

@@ -250,6 +250,9 @@ func TestADeniedJobDoesNotRun(t *testing.T) {
 	require.ErrorIs(t, tr.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error { t.Error("it ran"); return nil }), jobaudit.ErrDenied)
 
 	decision.AskAgain = true
+	s.ID = uuid.New()
+	require.ErrorIs(t, rec.Run(t.Context(), s, func(context.Context) error { t.Error("it ran"); return nil }), jobaudit.ErrDenied)
+	require.Equal(t, jobaudit.Cancelled, jobOf(t, store, s.ID).State, "no queue will bring it back")
 	tr, err = rec.Submit(t.Context(), submission())
 	require.NoError(t, err)
 	require.ErrorIs(t, tr.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error { t.Error("it ran"); return nil }), jobaudit.ErrDenied)
