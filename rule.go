@@ -136,7 +136,7 @@ func typed[In, Kept any](side string, f func(In) (Kept, error)) Rule {
 	for _, kind := range r.keeps {
 		r.pseudonyms = r.pseudonyms || strings.HasPrefix(kind, "pseudonym ")
 	}
-	removed := countMissing(in, kept)
+	removed, typ := countMissing(in, kept), walk.TypeOf(kept)
 	r.apply = func(v any, env walk.Env) (walk.Result, error) {
 		value, err := as[In](v)
 		if err != nil {
@@ -146,7 +146,7 @@ func typed[In, Kept any](side string, f func(In) (Kept, error)) Rule {
 		if err != nil {
 			return walk.Result{}, &redactorError{err}
 		}
-		result, err := walk.Whole(reflect.ValueOf(&kept).Elem(), env)
+		result, err := typ.Whole(reflect.ValueOf(&kept).Elem(), env)
 		result.Count += removed
 		return result, err
 	}

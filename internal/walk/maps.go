@@ -1,10 +1,10 @@
 package walk
 
 import (
-	"cmp"
 	"reflect"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 )
 
 // common writes the entries of a map of one of the types that most maps have,
@@ -12,18 +12,18 @@ import (
 func (w *walker) common(v reflect.Value) (ok bool, err error) {
 	switch m := v.Interface().(type) {
 	case map[string]string:
-		return true, writeMap(w, m, (*walker).text)
+		return writeMap(w, m, (*walker).text)
 	case map[string]int:
-		return true, writeMap(w, m, func(w *walker, i int) error { return w.integer(int64(i)) })
+		return writeMap(w, m, func(w *walker, i int) error { return w.integer(int64(i)) })
 	case map[string]int64:
-		return true, writeMap(w, m, (*walker).integer)
+		return writeMap(w, m, (*walker).integer)
 	case map[string]float64:
-		return true, writeMap(w, m, func(w *walker, f float64) error {
+		return writeMap(w, m, func(w *walker, f float64) error {
 			w.float(f, 64)
 			return nil
 		})
 	case map[string]bool:
-		return true, writeMap(w, m, func(w *walker, b bool) error {
+		return writeMap(w, m, func(w *walker, b bool) error {
 			w.buf = strconv.AppendBool(w.buf, b)
 			return nil
 		})
@@ -36,35 +36,35 @@ func (w *walker) integer(i int64) error {
 	return nil
 }
 
-func writeMap[V any](w *walker, m map[string]V, write func(*walker, V) error) error {
-	base := len(w.entries)
+// writeMap reports false, having written nothing, if a name is not written as it
+// is: then two of them may become one.
+func writeMap[V any](w *walker, m map[string]V, write func(*walker, V) error) (ok bool, err error) {
+	var few [16]string
+	names := few[:0]
 	for name := range m {
-		w.entries = append(w.entries, entry{name: EscapeName(name), key: name})
+		if reserved(name) || !utf8.ValidString(name) {
+			return false, nil
+		}
+		names = append(names, name)
 	}
-	own := w.entries[base:]
-	if len(own) > 1 {
-		slices.SortFunc(own, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
+	if len(names) > 1 {
+		slices.Sort(names)
 	}
 	start := len(w.buf)
-	for i := range own {
-		e := &own[i]
+	for _, name := range names {
 		if err := w.node(); err != nil {
-			return err
+			return true, err
 		}
-		if i > 0 && own[i-1].name == e.name || i+1 < len(own) && own[i+1].name == e.name { // two that became one
-			w.count++
-			continue
-		}
-		if w.unsafe(e.name) {
+		if w.unsafe(name) {
 			continue
 		}
 		w.comma(start)
-		if err := w.name(e.name); err != nil {
-			return err
+		if err := w.name(name); err != nil {
+			return true, err
 		}
-		if err := write(w, m[e.key]); err != nil {
-			return err
+		if err := write(w, m[name]); err != nil {
+			return true, err
 		}
 	}
-	return nil
+	return true, nil
 }

@@ -61,8 +61,22 @@ type Removal struct{ Path, Class string }
 
 // Whole encodes all of v.
 func Whole(v reflect.Value, env Env) (Result, error) {
+	if !v.IsValid() {
+		return Result{JSON: []byte("null")}, nil
+	}
+	return Type{infoOf(v.Type())}.Whole(v, env)
+}
+
+// Type is what is known of a type: it saves looking it up.
+type Type struct{ info *info }
+
+// TypeOf returns what is known of t.
+func TypeOf(t reflect.Type) Type { return Type{infoOf(t)} }
+
+// Whole is the function Whole for a value of the type.
+func (t Type) Whole(v reflect.Value, env Env) (Result, error) {
 	w := get(env)
-	if err := w.top(v); err != nil {
+	if err := w.value(v, t.info); err != nil {
 		return Result{}, err
 	}
 	return w.finish(nil), nil
@@ -94,7 +108,6 @@ type visit struct {
 type entry struct {
 	name string
 	v    reflect.Value
-	key  string // of a map that is read without reflection
 }
 
 var pool = sync.Pool{New: func() any { return new(walker) }}
@@ -123,14 +136,6 @@ func (w *walker) finish(p *Plan) Result {
 		pool.Put(w)
 	}
 	return r
-}
-
-func (w *walker) top(v reflect.Value) error {
-	if !v.IsValid() {
-		w.buf = append(w.buf, "null"...)
-		return nil
-	}
-	return w.value(v, infoOf(v.Type()))
 }
 
 // node counts a value and holds the limits.
@@ -349,11 +354,12 @@ func (w *walker) list(v reflect.Value, t *info) error {
 			w.buf = append(w.buf, "null"...)
 			return nil
 		}
-		if n > 0 {
-			if err := w.push(v.UnsafePointer(), n, t); err != nil {
-				return err
-			}
-			defer w.pop()
+		if n == 0 {
+			w.buf = append(w.buf, "[]"...)
+			return nil
+		}
+		if err := w.push(v.UnsafePointer(), n, t); err != nil {
+			return err
 		}
 	}
 	if n > MaxNodes-w.nodes {
@@ -361,6 +367,7 @@ func (w *walker) list(v reflect.Value, t *info) error {
 	}
 	if rule := w.spelled(v, t); rule != "" {
 		w.hit(rule)
+		w.popList(v)
 		return nil
 	}
 	if err := w.enter(); err != nil {
@@ -377,7 +384,14 @@ func (w *walker) list(v reflect.Value, t *info) error {
 	}
 	w.buf = append(w.buf, ']')
 	w.leave()
+	w.popList(v)
 	return nil
+}
+
+func (w *walker) popList(v reflect.Value) {
+	if v.Kind() == reflect.Slice {
+		w.pop()
+	}
 }
 
 // spelled checks a list of bytes or runes, which may spell a text.
