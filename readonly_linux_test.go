@@ -126,8 +126,8 @@ func (g *grower) fill(v reflect.Value, depth int) {
 			v.SetMapIndex(reflect.ValueOf(g.pages.string(fmt.Sprint("key ", i, " ", readOnlyCanary))), elem)
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			g.fill(v.Field(i), depth)
+		for _, field := range v.Fields() {
+			g.fill(field, depth)
 		}
 	}
 }

@@ -342,6 +342,39 @@ type writeOnly struct{}
 
 func (writeOnly) Append(context.Context, []jobaudit.Record) error { return nil }
 
+func TestAnObserverEndsWhatAnotherProcessBegan(t *testing.T) {
+	store := memsink.New(nil)
+	rec := open(t, store, nil)
+	ctx := t.Context()
+	submitted, err := rec.Submit(ctx, submission())
+	require.NoError(t, err)
+	worker, err := rec.Resume(ctx, submitted.Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, worker.Start(ctx, jobaudit.Execution{}))
+	worker.Deferring(ctx, "snoozed")
+	require.NoError(t, worker.Start(ctx, jobaudit.Execution{Attempt: 2}))
+	require.NoError(t, worker.Flush(ctx)) // and here the worker dies
+
+	reconciler, err := rec.Resume(ctx, submitted.Carrier(), nil)
+	require.NoError(t, err)
+	require.ErrorIs(t, reconciler.Succeed(ctx), jobaudit.ErrTransition, "it does not know of any start")
+	other := jobOf(t, store, submitted.JobID())
+	other.ID = uuid.New()
+	require.Error(t, reconciler.Observe(other))
+	require.NoError(t, reconciler.Observe(jobOf(t, store, submitted.JobID())))
+	require.NoError(t, reconciler.Succeed(ctx))
+	require.NoError(t, rec.Close(ctx))
+
+	j := jobOf(t, store, submitted.JobID())
+	require.Equal(t, jobaudit.Success, j.State)
+	require.Len(t, j.Executions, 2)
+	require.Equal(t, jobaudit.AttemptDeferred, j.Executions[0].End)
+	require.Equal(t, jobaudit.JobSucceeded, j.Executions[1].End)
+	require.Empty(t, j.Unapplied)
+	deferred := of(store.Trail(submitted.JobID()), jobaudit.AttemptDeferred)
+	require.Equal(t, jobaudit.CodeDeferred, deferred[0].Data.Error.Code)
+}
+
 func TestADuplicateNamesTheJobThatIsThereAlready(t *testing.T) {
 	store := memsink.New(nil)
 	rec := open(t, store, nil)

@@ -15,8 +15,10 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 )
 
@@ -440,4 +442,64 @@ func TestListGoesOnBehindADamagedLine(t *testing.T) {
 	require.Zero(t, c.code)
 	require.Equal(t, total-1, strings.Count(c.out, "\n"))
 	require.Contains(t, c.err, "1 line left out")
+}
+
+// rewrite writes the last batch again, in a new segment, with another behind
+// it, as after a write that failed. It returns the new record.
+func (l *aLog) rewrite(t testing.TB) jobaudit.Record {
+	t.Helper()
+	secret, err := os.ReadFile(l.key)
+	require.NoError(t, err)
+	signer, err := note.NewSigner(strings.TrimSpace(string(secret)))
+	require.NoError(t, err)
+	_, text := l.segment(t)
+	var tree auditlog.Tree
+	var last, again string
+	first := int64(0)
+	for line := range strings.Lines(text) {
+		last += line
+		if leaf := []byte(strings.TrimSuffix(line, "\n")); !auditlog.IsCommit(leaf) {
+			tree.Append(nil, auditlog.HashLeaf(leaf))
+			continue
+		}
+		first, again, last = tree.Size()-int64(strings.Count(last, "\n"))+1, last, ""
+	}
+	other := newLog(t).close(t)
+	r := other.events(t)[0]
+	tree.Append(nil, r.Hash())
+	head, err := tree.Sign(signer)
+	require.NoError(t, err)
+	again += string(r.Bytes()) + "\n" + string(auditlog.AppendCommit(nil, head)) + "\n"
+	next := filepath.Join(l.dir, "entries", fmt.Sprintf("%020d.jsonl", first))
+	require.NoError(t, os.WriteFile(next+".tmp", []byte(again), 0o644))
+	require.NoError(t, os.Rename(next+".tmp", next))
+	return r
+}
+
+func TestWhatWasWrittenAgainIsPrintedOnce(t *testing.T) {
+	l := newLog(t).close(t)
+	before := l.events(t)
+	cmd := exec.CommandContext(t.Context(), program, "tail", "-f", "-n", "1", "--json", l.dir)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	lines := bufio.NewReader(out)
+	line, err := lines.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, string(before[len(before)-1].Bytes())+"\n", line)
+
+	added := l.rewrite(t)
+	line, err = lines.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, string(added.Bytes())+"\n", line)
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.NoError(t, cmd.Wait())
+
+	after := l.events(t)
+	require.Len(t, after, len(before)+1)
+	for i := range before {
+		require.Equal(t, before[i].ID(), after[i].ID())
+	}
+	c, _ := l.verify(t, "--key", l.key)
+	require.Zero(t, c.code)
 }

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 )
 
@@ -63,21 +62,12 @@ func verify(ctx context.Context, out io.Writer, dir, publicKey string) error {
 	if err != nil {
 		return err
 	}
-	reader, err := filesink.OpenReader(dir)
-	if err != nil {
-		return err
-	}
-	defer reader.Close()
-	segments, err := reader.Segments()
-	if err != nil {
-		return err
-	}
-	options := &auditlog.Options{Keys: []note.Verifier{verifier}, Hints: reader.Hashes()}
-	report, err := auditlog.Verify(ctx, segments, options, nil)
+	report, err := filesink.Verify(ctx, dir, &filesink.VerifyOptions{Keys: []note.Verifier{verifier}})
 	if err != nil {
 		return fmt.Errorf("%s does not verify: %w", dir, err)
 	}
-	fmt.Fprintf(out, "verified from disk with the public key alone: %s, %d events under %d signatures\n", report.Level, report.Head.Size, report.Commits)
+	fmt.Fprintf(out, "verified from disk with the public key alone: %s, %d events under %d signatures, of %d jobs\n",
+		report.Level, report.Records, report.Commits, report.Jobs)
 	fmt.Fprintf(out, "root hash %s\n", report.Head.Root)
 	return nil
 }

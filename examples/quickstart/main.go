@@ -51,7 +51,6 @@ func main() {
 type config struct {
 	path   string // the folder whose files are hashed
 	dir    string // of the log
-	verify string // a public key: verify the log and do nothing else
 	events string // a file for the events, one a line
 }
 
@@ -59,16 +58,15 @@ func parse(args []string) (config, error) {
 	var c config
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	flags.Usage = func() {
-		fmt.Fprintln(flags.Output(), "usage: quickstart [-dir DIR] [-events FILE] [path]\n       quickstart -dir DIR -verify KEY")
+		fmt.Fprintln(flags.Output(), "usage: quickstart [-dir DIR] [-events FILE] [path]")
 		flags.PrintDefaults()
 	}
 	flags.StringVar(&c.dir, "dir", "", "keep the log in `DIR` (default: a new temporary directory)")
-	flags.StringVar(&c.verify, "verify", "", "only verify the log in DIR, with the public `KEY`")
 	flags.StringVar(&c.events, "events", "", "write the recorded events to `FILE`, one a line")
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}
-	if flags.NArg() > 1 || c.verify != "" && c.dir == "" {
+	if flags.NArg() > 1 {
 		flags.Usage()
 		return c, flag.ErrHelp
 	}
@@ -101,9 +99,6 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	c, err := parse(args)
 	if err != nil {
 		return err
-	}
-	if c.verify != "" {
-		return verify(ctx, out, c.dir, c.verify)
 	}
 	log, err := newLog(c.dir)
 	if err != nil {
@@ -165,7 +160,7 @@ func tell(ctx context.Context, out io.Writer, c config, log auditLog, id uuid.UU
 	if err := verify(ctx, out, log.dir, log.key.String()); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "\nThe log is in %s. To verify it again:\n\n    go run ./examples/quickstart -dir %s -verify %s\n",
+	_, err = fmt.Fprintf(out, "\nThe log is in %s. To verify it again:\n\n    go run -C cmd/jobaudit . verify %s --key %s\n",
 		log.dir, quoted(log.dir), quoted(log.key.String()))
 	return err
 }

@@ -65,14 +65,17 @@ func TestTheLevelIsWhatWasProven(t *testing.T) {
 }
 
 func TestEveryChangedRecordIsNamedWithItsJob(t *testing.T) {
-	list := recorded(t, 6)
+	list, step := recorded(t, 6), 197
+	if testing.Short() {
+		step = 797
+	}
 	for _, hints := range []bool{true, false} {
 		l := logOf(t, list)
 		if !hints {
 			require.NoError(t, os.Remove(filepath.Join(l.dir, "tree")))
 		}
 		for index, line := range l.lines {
-			for at := index % 5; at < len(line); at += 149 {
+			for at := index % 5; at < len(line); at += step {
 				l.edit(index, func(line string) string { return line[:at] + string(line[at]^1) + line[at+1:] })
 				_, found := l.verify(l.keys())
 				require.LessOrEqual(t, found[0].First, int64(index))
@@ -422,4 +425,48 @@ func TestATailThatWasSetAsideIsTold(t *testing.T) {
 	require.Len(t, report.Notes, 1)
 	require.Equal(t, filesink.KindRecovery, report.Notes[0].Kind)
 	require.Contains(t, report.Notes[0].Found, "12 bytes")
+}
+
+func TestADamagedJobIDIsToldByWhatIsLeft(t *testing.T) {
+	sink := &batches{}
+	r, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "s", Environment: "test"}, nil)
+	require.NoError(t, err)
+	nothing := func(context.Context) error { return nil }
+	require.NoError(t, r.Run(t.Context(), submission(1), func(ctx context.Context) error {
+		return r.Run(ctx, submission(2), nothing) // a child, whose root is another job
+	}))
+	_, err = r.Submit(t.Context(), submission(3)) // alone in its stream
+	require.NoError(t, err)
+	require.NoError(t, r.Close(t.Context()))
+
+	l := logOf(t, sink.list)
+	for index, line := range l.lines {
+		for _, before := range []string{`"job":{"id":"`, `"stream":{"id":"`, `"rootId":"`} {
+			at := strings.Index(line, before) + len(before) + 30
+			if at < len(before)+30 {
+				continue // the recorder's own
+			}
+			l.edit(index, func(line string) string { return line[:at] + string(line[at]^1) + line[at+1:] })
+			_, found := l.verify(l.keys())
+			require.Len(t, found, 1)
+			require.Equal(t, jobOf(t, line), found[0].JobID, "%s of %s", before, line)
+			l.restore(index, at)
+		}
+	}
+}
+
+func TestWhatIsWrittenMeanwhileIsNotOfTheLog(t *testing.T) {
+	l := logOf(t, recorded(t, 3))
+	opts := l.keys()
+	written := false
+	opts.Progress = func(done, total int64) {
+		if done == total && !written {
+			written = true
+			l.append("the next batch")
+		}
+	}
+	report, found := l.verify(opts)
+	require.Empty(t, found)
+	require.Empty(t, report.Notes)
+	require.True(t, written)
 }

@@ -180,27 +180,25 @@ func (s *lineScanner) uuid() (id uuid.UUID) {
 // decodeUUID decodes sixteen hexadecimal digits at a time.
 func decodeUUID(id *uuid.UUID, t *[36]byte) bool {
 	le := binary.LittleEndian
-	a, okA := hex8(le.Uint64(t[0:]))
-	b, okB := hex8(uint64(le.Uint32(t[9:])) | uint64(le.Uint32(t[14:]))<<32)
-	c, okC := hex8(uint64(le.Uint32(t[19:])) | uint64(le.Uint32(t[24:]))<<32)
-	d, okD := hex8(le.Uint64(t[28:]))
-	le.PutUint32(id[0:], a)
-	le.PutUint32(id[4:], b)
-	le.PutUint32(id[8:], c)
-	le.PutUint32(id[12:], d)
-	return okA && okB && okC && okD && t[8] == '-' && t[13] == '-' && t[18] == '-' && t[23] == '-'
+	a, badA := hex8(le.Uint64(t[0:]))
+	b, badB := hex8(uint64(le.Uint32(t[9:])) | uint64(le.Uint32(t[14:]))<<32)
+	c, badC := hex8(uint64(le.Uint32(t[19:])) | uint64(le.Uint32(t[24:]))<<32)
+	d, badD := hex8(le.Uint64(t[28:]))
+	le.PutUint64(id[0:], a|b<<32)
+	le.PutUint64(id[8:], c|d<<32)
+	return badA|badB|badC|badD == 0 && t[8] == '-' && t[13] == '-' && t[18] == '-' && t[23] == '-'
 }
 
 // hex8 decodes eight lower-case hexadecimal digits, a byte each, to four bytes
-// in the same order.
-func hex8(x uint64) (uint32, bool) {
+// in the same order. bad is 0 if that is what they are.
+func hex8(x uint64) (v, bad uint64) {
 	const ones = 0x0101010101010101
-	v := x&(0x0f*ones) + x>>6&ones*9 // letters have bit 6
+	v = x&(0x0f*ones) + x>>6&ones*9 // letters have bit 6
 	letters := (v + 6*ones) >> 4 & ones
-	ok := v&(0xf0*ones) == 0 && v+0x30*ones+letters*('a'-'0'-10) == x
+	bad = v&(0xf0*ones) | (x ^ (v + 0x30*ones + letters*('a'-'0'-10)))
 	v = (v<<4 | v>>8) & 0x00ff00ff00ff00ff
 	v = (v | v>>8) & 0x0000ffff0000ffff
-	return uint32(v | v>>16), ok
+	return (v | v>>16) & 0xffffffff, bad
 }
 
 // hash reads a hash in standard base64, 44 characters.
