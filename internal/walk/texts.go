@@ -64,13 +64,27 @@ func (t *texts) value(v reflect.Value, own bool) {
 		if !v.CanInterface() { // somebody's own, and maybe being changed
 			return
 		}
-		for it := v.MapRange(); it.Next() && !t.cut; {
-			t.value(it.Key(), own)
-			t.value(it.Value(), own)
-		}
+		t.entries(v, own)
 	case reflect.Slice, reflect.Array:
 		t.list(v, own)
 	}
+}
+
+func (t *texts) entries(v reflect.Value, own bool) {
+	i := infoOf(v.Type())
+	r := i.room(1)
+	r.iter.Reset(v)
+	value := r.values.Index(0)
+	for r.iter.Next() && !t.cut {
+		r.key.SetIterKey(&r.iter)
+		t.value(r.key, own)
+		value.SetIterValue(&r.iter)
+		t.value(value, own)
+	}
+	r.key.SetZero()
+	value.SetZero()
+	r.iter.Reset(reflect.Value{})
+	i.rooms.Put(r)
 }
 
 func (t *texts) fields(v reflect.Value, own bool) {
