@@ -3,6 +3,7 @@ package house_test
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -29,7 +30,7 @@ func roleOf(dir string) role {
 		return logPackage
 	case within(dir, "internal"):
 		return inner
-	case within(dir, "cmd"), within(dir, "examples"), within(dir, "bench"):
+	case within(dir, "cmd"), within(dir, "examples"), within(dir, "bench"), path.Base(dir) == "example":
 		return program
 	default:
 		return library
@@ -131,6 +132,8 @@ func TestAForbiddenImportIsFound(t *testing.T) {
 		{"a program imports any library", "cmd/jobaudit", "sink/filesink", true, true},
 		{"a program does not import internals", "examples/quickstart", "internal/encode", false, false},
 		{"nobody imports a program", "watchdog", "examples/quickstart", false, false},
+		{"an adapter's example is a program", "worker/riveraudit/example", "sink/memsink", true, true},
+		{"an adapter does not import its example's like", "worker/cronaudit", "worker/riveraudit/example", false, false},
 		{"a library that is new follows the same rules", "mirror/natsmirror", "mirror/kafkamirror", false, true},
 	}
 	packages := func() map[string]*source {
