@@ -826,5 +826,5 @@ func (d *decoder) degraded(raw []byte, e *Event) {
 		case "reason":
 			v.Reason = d.text(raw)
 		}
-	}, "stream", "event", "count")
+	}, "count")
 }

@@ -131,6 +131,9 @@ func Open(ctx context.Context, sink AuditSink, where Source, opts *Options) (*Re
 		r.courier.stop()
 		return nil, &AuditError{Op: "open", Err: err}
 	}
+	if weak, ok := sink.(interface{ Degraded(report func(error)) }); ok {
+		weak.Degraded(r.sinkDegraded)
+	}
 	return r, nil
 }
 
@@ -251,12 +254,25 @@ func (r *Recorder) degraded(s *stream, event uuid.UUID, behind int, err error) {
 	if s == r.stream {
 		return
 	}
-	e := r.entry(AuditDegraded, payload{degraded: &degradedData{
-		stream: s.id, event: event, count: behind, reason: message(r.door, err),
-	}})
-	e.urgency = notice
-	if err := r.courier.send(r.stream, e); err != nil {
+	if err := r.recordDegraded(degradedData{stream: s.id, event: event, count: behind, reason: message(r.door, err)}); err != nil {
 		defer r.report(context.Background(), "degrade", s.env.jobID, err)
+	}
+}
+
+func (r *Recorder) recordDegraded(d degradedData) error {
+	e := r.entry(AuditDegraded, payload{degraded: &d})
+	e.urgency = notice
+	return r.courier.send(r.stream, e)
+}
+
+// sinkDegraded records that the sink works but does not give all that it
+// promises, as when heads cannot be kept outside the log.
+func (r *Recorder) sinkDegraded(err error) {
+	if r.closed.Load() {
+		return
+	}
+	if err := r.recordDegraded(degradedData{reason: message(r.door, err)}); err != nil {
+		r.report(context.Background(), "degrade", uuid.Nil, err)
 	}
 }
 

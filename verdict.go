@@ -123,11 +123,15 @@ func (v *Verdict) conclusion(r *Recorder) (*conclusion, error) {
 func evidenceOf(of, last, beat *Event) evidenceData {
 	d := evidenceData{
 		last: last.ID, lastType: last.Type, lastTime: last.Time,
-		beat: beat.ID, beatTime: beat.Time, deadline: of.Data.Heartbeat.Deadline,
+		beat: beat.ID, beatTime: beat.Time,
 		stream: of.Stream.ID, host: of.Where.Host, instance: of.Where.Instance,
 	}
+	announcer := of
 	if beat.ID != uuid.Nil {
-		d.deadline = beat.Data.Heartbeat.Deadline
+		announcer = beat
+	}
+	if at := announcer.Data.Heartbeat.Deadline; at.After(announcer.Time) { // else it announced none
+		d.deadline = at
 	}
 	return d
 }

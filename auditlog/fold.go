@@ -284,7 +284,7 @@ func (f *folder) deliver(s *scanner) error {
 					f.delivered++
 					continue
 				}
-				leaf := Leaf{Index: f.delivered, Bytes: h.bytes(l), Hash: h.hashes[i], Segment: name, Offset: l.off}
+				leaf := Leaf{Index: f.delivered, Bytes: h.bytes(l), Hash: h.hashes[i], Segment: name, Offset: l.off, Notes: h.notesOf(i)}
 				f.delivered++
 				if err := f.each(leaf); err != nil {
 					return err

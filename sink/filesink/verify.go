@@ -196,7 +196,7 @@ func (v *verification) run() error {
 	}
 	checks := jobcheck.New(totalSize(v.files), v.opts.ParseAll)
 	defer checks.Close()
-	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.heads, Quick: v.opts.Quick}
+	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.heads, Quick: v.opts.Quick, Inspect: checks.Inspect}
 	if tree, err := v.root.Open(treeFile); err == nil {
 		defer tree.Close()
 		o.Hints = auditlog.StoredHashes(tree)
