@@ -251,6 +251,7 @@ func TestAPseudonymOfWhatWasRemovedOrScannedStays(t *testing.T) {
 	var in, out map[string]any
 	require.NoError(t, json.Unmarshal(of(events(t, sink), jobaudit.JobSubmitted)[0].What.Inputs, &in))
 	require.NoError(t, json.Unmarshal(of(events(t, sink), jobaudit.JobSucceeded)[0].Data.Output, &out))
+	require.Contains(t, in["email"].(string), "pseudonym:")
 	require.Equal(t, in["email"], out["to"])
 	require.Contains(t, out["plain"], "$jobaudit")
 }
