@@ -20,6 +20,7 @@ type payload struct {
 	heartbeat  *heartbeatData
 	correction *correctionData
 	existing   uuid.UUID
+	evidence   *evidenceData
 	lost       *lostData
 	degraded   *degradedData
 	erased     *erasedData
@@ -48,7 +49,7 @@ type snapshotData struct {
 
 type heartbeatData struct {
 	progress *Progress
-	deadline time.Time
+	deadline time.Time // zero if no further sign of life is promised
 }
 
 type correctionData struct {
@@ -62,6 +63,18 @@ type lostData struct {
 	count    int
 	types    []EventType
 	from, to time.Time
+}
+
+// evidenceData is what a verdict rests on. beat, beatTime and deadline may be
+// zero.
+type evidenceData struct {
+	last               uuid.UUID
+	lastType           EventType
+	lastTime           time.Time
+	beat               uuid.UUID
+	beatTime, deadline time.Time
+	stream             uuid.UUID // the owner's
+	host, instance     string
 }
 
 type degradedData struct {
@@ -98,6 +111,9 @@ func (p *payload) append(o *object) {
 		p.correction.append(o)
 	}
 	o.uuid("existing", p.existing)
+	if p.evidence != nil {
+		p.evidence.append(o)
+	}
 	if p.lost != nil {
 		p.lost.append(o)
 	}
@@ -150,7 +166,9 @@ func (h *heartbeatData) append(o *object) {
 		}
 		o.close()
 	}
-	o.time("deadline", h.deadline)
+	if !h.deadline.IsZero() {
+		o.time("deadline", h.deadline)
+	}
 	o.close()
 }
 
@@ -179,6 +197,30 @@ func (l *lostData) append(o *object) {
 	o.more(len(l.types))
 	o.time("from", l.from)
 	o.time("to", l.to)
+	o.close()
+}
+
+func (e *evidenceData) append(o *object) {
+	o.open("evidence")
+	o.open("last")
+	o.uuid("id", e.last)
+	o.str("type", string(e.lastType))
+	o.time("time", e.lastTime)
+	o.close()
+	if e.beat != uuid.Nil {
+		o.open("heartbeat")
+		o.uuid("id", e.beat)
+		o.time("time", e.beatTime)
+		o.close()
+	}
+	if !e.deadline.IsZero() {
+		o.time("deadline", e.deadline)
+	}
+	o.open("owner")
+	o.uuid("stream", e.stream)
+	o.str("host", e.host)
+	o.str("instance", e.instance)
+	o.close()
 	o.close()
 }
 

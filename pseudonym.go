@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -33,11 +34,12 @@ func newPseudonyms(key []byte, epoch int) *pseudonyms {
 // derive returns n bytes for a purpose, of which no part can be taken for
 // another.
 func (p *pseudonyms) derive(n int, purpose ...string) []byte {
-	info := "jobaudit pseudonym"
+	var info strings.Builder
+	info.WriteString("jobaudit pseudonym")
 	for _, part := range purpose {
-		info += "\n" + strconv.Quote(part)
+		info.WriteString("\n" + strconv.Quote(part))
 	}
-	derived, err := hkdf.Key(sha256.New, p.key, nil, info, n)
+	derived, err := hkdf.Key(sha256.New, p.key, nil, info.String(), n)
 	if err != nil {
 		panic(err) // only for lengths beyond what HKDF can give
 	}

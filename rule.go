@@ -136,17 +136,17 @@ func typed[In, Kept any](side string, f func(In) (Kept, error)) Rule {
 	for _, kind := range r.keeps {
 		r.pseudonyms = r.pseudonyms || strings.HasPrefix(kind, "pseudonym ")
 	}
-	removed := countMissing(in, kept)
+	removed, typ := countMissing(in, kept), walk.TypeOf(kept)
 	r.apply = func(v any, env walk.Env) (walk.Result, error) {
 		value, err := as[In](v)
 		if err != nil {
 			return walk.Result{}, err
 		}
-		kept, err := f(value)
+		kept, err := f(*value)
 		if err != nil {
 			return walk.Result{}, &redactorError{err}
 		}
-		result, err := walk.Whole(reflect.ValueOf(&kept).Elem(), env)
+		result, err := typ.Whole(reflect.ValueOf(&kept).Elem(), env)
 		result.Count += removed
 		return result, err
 	}
@@ -258,14 +258,14 @@ func isBytes(t reflect.Type) bool {
 	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8
 }
 
-// as returns v as an In: v itself, what it points to, or what it is the JSON
+// as returns a pointer to v as an In: v itself, what it points to, or what it is the JSON
 // of.
-func as[In any](v any) (in In, err error) {
+func as[In any](v any) (*In, error) {
 	switch v := v.(type) {
-	case In:
-		return v, nil
 	case *In:
-		return *v, nil
+		return v, nil
+	case In:
+		return &v, nil
 	case json.RawMessage:
 		return decode[In](v)
 	case []byte:
@@ -275,17 +275,19 @@ func as[In any](v any) (in In, err error) {
 	if t := reflect.TypeFor[In](); t.Kind() == reflect.Pointer && t.Elem() == reflect.TypeOf(v) {
 		p := reflect.New(t.Elem())
 		p.Elem().Set(reflect.ValueOf(v))
-		return p.Interface().(In), nil
+		in := p.Interface().(In)
+		return &in, nil
 	}
-	return in, errType
+	return nil, errType
 }
 
-func decode[In any](raw []byte) (in In, err error) {
+func decode[In any](raw []byte) (*In, error) {
+	in := new(In)
 	switch err := walk.Check(raw); {
 	case err == walk.ErrLimit:
-		return in, err
-	case err != nil || !walk.ExactNames(raw, reflect.TypeFor[In]()), json.Unmarshal(raw, &in) != nil:
-		return in, errType
+		return nil, err
+	case err != nil || !walk.ExactNames(raw, reflect.TypeFor[In]()), json.Unmarshal(raw, in) != nil:
+		return nil, errType
 	}
 	return in, nil
 }

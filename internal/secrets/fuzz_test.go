@@ -14,7 +14,7 @@ import (
 
 // perByte bounds what is looked at again for each byte of a text, however the
 // text is made: a small multiple of the longest format.
-const perByte = 1200
+const perByte = 400
 
 // hostile are texts that begin something at every turn and never finish it.
 func hostile() []string {

@@ -242,6 +242,27 @@ func TestSecretsInBase64AreFound(t *testing.T) {
 	requireNone(t, s, twice) // one level
 }
 
+func TestASecretAcrossTwoPiecesOfBase64IsFound(t *testing.T) {
+	s := newScanner(t, nil)
+	sample := newMaker().samples(1)["github"][0]
+	for at := 3000; at < 3100; at += 7 {
+		text := strings.Repeat("x ", at/2) + sample + strings.Repeat(" y", 2000)
+		requireRule(t, s, "github", base64.StdEncoding.EncodeToString([]byte(text)))
+	}
+}
+
+func TestAShortPrefixAmidBase64IsChance(t *testing.T) {
+	s := newScanner(t, nil)
+	m := newMaker()
+	requireNone(t, s, m.of('w', 100)+m.fill("/AKIA<t16>+")+m.of('w', 100))
+	requireRule(t, s, "aws", m.fill("https://example.com/keys/AKIA<t16>"))
+}
+
+func TestWhatLooksLikeAnEscapeMayBeAPath(t *testing.T) {
+	s := newScanner(t, nil)
+	requireRule(t, s, "npm", `C:\`[:3]+newMaker().samples(1)["npm"][0])
+}
+
 func wrap(text string, width int) string {
 	var lines []string
 	for len(text) > width {

@@ -45,6 +45,9 @@ func (s *Set) Add(v string) {
 			return
 		}
 	}
+	if s.buf == nil {
+		s.buf, s.ends = make([]byte, 0, max(256, 2*len(v))), make([]int, 0, 8)
+	}
 	s.buf = append(s.buf, v...)
 	s.ends = append(s.ends, len(s.buf))
 }
@@ -78,26 +81,26 @@ type slot struct {
 // what stands in kept, the texts that are stored anyway. It is nil if nothing
 // is left to be found.
 func (s *Set) Matcher(kept func(yield func(string) bool)) *Matcher {
-	e := expander{have: map[string]bool{}}
-	start := 0
+	var e expander
+	all, start := string(s.buf), 0
 	for _, end := range s.ends {
-		e.value(string(s.buf[start:end]), 0)
+		e.value(all[start:end], 0)
 		start = end
 	}
 	if len(e.needles) == 0 {
 		return nil
 	}
-	all := newMatcher(e.needles)
+	m := newMatcher(e.needles)
 	known := make([]bool, len(e.needles))
 	found := false
 	for text := range kept {
-		all.search([]byte(text), func(needle int) bool {
+		m.search([]byte(text), func(needle int) bool {
 			known[needle], found = true, true
 			return false
 		})
 	}
 	if !found {
-		return all
+		return m
 	}
 	var left []string
 	for i, needle := range e.needles {
@@ -112,7 +115,7 @@ func (s *Set) Matcher(kept func(yield func(string) bool)) *Matcher {
 }
 
 func newMatcher(needles []string) *Matcher {
-	bits := uint(6)
+	bits := uint(4)
 	for 1<<bits < 4*len(needles) {
 		bits++
 	}
@@ -221,8 +224,13 @@ func (e *expander) needle(v string) {
 	for i, c := range needle {
 		needle[i] = lower[c]
 	}
-	if !e.have[string(needle)] {
-		e.have[string(needle)] = true
-		e.needles = append(e.needles, string(needle))
+	if e.have[string(needle)] {
+		return
 	}
+	if e.have == nil {
+		e.have = map[string]bool{}
+	}
+	v = string(needle)
+	e.have[v] = true
+	e.needles = append(e.needles, v)
 }

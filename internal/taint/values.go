@@ -10,7 +10,7 @@ import (
 // value adds what is worth looking for of one value: the value or, of several
 // lines, each line, and the parts of forms in which secrets travel.
 func (e *expander) value(v string, depth int) {
-	v = strings.TrimSpace(v)
+	v = strings.Trim(v, " \t\r\n\x00")
 	if len(v) < minNeedle || depth > 2 {
 		return
 	}
@@ -18,9 +18,9 @@ func (e *expander) value(v string, depth int) {
 		e.json([]byte(v), depth+1)
 		return
 	}
-	if strings.ContainsAny(v, "\r\n") {
+	if strings.ContainsAny(v, "\r\n\x00") {
 		before := len(e.needles)
-		for line := range strings.FieldsFuncSeq(v, func(r rune) bool { return r == '\n' || r == '\r' }) {
+		for line := range strings.FieldsFuncSeq(v, func(r rune) bool { return r == '\n' || r == '\r' || r == 0 }) {
 			e.value(line, depth+1)
 		}
 		if len(e.needles) > before {

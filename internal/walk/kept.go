@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"slices"
 
-	"github.com/jobaudit/jobaudit/internal/jsonenc"
 	"github.com/jobaudit/jobaudit/internal/jsonscan"
 )
 
@@ -261,7 +260,7 @@ func (w *walker) lookUp(v reflect.Value, t *info, n *node, static bool) error {
 			}
 		}
 		left--
-		if err := w.keptMember(k.head, e, typ, k.node, start, static && dynamic == nil); err != nil {
+		if err := w.keptMember(k.name, k.head, e, typ, k.node, start, static && dynamic == nil); err != nil {
 			return err
 		}
 	}
@@ -272,7 +271,7 @@ func (w *walker) lookUp(v reflect.Value, t *info, n *node, static bool) error {
 // goThrough writes the entries that n keeps of all that the map has.
 func (w *walker) goThrough(v reflect.Value, t *info, n *node, static bool) error {
 	start := len(w.buf)
-	base, end := w.collect(v)
+	base, end := w.collect(v, t)
 	for i := base; i < end; i++ {
 		e := w.entries[i]
 		child := n.child(unescapeName(e.name))
@@ -287,16 +286,17 @@ func (w *walker) goThrough(v reflect.Value, t *info, n *node, static bool) error
 		if w.unsafe(e.name) {
 			continue
 		}
-		head := append(jsonenc.AppendString([]byte{','}, e.name), ':')
-		if err := w.keptMember(head, e.v, elem, child, start, known); err != nil {
+		if err := w.keptMember(e.name, nil, e.v, elem, child, start, known); err != nil {
 			return err
 		}
 	}
+	w.release()
 	return nil
 }
 
-// keptMember writes one entry of a map. An invalid v is nil.
-func (w *walker) keptMember(head []byte, v reflect.Value, t *info, n *node, start int, static bool) error {
+// keptMember writes one entry of a map. head is its name as it is written, if
+// that is known. An invalid v is nil.
+func (w *walker) keptMember(name string, head []byte, v reflect.Value, t *info, n *node, start int, static bool) error {
 	if n.drop > 0 {
 		if v.IsValid() {
 			w.met(n, v)
@@ -304,7 +304,14 @@ func (w *walker) keptMember(head []byte, v reflect.Value, t *info, n *node, star
 		return nil
 	}
 	mark := len(w.buf)
-	w.member(head, start)
+	if head != nil {
+		w.member(head, start)
+	} else {
+		w.comma(start)
+		if err := w.name(name); err != nil {
+			return err
+		}
+	}
 	if len(w.buf) > MaxBytes {
 		return ErrLimit
 	}
@@ -395,7 +402,7 @@ func (w *walker) keptRaw(raw []byte, n *node) (bool, error) {
 		w.pseudonym(n.pseudonym, start)
 		return true, nil
 	case c == '"':
-		return true, w.text(jsonscan.Unquote(raw))
+		return true, w.rawText(raw)
 	}
 	w.buf = append(w.buf, raw...)
 	return true, nil
@@ -407,8 +414,8 @@ func (w *walker) keptRawObject(raw []byte, n *node) error {
 	}
 	w.buf = append(w.buf, '{')
 	start := len(w.buf)
-	for name, member := range jsonscan.Object(raw) {
-		child := n.child(name)
+	for name, member := range jsonscan.Members(raw) {
+		child := n.childOf(name)
 		if child == nil {
 			w.count++
 			continue
@@ -417,12 +424,12 @@ func (w *walker) keptRawObject(raw []byte, n *node) error {
 			w.seen[child.drop-1] = w.seen[child.drop-1] || member[0] != 'n'
 			continue
 		}
-		if w.unsafe(name) {
+		if n.any != nil && w.unsafe(string(name)) { // other names are the policy's
 			continue
 		}
 		mark := len(w.buf)
 		w.comma(start)
-		if err := w.name(EscapeName(name)); err != nil {
+		if err := w.name(EscapeName(string(name))); err != nil {
 			return err
 		}
 		ok, err := w.keptRaw(member, child)

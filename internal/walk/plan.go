@@ -235,6 +235,22 @@ func (n *node) child(name string) *node {
 	return n.any
 }
 
+// childOf is child for a name in JSON.
+func (n *node) childOf(name []byte) *node {
+	low, high := 0, len(n.kids)
+	for low < high {
+		if mid := (low + high) / 2; n.kids[mid].name < string(name) {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	if low < len(n.kids) && n.kids[low].name == string(name) {
+		return n.kids[low].node
+	}
+	return n.any
+}
+
 // fitted returns the children in the order of the fields of t.
 func (n *node) fitted(t *info) []*node {
 	if f := n.fit.Load(); f != nil && f.typ == t {

@@ -13,8 +13,9 @@ import (
 // behind twice [MaxNodes] values, it has not. It reads by kind and calls no
 // method. reveal gives what a value with a [Mark] holds, and may be nil.
 //
-// Fields that are not exported are read in errors and in values that are not
-// behind a pointer: others may be in use by other goroutines.
+// Fields that are not exported are read in errors, in values that are not behind
+// a pointer and in those that hold nothing but text and numbers: others may be
+// in use by other goroutines.
 func Texts(v reflect.Value, reveal func(any) (any, bool), add func(string)) (complete bool) {
 	t := texts{add: add, reveal: reveal}
 	t.value(v, true)
@@ -63,23 +64,27 @@ func (t *texts) value(v reflect.Value, own bool) {
 		if !v.CanInterface() { // somebody's own, and maybe being changed
 			return
 		}
-		for it := v.MapRange(); it.Next() && !t.cut; {
-			t.key(it.Key())
-			t.value(it.Value(), own)
-		}
+		t.entries(v, own)
 	case reflect.Slice, reflect.Array:
 		t.list(v, own)
 	}
 }
 
-// key reads a map's key.
-func (t *texts) key(k reflect.Value) {
-	if k.Kind() == reflect.Interface {
-		k = k.Elem()
+func (t *texts) entries(v reflect.Value, own bool) {
+	i := infoOf(v.Type())
+	r := i.room(1)
+	r.iter.Reset(v)
+	value := r.values.Index(0)
+	for r.iter.Next() && !t.cut {
+		r.key.SetIterKey(&r.iter)
+		t.value(r.key, own)
+		value.SetIterValue(&r.iter)
+		t.value(value, own)
 	}
-	if k.Kind() == reflect.String {
-		t.add(k.String())
-	}
+	r.key.SetZero()
+	value.SetZero()
+	r.iter.Reset(reflect.Value{})
+	i.rooms.Put(r)
 }
 
 func (t *texts) fields(v reflect.Value, own bool) {
@@ -95,12 +100,32 @@ func (t *texts) fields(v reflect.Value, own bool) {
 	if i.style == styleTime {
 		return
 	}
-	own = own || v.Type().Implements(errorType) || v.Type() == userinfoType
+	own = own || v.Type().Implements(errorType) || v.Type() == userinfoType || plainData(v.Type(), 0)
 	for f := range v.Type().NumField() {
 		if own || v.Type().Field(f).IsExported() || v.Type().Field(f).Anonymous {
 			t.value(v.Field(f), own)
 		}
 	}
+}
+
+// plainData reports whether values of a struct type hold nothing but text and
+// numbers: no lock, nothing shared.
+func plainData(t reflect.Type, depth int) bool {
+	for f := range t.Fields() {
+		typ := f.Type
+		for typ.Kind() == reflect.Slice || typ.Kind() == reflect.Array {
+			typ = typ.Elem()
+		}
+		switch kind := typ.Kind(); {
+		case kind == reflect.Struct:
+			if depth > 4 || typ.PkgPath() == "sync" || typ.PkgPath() == "sync/atomic" || !plainData(typ, depth+1) {
+				return false
+			}
+		case kind > reflect.Complex128 && kind != reflect.String:
+			return false
+		}
+	}
+	return true
 }
 
 func (t *texts) list(v reflect.Value, own bool) {

@@ -59,6 +59,8 @@ type info struct {
 	shape  style   // what style would be if the type were not written as a leaf
 	fields []field // of a struct
 	elem   *info   // of a map, slice, array, pointer
+
+	rooms sync.Pool // of *mapRoom, for a map
 }
 
 // base is what pointers of type i lead to. A type of pointers without an end
@@ -85,6 +87,7 @@ type field struct {
 
 	omitEmpty, omitZero, quoted bool
 
+	at     int  // the first of index
 	simple bool // neither promoted nor any of these
 }
 
@@ -137,6 +140,7 @@ func build(t reflect.Type, building map[reflect.Type]*info) *info {
 		for f := range i.fields {
 			field := &i.fields[f]
 			field.typ = build(field.goType, building)
+			field.at = field.index[0]
 			field.quoted = field.quoted && quotable(field.typ)
 			field.simple = len(field.index) == 1 && !field.omitEmpty && !field.omitZero && !field.quoted && field.tag.verb != tagPseudonym
 		}

@@ -9,7 +9,6 @@ package walk
 import (
 	"errors"
 	"reflect"
-	"slices"
 	"strconv"
 	"sync"
 	"unicode/utf8"
@@ -62,8 +61,22 @@ type Removal struct{ Path, Class string }
 
 // Whole encodes all of v.
 func Whole(v reflect.Value, env Env) (Result, error) {
+	if !v.IsValid() {
+		return Result{JSON: []byte("null")}, nil
+	}
+	return Type{infoOf(v.Type())}.Whole(v, env)
+}
+
+// Type is what is known of a type: it saves looking it up.
+type Type struct{ info *info }
+
+// TypeOf returns what is known of t.
+func TypeOf(t reflect.Type) Type { return Type{infoOf(t)} }
+
+// Whole is the function Whole for a value of the type.
+func (t Type) Whole(v reflect.Value, env Env) (Result, error) {
 	w := get(env)
-	if err := w.top(v); err != nil {
+	if err := w.value(v, t.info); err != nil {
 		return Result{}, err
 	}
 	return w.finish(nil), nil
@@ -78,9 +91,10 @@ type walker struct {
 	count   int
 	stack   []visit // what is being visited and could contain itself
 	entries []entry // of the maps being visited
-	seen    []bool  // which of the plan's removals were met
-	quiet   bool    // the guard is not asked: a pseudonym will stand for the text
-	marks   []mark  // of the leaves that the guard has dropped
+	rooms   []*mapRoom
+	seen    []bool // which of the plan's removals were met
+	quiet   bool   // the guard is not asked: a pseudonym will stand for the text
+	marks   []mark // of the leaves that the guard has dropped
 }
 
 // visit identifies a pointer, map or slice on the way to the current value.
@@ -106,7 +120,8 @@ func get(env Env) *walker {
 }
 
 func (w *walker) finish(p *Plan) Result {
-	r := Result{JSON: jsonenc.AppendValue(nil, w.buf, w.env.Limit), Count: w.count, Hits: w.hits()}
+	r := Result{Count: w.count, Hits: w.hits()}
+	r.JSON = jsonenc.AppendValue(make([]byte, 0, min(len(w.buf), w.env.Limit)), w.buf, w.env.Limit)
 	if p != nil {
 		for i, met := range w.seen {
 			if met {
@@ -115,18 +130,12 @@ func (w *walker) finish(p *Plan) Result {
 		}
 	}
 	if cap(w.buf) <= 64<<10 && cap(w.entries) <= 1<<10 {
-		*w = walker{buf: w.buf[:0], entries: w.entries[:0], stack: w.stack[:0], seen: w.seen[:0]}
+		w.env.Guard = nil
+		w.buf, w.entries, w.rooms, w.stack, w.seen, w.marks = w.buf[:0], w.entries[:0], w.rooms[:0], w.stack[:0], w.seen[:0], w.marks[:0]
+		w.nodes, w.depth, w.count, w.quiet = 0, 0, 0, false
 		pool.Put(w)
 	}
 	return r
-}
-
-func (w *walker) top(v reflect.Value) error {
-	if !v.IsValid() {
-		w.buf = append(w.buf, "null"...)
-		return nil
-	}
-	return w.value(v, infoOf(v.Type()))
 }
 
 // node counts a value and holds the limits.
@@ -152,8 +161,10 @@ func (w *walker) leave() { w.depth-- }
 // push notes what is being visited; pop forgets it.
 func (w *walker) push(at unsafe.Pointer, size int, t *info) error {
 	v := visit{at, size, t}
-	if slices.Contains(w.stack, v) {
-		return ErrCycle
+	for i := range w.stack {
+		if w.stack[i].at == at && w.stack[i] == v {
+			return ErrCycle
+		}
 	}
 	if len(w.stack) >= 4*MaxDepth {
 		return ErrLimit
@@ -194,9 +205,18 @@ func (w *walker) value(v reflect.Value, t *info) error {
 	if err := w.node(); err != nil {
 		return err
 	}
-	switch t.style {
+	switch t.style { // the most frequent first
 	case styleText:
 		return w.text(v.String())
+	case styleInt:
+		w.buf = strconv.AppendInt(w.buf, v.Int(), 10)
+		return nil
+	case styleFloat64:
+		w.float(v.Float(), 64)
+		return nil
+	case styleBool:
+		w.buf = strconv.AppendBool(w.buf, v.Bool())
+		return nil
 	case styleStruct:
 		return w.structure(v, t)
 	case styleList:
@@ -241,7 +261,7 @@ func (w *walker) structure(v reflect.Value, t *info) error {
 		f := &t.fields[i]
 		if f.simple { // as most are
 			w.member(f.head, start)
-			if err := w.value(v.Field(f.index[0]), f.typ); err != nil {
+			if err := w.simple(v.Field(f.at), f.typ); err != nil {
 				return err
 			}
 			continue
@@ -258,6 +278,32 @@ func (w *walker) structure(v reflect.Value, t *info) error {
 	w.buf = append(w.buf, '}')
 	w.leave()
 	return nil
+}
+
+// simple is value for a field: the kinds that most fields have are written
+// without a further call.
+func (w *walker) simple(v reflect.Value, t *info) error {
+	switch t.style {
+	case styleText:
+		if s := v.String(); w.env.Guard == nil && len(s) < 1024 {
+			w.buf = jsonenc.AppendString(w.buf, s)
+			break
+		}
+		return w.value(v, t)
+	case styleInt:
+		w.buf = strconv.AppendInt(w.buf, v.Int(), 10)
+	case styleBool:
+		w.buf = strconv.AppendBool(w.buf, v.Bool())
+	case styleFloat64:
+		w.float(v.Float(), 64)
+	case styleTime:
+		w.time(v)
+	case styleUUID:
+		w.buf = jsonenc.AppendUUID(w.buf, uuidOf(v))
+	default:
+		return w.value(v, t)
+	}
+	return w.node()
 }
 
 // member writes a prepared name: with a comma unless it is the first after
@@ -308,11 +354,12 @@ func (w *walker) list(v reflect.Value, t *info) error {
 			w.buf = append(w.buf, "null"...)
 			return nil
 		}
-		if n > 0 {
-			if err := w.push(v.UnsafePointer(), n, t); err != nil {
-				return err
-			}
-			defer w.pop()
+		if n == 0 {
+			w.buf = append(w.buf, "[]"...)
+			return nil
+		}
+		if err := w.push(v.UnsafePointer(), n, t); err != nil {
+			return err
 		}
 	}
 	if n > MaxNodes-w.nodes {
@@ -320,6 +367,7 @@ func (w *walker) list(v reflect.Value, t *info) error {
 	}
 	if rule := w.spelled(v, t); rule != "" {
 		w.hit(rule)
+		w.popList(v)
 		return nil
 	}
 	if err := w.enter(); err != nil {
@@ -336,7 +384,14 @@ func (w *walker) list(v reflect.Value, t *info) error {
 	}
 	w.buf = append(w.buf, ']')
 	w.leave()
+	w.popList(v)
 	return nil
+}
+
+func (w *walker) popList(v reflect.Value) {
+	if v.Kind() == reflect.Slice {
+		w.pop()
+	}
 }
 
 // spelled checks a list of bytes or runes, which may spell a text.
@@ -364,9 +419,15 @@ func (w *walker) mapping(v reflect.Value, t *info) error {
 	if err := w.openMap(v, t); err != nil {
 		return err
 	}
+	before := len(w.entries)
 	w.buf = append(w.buf, '{')
+	if ok, err := w.common(v); ok {
+		w.buf = append(w.buf, '}')
+		w.closeMap(before)
+		return err
+	}
 	start := len(w.buf)
-	base, end := w.collect(v)
+	base, end := w.collect(v, t)
 	for i := base; i < end; i++ {
 		e := w.entries[i]
 		if w.unsafe(e.name) {
@@ -389,6 +450,7 @@ func (w *walker) mapping(v reflect.Value, t *info) error {
 		}
 	}
 	w.buf = append(w.buf, '}')
+	w.release()
 	w.closeMap(base)
 	return nil
 }

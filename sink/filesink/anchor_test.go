@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
@@ -98,4 +99,33 @@ func TestAnAnchorThatCannotBeReachedIsToldAndStopsNothing(t *testing.T) {
 	store(t, s, 3, sinktest.Records(3)...)
 	require.ErrorIs(t, s.Close(), errUnreachable, "the log is closed all the same")
 	p.open(t, nil)
+}
+
+func TestAnAnchorThatBeginsToFailIsOnRecordOnce(t *testing.T) {
+	p := newPlace(t)
+	a := &brokenAnchor{Anchor: filesink.FileAnchor(p.keyPath() + ".elsewhere")}
+	s := p.open(t, &filesink.Options{Anchor: a, AnchorEveryCommit: true, OnError: func(error) {}})
+	rec, err := jobaudit.Open(t.Context(), s, jobaudit.Source{System: "worker", Environment: "test"}, nil)
+	require.NoError(t, err)
+	run := func() {
+		t.Helper()
+		require.NoError(t, rec.Run(t.Context(), jobaudit.Submission{
+			Action: "a", Principal: jobaudit.Principal{Kind: jobaudit.Service, ID: "s"},
+			Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "r"},
+		}, func(context.Context) error { return nil }))
+	}
+	for range 2 {
+		a.set(true)
+		run()
+		run()
+		a.set(false)
+		run()
+	}
+	require.NoError(t, rec.Close(t.Context()))
+	degraded := read(t, s, jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditDegraded}})
+	require.Len(t, degraded, 2, "each time that the trouble begins")
+	require.Contains(t, degraded[0].Event().Data.Degraded.Reason, "unreachable")
+	require.Zero(t, degraded[0].Event().Data.Degraded.Stream)
+	require.NoError(t, s.Close())
+	p.verify(t)
 }

@@ -46,10 +46,11 @@ func (s *story) persist(t *testing.T, n int) {
 }
 
 func TestAFailingDiskLosesNothingAndIsRecoveredFromWithoutARestart(t *testing.T) {
+	t.Parallel()
 	whole := newStory(false)
 	require.NoError(t, whole.run(t))
 	calls := whole.disk.Calls()
-	for count, step := range map[int]int{1: 1, 2: 5, 3: 5, 20: 5} {
+	for count, step := range map[int]int{1: 1, 2: 9, 3: 9, 20: 9} {
 		if testing.Short() {
 			step *= 6
 		}

@@ -73,6 +73,7 @@ func writeForEver(base string) error {
 }
 
 func TestKilledWritersLoseNothingThatWasAcknowledged(t *testing.T) {
+	t.Parallel()
 	runs := 300
 	if testing.Short() {
 		runs = 20
