@@ -263,12 +263,8 @@ var rows = map[string]func(w *world) []truth{
 	"killed, then rescued": func(w *world) []truth {
 		id := w.insert(task{}, nil)
 		w.killWhileRunning(id)
-		w.rescue = time.Second
-		w.until("it counts as stuck", func() bool {
-			var stuck bool
-			err := w.pool.QueryRow(w.Context(), "SELECT attempted_at < now() - interval '1.1 s' FROM river_job").Scan(&stuck)
-			return err == nil && stuck
-		})
+		w.rescue, w.timeout = time.Second, time.Second/2
+		w.untilStuck()
 		w.start()
 		w.await(id, rivertype.JobStateCompleted)
 		w.stop(false)
@@ -277,12 +273,8 @@ var rows = map[string]func(w *world) []truth{
 	"killed, then discarded by the rescuer": func(w *world) []truth {
 		id := w.insert(task{}, &river.InsertOpts{MaxAttempts: 1})
 		w.killWhileRunning(id)
-		w.rescue = time.Second
-		w.until("it counts as stuck", func() bool {
-			var stuck bool
-			err := w.pool.QueryRow(w.Context(), "SELECT attempted_at < now() - interval '1.1 s' FROM river_job").Scan(&stuck)
-			return err == nil && stuck
-		})
+		w.rescue, w.timeout = time.Second, time.Second/2
+		w.untilStuck()
 		w.start()
 		w.await(id, rivertype.JobStateDiscarded)
 		w.stop(false)
@@ -327,6 +319,16 @@ func (w *world) killWhileRunning(id int64) {
 	require.NoError(w, cmd.Process.Kill())
 	<-served
 	require.Error(w, cmd.Wait())
+}
+
+// untilStuck waits until a rescuer takes the only job for stuck.
+func (w *world) untilStuck() {
+	w.Helper()
+	w.until("it counts as stuck", func() bool {
+		var stuck bool
+		err := w.pool.QueryRow(w.Context(), "SELECT attempted_at < now() - interval '1.1 s' FROM river_job").Scan(&stuck)
+		return err == nil && stuck
+	})
 }
 
 // serve stores what a pipeSink sends.
