@@ -17,48 +17,44 @@ import (
 // the same time. It stores them in few batches then.
 const maxTogether = 128
 
-// InsertMany is called by River around every insert. The jobs are submitted
-// first, each with a Carrier in its metadata, so that River gets no job that is
-// not on record; within [Audit.Transact] they are submitted after the commit. A
-// job that River knows already is recorded as a duplicate of that one. The
-// error is an [*jobaudit.AuditError] if a job cannot be recorded: nothing is
-// inserted then.
+// InsertMany is called by River around every insert. Each job gets a Carrier in
+// its metadata, and its submission is on record before River commits the
+// insert, so that nobody can run a job that is not; within [Audit.Transact] that
+// happens after the commit. A job that River knows already is recorded as a
+// duplicate of that one. The error is an [*jobaudit.AuditError] if a job cannot
+// be recorded: River takes back the insert then, or, in a transaction of the
+// caller's, the caller must.
 func (a *Audit) InsertMany(ctx context.Context, params []*rivertype.JobInsertParams, doInner func(context.Context) ([]*rivertype.JobInsertResult, error)) ([]*rivertype.JobInsertResult, error) {
 	trails, err := a.prepare(ctx, params)
 	if err != nil {
 		return nil, err
 	}
-	tx, later := ctx.Value(transactionKey{}).(*transaction)
-	if !later {
-		if err := a.submit(ctx, trails); err != nil {
-			return nil, err
+	if tx, ok := ctx.Value(transactionKey{}).(*transaction); ok {
+		results, err := doInner(ctx)
+		if err == nil {
+			tx.add(trails, a.duplicates(ctx, trails, results))
 		}
+		return results, err
 	}
-	for i, p := range params {
-		if p.Metadata, err = withCarrier(p.Metadata, trails[i].Carrier()); err != nil {
-			break
-		}
-	}
-	var results []*rivertype.JobInsertResult
-	if err == nil {
-		results, err = doInner(ctx)
-	}
-	if err != nil {
-		if !later && definite(err) {
-			a.withdraw(ctx, trails, "River did not take it")
-		}
+	submitted := a.submit(ctx, trails) // while River inserts: neither waits for the other
+	results, err := doInner(ctx)
+	stored, auditErr := submitted()
+	switch {
+	case err != nil && definite(err):
+		a.withdraw(ctx, stored, "River did not take it")
 		return nil, err
+	case err != nil:
+		return nil, err
+	case auditErr != nil:
+		a.withdraw(ctx, stored, "not inserted: not all jobs of the call could be recorded")
+		return nil, auditErr
 	}
-	existing := a.duplicates(ctx, trails, results)
-	if later {
-		tx.add(trails, existing)
-		return results, nil
-	}
-	a.report(ctx, deduplicate(context.WithoutCancel(ctx), trails, existing))
+	a.report(ctx, deduplicate(context.WithoutCancel(ctx), trails, a.duplicates(ctx, trails, results)))
 	return results, nil
 }
 
-// prepare opens the Trails of jobs that are being inserted.
+// prepare opens the Trails of jobs that are being inserted, and puts their
+// Carriers into River's metadata.
 func (a *Audit) prepare(ctx context.Context, params []*rivertype.JobInsertParams) ([]*jobaudit.Trail, error) {
 	trails := make([]*jobaudit.Trail, len(params))
 	for i, p := range params {
@@ -73,30 +69,34 @@ func (a *Audit) prepare(ctx context.Context, params []*rivertype.JobInsertParams
 		if trails[i], err = a.rec.Prepare(ctx, s); err != nil {
 			return nil, err
 		}
+		if p.Metadata, err = withCarrier(p.Metadata, trails[i].Carrier()); err != nil {
+			return nil, err
+		}
 	}
 	return trails, nil
 }
 
-// submit records the submissions of one insert: all of them, or what was
-// recorded is withdrawn.
-func (a *Audit) submit(ctx context.Context, trails []*jobaudit.Trail) error {
+// submit begins to record the submissions of one insert. The function that it
+// returns waits, and returns those that were stored.
+func (a *Audit) submit(ctx context.Context, trails []*jobaudit.Trail) func() ([]*jobaudit.Trail, error) {
+	done := make(chan error, 1)
 	submitted := make([]bool, len(trails))
-	err := together(trails, func(i int, t *jobaudit.Trail) error {
-		err := t.Submit(ctx)
-		submitted[i] = err == nil
-		return err
-	})
-	if err == nil {
-		return nil
-	}
-	var stored []*jobaudit.Trail
-	for i, t := range trails {
-		if submitted[i] {
-			stored = append(stored, t)
+	go func() {
+		done <- together(trails, func(i int, t *jobaudit.Trail) error {
+			err := t.Submit(ctx)
+			submitted[i] = err == nil
+			return err
+		})
+	}()
+	return func() (stored []*jobaudit.Trail, err error) {
+		err = <-done
+		for i, t := range trails {
+			if submitted[i] {
+				stored = append(stored, t)
+			}
 		}
+		return stored, err
 	}
-	a.withdraw(ctx, stored, "not inserted: another job of the same call could not be recorded")
-	return err
 }
 
 // submission asks who wants a job.

@@ -26,14 +26,7 @@ type story struct {
 // story reads what is on record of a job. If that job has ended and River's
 // has not, or not so, River was told to run it again: the story is then that of
 // the job that took its place.
-func (a *Audit) story(ctx context.Context, row *rivertype.JobRow) (*story, error) {
-	if a.opts.Log == nil {
-		return nil, ErrNoLog
-	}
-	trail, _, err := a.open(ctx, row)
-	if err != nil {
-		return nil, err
-	}
+func (a *Audit) story(ctx context.Context, row *rivertype.JobRow, trail *jobaudit.Trail) (*story, error) {
 	for {
 		job, recorded, err := a.replay(ctx, trail.JobID())
 		if err != nil {
@@ -49,6 +42,18 @@ func (a *Audit) story(ctx context.Context, row *rivertype.JobRow) (*story, error
 			return nil, err
 		}
 	}
+}
+
+// read is story for a row whose Trail is not open.
+func (a *Audit) read(ctx context.Context, row *rivertype.JobRow) (*story, error) {
+	if a.opts.Log == nil {
+		return nil, ErrNoLog
+	}
+	trail, _, err := a.open(ctx, row)
+	if err != nil {
+		return nil, err
+	}
+	return a.story(ctx, row, trail)
 }
 
 func (a *Audit) replay(ctx context.Context, id uuid.UUID) (job jobaudit.Job, recorded bool, err error) {
@@ -104,7 +109,7 @@ func (a *Audit) Reconcile(ctx context.Context, row *rivertype.JobRow, note strin
 		return err == nil && row.State != rivertype.JobStateRunning, err
 	}
 	defer a.keys.lock(row.ID)()
-	s, err := a.story(ctx, row)
+	s, err := a.read(ctx, row)
 	if err != nil {
 		return false, err
 	}
@@ -258,7 +263,7 @@ func claimed(p jobaudit.Principal) jobaudit.Principal {
 // table now: [Audit.JobID], or the job that took its place when it had ended
 // and River ran it again.
 func (a *Audit) StoryID(ctx context.Context, row *rivertype.JobRow) (uuid.UUID, error) {
-	s, err := a.story(ctx, row)
+	s, err := a.read(ctx, row)
 	if err != nil {
 		return uuid.Nil, err
 	}

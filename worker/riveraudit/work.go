@@ -52,15 +52,18 @@ func (a *Audit) execution(job *rivertype.JobRow) jobaudit.Execution {
 
 // begin opens the Trail of a job that is to run.
 func (a *Audit) begin(ctx context.Context, job *rivertype.JobRow) (*jobaudit.Trail, error) {
-	if a.opts.Log != nil && hasPast(job) {
-		story, err := a.story(ctx, job)
+	trail, found, err := a.open(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	if a.opts.Log != nil && (found || hasPast(job)) {
+		story, err := a.story(ctx, job, trail)
 		if err != nil {
 			return nil, err
 		}
 		return story.trail, story.complete(ctx)
 	}
-	trail, found, err := a.open(ctx, job)
-	if err == nil && found {
+	if found {
 		err = trail.Submit(ctx)
 	}
 	return trail, err
@@ -69,8 +72,7 @@ func (a *Audit) begin(ctx context.Context, job *rivertype.JobRow) (*jobaudit.Tra
 // hasPast reports whether something may be on record of a job besides its
 // submission, as far as its row tells: it ran before, or it was put off.
 func hasPast(job *rivertype.JobRow) bool {
-	_, ours := carrierOf(job.Metadata)
-	return !ours || len(job.AttemptedBy) > 1 || job.Attempt > 1 || job.ScheduledAt.Sub(job.CreatedAt) > time.Second
+	return len(job.AttemptedBy) > 1 || job.Attempt > 1 || job.ScheduledAt.Sub(job.CreatedAt) > time.Second
 }
 
 // notBegun is what River is told of an attempt that may not run.
