@@ -57,6 +57,7 @@ type cargo struct {
 	parentID, rootID uuid.UUID
 	reason           text
 	head             *streamHead
+	cause            uuid.UUID // the newest event, where no head tells it
 }
 
 // encode makes the Carrier. What makes it too long is left out, least
@@ -125,6 +126,8 @@ func (g *cargo) append(dst []byte, reason int) []byte {
 		o.hash("hash", g.head.hash)
 		o.uuid("event", g.head.event)
 		o.close()
+	} else {
+		o.uuid("cause", g.cause)
 	}
 	return append(o.dst, '}')
 }
@@ -212,6 +215,8 @@ func (d *decoder) cargo(raw []byte) *cargo {
 			}, "kind", "reason")
 		case "head":
 			g.head = d.head(raw)
+		case "cause":
+			g.cause = d.uuid(raw)
 		}
 	}, "job", "action", "correlation", "request", "root", "principal", "trigger")
 	return &g

@@ -100,7 +100,7 @@ func TestRareTypesAreWrittenAsTheirGoldenFilesSay(t *testing.T) {
 }
 
 func TestEveryTypeHasAGoldenFile(t *testing.T) {
-	want := []EventType{AuditOpened, AuditClosed, AuditPolicy, AuditDegraded}
+	want := []EventType{AuditOpened, AuditClosed, AuditPolicy, AuditDegraded, AuditErased}
 	want = slices.AppendSeq(want, maps.Keys(transitions))
 	require.ElementsMatch(t, want, slices.Collect(maps.Keys(goldenRecords(t))))
 }

@@ -36,7 +36,13 @@ type AuditError struct {
 	Op    string    // the call, as in "submit"
 	JobID uuid.UUID // the zero UUID if no job is concerned
 	Err   error
+
+	putOff bool
 }
+
+// AskAgain reports whether the error is an [ErrDenied] that only puts the job
+// off: its queue may bring it back, and the question is asked again.
+func (e *AuditError) AskAgain() bool { return e.putOff }
 
 func (e *AuditError) Error() string {
 	if e.JobID == uuid.Nil {

@@ -43,6 +43,7 @@ const (
 	AuditPolicy   EventType = "audit.policy"
 	AuditDegraded EventType = "audit.degraded"
 	AuditLost     EventType = "audit.lost"
+	AuditErased   EventType = "audit.erased"
 )
 
 // Phase returns the part of a job's life that events of this type belong to:
@@ -131,7 +132,7 @@ type Event struct {
 		Snapshot  *Snapshot
 		Heartbeat struct {
 			Progress *Progress
-			Deadline time.Time // the next sign of life is due by then
+			Deadline time.Time // the next sign of life is due by then; zero if none is promised
 		}
 		Correction *Correction // Value is a json.RawMessage
 		Existing   uuid.UUID   // the job that a deduplicated one duplicates
@@ -161,6 +162,11 @@ type Event struct {
 			Count         int // events behind Event that are not stored either
 			Reason        string
 		}
+		// Erased are the keys of sealed values that were deleted.
+		Erased struct {
+			Keys   []string // their IDs, as in the sealed values
+			Reason string   // free text
+		}
 		Recovery json.RawMessage
 		Policy   json.RawMessage
 	}
@@ -173,8 +179,9 @@ type Decision struct {
 	Permission string // which permission it turned on
 	Reason     string // free text
 	// AskAgain, on a refusal, says that the job is put off rather than denied:
-	// its queue will bring it back and the question is asked again. It is not
-	// stored: the event's type, attempt.deferred, says it.
+	// its queue will bring it back and the question is asked again. A job that
+	// [Recorder.Run] submitted is denied all the same, as no queue has it. It is
+	// not stored: the event's type, attempt.deferred, says it.
 	AskAgain bool
 }
 

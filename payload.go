@@ -23,6 +23,7 @@ type payload struct {
 	evidence   *evidenceData
 	lost       *lostData
 	degraded   *degradedData
+	erased     *erasedData
 	recovery   []byte
 	policy     []byte
 }
@@ -48,7 +49,7 @@ type snapshotData struct {
 
 type heartbeatData struct {
 	progress *Progress
-	deadline time.Time
+	deadline time.Time // zero if no further sign of life is promised
 }
 
 type correctionData struct {
@@ -82,6 +83,11 @@ type degradedData struct {
 	reason        text
 }
 
+type erasedData struct {
+	keys   []string
+	reason text
+}
+
 func (p *payload) append(o *object) {
 	if p.decision != nil {
 		p.decision.append(o)
@@ -113,6 +119,9 @@ func (p *payload) append(o *object) {
 	}
 	if p.degraded != nil {
 		p.degraded.append(o)
+	}
+	if p.erased != nil {
+		p.erased.append(o)
 	}
 	o.raw("recovery", p.recovery)
 	o.raw("policy", p.policy)
@@ -157,7 +166,9 @@ func (h *heartbeatData) append(o *object) {
 		}
 		o.close()
 	}
-	o.time("deadline", h.deadline)
+	if !h.deadline.IsZero() {
+		o.time("deadline", h.deadline)
+	}
 	o.close()
 }
 
@@ -219,6 +230,22 @@ func (d *degradedData) append(o *object) {
 	o.uuid("event", d.event)
 	o.integer("count", int64(d.count))
 	o.text("reason", d.reason, maxText)
+	o.close()
+}
+
+func (e *erasedData) append(o *object) {
+	o.open("erased")
+	o.key("keys")
+	o.dst = append(o.dst, '[')
+	for i, id := range e.keys[:min(len(e.keys), maxList)] {
+		if i > 0 {
+			o.dst = append(o.dst, ',')
+		}
+		o.dst = jsonenc.AppendString(o.dst, jsonenc.Head(id, maxIdentifier))
+	}
+	o.dst = append(o.dst, ']')
+	o.more(len(e.keys))
+	o.text("reason", e.reason, maxText)
 	o.close()
 }
 

@@ -60,6 +60,9 @@ func redrafted(e Event) Record {
 	if v := e.Data.Degraded; v.Reason != "" {
 		d.data.degraded = &degradedData{v.Stream, v.Event, v.Count, passed(v.Reason)}
 	}
+	if e.Type == AuditErased {
+		d.data.erased = &erasedData{e.Data.Erased.Keys, passed(e.Data.Erased.Reason)}
+	}
 	p := position{stream: e.Stream.ID, seq: e.Stream.Seq, prev: e.Stream.Prev}
 	if after := e.Stream.After; after.Seq > 0 {
 		p.after = &streamHead{stream: after.Stream, seq: after.Seq, hash: after.Hash}

@@ -64,16 +64,16 @@ func (r *Recorder) conclude(ctx context.Context, c *conclusion, typ EventType) (
 	d := c.draft(typ, r.opts.Now())
 	s := r.courier.open(r.opts.NewID(), c.env, nil)
 	s.verdict, s.doubt = true, true
-	e := entry{sealed: c.env.seal(nil, &d), urgency: admission, ticket: newTicket(nil)}
+	e := entry{sealed: c.env.seal(nil, &d), urgency: admission, ticket: newTicket()}
 	err := r.courier.send(s, e)
 	if err == nil {
-		err = wait(ctx, e.ticket, r.opts.Timeout)
+		err = r.courier.wait(ctx, s, e.ticket, r.opts.Timeout)
 	}
 	if errors.Is(err, ErrConflict) {
 		return false, nil
 	}
 	if err != nil {
-		r.courier.withdraw(s, []uuid.UUID{e.id})
+		r.courier.withdraw(s, []entry{e})
 	}
 	return err == nil, err
 }

@@ -16,7 +16,9 @@ import (
 	"github.com/jobaudit/jobaudit/internal/house"
 )
 
-// goLine has no patch release: that would force newer toolchains on users.
+// goLine has no patch release: that would force newer toolchains on users. The
+// go command writes 1.26.0 where a dependency says 1.26.0, which is the same
+// toolchain; the root may not have such a dependency.
 const goLine = "1.26"
 
 // moduleFaults lists what is wrong with the go.mod of the module in dir.
@@ -32,7 +34,7 @@ func moduleFaults(dir string, mod *modfile.File) []string {
 	if mod.Module == nil || mod.Module.Mod.Path != want {
 		fault("the module path is not %s", want)
 	}
-	if mod.Go == nil || mod.Go.Version != goLine {
+	if mod.Go == nil || mod.Go.Version != goLine && (dir == "." || mod.Go.Version != goLine+".0") {
 		fault("the go line is not %s", goLine)
 	}
 	if mod.Toolchain != nil {
@@ -94,7 +96,9 @@ replace github.com/jobaudit/jobaudit => ../..
 		{"as it should be", "sink/a", good, 0},
 		{"another directory", "sink/b", good, 1},
 		{"another depth", "a", strings.Replace(good, "sink/a", "a", 1), 1},
-		{"a patch release", "sink/a", strings.Replace(good, "go 1.26", "go 1.26.0", 1), 1},
+		{"a patch release", "sink/a", strings.Replace(good, "go 1.26", "go 1.26.1", 1), 1},
+		{"the first release, as a dependency has it", "sink/a", strings.Replace(good, "go 1.26", "go 1.26.0", 1), 0},
+		{"the first release in the root", ".", "module github.com/jobaudit/jobaudit\ngo 1.26.0\n", 1},
 		{"no go line", "sink/a", strings.Replace(good, "go 1.26", "", 1), 1},
 		{"a toolchain line", "sink/a", good + "toolchain go1.26.1\n", 1},
 		{"a tool line", "sink/a", good + "tool golang.org/x/tools/cmd/stringer\n", 1},

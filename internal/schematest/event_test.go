@@ -100,6 +100,7 @@ var validEvents = []eventCase{
 	{"a closing", auditEvent, `{"type":"audit.closed","what":{"action":"audit.closed"}}`, ""},
 	{"a policy", auditEvent, `{"type":"audit.policy","what":{"action":"audit.policy"},"data":{"policy":{"action":"a"}}}`, ""},
 	{"a degradation", auditEvent, `{"type":"audit.degraded","what":{"action":"audit.degraded"},"data":{"degraded":{"stream":"01980000-0000-7000-8000-000000000002","event":"01980000-0000-7000-8000-000000000003","count":0,"reason":"conflict"}}}`, ""},
+	{"an erasure", auditEvent, `{"type":"audit.erased","what":{"action":"audit.erased"},"data":{"erased":{"keys":["0123456789abcdef"],"reason":"asked for"}}}`, ""},
 	{"a loss in a job's stream", jobEvent, `{"type":"audit.lost","phase":null,"data":{"line":null,"lost":{"count":3,"types":["job.logged","job.heartbeat"],"from":"2026-01-02T03:04:05.000006Z","to":"2026-01-02T03:04:06.000006Z"}}}`, ""},
 	{"a submission", jobEvent, `{"type":"job.submitted","phase":"submission","stream":{"seq":1,"prev":null},"job":{"state":"pending","attempt":0,"executionId":null},"what":{"resource":"r","inputs":{"repo":"a/b","deep":[{"n":1.5}]},"redaction":{"policy":"p","version":"1","digest":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=","outcome":"kept","removed":[{"path":"pat","class":"secret"}],"removedCount":2,"hits":[{"path":"a[0]","rule":"github-token"}],"taint":"unavailable"}},"data":null}`, ""},
 	{"a submission whose truncated inputs say so", jobEvent, `{"type":"job.submitted","phase":"submission","job":{"state":"pending","attempt":0,"executionId":null},"what":{"inputs":{"$jobaudit":"truncated","size":20000,"head":"{\"a\":"},"redaction":{"outcome":"passed_through"}},"data":null}`, ""},
@@ -179,7 +180,6 @@ func TestWhatNoRecorderWritesIsFound(t *testing.T) {
 		{"a policy without its digest", jobEvent, `{"what":{"redaction":{"outcome":"kept","policy":"p","version":"1"}}}`, "/what/redaction"},
 		{"a loss of nothing", jobEvent, `{"type":"audit.lost","phase":null,"data":{"line":null,"lost":{"count":0,"types":["job.logged"],"from":"2026-01-02T03:04:05.000006Z","to":"2026-01-02T03:04:06.000006Z"}}}`, "/data/lost/count"},
 		{"a snapshot in between", jobEvent, `{"type":"job.snapshot","data":{"line":null,"snapshot":{"resource":"r","moment":"during","digest":"x"}}}`, "/data/snapshot/moment"},
-		{"a heartbeat without a deadline", jobEvent, `{"type":"job.heartbeat","data":{"line":null,"heartbeat":{}}}`, "/data/heartbeat"},
 	})
 }
 
