@@ -186,13 +186,22 @@ func (s *schedule) leave(trail *jobaudit.Trail) {
 // skip records that the chain did not let a tick through.
 func (s *schedule) skip(ctx context.Context, trail *jobaudit.Trail) {
 	reason := "its scheduler passed it over"
-	s.mu.Lock()
-	for id := range s.running {
-		reason += fmt.Sprintf("; job %s was still running", id)
-		break
+	if id := s.oldest(); id != "" {
+		reason += "; job " + id + " was still running"
 	}
-	s.mu.Unlock()
 	s.tell(ctx, trail.Skip(ctx, reason))
+}
+
+// oldest returns the run that was asked for first of those at work.
+func (s *schedule) oldest() (id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for other := range s.running {
+		if text := other.String(); id == "" || text < id {
+			id = text
+		}
+	}
+	return id
 }
 
 func (s *schedule) tell(ctx context.Context, err error) {
