@@ -204,3 +204,19 @@ func TestAMalformedCarrierIsRefusedByField(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, `""`, string(text))
 }
+
+func TestARecordsCarrierTakesTheJobOnFromThatRecord(t *testing.T) {
+	r, sink := passing(t)
+	s := goldenSubmission()
+	trail, err := r.Submit(t.Context(), s)
+	require.NoError(t, err)
+	for record, err := range sink.Records(t.Context(), jobaudit.Query{JobID: s.ID}) {
+		require.NoError(t, err)
+		require.Equal(t, opened(t, trail.Carrier()), opened(t, record.Carrier()), "as the Trail made it")
+	}
+	require.Zero(t, jobaudit.Record{}.Carrier())
+	for record, err := range sink.Records(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditOpened}}) {
+		require.NoError(t, err)
+		require.Zero(t, record.Carrier(), "a record of no job has no Carrier")
+	}
+}
