@@ -81,8 +81,12 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 		t.notRun(ctx, err)
 		return err
 	}
-	jobCtx, cancel, revoked := t.cancellable(ctx)
+	jobCtx, cancel := context.WithCancelCause(t.Context(ctx))
 	defer cancel(nil)
+	t.mu.Lock()
+	t.cancel = cancel
+	revoked := t.revoked // while the start was on its way
+	t.mu.Unlock()
 	if revoked {
 		t.returned(ctx, began, nil, nil)
 		return t.fail("start", ErrDenied)
@@ -107,34 +111,6 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 		t.returned(ctx, began, jobCtx.Err(), err)
 	}
 	return err
-}
-
-// KeepAlive records a heartbeat at every interval of the recorder, and asks
-// again whether the job may run if it Reauthorizes, until stop is called. The
-// context that it returns carries the Trail and ends with stop, or, with
-// [ErrDenied] as its cause, when the authorization is withdrawn. [Trail.Run]
-// does this by itself; call it behind [Trail.Start] where a queue, and not a
-// function's return, says how the execution ended.
-func (t *Trail) KeepAlive(ctx context.Context) (jobCtx context.Context, stop func()) {
-	jobCtx, cancel, revoked := t.cancellable(ctx)
-	if revoked {
-		cancel(ErrDenied)
-	}
-	stopHeartbeats := t.heartbeats(jobCtx)
-	return jobCtx, func() {
-		stopHeartbeats()
-		cancel(nil)
-	}
-}
-
-// cancellable returns a context that a denial cancels, and whether there was
-// one already, while the start was on its way.
-func (t *Trail) cancellable(ctx context.Context) (jobCtx context.Context, cancel context.CancelCauseFunc, revoked bool) {
-	jobCtx, cancel = context.WithCancelCause(t.Context(ctx))
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.cancel = cancel
-	return jobCtx, cancel, t.revoked
 }
 
 // notRun records that the job did not run because its start could not be
@@ -164,6 +140,27 @@ func (t *Trail) giveNotice(typ EventType) error {
 	t.open = false
 	d.data.err = data
 	return t.rec.courier.send(t.stream, t.seal(&d, notice))
+}
+
+// KeepAlive records a heartbeat at every interval of the recorder, and asks
+// again whether the job may run if it Reauthorizes, until stop is called. The
+// context that it returns carries the Trail and ends with stop, or, with
+// [ErrDenied] as its cause, when the authorization is withdrawn. [Trail.Run]
+// does this by itself; call it behind [Trail.Start] where a queue says how the
+// execution ended, and has to see its panics where they arise.
+func (t *Trail) KeepAlive(ctx context.Context) (jobCtx context.Context, stop func()) {
+	jobCtx, cancel := context.WithCancelCause(t.Context(ctx))
+	t.mu.Lock()
+	t.cancel = cancel
+	if t.revoked { // while the start was on its way
+		cancel(ErrDenied)
+	}
+	t.mu.Unlock()
+	stopHeartbeats := t.heartbeats(jobCtx)
+	return jobCtx, func() {
+		stopHeartbeats()
+		cancel(nil)
+	}
 }
 
 // heartbeats records a heartbeat at every interval, and asks again whether the

@@ -305,7 +305,7 @@ func (r *reconciliation) gone(ctx context.Context, id uuid.UUID, ref jobaudit.Qu
 		switch {
 		case err == nil: // it moved while the tasks were listed
 			return nil
-		case !errors.Is(err, asynq.ErrTaskNotFound) && !errors.Is(err, asynq.ErrQueueNotFound):
+		case !isGone(err):
 			return err
 		}
 	}

@@ -291,7 +291,14 @@ func (s *serving) resolve(ctx context.Context, at *attempt) {
 		return
 	}
 	info, err := s.inspector.GetTaskInfo(at.place.queue, at.place.id)
-	gone := errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound)
+	gone := isGone(err)
+	for range lookups {
+		if err == nil || gone {
+			break
+		}
+		info, err = s.inspector.GetTaskInfo(at.place.queue, at.place.id)
+		gone = isGone(err)
+	}
 	switch {
 	case err != nil && !gone: // nobody knows; the reconciler will
 	case gone && v.fate == removed, !gone && v.fate.matches(info.State):
@@ -299,6 +306,16 @@ func (s *serving) resolve(ctx context.Context, at *attempt) {
 	default:
 		at.abandon(ctx, errNoVerdict)
 	}
+}
+
+// lookups is how often a task is looked for again if Redis does not answer: after
+// a restart of Redis, the client has to find out of each pooled connection that
+// it is dead.
+const lookups = 4
+
+// isGone reports whether asynq says that it has no such task.
+func isGone(err error) bool {
+	return errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound)
 }
 
 // close ends the attempts on which asynq, now that it has shut down, will never

@@ -104,8 +104,9 @@ func TestAWorkerThatIsToldToStopEndsAsAsynqSaysWhetherItObeysOrNot(t *testing.T)
 			}
 			info := r.enqueue(opts...)
 			ctx := <-g.running
+			client := r.redis.client()
 			poll(r.ctx, t, "the server listens", func() bool { // or the signal is lost
-				n, err := r.redis.client().PubSubNumSub(r.ctx, "asynq:cancel").Result()
+				n, err := client.PubSubNumSub(r.ctx, "asynq:cancel").Result()
 				return err == nil && n["asynq:cancel"] > 0
 			})
 			require.NoError(t, r.inspector.CancelProcessing(r.ctx, info.Queue, info.ID, byAnn))
