@@ -21,15 +21,27 @@ const (
 // back is a claim until the log confirms it: it says what came before, as it
 // was known when the Carrier was made, and is never a position. The zero
 // Carrier is empty.
-type Carrier struct{ text string }
+type Carrier struct {
+	text  string
+	cargo *cargo // what text says, if it has been read
+}
 
 // ParseCarrier reads what [Carrier.String] wrote. The error is a
 // [*FieldError].
 func ParseCarrier(s string) (Carrier, error) {
-	if _, err := decodeCarrier(s); err != nil {
+	g, err := decodeCarrier(s)
+	if err != nil {
 		return Carrier{}, err
 	}
-	return Carrier{text: s}, nil
+	return Carrier{text: s, cargo: g}, nil
+}
+
+// open returns what the Carrier holds. Nobody may change it.
+func (c Carrier) open() (*cargo, error) {
+	if c.cargo != nil {
+		return c.cargo, nil
+	}
+	return decodeCarrier(c.text)
 }
 
 // String returns the text form.
@@ -49,6 +61,29 @@ func (c *Carrier) UnmarshalText(b []byte) error {
 		*c = parsed
 	}
 	return err
+}
+
+// Carrier returns the Carrier of the record's job, as the Trail that wrote the
+// record would have made it then: for those who record of a job what its
+// queue's table tells, and have no Carrier but the log. It is empty if the
+// record concerns no job.
+func (r Record) Carrier() Carrier {
+	if r.jobID == uuid.Nil {
+		return Carrier{}
+	}
+	e := r.Event()
+	g := cargo{
+		sub: Submission{
+			ID: e.Job.ID, Action: e.What.Action, CorrelationID: e.CorrelationID, RequestID: e.RequestID,
+			RetryOf: e.Job.RetryOf, OrgID: e.Who.OrgID, Resource: e.What.Resource, Target: e.Where.Target,
+			TraceParent: e.TraceParent, Principal: e.Who.Principal, OnBehalfOf: e.Who.OnBehalfOf,
+			Upstream: e.Who.Upstream, Trigger: e.Why,
+		},
+		parentID: e.Job.ParentID, rootID: e.Job.RootID,
+		reason: text{value: e.Why.Reason},
+		head:   &streamHead{stream: e.Stream.ID, seq: e.Stream.Seq, hash: r.hash, event: e.ID},
+	}
+	return g.encode()
 }
 
 // cargo is what a Carrier holds.
@@ -85,10 +120,15 @@ func (g *cargo) append(dst []byte, reason int) []byte {
 	o := object{dst: append(dst, '{')}
 	o.uuid("job", g.sub.ID)
 	o.str("action", g.sub.Action)
-	o.uuid("correlation", g.sub.CorrelationID)
-	o.uuid("request", g.sub.RequestID)
+	for _, id := range []struct {
+		name string
+		id   uuid.UUID
+	}{{"correlation", g.sub.CorrelationID}, {"request", g.sub.RequestID}, {"root", g.rootID}} {
+		if id.id != g.sub.ID { // queues keep every byte in every row
+			o.uuid(id.name, id.id)
+		}
+	}
 	o.uuid("parent", g.parentID)
-	o.uuid("root", g.rootID)
 	o.uuid("retryOf", g.sub.RetryOf)
 	o.optional("org", g.sub.OrgID)
 	o.optional("resource", g.sub.Resource)
@@ -218,7 +258,12 @@ func (d *decoder) cargo(raw []byte) *cargo {
 		case "cause":
 			g.cause = d.uuid(raw)
 		}
-	}, "job", "action", "correlation", "request", "root", "principal", "trigger")
+	}, "job", "action", "principal", "trigger")
+	for _, id := range []*uuid.UUID{&s.CorrelationID, &s.RequestID, &g.rootID} {
+		if *id == uuid.Nil {
+			*id = s.ID
+		}
+	}
 	return &g
 }
 

@@ -142,6 +142,27 @@ func (t *Trail) giveNotice(typ EventType) error {
 	return t.rec.courier.send(t.stream, t.seal(&d, notice))
 }
 
+// KeepAlive records a heartbeat at every interval of the recorder, and asks
+// again whether the job may run if it Reauthorizes, until stop is called. The
+// context that it returns carries the Trail and ends with stop, or, with
+// [ErrDenied] as its cause, when the authorization is withdrawn. [Trail.Run]
+// does this by itself; call it behind [Trail.Start] where a queue says how the
+// execution ended, and has to see its panics where they arise.
+func (t *Trail) KeepAlive(ctx context.Context) (jobCtx context.Context, stop func()) {
+	jobCtx, cancel := context.WithCancelCause(t.Context(ctx))
+	t.mu.Lock()
+	t.cancel = cancel
+	if t.revoked { // while the start was on its way
+		cancel(ErrDenied)
+	}
+	t.mu.Unlock()
+	stopHeartbeats := t.heartbeats(jobCtx)
+	return jobCtx, func() {
+		stopHeartbeats()
+		cancel(nil)
+	}
+}
+
 // heartbeats records a heartbeat at every interval, and asks again whether the
 // job may run, until it is stopped. Neither waits for the other.
 func (t *Trail) heartbeats(ctx context.Context) (stop func()) {

@@ -322,6 +322,40 @@ func TestARevokedJobIsCancelledWithoutLeavingRunning(t *testing.T) {
 	})
 }
 
+func TestAQueuesAttemptIsKeptAliveAndEndsAsItsQueueSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memsink.New(nil)
+		var allowed atomic.Bool
+		allowed.Store(true)
+		rec := open(t, store, &jobaudit.Options{
+			Heartbeat: time.Second, Reauthorize: true,
+			Authorize: func(context.Context, jobaudit.Submission) (jobaudit.Decision, error) {
+				return jobaudit.Decision{Allowed: allowed.Load(), By: "opa"}, nil
+			},
+		})
+		job, err := rec.Submit(t.Context(), submission())
+		require.NoError(t, err)
+		require.NoError(t, job.Start(t.Context(), jobaudit.Execution{}))
+		ctx, stop := job.KeepAlive(t.Context())
+		require.Equal(t, job, trail(ctx))
+		time.Sleep(1500 * time.Millisecond)
+		allowed.Store(false)
+		<-ctx.Done()
+		require.ErrorIs(t, context.Cause(ctx), jobaudit.ErrDenied)
+		synctest.Wait() // for the heartbeat that follows the answer
+		stop()
+		time.Sleep(time.Minute)
+		require.NoError(t, job.Cancel(t.Context(), "taken off the queue"))
+		require.NoError(t, rec.Close(t.Context()))
+		list := store.Trail(job.JobID())
+		require.Len(t, of(list, jobaudit.JobHeartbeat), 2, "none behind stop")
+		require.Len(t, of(list, jobaudit.JobDenied), 1)
+		require.Equal(t, jobaudit.JobCancelled, list[len(list)-1].Type)
+		require.Len(t, list, 7, "no end but the queue's")
+		require.Equal(t, jobaudit.CodeForbidden, jobOf(t, store, job.JobID()).Error.Code)
+	})
+}
+
 func TestCallKeepsOfTheResultWhatThePolicyKeeps(t *testing.T) {
 	type result struct{ Run, Token string }
 	type kept struct{ Run string }

@@ -93,7 +93,7 @@ func shapes(s string) map[string]any {
 		"error in shared value": &struct {
 			Mu *sync.Mutex
 			E  error
-		}{new(sync.Mutex), mapError{s: s}},
+		}{new(sync.Mutex), mapError{s, map[string]int{}}},
 		"base64": base64.StdEncoding.EncodeToString([]byte(s)), "secret": jobaudit.NewSecret(s), "secrets": []jobaudit.Secret[string]{jobaudit.NewSecret(s)}, "reader chain": io.MultiReader(strings.NewReader(s)),
 	}
 }

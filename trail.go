@@ -180,7 +180,7 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	if err := ctx.Err(); err != nil {
 		return nil, &AuditError{Op: "resume", Err: err}
 	}
-	g, err := decodeCarrier(c.text)
+	g, err := c.open()
 	if err != nil {
 		return nil, &AuditError{Op: "resume", Err: err}
 	}

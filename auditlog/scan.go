@@ -23,12 +23,12 @@ import (
 // jobs in order.
 
 const (
-	bufSize = 256 << 10
+	bufSize = 128 << 10
 	// maxHeld bounds the buffers kept while their commit line is not read.
 	maxHeld = (64 << 20) / bufSize
 	// quickJobs is how many jobs, or somewhat more, have one signature checked
 	// when it is to be quick.
-	quickJobs = 8
+	quickJobs = 16
 )
 
 // A span is a line in a job.

@@ -48,17 +48,58 @@ func withCarrier(metadata []byte, c jobaudit.Carrier) ([]byte, error) {
 // carrierOf returns the Carrier in a River job's metadata; ok is false if there
 // is none that can be read.
 func carrierOf(metadata []byte) (c jobaudit.Carrier, ok bool) {
-	if !bytes.Contains(metadata, []byte(`"`+metadataKey+`"`)) {
+	text, ok := member(metadata, metadataKey)
+	if !ok {
 		return c, false
 	}
-	var fields struct {
-		Carrier string `json:"jobaudit"`
-	}
-	if err := json.Unmarshal(metadata, &fields); err != nil {
-		return c, false
-	}
-	c, err := jobaudit.ParseCarrier(fields.Carrier)
+	c, err := jobaudit.ParseCarrier(string(text))
 	return c, err == nil
+}
+
+// member returns the string that stands under a name in a JSON object, as it is
+// written there. The object is one that PostgreSQL has parsed; the string holds
+// no escapes if it is a Carrier.
+func member(object []byte, name string) (value []byte, ok bool) {
+	depth, found := 0, false
+	for i := 0; i < len(object); i++ {
+		switch object[i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		case '"':
+			end := stringEnd(object, i+1)
+			if end < 0 {
+				return nil, false
+			}
+			text := object[i+1 : end]
+			if i = end; found {
+				return text, depth == 1
+			}
+			if depth == 1 && string(text) == name {
+				rest := bytes.TrimLeft(object[end+1:], " ")
+				found = len(rest) > 0 && rest[0] == ':'
+			}
+		case ',':
+			found = false // its value is no string
+		}
+	}
+	return nil, false
+}
+
+// stringEnd returns where the JSON string ends whose content begins at i, or -1.
+func stringEnd(text []byte, i int) int {
+	for i < len(text) {
+		n := bytes.IndexAny(text[i:], `"\`)
+		if n < 0 {
+			return -1
+		}
+		if i += n; text[i] == '"' {
+			return i
+		}
+		i += 2
+	}
+	return -1
 }
 
 // foundID is the ID of a job that is in River's table and was never submitted
