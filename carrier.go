@@ -63,6 +63,29 @@ func (c *Carrier) UnmarshalText(b []byte) error {
 	return err
 }
 
+// Carrier returns the Carrier of the record's job, as the Trail that wrote the
+// record would have made it then: for those who record of a job what its
+// queue's table tells, and have no Carrier but the log. It is empty if the
+// record concerns no job.
+func (r Record) Carrier() Carrier {
+	if r.jobID == uuid.Nil {
+		return Carrier{}
+	}
+	e := r.Event()
+	g := cargo{
+		sub: Submission{
+			ID: e.Job.ID, Action: e.What.Action, CorrelationID: e.CorrelationID, RequestID: e.RequestID,
+			RetryOf: e.Job.RetryOf, OrgID: e.Who.OrgID, Resource: e.What.Resource, Target: e.Where.Target,
+			TraceParent: e.TraceParent, Principal: e.Who.Principal, OnBehalfOf: e.Who.OnBehalfOf,
+			Upstream: e.Who.Upstream, Trigger: e.Why,
+		},
+		parentID: e.Job.ParentID, rootID: e.Job.RootID,
+		reason: text{value: e.Why.Reason},
+		head:   &streamHead{stream: e.Stream.ID, seq: e.Stream.Seq, hash: r.hash, event: e.ID},
+	}
+	return g.encode()
+}
+
 // cargo is what a Carrier holds.
 type cargo struct {
 	sub              Submission // without inputs

@@ -102,7 +102,7 @@ func TestACarrierHasAHeadOnlyWhenSomethingIsAcknowledged(t *testing.T) {
 	require.NoError(t, resumed.Flush(t.Context()))
 	e := works.Trail(trail.JobID())[0]
 	require.Zero(t, e.Stream.After)
-	require.NotZero(t, e.CausationID, "the submission, which may be stored yet")
+	require.JSONEq(t, string(opened(t, trail.Carrier())["cause"]), `"`+e.CausationID.String()+`"`, "what it follows from is known all the same")
 }
 
 func TestACarrierNamesNoIDTwice(t *testing.T) {
@@ -220,4 +220,20 @@ func TestAMalformedCarrierIsRefusedByField(t *testing.T) {
 	text, err := json.Marshal(none)
 	require.NoError(t, err)
 	require.Equal(t, `""`, string(text))
+}
+
+func TestARecordsCarrierTakesTheJobOnFromThatRecord(t *testing.T) {
+	r, sink := passing(t)
+	s := goldenSubmission()
+	trail, err := r.Submit(t.Context(), s)
+	require.NoError(t, err)
+	for record, err := range sink.Records(t.Context(), jobaudit.Query{JobID: s.ID}) {
+		require.NoError(t, err)
+		require.Equal(t, opened(t, trail.Carrier()), opened(t, record.Carrier()), "as the Trail made it")
+	}
+	require.Zero(t, jobaudit.Record{}.Carrier())
+	for record, err := range sink.Records(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditOpened}}) {
+		require.NoError(t, err)
+		require.Zero(t, record.Carrier(), "a record of no job has no Carrier")
+	}
 }

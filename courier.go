@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,10 +21,12 @@ const (
 )
 
 // Bounds of what is kept that no caller waits for: the size of background
-// events, whose number the user bounds, and the number of notices.
+// events, whose number the user bounds; the number of notices, and the size of
+// them and of the events before them that they keep in memory.
 const (
 	maxBufferBytes = 16 << 20
 	maxNotices     = 10_000
+	maxNoticeBytes = 16 << 20
 )
 
 // Waits between attempts to store the same batch again.
@@ -52,7 +55,7 @@ type courier struct {
 	active         map[*stream]struct{} // streams with something to store
 	idle           chan struct{}        // closed when active becomes empty, if somebody waits
 	events, bytes  int                  // background events kept, and their size
-	notices        int                  // notices kept
+	notices, held  int                  // notices kept, and what they keep in memory
 	landing        int                  // flights between land and landed
 	stopped        bool
 }
@@ -89,12 +92,21 @@ func (c *courier) usable(s *stream) error {
 }
 
 // send puts entries at the end of a stream and sees to it that they are handed
-// over.
+// over. A notice goes alone; it has room even when the buffer is full, unless
+// there are too many.
 func (c *courier) send(s *stream, entries ...entry) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.usable(s); err != nil {
 		return err
+	}
+	if e := &entries[0]; e.urgency == notice {
+		e.size = s.held() + len(e.buf)
+		if c.notices >= maxNotices || c.held+e.size > maxNoticeBytes {
+			return errBufferFull
+		}
+		c.notices++
+		c.held += e.size
 	}
 	s.pending = append(s.pending, entries...)
 	c.enqueue(s)
@@ -103,7 +115,7 @@ func (c *courier) send(s *stream, entries ...entry) error {
 
 // offer puts a background event at the end of a stream if there is room in the
 // buffer. It reports whether there was.
-func (c *courier) offer(s *stream, e sealed) (bool, error) {
+func (c *courier) offer(s *stream, e entry) (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.usable(s); err != nil {
@@ -112,28 +124,12 @@ func (c *courier) offer(s *stream, e sealed) (bool, error) {
 	if c.events >= c.capacity || c.bytes+len(e.buf) > maxBufferBytes {
 		return false, nil
 	}
+	e.size = len(e.buf)
 	c.events++
-	c.bytes += len(e.buf)
-	s.pending = append(s.pending, entry{sealed: e, size: len(e.buf)})
+	c.bytes += e.size
+	s.pending = append(s.pending, e)
 	c.enqueueUnlessWaiting(s)
 	return true, nil
-}
-
-// giveNotice puts an event at the end of a stream that says why nothing
-// follows there. It has room even when the buffer is full.
-func (c *courier) giveNotice(s *stream, e sealed) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.usable(s); err != nil {
-		return err
-	}
-	if c.notices >= maxNotices {
-		return errBufferFull
-	}
-	c.notices++
-	s.pending = append(s.pending, entry{sealed: e, urgency: notice})
-	c.enqueue(s)
-	return nil
 }
 
 // lose counts an event that offer had no room for. It reports whether it is
@@ -165,19 +161,52 @@ func (c *courier) flush(s *stream) (*ticket, error) {
 		return nil, nil
 	}
 	e := &last[len(last)-1]
-	e.ticket = newTicket(e.ticket)
+	if e.ticket.resolved() {
+		e.ticket = newTicket()
+	} else {
+		e.ticket.waiting++
+	}
 	c.enqueue(s)
 	return e.ticket, nil
 }
 
-// withdraw takes back entries of a caller who gives up, and reports whether it
-// could: what has been handed over stays.
-func (c *courier) withdraw(s *stream, ids []uuid.UUID) bool {
+// wait returns the ticket's answer, or an error if ctx or the time ends first.
+func (c *courier) wait(ctx context.Context, s *stream, t *ticket, timeout time.Duration) error {
+	if t.resolved() { // an answer counts even if the context has ended by then
+		return t.err
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	var err error
+	select {
+	case <-t.done:
+		return t.err
+	case <-ctx.Done():
+		err = fmt.Errorf("not known to be stored: %w", ctx.Err())
+	case <-timer.C:
+		err = fmt.Errorf("not known to be stored within %v: %w", timeout, context.DeadlineExceeded)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	done := s.remove(ids)
+	if t.resolved() {
+		return t.err
+	}
+	t.waiting = max(t.waiting-1, 0)
 	c.rest(s)
-	return done
+	return err
+}
+
+// withdraw takes back the entries of a caller who has given up, and reports
+// whether it could. What has been handed over stays, and so does what another
+// caller waits for or builds on.
+func (c *courier) withdraw(s *stream, entries []entry) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := entries[len(entries)-1].ticket; t.waiting > 0 || !s.takeBack(entries[0].id, len(entries)) {
+		return false
+	}
+	c.rest(s)
+	return true
 }
 
 // rest takes a stream off the courier's hands if nothing in it is wanted any
@@ -205,12 +234,16 @@ func (c *courier) checkIdle() {
 }
 
 // divert sends a stream's events to the fallback sink from now on, those in
-// doubt as the very same records. It reports whether there is one.
+// doubt as the very same records. It reports whether what the stream holds is
+// on its way there.
 func (c *courier) divert(s *stream) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fallback.sink == nil || s.lane == &c.fallback || s.refused != nil {
+	switch {
+	case c.fallback.sink == nil || c.usable(s) != nil || len(s.frozen)+len(s.pending) == 0:
 		return false
+	case s.lane == &c.fallback:
+		return true
 	}
 	c.unqueue(s)
 	s.lane = &c.fallback
@@ -266,9 +299,14 @@ func (c *courier) dispatch(l *lane) {
 // doubt alone.
 type flight struct {
 	lane    *lane
-	streams []*stream
-	numbers []int
+	legs    []leg
 	records []Record
+}
+
+// leg is a stream's flight, by its number.
+type leg struct {
+	stream *stream
+	number int
 }
 
 // board puts the next batches on a flight; nil if there are none.
@@ -280,7 +318,7 @@ func (c *courier) board(l *lane) *flight {
 	size := 0
 	for l.queue.Len() > 0 && len(f.records) < maxBatchRecords && size < maxBatchBytes {
 		s := l.queue.Front().Value.(*stream)
-		if s.doubt && len(f.streams) > 0 {
+		if s.doubt && len(f.legs) > 0 {
 			break
 		}
 		l.queue.Remove(s.place)
@@ -289,13 +327,12 @@ func (c *courier) board(l *lane) *flight {
 		s.try()
 		s.flying, s.again = true, false
 		s.flight++
-		f.streams = append(f.streams, s)
-		f.numbers = append(f.numbers, s.flight)
+		f.legs = append(f.legs, leg{s, s.flight})
 		batch := s.records
 		if s.oneByOne {
 			batch = batch[:1]
 		}
-		f.records = append(f.records, batch...)
+		f.records = append(slices.Grow(f.records, len(batch)), batch...)
 		for _, r := range batch {
 			size += r.Len()
 		}
@@ -306,20 +343,24 @@ func (c *courier) board(l *lane) *flight {
 	return f
 }
 
+var errGoexit = errors.New("the sink's Append ended its goroutine")
+
 func (c *courier) fly(f *flight) {
-	err := errors.New("the sink's Append ended its goroutine")
+	err := errGoexit
 	defer func() {
-		for _, call := range c.land(f, err) {
+		calls := c.land(f, err, definite(err))
+		defer c.landed()
+		for _, call := range calls {
 			call()
 		}
-		c.landed()
 	}()
 	ctx, cancel := context.WithTimeout(c.ctx, c.timeout)
 	defer cancel()
 	err = appendTo(ctx, f.lane.sink, f.records)
 }
 
-// appendTo calls the sink and turns a panic of it into an error.
+// appendTo calls the sink and turns a panic of it, or of its error's methods,
+// into an error.
 func appendTo(ctx context.Context, sink AuditSink, records []Record) (err error) {
 	if len(records) == 0 {
 		return nil
@@ -329,30 +370,36 @@ func appendTo(ctx context.Context, sink AuditSink, records []Record) (err error)
 			err = fmt.Errorf("the sink panicked with a %T", p)
 		}
 	}()
-	return sink.Append(ctx, records)
+	if err = sink.Append(ctx, records); err != nil {
+		// What will be asked of the error later must not panic there.
+		_, _ = errors.AsType[*AuditError](err)
+		_, _ = definite(err), err.Error()
+	}
+	return err
 }
 
-// land takes the sink's answer. It returns what is to be called once the lock
-// is free.
-func (c *courier) land(f *flight, err error) (calls []func()) {
+// land takes the sink's answer, and whether it is a definite refusal. It
+// returns what is to be called once the lock is free.
+func (c *courier) land(f *flight, err error, refused bool) (calls []func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.lane.flights--
 	c.landing++
-	for i, s := range f.streams {
-		if s.flight != f.numbers[i] {
+	for _, leg := range f.legs {
+		s := leg.stream
+		if s.flight != leg.number {
 			continue // it has been diverted
 		}
 		s.flying = false
 		switch {
 		case err == nil:
 			c.stored(s)
-		case len(f.streams) > 1: // whose fault it is will show when each flies alone
+		case len(f.legs) > 1: // whose fault it is will show when each flies alone
 			s.doubt = true
-		case !definite(err):
+		case !refused:
 			calls = append(calls, c.failed(s, err)...)
 		case len(s.frozen) > 1 && !s.oneByOne:
-			s.doubt, s.oneByOne = true, true
+			s.doubt, s.oneByOne, s.failures = true, true, 0
 		default:
 			calls = append(calls, c.refuse(s, err))
 		}
@@ -408,6 +455,7 @@ func (c *courier) discharge(e *entry, err error) {
 		c.bytes -= e.size
 	case e.urgency == notice:
 		c.notices--
+		c.held -= e.size
 	}
 }
 
@@ -508,13 +556,8 @@ func (c *courier) stop() (lost int) {
 	defer c.mu.Unlock()
 	c.stopped = true
 	c.cancel()
-	c.main.queue.Init()
-	c.fallback.queue.Init()
 	for s := range c.active {
-		if s.retry != nil {
-			s.retry.Stop()
-			s.retry = nil
-		}
+		c.unqueue(s)
 		for _, entries := range [][]entry{s.frozen, s.pending} {
 			for i := range entries {
 				lost++

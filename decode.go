@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -99,9 +101,9 @@ var ownNames = sync.OnceValue(func() map[string]bool {
 	names := map[string]bool{}
 	for name := range strings.FieldsSeq("$jobaudit action after allowed assurance attempt auth by causationId class code completedAt " +
 		"correction correlation correlationId count createdAt data deadline decision degraded digest done " +
-		"environment error event eventId executionId executions existing frame from hash head heartbeat hits " +
-		"host id impact incomplete inputs instance job kind line logs lost message metadata method moment " +
-		"more name of onBehalfOf org orgId outcome output parent parentId path permission phase policy prev " +
+		"environment erased error event eventId evidence executionId executions existing frame from hash head heartbeat hits " +
+		"host id impact incomplete inputs instance job keys kind last line logs lost message metadata method moment " +
+		"more name of onBehalfOf org orgId outcome output owner parent parentId path permission phase policy prev " +
 		"principal progress queue reason recovery redaction ref removed removedCount request requestId " +
 		"resource retryOf root rootId rule schemaVersion seq session size snapshot sourceIp startedAt state " +
 		"stream summary system taint target time to total traceparent trigger type types unapplied upstream " +
@@ -111,19 +113,38 @@ var ownNames = sync.OnceValue(func() map[string]bool {
 	return names
 })
 
+// foldedNames are the own names, folded.
+var foldedNames = sync.OnceValue(func() map[string]bool {
+	names := map[string]bool{}
+	for name := range ownNames() {
+		names[string(appendFolded(nil, []byte(name)))] = true
+	}
+	return names
+})
+
+// appendFolded appends a name so that names that are equal but for their case,
+// as strings.EqualFold has it, give the same bytes.
+func appendFolded(dst, name []byte) []byte {
+	for _, r := range string(name) {
+		for { // the least of the runes that fold to each other
+			next := unicode.SimpleFold(r)
+			if next <= r {
+				r = next
+				break
+			}
+			r = next
+		}
+		dst = utf8.AppendRune(dst, r)
+	}
+	return dst
+}
+
 // otherCase reports whether a name is one of ours but for the case of its
 // letters. Readers that ignore case, like encoding/json, would take it for
 // that one.
 func otherCase(name []byte) bool {
-	if ownNames()[string(name)] {
-		return false
-	}
-	for own := range ownNames() {
-		if strings.EqualFold(own, string(name)) {
-			return true
-		}
-	}
-	return false
+	var buf [64]byte
+	return !ownNames()[string(name)] && foldedNames()[string(appendFolded(buf[:0], name))]
 }
 
 // object calls member for each member of an object. Every name in required
@@ -619,10 +640,14 @@ func (d *decoder) data(raw []byte, e *Event) {
 			e.Data.Correction = d.correction(raw)
 		case "existing":
 			e.Data.Existing = d.uuid(raw)
+		case "evidence":
+			d.evidence(raw, e)
 		case "lost":
 			d.lost(raw, e)
 		case "degraded":
 			d.degraded(raw, e)
+		case "erased":
+			d.erased(raw, e)
 		case "recovery":
 			e.Data.Recovery = json.RawMessage(bytes.Clone(raw))
 		case "policy":
@@ -699,7 +724,7 @@ func (d *decoder) heartbeat(raw []byte, e *Event) {
 		case "deadline":
 			e.Data.Heartbeat.Deadline = d.time(raw)
 		}
-	}, "deadline")
+	})
 }
 
 func (d *decoder) correction(raw []byte) *Correction {
@@ -735,6 +760,59 @@ func (d *decoder) lost(raw []byte, e *Event) {
 	}, "count", "types", "from", "to")
 }
 
+func (d *decoder) erased(raw []byte, e *Event) {
+	v := &e.Data.Erased
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
+		case "keys":
+			d.array(raw, func(raw []byte) { v.Keys = append(v.Keys, d.identifier(raw)) })
+		case "reason":
+			v.Reason = d.text(raw)
+		}
+	}, "keys")
+}
+
+func (d *decoder) evidence(raw []byte, e *Event) {
+	v := &e.Data.Evidence
+	d.object(raw, func(name, raw []byte) {
+		switch string(name) {
+		case "last":
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
+				case "id":
+					v.Last.ID = d.uuid(raw)
+				case "type":
+					v.Last.Type = d.eventType(raw)
+				case "time":
+					v.Last.Time = d.time(raw)
+				}
+			}, "id", "type", "time")
+		case "heartbeat":
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
+				case "id":
+					v.Heartbeat.ID = d.uuid(raw)
+				case "time":
+					v.Heartbeat.Time = d.time(raw)
+				}
+			}, "id", "time")
+		case "deadline":
+			v.Deadline = d.time(raw)
+		case "owner":
+			d.object(raw, func(name, raw []byte) {
+				switch string(name) {
+				case "stream":
+					v.Owner.Stream = d.uuid(raw)
+				case "host":
+					v.Owner.Host = d.str(raw)
+				case "instance":
+					v.Owner.Instance = d.str(raw)
+				}
+			}, "stream", "host", "instance")
+		}
+	}, "last", "owner")
+}
+
 func (d *decoder) degraded(raw []byte, e *Event) {
 	v := &e.Data.Degraded
 	d.object(raw, func(name, raw []byte) {
@@ -748,5 +826,5 @@ func (d *decoder) degraded(raw []byte, e *Event) {
 		case "reason":
 			v.Reason = d.text(raw)
 		}
-	}, "stream", "event", "count")
+	}, "count")
 }

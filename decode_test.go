@@ -25,6 +25,7 @@ func TestARecordThatTwoReadersCouldReadDifferentlyIsRefused(t *testing.T) {
 		{"a name twice, inside", with(line, `"orgId"`, `"orgId":"x","orgId"`), "who.orgId"},
 		{"a name twice in the output", with(line, `{"run":12}`, `{"run":12,"run":13}`), "data.output"},
 		{"a name in another case beside", with(line, `"type"`, `"ID":1,"type"`), "ID"},
+		{"a name in another case, beyond ASCII", with(line, `"type"`, `"ſtream":1,"type"`), "ſtream"},
 		{"a name in another case instead", with(line, `"causationId"`, `"causationID"`), "causationID"},
 		{"a name in another case, inside", with(line, `"attempt"`, `"State":"failed","attempt"`), "job.State"},
 		{"no ID", with(line, `"id":"01980000-0000-7000-8000-000000000012",`, ``), "id"},

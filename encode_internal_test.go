@@ -53,7 +53,12 @@ func rareDrafts() map[EventType]draft {
 	add(AttemptLost, func(d *draft) {
 		d.id = verdict
 		d.queue = QueueRef{System: "river", ID: "42"}
-		d.data.err = &errorData{code: CodeAbandoned, message: text{value: "no heartbeat for 90s"}}
+		d.data.err = &errorData{code: CodeAbandoned, message: text{value: "no sign of life within the announced deadline"}}
+		d.data.evidence = &evidenceData{
+			last: testID(4), lastType: JobLogged, lastTime: testTime.Add(-90 * time.Second),
+			beat: testID(9), beatTime: testTime.Add(-100 * time.Second), deadline: testTime.Add(-10 * time.Second),
+			stream: testID(0xf1), host: "host-2", instance: "deployer-7",
+		}
 	})
 	add(AttemptLate, func(d *draft) {
 		d.state = Success
@@ -95,7 +100,7 @@ func TestRareTypesAreWrittenAsTheirGoldenFilesSay(t *testing.T) {
 }
 
 func TestEveryTypeHasAGoldenFile(t *testing.T) {
-	want := []EventType{AuditOpened, AuditClosed, AuditPolicy, AuditDegraded}
+	want := []EventType{AuditOpened, AuditClosed, AuditPolicy, AuditDegraded, AuditErased}
 	want = slices.AppendSeq(want, maps.Keys(transitions))
 	require.ElementsMatch(t, want, slices.Collect(maps.Keys(goldenRecords(t))))
 }

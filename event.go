@@ -43,6 +43,7 @@ const (
 	AuditPolicy   EventType = "audit.policy"
 	AuditDegraded EventType = "audit.degraded"
 	AuditLost     EventType = "audit.lost"
+	AuditErased   EventType = "audit.erased"
 )
 
 // Phase returns the part of a job's life that events of this type belong to:
@@ -131,11 +132,27 @@ type Event struct {
 		Snapshot  *Snapshot
 		Heartbeat struct {
 			Progress *Progress
-			Deadline time.Time // the next sign of life is due by then
+			Deadline time.Time // the next sign of life is due by then; zero if none is promised
 		}
 		Correction *Correction // Value is a json.RawMessage
 		Existing   uuid.UUID   // the job that a deduplicated one duplicates
-		Lost       struct {
+		Evidence   struct {    // of a verdict: what it rests on
+			Last struct { // the newest event of what it is about
+				ID   uuid.UUID
+				Type EventType
+				Time time.Time
+			}
+			Heartbeat struct { // the newest, if there was one
+				ID   uuid.UUID
+				Time time.Time
+			}
+			Deadline time.Time // announced and missed; zero if none was announced
+			Owner    struct {  // whose end it is: the writer of the start or submission
+				Stream         uuid.UUID // of one process's run, whatever its host is called
+				Host, Instance string
+			}
+		}
+		Lost struct {
 			Count    int
 			Types    []EventType
 			From, To time.Time
@@ -144,6 +161,11 @@ type Event struct {
 			Stream, Event uuid.UUID
 			Count         int // events behind Event that are not stored either
 			Reason        string
+		}
+		// Erased are the keys of sealed values that were deleted.
+		Erased struct {
+			Keys   []string // their IDs, as in the sealed values
+			Reason string   // free text
 		}
 		Recovery json.RawMessage
 		Policy   json.RawMessage
@@ -157,8 +179,9 @@ type Decision struct {
 	Permission string // which permission it turned on
 	Reason     string // free text
 	// AskAgain, on a refusal, says that the job is put off rather than denied:
-	// its queue will bring it back and the question is asked again. It is not
-	// stored: the event's type, attempt.deferred, says it.
+	// its queue will bring it back and the question is asked again. A job that
+	// [Recorder.Run] submitted is denied all the same, as no queue has it. It is
+	// not stored: the event's type, attempt.deferred, says it.
 	AskAgain bool
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -468,5 +469,63 @@ func TestACallIsNotFailedByAnAppendThatBeganBeforeIt(t *testing.T) {
 		require.NoError(t, tr.Succeed(t.Context()))
 		require.NoError(t, rec.Close(t.Context()))
 		events(t, sink)
+	})
+}
+
+// wary fails the Append of a start once without saying what became of it, and
+// refuses it from then on.
+type wary struct {
+	*memsink.Sink
+	asked int
+}
+
+func (w *wary) Append(ctx context.Context, records []jobaudit.Record) error {
+	for _, r := range records {
+		if r.Type() == jobaudit.JobStarted {
+			if w.asked++; w.asked == 1 {
+				return errors.New("the line broke")
+			}
+			return &jobaudit.RecordError{ID: r.ID(), Err: errors.New("too odd")}
+		}
+	}
+	return w.Sink.Append(ctx, records)
+}
+
+func TestARefusalBehindADoubtIsToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rec := open(t, &wary{Sink: memsink.New(nil)}, &jobaudit.Options{OnError: new(complaints).add})
+		tr, err := rec.Submit(t.Context(), submission())
+		require.NoError(t, err)
+		began := time.Now()
+		require.Error(t, tr.Start(t.Context(), jobaudit.Execution{}))
+		_, refused := errors.AsType[*jobaudit.RecordError](tr.Start(t.Context(), jobaudit.Execution{}))
+		require.True(t, refused)
+		require.Zero(t, time.Since(began))
+		require.NoError(t, rec.Close(t.Context()))
+	})
+}
+
+// What is kept of jobs that could not start is bounded in bytes, too.
+func TestJobsThatCouldNotStartKeepABoundedMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		registry, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PassThrough: true})
+		require.NoError(t, err)
+		store := memsink.New(nil)
+		sink := faultsink.New(store)
+		var told complaints
+		rec := open(t, sink, &jobaudit.Options{Redactors: registry, OnError: told.add})
+		sink.Set(faultsink.Rule{Fault: faultsink.Fail})
+		s := submission()
+		s.Inputs = strings.Repeat("input ", 2500)
+		const jobs = 1500
+		for range jobs {
+			require.Error(t, rec.Run(t.Context(), s, func(context.Context) error { t.Error("it ran"); return nil }))
+		}
+		require.NotEmpty(t, told.all(), "who was dropped is told")
+		sink.Set()
+		require.NoError(t, rec.Close(t.Context()))
+		kept := len(of(events(t, store), jobaudit.JobCancelled))
+		require.Less(t, kept, jobs)
+		require.Greater(t, kept, jobs/2)
 	})
 }

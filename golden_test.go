@@ -76,6 +76,11 @@ type codedError struct{}
 func (codedError) Error() string        { return "the branch is gone: </main>" }
 func (codedError) JobErrorCode() string { return "BRANCH_GONE" }
 
+// oneKey holds one key of everybody.
+type oneKey struct{}
+
+func (oneKey) Erase(string) ([]string, error) { return []string{"0123456789abcdef"}, nil }
+
 // goldenSink is a sink in which a recorder has written every type of event
 // that it can.
 func goldenSink(t *testing.T) *memsink.Sink {
@@ -129,6 +134,7 @@ func goldenSink(t *testing.T) *memsink.Sink {
 	failing := submit()
 	require.NoError(t, failing.Start(ctx, jobaudit.Execution{}))
 	require.NoError(t, failing.Fail(ctx, codedError{}))
+	require.NoError(t, r.Erase(ctx, oneKey{}, "u-1", "asked for by the person"))
 	require.NoError(t, r.Close(ctx))
 	return sink
 }
@@ -140,7 +146,7 @@ func TestEveryTypeIsWrittenAsItsGoldenFileSays(t *testing.T) {
 		jobaudit.JobStarted, jobaudit.JobHeartbeat, jobaudit.JobLogged, jobaudit.JobSnapshot,
 		jobaudit.JobSucceeded, jobaudit.JobFailed, jobaudit.JobCancelled, jobaudit.JobCorrected,
 		jobaudit.AttemptStarted, jobaudit.AttemptFailed, jobaudit.AttemptDeferred, jobaudit.AttemptSuperseded,
-		jobaudit.AuditOpened, jobaudit.AuditClosed, jobaudit.AuditPolicy,
+		jobaudit.AuditOpened, jobaudit.AuditErased, jobaudit.AuditClosed, jobaudit.AuditPolicy,
 	} {
 		t.Run(string(typ), func(t *testing.T) {
 			record, err := sink.Wait(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{typ}})

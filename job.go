@@ -71,6 +71,7 @@ const (
 	CodeAbandoned ErrorCode = "ABANDONED" // a watchdog's verdict on a start without an end
 	CodeExpired   ErrorCode = "EXPIRED"   // a watchdog's verdict on a job that never started
 	CodeNotRun    ErrorCode = "NOT_RUN"   // its start could not be recorded
+	CodeSkipped   ErrorCode = "SKIPPED"   // its scheduler passed it over, see [Trail.Skip]
 	CodeDeferred  ErrorCode = "DEFERRED"  // the attempt was put off, see [Trail.Deferring]
 )
 

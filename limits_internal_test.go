@@ -83,6 +83,10 @@ func TestTextsAreKeptUpToTheirLimit(t *testing.T) {
 			return minted(rareEnvelope(AuditDegraded), draft{id: testID(2), typ: AuditDegraded, time: testTime,
 				data: payload{degraded: &degradedData{stream: testID(1), event: testID(2), reason: text{value: s}}}})
 		}},
+		"an erasure's reason": {1024, []string{"data", "erased", "reason"}, func(s string) Record {
+			return minted(rareEnvelope(AuditDegraded), draft{id: testID(2), typ: AuditErased, time: testTime,
+				data: payload{erased: &erasedData{reason: text{value: s}}}})
+		}},
 	} {
 		// A letter, one that is escaped, one of three bytes, an invalid byte.
 		for unit, size := range map[string]int{"x": 1, "\n": 2, "\x01": 6, "€": 3, "\xff": 3, "😀": 4, "<": 1, "\u2028": 3} {

@@ -20,8 +20,10 @@ type payload struct {
 	heartbeat  *heartbeatData
 	correction *correctionData
 	existing   uuid.UUID
+	evidence   *evidenceData
 	lost       *lostData
 	degraded   *degradedData
+	erased     *erasedData
 	recovery   []byte
 	policy     []byte
 }
@@ -47,7 +49,7 @@ type snapshotData struct {
 
 type heartbeatData struct {
 	progress *Progress
-	deadline time.Time
+	deadline time.Time // zero if no further sign of life is promised
 }
 
 type correctionData struct {
@@ -63,10 +65,27 @@ type lostData struct {
 	from, to time.Time
 }
 
+// evidenceData is what a verdict rests on. beat, beatTime and deadline may be
+// zero.
+type evidenceData struct {
+	last               uuid.UUID
+	lastType           EventType
+	lastTime           time.Time
+	beat               uuid.UUID
+	beatTime, deadline time.Time
+	stream             uuid.UUID // the owner's
+	host, instance     string
+}
+
 type degradedData struct {
 	stream, event uuid.UUID
 	count         int
 	reason        text
+}
+
+type erasedData struct {
+	keys   []string
+	reason text
 }
 
 func (p *payload) append(o *object) {
@@ -92,11 +111,17 @@ func (p *payload) append(o *object) {
 		p.correction.append(o)
 	}
 	o.uuid("existing", p.existing)
+	if p.evidence != nil {
+		p.evidence.append(o)
+	}
 	if p.lost != nil {
 		p.lost.append(o)
 	}
 	if p.degraded != nil {
 		p.degraded.append(o)
+	}
+	if p.erased != nil {
+		p.erased.append(o)
 	}
 	o.raw("recovery", p.recovery)
 	o.raw("policy", p.policy)
@@ -141,7 +166,9 @@ func (h *heartbeatData) append(o *object) {
 		}
 		o.close()
 	}
-	o.time("deadline", h.deadline)
+	if !h.deadline.IsZero() {
+		o.time("deadline", h.deadline)
+	}
 	o.close()
 }
 
@@ -173,12 +200,52 @@ func (l *lostData) append(o *object) {
 	o.close()
 }
 
+func (e *evidenceData) append(o *object) {
+	o.open("evidence")
+	o.open("last")
+	o.uuid("id", e.last)
+	o.str("type", string(e.lastType))
+	o.time("time", e.lastTime)
+	o.close()
+	if e.beat != uuid.Nil {
+		o.open("heartbeat")
+		o.uuid("id", e.beat)
+		o.time("time", e.beatTime)
+		o.close()
+	}
+	if !e.deadline.IsZero() {
+		o.time("deadline", e.deadline)
+	}
+	o.open("owner")
+	o.uuid("stream", e.stream)
+	o.str("host", e.host)
+	o.str("instance", e.instance)
+	o.close()
+	o.close()
+}
+
 func (d *degradedData) append(o *object) {
 	o.open("degraded")
 	o.uuid("stream", d.stream)
 	o.uuid("event", d.event)
 	o.integer("count", int64(d.count))
 	o.text("reason", d.reason, maxText)
+	o.close()
+}
+
+func (e *erasedData) append(o *object) {
+	o.open("erased")
+	o.key("keys")
+	o.dst = append(o.dst, '[')
+	for i, id := range e.keys[:min(len(e.keys), maxList)] {
+		if i > 0 {
+			o.dst = append(o.dst, ',')
+		}
+		o.dst = jsonenc.AppendString(o.dst, jsonenc.Head(id, maxIdentifier))
+	}
+	o.dst = append(o.dst, ']')
+	o.more(len(e.keys))
+	o.text("reason", e.reason, maxText)
 	o.close()
 }
 

@@ -52,8 +52,10 @@ type Options struct {
 	Buffer int
 
 	// OnError is told of every error of the audit path that no call returns.
-	// It may be called from several goroutines and must not wait. Default:
-	// they are logged by slog.Default.
+	// It may be called from several goroutines, the job's own among them: it
+	// must not wait, or the job waits with it. It may use the Recorder and its
+	// Trails, but what it records may fail and be told to it again. A panic in
+	// it goes no further. Default: the errors are logged by slog.Default.
 	OnError func(context.Context, *AuditError)
 
 	// Now is the clock that events are dated by. Default: time.Now.
@@ -129,6 +131,9 @@ func Open(ctx context.Context, sink AuditSink, where Source, opts *Options) (*Re
 		r.courier.stop()
 		return nil, &AuditError{Op: "open", Err: err}
 	}
+	if weak, ok := sink.(interface{ Degraded(report func(error)) }); ok {
+		weak.Degraded(r.sinkDegraded)
+	}
 	return r, nil
 }
 
@@ -192,6 +197,7 @@ var auditReasons = map[EventType]string{
 	AuditClosed:   "a recorder was closed",
 	AuditPolicy:   "a redaction policy is in force",
 	AuditDegraded: "events could not be stored",
+	AuditErased:   "the keys of sealed values were deleted",
 }
 
 // envelope returns what an event of the audit itself says of its who, what,
@@ -232,43 +238,41 @@ func (r *Recorder) opening(recovery *Recovery) []entry {
 func (r *Recorder) store(ctx context.Context, entries []entry, timeout time.Duration) error {
 	last := &entries[len(entries)-1]
 	last.urgency = admission
-	last.ticket = newTicket(nil)
+	last.ticket = newTicket()
 	if err := r.courier.send(r.stream, entries...); err != nil {
 		return err
 	}
-	return wait(ctx, last.ticket, timeout)
-}
-
-// wait returns the ticket's answer, or an error if ctx or the time ends first.
-func wait(ctx context.Context, t *ticket, timeout time.Duration) error {
-	select { // an answer counts even if the context has ended by then
-	case err := <-t.done:
-		return err
-	default:
-	}
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
-	select {
-	case err := <-t.done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("not known to be stored: %w", ctx.Err())
-	case <-timer.C:
-		return fmt.Errorf("not known to be stored within %v: %w", timeout, context.DeadlineExceeded)
-	}
+	return r.courier.wait(ctx, r.stream, last.ticket, timeout)
 }
 
 // degraded records that a stream has ended because the sink refused a record.
 func (r *Recorder) degraded(s *stream, event uuid.UUID, behind int, err error) {
-	r.report(context.Background(), "store", s.env.jobID, err)
+	if s.verdict {
+		return
+	}
+	defer r.report(context.Background(), "store", s.env.jobID, err)
 	if s == r.stream {
 		return
 	}
-	e := r.entry(AuditDegraded, payload{degraded: &degradedData{
-		stream: s.id, event: event, count: behind, reason: message(r.door, err),
-	}})
-	if err := r.courier.send(r.stream, e); err != nil {
-		r.report(context.Background(), "degrade", s.env.jobID, err)
+	if err := r.recordDegraded(degradedData{stream: s.id, event: event, count: behind, reason: message(r.door, err)}); err != nil {
+		defer r.report(context.Background(), "degrade", s.env.jobID, err)
+	}
+}
+
+func (r *Recorder) recordDegraded(d degradedData) error {
+	e := r.entry(AuditDegraded, payload{degraded: &d})
+	e.urgency = notice
+	return r.courier.send(r.stream, e)
+}
+
+// sinkDegraded records that the sink works but does not give all that it
+// promises, as when heads cannot be kept outside the log.
+func (r *Recorder) sinkDegraded(err error) {
+	if r.closed.Load() {
+		return
+	}
+	if err := r.recordDegraded(degradedData{reason: message(r.door, err)}); err != nil {
+		r.report(context.Background(), "degrade", uuid.Nil, err)
 	}
 }
 
@@ -356,6 +360,9 @@ func (r *Recorder) Close(ctx context.Context) error {
 		err = r.store(context.WithoutCancel(ctx), []entry{r.entry(AuditClosed, payload{})}, r.opts.Timeout)
 	}
 	lost := r.courier.stop()
+	if err == nil && lost > 0 {
+		err = errors.New("they were recorded while it closed")
+	}
 	if err == nil {
 		return nil
 	}

@@ -75,7 +75,7 @@ func NewRedactor(action, version string, rules ...Rule) Redactor {
 		}
 	}
 	if len(errs) == 0 {
-		r.doc = newPolicyDoc(&r)
+		r.doc = newPolicyDoc(&r, nil)
 		if len(r.doc.json) > maxPolicy {
 			fail(name, "the policy is too large to be recorded")
 		}
@@ -110,7 +110,8 @@ func pathErrors(err error) (all []*walk.PathError) {
 // RedactInputs returns the bytes that would be stored of a job's inputs. It is
 // for unit tests of a policy: the error says why they would be withheld and
 // wraps the redactor's own error, which nothing else tells. It is
-// [ErrNoPolicy] if there is no rule for the inputs.
+// [ErrNoPolicy] if there is no rule for the inputs. Pseudonyms are made with a
+// key that ends with the process.
 func (r Redactor) RedactInputs(inputs any) (json.RawMessage, error) {
 	return r.try(inputs, sideInputs)
 }
@@ -127,7 +128,7 @@ func (r Redactor) try(v any, side string) (json.RawMessage, error) {
 	if r.action == "" {
 		return nil, &FieldError{"redactor.action", "missing"}
 	}
-	c, err := r.redact(v, side)
+	c, err := r.redact(v, side, walk.Env{Limit: maxContent, Guard: trial{}})
 	if err != nil {
 		return nil, fmt.Errorf("%s of %q are withheld (%s): %w", side, r.action, c.redaction.Outcome, err)
 	}
@@ -136,7 +137,7 @@ func (r Redactor) try(v any, side string) (json.RawMessage, error) {
 
 // redact applies the rule of one side. The error is the cause of an outcome
 // other than kept.
-func (r *Redactor) redact(v any, side string) (content, error) {
+func (r *Redactor) redact(v any, side string, env walk.Env) (content, error) {
 	if absent(v) {
 		return content{json: null}, nil
 	}
@@ -147,8 +148,8 @@ func (r *Redactor) redact(v any, side string) (content, error) {
 	if rule == nil {
 		return content{json: null, redaction: r.block(outcomeNoPolicy)}, ErrNoPolicy
 	}
-	result, err := guarded(v, rule.apply)
-	if err == nil && len(result.Removed) == 0 {
+	result, err := guarded(v, env, rule.apply)
+	if err == nil && len(result.Removed)+len(result.Hits) == 0 {
 		return content{json: result.JSON, redaction: rule.plainly(r, result.Count)}, nil
 	}
 	return settle(r.block(outcomeKept), result, err), err
@@ -190,6 +191,9 @@ func settle(block *Redaction, r walk.Result, err error) content {
 		block.Removed = append(block.Removed, struct{ Path, Class string }(removal))
 	}
 	block.RemovedCount = r.Count
+	for _, hit := range r.Hits {
+		block.Hits = append(block.Hits, struct{ Path, Rule string }(hit))
+	}
 	return content{json: r.JSON, redaction: block}
 }
 
@@ -216,13 +220,13 @@ type panicError struct{ what string }
 func (e *panicError) Error() string { return "panic: " + e.what }
 
 // guarded calls apply and turns a panic into an error.
-func guarded(v any, apply func(any) (walk.Result, error)) (r walk.Result, err error) {
+func guarded(v any, env walk.Env, apply func(any, walk.Env) (walk.Result, error)) (r walk.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			r, err = walk.Result{}, &panicError{describePanic(p)}
 		}
 	}()
-	return apply(v)
+	return apply(v, env)
 }
 
 // describePanic names the type of a panic's value. The value itself may be

@@ -2,6 +2,7 @@ package jobaudit_test
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/jobaudit/jobaudit"
 )
@@ -50,4 +51,31 @@ func ExampleNewRegistry() {
 		jobaudit.NewRedactor("deploy", "1", jobaudit.InputPaths[inputs](jobaudit.Keep("repository"))))
 	fmt.Println(err)
 	// Output: deploy.inputs repository: unknown
+}
+
+// A value that must be recognised again but not read.
+func ExamplePath_Pseudonym() {
+	type inputs struct {
+		Email string `json:"email"`
+		Plan  string `json:"plan"`
+	}
+	redactor := jobaudit.NewRedactor("sign-up", "1", jobaudit.InputPaths[inputs](
+		jobaudit.Keep("email").Pseudonym("email"), jobaudit.Keep("plan")))
+	stored, err := redactor.RedactInputs(inputs{"ann@example.org", "free"})
+	fmt.Println(strings.Contains(string(stored), "ann@example.org"), strings.Contains(string(stored), `"email":"pseudonym:`), err)
+	// Output: false true <nil>
+}
+
+// Struct tags: a field without one is dropped.
+func ExampleInputPaths_tags() {
+	type inputs struct {
+		Repo  string   `json:"repo" audit:"keep"`
+		Paths []string `json:"paths" audit:"keep"`
+		PAT   string   `json:"pat" audit:"drop=credential"`
+		Debug bool     `json:"debug"`
+	}
+	redactor := jobaudit.NewRedactor("deploy", "4", jobaudit.InputPaths[inputs]())
+	stored, err := redactor.RedactInputs(inputs{"acme/site", []string{"main.go"}, "a token", true})
+	fmt.Println(string(stored), err)
+	// Output: {"repo":"acme/site","paths":["main.go"]} <nil>
 }

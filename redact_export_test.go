@@ -1,5 +1,7 @@
 package jobaudit
 
+import "github.com/jobaudit/jobaudit/internal/walk"
+
 // Stored is what the door let through, for tests.
 type Stored struct {
 	JSON      string
@@ -39,12 +41,22 @@ func (g *Registry) Policies() (all []Policy) {
 	return all
 }
 
-// BenchDoor returns a function that passes inputs through one and the same
-// door and tells how many bytes of them are stored.
-func (g *Registry) BenchDoor(action string) func(v any) int {
+// BenchDoor returns a function that passes inputs through the action's policy,
+// with or without the scan, and tells how many bytes of them are stored.
+func (g *Registry) BenchDoor(action string, scan bool) func(v any) int {
 	d := g.door(action)
+	var guard walk.Guard
+	if scan {
+		guard = (*inputGuard)(d)
+	}
+	return func(v any) int { return len(d.content(v, sideInputs, guard).json) }
+}
+
+// BenchJob is BenchDoor with the door of a new job each time, which remembers
+// what was removed.
+func (g *Registry) BenchJob(action string) func(v any) int {
 	return func(v any) int {
-		c, _ := d.inputs(v)
+		c, _ := g.door(action).inputs(v)
 		return len(c.json)
 	}
 }

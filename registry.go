@@ -2,13 +2,14 @@ package jobaudit
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
-	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/jobaudit/jobaudit/internal/jsonenc"
+	"github.com/jobaudit/jobaudit/internal/secrets"
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
 
@@ -22,6 +23,32 @@ type RegistryOptions struct {
 	// and without any [Secret]. An action that has a Redactor is never passed
 	// through, not even on a side for which it has no rule.
 	PassThrough bool
+
+	// Patterns are the formats of secrets of your own, by the name of the rule
+	// that records show, for the scan that every stored text passes. A pattern
+	// is a literal beginning of at least two characters followed by literals
+	// and character classes with their counts, as in acme_[A-Za-z0-9]{32} or
+	// (?i)key-[0-9a-f]{16,64}.
+	Patterns map[string]string
+	// Allow are known-safe texts, such as a documented sample: what the scan
+	// finds within one of them is no secret. They are a part of every policy
+	// and stored with it.
+	Allow []string
+	// Without names rules of the scan that are not applied.
+	Without []string
+	// Personal are the classes of personal data that the scan is to find:
+	// email, phone (international, with +), iban, ip. Default: none.
+	Personal []string
+
+	// PseudonymKey is the secret that [Path.Pseudonym] needs: at least 32
+	// random bytes. Programs whose pseudonyms are to be equal share it. Who
+	// loses it loses the means to look a value's records up; who publishes it
+	// has published every value that can be guessed.
+	PseudonymKey []byte
+	// PseudonymEpoch counts how often pseudonyms were begun anew with the same
+	// key: those of different epochs cannot be told to be of one value. It is
+	// 0 or more.
+	PseudonymEpoch int
 }
 
 // Registry holds the redaction policies of a program, one [Redactor] an
@@ -30,26 +57,9 @@ type RegistryOptions struct {
 type Registry struct {
 	opts    RegistryOptions
 	actions map[string]*Redactor
-}
 
-// text is a free text after the door: what may be stored of it, or the rule
-// that dropped it.
-type text struct{ value, dropped string }
-
-// content is a value after the door: its encoded JSON, within the limit, and
-// what was done to it. Without a value there is nothing to say: json is null
-// and redaction is nil.
-type content struct {
-	json      []byte
-	redaction *Redaction
-}
-
-// door is the one way by which one job's content reaches its events. It is
-// safe for concurrent use. What is remembered of a job will live here.
-type door struct {
-	registry *Registry // may be nil
-	action   string
-	redactor *Redactor // nil if the action has none
+	pseudonyms *pseudonyms // nil without a key
+	scanner    *secrets.Scanner
 }
 
 // policyDoc is a policy as an audit.policy event holds it.
@@ -59,51 +69,47 @@ type policyDoc struct {
 	json            []byte
 }
 
-// door returns the way through which the content of one job of that action
-// goes. g may be nil.
-func (g *Registry) door(action string) *door {
-	d := &door{registry: g, action: action}
-	if g != nil {
-		d.redactor = g.actions[action]
+// Scan names the rule by which a text gives itself away as a secret, or returns
+// "". It is what every text that is stored passes: for unit tests of
+// RegistryOptions.Patterns and Allow, and for what does not go into a record. A
+// nil Registry scans without options.
+func (g *Registry) Scan(text string) (rule string) {
+	if g == nil {
+		rule, _ = defaultScanner().Find(text)
+		return rule
 	}
-	return d
+	rule, _ = g.scanner.Find(text)
+	return rule
 }
 
-// inputs returns what may be stored of a job's inputs. The error wraps
-// ErrNoPolicy, under RequirePolicy, and is nil otherwise: every other failure
-// keeps the event and is told by the redaction block.
-func (d *door) inputs(v any) (content, error) {
-	if d.redactor == nil && d.registry != nil && d.registry.opts.RequirePolicy {
-		return content{}, fmt.Errorf("action %q: %w", d.action, ErrNoPolicy)
+// defaultScanner is the scan without options.
+var defaultScanner = sync.OnceValue(func() *secrets.Scanner {
+	s, err := secrets.New(nil)
+	if err != nil {
+		panic(err) // its own table
 	}
-	return d.content(v, sideInputs), nil
-}
+	return s
+})
 
-// output returns what may be stored of a job's output.
-func (d *door) output(v any) content { return d.content(v, sideOutput) }
-
-// text returns what may be stored of a free text.
-func (d *door) text(s string) text { return text{value: s} }
-
-// null has no room behind it that an append could write to.
-var null = slices.Clip([]byte("null"))
-
-func (d *door) content(v any, side string) content {
-	switch {
-	case absent(v):
-		return content{json: null}
-	case d.redactor != nil:
-		c, _ := d.redactor.redact(v, side)
-		return c
-	case d.registry != nil && d.registry.opts.PassThrough:
-		r, err := guarded(v, passThrough)
-		return settle(&Redaction{Outcome: outcomePassed}, r, err)
+// newScanner returns the scan that the options ask for, and its description
+// for the policies, which is nil if it is the default.
+func (o *RegistryOptions) newScanner() (*secrets.Scanner, []byte, error) {
+	if o == nil || len(o.Patterns)+len(o.Allow)+len(o.Without)+len(o.Personal) == 0 {
+		return defaultScanner(), nil, nil
 	}
-	return content{json: null, redaction: &Redaction{Outcome: outcomeNoPolicy}}
-}
-
-func passThrough(v any) (walk.Result, error) {
-	return walk.Whole(reflect.ValueOf(v), maxContent)
+	c := secrets.Config{Allow: o.Allow, Without: o.Without}
+	for rule, match := range o.Patterns {
+		c.Patterns = append(c.Patterns, secrets.Pattern{Rule: rule, Match: match})
+	}
+	for _, class := range o.Personal {
+		c.Personal = append(c.Personal, secrets.Class(class))
+	}
+	s, err := secrets.New(&c)
+	if err != nil {
+		return nil, nil, &FieldError{"RegistryOptions", err.Error()}
+	}
+	description, err := json.Marshal(s.Describe())
+	return s, description, err
 }
 
 // policies returns the policies, sorted by action.
@@ -130,7 +136,21 @@ func NewRegistry(opts *RegistryOptions, redactors ...Redactor) (*Registry, error
 		if opts.RequirePolicy && opts.PassThrough {
 			errs = append(errs, &FieldError{"RequirePolicy", "excludes PassThrough"})
 		}
+		g.opts.PseudonymKey = nil // one copy is enough
+		switch key := opts.PseudonymKey; {
+		case opts.PseudonymEpoch < 0:
+			errs = append(errs, &FieldError{"PseudonymEpoch", "is less than 0"})
+		case key != nil && len(key) < minPseudonymKey:
+			errs = append(errs, &FieldError{"PseudonymKey", "is shorter than 32 bytes"})
+		case key != nil:
+			g.pseudonyms = newPseudonyms(key, opts.PseudonymEpoch)
+		}
 	}
+	scanner, scan, err := opts.newScanner()
+	if err != nil {
+		errs = append(errs, err)
+	}
+	g.scanner = scanner
 	for _, r := range redactors {
 		switch {
 		case r.err != nil:
@@ -140,12 +160,29 @@ func NewRegistry(opts *RegistryOptions, redactors ...Redactor) (*Registry, error
 		case g.actions[r.action] != nil:
 			errs = append(errs, &FieldError{r.action, "two redactors"})
 		}
+		if r.pseudonymous() && opts.pseudonymKey() == nil {
+			errs = append(errs, &FieldError{"PseudonymKey", "is required: " + r.action + " has pseudonyms"})
+		}
+		if r.doc = newPolicyDoc(&r, scan); len(r.doc.json) > maxPolicy {
+			errs = append(errs, &FieldError{r.action, "the policy is too large to be recorded"})
+		}
 		g.actions[r.action] = &r
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	return g, nil
+}
+
+func (o *RegistryOptions) pseudonymKey() []byte {
+	if o == nil {
+		return nil
+	}
+	return o.PseudonymKey
+}
+
+func (r *Redactor) pseudonymous() bool {
+	return r.inputs != nil && r.inputs.pseudonyms || r.output != nil && r.output.pseudonyms
 }
 
 // maxPolicy is the most bytes that a policy's document may have: it has to fit
@@ -155,13 +192,17 @@ const maxPolicy = 40_000
 // newPolicyDoc describes a policy for those who read its digest years later:
 // the paths that it keeps, with their kinds, and those that it names as
 // removed, with their classes.
-func newPolicyDoc(r *Redactor) policyDoc {
+// scan describes the scan if it is not the default.
+func newPolicyDoc(r *Redactor, scan []byte) policyDoc {
 	doc := []byte(`{"action":`)
 	doc = jsonenc.AppendString(doc, r.action)
 	doc = append(doc, `,"version":`...)
 	doc = jsonenc.AppendString(doc, r.version)
 	doc = appendRule(doc, sideInputs, r.inputs)
 	doc = appendRule(doc, sideOutput, r.output)
+	if scan != nil {
+		doc = append(append(doc, `,"scan":`...), scan...)
+	}
 	doc = append(doc, '}')
 	return policyDoc{action: r.action, version: r.version, digest: sha256.Sum256(doc), json: doc}
 }

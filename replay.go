@@ -30,7 +30,7 @@ func Replay(records iter.Seq2[Record, error]) (Job, error) {
 	if err != nil {
 		return Job{}, err
 	}
-	f := fold{concluded: map[uuid.UUID]bool{}}
+	f := fold{executions: map[uuid.UUID]int{}, concluded: map[uuid.UUID]bool{}}
 	for _, i := range causalOrder(events) {
 		f.apply(&events[i])
 	}
@@ -161,6 +161,8 @@ func (h *indexHeap) Pop() any {
 type fold struct {
 	job   Job
 	begun bool
+	// executions holds where in the job the execution of an ID stands.
+	executions map[uuid.UUID]int
 	// concluded holds the executions whose end others concluded: by a verdict,
 	// or because the job was started again.
 	concluded map[uuid.UUID]bool
@@ -252,6 +254,9 @@ func (f *fold) setAside(e *Event, why effect) {
 
 func (f *fold) start(e *Event, effect effect) {
 	f.job.Attempt = max(f.job.Attempt, e.Job.Attempt)
+	if e.Job.ExecutionID != uuid.Nil {
+		f.executions[e.Job.ExecutionID] = len(f.job.Executions)
+	}
 	f.job.Executions = append(f.job.Executions, JobExecution{
 		ID: e.Job.ExecutionID, Attempt: e.Job.Attempt, Stream: e.Stream.ID,
 		StartedAt: e.Time, Late: effect == late,
@@ -267,14 +272,12 @@ func (f *fold) end(e *Event) {
 		return
 	}
 	conclusion := e.Type == AttemptLost || e.Type == AttemptSuperseded || e.ID.Version() == 8
-	for i := range f.job.Executions {
-		x := &f.job.Executions[i]
-		if x.ID != e.Job.ExecutionID || x.ID == uuid.Nil {
-			continue
-		}
-		if x.End == "" || f.concluded[x.ID] && !conclusion {
-			x.EndedAt, x.End = e.Time, e.Type
-			f.concluded[x.ID] = conclusion
-		}
+	i, ok := f.executions[e.Job.ExecutionID]
+	if !ok {
+		return
+	}
+	if x := &f.job.Executions[i]; x.End == "" || f.concluded[x.ID] && !conclusion {
+		x.EndedAt, x.End = e.Time, e.Type
+		f.concluded[x.ID] = conclusion
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 )
 
@@ -50,8 +51,17 @@ func redrafted(e Event) Record {
 	if v := e.Data.Lost; v.Count > 0 {
 		d.data.lost = &lostData{v.Count, v.Types, v.From, v.To}
 	}
+	if v := e.Data.Evidence; v.Last.ID != uuid.Nil {
+		d.data.evidence = &evidenceData{
+			last: v.Last.ID, lastType: v.Last.Type, lastTime: v.Last.Time, beat: v.Heartbeat.ID, beatTime: v.Heartbeat.Time,
+			deadline: v.Deadline, stream: v.Owner.Stream, host: v.Owner.Host, instance: v.Owner.Instance,
+		}
+	}
 	if v := e.Data.Degraded; v.Reason != "" {
 		d.data.degraded = &degradedData{v.Stream, v.Event, v.Count, passed(v.Reason)}
+	}
+	if e.Type == AuditErased {
+		d.data.erased = &erasedData{e.Data.Erased.Keys, passed(e.Data.Erased.Reason)}
 	}
 	p := position{stream: e.Stream.ID, seq: e.Stream.Seq, prev: e.Stream.Prev}
 	if after := e.Stream.After; after.Seq > 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/jobaudit/jobaudit/internal/walk"
@@ -35,12 +36,14 @@ const (
 // rule is what a Rule holds. It does not change once made; last is the newest
 // redaction block, to be shared.
 type rule struct {
-	form  string // "typed" or "paths"
-	apply func(v any) (walk.Result, error)
+	form  string // "typed", "paths" or "tags"
+	apply func(v any, env walk.Env) (walk.Result, error)
 	keeps map[string]string // paths of the leaves that are kept, and their kinds
 	drops []walk.Removal
 	err   error // what is wrong with the rule: walk.PathErrors
 	last  atomic.Pointer[Redaction]
+
+	pseudonyms bool // some of what is kept is pseudonyms
 }
 
 // errType means that a value is not of the type that its rule is for.
@@ -50,7 +53,8 @@ var errType = errors.New("the value is not of the rule's type")
 // else: the type Kept is the list of what may be stored. Its fields have the
 // names, and are omitted under the conditions, of encoding/json. It may not
 // hold interfaces or json.RawMessage, which could hold anything, nor be or
-// contain In.
+// contain In. A field tagged audit:"pseudonym=class" is stored as
+// [Path.Pseudonym] says.
 //
 // f runs on the goroutine that submits the job, before Submit returns. Its
 // error, or its panic, withholds the inputs and is not stored. The redaction
@@ -71,13 +75,18 @@ func Output[Out, Kept any](f func(Out) (Kept, error)) Rule { return typed(sideOu
 // other values are not called. An object or a list that is found where a leaf
 // is named is left out, as are bytes that an interface holds. Of a url.URL
 // only scheme, host and path are stored.
+//
+// Without paths, the tags of In's fields decide: audit:"keep" keeps a leaf, or
+// all elements of a list or map of leaves; audit:"drop=class" and
+// audit:"pseudonym=class" are [Drop] and [Path.Pseudonym]. A field without a
+// tag is dropped, unless fields below it have tags.
 func InputPaths[In any](paths ...Path) Rule { return byPath[In](sideInputs, paths) }
 
 // OutputPaths is [InputPaths] for a job's output.
 func OutputPaths[Out any](paths ...Path) Rule { return byPath[Out](sideOutput, paths) }
 
 // Path names leaves of a value, for [InputPaths] and [OutputPaths]. It is made
-// by [Keep] and [Drop].
+// by [Keep] and [Drop]; [Path.Pseudonym] makes another of one.
 //
 // A path is made of JSON names joined by dots, as in "repo.name"; a name that
 // holds one of . [ ] * is written in brackets and quotation marks, as in
@@ -86,16 +95,35 @@ func OutputPaths[Out any](paths ...Path) Rule { return byPath[Out](sideOutput, p
 // every element of a list, as in "files[*].path". A star on a struct stands
 // for the fields that it has when the program is built. Where a name and a
 // star both fit, the name decides.
-type Path struct{ path walk.Path }
+type Path struct {
+	path      walk.Path
+	pseudonym bool
+}
 
 // Keep names leaves that are stored.
-func Keep(path string) Path { return Path{walk.Path{Text: path}} }
+func Keep(path string) Path { return Path{path: walk.Path{Text: path}} }
+
+// Pseudonym returns the path with a pseudonym kept in place of each leaf: equal
+// texts of one class and one organization have equal pseudonyms, whatever the
+// action, and only who has [RegistryOptions].PseudonymKey can tell whose they
+// are. A pseudonym is a string, pseudonym:KEY:EPOCH:VALUE: which key and epoch
+// made it, and 16 bytes in base64url.
+//
+// Types with few values are refused: booleans, floats, times, integers of less
+// than 32 bits and those with a type name of their own, as enumerations have.
+// So are values other than strings and integers when they are met. Do not use
+// it for strings of a few possible values.
+func (p Path) Pseudonym(class string) Path {
+	p.path.Pseudonym = class
+	p.pseudonym = true
+	return p
+}
 
 // Drop names what is removed, leaf or not, so that the redaction block says
 // that it was there: its path and class, as in "credential". It is not needed
 // for anything to be removed: what no path keeps is removed and counted.
 func Drop(path, class string) Path {
-	return Path{walk.Path{Text: path, Drop: true, Class: class}}
+	return Path{path: walk.Path{Text: path, Drop: true, Class: class}}
 }
 
 func typed[In, Kept any](side string, f func(In) (Kept, error)) Rule {
@@ -105,17 +133,20 @@ func typed[In, Kept any](side string, f func(In) (Kept, error)) Rule {
 	if f == nil {
 		r.err = errors.Join(r.err, &walk.PathError{Path: ".", Problem: "no function"})
 	}
-	removed := countMissing(in, kept)
-	r.apply = func(v any) (walk.Result, error) {
+	for _, kind := range r.keeps {
+		r.pseudonyms = r.pseudonyms || strings.HasPrefix(kind, "pseudonym ")
+	}
+	removed, typ := countMissing(in, kept), walk.TypeOf(kept)
+	r.apply = func(v any, env walk.Env) (walk.Result, error) {
 		value, err := as[In](v)
 		if err != nil {
 			return walk.Result{}, err
 		}
-		kept, err := f(value)
+		kept, err := f(*value)
 		if err != nil {
 			return walk.Result{}, &redactorError{err}
 		}
-		result, err := walk.Whole(reflect.ValueOf(&kept).Elem(), maxContent)
+		result, err := typ.Whole(reflect.ValueOf(&kept).Elem(), env)
 		result.Count += removed
 		return result, err
 	}
@@ -156,36 +187,63 @@ func countMissing(in, kept reflect.Type) (n int) {
 
 func byPath[In any](side string, paths []Path) Rule {
 	in := reflect.TypeFor[In]()
-	raw := make([]walk.Path, len(paths))
-	for i, p := range paths {
-		raw[i] = p.path
-	}
-	known := in
-	if isBytes(in) {
-		known = nil
-	}
-	plan, err := walk.NewPlan(known, raw)
-	r := &rule{form: "paths", err: err}
-	if err != nil {
+	r := &rule{}
+	plan := r.plan(in, paths)
+	if r.err != nil {
 		return Rule{side, r}
 	}
-	r.keeps, r.drops = plan.Keeps(), plan.Drops()
-	r.apply = func(v any) (walk.Result, error) {
+	r.keeps, r.drops, r.pseudonyms = plan.Keeps(), plan.Drops(), plan.Pseudonyms
+	r.apply = func(v any, env walk.Env) (walk.Result, error) {
 		rv := reflect.ValueOf(v)
 		switch t := rv.Type(); {
 		case t == reflect.TypeFor[json.RawMessage](),
 			isBytes(t) && (t == in || t.Name() == "" && in.Kind() != reflect.Interface):
-			return parsed(plan.Raw(rv.Bytes(), maxContent))
+			return parsed(plan.Raw(rv.Bytes(), env))
 		case in.Kind() == reflect.Interface && t.Name() == "" && isBytes(t):
 			return walk.Result{}, errType
 		}
 		switch v.(type) {
 		case In, *In:
-			return plan.Value(rv, maxContent)
+			return plan.Value(rv, env)
 		}
 		return walk.Result{}, errType
 	}
 	return Rule{side, r}
+}
+
+// plan compiles the paths, or the tags of In's fields if there are none.
+func (r *rule) plan(in reflect.Type, paths []Path) *walk.Plan {
+	tagPaths, tagged, err := walk.TagPaths(in)
+	r.form = "paths"
+	raw := make([]walk.Path, len(paths))
+	for i, p := range paths {
+		raw[i] = p.path
+		if p.pseudonym && (p.path.Drop || p.path.Pseudonym == "") {
+			r.fail(p.path.Text, "a pseudonym needs a class and a leaf that is kept")
+		}
+	}
+	switch {
+	case len(paths) == 0 && !tagged:
+		r.fail(".", "no paths, and no field has an audit tag")
+	case len(paths) == 0:
+		r.form, raw = "tags", tagPaths
+		r.err = errors.Join(r.err, err)
+	case tagged:
+		r.fail(".", "has paths, and fields with audit tags: only one of them can decide")
+	}
+	if r.err != nil {
+		return nil
+	}
+	if isBytes(in) {
+		in = nil
+	}
+	plan, err := walk.NewPlan(in, raw)
+	r.err = err
+	return plan
+}
+
+func (r *rule) fail(path, problem string) {
+	r.err = errors.Join(r.err, &walk.PathError{Path: path, Problem: problem})
 }
 
 // parsed makes a value that should be JSON and is not one of another type.
@@ -200,14 +258,14 @@ func isBytes(t reflect.Type) bool {
 	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8
 }
 
-// as returns v as an In: v itself, what it points to, or what it is the JSON
+// as returns a pointer to v as an In: v itself, what it points to, or what it is the JSON
 // of.
-func as[In any](v any) (in In, err error) {
+func as[In any](v any) (*In, error) {
 	switch v := v.(type) {
-	case In:
-		return v, nil
 	case *In:
-		return *v, nil
+		return v, nil
+	case In:
+		return &v, nil
 	case json.RawMessage:
 		return decode[In](v)
 	case []byte:
@@ -217,17 +275,19 @@ func as[In any](v any) (in In, err error) {
 	if t := reflect.TypeFor[In](); t.Kind() == reflect.Pointer && t.Elem() == reflect.TypeOf(v) {
 		p := reflect.New(t.Elem())
 		p.Elem().Set(reflect.ValueOf(v))
-		return p.Interface().(In), nil
+		in := p.Interface().(In)
+		return &in, nil
 	}
-	return in, errType
+	return nil, errType
 }
 
-func decode[In any](raw []byte) (in In, err error) {
+func decode[In any](raw []byte) (*In, error) {
+	in := new(In)
 	switch err := walk.Check(raw); {
 	case err == walk.ErrLimit:
-		return in, err
-	case err != nil || !walk.ExactNames(raw, reflect.TypeFor[In]()), json.Unmarshal(raw, &in) != nil:
-		return in, errType
+		return nil, err
+	case err != nil || !walk.ExactNames(raw, reflect.TypeFor[In]()), json.Unmarshal(raw, in) != nil:
+		return nil, errType
 	}
 	return in, nil
 }

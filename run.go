@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"reflect"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // Run runs fn as a job: it records the submission, the authorization and the
@@ -36,7 +38,7 @@ func (r *Recorder) run(ctx context.Context, s Submission, fn func(context.Contex
 	if r.opts.Authorize != nil { // it is to be on record who was asked about
 		first = nil
 		t.mu.Lock()
-		err = t.unlockAndAdmit(ctx, "submit", admissionOf{entries: []entry{submitted}})
+		err = t.unlockAndAdmit(ctx, "submit", admissionOf{entries: []entry{submitted}, before: t.life})
 	}
 	if err != nil {
 		t.notRun(ctx, err)
@@ -74,7 +76,8 @@ func (t *Trail) Run(ctx context.Context, x Execution, fn func(context.Context) e
 }
 
 func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(context.Context, *Trail) error) error {
-	if err := t.start(ctx, x, first); err != nil {
+	began, err := t.start(ctx, x, first)
+	if err != nil {
 		t.notRun(ctx, err)
 		return err
 	}
@@ -82,7 +85,12 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 	defer cancel(nil)
 	t.mu.Lock()
 	t.cancel = cancel
+	revoked := t.revoked // while the start was on its way
 	t.mu.Unlock()
+	if revoked {
+		t.returned(ctx, began, nil, nil)
+		return t.fail("start", ErrDenied)
+	}
 	stop := t.heartbeats(jobCtx)
 	returned := false
 	defer func() {
@@ -91,16 +99,16 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 		}
 		stop()
 		p := recover() // nil: the goroutine ends by runtime.Goexit
-		t.unwound(ctx, p, x.Unsettled)
+		t.unwound(ctx, began, p, x.Unsettled)
 		if p != nil {
 			panic(p)
 		}
 	}()
-	err := fn(jobCtx, t)
+	err = fn(jobCtx, t)
 	returned = true
 	stop()
 	if !x.Unsettled {
-		t.returned(ctx, jobCtx.Err(), err)
+		t.returned(ctx, began, jobCtx.Err(), err)
 	}
 	return err
 }
@@ -118,43 +126,70 @@ func (t *Trail) notRun(ctx context.Context, err error) {
 	case t.owned || !t.resumed:
 		return
 	}
+	t.report(ctx, "run", t.giveNotice(typ))
+}
+
+func (t *Trail) giveNotice(typ EventType) error {
 	data := &errorData{code: CodeNotRun, message: t.door.text("the start could not be recorded")}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	d, advanceErr := t.advance(typ)
-	if advanceErr != nil {
-		return
+	d, err := t.advance(typ)
+	if err != nil {
+		return nil // the job has its end already
 	}
 	t.open = false
 	d.data.err = data
-	t.report(ctx, "run", t.rec.courier.giveNotice(t.stream, t.seal(&d, notice).sealed))
+	return t.rec.courier.send(t.stream, t.seal(&d, notice))
+}
+
+// KeepAlive records a heartbeat at every interval of the recorder, and asks
+// again whether the job may run if it Reauthorizes, until stop is called. The
+// context that it returns carries the Trail and ends with stop, or, with
+// [ErrDenied] as its cause, when the authorization is withdrawn. [Trail.Run]
+// does this by itself; call it behind [Trail.Start] where a queue says how the
+// execution ended, and has to see its panics where they arise.
+func (t *Trail) KeepAlive(ctx context.Context) (jobCtx context.Context, stop func()) {
+	jobCtx, cancel := context.WithCancelCause(t.Context(ctx))
+	t.mu.Lock()
+	t.cancel = cancel
+	if t.revoked { // while the start was on its way
+		cancel(ErrDenied)
+	}
+	t.mu.Unlock()
+	stopHeartbeats := t.heartbeats(jobCtx)
+	return jobCtx, func() {
+		stopHeartbeats()
+		cancel(nil)
+	}
 }
 
 // heartbeats records a heartbeat at every interval, and asks again whether the
-// job may run, until it is stopped.
+// job may run, until it is stopped. Neither waits for the other.
 func (t *Trail) heartbeats(ctx context.Context) (stop func()) {
 	interval := t.rec.opts.Heartbeat
 	if interval < 0 {
 		return func() {}
 	}
-	var mu sync.Mutex
+	var asking atomic.Bool
+	var mu sync.Mutex // guards what follows
 	stopped := false
 	var timer *time.Timer
 	mu.Lock()
 	defer mu.Unlock()
 	timer = time.AfterFunc(interval, func() {
-		t.reauthorize(ctx)
 		mu.Lock()
-		defer mu.Unlock()
-		if stopped {
-			return
+		if !stopped {
+			timer.Reset(interval)
 		}
-		timer.Reset(interval)
-		if !t.running() {
-			return
+		mu.Unlock()
+		if t.running() {
+			if err := t.beat(); !errors.Is(err, ErrTransition) { // it may just have ended
+				t.report(ctx, "heartbeat", err)
+			}
 		}
-		if err := t.beat(); !errors.Is(err, ErrTransition) { // it may just have ended
-			t.report(ctx, "heartbeat", err)
+		if asking.CompareAndSwap(false, true) {
+			defer asking.Store(false)
+			t.reauthorize(ctx)
 		}
 	})
 	return func() {
@@ -162,22 +197,6 @@ func (t *Trail) heartbeats(ctx context.Context) (stop func()) {
 		defer mu.Unlock()
 		stopped = true
 		timer.Stop()
-	}
-}
-
-// reauthorize asks again whether the job may run and revokes it if not. If
-// nobody can say, it goes on: the audit path does not fail a job that runs.
-func (t *Trail) reauthorize(ctx context.Context) {
-	if !t.rec.opts.Reauthorize || t.rec.opts.Authorize == nil || ctx.Err() != nil {
-		return
-	}
-	d, err := t.ask(ctx)
-	if err == nil && !d.Allowed && ctx.Err() == nil {
-		d.AskAgain = false
-		err = t.Deny(context.WithoutCancel(ctx), d)
-	}
-	if !errors.Is(err, ErrTransition) {
-		t.report(ctx, "reauthorize", err)
 	}
 }
 
@@ -189,8 +208,31 @@ func (t *Trail) running() bool {
 	return t.open && t.ended == ""
 }
 
+// overtaken reports whether another start on this Trail has superseded the one
+// that a Run began with: what the job's outcome is, that one's end says.
+func (t *Trail) overtaken(began life) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.execution != began.execution && t.execution != uuid.Nil
+}
+
+// late records the end of an execution that has been superseded.
+func (t *Trail) late(ctx context.Context, began life, data *errorData) {
+	t.report(ctx, "run", t.note(AttemptLate, func(d *draft) {
+		d.executionID, d.attempt, d.data.err = began.execution, began.attempt, data
+	}))
+}
+
 // returned records how a function that has returned ended.
-func (t *Trail) returned(ctx context.Context, ctxErr, err error) {
+func (t *Trail) returned(ctx context.Context, began life, ctxErr, err error) {
+	if t.overtaken(began) {
+		var data *errorData
+		if err != nil {
+			data = t.errorData(err)
+		}
+		t.late(ctx, began, data)
+		return
+	}
 	if !t.running() {
 		return
 	}
@@ -199,7 +241,7 @@ func (t *Trail) returned(ctx context.Context, ctxErr, err error) {
 	t.mu.Unlock()
 	var auditErr error
 	switch {
-	case revoked != nil:
+	case revoked:
 		data := &errorData{code: CodeForbidden, message: t.door.text("authorization was withdrawn")}
 		auditErr = t.end(ctx, "cancel", JobCancelled, func(d *draft) { d.data.err = data })
 	case err == nil:
@@ -229,13 +271,18 @@ func setGeneric(code *ErrorCode, by ErrorCode) {
 // unwound records that a function ended by a panic, or, with nil, by
 // runtime.Goexit. The panic of an unsettled execution is kept for whoever
 // records its end.
-func (t *Trail) unwound(ctx context.Context, p any, unsettled bool) {
-	if !t.running() {
+func (t *Trail) unwound(ctx context.Context, began life, p any, unsettled bool) {
+	overtaken := t.overtaken(began)
+	if !overtaken && !t.running() {
 		return
 	}
 	data := &errorData{code: CodeGoexit, message: t.door.text("the goroutine ended by runtime.Goexit")}
 	if p != nil {
-		data = &errorData{code: CodePanic, message: t.door.text("panic"), typ: fmt.Sprintf("%T", p), frame: panicFrame()}
+		data = &errorData{code: CodePanic, message: panicMessage(t.door, p), typ: fmt.Sprintf("%T", p), frame: panicFrame()}
+	}
+	if overtaken {
+		t.late(ctx, began, data)
+		return
 	}
 	if unsettled {
 		t.mu.Lock()
@@ -247,6 +294,19 @@ func (t *Trail) unwound(ctx context.Context, p any, unsettled bool) {
 		return
 	}
 	t.report(ctx, "run", t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data }))
+}
+
+// panicMessage is the constant text of an error that was panicked with, if it
+// has one. No other text of a panic's value is stored.
+func panicMessage(d *door, p any) (message text) {
+	message = d.text("panic")
+	defer func() { _ = recover() }() // the error's own methods may panic
+	if err, ok := p.(error); ok {
+		if constant, ok := constantText(err); ok {
+			return constant
+		}
+	}
+	return message
 }
 
 // panicFrame returns the function, file and line that panicked. It is called
@@ -269,61 +329,17 @@ func panicFrame() string {
 	}
 }
 
-// errorData says of an error what may be stored: its code and type, and its
-// message as far as it passes the door.
-func (t *Trail) errorData(err error) *errorData {
-	data := &errorData{code: CodeError}
-	if err == nil {
-		data.message = t.door.text("no error was given")
-		return data
-	}
-	data.message = message(t.door, err)
-	defer func() { _ = recover() }() // the error's own methods may panic
-	data.typ = errorType(err)
-	data.code = errorCode(err)
-	return data
+// vouching is implemented by errors that hold a text which is a constant of
+// the program, and so no secret.
+type vouching interface {
+	error
+	JobErrorText() string
 }
 
-// message is what the door lets through of an error's text.
-func message(d *door, err error) (passed text) {
-	defer func() {
-		if p := recover(); p != nil {
-			passed = text{dropped: "error_panic"}
-		}
-	}()
-	return d.text(err.Error())
-}
-
-func errorCode(err error) ErrorCode {
-	if coded, ok := errors.AsType[interface {
-		error
-		JobErrorCode() string
-	}](err); ok {
-		if code := coded.JobErrorCode(); code != "" && checkIdentifier("", code) == nil {
-			return ErrorCode(code)
-		}
+// constantText returns the first constant text in an error's chain.
+func constantText(err error) (text, bool) {
+	if err, ok := errors.AsType[vouching](err); ok {
+		return text{value: err.JobErrorText()}, true
 	}
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return CodeTimeout
-	case errors.Is(err, context.Canceled):
-		return CodeCancelled
-	}
-	return CodeError
-}
-
-// errorType is the type of the first error in the chain that is more than a
-// wrapper of the standard library's.
-func errorType(err error) string {
-	for {
-		typ := reflect.TypeOf(err).String()
-		if typ != "*fmt.wrapError" {
-			return typ
-		}
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return typ
-		}
-		err = inner
-	}
+	return text{}, false
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -249,6 +250,9 @@ func TestADeniedJobDoesNotRun(t *testing.T) {
 	require.ErrorIs(t, tr.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error { t.Error("it ran"); return nil }), jobaudit.ErrDenied)
 
 	decision.AskAgain = true
+	s.ID = uuid.New()
+	require.ErrorIs(t, rec.Run(t.Context(), s, func(context.Context) error { t.Error("it ran"); return nil }), jobaudit.ErrDenied)
+	require.Equal(t, jobaudit.Cancelled, jobOf(t, store, s.ID).State, "no queue will bring it back")
 	tr, err = rec.Submit(t.Context(), submission())
 	require.NoError(t, err)
 	require.ErrorIs(t, tr.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error { t.Error("it ran"); return nil }), jobaudit.ErrDenied)
@@ -318,6 +322,40 @@ func TestARevokedJobIsCancelledWithoutLeavingRunning(t *testing.T) {
 	})
 }
 
+func TestAQueuesAttemptIsKeptAliveAndEndsAsItsQueueSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memsink.New(nil)
+		var allowed atomic.Bool
+		allowed.Store(true)
+		rec := open(t, store, &jobaudit.Options{
+			Heartbeat: time.Second, Reauthorize: true,
+			Authorize: func(context.Context, jobaudit.Submission) (jobaudit.Decision, error) {
+				return jobaudit.Decision{Allowed: allowed.Load(), By: "opa"}, nil
+			},
+		})
+		job, err := rec.Submit(t.Context(), submission())
+		require.NoError(t, err)
+		require.NoError(t, job.Start(t.Context(), jobaudit.Execution{}))
+		ctx, stop := job.KeepAlive(t.Context())
+		require.Equal(t, job, trail(ctx))
+		time.Sleep(1500 * time.Millisecond)
+		allowed.Store(false)
+		<-ctx.Done()
+		require.ErrorIs(t, context.Cause(ctx), jobaudit.ErrDenied)
+		synctest.Wait() // for the heartbeat that follows the answer
+		stop()
+		time.Sleep(time.Minute)
+		require.NoError(t, job.Cancel(t.Context(), "taken off the queue"))
+		require.NoError(t, rec.Close(t.Context()))
+		list := store.Trail(job.JobID())
+		require.Len(t, of(list, jobaudit.JobHeartbeat), 2, "none behind stop")
+		require.Len(t, of(list, jobaudit.JobDenied), 1)
+		require.Equal(t, jobaudit.JobCancelled, list[len(list)-1].Type)
+		require.Len(t, list, 7, "no end but the queue's")
+		require.Equal(t, jobaudit.CodeForbidden, jobOf(t, store, job.JobID()).Error.Code)
+	})
+}
+
 func TestCallKeepsOfTheResultWhatThePolicyKeeps(t *testing.T) {
 	type result struct{ Run, Token string }
 	type kept struct{ Run string }
@@ -336,4 +374,57 @@ func TestCallKeepsOfTheResultWhatThePolicyKeeps(t *testing.T) {
 	require.JSONEq(t, `{"Run":"42"}`, string(jobOf(t, store, s.ID).Output))
 	store.ExpectAbsent(t, "hunter2-hunter2")
 	require.NoError(t, rec.Close(t.Context()))
+}
+
+func TestAHeartbeatPromisesNothingWhereNoneIsDue(t *testing.T) {
+	store := memsink.New(nil)
+	rec := open(t, store, &jobaudit.Options{Heartbeat: -1})
+	id, err := run(t.Context(), rec, func(ctx context.Context) error {
+		trail(ctx).Heartbeat(ctx, jobaudit.Progress{Done: 1})
+		return nil
+	})
+	require.NoError(t, err)
+	require.NoError(t, rec.Close(t.Context()))
+	for _, e := range store.Trail(id) {
+		require.Zero(t, e.Data.Heartbeat.Deadline, "%s says that the job may be taken for dead", e.Type)
+	}
+	require.Len(t, of(store.Trail(id), jobaudit.JobHeartbeat), 1)
+}
+
+// A second Run of a Trail supersedes the first, which ends all the same.
+func TestEachExecutionThatOverlapsAnotherHasItsOwnEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, firstEndsFirst := range []bool{true, false} {
+			store := memsink.New(nil)
+			rec := open(t, store, nil)
+			tr, err := rec.Submit(t.Context(), submission())
+			require.NoError(t, err)
+			var wg sync.WaitGroup
+			for i, last := range []time.Duration{time.Minute, time.Minute} {
+				if i == 0 && !firstEndsFirst {
+					last += time.Minute
+				}
+				wg.Go(func() {
+					time.Sleep(time.Duration(i) * time.Second)
+					_ = tr.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error {
+						time.Sleep(last)
+						if i == 0 {
+							return errWork
+						}
+						return nil
+					})
+				})
+			}
+			wg.Wait()
+			require.NoError(t, rec.Close(t.Context()))
+			j := jobOf(t, store, tr.JobID())
+			require.Equal(t, jobaudit.Success, j.State, "the newest execution says how the job ended")
+			require.Len(t, j.Executions, 2)
+			require.Equal(t, jobaudit.AttemptLate, j.Executions[0].End)
+			require.Equal(t, jobaudit.JobSucceeded, j.Executions[1].End)
+			late := of(store.Trail(tr.JobID()), jobaudit.AttemptLate)
+			require.Len(t, late, 1)
+			require.Equal(t, jobaudit.CodeError, late[0].Data.Error.Code)
+		}
+	})
 }

@@ -48,6 +48,9 @@ func (s Secret[T]) Reveal() T {
 	return s.box.reveal()
 }
 
+// held is Reveal for those who do not know T.
+func (s Secret[T]) held() any { return s.Reveal() }
+
 // String returns the mask.
 func (Secret[T]) String() string { return mask }
 

@@ -26,6 +26,12 @@ import (
 //
 // Append must be safe for concurrent use, must not keep the slice, and must
 // not write records of its own.
+//
+// A sink that can go on working without giving all that it promises, as when
+// heads cannot be kept outside the log, has a method Degraded(report
+// func(error)). [Open] calls it with a function that records an audit.degraded
+// event. The function does not wait and may be called from any goroutine; the
+// sink calls it when the trouble begins, not at each try.
 type AuditSink interface {
 	Append(ctx context.Context, records []Record) error
 }

@@ -14,7 +14,7 @@ type urgency int8
 
 const (
 	background urgency = iota // nobody: it is dropped when the buffer is full
-	notice                    // nobody: it says why nothing follows
+	notice                    // nobody for long: it says why no work is done
 	admission                 // a caller who must know before work begins
 	outcome                   // a caller who waits through retries
 )
@@ -23,8 +23,9 @@ const (
 // events were dropped.
 type entry struct {
 	sealed
+	pooled  *[]byte // where buf goes back to
 	urgency urgency
-	size    int  // of the sealed event, if it counts towards the buffer
+	size    int  // what it counts for in the buffer, or among the notices
 	tried   bool // a flight that has begun since decides over it
 	ticket  *ticket
 	loss    *loss
@@ -37,21 +38,34 @@ type loss struct {
 	data  lostData
 }
 
-// ticket lets callers wait for an entry: done receives nil once it is stored,
-// or the error that the caller is to get.
+// ticket lets callers wait for an entry. A courier's lock guards waiting, and
+// err until done is closed.
 type ticket struct {
-	done chan error
-	next *ticket // another caller's, for the same entry
+	done    chan struct{} // closed when there is an answer
+	err     error         // the answer: nil once the entry is stored
+	waiting int           // callers who wait for it
 }
 
-func newTicket(next *ticket) *ticket { return &ticket{done: make(chan error, 1), next: next} }
+func newTicket() *ticket { return &ticket{done: make(chan struct{}), waiting: 1} }
+
+// resolved reports whether there is an answer. No ticket is as good as one
+// that has its answer.
+func (t *ticket) resolved() bool {
+	if t == nil {
+		return true
+	}
+	select {
+	case <-t.done:
+		return true
+	default:
+		return false
+	}
+}
 
 func (t *ticket) resolve(err error) {
-	for ; t != nil; t = t.next {
-		select {
-		case t.done <- err:
-		default: // it has its answer
-		}
+	if !t.resolved() {
+		t.err, t.waiting = err, 0
+		close(t.done)
 	}
 }
 
@@ -77,6 +91,7 @@ type stream struct {
 	doubt    bool          // frozen may be stored, in part or in whole
 	again    bool          // fly again at once: somebody came too late for a flight that failed
 	oneByOne bool          // a record of frozen is refused: find out which
+	verdict  bool          // its one event flies alone, and a refusal is for its caller to judge
 	failures int
 	retry    *time.Timer
 	refused  error // the stream has ended: why
@@ -85,10 +100,13 @@ type stream struct {
 // bufPool holds the buffers that events wait in until they are minted.
 var bufPool = sync.Pool{New: func() any { return new([]byte) }}
 
+// releaseBuffer gives back the buffer of an event that has been minted.
 func releaseBuffer(e *entry) {
-	buf := e.buf[:0]
-	e.buf = nil
-	bufPool.Put(&buf)
+	if e.pooled != nil {
+		*e.pooled = e.buf[:0]
+		bufPool.Put(e.pooled)
+	}
+	e.buf, e.pooled = nil, nil
 }
 
 // mint freezes the next batch, unless one is frozen already.
@@ -137,20 +155,28 @@ func (s *stream) lose(d *draft) bool {
 	return true
 }
 
-// remove takes the entries with these IDs out of pending, all or none.
-func (s *stream) remove(ids []uuid.UUID) bool {
-	mine := func(e entry) bool { return e.loss == nil && slices.Contains(ids, e.id) }
-	found := 0
-	for _, e := range s.pending {
-		if mine(e) {
-			found++
-		}
-	}
-	if found < len(ids) {
+// takeBack takes the last n entries, of which the first has this ID, out of
+// pending, all or none: none if one has been handed over or another entry
+// stands behind them.
+func (s *stream) takeBack(first uuid.UUID, n int) bool {
+	at := len(s.pending) - n
+	if at < 0 || s.pending[at].loss != nil || s.pending[at].id != first {
 		return false
 	}
-	s.pending = slices.DeleteFunc(s.pending, mine)
+	s.pending = slices.Delete(s.pending, at, len(s.pending))
 	return true
+}
+
+// held is the size of what the stream keeps.
+func (s *stream) held() int {
+	size := 0
+	for i := range s.records {
+		size += s.records[i].Len()
+	}
+	for i := range s.pending {
+		size += len(s.pending[i].buf)
+	}
+	return size
 }
 
 // answer gives err to the callers who must know before work begins, but for
@@ -163,7 +189,7 @@ func (s *stream) answer(err error) (others bool) {
 			case e.urgency != admission:
 			case e.tried:
 				e.ticket.resolve(err)
-			default:
+			case !e.ticket.resolved():
 				others = true
 			}
 		}
@@ -180,13 +206,13 @@ func (s *stream) try() {
 	}
 }
 
-// wanted reports whether the stream holds events that are to be stored though
-// no caller may be waiting: all but those of a caller who gave up before any
-// work began.
+// wanted reports whether the stream holds events that are to be stored: all but
+// those of callers who gave up before any work began.
 func (s *stream) wanted() bool {
 	for _, entries := range [][]entry{s.frozen, s.pending} {
 		for i := range entries {
-			if entries[i].urgency != admission {
+			e := &entries[i]
+			if e.urgency != admission || e.ticket != nil && e.ticket.waiting > 0 {
 				return true
 			}
 		}

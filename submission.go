@@ -135,9 +135,14 @@ func checkPrincipal(field string, p Principal) error {
 	if p.ID == "" {
 		return &FieldError{Field: field + ".id", Problem: "is required"}
 	}
-	return checkIdentifiers([]struct{ field, value string }{
-		{field + ".id", p.ID}, {field + ".auth.method", p.AuthMethod}, {field + ".auth.session", p.AuthSession},
-	})
+	for _, id := range [...]struct{ name, value string }{
+		{".id", p.ID}, {".auth.method", p.AuthMethod}, {".auth.session", p.AuthSession},
+	} {
+		if checkIdentifier("", id.value) != nil {
+			return checkIdentifier(field+id.name, id.value)
+		}
+	}
+	return nil
 }
 
 func checkIdentifiers(list []struct{ field, value string }) error {
@@ -208,13 +213,13 @@ func (env *envelope) describe(s *Submission, where Source, d *door) {
 	if s.Resource != "" {
 		env.resource = d.text(s.Resource)
 	}
-	env.who = appendWho(nil, s, d, true)
+	env.who = appendWho(make([]byte, 0, 256), s, d, true)
 	if len(env.who) > maxWho {
 		env.who = appendWho(nil, s, d, false)
 	}
 	where.Target, where.SourceIP = s.Target, s.SourceIP
-	env.where = appendWhere(nil, where)
-	env.why = appendWhy(nil, s.Trigger, d.text(s.Trigger.Reason))
+	env.where = appendWhere(make([]byte, 0, 256), where)
+	env.why = appendWhy(make([]byte, 0, 128), s.Trigger, d.text(s.Trigger.Reason))
 }
 
 func appendWho(dst []byte, s *Submission, d *door, names bool) []byte {

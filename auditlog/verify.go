@@ -1,6 +1,7 @@
 package auditlog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -47,6 +48,13 @@ type Options struct {
 	// goes unseen is a damaged signature on a line whose removal would go
 	// unseen too. Logs of small batches verify many times as fast.
 	Quick bool
+	// Inspect, if not nil, is called for every line that can be a leaf, by
+	// several goroutines at a time and in no order, before it is known whether
+	// the line is what was signed. What it appends to notes, which it returns,
+	// is what the callback finds in [Leaf.Notes]: work on a leaf that needs
+	// no other leaf is done on all cores that way. It must neither change nor
+	// keep the line, nor look at the notes that are there.
+	Inspect func(notes, line []byte) []byte
 }
 
 // A Leaf is one line of a log, as [Verify] hands it over.
@@ -60,6 +68,9 @@ type Leaf struct {
 	// Segment and Offset, in bytes, are where the line begins.
 	Segment string
 	Offset  int64
+	// Notes are those of [Options.Inspect]. They are kept no longer than
+	// Bytes.
+	Notes []byte
 }
 
 // A Report says what was verified.
@@ -137,7 +148,7 @@ func Verify(ctx context.Context, segments []Segment, opts *Options, each func(Le
 			return f.report, fmt.Errorf("verify: %w", err)
 		}
 		if j.err != nil {
-			return f.report, j.err
+			return f.report, cmp.Or(f.foldWaiting(s), j.err)
 		}
 		if err := f.fold(s, j); err != nil {
 			return f.report, err

@@ -1,23 +1,23 @@
 // Package story prints what records tell, for people to read: [Timeline] for
-// what happened and in which order, [Tree] for which job made which.
+// what happened and in which order, [Tree] for which job made which, [Story] for
+// all that a correlation holds together. [Merge] puts the records of several
+// logs into the one order that they tell.
 //
-// Both print plain text in UTF-8. What the records quote (names, reasons, log
+// They print plain text in UTF-8. What the records quote (names, reasons, log
 // lines) comes from everywhere: characters that a terminal would act on, or
 // that would turn the direction of the text, are printed as escapes such as
 // \x1b, and long content is cut. The records themselves hold the whole of it.
 //
-// Both read all records before they print, and hold their events in memory:
+// They read all records before they print, and hold their events in memory:
 // narrow the query, to a job, a root or a correlation. The output is for
 // people and may change; programs read the records.
 package story
 
 import (
 	"bufio"
-	"cmp"
 	"fmt"
 	"io"
 	"iter"
-	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +33,9 @@ import (
 // The order is that of the records, but no event stands before one that it
 // follows: by its stream, by the stream that it resumes, by its causation.
 // Where hosts' clocks disagree, times and offsets run backwards; the order
-// does not follow them. A record that comes twice is printed once.
+// does not follow them, and an event that is dated before one that it follows
+// says by how much. A record that comes twice is printed once. For records of
+// several logs see [Merge] and [Story].
 //
 // The error is the iterator's or the writer's.
 func Timeline(w io.Writer, records iter.Seq2[jobaudit.Record, error]) error {
@@ -48,8 +50,8 @@ func Timeline(w io.Writer, records iter.Seq2[jobaudit.Record, error]) error {
 	}
 	t := timeline{out: out, begin: events[0].Time, told: make(map[uuid.UUID]fiveWs)}
 	t.measure(events)
-	for i := range events {
-		t.event(&events[i])
+	for i, before := range follows(events) {
+		t.event(&events[i], skew(events, i, before))
 	}
 	return out.Flush()
 }
@@ -81,7 +83,29 @@ func (t *timeline) measure(events []jobaudit.Event) {
 	}
 }
 
-func (t *timeline) event(e *jobaudit.Event) {
+// skew says by how much an event is dated before one that it follows, which
+// only clocks that disagree can do.
+func skew(events []jobaudit.Event, i int, before []int) string {
+	e, worst := &events[i], -1
+	for _, p := range before {
+		if events[p].Time.After(e.Time) && (worst < 0 || events[p].Time.After(events[worst].Time)) {
+			worst = p
+		}
+	}
+	if worst < 0 {
+		return ""
+	}
+	p := &events[worst]
+	clocks := "the clock of " + plain(e.Where.Host) + " was set back"
+	if p.Where.Host != e.Where.Host {
+		clocks = "the clocks of " + plain(p.Where.Host) + " and " + plain(e.Where.Host) + " disagree"
+	}
+	return fmt.Sprintf("clock  %s before %s, which it follows: %s",
+		strings.TrimPrefix(offset(p.Time.Sub(e.Time)), "+"), plain(p.Type), clocks)
+}
+
+// event prints an event. note, if not empty, is a line of its own.
+func (t *timeline) event(e *jobaudit.Event, note string) {
 	if day := e.Time.UTC().Format("Monday, 2 January 2006, UTC"); day != t.day {
 		if t.day != "" {
 			fmt.Fprintln(t.out)
@@ -104,6 +128,9 @@ func (t *timeline) event(e *jobaudit.Event) {
 	fmt.Fprintln(t.out, strings.TrimRight(line, " "))
 	for _, text := range rest {
 		t.below(label, text)
+	}
+	if note != "" {
+		t.below(label, note)
 	}
 	t.changes(e, label)
 }
@@ -171,83 +198,13 @@ func offset(d time.Duration) string {
 // inOrder reads the events, each once, in an order in which none stands before
 // one that it follows, and which is otherwise the records' own.
 func inOrder(records iter.Seq2[jobaudit.Record, error]) ([]jobaudit.Event, error) {
-	var events []jobaudit.Event
-	seen := make(map[jobaudit.Hash]bool)
-	for r, err := range records {
-		if err != nil {
-			return nil, err
-		}
-		if !seen[r.Hash()] {
-			seen[r.Hash()] = true
-			events = append(events, r.Event())
-		}
+	var m merger
+	if err := m.read(0, records); err != nil {
+		return nil, err
 	}
-	return sorted(events), nil
-}
-
-// sorted is a topological sort that takes, of the events that may come next,
-// the one that stands first.
-func sorted(events []jobaudit.Event) []jobaudit.Event {
-	before := follows(events)
-	after, waits := make([][]int, len(events)), make([]int, len(events))
-	var ready []int // ascending
-	for i, preds := range before {
-		waits[i] = len(preds)
-		for _, p := range preds {
-			after[p] = append(after[p], i)
-		}
-		if len(preds) == 0 {
-			ready = append(ready, i)
-		}
+	events := make([]jobaudit.Event, 0, len(m.events))
+	for _, i := range m.order() {
+		events = append(events, m.events[i])
 	}
-	order := make([]jobaudit.Event, 0, len(events))
-	for len(ready) > 0 {
-		i := ready[0]
-		ready = ready[1:]
-		order = append(order, events[i])
-		for _, next := range after[i] {
-			if waits[next]--; waits[next] == 0 {
-				at, _ := slices.BinarySearch(ready, next)
-				ready = slices.Insert(ready, at, next)
-			}
-		}
-	}
-	for i, n := range waits {
-		if n > 0 { // events that follow each other in a circle: forged ones
-			order = append(order, events[i])
-		}
-	}
-	return order
-}
-
-// follows returns for each event the indices of those that it follows.
-func follows(events []jobaudit.Event) [][]int {
-	streams, byID := make(map[uuid.UUID][]int), make(map[uuid.UUID]int)
-	for i := range events {
-		streams[events[i].Stream.ID] = append(streams[events[i].Stream.ID], i)
-		byID[events[i].ID] = i
-	}
-	before := make([][]int, len(events))
-	for _, stream := range streams {
-		slices.SortStableFunc(stream, func(a, b int) int {
-			return cmp.Compare(events[a].Stream.Seq, events[b].Stream.Seq)
-		})
-		for n, i := range stream[1:] {
-			before[i] = append(before[i], stream[n])
-		}
-	}
-	for i := range events {
-		e := &events[i]
-		if cause, known := byID[e.CausationID]; known && cause != i {
-			before[i] = append(before[i], cause)
-		}
-		resumed := streams[e.Stream.After.Stream]
-		n, _ := slices.BinarySearchFunc(resumed, e.Stream.After.Seq+1, func(j int, seq uint64) int {
-			return cmp.Compare(events[j].Stream.Seq, seq)
-		})
-		if n > 0 && resumed[n-1] != i {
-			before[i] = append(before[i], resumed[n-1])
-		}
-	}
-	return before
+	return events, nil
 }

@@ -173,6 +173,7 @@ func detail(e *jobaudit.Event) []string {
 	if d.Existing != uuid.Nil {
 		add("duplicate of job " + d.Existing.String())
 	}
+	lines = append(lines, evidence(e)...)
 	add(missing(e))
 	add(with("recovery %s", string(d.Recovery)))
 	add(with("policy %s", string(d.Policy)))
@@ -254,6 +255,25 @@ func failure(d *jobaudit.ErrorDetail) string {
 		return ""
 	}
 	return list(": ", plain(d.Code), plain(d.Message)) + with(" [%s]", list(" at ", d.Type, d.Frame))
+}
+
+// evidence says what a verdict rests on.
+func evidence(e *jobaudit.Event) []string {
+	v := &e.Data.Evidence
+	if v.Last.ID == uuid.Nil {
+		return nil
+	}
+	beat, deadline := "", ""
+	if v.Heartbeat.ID != uuid.Nil {
+		beat = "last heartbeat at " + clock(v.Heartbeat.Time)
+	}
+	if !v.Deadline.IsZero() {
+		deadline = "next sign of life was due by " + clock(v.Deadline)
+	}
+	return []string{
+		"evidence: " + list(", ", "last event "+plain(v.Last.Type)+" at "+clock(v.Last.Time), beat, deadline),
+		fmt.Sprintf("owner: host %s, instance %s, stream %s", plain(v.Owner.Host), plain(v.Owner.Instance), v.Owner.Stream),
+	}
 }
 
 // missing says what the log lacks, as far as an event of the audit says it.

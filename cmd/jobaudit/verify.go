@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,38 +47,43 @@ whoever has its key. Read it from where that person could not change it.`,
 				}
 				opts.Checkpoints = append(opts.Checkpoints, signed)
 			}
-			done := a.progress(opts)
-			report, err := filesink.Verify(cmd.Context(), args[0], opts)
-			done()
-			var found filesink.VerifyError
-			if e, ok := errors.AsType[*filesink.VerifyError](err); ok {
-				found = *e
-			} else if err != nil {
-				return err
-			}
-			if asJSON {
-				err = a.reportJSON(report, found)
-			} else {
-				err = a.report(report, found, len(anchors) > 0)
-			}
-			switch {
-			case err != nil:
-				return err
-			case len(found.Findings) > 0:
-				return errFindings
-			case report.Level == auditlog.Unverified:
-				return fmt.Errorf("the log in %s is empty: there is nothing to verify", args[0])
-			}
-			return nil
+			return a.verify(cmd.Context(), args[0], opts, asJSON)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVar(&keys, "key", nil, "verifier key, as text or in a file; once for each log of a line of successors, oldest first")
 	flags.StringArrayVar(&anchors, "anchor", nil, "file with a signed head that was kept elsewhere; may be repeated")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
-	flags.BoolVar(&opts.ParseAll, "parse-all", false, "parse each record in whole; slower")
+	flags.BoolVar(&opts.ParseAll, "parse-all", false, "parse each record in whole; takes some ten times as long")
 	flags.BoolVar(&opts.Quick, "quick", false, "check the signature of a commit line only where no later one covers it; much faster on logs of small batches")
 	return cmd
+}
+
+// verify verifies a log and prints what comes of it.
+func (a *app) verify(ctx context.Context, dir string, opts *filesink.VerifyOptions, asJSON bool) error {
+	done := a.progress(opts)
+	report, err := filesink.Verify(ctx, dir, opts)
+	done()
+	var found filesink.VerifyError
+	if e, ok := errors.AsType[*filesink.VerifyError](err); ok {
+		found = *e
+	} else if err != nil {
+		return err
+	}
+	if asJSON {
+		err = a.reportJSON(report, found)
+	} else {
+		err = a.report(report, found, len(opts.Checkpoints) > 0)
+	}
+	switch {
+	case err != nil:
+		return err
+	case len(found.Findings) > 0:
+		return errFindings
+	case report.Level == auditlog.Unverified:
+		return fmt.Errorf("the log in %s is empty: there is nothing to verify", dir)
+	}
+	return nil
 }
 
 // progress shows how far the verification has come, if somebody watches.

@@ -53,7 +53,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	worker := &publish.Worker{Recorder: recorder, URL: url}
 	for _, file := range []string{"report.txt", "gone.txt"} {
 		_, err := worker.Publish(ctx, publish.Order{
-			File: filepath.Join(dir, file), Token: "a-token", By: "ada", Why: "the quarter is over",
+			Upload: publish.Upload{File: filepath.Join(dir, file), Token: "a-token"}, By: "ada", Why: "the quarter is over",
 		})
 		fmt.Fprintf(out, "%s: published: %t\n", file, err == nil)
 	}

@@ -161,6 +161,14 @@ func AppendFloat(dst []byte, f float64, bits int) ([]byte, bool) {
 		return dst, false
 	}
 	abs := math.Abs(f)
+	if bits == 64 && abs < 1e12 && (f != 0 || !math.Signbit(f)) {
+		// Most numbers have up to two decimals. Division rounds correctly, and
+		// no two decimals of up to 15 digits are the same float64: if f is a
+		// number of hundredths, no shorter decimal is f.
+		if cents := int64(math.Round(f * 100)); float64(cents)/100 == f {
+			return appendHundredths(dst, cents), true
+		}
+	}
 	format := byte('f')
 	if abs != 0 {
 		if bits == 64 && (abs < 1e-6 || abs >= 1e21) ||
@@ -179,17 +187,30 @@ func AppendFloat(dst []byte, f float64, bits int) ([]byte, bool) {
 	return dst, true
 }
 
+func appendHundredths(dst []byte, n int64) []byte {
+	if n < 0 {
+		dst = append(dst, '-')
+		n = -n
+	}
+	dst = strconv.AppendInt(dst, n/100, 10)
+	switch c := n % 100; {
+	case c == 0:
+	case c%10 == 0:
+		dst = append(dst, '.', '0'+byte(c/10))
+	default:
+		dst = append(dst, '.', '0'+byte(c/10), '0'+byte(c%10))
+	}
+	return dst
+}
+
 // AppendUUID appends id as a JSON string in the lower-case form of RFC 9562.
 func AppendUUID(dst []byte, id uuid.UUID) []byte {
-	dst = append(dst, '"')
+	text := [38]byte{0: '"', 9: '-', 14: '-', 19: '-', 24: '-', 37: '"'}
+	at := [16]byte{1, 3, 5, 7, 10, 12, 15, 17, 20, 22, 25, 27, 29, 31, 33, 35}
 	for i, b := range id {
-		switch i {
-		case 4, 6, 8, 10:
-			dst = append(dst, '-')
-		}
-		dst = append(dst, hexDigits[b>>4], hexDigits[b&0xf])
+		text[at[i]], text[at[i]+1] = hexDigits[b>>4], hexDigits[b&0xf]
 	}
-	return append(dst, '"')
+	return append(dst, text[:]...)
 }
 
 // AppendTime appends t as a JSON string: RFC 3339, UTC, six fraction digits.

@@ -2,6 +2,8 @@ package jsonenc_test
 
 import (
 	"encoding/json"
+	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -20,5 +22,26 @@ func TestEveryByteIsEscapedWhereverItStands(t *testing.T) {
 			require.Equal(t, strings.ToValidUTF8(s, "\ufffd"), back)
 			require.Equal(t, len(got)-2, jsonenc.StringLen(s))
 		}
+	}
+}
+
+func TestFloatsAreWrittenAsEncodingJSONWritesThem(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	check := func(f float64) {
+		want, err := json.Marshal(f)
+		require.NoError(t, err)
+		got, ok := jsonenc.AppendFloat(nil, f, 64)
+		require.True(t, ok)
+		require.Equal(t, string(want), string(got))
+	}
+	for _, f := range []float64{0, math.Copysign(0, -1), 1, -1, 0.1, 0.01, 0.001, 0.005, 1.005, 999999999999.99, 1e12, 1e21, 1e-7, 0.3, 0.1 + 0.2, math.MaxFloat64, math.SmallestNonzeroFloat64, 1 << 53} {
+		check(f)
+	}
+	for range 200_000 {
+		n := float64(r.Int64N(1 << (1 + r.IntN(52))))
+		check(n / 100)
+		check(-n / 1000)
+		check(math.Nextafter(n/100, 0))
+		check(r.NormFloat64() * math.Pow(10, float64(r.IntN(40)-20)))
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 const (
 	schemas = "../../docs/schema"
-	golden  = "../../testdata/events/*.json"
+	golden  = "../../testdata/*/*.json" // events and verdicts
 )
 
 func validatorOf(t *testing.T, kind kind) validator {
@@ -100,6 +100,7 @@ var validEvents = []eventCase{
 	{"a closing", auditEvent, `{"type":"audit.closed","what":{"action":"audit.closed"}}`, ""},
 	{"a policy", auditEvent, `{"type":"audit.policy","what":{"action":"audit.policy"},"data":{"policy":{"action":"a"}}}`, ""},
 	{"a degradation", auditEvent, `{"type":"audit.degraded","what":{"action":"audit.degraded"},"data":{"degraded":{"stream":"01980000-0000-7000-8000-000000000002","event":"01980000-0000-7000-8000-000000000003","count":0,"reason":"conflict"}}}`, ""},
+	{"an erasure", auditEvent, `{"type":"audit.erased","what":{"action":"audit.erased"},"data":{"erased":{"keys":["0123456789abcdef"],"reason":"asked for"}}}`, ""},
 	{"a loss in a job's stream", jobEvent, `{"type":"audit.lost","phase":null,"data":{"line":null,"lost":{"count":3,"types":["job.logged","job.heartbeat"],"from":"2026-01-02T03:04:05.000006Z","to":"2026-01-02T03:04:06.000006Z"}}}`, ""},
 	{"a submission", jobEvent, `{"type":"job.submitted","phase":"submission","stream":{"seq":1,"prev":null},"job":{"state":"pending","attempt":0,"executionId":null},"what":{"resource":"r","inputs":{"repo":"a/b","deep":[{"n":1.5}]},"redaction":{"policy":"p","version":"1","digest":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=","outcome":"kept","removed":[{"path":"pat","class":"secret"}],"removedCount":2,"hits":[{"path":"a[0]","rule":"github-token"}],"taint":"unavailable"}},"data":null}`, ""},
 	{"a submission whose truncated inputs say so", jobEvent, `{"type":"job.submitted","phase":"submission","job":{"state":"pending","attempt":0,"executionId":null},"what":{"inputs":{"$jobaudit":"truncated","size":20000,"head":"{\"a\":"},"redaction":{"outcome":"passed_through"}},"data":null}`, ""},
@@ -118,6 +119,7 @@ var validEvents = []eventCase{
 	{"a correction", jobEvent, `{"type":"job.corrected","phase":"outcome","data":{"line":null,"correction":{"of":"01980000-0000-7000-8000-000000000001","kind":"reversal","reason":"undone","value":null}}}`, ""},
 	{"a failed attempt", jobEvent, `{"type":"attempt.failed","data":{"line":null,"error":{"code":"TIMEOUT","message":"late"}}}`, ""},
 	{"a verdict", jobEvent, `{"id":"01980000-0000-8000-8000-000000000001","type":"attempt.lost","data":null}`, ""},
+	{"a verdict with evidence", jobEvent, `{"id":"01980000-0000-8000-8000-000000000001","type":"job.failed","phase":"outcome","job":{"state":"failed"},"data":{"line":null,"error":{"code":"ABANDONED","message":"m"},"evidence":{"last":{"id":"01980000-0000-7000-8000-000000000008","type":"job.logged","time":"2026-01-02T03:04:05.000006Z"},"heartbeat":{"id":"01980000-0000-7000-8000-000000000009","time":"2026-01-02T03:04:05.000006Z"},"deadline":"2026-01-02T03:05:05.000006Z","owner":{"stream":"01980000-0000-7000-8000-000000000002","host":"h","instance":"i"}}}}`, ""},
 }
 
 func TestWhatRecordersWriteIsValid(t *testing.T) {
@@ -169,13 +171,15 @@ func TestWhatNoRecorderWritesIsFound(t *testing.T) {
 		{"another type's data", jobEvent, `{"data":{"impact":"x"}}`, "/data"},
 		{"no line", jobEvent, `{"data":null}`, "/"},
 		{"empty data", jobEvent, `{"type":"attempt.lost","data":{"line":null}}`, "/data"},
+		{"evidence of what is no verdict", jobEvent, `{"type":"job.failed","phase":"outcome","job":{"state":"failed"},"data":{"line":null,"error":{"code":"ABANDONED","message":"m"},"evidence":{"last":{"id":"01980000-0000-7000-8000-000000000008","type":"job.logged","time":"2026-01-02T03:04:05.000006Z"},"owner":{"stream":"01980000-0000-7000-8000-000000000002","host":"h","instance":"i"}}}}`, "/data/evidence"},
+		{"a verdict that is no verdict's type", jobEvent, `{"id":"01980000-0000-8000-8000-000000000001"}`, "/type"},
+		{"a verdict with an output", jobEvent, `{"id":"01980000-0000-8000-8000-000000000001","type":"job.failed","phase":"outcome","job":{"state":"failed"},"data":{"line":null,"output":1,"error":{"code":"ABANDONED","message":"m"}}}`, "/data/output"},
 		{"a refusal that allows", jobEvent, `{"type":"job.denied","phase":"authorization","data":{"line":null,"decision":{"allowed":true,"by":"opa"}}}`, "/data/decision/allowed"},
 		{"an error without a code", jobEvent, `{"type":"attempt.failed","data":{"line":null,"error":{"message":"x"}}}`, "/data/error"},
 		{"an unknown redaction outcome", jobEvent, `{"what":{"redaction":{"outcome":"fine"}}}`, "/what/redaction/outcome"},
 		{"a policy without its digest", jobEvent, `{"what":{"redaction":{"outcome":"kept","policy":"p","version":"1"}}}`, "/what/redaction"},
 		{"a loss of nothing", jobEvent, `{"type":"audit.lost","phase":null,"data":{"line":null,"lost":{"count":0,"types":["job.logged"],"from":"2026-01-02T03:04:05.000006Z","to":"2026-01-02T03:04:06.000006Z"}}}`, "/data/lost/count"},
 		{"a snapshot in between", jobEvent, `{"type":"job.snapshot","data":{"line":null,"snapshot":{"resource":"r","moment":"during","digest":"x"}}}`, "/data/snapshot/moment"},
-		{"a heartbeat without a deadline", jobEvent, `{"type":"job.heartbeat","data":{"line":null,"heartbeat":{}}}`, "/data/heartbeat"},
 	})
 }
 

@@ -8,51 +8,49 @@ import (
 	"reflect"
 	"slices"
 
-	"github.com/jobaudit/jobaudit/internal/jsonenc"
 	"github.com/jobaudit/jobaudit/internal/jsonscan"
 )
 
 // ErrJSON means that a text is not JSON with exactly one meaning.
 var ErrJSON = errors.New("not strict JSON")
 
-// Value encodes what the plan keeps of v. A result of more than limit bytes
-// becomes the marker of a truncated value.
+// Value encodes what the plan keeps of v.
 //
 // What the plan names as a leaf is kept if it is one when it is met: a scalar
 // or a type with a form of its own. An object or list there is left out, and
 // so are bytes that only an interface leads to. A member that is left out
 // leaves nothing behind but the count.
-func (p *Plan) Value(v reflect.Value, limit int) (Result, error) {
-	w := p.get()
+func (p *Plan) Value(v reflect.Value, env Env) (Result, error) {
+	w := p.get(env)
 	ok, err := w.kept(v, infoOf(v.Type()), p.root, p.typed)
-	return p.done(w, ok, err, limit)
+	return p.done(w, ok, err)
 }
 
 // Raw is Value for JSON text. [ErrJSON] means that it is none.
-func (p *Plan) Raw(raw []byte, limit int) (Result, error) {
+func (p *Plan) Raw(raw []byte, env Env) (Result, error) {
 	if err := Check(raw); err != nil {
 		return Result{}, err
 	}
-	w := p.get()
+	w := p.get(env)
 	ok, err := w.keptRaw(raw, p.root)
-	return p.done(w, ok, err, limit)
+	return p.done(w, ok, err)
 }
 
-func (p *Plan) get() *walker {
-	w := get()
+func (p *Plan) get(env Env) *walker {
+	w := get(env)
 	w.seen = slices.Grow(w.seen, len(p.drops))[:len(p.drops)]
 	clear(w.seen)
 	return w
 }
 
-func (p *Plan) done(w *walker, ok bool, err error, limit int) (Result, error) {
+func (p *Plan) done(w *walker, ok bool, err error) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
 	if !ok {
 		w.buf = append(w.buf[:0], "null"...)
 	}
-	return w.finish(p, limit), nil
+	return w.finish(p), nil
 }
 
 // kept encodes what n keeps of v and reports false, with w.buf as it was or
@@ -84,7 +82,16 @@ func (w *walker) kept(v reflect.Value, t *info, n *node, static bool) (bool, err
 	case t.style == styleRaw:
 		return w.keptMessage(v.Bytes(), n)
 	case n.keep && t.style.leaf():
-		return w.keptLeaf(v, t, static)
+		if n.pseudonym == "" {
+			return w.keptLeaf(v, t, static)
+		}
+		start := len(w.buf)
+		w.quiet = true
+		ok, err := w.keptLeaf(v, t, static)
+		if w.quiet = false; ok && err == nil {
+			w.pseudonym(n.pseudonym, start)
+		}
+		return ok, err
 	case t.style == styleSecret:
 	case t.shape == styleStruct && n.object():
 		return true, w.keptStruct(v, t, n, static)
@@ -253,7 +260,7 @@ func (w *walker) lookUp(v reflect.Value, t *info, n *node, static bool) error {
 			}
 		}
 		left--
-		if err := w.keptMember(k.head, e, typ, k.node, start, static && dynamic == nil); err != nil {
+		if err := w.keptMember(k.name, k.head, e, typ, k.node, start, static && dynamic == nil); err != nil {
 			return err
 		}
 	}
@@ -264,7 +271,7 @@ func (w *walker) lookUp(v reflect.Value, t *info, n *node, static bool) error {
 // goThrough writes the entries that n keeps of all that the map has.
 func (w *walker) goThrough(v reflect.Value, t *info, n *node, static bool) error {
 	start := len(w.buf)
-	base, end := w.collect(v)
+	base, end := w.collect(v, t)
 	for i := base; i < end; i++ {
 		e := w.entries[i]
 		child := n.child(unescapeName(e.name))
@@ -276,16 +283,20 @@ func (w *walker) goThrough(v reflect.Value, t *info, n *node, static bool) error
 		if e.v.IsValid() && elem.style == styleInterface && e.v.Kind() != reflect.Interface {
 			elem, known = infoOf(e.v.Type()), false
 		}
-		head := append(jsonenc.AppendString([]byte{','}, e.name), ':')
-		if err := w.keptMember(head, e.v, elem, child, start, known); err != nil {
+		if w.unsafe(e.name) {
+			continue
+		}
+		if err := w.keptMember(e.name, nil, e.v, elem, child, start, known); err != nil {
 			return err
 		}
 	}
+	w.release()
 	return nil
 }
 
-// keptMember writes one entry of a map. An invalid v is nil.
-func (w *walker) keptMember(head []byte, v reflect.Value, t *info, n *node, start int, static bool) error {
+// keptMember writes one entry of a map. head is its name as it is written, if
+// that is known. An invalid v is nil.
+func (w *walker) keptMember(name string, head []byte, v reflect.Value, t *info, n *node, start int, static bool) error {
 	if n.drop > 0 {
 		if v.IsValid() {
 			w.met(n, v)
@@ -293,7 +304,14 @@ func (w *walker) keptMember(head []byte, v reflect.Value, t *info, n *node, star
 		return nil
 	}
 	mark := len(w.buf)
-	w.member(head, start)
+	if head != nil {
+		w.member(head, start)
+	} else {
+		w.comma(start)
+		if err := w.name(name); err != nil {
+			return err
+		}
+	}
 	if len(w.buf) > MaxBytes {
 		return ErrLimit
 	}
@@ -378,8 +396,13 @@ func (w *walker) keptRaw(raw []byte, n *node) (bool, error) {
 	case c == '{' || c == '[' || !n.keep:
 		w.count++
 		return false, nil
+	case n.pseudonym != "":
+		start := len(w.buf)
+		w.buf = append(w.buf, raw...)
+		w.pseudonym(n.pseudonym, start)
+		return true, nil
 	case c == '"':
-		return true, w.text(jsonscan.Unquote(raw))
+		return true, w.rawText(raw)
 	}
 	w.buf = append(w.buf, raw...)
 	return true, nil
@@ -391,8 +414,8 @@ func (w *walker) keptRawObject(raw []byte, n *node) error {
 	}
 	w.buf = append(w.buf, '{')
 	start := len(w.buf)
-	for name, member := range jsonscan.Object(raw) {
-		child := n.child(name)
+	for name, member := range jsonscan.Members(raw) {
+		child := n.childOf(name)
 		if child == nil {
 			w.count++
 			continue
@@ -401,9 +424,12 @@ func (w *walker) keptRawObject(raw []byte, n *node) error {
 			w.seen[child.drop-1] = w.seen[child.drop-1] || member[0] != 'n'
 			continue
 		}
+		if n.any != nil && w.unsafe(string(name)) { // other names are the policy's
+			continue
+		}
 		mark := len(w.buf)
 		w.comma(start)
-		if err := w.name(EscapeName(name)); err != nil {
+		if err := w.name(EscapeName(string(name))); err != nil {
 			return err
 		}
 		ok, err := w.keptRaw(member, child)

@@ -105,6 +105,12 @@ func (w *walker) bytes(v reflect.Value) error {
 	if len(b) > MaxBytes-len(w.buf) {
 		return ErrLimit
 	}
+	if w.env.Guard != nil {
+		if rule := w.check(string(b)); rule != "" {
+			w.hit(rule)
+			return nil
+		}
+	}
 	w.buf = append(w.buf, '"')
 	w.buf = base64.StdEncoding.AppendEncode(w.buf, b)
 	w.buf = append(w.buf, '"')
@@ -142,21 +148,29 @@ func (w *walker) url(v reflect.Value) error {
 }
 
 func uuidOf(v reflect.Value) (id uuid.UUID) {
+	if v.CanAddr() && v.CanInterface() {
+		return *v.Addr().Interface().(*uuid.UUID)
+	}
 	reflect.Copy(reflect.ValueOf(id[:]), v)
 	return id
 }
 
 // collect appends the entries of a map to w.entries, sorted by their names,
-// and returns where they are. An invalid value is nil in an interface. Entries whose key has no name, or shares its
-// name with another's, are left out and counted.
-func (w *walker) collect(v reflect.Value) (base, end int) {
+// and returns where they are, until release. An invalid value is nil in an
+// interface. Entries whose key has no name, or shares its name with another's,
+// are left out and counted.
+func (w *walker) collect(v reflect.Value, t *info) (base, end int) {
 	base = len(w.entries)
 	if m, ok := v.Interface().(map[string]any); ok {
+		w.rooms = append(w.rooms, nil)
 		for name, value := range m {
-			w.entries = append(w.entries, entry{EscapeName(name), reflect.ValueOf(value)})
+			w.entries = append(w.entries, entry{name: EscapeName(name), v: reflect.ValueOf(value)})
 		}
 	} else {
-		w.collectAny(v)
+		w.collectAny(v, t)
+	}
+	if own := w.entries[base:]; len(own) < 2 {
+		return base, len(w.entries)
 	}
 	own := w.entries[base:]
 	slices.SortFunc(own, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
@@ -179,21 +193,64 @@ func (w *walker) collect(v reflect.Value) (base, end int) {
 	return base, end
 }
 
+// mapRoom is where a map's entries are copied to while it is written: reflect
+// would make room for each of them.
+type mapRoom struct {
+	iter   reflect.MapIter
+	key    reflect.Value
+	values reflect.Value // a slice
+	used   int
+	of     *info
+}
+
+// maxRoom is how many entries a room that is kept may hold.
+const maxRoom = 64
+
+func (t *info) room(n int) *mapRoom {
+	r, ok := t.rooms.Get().(*mapRoom)
+	if !ok {
+		r = &mapRoom{key: reflect.New(t.typ.Key()).Elem()}
+	}
+	if !r.values.IsValid() || r.values.Len() < n {
+		size := max(n, 8)
+		r.values = reflect.MakeSlice(reflect.SliceOf(t.typ.Elem()), size, size)
+	}
+	return r
+}
+
+// release gives back the room of the map that was collected last.
+func (w *walker) release() {
+	last := len(w.rooms) - 1
+	r := w.rooms[last]
+	w.rooms[last] = nil
+	w.rooms = w.rooms[:last]
+	if r == nil || r.values.Len() > maxRoom {
+		return
+	}
+	for i := range r.used { // a room that is kept holds on to nothing
+		r.values.Index(i).SetZero()
+	}
+	r.key.SetZero()
+	r.iter.Reset(reflect.Value{})
+	r.of.rooms.Put(r)
+}
+
 // collectAny appends the entries of a map of any type. The values are copied
 // to one slice.
-func (w *walker) collectAny(v reflect.Value) {
-	t := v.Type()
-	k := reflect.New(t.Key()).Elem()
-	values := reflect.MakeSlice(reflect.SliceOf(t.Elem()), v.Len(), v.Len())
-	it, i := v.MapRange(), 0
-	for ; it.Next() && i < values.Len(); i++ {
-		k.SetIterKey(it)
-		name, ok := key(k)
+func (w *walker) collectAny(v reflect.Value, t *info) {
+	r := t.room(v.Len())
+	w.rooms = append(w.rooms, r)
+	r.of, r.used = t, 0
+	r.iter.Reset(v)
+	for ; r.iter.Next() && r.used < r.values.Len(); r.used++ {
+		r.key.SetIterKey(&r.iter)
+		name, ok := key(r.key)
 		if !ok {
 			w.count++
 			continue
 		}
-		values.Index(i).SetIterValue(it)
-		w.entries = append(w.entries, entry{EscapeName(name), values.Index(i)})
+		value := r.values.Index(r.used)
+		value.SetIterValue(&r.iter)
+		w.entries = append(w.entries, entry{name: EscapeName(name), v: value})
 	}
 }

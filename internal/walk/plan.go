@@ -22,6 +22,8 @@ type Path struct {
 	Text  string
 	Drop  bool
 	Class string // of a removal
+	// Pseudonym is the class of the pseudonym that is kept instead of the leaf.
+	Pseudonym string
 }
 
 // Plan says which leaves of a value are kept and which removals are worth
@@ -29,8 +31,10 @@ type Path struct {
 type Plan struct {
 	root  *node
 	typed bool // the paths were held against a type
-	drops []Removal
-	keeps map[string]string
+	// Pseudonyms says that the plan keeps some.
+	Pseudonyms bool
+	drops      []Removal
+	keeps      map[string]string
 }
 
 // Keeps lists the paths of the leaves that the plan keeps, with their kinds:
@@ -45,6 +49,8 @@ type node struct {
 	keep bool // the leaf that ends here
 	drop int  // index into the plan's drops, plus one
 	path string
+
+	pseudonym string // the class of what stands for the leaf
 
 	kids []kid // sorted by name
 	any  *node // *
@@ -184,7 +190,8 @@ func (p *Plan) insert(n *node, steps []step, path Path) (problem string) {
 		n.drop = len(p.drops)
 		return ""
 	}
-	n.keep = true
+	n.keep, n.pseudonym = true, path.Pseudonym
+	p.Pseudonyms = p.Pseudonyms || n.pseudonym != ""
 	return ""
 }
 
@@ -224,6 +231,22 @@ func (n *node) search(name string) (int, bool) {
 func (n *node) child(name string) *node {
 	if at, ok := n.search(name); ok {
 		return n.kids[at].node
+	}
+	return n.any
+}
+
+// childOf is child for a name in JSON.
+func (n *node) childOf(name []byte) *node {
+	low, high := 0, len(n.kids)
+	for low < high {
+		if mid := (low + high) / 2; n.kids[mid].name < string(name) {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	if low < len(n.kids) && n.kids[low].name == string(name) {
+		return n.kids[low].node
 	}
 	return n.any
 }
@@ -298,6 +321,11 @@ func (r *resolver) resolve(n *node, t *info, at string) *node {
 // leaf resolves a path that ends here.
 func (r *resolver) leaf(n *node, t *info, at string) *node {
 	switch {
+	case n.pseudonym != "" && t != nil && t.tooFew() != "":
+		r.fail(n, at, t.tooFew())
+		return nil
+	case n.pseudonym != "":
+		r.plan.keeps[at] = "pseudonym " + n.pseudonym
 	case t == nil:
 		r.plan.keeps[at] = "any"
 	case t.style == styleOpaque:
@@ -311,7 +339,7 @@ func (r *resolver) leaf(n *node, t *info, at string) *node {
 	default:
 		r.plan.keeps[at] = t.kind()
 	}
-	return &node{keep: true, path: n.path}
+	return &node{keep: true, path: n.path, pseudonym: n.pseudonym}
 }
 
 func (r *resolver) named(out, n *node, at string, typeOf func(string) (*info, bool)) {

@@ -36,7 +36,20 @@ func (w *walker) rawValue(raw []byte) error {
 	case '[':
 		return w.rawArray(raw)
 	case '"':
+		return w.rawText(raw)
+	}
+	w.buf = append(w.buf, raw...)
+	return nil
+}
+
+// rawText writes a string of raw JSON that has been checked. Without escapes it
+// is written in the record's form already.
+func (w *walker) rawText(raw []byte) error {
+	if w.env.Guard != nil || bytes.IndexByte(raw, '\\') >= 0 {
 		return w.text(jsonscan.Unquote(raw))
+	}
+	if len(raw) > MaxBytes-len(w.buf) {
+		return ErrLimit
 	}
 	w.buf = append(w.buf, raw...)
 	return nil
@@ -49,6 +62,9 @@ func (w *walker) rawObject(raw []byte) error {
 	w.buf = append(w.buf, '{')
 	start := len(w.buf)
 	for name, member := range jsonscan.Object(raw) {
+		if w.unsafe(name) {
+			continue
+		}
 		w.comma(start)
 		if err := w.name(EscapeName(name)); err != nil {
 			return err

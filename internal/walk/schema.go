@@ -102,7 +102,7 @@ func (d *describer) describe(t *info, at string) {
 	switch t.style {
 	case styleStruct:
 		for i := range t.fields {
-			d.describe(t.fields[i].typ, join(at, t.fields[i].name))
+			d.field(&t.fields[i], join(at, t.fields[i].name))
 		}
 	case styleMap:
 		d.describe(t.elem, joinStar(at))
@@ -110,6 +110,21 @@ func (d *describer) describe(t *info, at string) {
 		d.describe(t.elem, at+"[*]")
 	}
 	delete(d.above, t)
+}
+
+// field describes a member of a kept type, where a tag may ask for a
+// pseudonym.
+func (d *describer) field(f *field, at string) {
+	switch {
+	case f.tag.bad || f.tag.verb == tagDrop:
+		d.fail(at, "a kept type's tag is keep or pseudonym=class")
+	case f.tag.verb != tagPseudonym:
+		d.describe(f.typ, at)
+	case f.typ.tooFew() != "" || f.typ.base().style >= styleRaw:
+		d.fail(at, "has too few values for a pseudonym, or more than one")
+	default:
+		d.leaves[at] = "pseudonym " + f.tag.class
+	}
 }
 
 // dotted is a path as it is shown: the value itself is a dot.

@@ -59,6 +59,8 @@ type info struct {
 	shape  style   // what style would be if the type were not written as a leaf
 	fields []field // of a struct
 	elem   *info   // of a map, slice, array, pointer
+
+	rooms sync.Pool // of *mapRoom, for a map
 }
 
 // base is what pointers of type i lead to. A type of pointers without an end
@@ -81,9 +83,11 @@ type field struct {
 	typ    *info
 	goType reflect.Type
 	tagged bool
+	tag    tag
 
 	omitEmpty, omitZero, quoted bool
 
+	at     int  // the first of index
 	simple bool // neither promoted nor any of these
 }
 
@@ -136,8 +140,9 @@ func build(t reflect.Type, building map[reflect.Type]*info) *info {
 		for f := range i.fields {
 			field := &i.fields[f]
 			field.typ = build(field.goType, building)
+			field.at = field.index[0]
 			field.quoted = field.quoted && quotable(field.typ)
-			field.simple = len(field.index) == 1 && !field.omitEmpty && !field.omitZero && !field.quoted
+			field.simple = len(field.index) == 1 && !field.omitEmpty && !field.omitZero && !field.quoted && field.tag.verb != tagPseudonym
 		}
 	case reflect.Map, reflect.Slice, reflect.Array, reflect.Pointer:
 		i.elem = build(t.Elem(), building)
@@ -342,7 +347,7 @@ func fieldOf(sf reflect.StructField) (f field, embedded reflect.Type, ok bool) {
 	if !sf.IsExported() { // a named, unexported, embedded struct
 		return f, nil, false
 	}
-	f = field{name: cmp.Or(name, sf.Name), goType: sf.Type, tagged: name != ""}
+	f = field{name: cmp.Or(name, sf.Name), goType: sf.Type, tagged: name != "", tag: tagOf(sf)}
 	for option := range strings.SplitSeq(options, ",") {
 		switch option {
 		case "omitempty":

@@ -9,7 +9,6 @@ package walk
 import (
 	"errors"
 	"reflect"
-	"slices"
 	"strconv"
 	"sync"
 	"unicode/utf8"
@@ -53,30 +52,49 @@ type Result struct {
 	// Count is the number of members, elements and map entries that were left
 	// out beside them. What is below one of them is not counted.
 	Count int
+	// Hits are the leaves that the guard has dropped.
+	Hits []Hit
 }
 
 // Removal is a path that a plan removes by name.
 type Removal struct{ Path, Class string }
 
-// Whole encodes all of v. A result of more than limit bytes becomes the marker
-// of a truncated value.
-func Whole(v reflect.Value, limit int) (Result, error) {
-	w := get()
-	if err := w.top(v); err != nil {
+// Whole encodes all of v.
+func Whole(v reflect.Value, env Env) (Result, error) {
+	if !v.IsValid() {
+		return Result{JSON: []byte("null")}, nil
+	}
+	return Type{infoOf(v.Type())}.Whole(v, env)
+}
+
+// Type is what is known of a type: it saves looking it up.
+type Type struct{ info *info }
+
+// TypeOf returns what is known of t.
+func TypeOf(t reflect.Type) Type { return Type{infoOf(t)} }
+
+// Whole is the function Whole for a value of the type.
+func (t Type) Whole(v reflect.Value, env Env) (Result, error) {
+	w := get(env)
+	if err := w.value(v, t.info); err != nil {
 		return Result{}, err
 	}
-	return w.finish(nil, limit), nil
+	return w.finish(nil), nil
 }
 
 // walker is the state of one walk.
 type walker struct {
+	env     Env
 	buf     []byte
 	nodes   int
 	depth   int
 	count   int
 	stack   []visit // what is being visited and could contain itself
 	entries []entry // of the maps being visited
-	seen    []bool  // which of the plan's removals were met
+	rooms   []*mapRoom
+	seen    []bool // which of the plan's removals were met
+	quiet   bool   // the guard is not asked: a pseudonym will stand for the text
+	marks   []mark // of the leaves that the guard has dropped
 }
 
 // visit identifies a pointer, map or slice on the way to the current value.
@@ -95,10 +113,15 @@ type entry struct {
 var pool = sync.Pool{New: func() any { return new(walker) }}
 
 // get returns an empty walker. One that failed is not put back.
-func get() *walker { return pool.Get().(*walker) }
+func get(env Env) *walker {
+	w := pool.Get().(*walker)
+	w.env = env
+	return w
+}
 
-func (w *walker) finish(p *Plan, limit int) Result {
-	r := Result{JSON: jsonenc.AppendValue(nil, w.buf, limit), Count: w.count}
+func (w *walker) finish(p *Plan) Result {
+	r := Result{Count: w.count, Hits: w.hits()}
+	r.JSON = jsonenc.AppendValue(make([]byte, 0, min(len(w.buf), w.env.Limit)), w.buf, w.env.Limit)
 	if p != nil {
 		for i, met := range w.seen {
 			if met {
@@ -107,18 +130,12 @@ func (w *walker) finish(p *Plan, limit int) Result {
 		}
 	}
 	if cap(w.buf) <= 64<<10 && cap(w.entries) <= 1<<10 {
-		*w = walker{buf: w.buf[:0], entries: w.entries[:0], stack: w.stack[:0], seen: w.seen[:0]}
+		w.env.Guard = nil
+		w.buf, w.entries, w.rooms, w.stack, w.seen, w.marks = w.buf[:0], w.entries[:0], w.rooms[:0], w.stack[:0], w.seen[:0], w.marks[:0]
+		w.nodes, w.depth, w.count, w.quiet = 0, 0, 0, false
 		pool.Put(w)
 	}
 	return r
-}
-
-func (w *walker) top(v reflect.Value) error {
-	if !v.IsValid() {
-		w.buf = append(w.buf, "null"...)
-		return nil
-	}
-	return w.value(v, infoOf(v.Type()))
 }
 
 // node counts a value and holds the limits.
@@ -144,8 +161,10 @@ func (w *walker) leave() { w.depth-- }
 // push notes what is being visited; pop forgets it.
 func (w *walker) push(at unsafe.Pointer, size int, t *info) error {
 	v := visit{at, size, t}
-	if slices.Contains(w.stack, v) {
-		return ErrCycle
+	for i := range w.stack {
+		if w.stack[i].at == at && w.stack[i] == v {
+			return ErrCycle
+		}
 	}
 	if len(w.stack) >= 4*MaxDepth {
 		return ErrLimit
@@ -167,8 +186,18 @@ func (w *walker) text(s string) error {
 	if len(s) > MaxBytes-len(w.buf) {
 		return ErrLimit
 	}
+	if rule := w.check(s); rule != "" {
+		w.hit(rule)
+		return nil
+	}
 	w.buf = jsonenc.AppendString(w.buf, s)
 	return nil
+}
+
+// hit drops a leaf because of what it holds.
+func (w *walker) hit(rule string) {
+	w.marks = append(w.marks, mark{at: len(w.buf), rule: rule})
+	w.drop(rule)
 }
 
 // value encodes all of v, whose type t describes.
@@ -176,9 +205,18 @@ func (w *walker) value(v reflect.Value, t *info) error {
 	if err := w.node(); err != nil {
 		return err
 	}
-	switch t.style {
+	switch t.style { // the most frequent first
 	case styleText:
 		return w.text(v.String())
+	case styleInt:
+		w.buf = strconv.AppendInt(w.buf, v.Int(), 10)
+		return nil
+	case styleFloat64:
+		w.float(v.Float(), 64)
+		return nil
+	case styleBool:
+		w.buf = strconv.AppendBool(w.buf, v.Bool())
+		return nil
 	case styleStruct:
 		return w.structure(v, t)
 	case styleList:
@@ -223,7 +261,7 @@ func (w *walker) structure(v reflect.Value, t *info) error {
 		f := &t.fields[i]
 		if f.simple { // as most are
 			w.member(f.head, start)
-			if err := w.value(v.Field(f.index[0]), f.typ); err != nil {
+			if err := w.simple(v.Field(f.at), f.typ); err != nil {
 				return err
 			}
 			continue
@@ -240,6 +278,32 @@ func (w *walker) structure(v reflect.Value, t *info) error {
 	w.buf = append(w.buf, '}')
 	w.leave()
 	return nil
+}
+
+// simple is value for a field: the kinds that most fields have are written
+// without a further call.
+func (w *walker) simple(v reflect.Value, t *info) error {
+	switch t.style {
+	case styleText:
+		if s := v.String(); w.env.Guard == nil && len(s) < 1024 {
+			w.buf = jsonenc.AppendString(w.buf, s)
+			break
+		}
+		return w.value(v, t)
+	case styleInt:
+		w.buf = strconv.AppendInt(w.buf, v.Int(), 10)
+	case styleBool:
+		w.buf = strconv.AppendBool(w.buf, v.Bool())
+	case styleFloat64:
+		w.float(v.Float(), 64)
+	case styleTime:
+		w.time(v)
+	case styleUUID:
+		w.buf = jsonenc.AppendUUID(w.buf, uuidOf(v))
+	default:
+		return w.value(v, t)
+	}
+	return w.node()
 }
 
 // member writes a prepared name: with a comma unless it is the first after
@@ -259,6 +323,15 @@ func (w *walker) comma(start int) {
 
 // field writes a member's value, as a string where its tag says so.
 func (w *walker) field(v reflect.Value, f *field) error {
+	if f.tag.verb == tagPseudonym {
+		start, before := len(w.buf), w.quiet
+		w.quiet = true
+		err := w.value(v, f.typ)
+		if w.quiet = before; err == nil {
+			w.pseudonym(f.tag.class, start)
+		}
+		return err
+	}
 	if !f.quoted {
 		return w.value(v, f.typ)
 	}
@@ -281,15 +354,21 @@ func (w *walker) list(v reflect.Value, t *info) error {
 			w.buf = append(w.buf, "null"...)
 			return nil
 		}
-		if n > 0 {
-			if err := w.push(v.UnsafePointer(), n, t); err != nil {
-				return err
-			}
-			defer w.pop()
+		if n == 0 {
+			w.buf = append(w.buf, "[]"...)
+			return nil
+		}
+		if err := w.push(v.UnsafePointer(), n, t); err != nil {
+			return err
 		}
 	}
 	if n > MaxNodes-w.nodes {
 		return ErrLimit
+	}
+	if rule := w.spelled(v, t); rule != "" {
+		w.hit(rule)
+		w.popList(v)
+		return nil
 	}
 	if err := w.enter(); err != nil {
 		return err
@@ -305,7 +384,31 @@ func (w *walker) list(v reflect.Value, t *info) error {
 	}
 	w.buf = append(w.buf, ']')
 	w.leave()
+	w.popList(v)
 	return nil
+}
+
+func (w *walker) popList(v reflect.Value) {
+	if v.Kind() == reflect.Slice {
+		w.pop()
+	}
+}
+
+// spelled checks a list of bytes or runes, which may spell a text.
+func (w *walker) spelled(v reflect.Value, t *info) (rule string) {
+	kind := t.elem.typ.Kind()
+	if w.env.Guard == nil || kind != reflect.Uint8 && kind != reflect.Int32 {
+		return ""
+	}
+	var text []byte
+	for i := range v.Len() {
+		if kind == reflect.Uint8 {
+			text = append(text, byte(v.Index(i).Uint()))
+		} else {
+			text = utf8.AppendRune(text, rune(v.Index(i).Int()))
+		}
+	}
+	return w.check(string(text))
 }
 
 func (w *walker) mapping(v reflect.Value, t *info) error {
@@ -316,11 +419,20 @@ func (w *walker) mapping(v reflect.Value, t *info) error {
 	if err := w.openMap(v, t); err != nil {
 		return err
 	}
+	before := len(w.entries)
 	w.buf = append(w.buf, '{')
+	if ok, err := w.common(v); ok {
+		w.buf = append(w.buf, '}')
+		w.closeMap(before)
+		return err
+	}
 	start := len(w.buf)
-	base, end := w.collect(v)
+	base, end := w.collect(v, t)
 	for i := base; i < end; i++ {
 		e := w.entries[i]
+		if w.unsafe(e.name) {
+			continue
+		}
 		w.comma(start)
 		if err := w.name(e.name); err != nil {
 			return err
@@ -338,6 +450,7 @@ func (w *walker) mapping(v reflect.Value, t *info) error {
 		}
 	}
 	w.buf = append(w.buf, '}')
+	w.release()
 	w.closeMap(base)
 	return nil
 }
@@ -360,12 +473,13 @@ func (w *walker) closeMap(base int) {
 	w.leave()
 }
 
-// name writes a member's name that is content: a key of a map or of raw JSON.
+// name writes a member's name that is content, a key of a map or of raw JSON,
+// and that is safe.
 func (w *walker) name(name string) error {
-	if err := w.text(name); err != nil {
-		return err
+	if len(name) > MaxBytes-len(w.buf) {
+		return ErrLimit
 	}
-	w.buf = append(w.buf, ':')
+	w.buf = append(jsonenc.AppendString(w.buf, name), ':')
 	return nil
 }
 

@@ -29,7 +29,7 @@ const canary = "c4n4ry-value"
 
 func whole(t *testing.T, v any) string {
 	t.Helper()
-	r, err := walk.Whole(reflect.ValueOf(v), 1<<20)
+	r, err := walk.Whole(reflect.ValueOf(v), walk.Env{Limit: 1 << 20})
 	require.NoError(t, err)
 	require.NoError(t, jsonscan.Check(r.JSON), "%s", r.JSON)
 	return string(r.JSON)
@@ -182,10 +182,10 @@ func TestWhatJSONCannotHoldIsMarked(t *testing.T) {
 	} {
 		require.Equal(t, c.want, whole(t, c.v), "%T", c.v)
 	}
-	r, err := walk.Whole(reflect.ValueOf(map[any]any{1: "a", "1": "b", true: "c"}), 100)
+	r, err := walk.Whole(reflect.ValueOf(map[any]any{1: "a", "1": "b", true: "c"}), walk.Env{Limit: 100})
 	require.NoError(t, err)
 	require.Equal(t, 3, r.Count, "what is left out is counted")
-	_, err = walk.Whole(reflect.ValueOf(failing{}), 100)
+	_, err = walk.Whole(reflect.ValueOf(failing{}), walk.Env{Limit: 100})
 	require.Error(t, err)
 }
 
@@ -254,7 +254,7 @@ func TestNothingUnnamedIsStored(t *testing.T) {
 			delete(v, "deep") // there it is named
 		}
 		t.Run(name, func(t *testing.T) {
-			r, err := p.Value(reflect.ValueOf(v), 16_000)
+			r, err := p.Value(reflect.ValueOf(v), walk.Env{Limit: 16_000})
 			require.NoError(t, err)
 			requireHidden(t, r.JSON)
 			require.Equal(t, 4, strings.Count(string(r.JSON), `"keep":"kept"`), "%s", r.JSON)
@@ -265,11 +265,11 @@ func TestNothingUnnamedIsStored(t *testing.T) {
 
 func TestOnlyLeavesAreKeptWhereALeafIsNamed(t *testing.T) {
 	p := plan(t, nil, "*")
-	r, err := p.Value(reflect.ValueOf(torture()), 16_000)
+	r, err := p.Value(reflect.ValueOf(torture()), walk.Env{Limit: 16_000})
 	require.Error(t, err, "failing is a leaf that fails")
 	v := torture()
 	delete(v, "failing")
-	r, err = p.Value(reflect.ValueOf(v), 16_000)
+	r, err = p.Value(reflect.ValueOf(v), walk.Env{Limit: 16_000})
 	require.NoError(t, err)
 	var kept map[string]any
 	require.NoError(t, json.Unmarshal(r.JSON, &kept))
@@ -297,7 +297,7 @@ func TestNoPathLeadsIntoASecretOrIntoWhatAMarshalerWrites(t *testing.T) {
 		{"object.a", `{"object":{}}`},
 		{"array[*]", `{}`},
 	} {
-		r, err := plan(t, nil, c.keep).Value(reflect.ValueOf(v), 1000)
+		r, err := plan(t, nil, c.keep).Value(reflect.ValueOf(v), walk.Env{Limit: 1000})
 		require.NoError(t, err)
 		requireHidden(t, r.JSON)
 		require.Equal(t, c.want, string(r.JSON), c.keep)
@@ -314,11 +314,11 @@ func TestBytesAreKeptOnlyWhereTheirTypeWasKnown(t *testing.T) {
 	}
 	v := in{[]byte("b"), []byte(canary), map[string][]byte{"x": []byte("m")}}
 	p := plan(t, reflect.TypeFor[in](), "B", "A", "M.*")
-	r, err := p.Value(reflect.ValueOf(v), 1000)
+	r, err := p.Value(reflect.ValueOf(v), walk.Env{Limit: 1000})
 	require.NoError(t, err)
 	require.Equal(t, `{"B":"Yg==","M":{"x":"bQ=="}}`, string(r.JSON))
 	p = plan(t, nil, "B", "A", "M.*")
-	r, err = p.Value(reflect.ValueOf(v), 1000)
+	r, err = p.Value(reflect.ValueOf(v), walk.Env{Limit: 1000})
 	require.NoError(t, err)
 	require.Equal(t, `{"M":{}}`, string(r.JSON))
 	require.Equal(t, 3, r.Count)
@@ -351,13 +351,13 @@ func TestAPathMeansTheSameInGoAndInJSON(t *testing.T) {
 		{"[*]", `null`},
 	} {
 		p := plan(t, nil, strings.Fields(c.keep)...)
-		fromGo, err := p.Value(reflect.ValueOf(v), 1000)
+		fromGo, err := p.Value(reflect.ValueOf(v), walk.Env{Limit: 1000})
 		require.NoError(t, err)
-		fromJSON, err := p.Raw(raw, 1000)
+		fromJSON, err := p.Raw(raw, walk.Env{Limit: 1000})
 		require.NoError(t, err)
 		require.Equal(t, c.want, string(fromGo.JSON), c.keep)
 		require.Equal(t, fromGo, fromJSON, c.keep)
-		nested, err := p.Value(reflect.ValueOf(new(json.RawMessage(raw))), 1000)
+		nested, err := p.Value(reflect.ValueOf(new(json.RawMessage(raw))), walk.Env{Limit: 1000})
 		require.NoError(t, err)
 		require.Equal(t, fromGo, nested, c.keep)
 	}
@@ -373,7 +373,7 @@ func TestAStarOnAStructStandsForTheFieldsItHas(t *testing.T) {
 	}
 	p := plan(t, reflect.TypeFor[struct{ U user }](), "U.*")
 	require.Equal(t, map[string]string{"U.ID": "integer", "U.email": "string"}, p.Keeps())
-	r, err := p.Raw([]byte(`{"U":{"ID":1,"email":"e","new":"c4n4ry","Tags":["c4n4ry"]}}`), 1000)
+	r, err := p.Raw([]byte(`{"U":{"ID":1,"email":"e","new":"c4n4ry","Tags":["c4n4ry"]}}`), walk.Env{Limit: 1000})
 	require.NoError(t, err)
 	require.Equal(t, `{"U":{"ID":1,"email":"e"}}`, string(r.JSON))
 	require.Equal(t, 2, r.Count)
@@ -409,9 +409,9 @@ func FuzzPath(f *testing.F) {
 		if err != nil {
 			return
 		}
-		fromGo, err := p.Value(reflect.ValueOf(v), 1000)
+		fromGo, err := p.Value(reflect.ValueOf(v), walk.Env{Limit: 1000})
 		require.NoError(t, err)
-		fromJSON, err := p.Raw(raw, 1000)
+		fromJSON, err := p.Raw(raw, walk.Env{Limit: 1000})
 		require.NoError(t, err)
 		require.NoError(t, jsonscan.Check(fromGo.JSON))
 		require.JSONEq(t, string(fromGo.JSON), string(fromJSON.JSON))
@@ -430,11 +430,11 @@ func FuzzRaw(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		r, err := walk.Whole(reflect.ValueOf(json.RawMessage(raw)), 1<<20)
+		r, err := walk.Whole(reflect.ValueOf(json.RawMessage(raw)), walk.Env{Limit: 1 << 20})
 		if err == nil {
 			require.NoError(t, jsonscan.Check(r.JSON))
 		}
-		kept, err := p.Raw(raw, 1000)
+		kept, err := p.Raw(raw, walk.Env{Limit: 1000})
 		if err == nil {
 			require.NoError(t, jsonscan.Check(kept.JSON))
 		}

@@ -67,11 +67,13 @@ type keeper struct {
 	mu      sync.Mutex // one advance at a time
 	anchors []*kept
 
-	newest  sync.Mutex // guards head
-	head    auditlog.Checkpoint
-	kick    chan struct{}
-	stopped chan struct{}
-	done    sync.WaitGroup
+	newest   sync.Mutex // guards head, degraded and failing
+	head     auditlog.Checkpoint
+	degraded func(error) // told when the anchors begin to fail; may be nil
+	failing  bool
+	kick     chan struct{}
+	stopped  chan struct{}
+	done     sync.WaitGroup
 }
 
 // kept is an anchor and what we know it to hold.
@@ -126,8 +128,16 @@ func (k *keeper) stop() {
 }
 
 func (k *keeper) report(err error) {
+	k.newest.Lock()
+	begins := err != nil && !k.failing
+	k.failing = err != nil
+	degraded := k.degraded
+	k.newest.Unlock()
 	if err != nil {
 		k.onError(err)
+	}
+	if begins && degraded != nil {
+		degraded(err)
 	}
 }
 

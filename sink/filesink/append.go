@@ -18,6 +18,10 @@ type request struct {
 	done  chan error
 }
 
+// requests keeps the memory of requests, but not their channels: one that was
+// made in a test's bubble of time must not be used outside of it.
+var requests = sync.Pool{New: func() any { return new(request) }}
+
 // An item is a record in a request.
 type item struct {
 	id, job, correlation uuid.UUID
@@ -26,12 +30,10 @@ type item struct {
 	notice               *notice
 }
 
-var requests = sync.Pool{New: func() any { return &request{done: make(chan error, 1)} }}
-
 // newRequest encodes what the writer needs, on the caller's goroutine.
 func newRequest(records []jobaudit.Record) (*request, error) {
 	r := requests.Get().(*request)
-	r.items, r.lines = r.items[:0], r.lines[:0]
+	r.items, r.lines, r.done = r.items[:0], r.lines[:0], make(chan error, 1)
 	for _, record := range records {
 		from := len(r.lines)
 		r.lines = record.AppendTo(r.lines)

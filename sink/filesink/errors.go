@@ -31,7 +31,7 @@ var (
 )
 
 // A RefusedError says why [Open] does not write to a directory, with the heads
-// that contradict each other as evidence. Nothing in the directory was changed.
+// that contradict each other as evidence. Nothing in the directory but caches was changed.
 //
 // Err is [ErrMissingAnchor], [ErrDamaged], one of auditlog's errors about
 // signed text when the log is not of the given key, or a

@@ -46,14 +46,14 @@ func (s *story) persist(t *testing.T, n int) {
 }
 
 func TestAFailingDiskLosesNothingAndIsRecoveredFromWithoutARestart(t *testing.T) {
+	t.Parallel()
 	whole := newStory(false)
 	require.NoError(t, whole.run(t))
 	calls := whole.disk.Calls()
-	step := 1
-	if testing.Short() {
-		step = 5
-	}
-	for _, count := range []int{1, 2, 3, 20} {
+	for count, step := range map[int]int{1: 1, 2: 9, 3: 9, 20: 9} {
+		if testing.Short() {
+			step *= 6
+		}
 		for n := 1; n <= calls; n += step {
 			s := newStory(false)
 			s.disk.Fail(n, count)

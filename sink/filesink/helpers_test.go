@@ -1,13 +1,16 @@
 package filesink_test
 
 import (
+	"bytes"
 	"context"
 	"path/filepath"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
 )
@@ -93,4 +96,20 @@ func verify(t testing.TB, dir string, keys []note.Verifier, heads ...auditlog.He
 	report, err := auditlog.Verify(context.WithoutCancel(t.Context()), segments, &auditlog.Options{Keys: keys, Heads: heads}, nil)
 	require.NoError(t, err)
 	return report
+}
+
+// plain returns n records that differ in their ID and their stream only. They
+// are cheaper than sinktest's.
+func plain(t testing.TB, n int) []jobaudit.Record {
+	t.Helper()
+	line := sinktest.Records(1)[0].Bytes()
+	id := bytes.Index(line, []byte(`"id":"`)) + len(`"id":"`)
+	records := make([]jobaudit.Record, n)
+	for i := range records {
+		copy(line[id:], uuid.Must(uuid.NewV7()).String())
+		var err error
+		records[i], err = jobaudit.ParseRecord(line)
+		require.NoError(t, err)
+	}
+	return records
 }

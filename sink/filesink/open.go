@@ -17,8 +17,8 @@ import (
 // takes the log's process lock; the error is [ErrLocked] if another writer has
 // it. It checks the newest head: that the key signed it, that the tree leads
 // to it, and that the anchors agree. If they do not, the error is a
-// [*RefusedError] and nothing in the directory was changed. Options may be
-// nil.
+// [*RefusedError], and nothing in the directory but caches was changed.
+// Options may be nil.
 //
 // After a clean [Sink.Close], opening reads little, however long the log is.
 // After a crash it reads and copies the newest segment; ctx ends that early.

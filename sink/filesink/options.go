@@ -16,7 +16,8 @@ type Options struct {
 	// it. Default: the key's path and ".anchor". It may not be inside the
 	// directory.
 	AnchorPath string
-	// Anchor keeps the newest head elsewhere too. A call on it gets 5 s.
+	// Anchor keeps the newest head elsewhere too. A call on it gets 5 s; the
+	// log is not opened while it cannot be asked.
 	Anchor auditlog.Anchor
 	// AnchorEveryCommit puts each head to the anchors before its events are
 	// acknowledged, instead of within a second. It costs two more fsyncs per

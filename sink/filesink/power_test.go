@@ -124,6 +124,7 @@ func (s *story) after(fate simdisk.Fate) *story {
 }
 
 func TestAcknowledgedEventsSurvivePowerLossAtEveryCall(t *testing.T) {
+	t.Parallel()
 	for _, everyCommit := range []bool{false, true} {
 		t.Run(fmt.Sprintf("anchor every commit %t", everyCommit), func(t *testing.T) {
 			t.Parallel()
@@ -132,8 +133,11 @@ func TestAcknowledgedEventsSurvivePowerLossAtEveryCall(t *testing.T) {
 			calls := whole.disk.Calls()
 			require.Greater(t, calls, 100)
 			step := 1
+			if everyCommit {
+				step = 3
+			}
 			if testing.Short() {
-				step = 5
+				step *= 5
 			}
 			for n := 1; n <= calls; n += step {
 				s := newStory(everyCommit)
@@ -153,19 +157,20 @@ func TestAcknowledgedEventsSurvivePowerLossAtEveryCall(t *testing.T) {
 func (s *story) check(t *testing.T) { s.survives(t) }
 
 func TestPowerLossDuringRecoveryLosesNothing(t *testing.T) {
+	t.Parallel()
 	whole := newStory(false)
 	require.NoError(t, whole.run(t))
 	calls := whole.disk.Calls()
-	step := 7
+	step := 23
 	if testing.Short() {
-		step = 40
+		step = 60
 	}
 	for n := 1; n <= calls; n += step {
 		s := newStory(false)
 		s.disk.Cut(n)
 		_ = s.run(t) // it ends early
 		for name, fate := range simdisk.Fates(uint64(n)) {
-			for m := 1; ; m += 3 {
+			for m := 1; ; m += 4 {
 				second := s.after(fate)
 				second.disk.Cut(m)
 				sink, err := second.open(t)
@@ -185,9 +190,14 @@ func TestPowerLossDuringRecoveryLosesNothing(t *testing.T) {
 }
 
 func TestWhatAKilledProcessLeftIsDurableOnceItWasRead(t *testing.T) {
+	t.Parallel()
 	whole := newStory(false)
 	require.NoError(t, whole.run(t))
-	for n := 1; n <= whole.disk.Calls(); n++ {
+	step := 2
+	if testing.Short() {
+		step = 14
+	}
+	for n := 1; n <= whole.disk.Calls(); n += step {
 		s := newStory(false)
 		s.disk.Cut(n)
 		_ = s.run(t) // it ends early

@@ -80,6 +80,14 @@ func (s *Sink) Recovery() jobaudit.Recovery {
 	return r
 }
 
+// Degraded sets what is told when a head can no longer be kept outside the log.
+// A Recorder that opens on the Sink sets it, and records the event.
+func (s *Sink) Degraded(report func(error)) {
+	s.keeper.newest.Lock()
+	defer s.keeper.newest.Unlock()
+	s.keeper.degraded = report
+}
+
 // Checkpoint returns the newest durable head, signed. It is the zero
 // Checkpoint as long as the log has no commit.
 func (s *Sink) Checkpoint() auditlog.Checkpoint { return s.current().head }

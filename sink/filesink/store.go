@@ -37,8 +37,12 @@ func (w *writer) store(b *batch) error {
 
 // extend writes a batch behind the segment's end.
 func (w *writer) extend(l *live, b *batch) error {
-	if err := w.inPlace(l, l.size); err != nil {
+	info, err := l.file.Stat()
+	if err != nil {
 		return err
+	}
+	if info.Size != l.size { // writing would make good what was cut, with zeros
+		return fmt.Errorf("%w: %s has %d bytes instead of %d", ErrReplaced, segmentPath(l.first), info.Size, l.size)
 	}
 	if _, err := l.file.WriteAt(b.bytes, l.size); err != nil {
 		return err
@@ -49,12 +53,10 @@ func (w *writer) extend(l *live, b *batch) error {
 	return w.inPlace(l, l.size+int64(len(b.bytes)))
 }
 
-// inPlace checks that what was written is where the log's path leads to.
+// inPlace checks that the log's path leads to the file that was written. One
+// call looks at all of it: the directory, the one inside, the file.
 func (w *writer) inPlace(l *live, size int64) error {
-	if err := w.dir.InPlace(); err != nil {
-		return replaced(err)
-	}
-	info, err := w.dir.Stat(segmentPath(l.first))
+	info, err := w.dir.Reach(segmentPath(l.first))
 	switch {
 	case err != nil:
 		return replaced(err)

@@ -17,12 +17,18 @@ import (
 
 const action = "publish-file"
 
-// Order asks for a file to be published.
+// Order asks for an upload. Who asks and why is for the record and is no part of
+// the job's inputs.
 type Order struct {
+	Upload
+	By  string // the user
+	Why string
+}
+
+// Upload is what the job works on.
+type Upload struct {
 	File  string `json:"file"`
 	Token string `json:"token"` // for the server; never on record
-	By    string `json:"-"`     // the user who asks
-	Why   string `json:"-"`
 }
 
 // Receipt says what was published.
@@ -34,7 +40,7 @@ type Receipt struct {
 // Redactors says what of orders and receipts may be stored.
 func Redactors() (*jobaudit.Registry, error) {
 	return jobaudit.NewRegistry(nil, jobaudit.NewRedactor(action, "1",
-		jobaudit.InputPaths[Order](jobaudit.Keep("file"), jobaudit.Drop("token", "credential")),
+		jobaudit.InputPaths[Upload](jobaudit.Keep("file"), jobaudit.Drop("token", "credential")),
 		jobaudit.OutputPaths[Receipt](jobaudit.Keep("bytes"), jobaudit.Keep("sha256")),
 	))
 }
@@ -65,7 +71,7 @@ func (w *Worker) Serve(ctx context.Context, orders <-chan Order) {
 func (w *Worker) Publish(ctx context.Context, order Order) (Receipt, error) {
 	return jobaudit.Call(ctx, w.Recorder, jobaudit.Submission{
 		Action:    action,
-		Inputs:    order,
+		Inputs:    order.Upload,
 		Resource:  filepath.Base(order.File),
 		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: order.By},
 		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: order.Why},

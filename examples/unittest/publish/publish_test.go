@@ -45,7 +45,7 @@ func newOrder(t *testing.T) publish.Order {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "report.txt")
 	require.NoError(t, os.WriteFile(file, []byte("a report"), 0o600))
-	return publish.Order{File: file, Token: token, By: "ada", Why: "the quarter is over"}
+	return publish.Order{Upload: publish.Upload{File: file, Token: token}, By: "ada", Why: "the quarter is over"}
 }
 
 func TestAPublishedFileIsOnRecord(t *testing.T) {

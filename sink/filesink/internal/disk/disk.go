@@ -42,9 +42,9 @@ type Dir interface {
 	// Lock takes the process lock that a file stands for, without waiting;
 	// the error is [ErrLocked] if somebody has it. Closing gives it back.
 	Lock(name string) (io.Closer, error)
-	// InPlace returns nil as long as the path that the directory was opened by
-	// still leads to it.
-	InPlace() error
+	// Reach is Stat by the whole path that the directory was opened by: where
+	// that leads now, which may be another directory than this one.
+	Reach(name string) (Info, error)
 	Close() error
 }
 

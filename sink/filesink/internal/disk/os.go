@@ -2,7 +2,6 @@ package disk
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -16,13 +15,10 @@ import (
 // has the lock.
 var ErrLocked = errors.New("in use by another writer")
 
-// ErrMoved means that the path of a directory leads somewhere else now.
-var ErrMoved = errors.New("is not the directory that it was")
-
 // Gone tells errors about files that are no longer there from those of a disk
 // that does not answer.
 func Gone(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrMoved) || errors.Is(err, syscall.ENOTDIR)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
 // OS is the operating system's disk.
@@ -41,16 +37,15 @@ func (OS) OpenDir(name string, create bool) (Dir, error) {
 			return nil, err
 		}
 	}
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return nil, err
+	}
 	root, err := os.OpenRoot(name)
 	if err != nil {
 		return nil, err
 	}
-	d := &osDir{path: name, root: root}
-	if d.info, err = root.Stat("."); err != nil {
-		_ = root.Close() // the first error is the one to tell
-		return nil, err
-	}
-	return d, nil
+	return &osDir{path: name, root: root}, nil
 }
 
 // Resolve implements [Disk].
@@ -108,7 +103,6 @@ func syncDir(f *os.File, err error) error {
 type osDir struct {
 	path string
 	root *os.Root
-	info os.FileInfo
 }
 
 func (d *osDir) open(name string, flag int, mode fs.FileMode) (File, error) {
@@ -162,15 +156,12 @@ func (d *osDir) Stat(name string) (Info, error) {
 
 func (d *osDir) Sync(name string) error { return syncDir(d.root.Open(name)) }
 
-func (d *osDir) InPlace() error {
-	info, err := os.Stat(d.path)
+func (d *osDir) Reach(name string) (Info, error) {
+	info, err := os.Stat(filepath.Join(d.path, name))
 	if err != nil {
-		return err
+		return Info{}, err
 	}
-	if !os.SameFile(info, d.info) {
-		return fmt.Errorf("%s %w", d.path, ErrMoved)
-	}
-	return nil
+	return Info{Size: info.Size(), info: info}, nil
 }
 
 // osFile is an [os.File].

@@ -127,6 +127,39 @@ func (f *facts) len(part int) int {
 	return len(p.full)*(blockSize/f.size) + len(p.open)/f.size
 }
 
+// printSet is a set of fingerprints that can be used again.
+type printSet struct {
+	slots []uint64
+}
+
+// reset empties the set and makes room for so many.
+func (s *printSet) reset(size int) {
+	n := 16
+	for n < 2*size {
+		n *= 2
+	}
+	if n > len(s.slots) {
+		s.slots = make([]uint64, n)
+	} else {
+		clear(s.slots)
+	}
+}
+
+// add adds a fingerprint and reports whether it was there. Two that differ in
+// their lowest bit only are one to it. There has to be room.
+func (s *printSet) add(print uint64) bool {
+	print |= 1
+	mask := uint64(len(s.slots) - 1)
+	i := print >> 1 & mask
+	for ; s.slots[i] != 0; i = (i + 1) & mask {
+		if s.slots[i] == print {
+			return true
+		}
+	}
+	s.slots[i] = print
+	return false
+}
+
 // table is a hash table that can be used again. Its keys come with
 // fingerprints, which nobody can foresee.
 type table[K comparable, V any] struct {

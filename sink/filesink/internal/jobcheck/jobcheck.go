@@ -2,9 +2,9 @@
 // streams have no gaps, that their links hold, that no event ID stands twice
 // and that jobs change state as they may.
 //
-// The checks go in two rounds. While the log is read, [Checks.Leaf] takes from
-// each record a few facts of fixed size and sorts them into partitions: by
-// stream, by job and by event ID. When the log has been read, [Checks.Finish]
+// The checks go in two rounds. While the log is read, [Checks.Inspect] takes a
+// few facts of fixed size from each record, and [Checks.Leaf] sorts them into
+// partitions: by stream, by job and by event ID. When the log has been read, [Checks.Finish]
 // checks the partitions, each by itself and on all cores: what belongs
 // together is in one, in the order of the log. Facts beyond a bound go to a
 // temporary file.
@@ -32,13 +32,14 @@ import (
 
 // The sizes of the facts in bytes.
 const (
-	streamFact = 16 + 4*8 // stream; index, seq, hash, prev
+	streamFact = 16 + 4*8 // stream; index, seq, prev, hash
 	jobFact    = 16 + 2*8 // job; execution, index<<8 | type
 	eventFact  = 16 + 8   // ID; index
 	resumeFact = 16 + 3*8 + 16
 )
 
-// Checks are the checks of one log. They are for one goroutine.
+// Checks are the checks of one log. They are for one goroutine, but for
+// [Checks.Inspect].
 type Checks struct {
 	mixer mixer
 	shift int // of a fingerprint, to its partition
@@ -47,8 +48,10 @@ type Checks struct {
 	streams, jobs, events, resumes *facts
 
 	records int64
-	line    lineFacts
-	strict  *parsers
+	// parseAll: every record is parsed in whole.
+	parseAll bool
+	// parsed is the note of a record that had to be parsed.
+	parsed note
 	// unparsable are lines that are no records.
 	unparsable Notes
 	recoveries []Recovery
@@ -64,7 +67,8 @@ func New(size int64, parseAll bool) *Checks {
 	}
 	s := &spill{limit: maxBlocks}
 	c := &Checks{
-		spill: s, shift: 64 - bits.TrailingZeros(uint(parts)),
+		parseAll: parseAll,
+		spill:    s, shift: 64 - bits.TrailingZeros(uint(parts)),
 		streams: newFacts(s, streamFact, parts), jobs: newFacts(s, jobFact, parts),
 		events: newFacts(s, eventFact, parts), resumes: newFacts(s, resumeFact, parts),
 	}
@@ -73,83 +77,40 @@ func New(size int64, parseAll bool) *Checks {
 	for i := range c.mixer {
 		c.mixer[i] = binary.LittleEndian.Uint64(seed[8*i:])
 	}
-	if parseAll {
-		c.strict = newParsers()
-	}
 	return c
 }
 
-// Close lets go of the temporary file and of goroutines.
-func (c *Checks) Close() {
-	if c.strict != nil {
-		c.strict.wait()
-	}
-	c.spill.close()
-}
+// Close lets go of the temporary file.
+func (c *Checks) Close() { c.spill.close() }
 
-// Leaf takes the facts from the next line of the log.
+// Leaf keeps the facts of the next line of the log.
 func (c *Checks) Leaf(l auditlog.Leaf) error {
 	c.records++
-	f := &c.line
-	if !scanLine(l.Bytes, f) {
+	n := note(l.Notes)
+	if len(n) == 0 || n.has(flagBad) {
 		r, err := jobaudit.ParseRecord(l.Bytes)
 		if err != nil {
 			c.unparsable.add(noRecord(l.Index, err))
-			return nil
 		}
-		e := r.Event()
-		*f = factsOf(&e)
-	} else if c.strict != nil {
-		c.strict.parse(l)
+		if len(n) == 0 {
+			if err != nil {
+				return nil
+			}
+			e := r.Event()
+			f := factsOf(&e)
+			c.parsed = c.appendNote(c.parsed[:0], &f, 0)
+			n = c.parsed
+		}
 	}
-	if f.typ == codeOpened {
+	if eventCode(n[0]) == codeOpened {
 		c.opened(l)
 	}
-	c.keep(l, f)
+	c.keep(uint64(l.Index), c.mixer.hash(&l.Hash), n)
 	return c.spill.err
 }
 
 func noRecord(index int64, err error) Finding {
 	return Finding{Kind: Unparsable, Since: index, Index: index, Expected: "a record", Found: err.Error()}
-}
-
-// keep adds the facts to their partitions.
-func (c *Checks) keep(l auditlog.Leaf, f *lineFacts) {
-	le := binary.LittleEndian
-	index := uint64(l.Index)
-	fact := c.streams.add(int(c.mixer.id(&f.stream) >> c.shift))
-	copy(fact, f.stream[:])
-	le.PutUint64(fact[16:], index)
-	le.PutUint64(fact[24:], f.seq)
-	le.PutUint64(fact[32:], c.mixer.hash(&l.Hash))
-	var prev uint64
-	if f.seq > 1 {
-		prev = c.mixer.hash(&f.prev)
-	}
-	le.PutUint64(fact[40:], prev)
-
-	fact = c.events.add(int(c.mixer.id(&f.id) >> c.shift))
-	copy(fact, f.id[:])
-	le.PutUint64(fact[16:], index)
-
-	if f.job != uuid.Nil {
-		fact = c.jobs.add(int(c.mixer.id(&f.job) >> c.shift))
-		copy(fact, f.job[:])
-		var execution uint64
-		if f.execution != uuid.Nil {
-			execution = c.mixer.id(&f.execution) | 1
-		}
-		le.PutUint64(fact[16:], execution)
-		le.PutUint64(fact[24:], index<<8|uint64(f.typ))
-	}
-	if f.resumed {
-		fact = c.resumes.add(int(c.mixer.id(&f.after.stream) >> c.shift))
-		copy(fact, f.after.stream[:])
-		le.PutUint64(fact[16:], f.after.seq)
-		le.PutUint64(fact[24:], c.mixer.hash(&f.after.hash))
-		le.PutUint64(fact[32:], index)
-		copy(fact[40:], f.job[:])
-	}
 }
 
 // A Finding is about the record at Index, and rests on records from Since on.
@@ -233,11 +194,6 @@ func (c *Notes) add(f Finding) {
 // Finish is the second round. It is called once.
 func (c *Checks) Finish(ctx context.Context) (*Result, error) {
 	found := &Result{Records: c.records}
-	if c.strict != nil {
-		for _, f := range c.strict.wait() {
-			c.unparsable.add(f)
-		}
-	}
 	found.unparsable.list, found.unparsable.more = c.unparsable.list, c.unparsable.more
 
 	var next, jobs, streams atomic.Int64

@@ -77,7 +77,7 @@ func (a *author) record(typ jobaudit.EventType) jobaudit.Record {
 func check(t testing.TB, c *jobcheck.Checks, lines ...[]byte) *jobcheck.Result {
 	t.Helper()
 	for i, line := range lines {
-		require.NoError(t, c.Leaf(auditlog.Leaf{Index: int64(i), Bytes: line, Hash: auditlog.HashLeaf(line)}))
+		require.NoError(t, c.Leaf(auditlog.Leaf{Index: int64(i), Bytes: line, Hash: auditlog.HashLeaf(line), Notes: c.Inspect(nil, line)}))
 	}
 	r, err := c.Finish(t.Context())
 	require.NoError(t, err)

@@ -1,7 +1,6 @@
 package jobcheck
 
 import (
-	"bytes"
 	"encoding/binary"
 	"math/bits"
 
@@ -48,190 +47,196 @@ const (
 // writes it (format F2: keys in order, no white space, nothing unknown up to
 // job.executionId). It returns false for anything else, which has to be
 // parsed. It does not look at what follows.
+//
+// The functions that it uses take what is left of the line and return what is
+// left after them: nil, which goes through all of them, if the line is not as
+// it should be.
 func scanLine(line []byte, f *lineFacts) bool {
-	s := lineScanner{rest: line, ok: len(line) <= maxRecord && len(line) > 2 && line[len(line)-1] == '}'}
-	s.literal(linePrefix)
-	f.id = s.uuid()
-	s.literal(`","type":"`)
-	f.typ = codeOf(s.word())
+	if len(line) > maxRecord || len(line) < 2 || line[len(line)-1] != '}' {
+		return false
+	}
+	rest := takeUUID(literal(line, linePrefix), &f.id)
+	rest = literal(rest, `","type":"`)
+	f.typ = frontOf(rest)
 	if f.typ == codeUnknown {
 		return false
 	}
-	s.literal(codes[f.typ].phase) // from the type's closing quotation mark
-	s.skip(len("2006-01-02T15:04:05.000000Z"))
-	s.literal(`","stream":{"id":"`)
-	f.stream = s.uuid()
-	s.literal(`","seq":`)
-	f.seq = s.number()
-	if f.seq > 1 {
-		s.literal(`,"prev":"`)
-		s.hash(&f.prev)
-		s.literal(`"`)
-	}
-	if f.resumed = s.has(`,"after":{"stream":"`); f.resumed {
-		f.after.stream = s.uuid()
-		s.literal(`","seq":`)
-		f.after.seq = s.number()
-		s.literal(`,"hash":"`)
-		s.hash(&f.after.hash)
-		s.literal(`"}`)
-	}
-	s.literal(`},"`)
-	f.job, f.execution = uuid.Nil, uuid.Nil
-	if s.has(`job":{"id":"`) {
-		s.job(f)
-		return s.ok
-	}
-	return s.ok && codes[f.typ].noJob && bytes.HasPrefix(s.rest, []byte(`correlationId":"`))
-}
-
-func (s *lineScanner) job(f *lineFacts) {
-	f.job = s.uuid()
-	s.literal(`","state":"`)
-	switch string(s.word()) {
-	case "pending", "running", "success", "failed", "cancelled":
-	default:
-		s.ok = false
-	}
-	s.literal(`","attempt":`)
-	s.number0()
-	if s.has(`,"executionId":"`) {
-		f.execution = s.uuid()
-		s.literal(`"`)
-	}
-}
-
-// lineScanner reads the front of rest. Once ok is false it stays so, and what
-// is returned means nothing.
-type lineScanner struct {
-	rest []byte
-	ok   bool
-}
-
-func (s *lineScanner) literal(text string) {
-	if len(s.rest) < len(text) || string(s.rest[:len(text)]) != text {
-		s.ok, s.rest = false, nil
-		return
-	}
-	s.rest = s.rest[len(text):]
-}
-
-func (s *lineScanner) has(text string) bool {
-	if len(s.rest) < len(text) || string(s.rest[:len(text)]) != text {
+	rest = skip(rest, len(codes[f.typ].front)+len("2006-01-02T15:04:05.000000Z"))
+	rest = takeUUID(literal(rest, `","stream":{"id":"`), &f.stream)
+	rest = takeNumber(literal(rest, `","seq":`), &f.seq)
+	if f.seq == 0 {
 		return false
 	}
-	s.rest = s.rest[len(text):]
-	return true
-}
-
-func (s *lineScanner) skip(n int) {
-	if len(s.rest) < n {
-		s.ok, s.rest = false, nil
-		return
+	if f.seq > 1 {
+		rest = literal(takeHash(literal(rest, `,"prev":"`), &f.prev), `"`)
 	}
-	s.rest = s.rest[n:]
-}
-
-// word reads up to a quotation mark, which it leaves. Words are short.
-func (s *lineScanner) word() []byte {
-	for i, c := range s.rest[:min(len(s.rest), 32)] {
-		if c == '"' {
-			word := s.rest[:i]
-			s.rest = s.rest[i:]
-			return word
+	if f.resumed = has(rest, `,"after":{"stream":"`); f.resumed {
+		if rest = takeAfter(rest, f); f.after.seq == 0 {
+			return false
 		}
 	}
-	s.ok, s.rest = false, nil
+	f.job, f.execution = uuid.Nil, uuid.Nil
+	if has(rest, `},"job":{"id":"`) {
+		return takeJob(rest, f) != nil
+	}
+	return codes[f.typ].noJob && has(rest, `},"correlationId":"`)
+}
+
+func takeAfter(rest []byte, f *lineFacts) []byte {
+	rest = takeUUID(literal(rest, `,"after":{"stream":"`), &f.after.stream)
+	rest = takeNumber(literal(rest, `","seq":`), &f.after.seq)
+	return literal(takeHash(literal(rest, `,"hash":"`), &f.after.hash), `"}`)
+}
+
+func takeJob(rest []byte, f *lineFacts) []byte {
+	rest = takeUUID(literal(rest, `},"job":{"id":"`), &f.job)
+	rest = literal(rest, `","state":"`)
+	switch {
+	case has(rest, `running"`), has(rest, `pending"`), has(rest, `success"`):
+		rest = rest[len(`running"`):]
+	case has(rest, `failed"`):
+		rest = rest[len(`failed"`):]
+	default:
+		rest = literal(rest, `cancelled"`)
+	}
+	var attempt uint64
+	rest = takeNumber(literal(rest, `,"attempt":`), &attempt)
+	if has(rest, `,"executionId":"`) {
+		return literal(takeUUID(rest[len(`,"executionId":"`):], &f.execution), `"`)
+	}
+	return takeLineage(rest)
+}
+
+// takeLineage takes the rest of a job without an execution, to its end: what
+// stands elsewhere than an encoder puts it must not be missed.
+func takeLineage(rest []byte) []byte {
+	var id uuid.UUID
+	if has(rest, `,"parentId":"`) {
+		rest = literal(takeUUID(rest[len(`,"parentId":"`):], &id), `"`)
+	}
+	rest = literal(takeUUID(literal(rest, `,"rootId":"`), &id), `"`)
+	if has(rest, `,"retryOf":"`) {
+		rest = literal(takeUUID(rest[len(`,"retryOf":"`):], &id), `"`)
+	}
+	if has(rest, `,"queue":{"system":"`) {
+		rest = skipText(rest[len(`,"queue":{"system":"`):])
+		rest = literal(skipText(literal(rest, `,"id":"`)), `}`)
+	}
+	return literal(rest, `},"`)
+}
+
+// skipText takes a string without escapes from behind its first quotation mark.
+func skipText(rest []byte) []byte {
+	for i, c := range rest {
+		if c == '"' {
+			return rest[i+1:]
+		}
+		if c == '\\' {
+			break
+		}
+	}
 	return nil
 }
 
-// number reads an integer from 1 to 10^15.
-func (s *lineScanner) number() uint64 {
-	n := s.number0()
-	s.ok = s.ok && n > 0
-	return n
+func has(rest []byte, text string) bool {
+	return len(rest) >= len(text) && string(rest[:len(text)]) == text
 }
 
-func (s *lineScanner) number0() uint64 {
+func literal(rest []byte, text string) []byte {
+	if len(rest) < len(text) || string(rest[:len(text)]) != text {
+		return nil
+	}
+	return rest[len(text):]
+}
+
+func skip(rest []byte, n int) []byte {
+	if len(rest) < n {
+		return nil
+	}
+	return rest[n:]
+}
+
+// takeNumber takes an integer below 10^15.
+func takeNumber(rest []byte, number *uint64) []byte {
 	var n uint64
 	i := 0
-	for i < len(s.rest) && i < 16 && s.rest[i]-'0' <= 9 {
-		n = n*10 + uint64(s.rest[i]-'0')
+	for i < len(rest) && i < 16 && rest[i]-'0' <= 9 {
+		n = n*10 + uint64(rest[i]-'0')
 		i++
 	}
-	if i == 0 || i == 16 || i > 1 && s.rest[0] == '0' {
-		s.ok, s.rest = false, nil
-		return 0
+	if i == 0 || i == 16 || i > 1 && rest[0] == '0' {
+		n, rest, i = 0, nil, 0
 	}
-	s.rest = s.rest[i:]
-	return n
+	*number = n
+	return rest[i:]
 }
 
-// uuid reads a lower-case UUID.
-func (s *lineScanner) uuid() (id uuid.UUID) {
-	if len(s.rest) < 36 || !decodeUUID(&id, (*[36]byte)(s.rest)) {
-		s.ok, s.rest = false, nil
-		return uuid.Nil
+// takeUUID takes a lower-case UUID.
+func takeUUID(rest []byte, id *uuid.UUID) []byte {
+	if len(rest) < 36 || !decodeUUID(id, (*[36]byte)(rest)) {
+		return nil
 	}
-	s.rest = s.rest[36:]
-	return id
+	return rest[36:]
 }
 
 // decodeUUID decodes sixteen hexadecimal digits at a time.
 func decodeUUID(id *uuid.UUID, t *[36]byte) bool {
 	le := binary.LittleEndian
-	a, okA := hex8(le.Uint64(t[0:]))
-	b, okB := hex8(uint64(le.Uint32(t[9:])) | uint64(le.Uint32(t[14:]))<<32)
-	c, okC := hex8(uint64(le.Uint32(t[19:])) | uint64(le.Uint32(t[24:]))<<32)
-	d, okD := hex8(le.Uint64(t[28:]))
-	le.PutUint32(id[0:], a)
-	le.PutUint32(id[4:], b)
-	le.PutUint32(id[8:], c)
-	le.PutUint32(id[12:], d)
-	return okA && okB && okC && okD && t[8] == '-' && t[13] == '-' && t[18] == '-' && t[23] == '-'
+	a, badA := hex8(le.Uint64(t[0:]))
+	b, badB := hex8(uint64(le.Uint32(t[9:])) | uint64(le.Uint32(t[14:]))<<32)
+	c, badC := hex8(uint64(le.Uint32(t[19:])) | uint64(le.Uint32(t[24:]))<<32)
+	d, badD := hex8(le.Uint64(t[28:]))
+	le.PutUint64(id[0:], a|b<<32)
+	le.PutUint64(id[8:], c|d<<32)
+	return badA|badB|badC|badD == 0 && t[8] == '-' && t[13] == '-' && t[18] == '-' && t[23] == '-'
 }
 
 // hex8 decodes eight lower-case hexadecimal digits, a byte each, to four bytes
-// in the same order.
-func hex8(x uint64) (uint32, bool) {
+// in the same order. bad is 0 if that is what they are.
+func hex8(x uint64) (v, bad uint64) {
 	const ones = 0x0101010101010101
-	v := x&(0x0f*ones) + x>>6&ones*9 // letters have bit 6
+	v = x&(0x0f*ones) + x>>6&ones*9 // letters have bit 6
 	letters := (v + 6*ones) >> 4 & ones
-	ok := v&(0xf0*ones) == 0 && v+0x30*ones+letters*('a'-'0'-10) == x
+	bad = v&(0xf0*ones) | (x ^ (v + 0x30*ones + letters*('a'-'0'-10)))
 	v = (v<<4 | v>>8) & 0x00ff00ff00ff00ff
 	v = (v | v>>8) & 0x0000ffff0000ffff
-	return uint32(v | v>>16), ok
+	return (v | v>>16) & 0xffffffff, bad
 }
 
-// hash reads a hash in standard base64, 44 characters.
-func (s *lineScanner) hash(h *tlog.Hash) {
-	if len(s.rest) < 44 || !decodeHash(h, (*[44]byte)(s.rest)) {
-		s.ok, s.rest = false, nil
-		return
+// takeHash takes a hash in standard base64, 44 characters.
+func takeHash(rest []byte, h *tlog.Hash) []byte {
+	if len(rest) < 44 || !decodeHash(h, (*[44]byte)(rest)) {
+		return nil
 	}
-	s.rest = s.rest[44:]
+	return rest[44:]
 }
 
+// decodeHash decodes eight characters, 48 bits, at a time.
 func decodeHash(h *tlog.Hash, t *[44]byte) bool {
-	var bad uint8
-	for i := range 10 {
-		a, b, c, d := base64Digits[t[4*i]], base64Digits[t[4*i+1]], base64Digits[t[4*i+2]], base64Digits[t[4*i+3]]
-		bad |= a | b | c | d
-		h[3*i], h[3*i+1], h[3*i+2] = a<<2|b>>4, b<<4|c>>2, c<<6|d
+	var bad uint32
+	for i := range 5 {
+		c := (*[8]byte)(t[8*i:])
+		hi := base64Bits[0][c[0]] | base64Bits[1][c[1]] | base64Bits[2][c[2]] | base64Bits[3][c[3]]
+		lo := base64Bits[0][c[4]] | base64Bits[1][c[5]] | base64Bits[2][c[6]] | base64Bits[3][c[7]]
+		bad |= hi | lo
+		binary.BigEndian.PutUint64(h[6*i:], uint64(hi)<<40|uint64(lo)<<16) // the next overwrites two bytes
 	}
-	a, b, c := base64Digits[t[40]], base64Digits[t[41]], base64Digits[t[42]]
-	bad |= a | b | c | c&3<<6 // the two bits beyond the hash are zero
-	h[30], h[31] = a<<2|b>>4, b<<4|c>>2
-	return bad < 64 && t[43] == '='
+	last := base64Bits[0][t[40]] | base64Bits[1][t[41]] | base64Bits[2][t[42]]
+	bad |= last | last<<24 // what is beyond the hash is zero
+	binary.BigEndian.PutUint16(h[30:], uint16(last>>8))
+	return bad < 1<<24 && t[43] == '='
 }
 
-// base64Digits holds 255 for bytes that are no digits.
-var base64Digits = func() (digits [256]uint8) {
-	for i := range digits {
-		digits[i] = 255
-	}
-	for i, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
-		digits[c] = uint8(i)
+// base64Bits holds what each character is in each place of four, and more than
+// 24 bits for those that are no digits.
+var base64Bits = func() (digits [4][256]uint32) {
+	for place := range digits {
+		for i := range digits[place] {
+			digits[place][i] = 1 << 31
+		}
+		for i, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
+			digits[place][c] = uint32(i) << (18 - 6*place)
+		}
 	}
 	return digits
 }()

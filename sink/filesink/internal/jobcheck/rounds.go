@@ -23,6 +23,7 @@ type checker struct {
 	found *Result
 	block []byte
 
+	prints  printSet
 	first   table[uuid.UUID, uint64]
 	ends    table[uuid.UUID, streamEnd]
 	resumed table[place, []resumption]
@@ -30,8 +31,23 @@ type checker struct {
 	runs    table[execution, run]
 }
 
-// checkEvents finds event IDs that stand twice.
+// checkEvents finds event IDs that stand twice. Most logs have none, so it
+// looks for fingerprints that stand twice first.
 func (c *checker) checkEvents(part int) error {
+	c.prints.reset(c.events.len(part))
+	twice := false
+	err := c.events.each(part, c.block, func(fact []byte) {
+		if c.prints.add(c.mixer.id((*uuid.UUID)(fact))) {
+			twice = true
+		}
+	})
+	if err != nil || !twice {
+		return err
+	}
+	return c.findDuplicates(part)
+}
+
+func (c *checker) findDuplicates(part int) error {
 	first := &c.first
 	first.reset(c.events.len(part))
 	return c.events.each(part, c.block, func(fact []byte) {
@@ -49,7 +65,10 @@ func (c *checker) checkEvents(part int) error {
 }
 
 // streamEnd is the newest record of a stream so far.
-type streamEnd struct{ index, seq, hash uint64 }
+type streamEnd struct {
+	index, seq, hash uint64
+	resumed          bool // a record of the stream is resumed
+}
 
 // resumption is a stream's first record that says after which one it comes.
 type resumption struct {
@@ -68,15 +87,19 @@ type place struct {
 // It returns the number of streams.
 func (c *checker) checkStreams(part int) (int, error) {
 	resumed, ends := &c.resumed, &c.ends
+	ends.reset(c.streams.len(part) / 4)
 	if err := c.readResumes(part); err != nil {
 		return 0, err
 	}
-	ends.reset(c.streams.len(part) / 4)
+	streams := 0
 	err := c.streams.each(part, c.block, func(fact []byte) {
 		id := uuid.UUID(fact[:16])
 		print := c.mixer.id(&id)
-		now := streamEnd{index: word(fact, 16), seq: word(fact, 24), hash: word(fact, 32)}
+		now := streamEnd{index: word(fact, 16), seq: word(fact, 24), hash: word(fact, 40)}
 		end, _ := ends.at(print, id)
+		if end.seq == 0 {
+			streams++
+		}
 		switch {
 		case now.seq != end.seq+1:
 			f := finding(Stream, end.index, now.index)
@@ -85,14 +108,15 @@ func (c *checker) checkStreams(part int) (int, error) {
 			}
 			f.Expected, f.Found = fmt.Sprintf("seq %d in stream %s", end.seq+1, id), fmt.Sprintf("seq %d", now.seq)
 			c.found.broken.add(f)
-		case now.seq > 1 && word(fact, 40) != end.hash:
+		case now.seq > 1 && word(fact, 32) != end.hash:
 			f := finding(Stream, end.index, now.index)
 			f.Expected = fmt.Sprintf("the hash of seq %d in stream %s, at index %d", end.seq, id, end.index)
 			f.Found = "another hash"
 			c.found.broken.add(f)
 		}
+		now.resumed = end.resumed
 		*end = now
-		if len(resumed.entries) > 0 {
+		if now.resumed {
 			c.settle(print, id, now)
 		}
 	})
@@ -107,7 +131,7 @@ func (c *checker) checkStreams(part int) (int, error) {
 			}
 		}
 	}
-	return len(ends.entries), err
+	return streams, err
 }
 
 // readResumes reads which records of this partition are resumed, by whom.
@@ -116,7 +140,10 @@ func (c *checker) readResumes(part int) error {
 	t.reset(c.resumes.len(part))
 	return c.resumes.each(part, c.block, func(fact []byte) {
 		p := place{uuid.UUID(fact[:16]), word(fact, 16)}
-		list, _ := t.at(c.mixer.id(&p.stream)+p.seq, p)
+		print := c.mixer.id(&p.stream)
+		end, _ := c.ends.at(print, p.stream)
+		end.resumed = true
+		list, _ := t.at(print+p.seq, p)
 		*list = append(*list, resumption{hash: word(fact, 24), index: word(fact, 32), job: uuid.UUID(fact[40:])})
 	})
 }
@@ -178,18 +205,20 @@ func (c *checker) checkJobs(part int) (int, error) {
 				j.state = statePending
 			}
 		}
-		key := execution{print, x}
-		_, ran := runs.get(x, key)
-		j.apply(typ, index, id, known || !j.whole, x != 0 && !ran, c.found)
+		key, ran := execution{print, x}, true
+		var r *run
 		switch {
 		case x == 0:
-		case codes[typ].starts && !ran:
-			r, _ := runs.at(x, key)
-			*r = run{start: index, job: id}
-		case codes[typ].ends && ran:
-			r, _ := runs.at(x, key)
-			r.ended = true
+		case codes[typ].starts:
+			if r, ran = runs.at(x, key); !ran {
+				*r = run{start: index, job: id}
+			}
+		case codes[typ].ends:
+			if r, ran = runs.get(x, key); ran {
+				r.ended = true
+			}
 		}
+		j.apply(typ, index, id, known || !j.whole, !ran, c.found)
 	})
 	for i := range runs.entries {
 		if r := &runs.entries[i].value; !r.ended {

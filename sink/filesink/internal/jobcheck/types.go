@@ -1,6 +1,10 @@
 package jobcheck
 
-import "github.com/jobaudit/jobaudit"
+import (
+	"encoding/binary"
+
+	"github.com/jobaudit/jobaudit"
+)
 
 // eventCode is a type of events in one byte. codeUnknown stands for all that
 // this version does not know; they change nothing.
@@ -30,6 +34,7 @@ const (
 	codeClosed
 	codePolicy
 	codeDegraded
+	codeErased
 	codeLost
 	codeCount
 )
@@ -76,8 +81,8 @@ const (
 // code is what is to be known of a type.
 type code struct {
 	typ jobaudit.EventType
-	// phase is the text from the type to the time in a record.
-	phase string
+	// front is the text from the type to the time in a record.
+	front string
 	noJob bool
 	moves moves
 	// starts and ends say that an execution begins or ends by it. outcome is
@@ -119,14 +124,47 @@ var codes = [codeCount]code{
 	codeClosed:   {typ: jobaudit.AuditClosed, moves: keeps, noJob: true},
 	codePolicy:   {typ: jobaudit.AuditPolicy, moves: keeps, noJob: true},
 	codeDegraded: {typ: jobaudit.AuditDegraded, moves: keeps, noJob: true},
+	codeErased:   {typ: jobaudit.AuditErased, moves: keeps, noJob: true},
 	codeLost:     {typ: jobaudit.AuditLost, moves: keeps},
+}
+
+// fronts is a hash table of codes by what their fronts begin with, with free
+// slots after those that are taken.
+var fronts [1 << frontBits]eventCode
+
+const frontBits = 8
+
+// frontSlot is for text of at least 12 bytes. The shortest front has more.
+func frontSlot(text []byte) uint64 {
+	return binary.LittleEndian.Uint64(text[4:]) * 0x9e3779b97f4a7c15 >> (64 - frontBits)
 }
 
 func init() {
 	for i := range codes {
-		codes[i].phase = `","time":"`
-		if phase := codes[i].typ.Phase(); phase != "" {
-			codes[i].phase = `","phase":"` + string(phase) + codes[i].phase
+		c := &codes[i]
+		if c.front = string(c.typ) + `","time":"`; c.typ.Phase() != "" {
+			c.front = string(c.typ) + `","phase":"` + string(c.typ.Phase()) + `","time":"`
+		}
+		if eventCode(i) == codeUnknown {
+			continue
+		}
+		slot := frontSlot([]byte(c.front))
+		for fronts[slot] != codeUnknown {
+			slot = (slot + 1) % uint64(len(fronts))
+		}
+		fronts[slot] = eventCode(i)
+	}
+}
+
+// frontOf returns the type whose front a text begins with.
+func frontOf(text []byte) eventCode {
+	if len(text) < 12 {
+		return codeUnknown
+	}
+	for slot := frontSlot(text); ; slot = (slot + 1) % uint64(len(fronts)) {
+		c := fronts[slot]
+		if c == codeUnknown || has(text, codes[c].front) {
+			return c
 		}
 	}
 }
@@ -177,6 +215,8 @@ func codeOf(typ []byte) eventCode {
 		return codePolicy
 	case jobaudit.AuditDegraded:
 		return codeDegraded
+	case jobaudit.AuditErased:
+		return codeErased
 	case jobaudit.AuditLost:
 		return codeLost
 	}

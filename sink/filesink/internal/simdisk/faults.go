@@ -181,6 +181,13 @@ func (d faultyDir) Stat(name string) (disk.Info, error) {
 	return d.Dir.Stat(name)
 }
 
+func (d faultyDir) Reach(name string) (disk.Info, error) {
+	if err := d.f.do(Op{Kind: "stat", Name: name}); err != nil {
+		return disk.Info{}, err
+	}
+	return d.Dir.Reach(name)
+}
+
 type faultyFile struct {
 	disk.File
 	name string

@@ -467,8 +467,8 @@ func (u unlock) Close() error {
 	return nil
 }
 
-func (d *memoryDir) InPlace() error { return nil }
-func (d *memoryDir) Close() error   { return nil }
+func (d *memoryDir) Reach(name string) (disk.Info, error) { return d.Stat(name) }
+func (d *memoryDir) Close() error                         { return nil }
 
 type memoryFile struct {
 	m *Memory

@@ -1,0 +1,114 @@
+package jobaudit_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/faultsink"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+)
+
+// occupy makes the sink stick and keeps all flights that a recorder may have
+// under way in it. What comes next waits until the sink is released.
+func occupy(t *testing.T, rec *jobaudit.Recorder, sink *faultsink.Sink) *sync.WaitGroup {
+	sink.Set(faultsink.Rule{Fault: faultsink.Stick})
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Go(func() { _, _ = rec.Submit(t.Context(), submission()) })
+		synctest.Wait()
+	}
+	return &callers
+}
+
+// The bubble ends when all its goroutines have: a flight that begins after
+// Close, or one that follows the other for ever, would keep it.
+func TestNothingGoesOnAfterCloseThoughCallersWaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := faultsink.New(memsink.New(nil))
+		rec := open(t, sink, &jobaudit.Options{OnError: new(complaints).add})
+		callers := occupy(t, rec, sink)
+		callers.Go(func() {
+			_, err := rec.Submit(t.Context(), submission())
+			if err == nil {
+				t.Error("nothing of it can be stored")
+			}
+		})
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.Error(t, rec.Close(ctx))
+		callers.Wait()
+		begun := sink.Appends()
+		sink.Set()
+		sink.Release()
+		synctest.Wait()
+		time.Sleep(time.Hour)
+		require.Equal(t, begun, sink.Appends())
+	})
+}
+
+// blockingClock is a clock that stands still at its next reading until it is
+// released.
+type blockingClock struct {
+	armed atomic.Bool
+	gate  chan struct{}
+}
+
+func (c *blockingClock) now() time.Time {
+	if c.armed.CompareAndSwap(true, false) {
+		<-c.gate
+	}
+	return time.Now()
+}
+
+// gatedBy holds the Appends whose last record is of a type, until they are
+// released or their context ends.
+type gatedBy struct {
+	*memsink.Sink
+	mu    sync.Mutex
+	gates map[jobaudit.EventType]chan struct{}
+}
+
+func (g *gatedBy) Append(ctx context.Context, records []jobaudit.Record) error {
+	g.mu.Lock()
+	gate := g.gates[records[len(records)-1].Type()]
+	g.mu.Unlock()
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return g.Sink.Append(ctx, records)
+}
+
+func TestCloseTellsOfALineThatCameTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock := &blockingClock{gate: make(chan struct{})}
+		closing := make(chan struct{})
+		store := &gatedBy{Sink: memsink.New(nil), gates: map[jobaudit.EventType]chan struct{}{
+			jobaudit.AuditClosed: closing, jobaudit.JobLogged: make(chan struct{}),
+		}}
+		rec := open(t, store, &jobaudit.Options{Now: clock.now, OnError: new(complaints).add})
+		tr, err := rec.Submit(t.Context(), submission())
+		require.NoError(t, err)
+		clock.armed.Store(true)
+		go tr.Log(t.Context(), "late")
+		synctest.Wait()
+		closed := make(chan error)
+		go func() { closed <- rec.Close(t.Context()) }()
+		synctest.Wait()
+		close(clock.gate)
+		synctest.Wait()
+		close(closing)
+		require.ErrorContains(t, <-closed, "1 events")
+	})
+}

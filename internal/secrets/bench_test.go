@@ -1,0 +1,65 @@
+package secrets_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jobaudit/jobaudit/internal/secrets"
+)
+
+// record is the leaves of jobs' inputs and outputs: names, IDs, times, digests,
+// paths, messages, URLs, and now and then something long.
+func record(m maker) []string {
+	var all []string
+	for range 50 {
+		all = append(all,
+			m.uuid(), "deploy", "production", "2026-11-21T21:34:07.123456Z", m.of('h', 40), "sha256:"+m.of('h', 64),
+			"github.com/acme/app/internal/handlers/create_user.go", "v1.24.0", "user "+m.of('d', 5), "eu-central-1",
+			"https://example.com/orgs/acme/projects/"+m.of('d', 4)+"?page=2&sort=asc",
+			"the quick brown fox could not be moved to the other side of the river: connection refused after 3 attempts (dial tcp 10.1.2.3:5432: timeout)",
+			m.of('b', 44), "build-and-test", "1,000 records updated", `{"level":"info","msg":"started worker","attempt":1,"queue":"default"}`,
+		)
+	}
+	prose := strings.Repeat("Every job leaves a record of who did what, when, where and why. ", 30)
+	return append(all, prose, "data:image/png;base64,"+m.of('b', 4000), strings.Repeat(m.of('h', 64)+"\n", 40),
+		base64.StdEncoding.EncodeToString([]byte(prose)))
+}
+
+func BenchmarkFind(b *testing.B) {
+	own := leaves(b)
+	source := make([]string, len(own))
+	for i, l := range own {
+		source[i] = l.text
+	}
+	m := newMaker()
+	personal := &secrets.Config{Personal: []secrets.Class{secrets.Email, secrets.Phone, secrets.IBAN, secrets.IP}}
+	for name, texts := range map[string][]string{
+		"records": record(m), "sources": source, "prose": {strings.Repeat("It was a record of who did what, when and why. ", 100)},
+		"base64": {m.of('b', 8000)}, "hex": {m.of('h', 8000)},
+	} {
+		for kind, config := range map[string]*secrets.Config{"table": nil, "personal": personal} {
+			if kind == "personal" && name != "prose" {
+				continue
+			}
+			b.Run(fmt.Sprintf("%s/%s", name, kind), func(b *testing.B) {
+				s := newScanner(b, config)
+				size := 0
+				for _, text := range texts {
+					size += len(text)
+				}
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				b.ReportMetric(float64(size)/float64(len(texts)), "B/leaf")
+				for b.Loop() {
+					for _, text := range texts {
+						if rule, found := s.Find(text); found {
+							b.Fatalf("%s in %q", rule, text)
+						}
+					}
+				}
+			})
+		}
+	}
+}

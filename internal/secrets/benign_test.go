@@ -1,0 +1,195 @@
+package secrets_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"go/scanner"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// deliberate are the files that hold samples of secrets on purpose, relative to
+// their modules' roots. Those of x/mod hold signing keys.
+var deliberate = []string{
+	"internal/secrets/corpus_test.go", "internal/secrets/structure_test.go", "internal/secrets/config_test.go",
+	"internal/secrets/fuzz_test.go", "internal/secrets/scanner_test.go", "internal/secrets/benign_test.go",
+	"internal/taint/taint_test.go", "example_test.go",
+	"sumdb/client_test.go", "sumdb/note/example_test.go", "sumdb/note/note.go", "sumdb/note/note_test.go",
+}
+
+// directories returns the repository and the modules that it depends on, tests
+// included, as far as the module cache holds them.
+func directories(t testing.TB) []string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "all")
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off", "GOPROXY=off")
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	dirs := strings.Fields(string(out))
+	require.NotEmpty(t, dirs)
+	return dirs
+}
+
+// leaf is a string of the benign corpus and where it stands.
+type leaf struct{ file, text string }
+
+// leaves returns the strings of every JSON and Go file in the directories:
+// values, map keys, literals.
+func leaves(t testing.TB) []leaf {
+	t.Helper()
+	var all []leaf
+	for _, dir := range directories(t) {
+		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			name, err := filepath.Rel(dir, path)
+			if err != nil {
+				return err
+			}
+			if entry.IsDir() && entry.Name() == ".git" {
+				return filepath.SkipDir
+			}
+			if entry.IsDir() || slices.Contains(deliberate, filepath.ToSlash(name)) {
+				return nil
+			}
+			switch filepath.Ext(path) {
+			case ".json", ".jsonl", ".go":
+			default:
+				return nil
+			}
+			content, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for _, text := range stringsOf(path, content) {
+				all = append(all, leaf{path, text})
+			}
+			return nil
+		})
+		require.NoError(t, err)
+	}
+	return all
+}
+
+func stringsOf(path string, content []byte) []string {
+	var texts []string
+	if filepath.Ext(path) != ".go" {
+		decoder := json.NewDecoder(bytes.NewReader(content))
+		for {
+			part, err := decoder.Token()
+			if err != nil {
+				return texts
+			}
+			if text, ok := part.(string); ok {
+				texts = append(texts, text)
+			}
+		}
+	}
+	var s scanner.Scanner
+	files := token.NewFileSet()
+	s.Init(files.AddFile(path, -1, len(content)), content, nil, scanner.ScanComments)
+	for {
+		_, kind, literal := s.Scan()
+		switch kind {
+		case token.EOF:
+			return texts
+		case token.STRING:
+			if text, err := strconv.Unquote(literal); err == nil {
+				texts = append(texts, text)
+			}
+		case token.COMMENT:
+			texts = append(texts, literal)
+		}
+	}
+}
+
+func TestOrdinaryTextHasNoSecrets(t *testing.T) {
+	s := newScanner(t, nil)
+	all := leaves(t)
+	size := 0
+	for _, l := range all {
+		size += len(l.text)
+		if rule, found := s.Find(l.text); found {
+			t.Errorf("%s: %s in %q", l.file, rule, l.text)
+		}
+	}
+	t.Logf("%d leaves, %d bytes", len(all), size)
+	require.Greater(t, len(all), 5000)
+}
+
+func TestOrdinaryValuesAreNoSecrets(t *testing.T) {
+	s := newScanner(t, nil)
+	m := newMaker()
+	kinds := map[string]func() string{
+		"UUID":           m.uuid,
+		"UUIDs":          func() string { return m.uuid() + "/" + m.uuid() + " " + m.uuid() },
+		"UUID of digits": func() string { return m.fill("<d8>-<d4>-<d4>-<d4>-<d12>") },
+		"commit":         func() string { return m.of('h', 40) },
+		"short commit":   func() string { return m.of('h', 7) },
+		"SHA-256":        func() string { return "sha256:" + m.of('h', 64) },
+		"SHA-512":        func() string { sum := sha512.Sum512([]byte(m.uuid())); return hex.EncodeToString(sum[:]) },
+		"base64 digest": func() string {
+			sum := sha256.Sum256([]byte(m.uuid()))
+			return base64.StdEncoding.EncodeToString(sum[:])
+		},
+		"base64 SHA-512": func() string {
+			sum := sha512.Sum512([]byte(m.uuid()))
+			return base64.StdEncoding.EncodeToString(sum[:])
+		},
+		"raw URL digest": func() string { sum := sha256.Sum256([]byte(m.uuid())); return encoding.EncodeToString(sum[:]) },
+		"SRI": func() string {
+			sum := sha512.Sum384([]byte(m.uuid()))
+			return "sha384-" + base64.StdEncoding.EncodeToString(sum[:])
+		},
+		"go.sum":         func() string { return "github.com/a/b v1." + m.of('d', 2) + ".0/go.mod h1:" + m.of('b', 43) + "=" },
+		"pseudo-version": func() string { return "v0.0.0-20260" + m.of('d', 9) + "-" + m.of('h', 12) },
+		"image":          func() string { return "data:image/png;base64,iVBORw0KGgo" + m.of('b', 3000) + "==" },
+		"random base64":  func() string { return m.of('b', 200) },
+		"base62 ID":      func() string { return m.of('w', 22) },
+		"ULID":           func() string { return "01J" + m.of('A', 23) },
+		"snowflake":      func() string { return "1" + m.of('d', 18) },
+		"nanoseconds":    func() string { return fmt.Sprint(time.Unix(1.8e9, int64(m.IntN(1e9))).UnixNano()) },
+		"milliseconds":   func() string { return "18" + m.of('d', 11) },
+		"RFC 3339":       func() string { return "2026-11-21T21:34:07." + m.of('d', 9) + "Z" },
+		"float":          func() string { return "0." + m.of('d', 17) },
+		"trace":          func() string { return "00-" + m.of('h', 32) + "-" + m.of('h', 16) + "-01" },
+		"ARN":            func() string { return "arn:aws:iam::" + m.of('d', 12) + ":role/deploy" },
+		"container":      func() string { return "ghcr.io/acme/app:v1.2.3@sha256:" + m.of('h', 64) },
+		"phone-like":     func() string { return m.of('d', 3) + "-" + m.of('d', 3) + "-" + m.of('d', 4) },
+		"query":          func() string { return "https://example.com/a/b?page=2&sig=none&cursor=" + m.of('s', 24) },
+		"carrier": func() string {
+			return "ja1." + encoding.EncodeToString([]byte(`{"id":"`+m.uuid()+`","action":"deploy"}`))
+		},
+		"IPv6":            func() string { return "2001:db8::" + m.of('h', 4) },
+		"path":            func() string { return "/srv/app/releases/20261121213407/internal/handlers/create_user_test.go:123" },
+		"camel":           func() string { return "TestThatSomethingWithAVeryLongNameHolds/and_its_subtest#0" + m.of('d', 1) },
+		"base64 of words": func() string { return base64.StdEncoding.EncodeToString([]byte("just a text without anything in it")) },
+		"base64 of JSON":  func() string { return base64.StdEncoding.EncodeToString([]byte(`{"user":"` + m.uuid() + `","n":1}`)) },
+		"row of digits":   func() string { return "1111 2222 3333 4445 5556" },
+	}
+	for name, make := range kinds {
+		t.Run(name, func(t *testing.T) {
+			for range 300 {
+				text := make()
+				rule, found := s.Find(text)
+				require.False(t, found, "%s: %q", rule, text)
+			}
+		})
+	}
+}

@@ -1,0 +1,215 @@
+package secrets
+
+import (
+	"unicode/utf8"
+	"unsafe"
+)
+
+// minEncoded is the shortest run of base64 that is decoded: what it encodes has
+// 15 bytes or more.
+const minEncoded = 20
+
+// window is how many bytes are decoded at a time. Windows overlap by as much as
+// has to be seen of the longest secret. Both are multiples of six: whole groups
+// of base64, and whole units of UTF-16.
+const (
+	window  = 3072
+	overlap = 1536
+)
+
+// sextets holds the value of each character of both alphabets of RFC 4648, and
+// 0xff for any other byte.
+var sextets = func() (table [256]byte) {
+	for i := range table {
+		table[i] = 0xff
+	}
+	for i, b := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
+		table[b] = byte(i)
+	}
+	table['-'], table['_'] = 62, 63
+	return table
+}()
+
+// encoded looks into the run of base64 text[from:to]. What is encoded may begin
+// at the run's start or after a character that is base64's as well as
+// punctuation: k8s/c2VjcmV0. Of the starts with one alignment only the first
+// that decodes to text is followed, so each character is decoded four times at
+// most.
+//
+// A run in one word has no such character.
+func (c *scan) encoded(from, to int, words bool) bool {
+	if c.storageKey(from, to) {
+		return true
+	}
+	if c.nested {
+		return false
+	}
+	to = c.wrapped(from, to)
+	if !words {
+		return startsAsText(c.text[from:]) && c.decoded(from, to)
+	}
+	var done [4]bool
+	for i := from; to-i >= minEncoded; {
+		if a := (i - from) % 4; !done[a] && startsAsText(c.text[i:]) {
+			done[a] = true
+			if c.decoded(i, to) {
+				return true
+			}
+		}
+		for i++; i < to && kinds[c.text[i-1]] != kindJoiner; i++ {
+		}
+	}
+	return false
+}
+
+// wrapped returns the end of the base64 whose first line is text[from:to], when
+// it is broken into lines.
+func (c *scan) wrapped(from, to int) int {
+	if to < c.joined || to-from < 60 {
+		return to
+	}
+	end := to
+	for i := to; i < len(c.text) && (c.text[i] == '\n' || c.text[i] == '\r'); {
+		for i < len(c.text) && (c.text[i] == '\n' || c.text[i] == '\r') {
+			i++
+		}
+		line := i
+		for i < len(c.text) && sextets[c.text[i]] != 0xff {
+			i++
+		}
+		if i == line {
+			break
+		}
+		end = i
+	}
+	c.work += end - to
+	c.joined = end
+	return end
+}
+
+// startsAsText tells whether the text decodes to something that begins as text
+// does, in UTF-8 or in UTF-16 as PowerShell encodes it.
+func startsAsText(s string) bool {
+	// Almost everything that is not text ends here.
+	a, b, c, d := sextets[s[0]], sextets[s[1]], sextets[s[2]], sextets[s[3]]
+	first, second, third := a<<2|b>>4, b<<4|c>>2, c<<6|d
+	switch {
+	case first >= 0xc2:
+		if second&0xc0 != 0x80 {
+			return false
+		}
+	case !printable[first]:
+		return false
+	case second == 0 && printable[third]:
+	case !printable[second] && second < 0xc2, !printable[third] && third < 0x80:
+		return false
+	}
+	var buf [minEncoded / 4 * 3]byte
+	n, _ := decode(buf[:], s)
+	start := buf[:n]
+	if start[1] == 0 {
+		start = narrow(start)
+	}
+	for len(start) > 0 && utf8.FullRune(start) {
+		r, size := utf8.DecodeRune(start)
+		if r == utf8.RuneError && size == 1 || r < 0x80 && !isText(start[:1]) {
+			return false
+		}
+		start = start[size:]
+	}
+	return true
+}
+
+// decoded looks into what text[from:to] encodes.
+func (c *scan) decoded(from, to int) bool {
+	space := c.spaces.Get().(*space)
+	defer c.spaces.Put(space)
+	buf, inner := &space.buf, &space.inner
+	wide, kept := false, 0
+	for i := from; i < to; {
+		n, read := decode(buf[kept:kept+(window-kept)/6*6], c.text[i:to])
+		if n == 0 {
+			return false
+		}
+		fresh := buf[kept : kept+n]
+		if i == from {
+			wide = n > 3 && fresh[1] == 0 && fresh[3] == 0
+		}
+		if wide {
+			fresh = narrow(fresh)
+		}
+		i += read
+		text := buf[:kept+len(fresh)]
+		*inner = scan{Scanner: c.Scanner, nested: true, text: asString(text)}
+		found := len(text) >= minText && inner.run()
+		c.work += read + len(text) + inner.work
+		if found && c.hit(inner.rule, from, to) {
+			return true
+		}
+		kept = copy(buf[:overlap], text[max(0, len(text)-overlap):])
+	}
+	return false
+}
+
+// space is what looking into base64 needs. It is used again, as it is too large
+// to be made for each.
+type space struct {
+	buf   [window]byte
+	inner scan
+}
+
+// narrow takes the high bytes out of UTF-16, in place.
+func narrow(text []byte) []byte {
+	n := 0
+	for i := 0; i < len(text); i += 2 {
+		text[n] = text[i]
+		n++
+	}
+	return text[:n]
+}
+
+// decode decodes base64 of either alphabet, padded or not, skipping line ends,
+// until another byte or the end of either slice, and returns how many bytes it
+// wrote and read.
+func decode(to []byte, s string) (wrote, read int) {
+	have, value := 0, uint32(0)
+	for read < len(s) && wrote < len(to) {
+		v := sextets[s[read]]
+		if v == 0xff {
+			if s[read] != '\n' && s[read] != '\r' {
+				break
+			}
+			read++
+			continue
+		}
+		read++
+		value, have = value<<6|uint32(v), have+6
+		if have >= 8 {
+			have -= 8
+			to[wrote] = byte(value >> have)
+			wrote++
+		}
+	}
+	return wrote, read
+}
+
+// printable are the bytes of text in ASCII.
+var printable = func() (table [256]bool) {
+	for b := range table {
+		table[b] = b >= ' ' && b < 0x7f || b == '\t' || b == '\n' || b == '\r'
+	}
+	return table
+}()
+
+func isText(s []byte) bool {
+	for _, b := range s {
+		if !printable[b] {
+			return false
+		}
+	}
+	return true
+}
+
+// asString is s as a string for as long as s does not change. What looks at it
+// keeps no part of it.
+func asString(s []byte) string { return unsafe.String(unsafe.SliceData(s), len(s)) }

@@ -1,0 +1,366 @@
+package secrets
+
+import (
+	"math/bits"
+	"slices"
+	"strings"
+)
+
+// minText is the shortest text that holds a secret, and the shortest match of
+// any pattern.
+const minText = 8
+
+// kind is what the main loop does at a byte.
+type kind uint8
+
+const (
+	kindOther  kind = iota // separates words, and ends a run of base64
+	kindWord               // letters and digits
+	kindJoiner             // separates words, but not in base64: + / - _
+	kindEscape             // a backslash, %, or ESC: what it begins ends where a word may begin
+	kindSign               // where something else may begin, or has just ended: : @ ~ $
+)
+
+var kinds = func() (table [256]kind) {
+	for b := range 256 {
+		switch {
+		case isAlnum(byte(b)):
+			table[b] = kindWord
+		case strings.IndexByte("+/-_", byte(b)) >= 0:
+			table[b] = kindJoiner
+		case b == '\\', b == '%', b == 0x1b:
+			table[b] = kindEscape
+		case strings.IndexByte(":@~$", byte(b)) >= 0:
+			table[b] = kindSign
+		}
+	}
+	return table
+}()
+
+// probe compares the first bytes of a format's prefix, up to eight of them, in
+// one step.
+type probe struct {
+	mask, want uint64
+	format     *format
+}
+
+// index finds the formats whose prefix may begin at a position by its first
+// two bytes. Row and bucket 0 are empty.
+type index struct {
+	row     [256]uint8
+	rows    [][256]uint16
+	buckets [][]probe
+}
+
+func (x *index) build(formats []format) {
+	x.rows = make([][256]uint16, 1)
+	x.buckets = make([][]probe, 1)
+	formats = slices.Clone(formats)
+	for n := range formats {
+		f := &formats[n]
+		p := probe{format: f}
+		for i := range min(len(f.prefix), 8) {
+			b, mask := f.prefix[i], byte(0xff)
+			if f.fold && isAlnum(b) && !isDigit(b) {
+				b, mask = upper(b), 0xdf
+			}
+			p.want |= uint64(b) << (8 * i)
+			p.mask |= uint64(mask) << (8 * i)
+		}
+		for _, first := range variants(f, f.prefix[0]) {
+			for _, second := range variants(f, f.prefix[1]) {
+				x.put(first, second, p)
+			}
+		}
+	}
+}
+
+// variants returns the bytes that the format takes for one of its prefix's.
+func variants(f *format, b byte) []byte {
+	if f.fold && lower(b) != upper(b) {
+		return []byte{lower(b), upper(b)}
+	}
+	return []byte{b}
+}
+
+func (x *index) put(first, second byte, p probe) {
+	if x.row[first] == 0 {
+		x.row[first] = uint8(len(x.rows))
+		x.rows = append(x.rows, [256]uint16{})
+	}
+	bucket := &x.rows[x.row[first]][second]
+	if *bucket == 0 {
+		*bucket = uint16(len(x.buckets))
+		x.buckets = append(x.buckets, nil)
+	}
+	x.buckets[*bucket] = append(x.buckets[*bucket], p)
+}
+
+// scan is one pass over one text.
+type scan struct {
+	*Scanner
+	text     string
+	rule     string // of the hit
+	begun    int    // where the current run of base64 began
+	edge     int    // where the last escape ended: a word may begin there
+	nested   bool   // the text was base64 in another
+	joined   int    // up to here, wrapped lines of base64 were read as one
+	tokenEnd int    // of the run of base64url in which JWTs were looked for
+	tokens   int    // how many in it
+	work     int    // bytes looked at beyond the main loop, which tests bound
+}
+
+// Find returns the rule that the first secret in the text belongs to.
+func (s *Scanner) Find(text string) (rule string, found bool) {
+	if len(text) < minText {
+		return "", false
+	}
+	c := scan{Scanner: s, text: text}
+	found = c.run()
+	return c.rule, found
+}
+
+// run goes over the text word by word. A secret begins where a word begins, so
+// that is where prefixes are looked up; what has no prefix is recognised by
+// the sign in or after it. A run is what may be base64.
+func (c *scan) run() bool {
+	text, run, words := c.text, 0, false
+	first, rows := &c.index.row, c.index.rows
+	for i := 0; i < len(text); {
+		switch kinds[text[i]] {
+		case kindWord:
+			if i+minText <= len(text) {
+				if bucket := rows[first[text[i]]][text[i+1]]; bucket != 0 && c.probe(bucket, i) {
+					return true
+				}
+			}
+			begin := i
+			for i++; i < len(text) && kinds[text[i]] == kindWord; i++ {
+			}
+			if (i-begin >= 14 || isDigit(text[begin]) || c.iban) && c.word(begin, i) {
+				return true
+			}
+			continue
+		case kindJoiner:
+			if text[i] == '+' && c.phone && c.phoneAt(i) {
+				return true
+			}
+			i++
+			words = true
+			continue
+		case kindSign:
+			// Most colons are punctuation.
+			plain := text[i] == ':' && !c.ip && (i+1 == len(text) || text[i+1] != '/' && text[i+1] != '\\')
+			if !plain && c.sign(i) {
+				return true
+			}
+		}
+		if i-run >= minEncoded && c.encoded(run, i, words) {
+			return true
+		}
+		next := i + 1
+		if kinds[text[i]] == kindEscape {
+			next = escaped(text, i)
+			c.edge = next
+			if next > i+1 && c.prefixed(i+1) { // not an escape after all
+				return true
+			}
+		}
+		i, run, words = next, next, false
+		c.begun = run
+	}
+	return len(text)-run >= minEncoded && c.encoded(run, len(text), words)
+}
+
+// prefixed looks for the formats whose prefix is at i.
+func (c *scan) prefixed(i int) bool {
+	if i+minText > len(c.text) {
+		return false
+	}
+	bucket := c.index.rows[c.index.row[c.text[i]]][c.text[i+1]]
+	return bucket != 0 && c.probe(bucket, i)
+}
+
+// probe looks for the formats in the bucket, at i.
+func (c *scan) probe(bucket uint16, i int) bool {
+	b := c.text[i : i+8]
+	eight := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+		uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+	for _, p := range c.index.buckets[bucket] {
+		if eight&p.mask == p.want && c.matches(p.format, i) {
+			return true
+		}
+	}
+	return false
+}
+
+// matches tells whether the format, whose first eight bytes are at i, is there.
+func (c *scan) matches(f *format, i int) bool {
+	if n := len(f.prefix); n > minText && (len(c.text)-i < n || !f.same(c.text[i:i+n], f.prefix)) {
+		return false
+	}
+	var end int
+	switch f.check {
+	case checkPEM:
+		end = c.privateKey(i)
+	case checkJWT:
+		end = c.signedToken(i)
+	case checkBearer:
+		end = c.bearer(i + len(f.prefix))
+	case checkBasic:
+		end = c.basic(i + len(f.prefix))
+	default:
+		if (f.weak || len(f.prefix) <= 4) && c.amidBase64(i) {
+			return false
+		}
+		end = f.match(c.text, i)
+		c.work += max(end-i, 64)
+		if end >= 0 && !f.plausible(c.text[i+len(f.prefix):end]) {
+			return false
+		}
+	}
+	return end >= 0 && c.hit(f.rule, i, end)
+}
+
+// amidBase64 tells whether what begins at i is more likely a part of something
+// long in base64, in which every short prefix turns up.
+func (c *scan) amidBase64(i int) bool {
+	return i-c.begun >= 64 && (c.text[i-1] == '+' || c.text[i-1] == '/')
+}
+
+// plausible tells a token from a mask such as xxxxxxxx. Of a format whose
+// prefix says little it also asks that the rest is not made of words.
+func (f *format) plausible(body string) bool {
+	if !f.builtin || len(body) < 16 { // a user's own pattern says what it means
+		return true
+	}
+	if few(body) {
+		return false
+	}
+	return !f.weak || random(body)
+}
+
+// few tells whether the text has at most two different bytes.
+func few(body string) bool {
+	var seen set
+	for i := range len(body) {
+		seen.add(body[i])
+	}
+	n := 0
+	for _, word := range seen {
+		n += bits.OnesCount64(word)
+	}
+	return n <= 2
+}
+
+// random tells whether the text looks drawn by lot, by how often it goes from
+// one of small letters, capitals and digits to another: names, paths and
+// identifiers do so where their words meet.
+func random(body string) bool {
+	var counts [4]int
+	n, changes, last := 0, 0, 0
+	for i := range len(body) {
+		class := classOf(body[i])
+		if class == 0 {
+			continue
+		}
+		if n > 0 && class != last {
+			changes++
+		}
+		counts[class]++
+		n, last = n+1, class
+	}
+	mixed := counts[1] > 0 && counts[2] > 0
+	switch {
+	case counts[3] == 0:
+		return mixed && changes*5 >= n*2
+	case mixed:
+		return changes*3 >= n
+	}
+	return changes >= 2 && changes*8 >= n
+}
+
+// classOf returns 1 for a small letter, 2 for a capital, 3 for a digit, or 0.
+func classOf(b byte) int {
+	switch {
+	case isDigit(b):
+		return 3
+	case b-'a' <= 'z'-'a':
+		return 1
+	case b-'A' <= 'Z'-'A':
+		return 2
+	}
+	return 0
+}
+
+// hit records the rule of what was found in text[from:to], unless it is allowed
+// or the rule is not applied.
+func (c *scan) hit(rule string, from, to int) bool {
+	if c.off[rule] {
+		return false
+	}
+	for _, safe := range c.allow {
+		if to-from > len(safe) {
+			continue
+		}
+		begin := max(0, to-len(safe))
+		end := min(len(c.text), from+len(safe))
+		c.work += end - begin
+		if strings.Contains(c.text[begin:end], safe) {
+			return false
+		}
+	}
+	c.rule = rule
+	return true
+}
+
+// escaped returns where the escape at i ends: \n and its like, \u003d, \x3d,
+// %3D, and a terminal's ESC [ 31 m. After anything else that is i+1.
+func escaped(text string, i int) int {
+	rest := text[i+1:]
+	switch text[i] {
+	case '%':
+		if hexes(rest, 2) {
+			return i + 3
+		}
+	case '\\':
+		slashes := 0
+		for slashes < len(rest) && rest[slashes] == '\\' {
+			slashes++
+		}
+		i, rest = i+slashes, rest[slashes:]
+		switch {
+		case rest == "":
+		case rest[0] == 'u' && hexes(rest[1:], 4):
+			return i + 6
+		case rest[0] == 'x' && hexes(rest[1:], 2):
+			return i + 4
+		case strings.IndexByte("abfnrtv0", rest[0]) >= 0:
+			return i + 2
+		}
+	default:
+		if rest == "" || rest[0] != '[' {
+			break
+		}
+		n := 1
+		for n < len(rest) && (isDigit(rest[n]) || rest[n] == ';') {
+			n++
+		}
+		if n < len(rest) && isAlnum(rest[n]) {
+			return i + 2 + n
+		}
+	}
+	return i + 1
+}
+
+func hexes(s string, n int) bool {
+	if len(s) < n {
+		return false
+	}
+	for i := range n {
+		if !isHex(s[i]) {
+			return false
+		}
+	}
+	return true
+}

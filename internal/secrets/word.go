@@ -1,0 +1,257 @@
+package secrets
+
+import "strings"
+
+// word looks at the word text[begin:end], and what follows it, for secrets that
+// have no prefix but are known by their lengths and what stands in them.
+func (c *scan) word(begin, end int) bool {
+	if isDigit(c.text[begin]) && c.number(begin, end) {
+		return true
+	}
+	if c.iban && c.ibanAt(begin) {
+		return true
+	}
+	word, rest := c.text[begin:end], c.text[end:]
+	switch n := len(word); {
+	case n == 14 && strings.HasPrefix(rest, ".atlasv1."):
+		body := span(rest[9:], &base64Set)
+		return body >= 60 && c.hit(ruleAtlas, begin, end+9+body)
+	case n >= 23 && n <= 28 && strings.HasPrefix(rest, ".") && strings.IndexByte("MNO", word[0]) >= 0:
+		return c.botToken(begin, end)
+	case n == 32 && strings.HasPrefix(rest, "-") && hexes(word, n):
+		return c.mailKey(begin, end)
+	case n == 84 && strings.HasPrefix(word[52:], "JQQJ9"):
+		// Azure's current keys: 52 random characters, then this mark.
+		return c.hit(ruleAzure, begin, end)
+	}
+	return false
+}
+
+// botToken looks for a Discord bot's token: its ID in base64, a time and a
+// MAC, with dots between them.
+func (c *scan) botToken(begin, end int) bool {
+	var buf [24]byte
+	n, _ := decode(buf[:], c.text[begin:end])
+	if n < 17 || !digits(asString(buf[:n])) {
+		return false
+	}
+	rest := c.text[end+1:]
+	stamp := span(rest, &base64Set)
+	if stamp < 6 || stamp > 7 || len(rest) == stamp || rest[stamp] != '.' {
+		return false
+	}
+	mac := span(rest[stamp+1:], &base64Set)
+	return mac >= 27 && mac <= 48 && c.hit(ruleDiscord, begin, end+2+stamp+mac)
+}
+
+// mailKey looks for what follows 32 hexadecimal digits in Mailchimp's keys (the
+// data centre) and in Mailgun's (two more groups).
+func (c *scan) mailKey(begin, end int) bool {
+	rest := c.text[end+1:]
+	if strings.HasPrefix(rest, "us") && len(rest) > 2 && isDigit(rest[2]) && span(rest[2:], &alnumSet) <= 2 {
+		return c.hit(ruleChimp, begin, end+3+span(rest[2:], &alnumSet))
+	}
+	if len(rest) < 17 || rest[8] != '-' || !hexes(rest, 8) || !hexes(rest[9:], 8) {
+		return false
+	}
+	if len(rest) > 17 && (isAlnum(rest[17]) || rest[17] == '-') {
+		return false
+	}
+	return c.hit(ruleMailgun, begin, end+18)
+}
+
+// storageKey looks for Azure's older identifiable keys: base64 of 64 or 32
+// bytes with a mark at a fixed place.
+func (c *scan) storageKey(from, to int) bool {
+	run := c.text[from:to]
+	switch len(run) {
+	case 86:
+		switch run[76:80] {
+		case "+ASt", "+ABa", "ACDb", "+AMC", "APIM":
+			return c.hit(ruleAzure, from, to)
+		}
+	case 43:
+		switch run[33:37] {
+		case "+ASb", "+AEh", "AIoT", "ARm+":
+			return c.hit(ruleAzure, from, to)
+		}
+		return run[32:36] == "AzCa" && c.hit(ruleAzure, from, to)
+	case 54:
+		return run[44:48] == "AzFu" && c.hit(ruleAzure, from, to)
+	case 52:
+		switch run[42:46] {
+		case "AzSe", "+ACR":
+			return c.hit(ruleAzure, from, to)
+		}
+	}
+	return false
+}
+
+// clientSecret looks for a client secret of Microsoft Entra ID around the ~ at
+// i: three characters, a digit, Q~, and 34 more or fewer by three.
+func (c *scan) clientSecret(i int) bool {
+	if i < 5 || c.text[i-1] != 'Q' || !isDigit(c.text[i-2]) {
+		return false
+	}
+	begin := i - 5
+	for _, b := range []byte(c.text[begin : i-2]) {
+		if !clientSet.has(b) {
+			return false
+		}
+	}
+	n := span(c.text[i+1:], &clientSet)
+	c.work += n
+	if n < 31 || n > 34 || begin > 0 && begin != c.edge && isAlnum(c.text[begin-1]) {
+		return false
+	}
+	return c.hit(ruleAzure, begin, i+1+n)
+}
+
+var alnumSet, base64Set, clientSet = func() (a, b, c set) {
+	add(&a, "", '0', '9', 'A', 'Z', 'a', 'z')
+	add(&b, "-_", '0', '9', 'A', 'Z', 'a', 'z')
+	add(&c, "-_.~", '0', '9', 'A', 'Z', 'a', 'z')
+	return a, b, c
+}()
+
+// span returns how many bytes at the start of the text are of the set, or a
+// number over 128 if that is more.
+func span(text string, s *set) int {
+	n := 0
+	for n < len(text) && n <= 128 && s.has(text[n]) {
+		n++
+	}
+	return n
+}
+
+// number looks at a word that begins with a digit.
+func (c *scan) number(begin, end int) bool {
+	n := end - begin
+	if n > 19 || !digits(c.text[begin:end]) {
+		return false
+	}
+	if n >= 8 && n <= 10 && end < len(c.text) && c.text[end] == ':' {
+		body := span(c.text[end+1:], &base64Set)
+		if body == 35 && random(c.text[end+1:end+1+body]) && c.hit(ruleTelegram, begin, end+1+body) {
+			return true
+		}
+	}
+	if n >= 14 {
+		return c.card(begin, end, false)
+	}
+	if n == 4 && c.grouped(begin) {
+		return true
+	}
+	return c.ip && n <= 3 && c.ipv4At(begin)
+}
+
+// groups are how the digits of cards are grouped when printed.
+var groups = [][]int{{4, 4, 4, 4}, {4, 6, 5}, {4, 6, 4}, {4, 4, 4, 4, 3}, {4, 4, 4, 4, 2}}
+
+// grouped looks for a card whose digits are in groups with spaces or hyphens
+// between them, which begins at begin.
+func (c *scan) grouped(begin int) bool {
+	text := c.text
+	if begin+16 > len(text) || text[begin+4] != ' ' && text[begin+4] != '-' {
+		return false
+	}
+	separator := text[begin+4]
+	if begin > 1 && text[begin-1] == separator && isAlnum(text[begin-2]) && separator == '-' {
+		return false // further into a longer row of groups
+	}
+next:
+	for _, lengths := range groups {
+		i := begin
+		for n, length := range lengths {
+			if n > 0 {
+				if i >= len(text) || text[i] != separator {
+					continue next
+				}
+				i++
+			}
+			if i+length > len(text) || !digits(text[i:i+length]) {
+				continue next
+			}
+			i += length
+		}
+		if i+1 < len(text) && text[i] == separator && isDigit(text[i+1]) {
+			continue
+		}
+		c.work += i - begin
+		if (i == len(text) || !isAlnum(text[i])) && c.card(begin, i, true) {
+			return true
+		}
+	}
+	return false
+}
+
+// card tells whether text[begin:end], digits and separators, is the number of a
+// payment card (ISO/IEC 7812-1): an issuer's range, its lengths, and Luhn's
+// check digit. A number with decimals is none.
+func (c *scan) card(begin, end int, grouped bool) bool {
+	text := c.text
+	if begin > 1 && text[begin-1] == '.' && isDigit(text[begin-2]) ||
+		end+1 < len(text) && text[end] == '.' && isDigit(text[end+1]) {
+		return false
+	}
+	var number [19]byte
+	n := 0
+	for i := begin; i < end; i++ {
+		if isDigit(text[i]) {
+			number[n] = text[i] - '0'
+			n++
+		}
+	}
+	return issued(number[:n], grouped) && luhn(number[:n]) && c.hit(ruleCard, begin, end)
+}
+
+// issued tells whether cards of that length begin with those digits.
+func issued(number []byte, grouped bool) bool {
+	n := len(number)
+	head := func(digits int) (value int) {
+		for _, d := range number[:digits] {
+			value = value*10 + int(d)
+		}
+		return value
+	}
+	in := func(value, from, to int) bool { return from <= value && value <= to }
+	four := head(4)
+	switch {
+	case number[0] == 4: // Visa; 19 digits without groups are as likely an ID
+		return n == 16 || n == 19 && grouped
+	case in(head(2), 51, 55), in(four, 2221, 2720): // Mastercard
+		return n == 16
+	case in(four, 2200, 2204): // Mir
+		return n >= 16
+	case head(2) == 34, head(2) == 37: // American Express
+		return n == 15
+	case head(2) == 36, head(2) == 38, head(2) == 39, in(head(3), 300, 305): // Diners Club
+		return n == 14 || n == 16
+	case in(four, 3528, 3589): // JCB
+		return n >= 16
+	case four == 6011, in(head(3), 644, 649), head(2) == 65: // Discover
+		return n == 16 || n == 19
+	case head(2) == 62, head(2) == 81: // UnionPay
+		return n >= 16
+	case four == 5018, four == 5020, four == 5038, four == 5893, four == 6304, four == 6759, in(four, 6761, 6763): // Maestro
+		return n >= 16
+	case head(2) == 60, head(2) == 82, head(3) == 508, four == 9792: // RuPay, Troy
+		return n == 16
+	}
+	return false
+}
+
+// luhn checks the last digit (ISO/IEC 7812-1, annex B).
+func luhn(number []byte) bool {
+	sum := 0
+	for i := range number {
+		d := int(number[len(number)-1-i])
+		if i%2 == 1 {
+			if d *= 2; d > 9 {
+				d -= 9
+			}
+		}
+		sum += d
+	}
+	return sum%10 == 0
+}

@@ -1,0 +1,137 @@
+package walk
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Env is what a walk depends on beside the value and the plan.
+type Env struct {
+	// Limit is how many bytes a result may have; a longer one becomes the
+	// marker of a truncated value.
+	Limit int
+	// Guard is asked about every text that is content. If it is nil, all pass.
+	Guard Guard
+}
+
+// Guard decides over texts.
+type Guard interface {
+	// Check names the rule that a decoded text breaks, or returns "".
+	Check(text string) (rule string)
+	// Pseudonym returns what stands for a text of a class, or "" if nothing
+	// can.
+	Pseudonym(class, text string) string
+}
+
+// Hit is a leaf that was dropped because the guard said so.
+type Hit struct{ Path, Rule string }
+
+// mark is a hit while the walk goes on: where in the buffer its marker begins
+// or, of an entry that was left out because of its name, where its object was.
+type mark struct {
+	at   int
+	name bool
+	rule string
+}
+
+// check asks the guard about a text.
+func (w *walker) check(s string) (rule string) {
+	if w.env.Guard == nil || w.quiet {
+		return ""
+	}
+	return w.env.Guard.Check(s)
+}
+
+// unsafe reports whether a name that is content must not be stored, and then
+// leaves its entry out.
+func (w *walker) unsafe(name string) bool {
+	rule := w.check(name)
+	if rule == "" {
+		return false
+	}
+	w.count++
+	w.marks = append(w.marks, mark{len(w.buf), true, rule})
+	return true
+}
+
+// hits tells where the marks are. It is called when the buffer is complete.
+func (w *walker) hits() []Hit {
+	if len(w.marks) == 0 {
+		return nil
+	}
+	hits := make([]Hit, len(w.marks))
+	for i, m := range w.marks {
+		hits[i] = Hit{dotted(pathTo(w.buf, m)), m.rule}
+	}
+	return hits
+}
+
+// maxPath is the most bytes of a hit's path.
+const maxPath = 256
+
+// pathTo returns the path of what is marked in an encoded value: the names and
+// indices of what is around it. Names are stored there anyway; those
+// that are long or more than identifiers become stars nevertheless.
+func pathTo(buf []byte, m mark) string {
+	type level struct {
+		name  string
+		index int // of an element; -1 in an object
+	}
+	var levels []level
+	for i := 0; i < m.at && i < len(buf); i++ {
+		switch buf[i] {
+		case '{':
+			levels = append(levels, level{index: -1})
+		case '[':
+			levels = append(levels, level{})
+		case '}', ']':
+			levels = levels[:len(levels)-1]
+		case ',':
+			if l := &levels[len(levels)-1]; l.index >= 0 {
+				l.index++
+			} else {
+				l.name = ""
+			}
+		case '"':
+			start := i + 1
+			for i++; buf[i] != '"'; i++ {
+				if buf[i] == '\\' {
+					i++
+				}
+			}
+			if i+1 < len(buf) && buf[i+1] == ':' {
+				levels[len(levels)-1].name = string(buf[start:i])
+			}
+		}
+	}
+	path := ""
+	for i, l := range levels {
+		switch {
+		case l.index >= 0:
+			path += "[" + strconv.Itoa(l.index) + "]"
+		case i == len(levels)-1 && m.name:
+			path = joinStar(path)
+		case plainName(l.name):
+			path = join(path, l.name)
+		default:
+			path = joinStar(path)
+		}
+	}
+	if len(path) > maxPath {
+		path = strings.ToValidUTF8(path[:maxPath-len("…")], "") + "…"
+	}
+	return path
+}
+
+// plainName reports whether a name is one that a programmer would give.
+func plainName(name string) bool {
+	if name == "" || len(name) > 48 {
+		return false
+	}
+	for i := range len(name) {
+		if c := name[i]; c < '0' && c != '$' && c != '-' && c != '.' || '9' < c && c < 'A' || 'Z' < c && c < 'a' && c != '_' || c > 'z' {
+			return false
+		}
+	}
+	return true
+}

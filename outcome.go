@@ -1,0 +1,228 @@
+package jobaudit
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// SetOutput gives the job's output: what the action's policy keeps of it is
+// stored with [Trail.Succeed]. It is read before SetOutput returns.
+func (t *Trail) SetOutput(v any) {
+	c := t.door.output(v)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.output = &c
+}
+
+// SetImpact says in words what the job has changed, as in "1,000 records
+// updated". It is stored with the outcome.
+func (t *Trail) SetImpact(s string) {
+	impact := t.textOf(s)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.impact = impact
+}
+
+// Succeed records that the job has succeeded.
+func (t *Trail) Succeed(ctx context.Context) error {
+	return t.end(ctx, "succeed", JobSucceeded, func(d *draft) {
+		if t.output != nil {
+			d.data.output, d.redaction = t.output.json, t.output.redaction
+		}
+	})
+}
+
+// Fail records that the job has failed, for good. What is stored of the error is
+// its code, which its method JobErrorCode() string may give, its type, and its
+// message. If the message must not be stored, because it holds a secret or what
+// the policy removed from the inputs, the text of an error in its chain stays
+// that has a method JobErrorText() string: a constant of the program, as
+// redact.Error makes.
+func (t *Trail) Fail(ctx context.Context, err error) error {
+	data := t.errorData(err)
+	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = cmp.Or(t.panicked, data) })
+}
+
+// Cancel records that the job was cancelled. If it was revoked, by [Trail.Deny]
+// while it ran, the record says so.
+func (t *Trail) Cancel(ctx context.Context, reason string) error {
+	data := &errorData{code: CodeCancelled, message: t.door.text(reason)}
+	return t.end(ctx, "cancel", JobCancelled, func(d *draft) {
+		if t.revoked {
+			data.code = CodeForbidden
+		}
+		d.data.err = data
+	})
+}
+
+// Skip records that the job was passed over: whoever schedules it decided that
+// it does not run, as when the run before it has not ended.
+func (t *Trail) Skip(ctx context.Context, reason string) error {
+	data := &errorData{code: CodeSkipped, message: t.door.text(reason)}
+	return t.end(ctx, "skip", JobCancelled, func(d *draft) { d.data.err = data })
+}
+
+// end records an outcome.
+func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*draft)) error {
+	t.mu.Lock()
+	if t.ended == typ {
+		t.mu.Unlock()
+		return t.fail(op, t.settle(ctx, nil))
+	}
+	if t.rec.closed.Load() {
+		t.mu.Unlock()
+		return t.fail(op, ErrClosed)
+	}
+	d, err := t.advance(typ)
+	if err != nil {
+		t.mu.Unlock()
+		return t.fail(op, err)
+	}
+	t.ended, t.open = typ, false
+	d.data.impact = t.impact
+	fill(&d)
+	if d.redaction == nil {
+		d.redaction = t.door.gap()
+	}
+	return t.fail(op, t.unlockAndSettle(ctx, &d))
+}
+
+// unlockAndSettle sends an event and waits, through retries, until it is
+// stored.
+func (t *Trail) unlockAndSettle(ctx context.Context, d *draft) error {
+	e := t.seal(d, outcome)
+	e.ticket = newTicket()
+	err := t.rec.courier.send(t.stream, e)
+	t.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return t.settle(ctx, e.ticket)
+}
+
+// settle waits for a ticket, or for all that the stream holds, up to the
+// recorder's own deadline, and then turns to the fallback sink.
+func (t *Trail) settle(ctx context.Context, ticket *ticket) error {
+	ctx = context.WithoutCancel(ctx)
+	if ticket == nil {
+		return t.flush(ctx, t.rec.opts.OutcomeTimeout)
+	}
+	err := t.rec.courier.wait(ctx, t.stream, ticket, t.rec.opts.OutcomeTimeout)
+	if errors.Is(err, context.DeadlineExceeded) && t.rec.courier.divert(t.stream) {
+		t.report(ctx, "store", fmt.Errorf("turning to the fallback sink: %w", err))
+		err = t.rec.courier.wait(ctx, t.stream, ticket, t.rec.opts.Timeout)
+	}
+	return err
+}
+
+// Correct adds to an event of the job what was found out later. It is possible
+// in every state.
+func (t *Trail) Correct(ctx context.Context, c Correction) error {
+	switch {
+	case t.rec.closed.Load():
+		return t.fail("correct", ErrClosed)
+	case c.Of == uuid.Nil:
+		return t.fail("correct", &FieldError{Field: "data.correction.of", Problem: "is required"})
+	case c.Reason == "":
+		return t.fail("correct", &FieldError{Field: "data.correction.reason", Problem: "is required"})
+	}
+	data := &correctionData{of: c.Of, reversal: c.Reversal, reason: t.door.text(c.Reason)}
+	redaction := t.door.gap()
+	if c.Value != nil {
+		value := t.door.output(c.Value)
+		data.value, redaction = value.json, value.redaction
+	}
+	t.mu.Lock()
+	d, err := t.advance(JobCorrected)
+	if err != nil {
+		t.mu.Unlock()
+		return t.fail("correct", err)
+	}
+	d.data.correction, d.redaction = data, redaction
+	return t.fail("correct", t.unlockAndSettle(ctx, &d))
+}
+
+// Flush returns once all that the Trail has recorded is durable, or with an
+// error when ctx ends or the recorder's OutcomeTimeout has passed.
+func (t *Trail) Flush(ctx context.Context) error {
+	return t.fail("flush", t.flush(ctx, t.rec.opts.OutcomeTimeout))
+}
+
+func (t *Trail) flush(ctx context.Context, timeout time.Duration) error {
+	ticket, err := t.rec.courier.flush(t.stream)
+	if ticket == nil || err != nil {
+		return err
+	}
+	return t.rec.courier.wait(ctx, t.stream, ticket, timeout)
+}
+
+// errorData says of an error what may be stored: its code and type, and its
+// message as far as it passes the door.
+func (t *Trail) errorData(err error) *errorData {
+	data := &errorData{code: CodeError}
+	if err == nil {
+		data.message = t.door.text("no error was given")
+		return data
+	}
+	data.message = message(t.door, err)
+	defer func() { _ = recover() }() // the error's own methods may panic
+	data.typ = errorType(err)
+	data.code = errorCode(t.door, err)
+	return data
+}
+
+// message is what the door lets through of an error's text.
+func message(d *door, err error) (passed text) {
+	defer func() {
+		if p := recover(); p != nil {
+			passed = text{dropped: "error_panic"}
+		}
+	}()
+	passed = d.text(err.Error())
+	if passed.dropped != "" {
+		if constant, ok := constantText(err); ok {
+			return constant
+		}
+	}
+	return passed
+}
+
+func errorCode(d *door, err error) ErrorCode {
+	if coded, ok := errors.AsType[interface {
+		error
+		JobErrorCode() string
+	}](err); ok {
+		if code := coded.JobErrorCode(); code != "" && checkIdentifier("", code) == nil && d.text(code).dropped == "" {
+			return ErrorCode(code)
+		}
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return CodeTimeout
+	case errors.Is(err, context.Canceled):
+		return CodeCancelled
+	}
+	return CodeError
+}
+
+// errorType is the type of the first error in the chain that is more than a
+// wrapper of the standard library's.
+func errorType(err error) string {
+	for {
+		typ := reflect.TypeOf(err).String()
+		if _, ok := err.(vouching); !ok && typ != "*fmt.wrapError" {
+			return typ
+		}
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return typ
+		}
+		err = inner
+	}
+}

@@ -1,0 +1,35 @@
+package jobaudit
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+)
+
+// A job that a queue has tried again for years must not take hours to read:
+// the time is that of 200,000 steps, not of 100,000 times 100,000.
+func TestAJobOfManyExecutionsIsFoldedInOnePass(t *testing.T) {
+	const executions = 100_000
+	events := make([]Event, 2*executions)
+	for i := range events {
+		e := &events[i]
+		e.Type, e.Job.ID, e.Stream.ID, e.Stream.Seq = AttemptStarted, uuid.UUID{1}, uuid.UUID{2}, uint64(i+1)
+		if i%2 == 1 {
+			e.Type = AttemptFailed
+		}
+		e.ID = uuid.UUID{3, byte(i), byte(i >> 8), byte(i >> 16), byte(i >> 24)}
+		e.Job.ExecutionID = uuid.UUID{4, byte(i / 2), byte(i >> 9), byte(i >> 17), byte(i >> 25)}
+	}
+	began := time.Now()
+	f := fold{executions: map[uuid.UUID]int{}, concluded: map[uuid.UUID]bool{}}
+	for _, i := range causalOrder(events) {
+		f.apply(&events[i])
+	}
+	require.Less(t, time.Since(began), 10*time.Second)
+	require.Len(t, f.job.Executions, executions)
+	open := slices.ContainsFunc(f.job.Executions, func(x JobExecution) bool { return x.End != AttemptFailed })
+	require.False(t, open)
+}

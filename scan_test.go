@@ -1,0 +1,146 @@
+package jobaudit_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+)
+
+// apiToken is a text that gives itself away as a secret, made when the test runs.
+func apiToken() string { return "gh" + "p_" + strings.Repeat("aB3dE6gH9", 4) }
+
+func TestASecretThatAPolicyKeepsIsDroppedAndNamed(t *testing.T) {
+	keep := jobaudit.InputPaths[any](jobaudit.Keep("*"), jobaudit.Keep("list[*].*"), jobaudit.Keep("map.*"), jobaudit.Keep("a long name, with spaces"))
+	type kept struct {
+		List []struct{ Note string } `json:"list"`
+		Map  map[string]string       `json:"map"`
+		Raw  []byte                  `json:"raw"`
+	}
+	typed := jobaudit.Inputs(func(in struct{ Kept kept }) (kept, error) { return in.Kept, nil })
+	pass, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PassThrough: true})
+	require.NoError(t, err)
+
+	v := map[string]any{
+		"list":                     []any{map[string]any{"note": "fine"}, map[string]any{"note": "the token " + apiToken() + " is bad"}},
+		"map":                      map[string]any{apiToken(): "value", "fine": "kept"},
+		"a long name, with spaces": apiToken(),
+	}
+	raw, err := json.Marshal(v)
+	require.NoError(t, err)
+	for _, stored := range []jobaudit.Stored{
+		inputs(t, keep, v), inputs(t, keep, json.RawMessage(raw)), pass.StoredOutput("act", v), pass.StoredOutput("act", json.RawMessage(raw)),
+	} {
+		require.NotContains(t, stored.JSON, apiToken())
+		require.Contains(t, stored.JSON, `"list":[{"note":"fine"},{"note":{"$jobaudit":"dropped","rule":"`)
+		require.Contains(t, stored.JSON, `"map":{"fine":"kept"}`)
+		var paths []string
+		for _, hit := range stored.Redaction.Hits {
+			paths = append(paths, hit.Path)
+			require.NotEmpty(t, hit.Rule)
+			require.NotContains(t, hit.Rule+hit.Path, apiToken())
+		}
+		require.ElementsMatch(t, []string{"list[1].note", "map.*", "*"}, paths)
+		require.Equal(t, 1, stored.Redaction.RemovedCount, "the entry of which the name was a secret")
+	}
+
+	in := struct{ Kept kept }{kept{[]struct{ Note string }{{apiToken()}}, map[string]string{"k": apiToken()}, []byte(apiToken())}}
+	stored := inputs(t, typed, in)
+	require.Len(t, stored.Redaction.Hits, 3)
+	require.NotContains(t, stored.JSON, base64.StdEncoding.EncodeToString([]byte(apiToken()))[:20])
+	g := registry(t, jobaudit.NewRedactor("act", "1", typed))
+	again, err := g.StoredInputs("act", struct{ Kept kept }{})
+	require.NoError(t, err)
+	require.Empty(t, again.Redaction.Hits, "a block is not another job's")
+	require.Equal(t, "[0]", pass.StoredOutput("act", []any{apiToken()}).Redaction.Hits[0].Path)
+	require.Equal(t, ".", pass.StoredOutput("act", apiToken()).Redaction.Hits[0].Path)
+}
+
+func TestASecretSpelledInBytesOrRunesIsDropped(t *testing.T) {
+	pass, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PassThrough: true})
+	require.NoError(t, err)
+	var array [40]byte
+	copy(array[:], apiToken())
+	for _, v := range []any{array, []rune(apiToken()), []uint8(apiToken())} {
+		require.Len(t, pass.StoredOutput("act", v).Redaction.Hits, 1, "%T", v)
+	}
+}
+
+func TestAPathInAHitIsShort(t *testing.T) {
+	pass, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PassThrough: true})
+	require.NoError(t, err)
+	var v any = apiToken()
+	for range 10 {
+		v = map[string]any{strings.Repeat("n", 40): []any{1, v}}
+	}
+	s := pass.StoredOutput("act", map[string]any{"deep": v, "é": apiToken()})
+	require.Len(t, s.Redaction.Hits, 2)
+	require.LessOrEqual(t, len(s.Redaction.Hits[0].Path), 256)
+	require.True(t, strings.HasPrefix(s.Redaction.Hits[0].Path, "deep."+strings.Repeat("n", 40)+"[1].n"))
+	require.Equal(t, "*", s.Redaction.Hits[1].Path)
+}
+
+func TestASecretInAFreeTextIsDropped(t *testing.T) {
+	sink := memsink.New(nil)
+	rec := open(t, sink, nil)
+	s := submission()
+	s.Resource, s.Principal.Name, s.Trigger.Reason = "site "+apiToken(), "Ann "+apiToken(), "because of "+apiToken()
+	s.Principal.ID = "ann"
+	err := rec.Run(t.Context(), s, func(ctx context.Context) error {
+		job := trail(ctx)
+		job.Log(ctx, "line "+apiToken())
+		job.SetImpact("impact " + apiToken())
+		job.Snapshot(ctx, jobaudit.Snapshot{Resource: apiToken(), Digest: "none", Summary: apiToken()})
+		job.Retrying(ctx, errors.New("bad "+apiToken()))
+		require.NoError(t, job.Correct(ctx, jobaudit.Correction{Of: job.JobID(), Reason: apiToken(), Value: apiToken()}))
+		return job.Cancel(ctx, "because of "+apiToken())
+	})
+	require.NoError(t, err)
+	require.NoError(t, rec.Close(t.Context()))
+	sink.ExpectAbsent(t, apiToken())
+	require.Len(t, of(events(t, sink), jobaudit.JobLogged), 1)
+}
+
+func TestTheScanIsTheRegistrysOwn(t *testing.T) {
+	rule := jobaudit.InputPaths[any](jobaudit.Keep("*"))
+	const own = "acme_0123456789abcdef"
+	for name, c := range map[string]struct {
+		opts  *jobaudit.RegistryOptions
+		text  string
+		found bool
+	}{
+		"own pattern":     {&jobaudit.RegistryOptions{Patterns: map[string]string{"acme": "acme_[0-9a-f]{16}"}}, own, true},
+		"not its pattern": {nil, own, false},
+		"allowed":         {&jobaudit.RegistryOptions{Allow: []string{apiToken()}}, apiToken(), false},
+		"not allowed":     {&jobaudit.RegistryOptions{Allow: []string{apiToken()}}, "gh" + "p_" + strings.Repeat("zY7xW4vU1", 4), true},
+		"personal":        {&jobaudit.RegistryOptions{Personal: []string{"email"}}, "ann@example.org", true},
+		"not personal":    {nil, "ann@example.org", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, err := jobaudit.NewRegistry(c.opts, jobaudit.NewRedactor("act", "1", rule))
+			require.NoError(t, err)
+			s, err := g.StoredInputs("act", map[string]string{"a": c.text})
+			require.NoError(t, err)
+			require.Equal(t, c.found, len(s.Redaction.Hits) == 1, s.JSON)
+			plain := registry(t, jobaudit.NewRedactor("act", "1", rule))
+			require.Equal(t, c.opts == nil, g.Policies()[0].Digest == plain.Policies()[0].Digest, "the policy says it")
+			if c.opts != nil && c.opts.Allow != nil {
+				require.Contains(t, g.Policies()[0].JSON, apiToken())
+			}
+		})
+	}
+	for _, opts := range []jobaudit.RegistryOptions{
+		{Patterns: map[string]string{"acme": "[a-z]+"}}, {Personal: []string{"mood"}}, {Allow: []string{"x"}}, {Without: []string{"no such rule"}},
+	} {
+		_, err := jobaudit.NewRegistry(&opts)
+		_, ok := errors.AsType[*jobaudit.FieldError](err)
+		require.True(t, ok, "%v", err)
+	}
+}

@@ -1,0 +1,131 @@
+package filesink_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/sinktest"
+	"github.com/stretchr/testify/require"
+)
+
+// anchored returns the size of the head that the default anchor holds.
+func (p place) anchored(t *testing.T) int64 {
+	t.Helper()
+	signed, err := os.ReadFile(p.anchorPath())
+	require.NoError(t, err)
+	c, err := auditlog.OpenCheckpoint(signed, p.key.Verifier())
+	require.NoError(t, err)
+	return c.Head().Size
+}
+
+func TestTheAnchorFollowsWithinASecond(t *testing.T) {
+	p := newPlace(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := p.open(t, nil)
+		require.Zero(t, p.anchored(t), "there before the first commit")
+		store(t, s, 3, sinktest.Records(3)...)
+		require.EqualValues(t, 3, p.anchored(t), "with the first commit")
+		for n := int64(6); n <= 12; n += 3 {
+			store(t, s, 3, sinktest.Records(3)...)
+			require.EqualValues(t, n-3, p.anchored(t), "off the commit path")
+			time.Sleep(time.Second)
+			synctest.Wait()
+			require.EqualValues(t, n, p.anchored(t))
+		}
+		store(t, s, 3, sinktest.Records(3)...)
+		require.NoError(t, s.Close())
+		require.EqualValues(t, 15, p.anchored(t), "at Close")
+	})
+}
+
+func TestAnAnchorAtEveryCommitClosesTheWindow(t *testing.T) {
+	p := newPlace(t)
+	s := p.open(t, &filesink.Options{AnchorEveryCommit: true})
+	for n := int64(3); n <= 12; n += 3 {
+		store(t, s, 3, sinktest.Records(3)...)
+		require.Equal(t, n, p.anchored(t))
+	}
+}
+
+// A brokenAnchor cannot be reached after a while.
+type brokenAnchor struct {
+	auditlog.Anchor
+	mu     sync.Mutex
+	broken bool
+}
+
+var errUnreachable = errors.New("unreachable")
+
+func (a *brokenAnchor) set(broken bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.broken = broken
+}
+
+func (a *brokenAnchor) Put(ctx context.Context, c auditlog.Checkpoint) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.broken {
+		return errUnreachable
+	}
+	return a.Anchor.Put(ctx, c)
+}
+
+func TestAnAnchorThatCannotBeReachedIsToldAndStopsNothing(t *testing.T) {
+	p := newPlace(t)
+	var told []error
+	a := &brokenAnchor{Anchor: filesink.FileAnchor(p.keyPath() + ".elsewhere")}
+	s := p.open(t, &filesink.Options{Anchor: a, AnchorEveryCommit: true, OnError: func(err error) { told = append(told, err) }})
+	a.set(true)
+	store(t, s, 3, sinktest.Records(3)...)
+	require.Len(t, told, 1)
+	require.ErrorIs(t, told[0], errUnreachable)
+	require.EqualValues(t, 3, p.anchored(t), "the others get the head")
+	a.set(false)
+	store(t, s, 3, sinktest.Records(3)...)
+	require.Len(t, told, 1)
+	require.NoError(t, s.Close())
+
+	a.set(true)
+	s = p.open(t, &filesink.Options{Anchor: a, OnError: func(err error) { told = append(told, err) }})
+	store(t, s, 3, sinktest.Records(3)...)
+	require.ErrorIs(t, s.Close(), errUnreachable, "the log is closed all the same")
+	p.open(t, nil)
+}
+
+func TestAnAnchorThatBeginsToFailIsOnRecordOnce(t *testing.T) {
+	p := newPlace(t)
+	a := &brokenAnchor{Anchor: filesink.FileAnchor(p.keyPath() + ".elsewhere")}
+	s := p.open(t, &filesink.Options{Anchor: a, AnchorEveryCommit: true, OnError: func(error) {}})
+	rec, err := jobaudit.Open(t.Context(), s, jobaudit.Source{System: "worker", Environment: "test"}, nil)
+	require.NoError(t, err)
+	run := func() {
+		t.Helper()
+		require.NoError(t, rec.Run(t.Context(), jobaudit.Submission{
+			Action: "a", Principal: jobaudit.Principal{Kind: jobaudit.Service, ID: "s"},
+			Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "r"},
+		}, func(context.Context) error { return nil }))
+	}
+	for range 2 {
+		a.set(true)
+		run()
+		run()
+		a.set(false)
+		run()
+	}
+	require.NoError(t, rec.Close(t.Context()))
+	degraded := read(t, s, jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditDegraded}})
+	require.Len(t, degraded, 2, "each time that the trouble begins")
+	require.Contains(t, degraded[0].Event().Data.Degraded.Reason, "unreachable")
+	require.Zero(t, degraded[0].Event().Data.Degraded.Stream)
+	require.NoError(t, s.Close())
+	p.verify(t)
+}

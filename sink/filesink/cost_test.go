@@ -1,0 +1,84 @@
+package filesink_test
+
+import (
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
+	"github.com/jobaudit/jobaudit/sink/sinktest"
+	"github.com/stretchr/testify/require"
+)
+
+// requireCheapOpen opens a log that was closed in order.
+func requireCheapOpen(t *testing.T, p place, size int) {
+	t.Helper()
+	faults := simdisk.NewFaults(simdisk.OS)
+	var read, all atomic.Int64
+	faults.Before(func(op simdisk.Op) error {
+		if op.Kind == "read" {
+			all.Add(int64(op.Size))
+			if strings.HasPrefix(op.Name, "entries/") {
+				read.Add(int64(op.Size))
+			}
+		}
+		return nil
+	})
+	s := p.open(t, filesink.On(faults, nil))
+	require.EqualValues(t, size, s.Checkpoint().Head().Size)
+	t.Logf("opening %d entries reads %d bytes of them and %d bytes in all", size, read.Load(), all.Load())
+	require.Positive(t, read.Load())
+	require.LessOrEqual(t, read.Load(), int64(64<<10))
+	require.LessOrEqual(t, all.Load(), int64(1<<20))
+	before := all.Load()
+	require.NoError(t, s.Append(t.Context(), sinktest.Records(10)))
+	require.Less(t, all.Load()-before, int64(16<<10), "new events need no look at old ones")
+	require.NoError(t, s.Close())
+}
+
+func TestOpeningAfterACleanCloseReadsLittleOfTheEntries(t *testing.T) {
+	p := newPlace(t)
+	p.write(t, nil, 100, plain(t, 1000)...)
+	requireCheapOpen(t, p, 1000)
+}
+
+func TestALongLogCostsNoMoreMemoryAndNoMoreToOpen(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it writes 100,000 events")
+	}
+	p := newPlace(t)
+	s := p.open(t, &filesink.Options{SegmentSize: 1 << 20})
+	grow := func(n int) {
+		for range n / 1000 {
+			require.NoError(t, s.Append(t.Context(), plain(t, 1000)))
+		}
+	}
+	grow(10_000)
+	before := heap()
+	grow(90_000)
+	after := heap()
+	t.Logf("%d KiB at 10,000 events, %d KiB at 100,000", before>>10, after>>10)
+	require.Less(t, after, before+2<<20, "the events themselves are 60 MB")
+
+	// Old and new events are told apart all the same.
+	var old []jobaudit.Record
+	for r, err := range s.Records(t.Context(), jobaudit.Query{Limit: 10}) {
+		require.NoError(t, err)
+		old = append(old, r)
+	}
+	require.NoError(t, s.Append(t.Context(), old))
+	require.EqualValues(t, 100_000, s.Checkpoint().Head().Size)
+	require.NoError(t, s.Close())
+	requireCheapOpen(t, p, 100_000)
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

@@ -1,0 +1,81 @@
+package filesink_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/sinktest"
+	"github.com/stretchr/testify/require"
+)
+
+// What the indexes read of a line is what the decoder reads of it.
+func FuzzPeek(f *testing.F) {
+	for _, r := range sinktest.Records(5) {
+		f.Add(r.Bytes())
+	}
+	f.Add([]byte(`{"id":"\\","job":{"x":[{"id":"no"}]`))
+	f.Add([]byte(`{ "job" : {"id":"x"} , "correlationId":1}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		id, job, correlation := filesink.Peek(line)
+		r, err := jobaudit.ParseRecord(line)
+		if err != nil {
+			return // then it only must not panic
+		}
+		e := r.Event()
+		require.Equal(t, e.ID, id)
+		if bytes.Index(line, []byte(`"job":`)) < bytes.Index(line, []byte(`"correlationId":`)) { // as format F2 has it
+			require.Equal(t, e.Job.ID, job)
+		}
+		require.Equal(t, e.CorrelationID, correlation)
+		require.True(t, json.Valid(line))
+	})
+}
+
+// An index file that is not one is an error and never an answer.
+func FuzzIndex(f *testing.F) {
+	var ids []uuid.UUID
+	for _, r := range sinktest.Records(400) {
+		ids = append(ids, r.ID())
+	}
+	good := filesink.EncodeIndex(ids)
+	f.Add(good, uint(0), byte(0))
+	f.Add(good[:4096], uint(0), byte(0))
+	f.Add(good, uint(5000), byte(1))
+	f.Add([]byte{}, uint(0), byte(0))
+	f.Fuzz(func(t *testing.T, file []byte, at uint, flip byte) {
+		file = bytes.Clone(file)
+		if len(file) > 0 {
+			file[at%uint(len(file))] ^= flip
+		}
+		for i, id := range ids[:50] {
+			offsets, err := filesink.LookUp(file, id)
+			if err == nil && bytes.Equal(file, good) {
+				require.Equal(t, []uint32{uint32(i)}, offsets)
+			}
+			require.LessOrEqual(t, len(offsets), len(ids))
+		}
+	})
+}
+
+func TestAnIndexFindsEachOfItsEventsAndNoOther(t *testing.T) {
+	var ids []uuid.UUID
+	for _, r := range sinktest.Records(1000) {
+		ids = append(ids, r.ID())
+	}
+	file := filesink.EncodeIndex(ids)
+	for i, id := range ids {
+		offsets, err := filesink.LookUp(file, id)
+		require.NoError(t, err)
+		require.Equal(t, []uint32{uint32(i)}, offsets)
+	}
+	offsets, err := filesink.LookUp(file, uuid.New())
+	require.NoError(t, err)
+	require.Empty(t, offsets)
+	file[5000]++
+	_, err = filesink.LookUp(file, ids[0])
+	require.Error(t, err)
+}

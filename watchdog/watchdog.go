@@ -1,0 +1,252 @@
+// Package watchdog finds the jobs whose end nobody recorded, and records it:
+// every job's story has an end.
+//
+//	dog := watchdog.New(recorder, logs, nil)
+//	go dog.Run(ctx)                 // sweeps at intervals, or
+//	report, err := dog.Sweep(ctx)   // once, from a job of your own
+//
+// It reads what workers have recorded and concludes:
+//
+//   - [Abandoned]: an execution has started, has no end, and has been silent
+//     beyond the deadline that its worker announced: the process was killed,
+//     crashed, or hangs. The attempt is recorded as lost and the job as failed,
+//     with code ABANDONED.
+//   - [Lost]: the same, of a job that goes on without the execution: a queue
+//     owns its retries, it was started again, or it has ended otherwise. Only
+//     the attempt is recorded as lost.
+//   - [Expired]: a job was not started in time. It is recorded as cancelled,
+//     with code EXPIRED. See [Options.StartWithin].
+//   - [Stalled]: an execution sends heartbeats, but its progress has not moved.
+//     That is told and not recorded: it may yet come to its end. See
+//     [Options.StalledAfter].
+//
+// Each verdict holds its evidence: the newest event, the newest heartbeat, the
+// deadline that was missed and the stream of the process that owned the
+// execution, which no restart under the same name shares.
+//
+// # What it must be given
+//
+// The logs in which the end of a job may be: those that its workers write, the
+// sinks they fall back to, and best the watchdog's own, so that it sees what it
+// has concluded before. Of a log that cannot be read nothing is known, so no
+// verdict is given in that sweep.
+//
+// # What it cannot know
+//
+// A process that is stopped, or cut off from its sink, for longer than its
+// deadline looks like one that is gone. If it comes back, the end that it
+// records is kept and shown ([jobaudit.Job.Unapplied]), and changes nothing.
+//
+// # Several at once
+//
+// Any number of watchdogs may watch the same logs, in one process or in many:
+// they write a verdict under the same ID, so that a sink keeps one; of those in
+// different logs [jobaudit.Replay] counts one.
+package watchdog
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// Options are the optional parts of a [Watchdog]. The zero value, like nil,
+// gives the defaults.
+type Options struct {
+	// Interval is the time between the sweeps of [Watchdog.Run]. Default: 30 s.
+	Interval time.Duration
+	// Grace is how long beyond a deadline nothing is concluded: room for
+	// clocks that differ, and for a heartbeat that is on its way. Default:
+	// 30 s. Negative: none.
+	Grace time.Duration
+	// Patience is how long an execution may be silent that has announced no
+	// deadline, as of a recorder that records no heartbeats. Default: for ever.
+	Patience time.Duration
+	// StartWithin says of a submission how long the job may wait for its
+	// start, or for the next one after it was put off; zero is for ever. Set
+	// it only if the watchdog is given every log that may hold the start, and
+	// only for jobs that are not meant to wait. Jobs that a queue is known to
+	// own never expire: that is for their queue to say. Default: no job
+	// expires.
+	StartWithin func(submission jobaudit.Event) time.Duration
+	// StalledAfter is how long, by its own clock, an execution may send
+	// heartbeats without progress. Those that have never told of any are not
+	// judged. Default: for ever.
+	StalledAfter time.Duration
+
+	// OnFinding is told of what Run finds. Default: it is logged by
+	// slog.Default.
+	OnFinding func(context.Context, Finding)
+	// OnError is told of the sweeps of Run that fail. Default: they are logged
+	// by slog.Default.
+	OnError func(context.Context, error)
+
+	// Now is the clock that deadlines are held against. Default: time.Now.
+	Now func() time.Time
+}
+
+// OpenJobs is implemented by logs that know which of their jobs have no end,
+// so that a sweep need not read everything. It is optional.
+type OpenJobs interface {
+	// OpenJobs iterates over the records of all jobs that have no outcome in
+	// this log, and of all executions that have no end, in the order of the
+	// log. It may leave out what does not tell whether they live: all but
+	// submissions, starts, ends of attempts and the newest heartbeat of each
+	// execution. An error is yielded once, with a zero Record, and ends the
+	// iteration.
+	OpenJobs(ctx context.Context) iter.Seq2[jobaudit.Record, error]
+}
+
+// Kind is what a [Finding] says.
+type Kind string
+
+// The kinds of findings.
+const (
+	Abandoned Kind = "abandoned" // the attempt is lost and the job has failed
+	Lost      Kind = "lost"      // the attempt is lost, the job goes on or has ended otherwise
+	Expired   Kind = "expired"   // the job did not start in time
+	Stalled   Kind = "stalled"   // heartbeats, but no progress
+)
+
+// Finding is one thing that a sweep has found.
+type Finding struct {
+	Kind  Kind
+	JobID uuid.UUID
+	// ExecutionID is zero for a job that has expired.
+	ExecutionID uuid.UUID
+	// Since is when it should have shown itself: the deadline that it missed,
+	// or when it made progress last.
+	Since time.Time
+	// Evidence is the start or the submission, the newest record and the newest
+	// heartbeat.
+	Evidence jobaudit.Verdict
+	// Recorded is set if this watchdog has recorded it, and not set if another
+	// had before or if it is Stalled.
+	Recorded bool
+}
+
+// Report is what a sweep has found.
+type Report struct {
+	Findings []Finding
+	// Open counts the executions and the waiting jobs that are watched.
+	Open int
+}
+
+// Watchdog watches logs. [New] makes one. It is safe for concurrent use.
+type Watchdog struct {
+	recorder *jobaudit.Recorder
+	opts     Options
+
+	mu    sync.Mutex // of one sweep at a time; guards what follows
+	logs  []*watched
+	jobs  map[uuid.UUID]*job
+	swept time.Time // when the last sweep that read all logs began
+}
+
+// watched is a log and how far it has been read.
+type watched struct {
+	jobaudit.AuditReader
+	after uuid.UUID
+}
+
+// New returns a watchdog over the logs, whose verdicts recorder records. It
+// reads nothing yet. The options may be nil.
+func New(recorder *jobaudit.Recorder, logs []jobaudit.AuditReader, opts *Options) *Watchdog {
+	w := &Watchdog{recorder: recorder, jobs: make(map[uuid.UUID]*job)}
+	if opts != nil {
+		w.opts = *opts
+	}
+	if w.opts.Interval <= 0 {
+		w.opts.Interval = 30 * time.Second
+	}
+	if w.opts.Grace == 0 {
+		w.opts.Grace = 30 * time.Second
+	}
+	w.opts.Grace = max(w.opts.Grace, 0)
+	if w.opts.Now == nil {
+		w.opts.Now = time.Now
+	}
+	if w.opts.OnFinding == nil {
+		w.opts.OnFinding = logFinding
+	}
+	if w.opts.OnError == nil {
+		w.opts.OnError = func(ctx context.Context, err error) {
+			slog.Default().LogAttrs(ctx, slog.LevelError, "job watchdog", slog.Any("error", err))
+		}
+	}
+	for _, log := range logs {
+		w.logs = append(w.logs, &watched{AuditReader: log})
+	}
+	return w
+}
+
+func logFinding(ctx context.Context, f Finding) {
+	slog.Default().LogAttrs(ctx, slog.LevelWarn, "job "+string(f.Kind),
+		slog.String("job", f.JobID.String()), slog.String("execution", f.ExecutionID.String()), slog.Time("since", f.Since))
+}
+
+// Run sweeps at once and then at every interval, until ctx ends, whose error it
+// returns. A sweep that fails is told to OnError and made up for by the next.
+func (w *Watchdog) Run(ctx context.Context) error {
+	ticker := time.NewTicker(w.opts.Interval)
+	defer ticker.Stop()
+	for {
+		report, err := w.Sweep(ctx)
+		for _, f := range report.Findings {
+			w.opts.OnFinding(ctx, f)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			w.opts.OnError(ctx, err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
+
+// Sweep reads what is new in the logs, and concludes what there is to conclude.
+// The first sweep of a Watchdog reads the logs from their beginning; of what
+// they hold only the jobs without an end are kept in memory.
+//
+// If a log cannot be read nothing is concluded. If a verdict cannot be
+// recorded, the report holds the other findings, and the next sweep tries
+// again.
+func (w *Watchdog) Sweep(ctx context.Context) (Report, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.opts.Now()
+	for _, log := range w.logs {
+		if err := w.read(ctx, log); err != nil {
+			return Report{}, err
+		}
+	}
+	w.swept = now
+	var report Report
+	var errs []error
+	for _, id := range w.due(now) {
+		findings, err := w.judge(ctx, id, now)
+		report.Findings = append(report.Findings, findings...)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	for _, j := range w.jobs {
+		report.Open += j.open()
+	}
+	return report, errors.Join(errs...)
+}

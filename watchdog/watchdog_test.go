@@ -1,0 +1,618 @@
+package watchdog_test
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/faultsink"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+	"github.com/jobaudit/jobaudit/story"
+	"github.com/jobaudit/jobaudit/watchdog"
+)
+
+// clock is set by hand.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *clock { return &clock{now: time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)} }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func open(t *testing.T, sink jobaudit.AuditSink, system string, c *clock) *jobaudit.Recorder {
+	t.Helper()
+	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: system, Environment: "test"}, &jobaudit.Options{
+		Heartbeat: -1, Now: c.Now,
+		OnError: func(_ context.Context, err *jobaudit.AuditError) { t.Errorf("complaint: %v", err) },
+	})
+	require.NoError(t, err)
+	return rec
+}
+
+// scene is a worker with a log, and a watchdog that writes to the same.
+type scene struct {
+	*clock
+	t      *testing.T
+	log    *memsink.Sink
+	worker *jobaudit.Recorder
+	dog    *watchdog.Watchdog
+}
+
+func newScene(t *testing.T, opts watchdog.Options) *scene {
+	t.Helper()
+	s := &scene{clock: newClock(), t: t, log: memsink.New(nil)}
+	s.worker = open(t, s.log, "worker", s.clock)
+	s.dog = s.another(opts, s.log)
+	return s
+}
+
+// another returns a watchdog over these logs, which writes to the scene's.
+func (s *scene) another(opts watchdog.Options, logs ...jobaudit.AuditReader) *watchdog.Watchdog {
+	opts.Now = s.Now
+	return watchdog.New(open(s.t, s.log, "watchdog", s.clock), logs, &opts)
+}
+
+func submission() jobaudit.Submission {
+	return jobaudit.Submission{
+		Action:    "reindex",
+		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada", Verified: true},
+		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "the index is old"},
+	}
+}
+
+func (s *scene) submit(sub jobaudit.Submission) *jobaudit.Trail {
+	s.t.Helper()
+	trail, err := s.worker.Submit(s.t.Context(), sub)
+	require.NoError(s.t, err)
+	return trail
+}
+
+// start starts a job that may be silent for a minute.
+func (s *scene) start(trail *jobaudit.Trail) *jobaudit.Trail {
+	s.t.Helper()
+	require.NoError(s.t, trail.Start(s.t.Context(), jobaudit.Execution{Deadline: time.Minute}))
+	return trail
+}
+
+func (s *scene) beat(trail *jobaudit.Trail, done int64) {
+	s.t.Helper()
+	trail.Heartbeat(s.t.Context(), jobaudit.Progress{Done: done, Total: 10})
+	require.NoError(s.t, trail.Flush(s.t.Context()))
+}
+
+func (s *scene) sweep() watchdog.Report { return sweep(s.t, s.dog) }
+
+func sweep(t *testing.T, dog *watchdog.Watchdog) watchdog.Report {
+	t.Helper()
+	report, err := dog.Sweep(t.Context())
+	require.NoError(t, err)
+	return report
+}
+
+func (s *scene) job(id uuid.UUID) jobaudit.Job { return replay(s.t, id, s.log) }
+
+func replay(t *testing.T, id uuid.UUID, logs ...jobaudit.AuditReader) jobaudit.Job {
+	t.Helper()
+	var passes []iter.Seq2[jobaudit.Record, error]
+	for _, log := range logs {
+		passes = append(passes, log.Records(t.Context(), jobaudit.Query{JobID: id}))
+	}
+	job, err := jobaudit.Replay(story.Merge(passes...))
+	require.NoError(t, err)
+	return job
+}
+
+func (s *scene) count(types ...jobaudit.EventType) int {
+	n := 0
+	for _, err := range s.log.Records(s.t.Context(), jobaudit.Query{Types: types}) {
+		require.NoError(s.t, err)
+		n++
+	}
+	return n
+}
+
+func kinds(r watchdog.Report) (list []watchdog.Kind) {
+	for _, f := range r.Findings {
+		list = append(list, f.Kind)
+	}
+	return list
+}
+
+func TestASilentExecutionIsAbandonedOnceItsDeadlineAndTheGraceHavePassed(t *testing.T) {
+	s := newScene(t, watchdog.Options{Grace: 10 * time.Second})
+	trail := s.start(s.submit(submission()))
+	due := s.Now().Add(time.Minute)
+	require.Equal(t, watchdog.Report{Open: 1}, s.sweep())
+	s.pass(70 * time.Second)
+	require.Empty(t, s.sweep().Findings, "the grace is not over")
+	s.pass(1)
+	report := s.sweep()
+	require.Len(t, report.Findings, 1)
+	f := report.Findings[0]
+	require.Equal(t, watchdog.Abandoned, f.Kind)
+	require.Equal(t, trail.JobID(), f.JobID)
+	require.True(t, f.Recorded)
+	require.True(t, due.Equal(f.Since))
+	require.Zero(t, report.Open)
+	job := s.job(trail.JobID())
+	require.Equal(t, jobaudit.Failed, job.State)
+	require.Equal(t, jobaudit.CodeAbandoned, job.Error.Code)
+	require.Equal(t, jobaudit.AttemptLost, job.Executions[0].End)
+	require.Equal(t, f.ExecutionID, job.Executions[0].ID)
+
+	require.Equal(t, watchdog.Report{}, s.sweep(), "once")
+	require.Equal(t, watchdog.Report{}, sweep(t, s.another(watchdog.Options{}, s.log)), "a new watchdog sees what was concluded")
+	require.Equal(t, 2, s.count(jobaudit.AttemptLost, jobaudit.JobFailed))
+}
+
+func TestWhateverAnExecutionRecordsIsASignOfLife(t *testing.T) {
+	s := newScene(t, watchdog.Options{Grace: -1})
+	beating, logging := s.start(s.submit(submission())), s.start(s.submit(submission()))
+	for range 5 {
+		s.pass(50 * time.Second)
+		s.beat(beating, 1)
+		logging.Log(t.Context(), "at work")
+		require.NoError(t, logging.Flush(t.Context()))
+		require.Equal(t, watchdog.Report{Open: 2}, s.sweep())
+	}
+	require.NoError(t, beating.Succeed(t.Context()))
+	require.Equal(t, watchdog.Report{Open: 1}, s.sweep())
+	s.pass(50*time.Second + 1)
+	require.Empty(t, s.sweep().Findings)
+	s.pass(10 * time.Second)
+	require.Equal(t, []watchdog.Kind{watchdog.Abandoned}, kinds(s.sweep()), "a minute after its last line")
+}
+
+func TestEndedJobsAreNotJudged(t *testing.T) {
+	s := newScene(t, watchdog.Options{Grace: -1, StartWithin: func(jobaudit.Event) time.Duration { return time.Minute }})
+	require.NoError(t, s.start(s.submit(submission())).Succeed(t.Context()))
+	require.NoError(t, s.start(s.submit(submission())).Fail(t.Context(), errors.New("x")))
+	require.NoError(t, s.start(s.submit(submission())).Cancel(t.Context(), "x"))
+	require.NoError(t, s.submit(submission()).Cancel(t.Context(), "x"))
+	require.NoError(t, s.submit(submission()).Deny(t.Context(), jobaudit.Decision{By: "opa"}))
+	s.start(s.submit(submission())).Retrying(t.Context(), errors.New("x"))
+	s.start(s.submit(submission())).Deferring(t.Context(), "x")
+	require.NoError(t, s.worker.Close(t.Context()))
+	before := s.log.Len()
+	s.pass(time.Hour)
+	require.Equal(t, watchdog.Report{}, s.sweep())
+	require.Equal(t, before, s.log.Len())
+}
+
+func TestOfAJobInAQueueOnlyTheAttemptIsLost(t *testing.T) {
+	s := newScene(t, watchdog.Options{Grace: -1, StartWithin: func(jobaudit.Event) time.Duration { return time.Minute }})
+	queued := submission()
+	queued.Queue = jobaudit.QueueRef{System: "river", ID: "7"}
+	s.submit(queued) // and never started
+	trail := s.start(s.submit(queued))
+	later := s.submit(submission())
+	require.NoError(t, later.Start(t.Context(), jobaudit.Execution{Deadline: time.Minute, Queue: queued.Queue}))
+	s.pass(time.Hour)
+	require.Equal(t, []watchdog.Kind{watchdog.Lost, watchdog.Lost}, kinds(s.sweep()))
+	require.Empty(t, s.sweep().Findings)
+	require.Zero(t, s.count(jobaudit.JobFailed, jobaudit.JobCancelled))
+	require.Equal(t, jobaudit.Running, s.job(trail.JobID()).State)
+
+	s.start(trail) // its queue rescues it
+	s.pass(time.Hour)
+	require.Equal(t, []watchdog.Kind{watchdog.Lost}, kinds(s.sweep()), "and that is lost, too")
+}
+
+func TestAJobThatRunsElsewhereOutlivesALostExecution(t *testing.T) {
+	s := newScene(t, watchdog.Options{Grace: -1})
+	first := s.start(s.submit(submission()))
+	second, err := s.worker.Resume(t.Context(), first.Carrier(), nil)
+	require.NoError(t, err)
+	s.start(second)
+	s.pass(50 * time.Second)
+	s.beat(second, 1)
+	s.pass(50 * time.Second)
+	require.Equal(t, []watchdog.Kind{watchdog.Lost}, kinds(s.sweep()))
+	require.Equal(t, jobaudit.Running, s.job(first.JobID()).State)
+	s.pass(50 * time.Second)
+	require.Equal(t, []watchdog.Kind{watchdog.Abandoned}, kinds(s.sweep()))
+	job := s.job(first.JobID())
+	require.Equal(t, jobaudit.Failed, job.State)
+	require.Empty(t, job.Unapplied)
+}
+
+func TestTheNewestExecutionIsTheJobsEndWhicheverIsLostLast(t *testing.T) {
+	s := newScene(t, watchdog.Options{Grace: -1})
+	first := s.start(s.submit(submission()))
+	second, err := s.worker.Resume(t.Context(), first.Carrier(), nil)
+	require.NoError(t, err)
+	s.start(second)
+	s.pass(50 * time.Second)
+	s.beat(first, 1)
+	s.pass(50 * time.Second)
+	require.Equal(t, []watchdog.Kind{watchdog.Lost}, kinds(s.sweep()))
+	s.pass(50 * time.Second)
+	require.ElementsMatch(t, []watchdog.Kind{watchdog.Lost, watchdog.Abandoned}, kinds(s.sweep()))
+	job := s.job(first.JobID())
+	require.Equal(t, jobaudit.Failed, job.State)
+	require.Equal(t, 1, s.count(jobaudit.JobFailed))
+	for r, err := range s.log.Records(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.JobFailed}}) {
+		require.NoError(t, err)
+		require.Equal(t, job.Executions[1].ID, r.Event().Job.ExecutionID)
+	}
+}
+
+func TestAnExecutionThatOutlivesItsJobIsStillFoundLost(t *testing.T) {
+	s := newScene(t, watchdog.Options{Grace: -1})
+	first := s.start(s.submit(submission()))
+	second, err := s.worker.Resume(t.Context(), first.Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, s.start(second).Succeed(t.Context()))
+	s.pass(time.Hour)
+	require.Equal(t, []watchdog.Kind{watchdog.Lost}, kinds(s.sweep()))
+	job := s.job(first.JobID())
+	require.Equal(t, jobaudit.Success, job.State)
+	require.Empty(t, job.Unapplied)
+}
+
+func TestAVerdictThatWasInterruptedIsCompleted(t *testing.T) {
+	s := newScene(t, watchdog.Options{Grace: -1})
+	trail := s.start(s.submit(submission()))
+	s.pass(time.Hour)
+	faulty := faultsink.New(s.log)
+	dying := open(t, faulty, "watchdog", s.clock)
+	faulty.Set(faultsink.Rule{First: faulty.Appends() + 2, Fault: faultsink.Fail}) // once the attempt is lost
+	dog := watchdog.New(dying, []jobaudit.AuditReader{s.log}, &watchdog.Options{Grace: -1, Now: s.Now})
+	report, err := dog.Sweep(t.Context())
+	require.ErrorIs(t, err, faultsink.ErrInjected)
+	require.Empty(t, report.Findings)
+	require.Equal(t, jobaudit.Running, s.job(trail.JobID()).State)
+	require.Equal(t, 1, s.count(jobaudit.AttemptLost))
+
+	faulty.Set()
+	s.pass(1)
+	for _, dog := range []*watchdog.Watchdog{s.dog, dog} {
+		report, err = dog.Sweep(t.Context())
+		require.NoError(t, err)
+		if dog == s.dog {
+			require.Equal(t, []watchdog.Kind{watchdog.Abandoned}, kinds(report))
+		} else {
+			require.Empty(t, report.Findings, "another was faster")
+		}
+	}
+	require.Equal(t, jobaudit.Failed, s.job(trail.JobID()).State)
+	require.Equal(t, 2, s.count(jobaudit.AttemptLost, jobaudit.JobFailed))
+}
+
+func TestNothingIsConcludedWhileALogCannotBeRead(t *testing.T) {
+	s := newScene(t, watchdog.Options{})
+	s.start(s.submit(submission()))
+	s.pass(time.Hour)
+	broken := errors.New("no route to host")
+	log := &flakyLog{AuditReader: memsink.New(nil), err: broken}
+	dog := s.another(watchdog.Options{}, s.log, log)
+	for range 2 {
+		report, err := dog.Sweep(t.Context())
+		require.ErrorIs(t, err, broken)
+		require.Empty(t, report.Findings)
+	}
+	log.err = nil
+	require.Equal(t, []watchdog.Kind{watchdog.Abandoned}, kinds(sweep(t, dog)))
+}
+
+type flakyLog struct {
+	jobaudit.AuditReader
+	err error
+}
+
+func (l *flakyLog) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	if l.err == nil {
+		return l.AuditReader.Records(ctx, q)
+	}
+	return func(yield func(jobaudit.Record, error) bool) { yield(jobaudit.Record{}, l.err) }
+}
+
+func TestAnEndInAnotherLogCountsWhicheverIsReadFirst(t *testing.T) {
+	c := newClock()
+	a, b, own := memsink.New(nil), memsink.New(nil), memsink.New(nil)
+	first, second := open(t, a, "first", c), open(t, b, "second", c)
+	asked, err := first.Submit(t.Context(), submission())
+	require.NoError(t, err)
+	trail, err := second.Resume(t.Context(), asked.Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{Deadline: time.Minute}))
+	// The worker's own table says that it has ended, and so does its log.
+	observer, err := first.Resume(t.Context(), asked.Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, observer.Observe(replay(t, asked.JobID(), a, b)))
+	require.NoError(t, observer.Succeed(t.Context()))
+	c.pass(time.Hour)
+	for _, logs := range [][]jobaudit.AuditReader{{a, b, own}, {own, b, a}} {
+		dog := watchdog.New(open(t, own, "watchdog", c), logs, &watchdog.Options{Now: c.Now})
+		require.Equal(t, watchdog.Report{}, sweep(t, dog))
+	}
+}
+
+func TestAJobThatDoesNotStartInTimeExpires(t *testing.T) {
+	within := func(e jobaudit.Event) time.Duration {
+		if e.What.Action == "reindex" {
+			return time.Hour
+		}
+		return 0
+	}
+	s := newScene(t, watchdog.Options{Grace: 10 * time.Second, StartWithin: within})
+	trail := s.submit(submission())
+	patient := submission()
+	patient.Action = "rebuild"
+	s.submit(patient)
+	putOff, err := s.worker.Resume(t.Context(), s.submit(submission()).Carrier(), nil)
+	require.NoError(t, err)
+	require.Equal(t, 2, s.sweep().Open, "the patient one is not watched")
+	s.pass(time.Hour)
+	require.NoError(t, putOff.Deny(t.Context(), jobaudit.Decision{By: "opa", AskAgain: true}))
+	require.Empty(t, s.sweep().Findings)
+	s.pass(10*time.Second + 1)
+	report := s.sweep()
+	require.Equal(t, []watchdog.Kind{watchdog.Expired}, kinds(report))
+	require.Equal(t, trail.JobID(), report.Findings[0].JobID)
+	require.True(t, report.Findings[0].Recorded)
+	job := s.job(trail.JobID())
+	require.Equal(t, jobaudit.Cancelled, job.State)
+	require.Equal(t, jobaudit.CodeExpired, job.Error.Code)
+	require.Equal(t, jobaudit.Pending, s.job(putOff.JobID()).State, "it has an hour from then on")
+	s.pass(time.Hour)
+	require.Equal(t, []watchdog.Kind{watchdog.Expired}, kinds(s.sweep()))
+
+	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{Deadline: time.Minute}))
+	require.True(t, s.job(trail.JobID()).Executions[0].Late, "a late start changes nothing and is seen")
+	require.Equal(t, jobaudit.Cancelled, s.job(trail.JobID()).State)
+}
+
+func TestHeartbeatsWithoutProgressAreToldOnceAndNotRecorded(t *testing.T) {
+	s := newScene(t, watchdog.Options{Grace: -1, StalledAfter: 3 * time.Minute})
+	trail, mute := s.start(s.submit(submission())), s.start(s.submit(submission()))
+	var told []watchdog.Finding
+	at := []int64{1, 1, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3}
+	var since []time.Time
+	for i, done := range at {
+		s.pass(50 * time.Second)
+		if i == 2 || i == 8 {
+			since = append(since, s.Now())
+		}
+		s.beat(trail, done)
+		mute.Log(t.Context(), "at work")
+		require.NoError(t, mute.Flush(t.Context()))
+		before := s.log.Len()
+		told = append(told, s.sweep().Findings...)
+		require.Equal(t, before, s.log.Len(), "nothing is recorded")
+	}
+	require.Len(t, told, 2)
+	for i, f := range told {
+		require.Equal(t, watchdog.Stalled, f.Kind)
+		require.False(t, f.Recorded)
+		require.True(t, since[i].Equal(f.Since), "%v is not %v", f.Since, since[i])
+		require.Equal(t, trail.JobID(), f.JobID)
+		require.Equal(t, jobaudit.JobStarted, f.Evidence.Of.Type())
+		require.Equal(t, int64(2+i), f.Evidence.Heartbeat.Event().Data.Heartbeat.Progress.Done)
+	}
+}
+
+func TestAWorkerWhoseClockIsBehindIsNotAccused(t *testing.T) {
+	s := newScene(t, watchdog.Options{})
+	behind := newClock()
+	behind.pass(-24 * time.Hour)
+	s.worker = open(t, s.log, "worker", behind)
+	s.sweep()
+	trail := s.start(s.submit(submission()))
+	for range 10 {
+		s.pass(30 * time.Second)
+		behind.pass(30 * time.Second)
+		s.beat(trail, 1)
+		require.Empty(t, s.sweep().Findings, "it arrived after the sweep before")
+	}
+	s.pass(50 * time.Second)
+	require.Empty(t, s.sweep().Findings)
+	s.pass(2 * time.Minute)
+	require.Equal(t, []watchdog.Kind{watchdog.Abandoned}, kinds(s.sweep()))
+}
+
+func TestWithoutADeadlineOnlyPatienceEndsAnExecution(t *testing.T) {
+	s := newScene(t, watchdog.Options{})
+	trail := s.submit(submission())
+	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
+	s.beat(trail, 1) // of a recorder without heartbeats of its own: it announces none
+	s.pass(1000 * time.Hour)
+	require.Equal(t, watchdog.Report{Open: 1}, s.sweep())
+	patient := s.another(watchdog.Options{Patience: 1001 * time.Hour}, s.log)
+	require.Empty(t, sweep(t, patient).Findings)
+	s.pass(2 * time.Hour)
+	report := sweep(t, patient)
+	require.Equal(t, []watchdog.Kind{watchdog.Abandoned}, kinds(report))
+	for r, err := range s.log.Records(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AttemptLost}}) {
+		require.NoError(t, err)
+		require.Zero(t, r.Event().Data.Evidence.Deadline, "none was announced")
+	}
+}
+
+// openJobs is a log that knows its open jobs.
+type openJobs struct {
+	*memsink.Sink
+	reads int
+}
+
+func (l *openJobs) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	if q.JobID == uuid.Nil {
+		l.reads++
+	}
+	return l.Sink.Records(ctx, q)
+}
+
+func (l *openJobs) OpenJobs(ctx context.Context) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		for _, id := range l.Jobs() {
+			job, err := jobaudit.Replay(l.Sink.Records(ctx, jobaudit.Query{JobID: id}))
+			if err != nil {
+				yield(jobaudit.Record{}, err)
+				return
+			}
+			if job.State.Terminal() {
+				continue
+			}
+			for r, err := range l.Sink.Records(ctx, jobaudit.Query{JobID: id}) {
+				if !yield(r, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func TestALogThatKnowsItsOpenJobsIsNotReadWhole(t *testing.T) {
+	s := newScene(t, watchdog.Options{})
+	log := &openJobs{Sink: s.log}
+	dog := s.another(watchdog.Options{StartWithin: func(jobaudit.Event) time.Duration { return time.Hour }}, log)
+	ghost, alive := s.start(s.submit(submission())), s.start(s.submit(submission()))
+	s.submit(submission())
+	require.Equal(t, watchdog.Report{Open: 3}, sweep(t, dog))
+	s.pass(50 * time.Second)
+	s.beat(alive, 1)
+	s.pass(50 * time.Second)
+	report := sweep(t, dog)
+	require.Equal(t, []watchdog.Kind{watchdog.Abandoned}, kinds(report))
+	require.Equal(t, ghost.JobID(), report.Findings[0].JobID)
+	require.NoError(t, alive.Succeed(t.Context()))
+	s.pass(time.Hour)
+	require.Equal(t, []watchdog.Kind{watchdog.Expired}, kinds(sweep(t, dog)))
+	require.Equal(t, watchdog.Report{}, sweep(t, dog))
+	require.Zero(t, log.reads)
+}
+
+// counted is a log that counts the records that are read from it.
+type counted struct {
+	*memsink.Sink
+	n int
+}
+
+func (l *counted) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		for r, err := range l.Sink.Records(ctx, q) {
+			if l.n++; !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestASweepReadsWhatIsNewAndKeepsWhatIsOpen(t *testing.T) {
+	s := newScene(t, watchdog.Options{})
+	log := &counted{Sink: s.log}
+	dog := s.another(watchdog.Options{}, log)
+	for range 100 {
+		require.NoError(t, s.start(s.submit(submission())).Succeed(t.Context()))
+	}
+	require.Equal(t, watchdog.Report{}, sweep(t, dog))
+	require.Equal(t, 300, log.n, "submission, start and end of each")
+	s.start(s.submit(submission()))
+	require.Equal(t, watchdog.Report{Open: 1}, sweep(t, dog))
+	require.Equal(t, 302, log.n)
+	sweep(t, dog)
+	require.Equal(t, 302, log.n)
+}
+
+func TestTwoWatchdogsThatRaceRecordOneVerdict(t *testing.T) {
+	s := newScene(t, watchdog.Options{})
+	var jobs []uuid.UUID
+	for range 20 {
+		jobs = append(jobs, s.start(s.submit(submission())).JobID())
+	}
+	s.pass(time.Hour)
+	dogs := []*watchdog.Watchdog{s.dog, s.another(watchdog.Options{}, s.log), s.another(watchdog.Options{}, s.log)}
+	errs := make([]error, len(dogs))
+	var wg sync.WaitGroup
+	for i, dog := range dogs {
+		wg.Go(func() { _, errs[i] = dog.Sweep(context.Background()) })
+	}
+	wg.Wait()
+	require.NoError(t, errors.Join(errs...))
+	require.Equal(t, len(jobs), s.count(jobaudit.AttemptLost))
+	require.Equal(t, len(jobs), s.count(jobaudit.JobFailed))
+	for _, id := range jobs {
+		job := s.job(id)
+		require.Equal(t, jobaudit.Failed, job.State)
+		require.Empty(t, job.Unapplied)
+	}
+}
+
+var errOnce = errors.New("no route to host")
+
+// onceBroken is a log that cannot be read at first.
+type onceBroken struct {
+	jobaudit.AuditReader
+	once sync.Once
+}
+
+func (l *onceBroken) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	records := l.AuditReader.Records(ctx, q)
+	l.once.Do(func() {
+		records = func(yield func(jobaudit.Record, error) bool) { yield(jobaudit.Record{}, errOnce) }
+	})
+	return records
+}
+
+func TestRunSweepsUntilItsContextEndsAndOutlivesErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memsink.New(nil)
+		sink := jobaudit.AuditSink(log)
+		where := jobaudit.Source{System: "worker", Environment: "test"}
+		worker, err := jobaudit.Open(t.Context(), sink, where, &jobaudit.Options{Heartbeat: -1})
+		require.NoError(t, err)
+		trail, err := worker.Submit(t.Context(), submission())
+		require.NoError(t, err)
+		require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{Deadline: 65 * time.Second}))
+
+		flaky := &onceBroken{AuditReader: log}
+		found, failed := make(chan watchdog.Finding, 9), make(chan error, 9)
+		dog := watchdog.New(worker, []jobaudit.AuditReader{flaky}, &watchdog.Options{
+			OnFinding: func(_ context.Context, f watchdog.Finding) { found <- f },
+			OnError:   func(_ context.Context, err error) { failed <- err },
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		begun, ended := time.Now(), make(chan error)
+		go func() { ended <- dog.Run(ctx) }()
+		require.ErrorIs(t, <-failed, errOnce, "and the next sweep goes on")
+		require.Equal(t, watchdog.Abandoned, (<-found).Kind)
+		require.Equal(t, 120*time.Second, time.Since(begun), "the first sweep after 65 s and 30 s of grace")
+		cancel()
+		require.ErrorIs(t, <-ended, context.Canceled)
+		require.Empty(t, failed)
+		require.Empty(t, found)
+		require.NoError(t, worker.Close(t.Context()))
+	})
+}
+
+func TestASweepWhoseContextHasEndedConcludesNothing(t *testing.T) {
+	s := newScene(t, watchdog.Options{})
+	s.start(s.submit(submission()))
+	s.pass(time.Hour)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := s.dog.Sweep(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Zero(t, s.count(jobaudit.AttemptLost))
+	require.Equal(t, []watchdog.Kind{watchdog.Abandoned}, kinds(s.sweep()))
+}

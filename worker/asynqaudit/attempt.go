@@ -1,0 +1,251 @@
+package asynqaudit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// attempt is one time that asynq gave a task to this process, from its start to
+// asynq's verdict on it.
+type attempt struct {
+	a     *Adapter
+	place place
+	// number counts the attempts that asynq counts: an attempt that is given
+	// back has the number of the one before it.
+	number int
+	trail  *jobaudit.Trail
+	ctx    context.Context // asynq's, for this attempt; it ends with it at the latest
+
+	over chan struct{} // closed when the end is on record
+
+	mu        sync.Mutex
+	started   bool      // its start is on record
+	settled   bool      // what becomes of the job is on record already, by a denial
+	concluded bool      // an end has been decided on
+	err       error     // what asynq has to say against it
+	unwound   *panicked // the handler's own panic
+	intent    verdict   // what asynq was about to write, if that was not seen to succeed
+	stale     bool      // its context had ended when last looked at
+}
+
+// tell notes the error by which asynq has decided on the attempt.
+func (at *attempt) tell(err error) {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	at.err = err
+}
+
+// hasEnd reports whether an end has been decided on.
+func (at *attempt) hasEnd() bool {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	return at.concluded
+}
+
+// intend notes what asynq was about to write.
+func (at *attempt) intend(v verdict) {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	at.intent = v
+}
+
+func (at *attempt) intention() (v verdict, ok bool) {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	return at.intent, at.intent.fate != ""
+}
+
+// because is the error that the record gives: never a panic's value.
+func (at *attempt) because(fallback error) error {
+	switch {
+	case at.err == nil:
+		return fallback
+	case asynq.IsPanicError(at.err) && at.unwound != nil:
+		return at.unwound
+	case asynq.IsPanicError(at.err):
+		return &panicked{}
+	}
+	return at.err
+}
+
+// The ends of attempts on which asynq says nothing.
+var (
+	errNoVerdict   = errors.New("asynq has recorded no verdict on the attempt: its lease had expired, or Redis did not take it")
+	errRedelivered = errors.New("asynq has given the task out again")
+)
+
+// conclude records asynq's verdict, once. It ignores the end of contexts, as
+// outcomes do.
+func (at *attempt) conclude(ctx context.Context, v verdict) {
+	at.mu.Lock()
+	if at.concluded {
+		at.mu.Unlock()
+		return
+	}
+	at.concluded = true
+	started, settled, err := at.started, at.settled, at.err
+	at.mu.Unlock()
+	defer close(at.over)
+	if settled || at.trail == nil {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	switch v.fate {
+	case removed, completed:
+		switch {
+		case err == nil:
+			at.a.report(ctx, at.trail.Succeed(ctx))
+		default:
+			at.a.report(ctx, at.trail.Cancel(ctx, "revoked: "+at.because(nil).Error()))
+		}
+	case requeued:
+		at.trail.Deferring(ctx, "the server was shut down, and the task is back in its queue")
+	case retried:
+		switch {
+		case !started:
+			at.trail.Deferring(ctx, "the start could not be recorded, and the handler was not called")
+		case !v.counted && err != nil:
+			at.trail.Deferring(ctx, "tried again, and not counted as a failure: "+at.because(nil).Error())
+		default:
+			at.trail.Retrying(ctx, at.because(asynq.ErrLeaseExpired))
+		}
+	case archived:
+		if !started {
+			if err := at.trail.Start(ctx, jobaudit.Execution{Attempt: at.number, Queue: at.place.ref()}); err != nil {
+				at.a.report(ctx, err)
+				return
+			}
+		}
+		at.a.report(ctx, at.trail.Fail(ctx, at.because(asynq.ErrLeaseExpired)))
+	}
+}
+
+// abandon records that the attempt is over and that asynq has said nothing: the
+// job goes on, and its queue decides how.
+func (at *attempt) abandon(ctx context.Context, reason error) {
+	at.mu.Lock()
+	if at.concluded {
+		at.mu.Unlock()
+		return
+	}
+	at.concluded = true
+	started, settled := at.started, at.settled
+	at.mu.Unlock()
+	defer close(at.over)
+	if at.trail != nil && started && !settled {
+		at.trail.Retrying(context.WithoutCancel(ctx), at.because(reason))
+	}
+}
+
+// returned records what the handler says after the verdict, which is too late
+// to change anything.
+func (at *attempt) returned(ctx context.Context, how string) {
+	if at.hasEnd() {
+		at.trail.Log(context.WithoutCancel(ctx), "the handler "+how+" after its attempt had ended")
+	}
+}
+
+// panicked is a panic without its value, which may hold anything.
+type panicked struct{ frame string }
+
+func (p *panicked) Error() string {
+	if p.frame == "" {
+		return "panic"
+	}
+	return "panic in " + p.frame
+}
+
+// JobErrorCode gives the code of a panic.
+func (*panicked) JobErrorCode() string { return string(jobaudit.CodePanic) }
+
+// frames looks at the stack, which still stands, of a function that has not
+// returned: did it panic, and where? The panic goes on by itself. Catching it
+// and raising it again would make asynq name this package as its place.
+func frames() (frame string, panicking bool) {
+	var pcs [64]uintptr
+	stack := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	for {
+		f, more := stack.Next()
+		switch {
+		case f.Function == "runtime.gopanic":
+			panicking = true
+		case panicking && !strings.HasPrefix(f.Function, "runtime."):
+			return fmt.Sprintf("%s %s:%d", f.Function, path.Base(f.File), f.Line), true
+		}
+		if !more {
+			return "", panicking
+		}
+	}
+}
+
+// attempts are those of a server that have no verdict yet.
+type attempts struct {
+	mu    sync.Mutex
+	by    map[place]*attempt
+	swept time.Time
+}
+
+// sweepInterval is how often attempts are looked for on which asynq will never
+// say anything. It is longer than asynq goes on trying to tell Redis.
+const sweepInterval = 2 * time.Minute
+
+// put adds an attempt, and returns the one before it of the same task that has
+// no verdict yet, and others that will never get one.
+func (as *attempts) put(at *attempt) (before *attempt, dead []*attempt) {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	before = as.by[at.place]
+	as.by[at.place] = at
+	now := time.Now()
+	if now.Sub(as.swept) < sweepInterval {
+		return before, nil
+	}
+	as.swept = now
+	for p, other := range as.by {
+		switch {
+		case other.ctx.Err() == nil:
+		case !other.stale:
+			other.stale = true
+		default:
+			dead = append(dead, other)
+			delete(as.by, p)
+		}
+	}
+	return before, dead
+}
+
+func (as *attempts) get(p place) *attempt {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	return as.by[p]
+}
+
+func (as *attempts) remove(at *attempt) {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	if as.by[at.place] == at {
+		delete(as.by, at.place)
+	}
+}
+
+// clear removes all and returns them.
+func (as *attempts) clear() []*attempt {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	var all []*attempt
+	for _, at := range as.by {
+		all = append(all, at)
+	}
+	clear(as.by)
+	return all
+}

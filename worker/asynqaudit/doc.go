@@ -1,0 +1,58 @@
+// Package asynqaudit gives every task of asynq (github.com/hibiken/asynq) a
+// job's audit record: who asked for it and why, each attempt, and what finally
+// became of it, by asynq's own verdict. Put these in the places of asynq's:
+//
+//	audit := asynqaudit.New(recorder, &asynqaudit.Options{Log: sink})
+//
+//	client := audit.NewClient(redis)
+//	info, err := client.Enqueue(ctx, asynqaudit.NewTask(jobaudit.Submission{
+//		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada", Verified: true},
+//		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "a new customer"},
+//	}, "email:welcome", payload, asynq.MaxRetry(3), asynq.Retention(time.Hour)))
+//
+//	server := audit.NewServer(redis, config)
+//	err := server.Run(mux)
+//
+//	inspector := audit.NewInspector(redis)
+//	report, err := inspector.Reconcile(ctx, nil) // every few minutes, in one place
+//
+// A handler finds its job's Trail by [jobaudit.FromContext]; jobs enqueued
+// under its context are the job's children. For asynq.Scheduler and
+// asynq.PeriodicTaskManager see [Adapter.SchedulerOpts].
+//
+// # Whose verdict
+//
+// completed is success. Archived is failed. Deleted and revoked are cancelled.
+// A shutdown that gives a task back, and an error that Config.IsFailure does
+// not count, defer the attempt; they do not fail it. What the handler returns
+// is not the outcome: asynq may have retried or archived the task before.
+// [Server] takes the outcome from asynq's own write to Redis, which passes
+// through its connection, and [Inspector.Reconcile] from Redis itself, for the
+// ends that pass no worker: tasks deleted by others, leases that expired with
+// their worker's process.
+//
+// A task that asynq archives though its handler was never called, because its
+// deadline had passed, counts as attempted, as it does for asynq, and a log line
+// says that the handler was not called. One that a person archives before it
+// ran is cancelled.
+//
+// # Limits
+//
+// Without Retention asynq keeps nothing of a success. If the worker's process
+// dies in the moment between asynq's write and the record of it, nobody can
+// tell what happened; the job ends as ABANDONED. With a Retention that is longer
+// than the time between two calls of Reconcile it ends as success.
+//
+// The record of a start waits for the sink. If it cannot be stored the task is
+// not run: it is given back without counting as an attempt, or, if it has no
+// attempts left and asynq would archive it, waits until its time is up.
+//
+// Tasks that asynq aggregates (asynq.Group) end as cancelled when they leave
+// their queue; the aggregated task is a job of its own, by [Options.Service].
+//
+// An archived task that others than [Inspector.RunTask] run again keeps its
+// job, which has ended: the new attempts are on record as late.
+//
+// Tasks with an ID of their own (asynq.TaskID) and no submission are one job
+// for as long as the ID is used.
+package asynqaudit

@@ -1,0 +1,211 @@
+// Package cronaudit puts the jobs of a scheduler such as robfig/cron on record,
+// and tells tick, skip and run apart. It imports no scheduler: a job is any
+// interface{ Run() }.
+//
+//	c.Schedule(hourly, cronaudit.Job(recorder, submission, cleanUp,
+//		cron.NewChain(cron.Recover(logger), cron.SkipIfStillRunning(logger)).Then, nil))
+//
+// Every tick is a job of its own. Its submission is recorded when the schedule
+// fires, outside of the chain; its start when the chain lets it through, however
+// long [cron.DelayIfStillRunning] made it wait; and a tick that the chain does
+// not let through ends as cancelled, with code SKIPPED.
+//
+// The chain is given to [Job] rather than to the scheduler as a whole
+// ([cron.WithChain]): what a wrapper around the whole job swallows never gets
+// here.
+//
+// [cron.DelayIfStillRunning]: https://pkg.go.dev/github.com/robfig/cron/v3#DelayIfStillRunning
+// [cron.WithChain]: https://pkg.go.dev/github.com/robfig/cron/v3#WithChain
+package cronaudit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// Options are the optional parts of a [Job]. The zero value, like nil, gives
+// the defaults.
+type Options struct {
+	// BaseContext returns the context of each tick: when it ends, jobs that run
+	// are cancelled, and ticks run nothing. Default: context.Background.
+	BaseContext func() context.Context
+	// OnError is told of what a tick cannot return: the function's own error,
+	// and an *AuditError if a tick or its start could not be recorded, in which
+	// case the function was not called. Default: both are logged by
+	// slog.Default.
+	OnError func(context.Context, error)
+}
+
+// Job returns fn as a job for a scheduler. submission says at each tick who asks
+// for the job, and why; its trigger is most often [jobaudit.Scheduled]. then
+// wraps the run in the scheduler's own wrappers, as does the method Then of
+// robfig/cron's Chain; nil wraps it in nothing. The options may be nil.
+//
+// A panic of fn is recorded and goes on, to the chain's Recover if it has one.
+// While a tick waits in the chain to be let through, the ticks behind it wait
+// in front of the chain.
+//
+// J is the scheduler's interface for jobs. Job panics if it asks for more than
+// the method Run.
+func Job[J interface{ Run() }](
+	r *jobaudit.Recorder, submission func(context.Context) jobaudit.Submission, fn func(context.Context) error,
+	then func(J) J, opts *Options,
+) J {
+	s := &schedule{
+		recorder: r, submission: submission, fn: fn,
+		entrance: make(chan struct{}, 1), running: make(map[uuid.UUID]struct{}),
+	}
+	if opts != nil {
+		s.opts = *opts
+	}
+	if s.opts.BaseContext == nil {
+		s.opts.BaseContext = context.Background
+	}
+	if s.opts.OnError == nil {
+		s.opts.OnError = func(ctx context.Context, err error) {
+			slog.Default().LogAttrs(ctx, slog.LevelError, "scheduled job", slog.Any("error", err))
+		}
+	}
+	inner := as[J](runner(s.run))
+	if then != nil {
+		inner = then(inner)
+	}
+	s.chain = inner.Run
+	return as[J](runner(s.tick))
+}
+
+func as[J any](r runner) J {
+	j, ok := any(r).(J)
+	if !ok {
+		panic(fmt.Sprintf("cronaudit: %T is no interface that has the method Run and no other", *new(J)))
+	}
+	return j
+}
+
+type runner func()
+
+func (r runner) Run() { r() }
+
+// schedule is one job of a scheduler.
+type schedule struct {
+	recorder   *jobaudit.Recorder
+	submission func(context.Context) jobaudit.Submission
+	fn         func(context.Context) error
+	opts       Options
+	chain      func() // the scheduler's wrappers around run
+
+	// entrance is held for the tick that is in the chain and has not been let
+	// through: run has no argument to tell by which tick it is called.
+	entrance chan struct{} // of one: full while a tick is there
+
+	mu      sync.Mutex
+	waiting *jobaudit.Trail // the tick at the entrance
+	running map[uuid.UUID]struct{}
+}
+
+// tick is what the scheduler calls.
+func (s *schedule) tick() {
+	ctx := s.opts.BaseContext()
+	trail, err := s.recorder.Submit(ctx, s.submission(ctx))
+	if err != nil {
+		s.opts.OnError(ctx, err)
+		return
+	}
+	s.entrance <- struct{}{}
+	s.mu.Lock()
+	s.waiting = trail
+	s.mu.Unlock()
+	defer func() { // also if a wrapper panics
+		if s.take(trail) {
+			s.skip(ctx, trail)
+		}
+	}()
+	s.chain()
+}
+
+// take takes a tick from the entrance, for which the next one waits. It reports
+// false if the tick is not there any more.
+func (s *schedule) take(trail *jobaudit.Trail) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if trail == nil || s.waiting != trail {
+		return false
+	}
+	s.waiting = nil
+	<-s.entrance
+	return true
+}
+
+// run is what the chain lets through.
+func (s *schedule) run() {
+	ctx := s.opts.BaseContext()
+	trail := s.enter()
+	if trail == nil { // a wrapper calls it once more
+		s.tell(ctx, s.recorder.Run(ctx, s.submission(ctx), s.fn))
+		return
+	}
+	defer s.leave(trail)
+	called := false
+	err := trail.Run(ctx, jobaudit.Execution{}, func(ctx context.Context) error {
+		called = true
+		return s.fn(ctx)
+	})
+	if !called && !errors.Is(err, jobaudit.ErrDenied) {
+		err = errors.Join(err, trail.Skip(ctx, "its start could not be recorded"))
+	}
+	s.tell(ctx, err)
+}
+
+// enter takes the tick that the chain lets through, nil if there is none.
+func (s *schedule) enter() *jobaudit.Trail {
+	s.mu.Lock()
+	trail := s.waiting
+	s.mu.Unlock()
+	if !s.take(trail) {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running[trail.JobID()] = struct{}{}
+	return trail
+}
+
+func (s *schedule) leave(trail *jobaudit.Trail) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.running, trail.JobID())
+}
+
+// skip records that the chain did not let a tick through.
+func (s *schedule) skip(ctx context.Context, trail *jobaudit.Trail) {
+	reason := "its scheduler passed it over"
+	if id := s.oldest(); id != "" {
+		reason += "; job " + id + " was still running"
+	}
+	s.tell(ctx, trail.Skip(ctx, reason))
+}
+
+// oldest returns the run that was asked for first of those at work.
+func (s *schedule) oldest() (id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for other := range s.running {
+		if text := other.String(); id == "" || text < id {
+			id = text
+		}
+	}
+	return id
+}
+
+func (s *schedule) tell(ctx context.Context, err error) {
+	if err != nil {
+		s.opts.OnError(ctx, err)
+	}
+}

@@ -1,0 +1,148 @@
+package cronaudit_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/faultsink"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+	"github.com/jobaudit/jobaudit/worker/cronaudit"
+)
+
+// The real robfig/cron is in the tests of examples/cron, a module of its own.
+type job interface{ Run() }
+
+type jobFunc func()
+
+func (f jobFunc) Run() { f() }
+
+func submission(context.Context) jobaudit.Submission {
+	return jobaudit.Submission{
+		Action:    "clean-up",
+		Principal: jobaudit.Principal{Kind: jobaudit.Service, ID: "cron"},
+		Trigger:   jobaudit.Trigger{Kind: jobaudit.Scheduled, Reason: "every hour", Ref: "clean-up"},
+	}
+}
+
+func open(t *testing.T, sink jobaudit.AuditSink) *jobaudit.Recorder {
+	t.Helper()
+	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "cleaner", Environment: "test"}, nil)
+	require.NoError(t, err)
+	return rec
+}
+
+// told collects what OnError is told.
+func told(errs *[]error) *cronaudit.Options {
+	return &cronaudit.Options{OnError: func(_ context.Context, err error) { *errs = append(*errs, err) }}
+}
+
+func TestEveryTickIsAJobAndItsErrorIsTold(t *testing.T) {
+	sink := memsink.New(nil)
+	var errs []error
+	full := errors.New("no space left")
+	results := []error{nil, full}
+	j := cronaudit.Job[job](open(t, sink), submission, func(context.Context) error {
+		err := results[0]
+		results = results[1:]
+		return err
+	}, nil, told(&errs))
+	j.Run()
+	require.Empty(t, errs)
+	j.Run()
+	require.Equal(t, []error{full}, errs)
+	jobs := sink.Jobs()
+	require.Len(t, jobs, 2)
+	sink.ExpectStates(t, jobs[0], jobaudit.Pending, jobaudit.Running, jobaudit.Success)
+	sink.ExpectStates(t, jobs[1], jobaudit.Pending, jobaudit.Running, jobaudit.Failed)
+}
+
+func TestATickThatCannotBeRecordedDoesNotRun(t *testing.T) {
+	log := memsink.New(nil)
+	sink := faultsink.New(log)
+	rec := open(t, sink)
+	ran := false
+	var errs []error
+	j := cronaudit.Job[job](rec, submission, func(context.Context) error { ran = true; return nil }, nil, told(&errs))
+	sink.Set(faultsink.Rule{Fault: faultsink.Fail})
+	j.Run()
+	require.Len(t, errs, 1)
+	require.ErrorIs(t, errs[0], faultsink.ErrInjected)
+
+	begun := sink.Appends()
+	sink.Set(faultsink.Rule{First: begun + 2, Last: begun + 2, Fault: faultsink.Fail}) // the start
+	j.Run()
+	require.Len(t, errs, 2)
+	require.ErrorIs(t, errs[1], faultsink.ErrInjected)
+	require.False(t, ran)
+	jobs := log.Jobs()
+	sink.Set()
+	done, err := jobaudit.Replay(log.Records(t.Context(), jobaudit.Query{JobID: jobs[len(jobs)-1]}))
+	require.NoError(t, err)
+	require.Equal(t, jobaudit.Cancelled, done.State)
+	require.Equal(t, jobaudit.CodeSkipped, done.Error.Code)
+}
+
+func TestARunThatNoTickAskedForIsStillAJob(t *testing.T) {
+	sink := memsink.New(nil)
+	twice := func(j job) job {
+		return jobFunc(func() { j.Run(); j.Run() })
+	}
+	n := 0
+	cronaudit.Job(open(t, sink), submission, func(context.Context) error { n++; return nil }, twice, nil).Run()
+	require.Equal(t, 2, n)
+	require.Len(t, sink.Jobs(), 2)
+	for _, id := range sink.Jobs() {
+		sink.ExpectStates(t, id, jobaudit.Pending, jobaudit.Running, jobaudit.Success)
+	}
+}
+
+func TestAWrapperThatPanicsHasSkippedTheTick(t *testing.T) {
+	sink := memsink.New(nil)
+	broken := true
+	wrapper := func(j job) job {
+		return jobFunc(func() {
+			if broken {
+				panic("a wrapper's own")
+			}
+			j.Run()
+		})
+	}
+	j := cronaudit.Job(open(t, sink), submission, func(context.Context) error { return nil }, wrapper, nil)
+	require.PanicsWithValue(t, "a wrapper's own", j.Run)
+	broken = false
+	j.Run() // which finds the entrance free
+	sink.ExpectStates(t, sink.Jobs()[0], jobaudit.Pending, jobaudit.Cancelled)
+	sink.ExpectStates(t, sink.Jobs()[1], jobaudit.Pending, jobaudit.Running, jobaudit.Success)
+}
+
+func TestTheBaseContextCancelsRuns(t *testing.T) {
+	sink := memsink.New(nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	var errs []error
+	opts := told(&errs)
+	opts.BaseContext = func() context.Context { return ctx }
+	j := cronaudit.Job[job](open(t, sink), submission, func(ctx context.Context) error {
+		cancel()
+		<-ctx.Done()
+		return ctx.Err()
+	}, nil, opts)
+	j.Run()
+	sink.ExpectStates(t, sink.Jobs()[0], jobaudit.Pending, jobaudit.Running, jobaudit.Cancelled)
+	j.Run()
+	require.Len(t, sink.Jobs(), 1, "a tick after the end is none")
+	require.Len(t, errs, 2)
+}
+
+func TestAnInterfaceThatAsksForMoreIsRefusedAtOnce(t *testing.T) {
+	type more interface {
+		Run()
+		Stop()
+	}
+	require.Panics(t, func() {
+		cronaudit.Job[more](nil, submission, func(context.Context) error { return nil }, nil, nil)
+	})
+}
