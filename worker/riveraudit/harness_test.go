@@ -236,6 +236,22 @@ func (w *world) start() {
 	require.NoError(w, client.Start(context.Background()))
 }
 
+func newClient(w *world, config *river.Config) *river.Client[pgx.Tx] {
+	w.Helper()
+	client, err := river.NewClient(riverpgxv5.New(w.pool), config)
+	require.NoError(w, err)
+	return client
+}
+
+// startClient starts a client that another configuration than the world's makes.
+func startClient(w *world, config *river.Config) (*river.Client[pgx.Tx], *verdict.Follower) {
+	w.Helper()
+	client := newClient(w, config)
+	follower := verdict.Follow(w.Context(), w.audit, client, nil)
+	require.NoError(w, client.Start(context.Background()))
+	return client, follower
+}
+
 // stop stops the client, cancelling what runs if it should.
 func (w *world) stop(cancelling bool) {
 	w.Helper()
