@@ -290,17 +290,10 @@ func (s *serving) resolve(ctx context.Context, at *attempt) {
 		at.abandon(ctx, errNoVerdict)
 		return
 	}
-	info, err := s.inspector.GetTaskInfo(at.place.queue, at.place.id)
-	gone := isGone(err)
-	for range lookups {
-		if err == nil || gone {
-			break
-		}
-		info, err = s.inspector.GetTaskInfo(at.place.queue, at.place.id)
-		gone = isGone(err)
-	}
+	info, gone, err := s.lookUp(at.place)
 	switch {
-	case err != nil && !gone: // nobody knows; the reconciler will
+	case err != nil: // nobody knows; the reconciler will
+		s.a.report(ctx, err)
 	case gone && v.fate == removed, !gone && v.fate.matches(info.State):
 		at.conclude(ctx, v)
 	default:
@@ -308,10 +301,24 @@ func (s *serving) resolve(ctx context.Context, at *attempt) {
 	}
 }
 
-// lookups is how often a task is looked for again if Redis does not answer: after
-// a restart of Redis, the client has to find out of each pooled connection that
-// it is dead.
-const lookups = 4
+// How often a task is looked for if Redis does not answer, and how long it is
+// waited in between. After an outage the Redis client repeats its last error
+// for up to a second before it dials again.
+const (
+	lookups     = 5
+	lookupPause = 500 * time.Millisecond
+)
+
+func (s *serving) lookUp(p place) (info *asynq.TaskInfo, gone bool, err error) {
+	for range lookups {
+		info, err = s.inspector.GetTaskInfo(p.queue, p.id)
+		if err == nil || isGone(err) {
+			return info, err != nil, nil
+		}
+		time.Sleep(lookupPause)
+	}
+	return nil, false, err
+}
 
 // isGone reports whether asynq says that it has no such task.
 func isGone(err error) bool {
@@ -322,7 +329,7 @@ func isGone(err error) bool {
 // say anything.
 func (s *serving) close() {
 	for _, at := range s.attempts.clear() {
-		s.resolve(context.Background(), at)
+		s.resolving.Go(func() { s.resolve(context.Background(), at) })
 	}
 	s.resolving.Wait()
 	if s.disconnect != nil {
