@@ -21,15 +21,27 @@ const (
 // back is a claim until the log confirms it: it says what came before, as it
 // was known when the Carrier was made, and is never a position. The zero
 // Carrier is empty.
-type Carrier struct{ text string }
+type Carrier struct {
+	text  string
+	cargo *cargo // what text says, if it has been read
+}
 
 // ParseCarrier reads what [Carrier.String] wrote. The error is a
 // [*FieldError].
 func ParseCarrier(s string) (Carrier, error) {
-	if _, err := decodeCarrier(s); err != nil {
+	g, err := decodeCarrier(s)
+	if err != nil {
 		return Carrier{}, err
 	}
-	return Carrier{text: s}, nil
+	return Carrier{text: s, cargo: g}, nil
+}
+
+// open returns what the Carrier holds. Nobody may change it.
+func (c Carrier) open() (*cargo, error) {
+	if c.cargo != nil {
+		return c.cargo, nil
+	}
+	return decodeCarrier(c.text)
 }
 
 // String returns the text form.
@@ -80,6 +92,7 @@ type cargo struct {
 	parentID, rootID uuid.UUID
 	reason           text
 	head             *streamHead
+	cause            uuid.UUID // the newest event, where no head tells it
 }
 
 // encode makes the Carrier. What makes it too long is left out, least
@@ -107,10 +120,15 @@ func (g *cargo) append(dst []byte, reason int) []byte {
 	o := object{dst: append(dst, '{')}
 	o.uuid("job", g.sub.ID)
 	o.str("action", g.sub.Action)
-	o.uuid("correlation", g.sub.CorrelationID)
-	o.uuid("request", g.sub.RequestID)
+	for _, id := range []struct {
+		name string
+		id   uuid.UUID
+	}{{"correlation", g.sub.CorrelationID}, {"request", g.sub.RequestID}, {"root", g.rootID}} {
+		if id.id != g.sub.ID { // queues keep every byte in every row
+			o.uuid(id.name, id.id)
+		}
+	}
 	o.uuid("parent", g.parentID)
-	o.uuid("root", g.rootID)
 	o.uuid("retryOf", g.sub.RetryOf)
 	o.optional("org", g.sub.OrgID)
 	o.optional("resource", g.sub.Resource)
@@ -148,6 +166,8 @@ func (g *cargo) append(dst []byte, reason int) []byte {
 		o.hash("hash", g.head.hash)
 		o.uuid("event", g.head.event)
 		o.close()
+	} else {
+		o.uuid("cause", g.cause)
 	}
 	return append(o.dst, '}')
 }
@@ -235,8 +255,15 @@ func (d *decoder) cargo(raw []byte) *cargo {
 			}, "kind", "reason")
 		case "head":
 			g.head = d.head(raw)
+		case "cause":
+			g.cause = d.uuid(raw)
 		}
-	}, "job", "action", "correlation", "request", "root", "principal", "trigger")
+	}, "job", "action", "principal", "trigger")
+	for _, id := range []*uuid.UUID{&s.CorrelationID, &s.RequestID, &g.rootID} {
+		if *id == uuid.Nil {
+			*id = s.ID
+		}
+	}
 	return &g
 }
 

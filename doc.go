@@ -35,6 +35,9 @@
 //     somebody else decides.
 //   - What may be stored: [NewRedactor] and [NewRegistry], in Options.Redactors.
 //   - What turned out later: [Trail.Correct].
+//   - What became of a job whose process is gone: package watchdog, or
+//     [Recorder.Conclude] for a [Verdict] of your own.
+//   - What a scheduler's tick became: package cronaudit, or [Trail.Skip].
 //   - How a job is doing: [Replay] over [AuditReader.Records] gives a [Job].
 //   - Where it is stored: package filesink, a signed log in a directory, or
 //     memsink, for unit tests.
@@ -119,7 +122,8 @@
 //   - Nothing changes unseen: records are hashed and linked, package filesink
 //     keeps a signed log of them, and package auditlog proves it.
 //   - Every event answers who, what, when, where and why.
-//   - Every story has an end, or is seen to have none.
+//   - Every story has an end: a start without one is found by package watchdog,
+//     and recorded as such, once.
 //   - One story: its order comes from streams and causation, never from clocks.
 //
 // # What is not
@@ -129,7 +133,8 @@
 // it.
 //
 // A process that is killed loses what its buffer held of running jobs: log
-// lines, heartbeats, snapshots. A job that it was running has a start and no end.
+// lines, heartbeats, snapshots. A job that it was running has a start and no end,
+// until a watchdog says that it is lost.
 //
 // Records are as durable as the sink. The hash links of a stream show that
 // something inside it was changed or is missing; that its end is missing, or

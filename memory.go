@@ -18,10 +18,12 @@ const (
 // memory is what one job's door remembers of the values that were removed from
 // the job's inputs. The inputs are remembered before anything else passes.
 type memory struct {
-	missing bool // there was a policy, but no inputs to apply it to
-	removed taint.Set
-	kept    []byte   // of the inputs, as JSON
 	known   []string // texts that the record holds anyway
+	missing bool     // there was a policy, but no inputs to apply it to
+
+	mu      sync.Mutex // guards what follows, but for a matcher that is built
+	removed taint.Set
+	kept    []byte // of the inputs, as JSON
 
 	once    sync.Once
 	matcher *taint.Matcher // made of the rest when first needed
@@ -33,6 +35,8 @@ func (m *memory) remember(v any, kept []byte) {
 	if absent(v) {
 		return
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	defer func() {
 		if recover() != nil { // v may be anything
 			m.removed.SetIncomplete()
@@ -58,14 +62,20 @@ func (m *memory) know(texts ...string) { m.known = append(m.known, texts...) }
 
 // unavailable reports whether texts cannot be compared with all that was
 // removed.
-func (m *memory) unavailable() bool { return m.missing || m.removed.Incomplete() }
+func (m *memory) unavailable() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.missing || m.removed.Incomplete()
+}
 
 // holds reports whether a text holds a value that was removed.
 func (m *memory) holds(text string) bool {
 	m.once.Do(func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		m.matcher = m.removed.Matcher(m.stored())
 		m.removed.Forget()
-		m.kept, m.known = nil, nil
+		m.kept = nil
 	})
 	return m.matcher.Match(text)
 }

@@ -2,6 +2,7 @@ package jobaudit_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -230,4 +231,27 @@ func TestTagsThatContradictOrSayNothingAreRefused(t *testing.T) {
 	}, error) {
 		panic("not called")
 	}), "A")
+}
+
+func TestAPseudonymOfWhatWasRemovedOrScannedStays(t *testing.T) {
+	g, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PseudonymKey: make([]byte, 32), Personal: []string{"email"}},
+		jobaudit.NewRedactor("rebuild-index", "1", jobaudit.InputPaths[any](jobaudit.Keep("email").Pseudonym("email")),
+			jobaudit.OutputPaths[any](jobaudit.Keep("to").Pseudonym("email"), jobaudit.Keep("plain"))))
+	require.NoError(t, err)
+	sink := memsink.New(nil)
+	rec := open(t, sink, &jobaudit.Options{Redactors: g})
+	s := submission()
+	s.Inputs = map[string]any{"email": "ann@example.org"}
+	require.NoError(t, rec.Run(t.Context(), s, func(ctx context.Context) error {
+		trail(ctx).SetOutput(map[string]string{"to": "ann@example.org", "plain": "ann@example.org"})
+		return nil
+	}))
+	require.NoError(t, rec.Close(t.Context()))
+	sink.ExpectAbsent(t, "ann@example.org")
+	var in, out map[string]any
+	require.NoError(t, json.Unmarshal(of(events(t, sink), jobaudit.JobSubmitted)[0].What.Inputs, &in))
+	require.NoError(t, json.Unmarshal(of(events(t, sink), jobaudit.JobSucceeded)[0].Data.Output, &out))
+	require.Contains(t, in["email"].(string), "pseudonym:")
+	require.Equal(t, in["email"], out["to"])
+	require.Contains(t, out["plain"], "$jobaudit")
 }

@@ -26,15 +26,19 @@ import (
 )
 
 type (
-	namedString    string
-	namedBytes     []byte
-	namedMap       map[namedString]namedString
-	private        struct{ hidden string }
-	embeds         struct{ private }
-	textForm       struct{ s string }
-	jsonForm       struct{ s string }
-	talkative      struct{ Public string }
-	codedSecret    struct{ s string }
+	namedString string
+	namedBytes  []byte
+	namedMap    map[namedString]namedString
+	private     struct{ hidden string }
+	embeds      struct{ private }
+	textForm    struct{ s string }
+	jsonForm    struct{ s string }
+	talkative   struct{ Public string }
+	codedSecret struct{ s string }
+	mapError    struct {
+		s string
+		m map[string]int
+	}
 	generic[T any] struct{ V T }
 	keyed          struct{ K string }
 )
@@ -48,6 +52,7 @@ func (talkative) Format(fmt.State, rune)        { panic("Format was called") }
 func (c codedSecret) Error() string             { return "failed" }
 func (c codedSecret) JobErrorCode() string      { return c.s }
 func (keyed) UnmarshalText([]byte) error        { return nil }
+func (mapError) Error() string                  { return "failed" }
 func (k keyed) MarshalText() ([]byte, error)    { return []byte(k.K), nil }
 
 var _ encoding.TextMarshaler = keyed{}
@@ -85,6 +90,10 @@ func shapes(s string) map[string]any {
 		"request": &http.Request{Header: http.Header{"X": {s}}, URL: u, Form: url.Values{"a": {s}}}, "cookie": &http.Cookie{Name: "a", Value: s}, "environment": []string{"PATH=/bin", "TOKEN=" + s},
 		"buffer": buffer, "builder": &builder, "reader": strings.NewReader(s), "sync.Map": &smap, "chan": ch, "func": func() string { return s }, "big": new(big.Int).SetBytes([]byte(s)), "unsafe": unsafe.Pointer(p), "complex": complex(1, 2),
 		"template": template.New(s), "time zone": time.Date(2026, 1, 1, 0, 0, 0, 0, time.FixedZone(s, 0)), "multi-line": "first line\n" + s + "\nlast line",
+		"error in shared value": &struct {
+			Mu *sync.Mutex
+			E  error
+		}{new(sync.Mutex), mapError{s, map[string]int{}}},
 		"base64": base64.StdEncoding.EncodeToString([]byte(s)), "secret": jobaudit.NewSecret(s), "secrets": []jobaudit.Secret[string]{jobaudit.NewSecret(s)}, "reader chain": io.MultiReader(strings.NewReader(s)),
 	}
 }

@@ -180,7 +180,7 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	if err := ctx.Err(); err != nil {
 		return nil, &AuditError{Op: "resume", Err: err}
 	}
-	g, err := decodeCarrier(c.text)
+	g, err := c.open()
 	if err != nil {
 		return nil, &AuditError{Op: "resume", Err: err}
 	}
@@ -196,6 +196,7 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	t.env.describe(&t.sub, r.where, t.door)
 	t.stream = r.courier.open(r.opts.NewID(), &t.env, g.head)
 	t.life = life{state: Pending, patience: 3 * r.opts.Heartbeat}
+	t.cause = g.cause
 	if g.head != nil {
 		t.cause = g.head.event
 	}
@@ -209,7 +210,7 @@ func (t *Trail) JobID() uuid.UUID { return t.env.jobID }
 func (t *Trail) Carrier() Carrier {
 	g := cargo{
 		sub: t.sub, parentID: t.env.parentID, rootID: t.env.rootID,
-		reason: t.door.text(t.sub.Trigger.Reason), head: t.rec.courier.head(t.stream),
+		reason: t.door.text(t.sub.Trigger.Reason), head: t.rec.courier.head(t.stream), cause: t.newestCause(),
 	}
 	g.sub.Resource = t.env.resource.value
 	return g.encode()

@@ -41,7 +41,11 @@ func TestAPreparedJobIsNotOnRecordUntilItIsSubmitted(t *testing.T) {
 	require.Equal(t, []jobaudit.EventType{
 		jobaudit.JobSubmitted, jobaudit.JobAuthorized, jobaudit.JobStarted, jobaudit.JobSucceeded,
 	}, typesOf(t, sink, trail.JobID()))
-	events(t, sink)
+	for _, e := range events(t, sink) {
+		if e.Type == jobaudit.JobAuthorized {
+			require.NotZero(t, e.CausationID, "it follows from the submission, though that was not stored yet")
+		}
+	}
 }
 
 func TestAPreparedJobIsHeldToWhatASubmissionMustSay(t *testing.T) {

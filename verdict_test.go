@@ -3,8 +3,10 @@ package jobaudit_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -129,6 +131,46 @@ func TestAVerdictIsRecordedOnceHoweverManyReachIt(t *testing.T) {
 		}
 	}
 	require.Contains(t, []int{1, 2}, n, "one or two of them were the first with one of its events")
+}
+
+// turnstile holds all that it is to store until it is opened.
+type turnstile struct {
+	*memsink.Sink
+	gate  chan struct{}
+	mu    sync.Mutex
+	sizes []int
+}
+
+func (g *turnstile) Append(ctx context.Context, records []jobaudit.Record) error {
+	<-g.gate
+	g.mu.Lock()
+	g.sizes = append(g.sizes, len(records))
+	g.mu.Unlock()
+	return g.Sink.Append(ctx, records)
+}
+
+func TestEachEventOfAVerdictIsAnAppendOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := memsink.New(nil)
+		worker := open(t, sink, &jobaudit.Options{Heartbeat: -1})
+		g := &turnstile{Sink: sink, gate: make(chan struct{})}
+		close(g.gate)
+		watchdog := open(t, g, nil)
+		g.gate, g.sizes = make(chan struct{}), nil
+		var wg sync.WaitGroup
+		errs := make([]error, 12)
+		for i := range errs {
+			v := ghost(t, worker, sink, submission())
+			wg.Go(func() { _, errs[i] = watchdog.Conclude(context.Background(), v) })
+		}
+		synctest.Wait() // they would go together now, if they could
+		close(g.gate)
+		wg.Wait()
+		require.NoError(t, errors.Join(errs...))
+		require.Equal(t, slices.Repeat([]int{1}, 24), g.sizes)
+		require.NoError(t, watchdog.Close(t.Context()))
+		require.NoError(t, worker.Close(t.Context()))
+	})
 }
 
 func TestOfAJobThatGoesOnOnlyTheAttemptIsLost(t *testing.T) {

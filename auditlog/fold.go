@@ -29,6 +29,8 @@ type folder struct {
 	origins []lineage
 	key     int
 
+	// waiting are the jobs not yet folded, when it is to be quick.
+	waiting []*job
 	// held are the parts since good, heldJobs the earlier jobs they lie in.
 	// When they became too many, spilled is set and they are only counted.
 	held     []heldPart
@@ -84,13 +86,40 @@ func newFolder(segments []Segment, opts *Options, each func(Leaf) error) *folder
 
 func (f *folder) keyed() bool { return len(f.opts.Keys) > 0 }
 
-// fold takes the next job and, when it can, releases it.
+// fold takes the next job. When it is to be quick, that waits for a job with a
+// checked signature, which may cover it.
 func (f *folder) fold(s *scanner, j *job) error {
-	if f.opts.Quick && f.keyed() {
-		if j.proven = f.foresee(j); !j.proven {
+	if !f.opts.Quick || !f.keyed() {
+		return f.foldJob(s, j)
+	}
+	f.waiting = append(f.waiting, j)
+	if !j.check && len(f.waiting) < 4*quickJobs {
+		s.hold(j)
+		return nil
+	}
+	return f.foldWaiting(s)
+}
+
+// foldWaiting folds the jobs that wait.
+func (f *folder) foldWaiting(s *scanner) error {
+	proven := f.foresee()
+	for _, j := range f.waiting {
+		if j.proven = proven; !proven {
 			j.checkAll(f.opts.Keys)
 		}
 	}
+	for _, j := range f.waiting {
+		if err := f.foldJob(s, j); err != nil {
+			return err
+		}
+	}
+	clear(f.waiting)
+	f.waiting = f.waiting[:0]
+	return nil
+}
+
+// foldJob folds a job and, when it can, releases it.
+func (f *folder) foldJob(s *scanner, j *job) error {
 	for i := range j.parts {
 		if f.ignore {
 			break
@@ -107,7 +136,7 @@ func (f *folder) fold(s *scanner, j *job) error {
 		return nil
 	}
 	f.heldJobs = append(f.heldJobs, j)
-	s.hold()
+	s.hold(j)
 	if len(f.heldJobs) <= maxHeld {
 		return nil
 	}
@@ -115,30 +144,41 @@ func (f *folder) fold(s *scanner, j *job) error {
 	return f.deliver(s)
 }
 
-// foresee reports whether every commit line of a job agrees with the leaves
-// and the last has a good signature, which then covers what the others say.
-func (f *folder) foresee(j *job) bool {
+// foresee reports whether every commit line of the waiting jobs, which are of
+// one segment, agrees with the leaves and the last has a good signature, which
+// then covers what the others say.
+func (f *folder) foresee() bool {
 	if f.lost || f.ignore {
 		return false
 	}
-	t, size, key, signed := f.run, f.good.size, f.key, false
-	for _, p := range j.parts {
-		if p.first != t.size || p.refused {
-			return false
+	t, size, key := f.run, f.good.size, f.key
+	var lastJob *job
+	var last *part
+	for _, j := range f.waiting {
+		for i := range j.parts {
+			p := &j.parts[i]
+			if p.first != t.size || p.refused {
+				return false
+			}
+			for _, n := range p.nodes {
+				t.appendNode(n.level, n.hash)
+			}
+			if !p.isCommit {
+				continue
+			}
+			c := p.commit
+			if c.err != nil || c.key < key || c.head.Size <= size || c.head.Size != t.size || c.head.Root != t.Root() {
+				return false
+			}
+			size, key = t.size, c.key
+			lastJob, last = j, p
 		}
-		for _, n := range p.nodes {
-			t.appendNode(n.level, n.hash)
-		}
-		if !p.isCommit {
-			continue
-		}
-		c := p.commit
-		if c.err != nil || c.key < key || c.head.Size <= size || c.head.Size != t.size || c.head.Root != t.Root() {
-			return false
-		}
-		size, key, signed = t.size, c.key, !c.unchecked
 	}
-	return signed
+	if last == nil {
+		return false
+	}
+	lastJob.checkPart(last, f.opts.Keys)
+	return last.commit.err == nil
 }
 
 func (f *folder) foldPart(s *scanner, j *job, p *part) error {
@@ -301,7 +341,7 @@ func (f *folder) drop(s *scanner) {
 	clear(f.held)
 	f.held = f.held[:0]
 	for _, j := range f.heldJobs {
-		s.unhold(j)
+		s.release(j)
 	}
 	clear(f.heldJobs)
 	f.heldJobs = f.heldJobs[:0]

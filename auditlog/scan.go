@@ -23,9 +23,12 @@ import (
 // jobs in order.
 
 const (
-	bufSize = 256 << 10
+	bufSize = 128 << 10
 	// maxHeld bounds the buffers kept while their commit line is not read.
 	maxHeld = (64 << 20) / bufSize
+	// quickJobs is how many jobs, or somewhat more, have one signature checked
+	// when it is to be quick.
+	quickJobs = 16
 )
 
 // A span is a line in a job.
@@ -67,6 +70,10 @@ type job struct {
 	// those of each leaf end.
 	notes    []byte
 	notesEnd []int
+	// check: a signature in it is to be checked even if it is to be quick.
+	check bool
+	// replaced: the reader has another buffer for this one; see scanner.hold.
+	replaced bool
 	// proven: all of its commit lines are good; see folder.foresee.
 	proven bool
 	// last marks the end of a segment that has size bytes.
@@ -133,12 +140,13 @@ func (s *scanner) start(ctx context.Context, workers int) (wait func()) {
 	return wg.Wait
 }
 
-// release gives a job's buffer back to the reader.
-func (s *scanner) release(j *job) { s.free <- j }
-
 // hold lets the reader have another buffer in place of one that is kept, so
 // that reading can go on.
-func (s *scanner) hold() {
+func (s *scanner) hold(j *job) {
+	if j.replaced {
+		return
+	}
+	j.replaced = true
 	if n := len(s.spare); n > 0 {
 		s.free <- s.spare[n-1]
 		s.spare = s.spare[:n-1]
@@ -147,8 +155,15 @@ func (s *scanner) hold() {
 	s.free <- nil
 }
 
-// unhold keeps a job that was held for the next hold.
-func (s *scanner) unhold(j *job) { s.spare = append(s.spare, j) }
+// release gives a job's buffer back to the reader or, where that has another
+// one, keeps it for the next hold.
+func (s *scanner) release(j *job) {
+	if j.replaced {
+		s.spare = append(s.spare, j)
+		return
+	}
+	s.free <- j
+}
 
 // A lineReader cuts segments into jobs.
 type lineReader struct {
@@ -165,6 +180,10 @@ type lineReader struct {
 	rest    []byte        // the line that the job before did not hold in whole
 	job     *job
 	part    part
+	// commits: the job has commit lines. unchecked counts the jobs since the
+	// last one to be checked.
+	commits   bool
+	unchecked int
 	// A line longer than a job is skipped: long is where it begins.
 	skipping bool
 	long     int64
@@ -217,11 +236,15 @@ func (r *lineReader) fill() (err error) {
 	filled := 1 + copy(r.job.buf[1:], r.rest)
 	n, err := io.ReadFull(r.src, r.job.buf[filled:])
 	filled += n
+	r.unchecked++
 	eof := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 	if err != nil && !eof {
 		return err
 	}
 	rest := r.split(r.job.buf[:filled])
+	if r.commits && r.unchecked >= quickJobs || eof {
+		r.job.check, r.unchecked = true, 0
+	}
 	if eof {
 		r.job.last = true
 		r.job.size = r.off + int64(filled-1)
@@ -238,7 +261,7 @@ func (r *lineReader) fill() (err error) {
 // split finds the lines in the buffer and returns the unfinished one.
 func (r *lineReader) split(buf []byte) []byte {
 	p := 1
-	r.part = part{}
+	r.part, r.commits = part{}, false
 	if r.skipping {
 		i := bytes.IndexByte(buf[p:], '\n')
 		if i < 0 {
@@ -275,7 +298,7 @@ func (r *lineReader) line(start, end int) {
 	case end-start > maxLine:
 		s.refused = "too long"
 	case IsCommit(r.job.buf[start:end]):
-		r.part.isCommit, r.part.line = true, s
+		r.part.isCommit, r.part.line, r.commits = true, s, true
 		r.closePart()
 		return
 	}
@@ -305,7 +328,8 @@ func (r *lineReader) get() *job {
 		if j == nil {
 			j = &job{buf: make([]byte, bufSize), done: make(chan struct{}, 1)}
 		}
-		j.segment, j.last, j.size, j.err, j.proven = r.segment, false, 0, nil, false
+		j.segment, j.last, j.size, j.err = r.segment, false, 0, nil
+		j.check, j.replaced, j.proven = false, false, false
 		j.leaves, j.parts = j.leaves[:0], j.parts[:0]
 		return j
 	case <-r.ctx.Done():
@@ -314,7 +338,7 @@ func (r *lineReader) get() *job {
 }
 
 // hash does the work on a job that needs no other job. When it is to be quick
-// it checks only the signature of the last commit line.
+// it checks at most the signature of the last commit line.
 func (j *job) hash(opts *Options) {
 	j.hashes, j.notes, j.notesEnd = j.hashes[:0], j.notes[:0], j.notesEnd[:0]
 	for _, s := range j.leaves {
@@ -337,7 +361,7 @@ func (j *job) hash(opts *Options) {
 		j.nodes, j.scratch = appendNodes(j.nodes, j.scratch, j.hashes[p.lo:p.hi], p.first)
 		p.nodes = j.nodes[from:len(j.nodes):len(j.nodes)]
 	}
-	check := true
+	check := j.check || !opts.Quick
 	for i, p := range slices.Backward(j.parts) {
 		if p.isCommit {
 			j.parts[i].commit = readCommit(j.bytes(p.line), opts.Keys, check)
@@ -348,10 +372,14 @@ func (j *job) hash(opts *Options) {
 
 // checkAll checks the signatures that were left out.
 func (j *job) checkAll(keys []note.Verifier) {
-	for i, p := range j.parts {
-		if p.commit.unchecked {
-			j.parts[i].commit = readCommit(j.bytes(p.line), keys, true)
-		}
+	for i := range j.parts {
+		j.checkPart(&j.parts[i], keys)
+	}
+}
+
+func (j *job) checkPart(p *part, keys []note.Verifier) {
+	if p.commit.unchecked {
+		p.commit = readCommit(j.bytes(p.line), keys, true)
 	}
 }
 

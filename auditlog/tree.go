@@ -1,6 +1,7 @@
 package auditlog
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"math/bits"
@@ -125,13 +126,16 @@ type node struct {
 // right, that make up leaves first, first+1, … with these hashes. It
 // overwrites scratch and returns it, grown to len(leaves).
 func appendNodes(dst []node, scratch, leaves []tlog.Hash, first int64) ([]node, []tlog.Hash) {
+	pair := [1 + 2*tlog.HashSize]byte{0x01} // as in tlog.NodeHash, without its copies
 	for len(leaves) > 0 {
 		level := min(bits.TrailingZeros64(uint64(first)), bits.Len(uint(len(leaves)))-1)
 		n := 1 << level
 		scratch = append(scratch[:0], leaves[:n]...)
 		for m := n; m > 1; m /= 2 {
 			for i := range m / 2 {
-				scratch[i] = tlog.NodeHash(scratch[2*i], scratch[2*i+1])
+				copy(pair[1:], scratch[2*i][:])
+				copy(pair[1+tlog.HashSize:], scratch[2*i+1][:])
+				scratch[i] = sha256.Sum256(pair[:])
 			}
 		}
 		dst = append(dst, node{level, scratch[0]})

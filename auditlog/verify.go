@@ -1,6 +1,7 @@
 package auditlog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -147,7 +148,7 @@ func Verify(ctx context.Context, segments []Segment, opts *Options, each func(Le
 			return f.report, fmt.Errorf("verify: %w", err)
 		}
 		if j.err != nil {
-			return f.report, j.err
+			return f.report, cmp.Or(f.foldWaiting(s), j.err)
 		}
 		if err := f.fold(s, j); err != nil {
 			return f.report, err

@@ -161,7 +161,8 @@ func TestAnOutcomeThatFollowsFromAnotherStandsBehindIt(t *testing.T) {
 	second, err := b.Resume(t.Context(), first.Carrier(), nil) // which names the failure
 	require.NoError(t, err)
 	require.NoError(t, second.Cancel(t.Context(), "too late"))
-	_, job := merged(t, first.JobID(), a, b)
+	types, job := merged(t, first.JobID(), a, b)
+	require.Equal(t, []jobaudit.EventType{jobaudit.JobFailed, jobaudit.JobCancelled}, types[len(types)-2:])
 	require.Equal(t, jobaudit.Failed, job.State)
 }
 

@@ -199,6 +199,21 @@ func TestEndedJobsAreNotJudged(t *testing.T) {
 	require.Equal(t, before, s.log.Len())
 }
 
+func TestWhatOthersRecordOfAnExecutionIsNoSignOfItsLife(t *testing.T) {
+	s := newScene(t, watchdog.Options{Grace: -1})
+	trail := s.start(s.submit(submission()))
+	s.pass(50 * time.Second)
+	observer, err := s.worker.Resume(t.Context(), trail.Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, observer.Observe(s.job(trail.JobID())))
+	start := s.job(trail.JobID()).Executions[0]
+	require.NoError(t, observer.Correct(t.Context(), jobaudit.Correction{Of: start.ID, Reason: "another index"}))
+	s.pass(20 * time.Second)
+	report := s.sweep()
+	require.Equal(t, []watchdog.Kind{watchdog.Abandoned}, kinds(report))
+	require.Equal(t, jobaudit.JobStarted, report.Findings[0].Evidence.Last.Type())
+}
+
 func TestOfAJobInAQueueOnlyTheAttemptIsLost(t *testing.T) {
 	s := newScene(t, watchdog.Options{Grace: -1, StartWithin: func(jobaudit.Event) time.Duration { return time.Minute }})
 	queued := submission()
@@ -284,16 +299,12 @@ func TestAVerdictThatWasInterruptedIsCompleted(t *testing.T) {
 	require.Equal(t, jobaudit.Running, s.job(trail.JobID()).State)
 	require.Equal(t, 1, s.count(jobaudit.AttemptLost))
 
-	faulty.Set()
 	s.pass(1)
-	for _, dog := range []*watchdog.Watchdog{s.dog, dog} {
-		report, err = dog.Sweep(t.Context())
-		require.NoError(t, err)
-		if dog == s.dog {
-			require.Equal(t, []watchdog.Kind{watchdog.Abandoned}, kinds(report))
-		} else {
-			require.Empty(t, report.Findings, "another was faster")
-		}
+	_, err = dog.Sweep(t.Context()) // which knows by now that the attempt is lost
+	require.ErrorIs(t, err, faultsink.ErrInjected)
+	faulty.Set()
+	for i, dog := range []*watchdog.Watchdog{dog, s.dog} {
+		require.Len(t, sweep(t, dog).Findings, 1-i, "the first that can completes it")
 	}
 	require.Equal(t, jobaudit.Failed, s.job(trail.JobID()).State)
 	require.Equal(t, 2, s.count(jobaudit.AttemptLost, jobaudit.JobFailed))
@@ -383,6 +394,23 @@ func TestAJobThatDoesNotStartInTimeExpires(t *testing.T) {
 	require.Equal(t, jobaudit.Cancelled, s.job(trail.JobID()).State)
 }
 
+func TestAJobThatWasPutOffWaitsAnewWhicheverLogSaysSo(t *testing.T) {
+	c := newClock()
+	asked, putOff, own := memsink.New(nil), memsink.New(nil), memsink.New(nil)
+	trail, err := open(t, asked, "api", c).Submit(t.Context(), submission())
+	require.NoError(t, err)
+	c.pass(50 * time.Minute)
+	there, err := open(t, putOff, "worker", c).Resume(t.Context(), trail.Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, there.Deny(t.Context(), jobaudit.Decision{By: "opa", AskAgain: true}))
+	for _, logs := range [][]jobaudit.AuditReader{{asked, putOff}, {putOff, asked}} {
+		dog := watchdog.New(open(t, own, "watchdog", c), logs, &watchdog.Options{
+			Now: func() time.Time { return c.Now().Add(50 * time.Minute) }, StartWithin: func(jobaudit.Event) time.Duration { return time.Hour },
+		})
+		require.Equal(t, watchdog.Report{Open: 1}, sweep(t, dog))
+	}
+}
+
 func TestHeartbeatsWithoutProgressAreToldOnceAndNotRecorded(t *testing.T) {
 	s := newScene(t, watchdog.Options{Grace: -1, StalledAfter: 3 * time.Minute})
 	trail, mute := s.start(s.submit(submission())), s.start(s.submit(submission()))
@@ -435,6 +463,7 @@ func TestWithoutADeadlineOnlyPatienceEndsAnExecution(t *testing.T) {
 	s := newScene(t, watchdog.Options{})
 	trail := s.submit(submission())
 	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
+	s.pass(500 * time.Hour)
 	s.beat(trail, 1) // of a recorder without heartbeats of its own: it announces none
 	s.pass(1000 * time.Hour)
 	require.Equal(t, watchdog.Report{Open: 1}, s.sweep())

@@ -18,7 +18,7 @@ const (
 	rootPackage role = iota // the library itself
 	logPackage              // auditlog, which knows nothing of us
 	inner                   // internal/…, the library's own parts and tools
-	program                 // commands, examples and benchmarks
+	program                 // commands, examples, also those of one adapter, and benchmarks
 	library                 // everything else: sinks, adapters, watchdog, …
 )
 
@@ -129,6 +129,8 @@ func TestAForbiddenImportIsFound(t *testing.T) {
 		{"a sink does not import another's internals", "sink/memsink", "sink/filesink/internal/segment", false, false},
 		{"an adapter does not import a sink", "worker/riveraudit", "sink/memsink", false, true},
 		{"an adapter does not import the watchdog", "worker/riveraudit", "watchdog", false, true},
+		{"an adapter's example imports a sink", "worker/riveraudit/example", "sink/memsink", true, true},
+		{"nobody imports an adapter's example", "watchdog", "worker/riveraudit/example", false, false},
 		{"a program imports any library", "cmd/jobaudit", "sink/filesink", true, true},
 		{"a program does not import internals", "examples/quickstart", "internal/encode", false, false},
 		{"nobody imports a program", "watchdog", "examples/quickstart", false, false},

@@ -58,7 +58,10 @@ func Job[J interface{ Run() }](
 	r *jobaudit.Recorder, submission func(context.Context) jobaudit.Submission, fn func(context.Context) error,
 	then func(J) J, opts *Options,
 ) J {
-	s := &schedule{recorder: r, submission: submission, fn: fn, running: make(map[uuid.UUID]struct{})}
+	s := &schedule{
+		recorder: r, submission: submission, fn: fn,
+		entrance: make(chan struct{}, 1), running: make(map[uuid.UUID]struct{}),
+	}
 	if opts != nil {
 		s.opts = *opts
 	}
@@ -98,9 +101,9 @@ type schedule struct {
 	opts       Options
 	chain      func() // the scheduler's wrappers around run
 
-	// entrance is held by the tick that is in the chain and has not been let
+	// entrance is held for the tick that is in the chain and has not been let
 	// through: run has no argument to tell by which tick it is called.
-	entrance sync.Mutex
+	entrance chan struct{} // of one: full while a tick is there
 
 	mu      sync.Mutex
 	waiting *jobaudit.Trail // the tick at the entrance
@@ -115,7 +118,7 @@ func (s *schedule) tick() {
 		s.opts.OnError(ctx, err)
 		return
 	}
-	s.entrance.Lock()
+	s.entrance <- struct{}{}
 	s.mu.Lock()
 	s.waiting = trail
 	s.mu.Unlock()
@@ -136,7 +139,7 @@ func (s *schedule) take(trail *jobaudit.Trail) bool {
 		return false
 	}
 	s.waiting = nil
-	s.entrance.Unlock()
+	<-s.entrance
 	return true
 }
 
@@ -183,13 +186,22 @@ func (s *schedule) leave(trail *jobaudit.Trail) {
 // skip records that the chain did not let a tick through.
 func (s *schedule) skip(ctx context.Context, trail *jobaudit.Trail) {
 	reason := "its scheduler passed it over"
-	s.mu.Lock()
-	for id := range s.running {
-		reason += fmt.Sprintf("; job %s was still running", id)
-		break
+	if id := s.oldest(); id != "" {
+		reason += "; job " + id + " was still running"
 	}
-	s.mu.Unlock()
 	s.tell(ctx, trail.Skip(ctx, reason))
+}
+
+// oldest returns the run that was asked for first of those at work.
+func (s *schedule) oldest() (id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for other := range s.running {
+		if text := other.String(); id == "" || text < id {
+			id = text
+		}
+	}
+	return id
 }
 
 func (s *schedule) tell(ctx context.Context, err error) {

@@ -102,9 +102,40 @@ func takeJob(rest []byte, f *lineFacts) []byte {
 	var attempt uint64
 	rest = takeNumber(literal(rest, `,"attempt":`), &attempt)
 	if has(rest, `,"executionId":"`) {
-		rest = literal(takeUUID(rest[len(`,"executionId":"`):], &f.execution), `"`)
+		return literal(takeUUID(rest[len(`,"executionId":"`):], &f.execution), `"`)
 	}
-	return rest
+	return takeLineage(rest)
+}
+
+// takeLineage takes the rest of a job without an execution, to its end: what
+// stands elsewhere than an encoder puts it must not be missed.
+func takeLineage(rest []byte) []byte {
+	var id uuid.UUID
+	if has(rest, `,"parentId":"`) {
+		rest = literal(takeUUID(rest[len(`,"parentId":"`):], &id), `"`)
+	}
+	rest = literal(takeUUID(literal(rest, `,"rootId":"`), &id), `"`)
+	if has(rest, `,"retryOf":"`) {
+		rest = literal(takeUUID(rest[len(`,"retryOf":"`):], &id), `"`)
+	}
+	if has(rest, `,"queue":{"system":"`) {
+		rest = skipText(rest[len(`,"queue":{"system":"`):])
+		rest = literal(skipText(literal(rest, `,"id":"`)), `}`)
+	}
+	return literal(rest, `},"`)
+}
+
+// skipText takes a string without escapes from behind its first quotation mark.
+func skipText(rest []byte) []byte {
+	for i, c := range rest {
+		if c == '"' {
+			return rest[i+1:]
+		}
+		if c == '\\' {
+			break
+		}
+	}
+	return nil
 }
 
 func has(rest []byte, text string) bool {

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+	"github.com/jobaudit/jobaudit/worker/cronaudit"
+)
+
+// These tests hold package cronaudit to the real robfig/cron.
+
+// scheduled runs a job every minute for so many minutes of fake time, and
+// returns the jobs that are on record, in the order of their ticks.
+func scheduled(t *testing.T, minutes int, fn func(context.Context) error, wrappers ...cron.JobWrapper) []jobaudit.Job {
+	t.Helper()
+	var jobs []jobaudit.Job
+	synctest.Test(t, func(t *testing.T) {
+		sink := memsink.New(nil)
+		recorder, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "cleaner", Environment: "test"},
+			&jobaudit.Options{Heartbeat: -1})
+		require.NoError(t, err)
+		scheduler := cron.New()
+		_, err = scheduler.AddJob("@every 1m", cronaudit.Job(recorder, submission, fn, cron.NewChain(wrappers...).Then,
+			&cronaudit.Options{OnError: func(_ context.Context, err error) { t.Errorf("told of %v", err) }}))
+		require.NoError(t, err)
+		scheduler.Start()
+		<-time.After(time.Duration(minutes)*time.Minute + 30*time.Second)
+		<-scheduler.Stop().Done()
+		require.NoError(t, recorder.Close(t.Context()))
+		for _, id := range sink.Jobs() {
+			job, err := jobaudit.Replay(sink.Records(t.Context(), jobaudit.Query{JobID: id}))
+			require.NoError(t, err)
+			require.Empty(t, job.Unapplied)
+			jobs = append(jobs, job)
+		}
+	})
+	return jobs
+}
+
+func states(jobs []jobaudit.Job) (list []string) {
+	for _, job := range jobs {
+		state := string(job.State)
+		if job.Error != nil {
+			state += " " + string(job.Error.Code)
+		}
+		list = append(list, state)
+	}
+	return list
+}
+
+// slow takes two and a half minutes.
+func slow(context.Context) error {
+	<-time.After(150 * time.Second)
+	return nil
+}
+
+func TestEachTickIsAJobThatRuns(t *testing.T) {
+	jobs := scheduled(t, 3, func(context.Context) error { return nil })
+	require.Equal(t, []string{"success", "success", "success"}, states(jobs))
+	require.Equal(t, time.Minute, jobs[1].CreatedAt.Sub(jobs[0].CreatedAt))
+}
+
+func TestRunsThatOverlapAreToldApart(t *testing.T) {
+	jobs := scheduled(t, 3, slow)
+	require.Equal(t, []string{"success", "success", "success"}, states(jobs))
+	require.True(t, jobs[2].StartedAt.Before(jobs[0].CompletedAt))
+}
+
+func TestASkippedTickIsCancelledAndNamesTheRun(t *testing.T) {
+	jobs := scheduled(t, 5, slow, cron.SkipIfStillRunning(cron.DiscardLogger))
+	require.Equal(t, []string{"success", "cancelled SKIPPED", "cancelled SKIPPED", "success", "cancelled SKIPPED"}, states(jobs))
+	require.Contains(t, jobs[1].Error.Message, jobs[0].ID.String())
+	require.Contains(t, jobs[4].Error.Message, jobs[3].ID.String())
+	require.True(t, jobs[1].StartedAt.IsZero())
+}
+
+// Its mutex does not go with fake time, so the ticks come by hand.
+func TestADelayedTickWaitsAndThenRuns(t *testing.T) {
+	sink := memsink.New(nil)
+	recorder, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "cleaner", Environment: "test"}, nil)
+	require.NoError(t, err)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	job := cronaudit.Job(recorder, submission, func(context.Context) error {
+		begun <- struct{}{}
+		<-goOn
+		return nil
+	}, cron.NewChain(cron.DelayIfStillRunning(cron.DiscardLogger)).Then, nil)
+	var ticks sync.WaitGroup
+	ticks.Go(job.Run)
+	<-begun
+	first := sink.Jobs()[0]
+	for range 2 {
+		q := jobaudit.Query{Types: []jobaudit.EventType{jobaudit.JobSubmitted}}
+		for _, id := range sink.Jobs() {
+			q.After = sink.Trail(id)[0].ID
+		}
+		ticks.Go(job.Run)
+		_, err := sink.Wait(t.Context(), q)
+		require.NoError(t, err)
+	}
+	for _, id := range sink.Jobs()[1:] {
+		require.Equal(t, []jobaudit.JobState{jobaudit.Pending}, sink.States(id), "asked for, and not started")
+	}
+	sink.ExpectStates(t, first, jobaudit.Pending, jobaudit.Running)
+	goOn <- struct{}{}
+	for range 2 {
+		<-begun
+		goOn <- struct{}{}
+	}
+	ticks.Wait()
+	for _, id := range sink.Jobs() {
+		sink.ExpectStates(t, id, jobaudit.Pending, jobaudit.Running, jobaudit.Success)
+	}
+}
+
+func TestAPanicIsRecordedAndReachesTheChainsRecover(t *testing.T) {
+	for _, outermost := range []bool{true, false} {
+		told := &panics{}
+		wrappers := []cron.JobWrapper{cron.SkipIfStillRunning(cron.DiscardLogger), cron.Recover(told)}
+		want := []string{"failed PANIC", "failed PANIC"}
+		if outermost {
+			// SkipIfStillRunning never lets go of a run that panics through it:
+			// from then on it skips, which the record shows.
+			wrappers[0], wrappers[1] = wrappers[1], wrappers[0]
+			want = []string{"failed PANIC", "cancelled SKIPPED"}
+		}
+		jobs := scheduled(t, 2, func(context.Context) error { panic("out of its mind") }, wrappers...)
+		require.Equal(t, want, states(jobs))
+		require.Contains(t, told.list, "out of its mind")
+		require.NotContains(t, jobs[0].Error.Message, "out of its mind", "a panic's value is not stored")
+	}
+}
+
+// panics is a logger that is told of panics.
+type panics struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (p *panics) Info(string, ...any) {}
+
+func (p *panics) Error(err error, _ string, _ ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list = append(p.list, err.Error())
+}
+
+func TestAJobUnderAWrapperOfTheWholeSchedulerLeavesNoTraceOfWhatThatSkips(t *testing.T) {
+	sink := memsink.New(nil)
+	recorder, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "cleaner", Environment: "test"}, nil)
+	require.NoError(t, err)
+	scheduler := cron.New(cron.WithChain(func(cron.Job) cron.Job { return cron.FuncJob(func() {}) }))
+	id, err := scheduler.AddJob("@hourly", cronaudit.Job(recorder, submission, slow, cron.NewChain().Then, nil))
+	require.NoError(t, err)
+	scheduler.Entry(id).WrappedJob.Run()
+	require.Empty(t, sink.Jobs(), "as the package's documentation says")
+}

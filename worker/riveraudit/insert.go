@@ -1,0 +1,190 @@
+package riveraudit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/google/uuid"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// maxTogether is how many submissions of one bulk insert wait for the sink at
+// the same time. It stores them in few batches then.
+const maxTogether = 128
+
+// InsertMany is called by River around every insert. Each job gets a Carrier in
+// its metadata, and its submission is on record before River commits the
+// insert, so that nobody can run a job that is not; within [Audit.Transact] that
+// happens after the commit. A job that River knows already is recorded as a
+// duplicate of that one. The error is an [*jobaudit.AuditError] if a job cannot
+// be recorded: River takes back the insert then, or, in a transaction of the
+// caller's, the caller must.
+func (a *Audit) InsertMany(ctx context.Context, params []*rivertype.JobInsertParams, doInner func(context.Context) ([]*rivertype.JobInsertResult, error)) ([]*rivertype.JobInsertResult, error) {
+	trails, err := a.prepare(ctx, params)
+	if err != nil {
+		return nil, err
+	}
+	if tx, ok := ctx.Value(transactionKey{}).(*transaction); ok {
+		results, err := doInner(ctx)
+		if err == nil {
+			tx.add(trails, a.duplicates(ctx, trails, results))
+		}
+		return results, err
+	}
+	submitted := a.submit(ctx, trails) // while River inserts: neither waits for the other
+	results, err := doInner(ctx)
+	stored, auditErr := submitted()
+	switch {
+	case err != nil && definite(err):
+		a.withdraw(ctx, stored, "River did not take it")
+		return nil, err
+	case err != nil:
+		return nil, err
+	case auditErr != nil:
+		a.withdraw(ctx, stored, "not inserted: not all jobs of the call could be recorded")
+		return nil, auditErr
+	}
+	a.report(ctx, deduplicate(context.WithoutCancel(ctx), trails, a.duplicates(ctx, trails, results)))
+	return results, nil
+}
+
+// prepare opens the Trails of jobs that are being inserted, and puts their
+// Carriers into River's metadata.
+func (a *Audit) prepare(ctx context.Context, params []*rivertype.JobInsertParams) ([]*jobaudit.Trail, error) {
+	trails := make([]*jobaudit.Trail, len(params))
+	for i, p := range params {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return nil, err
+		}
+		s := a.submission(ctx, p)
+		s.ID, s.Inputs = id, inputsOf(p.EncodedArgs)
+		// River has no number for it yet; the starts name that.
+		s.Queue = jobaudit.QueueRef{System: a.opts.System, ID: id.String()}
+		if trails[i], err = a.rec.Prepare(ctx, s); err != nil {
+			return nil, err
+		}
+		if p.Metadata, err = withCarrier(p.Metadata, trails[i].Carrier()); err != nil {
+			return nil, err
+		}
+	}
+	return trails, nil
+}
+
+// submit begins to record the submissions of one insert. The function that it
+// returns waits, and returns those that were stored.
+func (a *Audit) submit(ctx context.Context, trails []*jobaudit.Trail) func() ([]*jobaudit.Trail, error) {
+	done := make(chan error, 1)
+	submitted := make([]bool, len(trails))
+	go func() {
+		done <- together(trails, func(i int, t *jobaudit.Trail) error {
+			err := t.Submit(ctx)
+			submitted[i] = err == nil
+			return err
+		})
+	}()
+	return func() (stored []*jobaudit.Trail, err error) {
+		err = <-done
+		for i, t := range trails {
+			if submitted[i] {
+				stored = append(stored, t)
+			}
+		}
+		return stored, err
+	}
+}
+
+// submission asks who wants a job.
+func (a *Audit) submission(ctx context.Context, p *rivertype.JobInsertParams) jobaudit.Submission {
+	var s jobaudit.Submission
+	var marks struct {
+		Periodic bool   `json:"periodic"`
+		ID       string `json:"river:periodic_job_id"`
+	}
+	_, child := jobaudit.FromContext(ctx)
+	switch {
+	case json.Unmarshal(p.Metadata, &marks) == nil && marks.Periodic:
+		s = jobaudit.Submission{
+			Principal: a.opts.Principal,
+			Trigger:   jobaudit.Trigger{Kind: jobaudit.Scheduled, Reason: "River's periodic jobs", Ref: marks.ID},
+		}
+	case a.asking != nil:
+		s = a.asking(ctx, p)
+	}
+	if child && s.Principal == (jobaudit.Principal{}) {
+		s.Principal = a.opts.Principal
+	}
+	if child && s.Trigger == (jobaudit.Trigger{}) {
+		s.Trigger = jobaudit.Trigger{Kind: jobaudit.OnEvent, Reason: "inserted by a job"}
+	}
+	if s.Action == "" {
+		s.Action = p.Kind
+	}
+	return s
+}
+
+// duplicates returns the IDs of the jobs that River knows already, by the
+// place of the new one. River's fast bulk insert tells nothing of them.
+func (a *Audit) duplicates(ctx context.Context, trails []*jobaudit.Trail, results []*rivertype.JobInsertResult) []uuid.UUID {
+	existing := make([]uuid.UUID, len(trails))
+	for i, r := range results {
+		if i >= len(trails) || r == nil || r.Job == nil || !r.UniqueSkippedAsDuplicate {
+			continue
+		}
+		id, err := a.JobID(ctx, r.Job)
+		if err != nil {
+			a.report(ctx, fmt.Errorf("the duplicate of job %s: %w", trails[i].JobID(), err))
+			continue
+		}
+		existing[i] = id
+	}
+	return existing
+}
+
+func deduplicate(ctx context.Context, trails []*jobaudit.Trail, existing []uuid.UUID) error {
+	return together(trails, func(i int, t *jobaudit.Trail) error {
+		if existing[i] == uuid.Nil {
+			return nil
+		}
+		return t.Deduplicate(ctx, existing[i])
+	})
+}
+
+// withdraw records that jobs which were submitted will not be run.
+func (a *Audit) withdraw(ctx context.Context, trails []*jobaudit.Trail, reason string) {
+	a.report(ctx, together(trails, func(_ int, t *jobaudit.Trail) error { return t.Cancel(ctx, reason) }))
+}
+
+// definite reports whether an insert has certainly not happened: the database
+// said so. Otherwise nobody knows yet, and reconciling tells.
+func definite(err error) bool {
+	var refused interface {
+		error
+		SQLState() string
+	}
+	return errors.As(err, &refused)
+}
+
+// together calls fn for every Trail, many at a time, and joins the errors.
+func together(trails []*jobaudit.Trail, fn func(int, *jobaudit.Trail) error) error {
+	if len(trails) == 1 {
+		return fn(0, trails[0])
+	}
+	errs := make([]error, len(trails))
+	room := make(chan struct{}, maxTogether)
+	var wg sync.WaitGroup
+	for i, t := range trails {
+		room <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-room }()
+			errs[i] = fn(i, t)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,187 @@
+//go:build unix
+
+// Package pgserver starts private PostgreSQL servers, for tests, the benchmark
+// and the example: own directory, unix socket only, nothing kept.
+package pgserver
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Server is a PostgreSQL server of our own.
+type Server struct {
+	dir  string
+	bin  string
+	attr *syscall.SysProcAttr
+	cmd  *exec.Cmd
+	done chan error
+}
+
+// Start starts a server. The program must be installed; if it is not, and this
+// is a continuous integration (the environment has CI) of Debian's kind run by
+// root, it is installed. PostgreSQL refuses to run as root: the server then
+// runs as the user postgres or nobody.
+func Start(ctx context.Context) (*Server, error) {
+	bin, err := program(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("/tmp", "pg") // short: it holds a unix socket
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, bin: bin, attr: &syscall.SysProcAttr{}}
+	follow(s.attr)
+	if os.Geteuid() == 0 {
+		if err := s.leaveRoot(); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
+	}
+	initdb := s.command(ctx, "initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(dir))
+	}
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return s, nil
+}
+
+// program returns the directory of the newest server that is installed.
+func program(ctx context.Context) (string, error) {
+	find := func() string {
+		found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+		if len(found) > 0 {
+			return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) }))
+		}
+		if path, err := exec.LookPath("postgres"); err == nil {
+			return filepath.Dir(path)
+		}
+		return ""
+	}
+	if bin := find(); bin != "" {
+		return bin, nil
+	}
+	if os.Getenv("CI") != "" && os.Geteuid() == 0 {
+		install := exec.CommandContext(ctx, "sh", "-c", "apt-get update && apt-get install -y --no-install-recommends postgresql")
+		install.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := install.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("installing the package postgresql: %w: %s", err, out)
+		}
+	}
+	if bin := find(); bin != "" {
+		return bin, nil
+	}
+	return "", errors.New("no PostgreSQL server found: install the package postgresql")
+}
+
+func version(path string) int {
+	n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
+	return n
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+// leaveRoot has the server run as somebody else, who owns its directory.
+func (s *Server) leaveRoot() error {
+	who, err := user.Lookup("postgres")
+	if err != nil {
+		if who, err = user.Lookup("nobody"); err != nil {
+			return err
+		}
+	}
+	uid, err := strconv.Atoi(who.Uid)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.Atoi(who.Gid)
+	if err != nil {
+		return err
+	}
+	s.attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return os.Chown(s.dir, uid, gid)
+}
+
+// command is not killed when ctx ends: a server is stopped, in order.
+func (s *Server) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(s.bin, name), args...)
+	cmd.Dir = s.dir
+	cmd.SysProcAttr = s.attr
+	cmd.Env = []string{"LC_ALL=C", "TZ=UTC"}
+	return cmd
+}
+
+// start starts the server and returns when it accepts connections.
+func (s *Server) start(ctx context.Context) error {
+	s.cmd = s.command(ctx, "postgres", "-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off",
+		"-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "max_connections=400", "-c", "shared_buffers=64MB")
+	stderr, err := s.cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	ready := make(chan struct{})
+	s.done = make(chan error, 1)
+	var said strings.Builder
+	go func() {
+		lines := bufio.NewScanner(stderr)
+		waiting := true
+		for lines.Scan() {
+			if waiting {
+				said.WriteString(lines.Text() + "\n")
+			}
+			if waiting && strings.Contains(lines.Text(), "ready to accept connections") {
+				waiting = false
+				close(ready)
+			}
+		}
+		s.done <- s.cmd.Wait()
+	}()
+	select {
+	case <-ready:
+		return nil
+	case err := <-s.done:
+		return fmt.Errorf("postgres: %w: %s", err, said.String())
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), s.halt(syscall.SIGQUIT))
+	}
+}
+
+// URL returns the connection string of a database of the server.
+func (s *Server) URL(database string) string {
+	return fmt.Sprintf("host=%s user=postgres dbname=%s", s.dir, database)
+}
+
+func (s *Server) halt(signal syscall.Signal) error {
+	if err := s.cmd.Process.Signal(signal); err != nil {
+		return err
+	}
+	<-s.done
+	return nil
+}
+
+// Restart stops the server, breaking its connections, and starts it again.
+func (s *Server) Restart(ctx context.Context) error {
+	if err := s.halt(syscall.SIGINT); err != nil {
+		return err
+	}
+	return s.start(ctx)
+}
+
+// Stop stops the server and removes its directory.
+func (s *Server) Stop() error {
+	return errors.Join(s.halt(syscall.SIGQUIT), os.RemoveAll(s.dir))
+}

@@ -1,0 +1,83 @@
+package riveraudit
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+type transactionKey struct{}
+
+// transaction collects the jobs that are inserted in one, until it is known
+// whether it was committed.
+type transaction struct {
+	mu       sync.Mutex // guards what follows
+	trails   []*jobaudit.Trail
+	existing []uuid.UUID
+}
+
+func (tx *transaction) add(trails []*jobaudit.Trail, existing []uuid.UUID) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	tx.trails = append(tx.trails, trails...)
+	tx.existing = append(tx.existing, existing...)
+}
+
+// UnrecordedError means that a transaction was committed and that submissions
+// in it could not be recorded. Do not run the transaction again: reconciling
+// records them.
+type UnrecordedError struct {
+	Err error
+}
+
+func (e *UnrecordedError) Error() string {
+	return fmt.Sprintf("committed, but not all of its jobs are on record: %v", e.Err)
+}
+
+func (e *UnrecordedError) Unwrap() error { return e.Err }
+
+// Transact calls run, which inserts jobs in a transaction of its own, under
+// the context that it gets, and commits it:
+//
+//	err := audit.Transact(ctx, func(ctx context.Context) error {
+//		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+//			…
+//			_, err := client.InsertTx(ctx, tx, args, nil)
+//			return err
+//		})
+//	})
+//
+// Their submissions are recorded when run has returned nil. If it returns an
+// error, which Transact returns as it is, there never were such jobs, and no
+// record says so. Only transactional inserts belong in run.
+//
+// The price is a moment between the commit and the record: a worker may be
+// faster, and its start then stands before the submission; a process that dies
+// in it leaves the submission to be recorded when River's table is reconciled.
+// An error of recording is an [*UnrecordedError].
+func (a *Audit) Transact(ctx context.Context, run func(context.Context) error) error {
+	tx := &transaction{}
+	if err := run(context.WithValue(ctx, transactionKey{}, tx)); err != nil {
+		return err
+	}
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	ctx = context.WithoutCancel(ctx) // it is committed: the record is owed
+	err := together(tx.trails, func(i int, t *jobaudit.Trail) error {
+		if err := t.Submit(ctx); err != nil {
+			return err
+		}
+		if tx.existing[i] != uuid.Nil {
+			return t.Deduplicate(ctx, tx.existing[i])
+		}
+		return nil
+	})
+	if err != nil {
+		return &UnrecordedError{Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,191 @@
+package verdict
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/jobaudit/jobaudit/worker/riveraudit"
+)
+
+// Lister reads River's table. A *river.Client of any driver is one.
+type Lister interface {
+	JobList(ctx context.Context, params *river.JobListParams) (*river.JobListResult, error)
+}
+
+// Client is what [Follow] needs of River. A *river.Client of any driver is one.
+type Client interface {
+	Lister
+	SubscribeConfig(config *river.SubscribeConfig) (<-chan *river.Event, func())
+}
+
+// FollowOptions are the optional parts of a Follower. The zero value, like nil,
+// gives the defaults.
+type FollowOptions struct {
+	// Sweep is how often River is asked about jobs that ran here and whose
+	// verdict did not arrive: its subscriptions drop events when they are slow.
+	// Default: 5 s.
+	Sweep time.Duration
+	// Every is how often the whole table is reconciled with the log. Default:
+	// never; call Reconcile where it suits.
+	Every time.Duration
+	// Reconcile are the options of that.
+	Reconcile *ReconcileOptions
+	// Writers is how many outcomes may wait for the sink at the same time. It
+	// stores those that wait together in one batch. Default: 256.
+	Writers int
+	// OnError is told of what could not be recorded; it is tried again at the
+	// next sweep. It must not wait. Default: it is logged by slog.Default.
+	OnError func(context.Context, error)
+}
+
+// Follower records the outcomes of the jobs that a client runs. [Follow] starts
+// one and Stop ends it.
+type Follower struct {
+	audit  *riveraudit.Audit
+	client Client
+	opts   FollowOptions
+	events <-chan *river.Event
+	cancel func() // of the subscription
+	halt   context.CancelFunc
+	work   sync.WaitGroup // on events
+	sweeps sync.WaitGroup
+}
+
+// Follow begins to record the outcomes of the jobs that client runs, as River
+// commits them. Call it before client.Start, and again if the client is started
+// again. It goes on until Stop, whatever becomes of ctx, whose values it keeps.
+func Follow(ctx context.Context, audit *riveraudit.Audit, client Client, opts *FollowOptions) *Follower {
+	f := &Follower{audit: audit, client: client}
+	if opts != nil {
+		f.opts = *opts
+	}
+	f.opts.Sweep = cmp.Or(f.opts.Sweep, 5*time.Second)
+	f.opts.Writers = cmp.Or(f.opts.Writers, 256)
+	if f.opts.OnError == nil {
+		f.opts.OnError = func(ctx context.Context, err error) {
+			slog.Default().WarnContext(ctx, "riveraudit", slog.Any("error", err))
+		}
+	}
+	ctx, f.halt = context.WithCancel(context.WithoutCancel(ctx))
+	f.events, f.cancel = client.SubscribeConfig(&river.SubscribeConfig{
+		ChanSize: 50_000,
+		Kinds: []river.EventKind{
+			river.EventKindJobCancelled, river.EventKindJobCompleted, river.EventKindJobFailed,
+			river.EventKindJobInterrupted, river.EventKindJobSnoozed,
+		},
+	})
+	for range f.opts.Writers {
+		f.work.Go(func() { f.follow(ctx) })
+	}
+	f.sweeps.Go(func() { f.every(ctx, f.opts.Sweep, func() { f.report(ctx, f.sweep(ctx, f.opts.Sweep)) }) })
+	if f.opts.Every > 0 {
+		f.sweeps.Go(func() {
+			f.every(ctx, f.opts.Every, func() {
+				_, err := Reconcile(ctx, f.audit, f.client, f.opts.Reconcile)
+				f.report(ctx, err)
+			})
+		})
+	}
+	return f
+}
+
+// Stop records the outcomes that are still owed and returns when that is done
+// or ctx ends. Call it after client.Stop, while the client's database is still
+// open, and before the recorder is closed. The error tells of what is missing:
+// reconciling finds it.
+func (f *Follower) Stop(ctx context.Context) error {
+	f.cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.work.Wait()
+		f.halt()
+		f.sweeps.Wait()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		f.halt()
+		return context.Cause(ctx)
+	}
+	return f.sweep(ctx, 0)
+}
+
+// follow records what the subscription tells, until it ends.
+func (f *Follower) follow(ctx context.Context) {
+	for e := range f.events {
+		if e.Job == nil {
+			continue
+		}
+		ours, err := f.audit.Verdict(ctx, e.Job)
+		if !ours && ended(e.Job) {
+			_, err = f.audit.Reconcile(ctx, e.Job, "")
+		}
+		f.report(ctx, err)
+	}
+}
+
+// ended reports whether River is done with a job.
+func ended(job *rivertype.JobRow) bool {
+	switch job.State {
+	case rivertype.JobStateCompleted, rivertype.JobStateCancelled, rivertype.JobStateDiscarded:
+		return true
+	}
+	return false
+}
+
+func (f *Follower) every(ctx context.Context, interval time.Duration, do func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			do()
+		}
+	}
+}
+
+// page is how many jobs are asked for at a time; River allows 10,000.
+const page = 1000
+
+// sweep asks River about the jobs that returned here some time ago and whose
+// verdict is not recorded.
+func (f *Follower) sweep(ctx context.Context, within time.Duration) error {
+	for ids := range slices.Chunk(f.audit.Waiting(within), page) {
+		list, err := f.client.JobList(ctx, river.NewJobListParams().IDs(ids...).First(len(ids)))
+		if err != nil {
+			return fmt.Errorf("asking River about %d jobs: %w", len(ids), err)
+		}
+		there := make(map[int64]bool, len(ids))
+		for _, job := range list.Jobs {
+			there[job.ID] = true
+			if _, err := f.audit.Verdict(ctx, job); err != nil {
+				return err
+			}
+		}
+		for _, id := range ids {
+			if !there[id] {
+				if err := f.audit.Gone(ctx, id); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (f *Follower) report(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
+		f.opts.OnError(ctx, err)
+	}
+}

@@ -1,0 +1,145 @@
+package riveraudit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// Work is called by River around every attempt that reaches a worker. The
+// attempt starts when its start is on record; otherwise it is snoozed, which
+// takes no attempt from the job, or cancelled if its authorization was refused.
+// The worker's context carries the job's Trail.
+//
+// What the worker returns is not the job's outcome, and none is recorded here:
+// that is River's to decide.
+func (a *Audit) Work(ctx context.Context, job *rivertype.JobRow, doInner func(context.Context) error) (err error) {
+	trail, err := a.begin(ctx, job)
+	if err != nil {
+		return a.notBegun(ctx, err)
+	}
+	x := &attempt{trail: trail, job: job.ID, at: fetchedAt(job)}
+	started := false
+	defer func() {
+		if started {
+			x.end(err) // of a panic River tells our error handler
+		}
+	}()
+	err = trail.Run(ctx, a.execution(job), func(ctx context.Context) error {
+		started = true
+		a.running.put(x)
+		err := doInner(ctx)
+		if errors.Is(context.Cause(ctx), jobaudit.ErrDenied) {
+			return rivertype.JobCancel(jobaudit.ErrDenied)
+		}
+		return err
+	})
+	if !started {
+		return a.notBegun(ctx, err)
+	}
+	a.putOff(ctx, x, err)
+	return err
+}
+
+func (a *Audit) execution(job *rivertype.JobRow) jobaudit.Execution {
+	return jobaudit.Execution{Attempt: max(job.Attempt, 1), Queue: a.QueueRef(job), Unsettled: true}
+}
+
+// begin opens the Trail of a job that is to run.
+func (a *Audit) begin(ctx context.Context, job *rivertype.JobRow) (*jobaudit.Trail, error) {
+	trail, found, err := a.open(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	if a.opts.Log != nil && (found || hasPast(job)) {
+		story, err := a.story(ctx, job, trail)
+		if err != nil {
+			return nil, err
+		}
+		return story.trail, story.complete(ctx)
+	}
+	if found {
+		err = trail.Submit(ctx)
+	}
+	return trail, err
+}
+
+// hasPast reports whether something may be on record of a job besides its
+// submission, as far as its row tells: it ran before, or it was put off.
+func hasPast(job *rivertype.JobRow) bool {
+	return len(job.AttemptedBy) > 1 || job.Attempt > 1 || job.ScheduledAt.Sub(job.CreatedAt) > time.Second
+}
+
+// notBegun is what River is told of an attempt that may not run.
+func (a *Audit) notBegun(ctx context.Context, err error) error {
+	refusal, ok := errors.AsType[*jobaudit.AuditError](err)
+	if ok && errors.Is(err, jobaudit.ErrDenied) && !refusal.AskAgain() {
+		return rivertype.JobCancel(jobaudit.ErrDenied)
+	}
+	if !errors.Is(err, jobaudit.ErrDenied) {
+		a.report(ctx, fmt.Errorf("snoozed, as its start cannot be recorded: %w", err))
+	}
+	return &rivertype.JobSnoozeError{Duration: a.opts.Snooze}
+}
+
+// putOff records that an attempt ended without failing and that River will
+// bring the job back. It is on record before River knows of it.
+func (a *Audit) putOff(ctx context.Context, x *attempt, err error) {
+	var reason string
+	snooze, snoozed := errors.AsType[*rivertype.JobSnoozeError](err)
+	switch cause := context.Cause(ctx); {
+	case err == nil:
+		return
+	case snoozed:
+		reason = fmt.Sprintf("snoozed for %s", snooze.Duration)
+	case cause != nil && !errors.Is(cause, rivertype.ErrJobCancelledRemotely) && !errors.Is(err, &rivertype.JobCancelError{}) &&
+		(errors.Is(err, context.Canceled) || errors.Is(err, cause)):
+		reason = "the client is stopping"
+	default:
+		return
+	}
+	x.trail.Deferring(ctx, reason)
+	a.told(ctx, x)
+}
+
+// told waits for what was recorded of an attempt's end.
+func (a *Audit) told(ctx context.Context, x *attempt) {
+	x.mu.Lock()
+	x.told = true
+	x.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.opts.Timeout)
+	defer cancel()
+	a.report(ctx, x.trail.Flush(ctx))
+}
+
+// AttemptFailed records that an attempt has ended with an error, or, with
+// panicked set, in a panic; a panic's err says no more than its type. It is
+// called by River's error handler, before River decides, and also for attempts
+// that never reached a worker: of an unknown kind, or with a row that cannot be
+// decoded. cancelled says that the error handler wants the job cancelled.
+func (a *Audit) AttemptFailed(ctx context.Context, job *rivertype.JobRow, err error, cancelled bool) {
+	x := a.running.of(job)
+	if x == nil {
+		trail, beginErr := a.begin(ctx, job)
+		if beginErr == nil {
+			beginErr = trail.Start(context.WithoutCancel(ctx), a.execution(job))
+		}
+		if beginErr != nil {
+			a.report(ctx, fmt.Errorf("an attempt that no worker saw: %w", beginErr))
+			return
+		}
+		x = &attempt{trail: trail, job: job.ID, at: fetchedAt(job)}
+		a.running.put(x)
+	}
+	x.end(err)
+	if cancelled || job.Attempt >= job.MaxAttempts {
+		return
+	}
+	x.trail.Retrying(ctx, err)
+	a.told(ctx, x)
+}
