@@ -184,7 +184,7 @@ func TestARestartOfRedisWhileATaskRunsChangesNothing(t *testing.T) {
 	g.ignores = true
 	r.serve(quick(), g.ProcessTask)
 	info := r.enqueue(asynq.Retention(time.Hour))
-	<-g.running
+	next(r, g.running)
 	r.redis.stop()
 	r.redis.start()
 	g.open <- nil
@@ -223,10 +223,10 @@ func TestASuccessThatRedisDidNotTakeIsNoSuccess(t *testing.T) {
 	cfg.Logger, cfg.LogLevel = failed, asynq.WarnLevel
 	first := r.serve(cfg, g.ProcessTask)
 	info := r.enqueue(asynq.Retention(time.Hour))
-	<-g.running
+	next(r, g.running)
 	r.redis.stop()
 	g.open <- nil
-	<-failed.told
+	next(r, failed.told)
 	require.Equal(t, jobaudit.Running, r.job(jobID(info)).State)
 	r.redis.start()
 	first.Shutdown()
@@ -320,7 +320,7 @@ func TestATaskThatIsLostWithItsWorkerIsAbandonedAndNotSuccessful(t *testing.T) {
 	g.ignores = true
 	r.serve(quick(), g.ProcessTask)
 	info := r.enqueue()
-	<-g.running
+	next(r, g.running)
 	require.NoError(t, r.redis.client().FlushAll(r.ctx).Err()) // as a Redis without persistence forgets
 	require.Equal(t, 1, r.reconcile().Ended)
 	job := r.job(jobID(info))
@@ -371,7 +371,7 @@ func TestATaskWhoseStartCannotBeRecordedDoesNotRunAndBurnsNoAttempt(t *testing.T
 		sink.off.Store(true)
 		r.serve(cfg, func(context.Context, *asynq.Task) error { ran.Add(1); return nil })
 		if left > 0 {
-			<-failing
+			next(r, failing)
 		} else {
 			r.state(info, asynq.TaskStateActive)
 		}

@@ -165,8 +165,8 @@ func TestAHandlersOwnTasksAreItsJobsChildrenAndHeadersStay(t *testing.T) {
 	task.Headers = map[string]string{"colour": "blue"}
 	_, err := r.client.Enqueue(r.ctx, task)
 	require.NoError(t, err)
-	require.Equal(t, "blue", (<-headers)["colour"])
-	<-headers
+	require.Equal(t, "blue", next(r, headers)["colour"])
+	next(r, headers)
 	parent := r.ended(task.Submission.ID)
 	child := r.ended(r.sink.Jobs()[1])
 	require.Equal(t, parent.ID, child.ParentID)

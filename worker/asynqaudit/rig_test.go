@@ -246,3 +246,15 @@ func failsOnce() asynq.HandlerFunc {
 		return nil
 	}
 }
+
+// next receives what comes next, unless the rig's time is up.
+func next[T any](r *rig, ch <-chan T) T {
+	r.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-r.ctx.Done():
+		require.FailNow(r, "nothing came")
+		panic("unreachable")
+	}
+}

@@ -47,7 +47,7 @@ func TestATaskThatAShutdownGivesBackIsDeferredAndRunsAgainAsTheSameAttempt(t *te
 	first.ignores = true
 	server := r.serve(cfg, first.ProcessTask)
 	info := r.enqueue(asynq.MaxRetry(3), asynq.Retention(time.Hour))
-	<-first.running
+	next(r, first.running)
 	server.Shutdown()
 	require.Equal(t, asynq.TaskStatePending, r.state(info, asynq.TaskStatePending).State)
 	require.Equal(t, []jobaudit.EventType{jobaudit.AttemptDeferred}, ends(r.job(jobID(info))))
@@ -75,7 +75,7 @@ func TestATaskWhoseContextAShutdownCancelsIsTriedAgain(t *testing.T) {
 	running := newGate()
 	server := r.serve(cfg, running.ProcessTask)
 	info := r.enqueue(asynq.MaxRetry(3), asynq.Retention(time.Hour))
-	<-running.running
+	next(r, running.running)
 	cancel()
 	server.Shutdown()
 	require.Equal(t, 1, r.state(info, asynq.TaskStateRetry).Retried)
@@ -103,7 +103,7 @@ func TestAWorkerThatIsToldToStopEndsAsAsynqSaysWhetherItObeysOrNot(t *testing.T)
 				opts = []asynq.Option{asynq.MaxRetry(1), asynq.Retention(time.Hour)}
 			}
 			info := r.enqueue(opts...)
-			ctx := <-g.running
+			ctx := next(r, g.running)
 			client := r.redis.client()
 			poll(r.ctx, t, "the server listens", func() bool { // or the signal is lost
 				n, err := client.PubSubNumSub(r.ctx, "asynq:cancel").Result()
@@ -112,7 +112,7 @@ func TestAWorkerThatIsToldToStopEndsAsAsynqSaysWhetherItObeysOrNot(t *testing.T)
 			require.NoError(t, r.inspector.CancelProcessing(r.ctx, info.Queue, info.ID, byAnn))
 			<-ctx.Done()
 			if !last {
-				<-g.running
+				next(r, g.running)
 				g.open <- nil
 				g.open <- nil
 			}
@@ -172,7 +172,7 @@ func TestTheUsersErrorHandlerIsStillCalledAndFindsTheTrail(t *testing.T) {
 	})
 	r.serve(cfg, returns(errBroken)(nil))
 	info := r.enqueue(asynq.MaxRetry(0))
-	told := <-calls
+	told := next(r, calls)
 	require.ErrorIs(t, told.err, errBroken)
 	require.True(t, told.in)
 	require.Equal(t, jobID(info), told.trail.JobID())
@@ -238,7 +238,7 @@ func TestAJobThatIsRevokedWhileItRunsIsCancelledAndNotTriedAgain(t *testing.T) {
 	g := newGate()
 	r.serve(quick(), g.ProcessTask)
 	info := r.enqueue(asynq.MaxRetry(3))
-	<-g.running
+	next(r, g.running)
 	r.sink.ExpectEvent(r.ctx, t, jobaudit.Query{JobID: jobID(info), Types: []jobaudit.EventType{jobaudit.JobHeartbeat}})
 	allowed.Store(false)
 	r.sink.ExpectEvent(r.ctx, t, jobaudit.Query{JobID: jobID(info), Types: []jobaudit.EventType{jobaudit.JobCancelled}})
