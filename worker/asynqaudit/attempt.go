@@ -84,49 +84,66 @@ var (
 	errRedelivered = errors.New("asynq has given the task out again")
 )
 
-// conclude records asynq's verdict, once. It ignores the end of contexts, as
-// outcomes do.
-func (at *attempt) conclude(ctx context.Context, v verdict) {
+// conclude records asynq's verdict, once, and calls done when it is on record.
+// It does not wait for the sink: the worker is free for its next task, whose
+// start waits for the same sink.
+func (at *attempt) conclude(ctx context.Context, v verdict, pending *sync.WaitGroup, done func()) {
 	at.mu.Lock()
 	if at.concluded {
 		at.mu.Unlock()
 		return
 	}
 	at.concluded = true
-	started, settled, err := at.started, at.settled, at.err
+	settled, err := at.settled, at.err
 	at.mu.Unlock()
-	defer close(at.over)
-	if settled || at.trail == nil {
-		return
-	}
 	ctx = context.WithoutCancel(ctx)
-	switch v.fate {
-	case removed, completed:
-		switch {
-		case err == nil:
-			at.a.report(ctx, at.trail.Succeed(ctx))
-		default:
-			at.a.report(ctx, at.trail.Cancel(ctx, "revoked: "+at.because(nil).Error()))
-		}
-	case requeued:
+	finish := func() {
+		close(at.over)
+		done()
+	}
+	switch {
+	case settled || at.trail == nil:
+		finish()
+	case v.fate == requeued || v.fate == retried:
+		at.giveBack(ctx, v, err)
+		finish()
+	default:
+		pending.Go(func() {
+			defer finish()
+			at.end(ctx, v, err)
+		})
+	}
+}
+
+// giveBack records the end of an attempt of a job that goes on.
+func (at *attempt) giveBack(ctx context.Context, v verdict, err error) {
+	switch {
+	case v.fate == requeued:
 		at.trail.Deferring(ctx, "the server was shut down, and the task is back in its queue")
-	case retried:
-		switch {
-		case !started:
-			at.trail.Deferring(ctx, "the start could not be recorded, and the handler was not called")
-		case !v.counted && err != nil:
-			at.trail.Deferring(ctx, "tried again, and not counted as a failure: "+at.because(nil).Error())
-		default:
-			at.trail.Retrying(ctx, at.because(asynq.ErrLeaseExpired))
-		}
-	case archived:
-		if !started {
+	case !at.started:
+		at.trail.Deferring(ctx, "the start could not be recorded, and the handler was not called")
+	case !v.counted && err != nil:
+		at.trail.Deferring(ctx, "tried again, and not counted as a failure: "+at.because(nil).Error())
+	default:
+		at.trail.Retrying(ctx, at.because(asynq.ErrLeaseExpired))
+	}
+}
+
+// end records the job's outcome.
+func (at *attempt) end(ctx context.Context, v verdict, err error) {
+	switch {
+	case v.fate == archived:
+		if !at.started {
 			if err := at.trail.Start(ctx, jobaudit.Execution{Attempt: at.number, Queue: at.place.ref()}); err != nil {
 				at.a.report(ctx, err)
 				return
 			}
 		}
 		at.a.report(ctx, at.trail.Fail(ctx, at.because(asynq.ErrLeaseExpired)))
+	case err == nil:
+		at.a.report(ctx, at.trail.Succeed(ctx))
+	default:
+		at.a.report(ctx, at.trail.Cancel(ctx, "revoked: "+at.because(nil).Error()))
 	}
 }
 

@@ -78,7 +78,7 @@ type serving struct {
 	inspector  *asynq.Inspector
 	disconnect func() error // nil if the connection is the caller's
 	attempts   attempts
-	resolving  sync.WaitGroup
+	pending    sync.WaitGroup // what is to be on record before the server is down
 }
 
 // serving takes the configuration's hooks and puts its own in their place.
@@ -154,7 +154,7 @@ func (s *serving) begin(ctx context.Context, t *asynq.Task) (*attempt, error) {
 	at := &attempt{a: s.a, place: tk.place, number: retried + 1, ctx: ctx, over: make(chan struct{})}
 	before, dead := s.attempts.put(at)
 	for _, other := range dead {
-		s.resolving.Go(func() { s.resolve(ctx, other) })
+		s.pending.Go(func() { s.resolve(ctx, other) })
 	}
 	if before != nil {
 		before.abandon(ctx, errRedelivered)
@@ -260,8 +260,7 @@ func (s *serving) see(ctx context.Context, cmd redis.Cmder, err error) {
 		return
 	}
 	if err == nil {
-		at.conclude(ctx, v)
-		s.attempts.remove(at)
+		s.conclude(ctx, at, v)
 		return
 	}
 	reply, answered := errors.AsType[redis.Error](err)
@@ -271,8 +270,12 @@ func (s *serving) see(ctx context.Context, cmd redis.Cmder, err error) {
 	at.intend(v)
 	if answered {
 		s.resolve(ctx, at)
-		s.attempts.remove(at)
 	}
+}
+
+// conclude records a verdict. The attempt is forgotten when that is done.
+func (s *serving) conclude(ctx context.Context, at *attempt, v verdict) {
+	at.conclude(ctx, v, &s.pending, func() { s.attempts.remove(at) })
 }
 
 // notFound is what asynq's scripts answer if the task is not active.
@@ -288,16 +291,19 @@ func (s *serving) resolve(ctx context.Context, at *attempt) {
 	v, intended := at.intention()
 	if !intended {
 		at.abandon(ctx, errNoVerdict)
+		s.attempts.remove(at)
 		return
 	}
 	info, gone, err := s.lookUp(at.place)
 	switch {
 	case err != nil: // nobody knows; the reconciler will
 		s.a.report(ctx, err)
+		s.attempts.remove(at)
 	case gone && v.fate == removed, !gone && v.fate.matches(info.State):
-		at.conclude(ctx, v)
+		s.conclude(ctx, at, v)
 	default:
 		at.abandon(ctx, errNoVerdict)
+		s.attempts.remove(at)
 	}
 }
 
@@ -329,9 +335,9 @@ func isGone(err error) bool {
 // say anything.
 func (s *serving) close() {
 	for _, at := range s.attempts.clear() {
-		s.resolving.Go(func() { s.resolve(context.Background(), at) })
+		s.pending.Go(func() { s.resolve(context.Background(), at) })
 	}
-	s.resolving.Wait()
+	s.pending.Wait()
 	if s.disconnect != nil {
 		s.a.report(context.Background(), s.disconnect())
 		s.disconnect = nil
