@@ -18,20 +18,33 @@ each    = $(testall) --
 # The race detector needs cgo, and so a C compiler; without one go env says 0.
 race = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: test lint bench fuzz work
+.PHONY: test lint bench fuzz work servers
 .PHONY: fmt vet fix tidy staticcheck vuln
 
 # -count=1: go test's cache does not notice changed files outside a module, such
 # as the golden events that internal/schematest reads.
-test:
+test: $(if $(SHORT),,servers)
 	@$(if $(race),:,echo "make test: no C compiler found, so the tests run without the race detector")
 	$(testall) -count=1 $(race) $(if $(SHORT),-short) $(TESTFLAGS)
 
-bench:
+bench: servers
 	$(testall) -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(TESTFLAGS)
 
 fuzz:
 	$(testall) -fuzz . -fuzztime $(FUZZTIME) $(TESTFLAGS)
+
+# The servers that tests start for themselves. Root installs what is missing with
+# apt; anybody else is told what to install.
+servers:
+	@missing=; \
+	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \
+	else \
+		echo "make $(MAKECMDGOALS): install the packages$$missing, or leave their tests out with SHORT=1" >&2; exit 1; \
+	fi
 
 work:
 	rm -f go.work go.work.sum

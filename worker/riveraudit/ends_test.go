@@ -415,3 +415,72 @@ func TestAJobWhoseStartCannotBeRecordedDoesNotRunAndLosesNoAttempt(t *testing.T)
 	require.Equal(t, jobaudit.Success, job.State)
 	require.NoError(t, rec.Close(t.Context()))
 }
+
+func TestWhatAWorkerReturnsIsNotTheOutcome(t *testing.T) {
+	for _, state := range []rivertype.JobState{rivertype.JobStateCancelled, rivertype.JobStateDiscarded} {
+		w := newWorld(t, database(t, server(t)), false)
+		w.do = func(ctx context.Context, job *river.Job[task]) error {
+			_, err := w.pool.Exec(ctx, "UPDATE river_job SET state = $1, finalized_at = now() WHERE id = $2", string(state), job.ID)
+			return err
+		}
+		w.start()
+		id := w.insert(task{}, nil)
+		w.until("the worker has returned", func() bool { return len(w.audit.Waiting(0)) > 0 || w.row(id).FinalizedAt != nil })
+		w.stop(false)
+		w.requireTruth(truth{id: id, state: state, starts: 1})
+		require.Zero(t, w.reconcile().Added)
+	}
+}
+
+func TestAJobTakenAwayFromItsWorkerEndsOnce(t *testing.T) {
+	w := newWorld(t, database(t, server(t)), false)
+	again := make(chan struct{})
+	w.do = func(ctx context.Context, job *river.Job[task]) error {
+		if w.runs.Load() > 1 {
+			close(again)
+			return nil
+		}
+		// As a rescuer does that takes it for stuck.
+		_, err := w.pool.Exec(ctx, "UPDATE river_job SET state = 'available', scheduled_at = now() WHERE id = $1", job.ID)
+		<-again
+		return err
+	}
+	w.start()
+	id := w.insert(task{}, nil)
+	w.await(id, rivertype.JobStateCompleted)
+	w.stop(false)
+	job, events := w.recorded(id)
+	require.Equal(t, jobaudit.Success, job.State)
+	require.Len(t, job.Executions, 2)
+	require.Empty(t, job.Unapplied)
+	outcomes := 0
+	for _, e := range events {
+		if e.Type.Phase() == "outcome" {
+			outcomes++
+		}
+	}
+	require.Equal(t, 1, outcomes)
+	require.Zero(t, w.reconcile().Added)
+}
+
+func TestAVerdictOnAnEarlierAttemptSaysNothingOfTheNewest(t *testing.T) {
+	w := newWorld(t, database(t, server(t)), false)
+	var first *rivertype.JobRow
+	w.do = func(ctx context.Context, job *river.Job[task]) error {
+		if w.runs.Load() == 1 {
+			first = job.JobRow
+			return river.JobSnooze(time.Millisecond)
+		}
+		late := *first
+		late.State = rivertype.JobStateCancelled
+		ours, err := w.audit.Verdict(ctx, &late)
+		require.NoError(t, err)
+		require.False(t, ours)
+		return nil
+	}
+	w.start()
+	id := w.insert(task{}, nil)
+	w.await(id, rivertype.JobStateCompleted)
+	w.stop(false)
+	w.requireTruth(truth{id: id, state: rivertype.JobStateCompleted, starts: 2, others: []jobaudit.EventType{jobaudit.AttemptDeferred}})
+}

@@ -411,6 +411,12 @@ func TestWithoutTheMiddlewareTheReconcilerFindsEverything(t *testing.T) {
 				if want.starts > 0 && want.others == nil {
 					require.Len(t, job.Executions, want.starts)
 				}
+				for i, x := range job.Executions {
+					if i < len(job.Executions)-1 {
+						require.Equal(t, jobaudit.AttemptFailed, x.End, "River keeps its errors")
+					}
+					require.NotEmpty(t, x.End)
+				}
 				if want.code != "" {
 					require.Equal(t, want.code, job.Error.Code)
 				}

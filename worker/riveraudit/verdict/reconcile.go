@@ -97,7 +97,7 @@ func (p *pass) row(ctx context.Context, job *rivertype.JobRow) {
 		p.report.Added++
 	}
 	if err != nil {
-		p.fail(fmt.Errorf("River's job %d: %w", job.ID, err))
+		p.fail(fmt.Errorf("job %d of River's table: %w", job.ID, err))
 	}
 }
 

@@ -28,9 +28,8 @@ type Server struct {
 	done chan error
 }
 
-// Start starts a server. The program must be installed; if it is not, and this
-// is a continuous integration (the environment has CI) of Debian's kind run by
-// root, it is installed. PostgreSQL refuses to run as root: the server then
+// Start starts a server. If the program is not installed and this is root on a
+// system of Debian's kind, it is installed. PostgreSQL refuses to run as root: the server then
 // runs as the user postgres or nobody.
 func Start(ctx context.Context) (*Server, error) {
 	bin, err := program(ctx)
@@ -73,8 +72,10 @@ func program(ctx context.Context) (string, error) {
 	if bin := find(); bin != "" {
 		return bin, nil
 	}
-	if os.Getenv("CI") != "" && os.Geteuid() == 0 {
-		install := exec.CommandContext(ctx, "sh", "-c", "apt-get update && apt-get install -y --no-install-recommends postgresql")
+	if os.Geteuid() == 0 {
+		// One at a time: the packages of a module are tested beside each other.
+		lock := filepath.Join(os.TempDir(), "riveraudit-apt.lock")
+		install := exec.CommandContext(ctx, "flock", lock, "sh", "-c", "apt-get update && apt-get install -y --no-install-recommends postgresql")
 		install.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if out, err := install.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("installing the package postgresql: %w: %s", err, out)
