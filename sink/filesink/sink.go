@@ -23,7 +23,7 @@ type Sink struct {
 	lock     io.Closer
 	cache    *treeCache
 	keeper   *keeper
-	queue    *queue
+	intake   *intake
 	recovery jobaudit.Recovery
 	written  chan struct{} // closed when the writer has ended
 	writer   *writer
@@ -47,19 +47,19 @@ func (o *opening) sink() (*Sink, error) {
 	}
 	s := &Sink{
 		path: o.path, key: o.key, opts: o.opts, dir: o.dir, lock: o.lock, cache: o.cache,
-		queue: newQueue(), recovery: o.recovery, written: make(chan struct{}),
+		intake: newIntake(o.tree), recovery: o.recovery, written: make(chan struct{}),
 	}
 	s.keeper = &keeper{
 		key: o.key.verifier, hashes: o.cache.hashes(), anchors: o.anchors,
 		onError: func(err error) { s.opts.OnError(fmt.Errorf("filesink: %w", err)) },
 		after:   s.noteCheckpoint,
 	}
-	w := &writer{Sink: s, tree: o.tree, history: o.history, sealed: o.sealed, batch: newBatch(), ours: -1}
+	w := &writer{Sink: s, tree: o.tree, history: o.history, sealed: o.sealed, ours: -1}
 	if !o.head.IsZero() {
 		w.head = o.base // which is under our own key, also on a predecessor's entries
 	}
 	for _, one := range o.sealed {
-		w.ids.merge(one.ids)
+		s.intake.sealed.merge(one.ids)
 	}
 	s.writer = w
 	s.close = sync.OnceValue(s.end)
@@ -103,7 +103,7 @@ func (s *Sink) current() view {
 // that could not be done; the log is closed in any case. Further calls return
 // the same.
 func (s *Sink) Close() error {
-	s.queue.close()
+	s.intake.close()
 	<-s.written
 	return s.close()
 }

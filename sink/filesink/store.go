@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 )
 
@@ -90,7 +89,7 @@ func (w *writer) begin(b *batch) (err error) {
 		return replaced(err)
 	}
 	w.ours = b.first
-	l := &live{first: b.first, file: f, ids: make(map[uuid.UUID]int32)}
+	l := &live{first: b.first, file: f}
 	defer func() {
 		if err != nil {
 			_ = f.Close() // it will be made anew
@@ -129,10 +128,8 @@ func (w *writer) seal(l *live) {
 		s = s.filed()
 	}
 	_ = l.file.Close() // all of it is durable
-	for _, e := range l.entries {
-		w.ids.add(e.id)
-	}
 	w.sealed = append(w.sealed, s)
+	w.intake.rotate(l.ids, s.end)
 }
 
 // retire seals a segment in which a write failed, and cuts what is left of

@@ -18,8 +18,8 @@ type live struct {
 	size    int64 // up to the newest durable commit line
 	file    disk.File
 	info    disk.Info
-	entries []entry             // shared with readers: only ever appended to
-	ids     map[uuid.UUID]int32 // positions in entries
+	entries []entry // shared with readers: only ever appended to
+	ids     keyRange
 }
 
 // A writer is the one goroutine that writes a log; only it touches these
@@ -31,9 +31,8 @@ type writer struct {
 	head    auditlog.Checkpoint
 	history history
 	sealed  []*sealed // shared with readers: only ever appended to
-	ids     keyRange  // of all sealed segments
 
-	batch *batch // the next
+	spare *batch // to gather in next
 	// pinned is a batch that could not be stored: its signed head may have
 	// been seen, so that these very bytes have to be the next to be stored.
 	pinned *batch
@@ -48,46 +47,26 @@ type writer struct {
 	anchored bool      // since the open
 }
 
-// run commits what comes through the queue until that is closed.
+// run commits what comes in until the intake is closed.
 func (w *writer) run() {
-	var spare []*request
-	for {
-		reqs, ok := w.queue.take(spare)
-		if !ok {
-			return
-		}
-		w.serve(reqs)
-		clear(reqs)
-		spare = reqs
-	}
-}
-
-// serve answers all requests.
-func (w *writer) serve(reqs []*request) {
-	for len(reqs) > 0 {
+	for w.intake.wait() {
 		if err := w.settle(); err != nil {
-			answer(reqs, err)
-			return
-		}
-		reqs = reqs[w.gather(reqs):]
-		b := w.batch
-		if len(b.entries) == 0 {
-			b.answer(nil) // all of it is durable already
+			w.refuse(err)
 			continue
 		}
-		err := b.sign(w.tree, w.key.signer)
-		if err != nil { // nothing was written: it is as if it had never been
-			b.answer(err)
-			b.reset()
+		b := w.take()
+		if len(b.entries) == 0 { // all of it is durable already
+			b.outcome.end(nil)
+			w.recycle(b)
 			continue
 		}
-		err = w.commit(b)
-		b.answer(err)
-		if err != nil {
-			w.pinned, w.batch = b, newBatch()
+		if err := w.commit(b); err != nil {
+			w.pinned = b
+			b.outcome.end(err)
 			continue
 		}
-		b.reset()
+		b.outcome.end(nil)
+		w.recycle(b)
 	}
 }
 
@@ -96,51 +75,54 @@ func (w *writer) settle() error {
 	if w.failed != nil || w.pinned == nil {
 		return w.failed
 	}
-	if err := w.commit(w.pinned); err != nil {
+	b := w.pinned
+	if err := w.commit(b); err != nil {
 		return err
 	}
 	w.pinned = nil
+	w.recycle(b)
 	return nil
 }
 
-// gather makes the next batch of as many requests as fit, and answers those
-// that are refused. It returns how many it took.
-func (w *writer) gather(reqs []*request) int {
-	b := w.batch
-	for i, r := range reqs {
-		if i > 0 && len(b.bytes)+len(r.lines) > maxBatch {
-			return i
-		}
-		m := b.mark()
-		if err := w.admit(r); err != nil {
-			b.rollback(m)
-			r.done <- err
-			continue
-		}
-		b.reqs = append(b.reqs, r)
+// refuse ends the batch that gathers behind one that cannot be stored.
+func (w *writer) refuse(err error) {
+	before := w.tree
+	if w.pinned != nil {
+		before = w.pinned.tree
 	}
-	return len(reqs)
+	w.intake.refuse(before, err)
 }
 
-// admit adds a request's records to the batch, those that are stored already
-// excepted.
-func (w *writer) admit(r *request) error {
-	for _, it := range r.items {
-		line := r.lines[it.from:it.to]
-		stored, err := w.stored(it.id, line)
-		if err != nil {
-			return err
+// take returns the next batch, once all its requests are in it.
+func (w *writer) take() *batch {
+	another := w.spare
+	if w.spare = nil; another == nil {
+		another = new(batch)
+	}
+	for {
+		b, unsure := w.intake.take(another)
+		if b != nil {
+			return b
 		}
-		if !stored {
-			w.batch.add(r, it)
+		for _, r := range unsure {
+			if r.err = w.look(r); r.err == nil {
+				r.err = w.intake.settle(r)
+			}
 		}
 	}
-	return nil
 }
 
-// commit makes a signed batch durable, publishes it and sees to the anchors.
-// An error means that it has to be tried again, unless w.failed is set.
+func (w *writer) recycle(b *batch) {
+	b.reset()
+	w.spare = b
+}
+
+// commit makes a batch durable, publishes it and sees to the anchors. An error
+// means that it has to be tried again, unless w.failed is set.
 func (w *writer) commit(b *batch) error {
+	if err := b.sign(w.key.signer); err != nil {
+		return err
+	}
 	if w.live != nil && w.live.size+int64(len(b.bytes)) > w.opts.SegmentSize {
 		w.seal(w.live)
 		w.live = nil
@@ -177,7 +159,7 @@ func (w *writer) publish(b *batch) {
 	base := uint32(l.size)
 	for _, e := range b.entries {
 		e.off += base
-		l.ids[e.id] = int32(len(l.entries))
+		l.ids.add(e.id)
 		l.entries = append(l.entries, e)
 	}
 	l.size += int64(len(b.bytes))
@@ -189,6 +171,7 @@ func (w *writer) publish(b *batch) {
 		w.opts.OnError(err)
 	}
 	w.show()
+	w.intake.durable()
 }
 
 // show gives readers the newest state.
@@ -202,24 +185,39 @@ func (w *writer) show() {
 	w.view = v
 }
 
-// stored tells whether a record is stored already, or in the batch at hand.
-// Other bytes under its ID are a conflict.
-func (w *writer) stored(id uuid.UUID, line []byte) (bool, error) {
-	if i, ok := w.batch.ids[id]; ok {
-		return true, compare(id, w.batch.line(i), line)
-	}
-	if w.live != nil {
-		if i, ok := w.live.ids[id]; ok {
-			old, err := readLine(w.live.file, nil, int64(w.live.entries[i].off), w.live.size)
-			if err != nil {
-				return false, fmt.Errorf("filesink: read event %s again: %w", id, err)
+// look finds out which of a request's records are in the files. Other bytes
+// under the ID of one are a conflict.
+func (w *writer) look(r *request) error {
+	for i := range r.items {
+		it := &r.items[i]
+		line := r.lines[it.from:it.to]
+		leaf, ok := w.intake.leaf(it.id)
+		if !ok {
+			var err error
+			if it.stored, err = w.lookSealed(it.id, line); err != nil {
+				return err
 			}
-			return true, compare(id, old, line)
+			it.absent = !it.stored
+			continue
 		}
+		l := w.live
+		if l == nil || leaf >= l.first+int64(len(l.entries)) {
+			continue // it is in the batch
+		}
+		old, err := readLine(l.file, nil, int64(l.entries[leaf-l.first].off), l.size)
+		if err != nil {
+			return fmt.Errorf("filesink: read event %s again: %w", it.id, err)
+		}
+		if err := compare(it.id, old, line); err != nil {
+			return err
+		}
+		it.stored = true
 	}
-	if !w.ids.has(id) {
-		return false, nil
-	}
+	return nil
+}
+
+// lookSealed tells whether a record is in a sealed segment.
+func (w *writer) lookSealed(id uuid.UUID, line []byte) (bool, error) {
 	for i := len(w.sealed) - 1; i >= 0; i-- {
 		var conflict error
 		found, err := w.findSealed(i, id, func(_ place, old []byte) { conflict = compare(id, old, line) })
