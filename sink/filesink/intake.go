@@ -182,11 +182,13 @@ func (in *intake) refuse(before auditlog.Tree, err error) {
 	o.end(err)
 }
 
-// rotate leaves the events before an index to the sealed segments.
-func (in *intake) rotate(sealed keyRange, from int64) {
+// rotate leaves the events before an index to the sealed segments. It returns
+// the indexes of all, which are the caller's.
+func (in *intake) rotate(sealed keyRange, from int64) map[uuid.UUID]int64 {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.sealed.merge(sealed)
+	all := in.leaves
 	in.leaves = make(map[uuid.UUID]int64)
 	for _, l := range []*lines{&in.taken, &in.next.lines} {
 		for i, e := range l.entries {
@@ -195,6 +197,7 @@ func (in *intake) rotate(sealed keyRange, from int64) {
 			}
 		}
 	}
+	return all
 }
 
 // close refuses further Appends.

@@ -158,3 +158,30 @@ func TestWritersWhoRepeatThemselvesOnAFailingDiskStoreEachEventOnce(t *testing.T
 	require.NoError(t, s.Close())
 	p.verify(t, s.Checkpoint().Head())
 }
+
+func TestAnIndexIsWrittenBesideTheCommitsThatFollow(t *testing.T) {
+	p := newPlace(t)
+	faults := simdisk.NewFaults(simdisk.OS)
+	s := p.open(t, filesink.On(faults, &filesink.Options{SegmentSize: 16 << 10}))
+	healed := make(chan struct{})
+	faults.Before(func(op simdisk.Op) error {
+		if op.Changes() && strings.HasPrefix(op.Name, "index/") {
+			<-healed
+		}
+		return nil
+	})
+	all := plain(t, 30)
+	store(t, s, 1, all[:25]...)
+	require.Len(t, segments(t, p.dir), 2)
+	store(t, s, 1, all[:25]...)
+	require.ErrorIs(t, s.Append(t.Context(), []jobaudit.Record{other(t, all[0])}), jobaudit.ErrConflict)
+	requireRecords(t, all[:25], read(t, s, jobaudit.Query{}))
+	requireRecords(t, all[:25], read(t, openReader(t, p.dir), jobaudit.Query{}))
+	_, err := s.Prove(t.Context(), all[3].ID())
+	require.NoError(t, err)
+	close(healed)
+	store(t, s, 1, all...)
+	requireRecords(t, all, read(t, s, jobaudit.Query{}))
+	require.NoError(t, s.Close())
+	p.verify(t, s.Checkpoint().Head())
+}

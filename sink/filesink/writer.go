@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"sync"
 
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
@@ -30,7 +32,7 @@ type writer struct {
 	tree    auditlog.Tree
 	head    auditlog.Checkpoint
 	history history
-	sealed  []*sealed // shared with readers: only ever appended to
+	filing  sync.WaitGroup // the index of the segment that was sealed last
 
 	spare *batch // to gather in next
 	// pinned is a batch that could not be stored: its signed head may have
@@ -170,19 +172,10 @@ func (w *writer) publish(b *batch) {
 	if err := w.cache.add(b.hashes); err != nil {
 		w.opts.OnError(err)
 	}
-	w.show()
+	w.change(func(v *view) {
+		v.head, v.live = b.head, part{first: l.first, size: l.size, entries: l.entries}
+	})
 	w.intake.durable()
-}
-
-// show gives readers the newest state.
-func (w *writer) show() {
-	v := view{head: w.head, sealed: w.sealed}
-	if l := w.live; l != nil {
-		v.live = part{first: l.first, size: l.size, entries: l.entries}
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.view = v
 }
 
 // look finds out which of a request's records are in the files. Other bytes
@@ -218,9 +211,9 @@ func (w *writer) look(r *request) error {
 
 // lookSealed tells whether a record is in a sealed segment.
 func (w *writer) lookSealed(id uuid.UUID, line []byte) (bool, error) {
-	for i := len(w.sealed) - 1; i >= 0; i-- {
+	for _, s := range slices.Backward(w.current().sealed) {
 		var conflict error
-		found, err := w.findSealed(i, id, func(_ place, old []byte) { conflict = compare(id, old, line) })
+		found, err := w.findSealed(s, id, func(_ place, old []byte) { conflict = compare(id, old, line) })
 		if err != nil {
 			return false, fmt.Errorf("filesink: look for event %s: %w", id, err)
 		}
@@ -240,21 +233,20 @@ func compare(id uuid.UUID, stored, line []byte) error {
 
 // findSealed looks into a sealed segment. An index that does not read well is
 // made anew, in memory: it is written at the next open.
-func (w *writer) findSealed(i int, id uuid.UUID, seen func(place, []byte)) (bool, error) {
-	found, err := w.sealed[i].find(w.dir, id, seen)
-	if err == nil || w.sealed[i].content != nil {
+func (w *writer) findSealed(s *sealed, id uuid.UUID, seen func(place, []byte)) (bool, error) {
+	found, err := s.find(w.dir, id, seen)
+	if err == nil || s.content != nil {
 		return found, err
 	}
-	w.opts.OnError(fmt.Errorf("segment %d: %w", w.sealed[i].first, err))
-	c, err := readContent(context.Background(), w.dir, w.sealed[i].first, w.sealed[i].end, history{})
+	w.opts.OnError(fmt.Errorf("segment %d: %w", s.first, err))
+	c, err := readContent(context.Background(), w.dir, s.first, s.end, history{})
 	if err != nil {
 		return false, err
 	}
 	if err := w.dir.Remove(indexPath(c.first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.opts.OnError(err)
 	}
-	anew := append([]*sealed(nil), w.sealed...) // readers have the old list
-	anew[i] = unfiled(c)
-	w.sealed = anew
-	return anew[i].find(w.dir, id, seen)
+	anew := unfiled(c)
+	w.replace(s, anew)
+	return anew.find(w.dir, id, seen)
 }
