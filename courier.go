@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -62,9 +63,10 @@ type courier struct {
 
 // lane is the way to one sink.
 type lane struct {
-	sink    AuditSink // nil if there is none
-	queue   *list.List
-	flights int
+	sink     AuditSink // nil if there is none
+	queue    *list.List
+	flights  int  // goroutines that fly
+	boarding bool // one of them is about to board: what is queued now goes with it
 }
 
 func newCourier(sink, fallback AuditSink) *courier {
@@ -283,16 +285,27 @@ func (c *courier) unqueue(s *stream) {
 	}
 }
 
-// dispatch starts flights while there is work and room for them.
+// dispatch sees to it that what is queued boards a flight, while there is room
+// for one more. Where nothing flies yet that is at once. Else the flight lets
+// those go first who are about to add to it: the more fly together, the less
+// each of them costs.
 func (c *courier) dispatch(l *lane) {
-	for l.flights < maxFlights {
-		f := c.board(l)
-		if f == nil {
-			return
-		}
-		l.flights++
-		go c.fly(f)
+	if l.queue.Len() == 0 || l.boarding || l.flights == maxFlights {
+		return
 	}
+	l.flights++
+	if l.flights == 1 {
+		go c.fly(l, c.board(l))
+		return
+	}
+	l.boarding = true
+	go func() {
+		runtime.Gosched()
+		c.mu.Lock()
+		l.boarding = false
+		c.mu.Unlock()
+		c.fly(l, c.next(l))
+	}()
 }
 
 // flight is one Append: one batch of each of several streams, or a batch in
@@ -301,6 +314,33 @@ type flight struct {
 	lane    *lane
 	legs    []leg
 	records []Record
+}
+
+// fly carries flights, one after another, until nothing is queued in the lane.
+func (c *courier) fly(l *lane, f *flight) {
+	defer func() {
+		if f != nil { // the sink has ended this goroutine
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			l.flights--
+			c.dispatch(l)
+		}
+	}()
+	for ; f != nil; f = c.next(l) {
+		c.carry(f)
+	}
+}
+
+// next boards what is queued; nil, and one flight less, if nothing is.
+func (c *courier) next(l *lane) *flight {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.board(l)
+	if f == nil {
+		l.flights--
+	}
+	c.dispatch(l)
+	return f
 }
 
 // leg is a stream's flight, by its number.
@@ -345,7 +385,8 @@ func (c *courier) board(l *lane) *flight {
 
 var errGoexit = errors.New("the sink's Append ended its goroutine")
 
-func (c *courier) fly(f *flight) {
+// carry is one flight.
+func (c *courier) carry(f *flight) {
 	err := errGoexit
 	defer func() {
 		calls := c.land(f, err, definite(err))
@@ -383,7 +424,6 @@ func appendTo(ctx context.Context, sink AuditSink, records []Record) (err error)
 func (c *courier) land(f *flight, err error, refused bool) (calls []func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f.lane.flights--
 	c.landing++
 	for _, leg := range f.legs {
 		s := leg.stream
@@ -405,7 +445,6 @@ func (c *courier) land(f *flight, err error, refused bool) (calls []func()) {
 		}
 		c.settle(s)
 	}
-	c.dispatch(f.lane)
 	return calls
 }
 
