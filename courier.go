@@ -1,7 +1,6 @@
 package jobaudit
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +63,7 @@ type courier struct {
 // lane is the way to one sink.
 type lane struct {
 	sink     AuditSink // nil if there is none
-	queue    *list.List
+	queue    streamQueue
 	flights  int  // goroutines that fly
 	boarding bool // one of them is about to board: what is queued now goes with it
 }
@@ -73,8 +72,8 @@ func newCourier(sink, fallback AuditSink) *courier {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &courier{
 		ctx: ctx, cancel: cancel,
-		main:     lane{sink: sink, queue: list.New()},
-		fallback: lane{sink: fallback, queue: list.New()},
+		main:     lane{sink: sink},
+		fallback: lane{sink: fallback},
 		active:   map[*stream]struct{}{},
 	}
 }
@@ -258,9 +257,9 @@ func (c *courier) divert(s *stream) bool {
 // enqueue gives a stream that has something to store its place in the queue.
 func (c *courier) enqueue(s *stream) {
 	c.active[s] = struct{}{}
-	if !s.flying && s.place == nil {
+	if !s.flying && !s.queued {
 		c.unqueue(s)
-		s.place = s.lane.queue.PushBack(s)
+		s.lane.queue.push(s)
 	}
 	c.dispatch(s.lane)
 }
@@ -279,9 +278,8 @@ func (c *courier) unqueue(s *stream) {
 		s.retry.Stop()
 		s.retry = nil
 	}
-	if s.place != nil {
-		s.lane.queue.Remove(s.place)
-		s.place = nil
+	if s.queued {
+		s.lane.queue.remove(s)
 	}
 }
 
@@ -290,7 +288,7 @@ func (c *courier) unqueue(s *stream) {
 // those go first who are about to add to it: the more fly together, the less
 // each of them costs.
 func (c *courier) dispatch(l *lane) {
-	if l.queue.Len() == 0 || l.boarding || l.flights == maxFlights {
+	if l.queue.first == nil || l.boarding || l.flights == maxFlights {
 		return
 	}
 	l.flights++
@@ -313,6 +311,7 @@ func (c *courier) dispatch(l *lane) {
 type flight struct {
 	lane    *lane
 	legs    []leg
+	room    [1]leg // most flights have one leg
 	records []Record
 }
 
@@ -351,18 +350,18 @@ type leg struct {
 
 // board puts the next batches on a flight; nil if there are none.
 func (c *courier) board(l *lane) *flight {
-	if l.queue.Len() == 0 {
+	if l.queue.first == nil {
 		return nil
 	}
 	f := &flight{lane: l}
+	f.legs = f.room[:0]
 	size := 0
-	for l.queue.Len() > 0 && len(f.records) < maxBatchRecords && size < maxBatchBytes {
-		s := l.queue.Front().Value.(*stream)
+	for l.queue.first != nil && len(f.records) < maxBatchRecords && size < maxBatchBytes {
+		s := l.queue.first
 		if s.doubt && len(f.legs) > 0 {
 			break
 		}
-		l.queue.Remove(s.place)
-		s.place = nil
+		l.queue.remove(s)
 		s.mint()
 		s.try()
 		s.flying, s.again = true, false
@@ -372,7 +371,11 @@ func (c *courier) board(l *lane) *flight {
 		if s.oneByOne {
 			batch = batch[:1]
 		}
-		f.records = append(slices.Grow(f.records, len(batch)), batch...)
+		if len(f.legs) == 1 {
+			f.records = slices.Clip(batch)
+		} else {
+			f.records = append(f.records, batch...)
+		}
 		for _, r := range batch {
 			size += r.Len()
 		}
@@ -476,10 +479,11 @@ func (c *courier) stored(s *stream) {
 		r := s.records[n-1]
 		s.acked = &streamHead{stream: s.id, seq: s.seq - uint64(len(s.frozen)-n), hash: r.hash, event: r.id}
 	}
-	s.frozen, s.records = s.frozen[n:], s.records[n:]
+	s.records = s.records[n:]
+	s.frozen = slices.Delete(s.frozen, 0, n)
 	s.failures = 0
 	if len(s.frozen) == 0 {
-		s.frozen, s.records = nil, nil
+		s.records = nil
 		s.doubt, s.oneByOne = false, false
 	}
 }

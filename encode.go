@@ -117,11 +117,19 @@ type streamHead struct {
 // mint gives a sealed event its place and makes it a Record. It allocates the
 // record's bytes and nothing else.
 func (s *sealed) mint(p position) Record {
-	leaf := make([]byte, 1, 1+len(s.buf)+maxStreamPart)
+	leaf := make([]byte, 1, 1+len(s.buf)+p.size())
 	leaf = append(leaf, s.buf[:s.split]...)
 	leaf = p.append(leaf)
 	leaf = append(leaf, s.buf[s.split:]...)
 	return Record{leaf: leaf, hash: sha256.Sum256(leaf), id: s.id, jobID: s.jobID, typ: s.typ, time: s.time}
+}
+
+// size is at least what append appends.
+func (p *position) size() int {
+	if p.after != nil {
+		return maxStreamPart
+	}
+	return maxStreamPart / 2
 }
 
 func (p *position) append(dst []byte) []byte {
