@@ -313,20 +313,17 @@ type flight struct {
 	legs    []leg
 	room    [1]leg // most flights have one leg
 	records []Record
+	last    bool // its goroutine carries no other
 }
 
 // fly carries flights, one after another, until nothing is queued in the lane.
 func (c *courier) fly(l *lane, f *flight) {
-	defer func() {
-		if f != nil { // the sink has ended this goroutine
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			l.flights--
-			c.dispatch(l)
-		}
-	}()
-	for ; f != nil; f = c.next(l) {
+	for f != nil {
 		c.carry(f)
+		if f.last {
+			return
+		}
+		f = c.next(l)
 	}
 }
 
@@ -423,7 +420,9 @@ func appendTo(ctx context.Context, sink AuditSink, records []Record) (err error)
 }
 
 // land takes the sink's answer, and whether it is a definite refusal. It
-// returns what is to be called once the lock is free.
+// returns what is to be called once the lock is free. That may take its time,
+// so another goroutine carries the next flight then, as it does where the sink
+// has ended this one.
 func (c *courier) land(f *flight, err error, refused bool) (calls []func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -447,6 +446,10 @@ func (c *courier) land(f *flight, err error, refused bool) (calls []func()) {
 			calls = append(calls, c.refuse(s, err))
 		}
 		c.settle(s)
+	}
+	if f.last = len(calls) > 0 || err == errGoexit; f.last {
+		f.lane.flights--
+		c.dispatch(f.lane)
 	}
 	return calls
 }

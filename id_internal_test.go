@@ -10,7 +10,7 @@ import (
 
 func TestAnIDIsAUUIDOfVersion7ThatTellsItsTime(t *testing.T) {
 	seen := map[uuid.UUID]bool{}
-	for range 10_000 {
+	for range 1_000 {
 		before := time.Now().UnixMilli()
 		id := newID()
 		after := time.Now().UnixMilli()
@@ -22,5 +22,4 @@ func TestAnIDIsAUUIDOfVersion7ThatTellsItsTime(t *testing.T) {
 		require.False(t, seen[id])
 		seen[id] = true
 	}
-	require.Zero(t, testing.AllocsPerRun(100, func() { newID() }))
 }
