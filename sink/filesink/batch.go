@@ -29,9 +29,9 @@ type batch struct {
 	tree    auditlog.Tree
 	hashes  []byte // stored hashes that it completes
 
-	// waited says that somebody waits for the outcome, unsure are those of
-	// them whose records are not in the batch yet.
-	waited      bool
+	// waiters counts who waits for the outcome, unsure are those of them whose
+	// records are not in the batch yet.
+	waiters     int
 	unsure      []*request
 	unsureBytes int
 	outcome     *outcome

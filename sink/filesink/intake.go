@@ -55,8 +55,7 @@ func (in *intake) put(r *request) (*outcome, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	if !b.waited {
-		b.waited = true
+	if b.waiters++; b.waiters == 1 {
 		in.wake()
 	}
 	return b.outcome, err
@@ -117,13 +116,20 @@ func (in *intake) wake() {
 func (in *intake) wait() bool {
 	for {
 		in.mu.Lock()
-		waited, closed := in.next.waited, in.closed
+		waited, closed := in.next.waiters > 0, in.closed
 		in.mu.Unlock()
 		if waited || closed {
 			return waited
 		}
 		<-in.ready
 	}
+}
+
+// waiters tells how many wait for the next batch so far.
+func (in *intake) waiters() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.next.waiters
 }
 
 // take returns the next batch, and lets another one gather behind it. As long
