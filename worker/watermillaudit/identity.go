@@ -128,14 +128,16 @@ type past struct {
 
 // past reads what the log says of a job. Without a log, or if it cannot be
 // read, that is nothing: the work does not wait for it.
-func (a *Audit) past(ctx context.Context, job uuid.UUID) (p past) {
+func (a *Audit) past(ctx context.Context, id uuid.UUID) (p past) {
 	if a.opts.Log == nil {
 		return p
 	}
-	var err error
-	p.job, err = jobaudit.Replay(func(yield func(jobaudit.Record, error) bool) {
-		for r, err := range a.opts.Log.Records(ctx, jobaudit.Query{JobID: job}) {
-			if err == nil && !p.known {
+	var unread error
+	job, err := jobaudit.Replay(func(yield func(jobaudit.Record, error) bool) {
+		for r, err := range a.opts.Log.Records(ctx, jobaudit.Query{JobID: id}) {
+			if err != nil {
+				unread = err
+			} else if !p.known {
 				p.known, p.first = true, r
 			}
 			if !yield(r, err) {
@@ -143,11 +145,14 @@ func (a *Audit) past(ctx context.Context, job uuid.UUID) (p past) {
 			}
 		}
 	})
-	if err != nil && p.known {
-		a.report(ctx, fmt.Errorf("reading the record of job %s: %w", job, err))
-		return past{}
+	switch {
+	case err == nil:
+		p.job = job
+		return p
+	case (p.known || unread != nil) && ctx.Err() == nil: // else it knows no such job
+		a.report(ctx, fmt.Errorf("reading the record of job %s: %w", id, err))
 	}
-	return p
+	return past{}
 }
 
 // enter opens the Trail of the job that a delivery is an attempt of, and returns

@@ -46,7 +46,6 @@ func TestWhatAHandlerProducesAreItsJobsChildren(t *testing.T) {
 	r.run(router)
 	id := r.publish()
 	require.Equal(t, jobaudit.Success, r.ended(id).State)
-	r.sound()
 	children := r.children(id)
 	require.Len(t, children, 4)
 	for _, child := range children {
