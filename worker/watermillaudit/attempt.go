@@ -33,12 +33,13 @@ type attempt struct {
 	jobCtx   context.Context
 	stop     func()      // ends the heartbeats, and jobCtx
 	unwatch  func() bool // nil if handled is not watched
-	poison   [3]string   // the marks of a poison queue that it came with
+	mark     *string     // of a poison queue, that the message came with
 	over     chan struct{}
 
 	mu       sync.Mutex // guards what follows
 	idle     bool       // the handler has returned
 	err      error      // what it returned
+	poisoned error      // why a poison queue has the message, if one has it
 	told     bool       // that the attempt failed is on record
 	decided  bool       // the attempt's end is on record, or on its way there
 	awaiting bool       // a goroutine waits for the acknowledgement
@@ -70,11 +71,10 @@ func (at *attempt) start(ctx context.Context) error {
 // outside that calls the handler again, such as middleware.Retry.
 func (at *attempt) again(ctx context.Context) error {
 	at.mu.Lock()
-	failed := !at.told
 	at.told, at.idle, at.number = false, false, at.number+1
 	at.mu.Unlock()
-	if failed {
-		at.trail.Retrying(ctx, at.because())
+	if mark := unmark(at.msg); mark != nil {
+		at.mark = mark
 	}
 	if trail, ok := jobaudit.FromContext(at.msg.Context()); !ok || trail != at.trail {
 		at.msg.SetContext(at.trail.Context(at.msg.Context()))
@@ -137,8 +137,9 @@ func (at *attempt) giveUp() bool {
 // the message is nacked, which others may be given at once then.
 func (at *attempt) returned(err error) {
 	at.giveUp()
+	taken := at.remark()
 	at.mu.Lock()
-	at.idle, at.err = true, err
+	at.idle, at.err, at.poisoned = true, err, taken
 	decided := at.decided
 	at.mu.Unlock()
 	if decided {
@@ -204,8 +205,8 @@ func (at *attempt) conclude() {
 	switch {
 	case at.denied():
 		at.a.report(ctx, at.trail.Cancel(ctx, "authorization was withdrawn"))
-	case gone && at.err == nil && poisonMarks(at.msg) != at.poison:
-		at.a.report(ctx, at.trail.Fail(ctx, poisonError(at.msg)))
+	case gone && at.err == nil && at.poisoned != nil:
+		at.a.report(ctx, at.trail.Fail(ctx, at.poisoned))
 	case gone && at.err == nil:
 		at.a.report(ctx, at.trail.Succeed(ctx))
 	case gone:
@@ -258,15 +259,32 @@ func (at *attempt) because() error {
 	return at.err
 }
 
-// poisonMarks are what a middleware.PoisonQueue writes into a message that it
-// publishes elsewhere. It is the only one that acks a message of which it says
-// that it failed.
-func poisonMarks(msg *message.Message) [3]string {
-	return [3]string{
-		msg.Metadata.Get(middleware.ReasonForPoisonedKey),
-		msg.Metadata.Get(middleware.PoisonedTopicKey),
-		msg.Metadata.Get(middleware.PoisonedHandlerKey),
+// A middleware.PoisonQueue acks a message that failed. It marks the message
+// before it publishes it elsewhere, with four entries of the metadata. A message
+// that has been in a poison queue comes with such marks; one of them, which
+// nobody reads, is taken off while its handler runs, to see whether it is set
+// again.
+
+// unmark takes the mark off, and returns it.
+func unmark(msg *message.Message) *string {
+	mark, ok := msg.Metadata[middleware.PoisonedSubscriberKey]
+	if !ok {
+		return nil
 	}
+	delete(msg.Metadata, middleware.PoisonedSubscriberKey)
+	return &mark
+}
+
+// remark returns why a poison queue has taken the message, or puts the mark back
+// that was taken off.
+func (at *attempt) remark() error {
+	if _, ok := at.msg.Metadata[middleware.PoisonedSubscriberKey]; ok {
+		return poisonError(at.msg)
+	}
+	if at.mark != nil {
+		at.msg.Metadata.Set(middleware.PoisonedSubscriberKey, *at.mark)
+	}
+	return nil
 }
 
 // poisonError is the error for which a message went to a poison queue.

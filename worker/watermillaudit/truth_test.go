@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/components/requeuer"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 	"github.com/stretchr/testify/require"
@@ -123,6 +125,47 @@ func TestAMessageThatGoesToThePoisonQueueHasFailed(t *testing.T) {
 	}
 }
 
+func TestAMessageThatWasPoisonedBeforeIsJudgedAnew(t *testing.T) {
+	t.Parallel()
+	const dead = "orders.dead"
+	r := newRig(t, settings{})
+	pub := r.publisher()
+	poison, err := middleware.PoisonQueue(pub, dead)
+	require.NoError(t, err)
+	var calls atomic.Int32
+	var states []jobaudit.JobState
+	r.serve(func(msg *message.Message) error {
+		if calls.Add(1) < 3 {
+			return errBroken // the same each time
+		}
+		require.Equal(t, errBroken.Error(), msg.Metadata.Get(middleware.ReasonForPoisonedKey), "the handler may look")
+		return nil
+	}, poison)
+	again, err := requeuer.NewRequeuer(requeuer.Config{
+		Subscriber: r.pubsub, SubscribeTopic: dead, Publisher: pub,
+		GeneratePublishTopic: func(requeuer.GeneratePublishTopicParams) (string, error) { return topic, nil },
+	}, watermill.NopLogger{})
+	require.NoError(t, err)
+	requeued := make(chan error, 1)
+	ctx, cancel := context.WithCancel(r.ctx)
+	go func() { requeued <- again.Run(ctx) }()
+	t.Cleanup(func() { cancel(); require.NoError(t, <-requeued) })
+	id := r.publish()
+	for range 2 {
+		job := r.ended(id)
+		states = append(states, job.State)
+		children := r.children(id) // it lies in the poison queue
+		require.Len(t, children, 1)
+		r.sink.ExpectEvent(r.ctx, r, jobaudit.Query{Action: topic, CorrelationID: job.CorrelationID, Types: []jobaudit.EventType{jobaudit.JobSucceeded}})
+		children = r.children(children[0].ID) // and is put back
+		require.Len(t, children, 1)
+		id = children[0].ID
+	}
+	states = append(states, r.ended(id).State)
+	require.Equal(t, []jobaudit.JobState{jobaudit.Failed, jobaudit.Failed, jobaudit.Success}, states)
+	r.sound()
+}
+
 const secret = "the value of the panic"
 
 func blowUp(*message.Message) error { panic(secret) }
@@ -147,6 +190,20 @@ func TestWithTheMiddlewareInsideEveryRetryIsAnExecution(t *testing.T) {
 	require.Equal(t, errBroken.Error(), job.Error.Message)
 	require.Equal(t, []jobaudit.EventType{jobaudit.AttemptFailed, jobaudit.AttemptFailed, jobaudit.AttemptFailed}, ends(job))
 	require.Len(t, job.Logs, 3)
+	r.sound()
+}
+
+func TestAHandlerThatIsCalledTwiceHasTwoExecutions(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, settings{})
+	router, err := message.NewRouter(message.RouterConfig{}, nil)
+	require.NoError(t, err)
+	router.AddMiddleware(middleware.Duplicator, r.audit.Middleware)
+	router.AddConsumerHandler("ship", topic, r.pubsub, func(*message.Message) error { return nil })
+	r.run(router)
+	job := r.ended(r.publish())
+	require.Equal(t, jobaudit.Success, job.State)
+	require.Equal(t, []jobaudit.EventType{jobaudit.AttemptSuperseded, jobaudit.JobSucceeded}, ends(job))
 	r.sound()
 }
 

@@ -80,11 +80,12 @@ func (a *Audit) begin(msg *message.Message) (*attempt, error) {
 	}
 	at := &attempt{
 		a: a, msg: msg, trail: trail, number: number, singular: s.singular, handled: ctx, local: local,
-		poison: poisonMarks(msg), over: make(chan struct{}),
+		over: make(chan struct{}),
 	}
 	if err := at.start(startCtx); err != nil {
 		return nil, err
 	}
+	at.mark = unmark(msg)
 	a.add(at)
 	at.jobCtx, at.stop = trail.KeepAlive(ctx)
 	msg.SetContext(at.jobCtx)
