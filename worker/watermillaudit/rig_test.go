@@ -199,7 +199,11 @@ func (r *rig) soundJob(id uuid.UUID) {
 	r.Helper()
 	events := r.sink.Trail(id)
 	ends := 0
+	told := map[uuid.UUID]int{}
 	for _, e := range events {
+		if e.Type == jobaudit.AttemptFailed || e.Type == jobaudit.AttemptDeferred {
+			told[e.Job.ExecutionID]++
+		}
 		require.Equal(r, events[0].CorrelationID, e.CorrelationID, "one correlation, at %s", e.Type)
 		require.Equal(r, events[0].Who.Principal.ID, e.Who.Principal.ID, "one principal, at %s", e.Type)
 		require.Equal(r, events[0].Who.OrgID, e.Who.OrgID)
@@ -219,6 +223,7 @@ func (r *rig) soundJob(id uuid.UUID) {
 		require.Equal(r, i+1, x.Attempt)
 		executions[x.ID] = true
 		require.NotEmpty(r, x.End, "attempt %d has an end", x.Attempt)
+		require.LessOrEqual(r, told[x.ID], 1, "and one only")
 	}
 }
 
