@@ -191,7 +191,7 @@ func TestAnErasedPersonIsUnreadableAndEveryHashStillVerifies(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "Ann Q. Example", text)
 	}
-	require.NoError(t, rec.Erase(t.Context(), keys, "customer-1", "asked for by c-1"))
+	require.NoError(t, rec.Erase(t.Context(), keys, "customer-1", "asked for by customer-1"))
 	for _, value := range sealed() {
 		_, err := redact.Open(keys, value)
 		require.ErrorIs(t, err, redact.ErrErased)
