@@ -1,10 +1,10 @@
 package jobaudit
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -62,17 +62,18 @@ type courier struct {
 
 // lane is the way to one sink.
 type lane struct {
-	sink    AuditSink // nil if there is none
-	queue   *list.List
-	flights int
+	sink     AuditSink // nil if there is none
+	queue    streamQueue
+	flights  int  // goroutines that fly
+	boarding bool // one of them is about to board: what is queued now goes with it
 }
 
 func newCourier(sink, fallback AuditSink) *courier {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &courier{
 		ctx: ctx, cancel: cancel,
-		main:     lane{sink: sink, queue: list.New()},
-		fallback: lane{sink: fallback, queue: list.New()},
+		main:     lane{sink: sink},
+		fallback: lane{sink: fallback},
 		active:   map[*stream]struct{}{},
 	}
 }
@@ -256,9 +257,9 @@ func (c *courier) divert(s *stream) bool {
 // enqueue gives a stream that has something to store its place in the queue.
 func (c *courier) enqueue(s *stream) {
 	c.active[s] = struct{}{}
-	if !s.flying && s.place == nil {
+	if !s.flying && !s.queued {
 		c.unqueue(s)
-		s.place = s.lane.queue.PushBack(s)
+		s.lane.queue.push(s)
 	}
 	c.dispatch(s.lane)
 }
@@ -277,22 +278,32 @@ func (c *courier) unqueue(s *stream) {
 		s.retry.Stop()
 		s.retry = nil
 	}
-	if s.place != nil {
-		s.lane.queue.Remove(s.place)
-		s.place = nil
+	if s.queued {
+		s.lane.queue.remove(s)
 	}
 }
 
-// dispatch starts flights while there is work and room for them.
+// dispatch sees to it that what is queued boards a flight, while there is room
+// for one more. Where nothing flies yet that is at once. Else the flight lets
+// those go first who are about to add to it: the more fly together, the less
+// each of them costs.
 func (c *courier) dispatch(l *lane) {
-	for l.flights < maxFlights {
-		f := c.board(l)
-		if f == nil {
-			return
-		}
-		l.flights++
-		go c.fly(f)
+	if l.queue.first == nil || l.boarding || l.flights == maxFlights {
+		return
 	}
+	l.flights++
+	if l.flights == 1 {
+		go c.fly(l, c.board(l))
+		return
+	}
+	l.boarding = true
+	go func() {
+		runtime.Gosched()
+		c.mu.Lock()
+		l.boarding = false
+		c.mu.Unlock()
+		c.fly(l, c.next(l))
+	}()
 }
 
 // flight is one Append: one batch of each of several streams, or a batch in
@@ -300,7 +311,32 @@ func (c *courier) dispatch(l *lane) {
 type flight struct {
 	lane    *lane
 	legs    []leg
+	room    [1]leg // most flights have one leg
 	records []Record
+	last    bool // its goroutine carries no other
+}
+
+// fly carries flights, one after another, until nothing is queued in the lane.
+func (c *courier) fly(l *lane, f *flight) {
+	for f != nil {
+		c.carry(f)
+		if f.last {
+			return
+		}
+		f = c.next(l)
+	}
+}
+
+// next boards what is queued; nil, and one flight less, if nothing is.
+func (c *courier) next(l *lane) *flight {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.board(l)
+	if f == nil {
+		l.flights--
+	}
+	c.dispatch(l)
+	return f
 }
 
 // leg is a stream's flight, by its number.
@@ -311,18 +347,18 @@ type leg struct {
 
 // board puts the next batches on a flight; nil if there are none.
 func (c *courier) board(l *lane) *flight {
-	if l.queue.Len() == 0 {
+	if l.queue.first == nil {
 		return nil
 	}
 	f := &flight{lane: l}
+	f.legs = f.room[:0]
 	size := 0
-	for l.queue.Len() > 0 && len(f.records) < maxBatchRecords && size < maxBatchBytes {
-		s := l.queue.Front().Value.(*stream)
+	for l.queue.first != nil && len(f.records) < maxBatchRecords && size < maxBatchBytes {
+		s := l.queue.first
 		if s.doubt && len(f.legs) > 0 {
 			break
 		}
-		l.queue.Remove(s.place)
-		s.place = nil
+		l.queue.remove(s)
 		s.mint()
 		s.try()
 		s.flying, s.again = true, false
@@ -332,7 +368,11 @@ func (c *courier) board(l *lane) *flight {
 		if s.oneByOne {
 			batch = batch[:1]
 		}
-		f.records = append(slices.Grow(f.records, len(batch)), batch...)
+		if len(f.legs) == 1 {
+			f.records = slices.Clip(batch)
+		} else {
+			f.records = append(f.records, batch...)
+		}
 		for _, r := range batch {
 			size += r.Len()
 		}
@@ -345,7 +385,8 @@ func (c *courier) board(l *lane) *flight {
 
 var errGoexit = errors.New("the sink's Append ended its goroutine")
 
-func (c *courier) fly(f *flight) {
+// carry is one flight.
+func (c *courier) carry(f *flight) {
 	err := errGoexit
 	defer func() {
 		calls := c.land(f, err, definite(err))
@@ -379,11 +420,12 @@ func appendTo(ctx context.Context, sink AuditSink, records []Record) (err error)
 }
 
 // land takes the sink's answer, and whether it is a definite refusal. It
-// returns what is to be called once the lock is free.
+// returns what is to be called once the lock is free. That may take its time,
+// so another goroutine carries the next flight then, as it does where the sink
+// has ended this one.
 func (c *courier) land(f *flight, err error, refused bool) (calls []func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f.lane.flights--
 	c.landing++
 	for _, leg := range f.legs {
 		s := leg.stream
@@ -405,7 +447,10 @@ func (c *courier) land(f *flight, err error, refused bool) (calls []func()) {
 		}
 		c.settle(s)
 	}
-	c.dispatch(f.lane)
+	if f.last = len(calls) > 0 || err == errGoexit; f.last {
+		f.lane.flights--
+		c.dispatch(f.lane)
+	}
 	return calls
 }
 
@@ -437,10 +482,11 @@ func (c *courier) stored(s *stream) {
 		r := s.records[n-1]
 		s.acked = &streamHead{stream: s.id, seq: s.seq - uint64(len(s.frozen)-n), hash: r.hash, event: r.id}
 	}
-	s.frozen, s.records = s.frozen[n:], s.records[n:]
+	s.records = s.records[n:]
+	s.frozen = slices.Delete(s.frozen, 0, n)
 	s.failures = 0
 	if len(s.frozen) == 0 {
-		s.frozen, s.records = nil, nil
+		s.records = nil
 		s.doubt, s.oneByOne = false, false
 	}
 }

@@ -37,7 +37,8 @@
 //   - What turned out later: [Trail.Correct].
 //   - What became of a job whose process is gone: package watchdog, or
 //     [Recorder.Conclude] for a [Verdict] of your own.
-//   - What a scheduler's tick became: package cronaudit, or [Trail.Skip].
+//   - What a scheduler's tick became: packages cronaudit and gocronaudit, or
+//     [Trail.Skip].
 //   - How a job is doing: [Replay] over [AuditReader.Records] gives a [Job].
 //   - Where it is stored: package filesink, a signed log in a directory, or
 //     memsink, for unit tests.

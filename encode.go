@@ -29,14 +29,18 @@ const (
 
 const schemaVersion = "1.0.0"
 
-// envelope is what all events of a Trail have in common, encoded once.
+// envelope is what all events of a Trail have in common.
 type envelope struct {
 	jobID, parentID, rootID, retryOf uuid.UUID
 	correlationID, requestID         uuid.UUID
 	traceParent                      string
-	action                           string
 	resource                         text
-	who, where, why                  []byte // JSON objects
+
+	// Encoded once, each with the comma before it:
+	lineage     []byte // the job's parent, root and retryOf
+	correlation []byte
+	origin      []byte // from requestId to what, which is still open
+	place       []byte // where and why
 }
 
 // draft is one event before it has its place in a stream.
@@ -113,11 +117,19 @@ type streamHead struct {
 // mint gives a sealed event its place and makes it a Record. It allocates the
 // record's bytes and nothing else.
 func (s *sealed) mint(p position) Record {
-	leaf := make([]byte, 1, 1+len(s.buf)+maxStreamPart)
+	leaf := make([]byte, 1, 1+len(s.buf)+p.size())
 	leaf = append(leaf, s.buf[:s.split]...)
 	leaf = p.append(leaf)
 	leaf = append(leaf, s.buf[s.split:]...)
 	return Record{leaf: leaf, hash: sha256.Sum256(leaf), id: s.id, jobID: s.jobID, typ: s.typ, time: s.time}
+}
+
+// size is at least what append appends.
+func (p *position) size() int {
+	if p.after != nil {
+		return maxStreamPart
+	}
+	return maxStreamPart / 2
 }
 
 func (p *position) append(dst []byte) []byte {
@@ -152,21 +164,15 @@ func (env *envelope) appendEvent(dst []byte, d *draft) (out []byte, split int) {
 	if d.state != "" {
 		env.appendJob(&o, d)
 	}
-	o.uuid("correlationId", env.correlationID)
+	o.dst = append(o.dst, env.correlation...)
 	o.uuid("causationId", d.causationID)
-	o.uuid("requestId", env.requestID)
-	o.optional("traceparent", env.traceParent)
-	o.raw("who", env.who)
-	o.open("what")
-	o.str("action", env.action)
-	o.text("resource", env.resource, maxIdentifier)
+	o.dst = append(o.dst, env.origin...)
 	o.raw("inputs", d.inputs)
 	if d.redaction != nil {
 		d.redaction.append(&o)
 	}
-	o.close()
-	o.raw("where", env.where)
-	o.raw("why", env.why)
+	o.close() // what
+	o.dst = append(o.dst, env.place...)
 	before := len(o.dst)
 	o.open("data")
 	empty := len(o.dst)
@@ -185,9 +191,7 @@ func (env *envelope) appendJob(o *object, d *draft) {
 	o.str("state", string(d.state))
 	o.integer("attempt", int64(d.attempt))
 	o.uuid("executionId", d.executionID)
-	o.uuid("parentId", env.parentID)
-	o.uuid("rootId", env.rootID)
-	o.uuid("retryOf", env.retryOf)
+	o.dst = append(o.dst, env.lineage...)
 	if d.queue != (QueueRef{}) {
 		o.open("queue")
 		o.str("system", d.queue.System)

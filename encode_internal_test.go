@@ -18,14 +18,20 @@ func testID(n byte) uuid.UUID {
 	return id
 }
 
-// testEnvelope is what the events of a small job have in common.
-func testEnvelope() *envelope {
-	env := &envelope{jobID: testID(1), rootID: testID(1), correlationID: testID(1), requestID: testID(1)}
-	env.describe(&Submission{
+func testSubmission() Submission {
+	return Submission{
 		Action: "sweep", Principal: Principal{Kind: Service, ID: "watchdog", Verified: true},
 		OnBehalfOf: []Principal{{Kind: User, ID: "u-1"}},
 		Trigger:    Trigger{Kind: OnEvent, Reason: "no sign of life"},
-	}, Source{System: "deployer", Environment: "test", Host: "host-1", Instance: "deployer-1", Version: "v1.2.3"},
+	}
+}
+
+// testEnvelope is what the events of a small job have in common.
+func testEnvelope() *envelope { return envelopeOf(testSubmission()) }
+
+func envelopeOf(s Submission) *envelope {
+	env := &envelope{jobID: testID(1), rootID: testID(1), correlationID: testID(1), requestID: testID(1)}
+	env.describe(&s, Source{System: "deployer", Environment: "test", Host: "host-1", Instance: "deployer-1", Version: "v1.2.3"},
 		(*Registry)(nil).door("sweep"))
 	return env
 }

@@ -77,6 +77,26 @@ func TestAnOnErrorThatEndsItsGoroutineKeepsNobodyWaiting(t *testing.T) {
 	})
 }
 
+func TestAnOnErrorThatWaitsKeepsNoOtherJobFromTheSink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		sink := faultsink.New(memsink.New(nil))
+		rec := open(t, sink, &jobaudit.Options{OnError: func(context.Context, *jobaudit.AuditError) { <-gate }})
+		for range 10 { // more than may fly at once
+			tr, err := rec.Submit(t.Context(), submission())
+			require.NoError(t, err)
+			sink.Set(faultsink.Rule{Fault: faultsink.Fail})
+			tr.Log(t.Context(), "line")
+			synctest.Wait() // OnError has been told, and waits
+			sink.Set()
+		}
+		_, err := rec.Submit(t.Context(), submission())
+		require.NoError(t, err)
+		close(gate)
+		require.NoError(t, rec.Close(t.Context()))
+	})
+}
+
 func TestAnOnErrorThatWaitsAtAHeartbeatDoesNotKeepTheJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})

@@ -49,15 +49,14 @@ func TestTextsAreKeptUpToTheirLimit(t *testing.T) {
 	}{
 		"a log line": {4096, []string{"data", "line"}, logged},
 		"a reason": {1024, []string{"why", "reason"}, func(s string) Record {
-			env := testEnvelope()
-			env.why = appendWhy(nil, Trigger{Kind: Manual}, text{value: s})
-			return minted(env, draft{id: testID(2), typ: JobLogged, time: testTime, state: Running})
+			sub := testSubmission()
+			sub.Trigger.Reason = s
+			return minted(envelopeOf(sub), draft{id: testID(2), typ: JobLogged, time: testTime, state: Running})
 		}},
 		"a name": {1024, []string{"who", "principal", "name"}, func(s string) Record {
-			env := testEnvelope()
-			sub := Submission{Principal: Principal{Kind: User, ID: "u", Name: s}}
-			env.who = appendWho(nil, &sub, (*Registry)(nil).door(""), true)
-			return minted(env, draft{id: testID(2), typ: JobLogged, time: testTime, state: Running})
+			sub := testSubmission()
+			sub.Principal.Name = s
+			return minted(envelopeOf(sub), draft{id: testID(2), typ: JobLogged, time: testTime, state: Running})
 		}},
 		"an error message": {1024, []string{"data", "error", "message"}, func(s string) Record {
 			return minted(testEnvelope(), draft{id: testID(2), typ: JobFailed, time: testTime, state: Failed,
@@ -128,7 +127,8 @@ func TestADroppedTextNamesItsRuleOnly(t *testing.T) {
 
 func TestListsKeepSixteenAndCountTheRest(t *testing.T) {
 	for n := range 40 {
-		sub := Submission{Principal: Principal{Kind: User, ID: "u"}}
+		sub := testSubmission()
+		sub.OnBehalfOf = nil
 		r := &Redaction{Outcome: outcomeKept}
 		lost := &lostData{count: n}
 		for i := range n {
@@ -137,9 +137,7 @@ func TestListsKeepSixteenAndCountTheRest(t *testing.T) {
 			r.Hits = append(r.Hits, struct{ Path, Rule string }{fmt.Sprint(i), "jwt"})
 			lost.types = append(lost.types, EventType(fmt.Sprintf("job.x%d", i)))
 		}
-		env := testEnvelope()
-		env.who = appendWho(nil, &sub, (*Registry)(nil).door(""), true)
-		record := minted(env, draft{id: testID(2), typ: AuditLost, time: testTime, state: Running, redaction: r, data: payload{lost: lost}})
+		record := minted(envelopeOf(sub), draft{id: testID(2), typ: AuditLost, time: testTime, state: Running, redaction: r, data: payload{lost: lost}})
 		_, err := ParseRecord(record.Bytes())
 		require.NoError(t, err)
 

@@ -109,14 +109,13 @@ func (t *Trail) unlockAndSettle(ctx context.Context, d *draft) error {
 // settle waits for a ticket, or for all that the stream holds, up to the
 // recorder's own deadline, and then turns to the fallback sink.
 func (t *Trail) settle(ctx context.Context, ticket *ticket) error {
-	ctx = context.WithoutCancel(ctx)
 	if ticket == nil {
-		return t.flush(ctx, t.rec.opts.OutcomeTimeout)
+		return t.flush(context.Background(), t.rec.opts.OutcomeTimeout)
 	}
-	err := t.rec.courier.wait(ctx, t.stream, ticket, t.rec.opts.OutcomeTimeout)
+	err := t.rec.courier.wait(context.Background(), t.stream, ticket, t.rec.opts.OutcomeTimeout)
 	if errors.Is(err, context.DeadlineExceeded) && t.rec.courier.divert(t.stream) {
 		t.report(ctx, "store", fmt.Errorf("turning to the fallback sink: %w", err))
-		err = t.rec.courier.wait(ctx, t.stream, ticket, t.rec.opts.Timeout)
+		err = t.rec.courier.wait(context.Background(), t.stream, ticket, t.rec.opts.Timeout)
 	}
 	return err
 }

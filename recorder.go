@@ -61,7 +61,7 @@ type Options struct {
 	// Now is the clock that events are dated by. Default: time.Now.
 	Now func() time.Time
 	// NewID makes the IDs of jobs, events, streams and executions: UUIDs of
-	// version 7. Default: uuid.NewV7.
+	// version 7. Default: from the clock and crypto/rand.
 	NewID func() uuid.UUID
 }
 
@@ -83,7 +83,7 @@ func (o *Options) withDefaults() Options {
 		opts.Now = time.Now
 	}
 	if opts.NewID == nil {
-		opts.NewID = func() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+		opts.NewID = newID
 	}
 	return opts
 }

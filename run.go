@@ -166,37 +166,49 @@ func (t *Trail) KeepAlive(ctx context.Context) (jobCtx context.Context, stop fun
 // heartbeats records a heartbeat at every interval, and asks again whether the
 // job may run, until it is stopped. Neither waits for the other.
 func (t *Trail) heartbeats(ctx context.Context) (stop func()) {
-	interval := t.rec.opts.Heartbeat
-	if interval < 0 {
+	if t.rec.opts.Heartbeat < 0 {
 		return func() {}
 	}
-	var asking atomic.Bool
-	var mu sync.Mutex // guards what follows
-	stopped := false
-	var timer *time.Timer
-	mu.Lock()
-	defer mu.Unlock()
-	timer = time.AfterFunc(interval, func() {
-		mu.Lock()
-		if !stopped {
-			timer.Reset(interval)
+	p := &pulse{trail: t, ctx: ctx}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timer = time.AfterFunc(t.rec.opts.Heartbeat, p.beat)
+	return p.stop
+}
+
+// pulse is the heartbeats of one execution.
+type pulse struct {
+	trail  *Trail
+	ctx    context.Context
+	asking atomic.Bool
+
+	mu      sync.Mutex // guards what follows
+	timer   *time.Timer
+	stopped bool
+}
+
+func (p *pulse) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	p.timer.Stop()
+}
+
+func (p *pulse) beat() {
+	t := p.trail
+	p.mu.Lock()
+	if !p.stopped {
+		p.timer.Reset(t.rec.opts.Heartbeat)
+	}
+	p.mu.Unlock()
+	if t.running() {
+		if err := t.beat(); !errors.Is(err, ErrTransition) { // it may just have ended
+			t.report(p.ctx, "heartbeat", err)
 		}
-		mu.Unlock()
-		if t.running() {
-			if err := t.beat(); !errors.Is(err, ErrTransition) { // it may just have ended
-				t.report(ctx, "heartbeat", err)
-			}
-		}
-		if asking.CompareAndSwap(false, true) {
-			defer asking.Store(false)
-			t.reauthorize(ctx)
-		}
-	})
-	return func() {
-		mu.Lock()
-		defer mu.Unlock()
-		stopped = true
-		timer.Stop()
+	}
+	if p.asking.CompareAndSwap(false, true) {
+		defer p.asking.Store(false)
+		t.reauthorize(p.ctx)
 	}
 }
 

@@ -24,8 +24,8 @@ import (
 //   - Append returns when ctx ends, with ctx's error. What it stored by then
 //     is unknown.
 //
-// Append must be safe for concurrent use, must not keep the slice, and must
-// not write records of its own.
+// Append must be safe for concurrent use, must neither change nor keep the
+// slice, and must not write records of its own.
 //
 // A sink that can go on working without giving all that it promises, as when
 // heads cannot be kept outside the log, has a method Degraded(report

@@ -1,7 +1,6 @@
 package jobaudit
 
 import (
-	"container/list"
 	"slices"
 	"sync"
 	"time"
@@ -85,16 +84,46 @@ type stream struct {
 	acked   *streamHead // the newest event known to be stored
 
 	lane     *lane
-	place    *list.Element // in the lane's queue
-	flight   int           // number of the newest flight
-	flying   bool          // it has not landed
-	doubt    bool          // frozen may be stored, in part or in whole
-	again    bool          // fly again at once: somebody came too late for a flight that failed
-	oneByOne bool          // a record of frozen is refused: find out which
-	verdict  bool          // its one event flies alone, and a refusal is for its caller to judge
+	queued   bool // in the lane's queue, between these:
+	prior    *stream
+	next     *stream
+	flight   int  // number of the newest flight
+	flying   bool // it has not landed
+	doubt    bool // frozen may be stored, in part or in whole
+	again    bool // fly again at once: somebody came too late for a flight that failed
+	oneByOne bool // a record of frozen is refused: find out which
+	verdict  bool // its one event flies alone, and a refusal is for its caller to judge
 	failures int
 	retry    *time.Timer
 	refused  error // the stream has ended: why
+}
+
+// streamQueue holds streams in the order in which they came. A stream is in one
+// queue at most.
+type streamQueue struct{ first, last *stream }
+
+func (q *streamQueue) push(s *stream) {
+	s.queued, s.prior = true, q.last
+	if q.last != nil {
+		q.last.next = s
+	} else {
+		q.first = s
+	}
+	q.last = s
+}
+
+func (q *streamQueue) remove(s *stream) {
+	if s.prior != nil {
+		s.prior.next = s.next
+	} else {
+		q.first = s.next
+	}
+	if s.next != nil {
+		s.next.prior = s.prior
+	} else {
+		q.last = s.prior
+	}
+	s.queued, s.prior, s.next = false, nil, nil
 }
 
 // bufPool holds the buffers that events wait in until they are minted.
@@ -119,8 +148,12 @@ func (s *stream) mint() {
 		size += len(s.pending[n].buf)
 		n++
 	}
-	s.frozen = slices.Clone(s.pending[:n])
-	s.pending = slices.Delete(s.pending, 0, n)
+	if n == len(s.pending) {
+		s.frozen, s.pending = s.pending, s.frozen[:0]
+	} else {
+		s.frozen = append(s.frozen[:0], s.pending[:n]...)
+		s.pending = slices.Delete(s.pending, 0, n)
+	}
 	s.records = make([]Record, 0, n)
 	for i := range s.frozen {
 		e := &s.frozen[i]

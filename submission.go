@@ -206,23 +206,54 @@ func delegates(self, parent Principal, behindParent, own []Principal) []Principa
 	})
 }
 
-// describe fills the parts of the envelope that all events of a Trail share.
-// Free texts go through the door.
+// describe encodes the parts of the envelope that all events of a Trail share.
+// Its IDs are there already. Free texts go through the door.
 func (env *envelope) describe(s *Submission, where Source, d *door) {
-	env.action = s.Action
 	if s.Resource != "" {
 		env.resource = d.text(s.Resource)
 	}
-	env.who = appendWho(make([]byte, 0, 256), s, d, true)
-	if len(env.who) > maxWho {
-		env.who = appendWho(nil, s, d, false)
+	o := object{dst: append(make([]byte, 0, 768), ' ')} // not a brace: there is a member before each
+	part := func(write func()) []byte {
+		start := len(o.dst)
+		write()
+		return o.dst[start:len(o.dst):len(o.dst)]
 	}
-	where.Target, where.SourceIP = s.Target, s.SourceIP
-	env.where = appendWhere(make([]byte, 0, 256), where)
-	env.why = appendWhy(make([]byte, 0, 128), s.Trigger, d.text(s.Trigger.Reason))
+	env.lineage = part(func() {
+		o.uuid("parentId", env.parentID)
+		o.uuid("rootId", env.rootID)
+		o.uuid("retryOf", env.retryOf)
+	})
+	env.correlation = part(func() { o.uuid("correlationId", env.correlationID) })
+	env.origin = part(func() {
+		o.uuid("requestId", env.requestID)
+		o.optional("traceparent", env.traceParent)
+		o.key("who")
+		o.dst = appendWho(o.dst, s, d)
+		o.open("what")
+		o.str("action", s.Action)
+		o.text("resource", env.resource, maxIdentifier)
+	})
+	env.place = part(func() {
+		where.Target, where.SourceIP = s.Target, s.SourceIP
+		o.key("where")
+		o.dst = appendWhere(o.dst, where)
+		o.key("why")
+		o.dst = appendWhy(o.dst, s.Trigger, d.text(s.Trigger.Reason))
+	})
 }
 
-func appendWho(dst []byte, s *Submission, d *door, names bool) []byte {
+// appendWho leaves names of principals on whose behalf the job runs out if they
+// make it too long.
+func appendWho(dst []byte, s *Submission, d *door) []byte {
+	start := len(dst)
+	dst = appendWhoWith(dst, s, d, true)
+	if len(dst)-start > maxWho {
+		dst = appendWhoWith(dst[:start], s, d, false)
+	}
+	return dst
+}
+
+func appendWhoWith(dst []byte, s *Submission, d *door, names bool) []byte {
 	o := object{dst: append(dst, '{')}
 	o.key("principal")
 	o.dst = appendPrincipal(o.dst, s.Principal, d, true)

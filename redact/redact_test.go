@@ -162,11 +162,11 @@ func TestAnErasedPersonIsUnreadableAndEveryHashStillVerifies(t *testing.T) {
 	sink := memsink.New(nil)
 	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, &jobaudit.Options{Redactors: g})
 	require.NoError(t, err)
-	name, err := redact.Seal(keys, "c-1", "Ann Q. Example")
+	name, err := redact.Seal(keys, "customer-1", "Ann Q. Example")
 	require.NoError(t, err)
 	s := jobaudit.Submission{
-		Action: "ship", Inputs: order{"o-1", "c-1", "Ann Q. Example"}, Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "ordered"},
-		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "c-1", Name: name.String()},
+		Action: "ship", Inputs: order{"o-1", "customer-1", "Ann Q. Example"}, Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "ordered"},
+		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "customer-1", Name: name.String()},
 	}
 	require.NoError(t, rec.Run(t.Context(), s, func(ctx context.Context) error {
 		job, _ := jobaudit.FromContext(ctx)
@@ -191,19 +191,19 @@ func TestAnErasedPersonIsUnreadableAndEveryHashStillVerifies(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "Ann Q. Example", text)
 	}
-	require.NoError(t, rec.Erase(t.Context(), keys, "c-1", "asked for by c-1"))
+	require.NoError(t, rec.Erase(t.Context(), keys, "customer-1", "asked for by customer-1"))
 	for _, value := range sealed() {
 		_, err := redact.Open(keys, value)
 		require.ErrorIs(t, err, redact.ErrErased)
 	}
 	require.NoError(t, rec.Close(t.Context()))
-	require.ErrorIs(t, rec.Erase(t.Context(), keys, "c-1", ""), jobaudit.ErrClosed)
+	require.ErrorIs(t, rec.Erase(t.Context(), keys, "customer-1", ""), jobaudit.ErrClosed)
 	sink.ExpectAbsent(t, "Ann Q. Example")
 	for r := range sink.Records(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditErased}}) {
 		e := r.Event()
 		require.Len(t, e.Data.Erased.Keys, 1)
 		require.Contains(t, name.String(), e.Data.Erased.Keys[0])
-		require.NotContains(t, string(r.Bytes()), "c-1", "not even in the reason")
+		require.NotContains(t, string(r.Bytes()), "customer-1", "not even in the reason")
 	}
 }
 
@@ -214,7 +214,7 @@ func TestAConstantTextStaysThoughTheCauseIsDropped(t *testing.T) {
 	require.NoError(t, err)
 	s := jobaudit.Submission{
 		Action: "ship", Inputs: []string{secret}, Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "ordered"},
-		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "c-1"},
+		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "customer-1"},
 	}
 	cause := errors.New("login with " + secret)
 	fail := func(fn func() error) jobaudit.ErrorDetail {

@@ -2,8 +2,12 @@ package house_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,5 +98,37 @@ func TestASnippetThatIsTakenFromNowhereIsFound(t *testing.T) {
 		"```text\nnot Go\n```\n":                            nil,
 	} {
 		require.Equal(t, stray, strayCode(map[string]string{"p.md": page}, source), page)
+	}
+}
+
+// adaptersNotShown lists the adapters of which no snippet in the page uses
+// anything.
+func adaptersNotShown(packages map[string]*source, page string) []string {
+	var missing []string
+	for _, dir := range slices.Sorted(maps.Keys(packages)) {
+		used := regexp.MustCompile(`\b` + path.Base(dir) + `\.[A-Z]`)
+		shown := slices.ContainsFunc(slices.Collect(maps.Values(snippets(page))), used.MatchString)
+		if path.Dir(dir) == "worker" && !shown {
+			missing = append(missing, dir)
+		}
+	}
+	return missing
+}
+
+func TestTheReadmeShowsTheLinesToAddForEveryAdapter(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	require.NoError(t, err)
+	require.Empty(t, adaptersNotShown(sources(t, root), string(readme)), "show them, as a test of the adapter runs them")
+}
+
+func TestAnAdapterThatIsNotShownIsFound(t *testing.T) {
+	packages := map[string]*source{"worker/aaudit": {}, "worker/baudit": {}, "worker/baudit/verdict": {}, "sink/asink": {}}
+	for page, missing := range map[string][]string{
+		"```go\naaudit.New()\nbaudit.New()\n```\n":        nil,
+		"```go\naaudit.New()\n```\n`baudit.New`\n":        {"worker/baudit"},
+		"```go\nxaaudit.New()\nbaudit.New()\n```\n":       {"worker/aaudit"},
+		"```text\naaudit.New()\n```\nsee worker/baudit\n": {"worker/aaudit", "worker/baudit"},
+	} {
+		require.Equal(t, missing, adaptersNotShown(packages, page), page)
 	}
 }

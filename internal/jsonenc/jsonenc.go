@@ -206,19 +206,45 @@ func appendHundredths(dst []byte, n int64) []byte {
 // AppendUUID appends id as a JSON string in the lower-case form of RFC 9562.
 func AppendUUID(dst []byte, id uuid.UUID) []byte {
 	text := [38]byte{0: '"', 9: '-', 14: '-', 19: '-', 24: '-', 37: '"'}
-	at := [16]byte{1, 3, 5, 7, 10, 12, 15, 17, 20, 22, 25, 27, 29, 31, 33, 35}
-	for i, b := range id {
-		text[at[i]], text[at[i]+1] = hexDigits[b>>4], hexDigits[b&0xf]
-	}
+	hexadecimal(text[1:9], id[0:4])
+	hexadecimal(text[10:14], id[4:6])
+	hexadecimal(text[15:19], id[6:8])
+	hexadecimal(text[20:24], id[8:10])
+	hexadecimal(text[25:37], id[10:16])
 	return append(dst, text[:]...)
+}
+
+func hexadecimal(dst, src []byte) {
+	for i, b := range src {
+		dst[2*i], dst[2*i+1] = hexDigits[b>>4], hexDigits[b&0xf]
+	}
 }
 
 // AppendTime appends t as a JSON string: RFC 3339, UTC, six fraction digits.
 func AppendTime(dst []byte, t time.Time) []byte {
-	dst = append(dst, '"')
-	dst = t.UTC().AppendFormat(dst, TimeLayout)
-	return append(dst, '"')
+	t = t.UTC()
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return append(t.AppendFormat(append(dst, '"'), TimeLayout), '"')
+	}
+	hour, minute, second := t.Clock()
+	micro := t.Nanosecond() / 1000
+	text := [29]byte{0: '"', 5: '-', 8: '-', 11: 'T', 14: ':', 17: ':', 20: '.', 27: 'Z', 28: '"'}
+	two(text[1:], year/100)
+	two(text[3:], year%100)
+	two(text[6:], int(month))
+	two(text[9:], day)
+	two(text[12:], hour)
+	two(text[15:], minute)
+	two(text[18:], second)
+	two(text[21:], micro/10_000)
+	two(text[23:], micro/100%100)
+	two(text[25:], micro%100)
+	return append(dst, text[:]...)
 }
+
+// two writes the two decimal digits of n at the beginning of dst.
+func two(dst []byte, n int) { dst[0], dst[1] = '0'+byte(n/10), '0'+byte(n%10) }
 
 // TimeLayout is the one form of a time in a record: microseconds, always.
 const TimeLayout = "2006-01-02T15:04:05.000000Z"

@@ -95,6 +95,19 @@ func TestTimesHaveSixDigitsInUTC(t *testing.T) {
 	require.Equal(t, `"2026-01-02T08:04:05.000000Z"`, string(jsonenc.AppendTime(nil, at.Truncate(time.Second))))
 }
 
+func FuzzAppendTime(f *testing.F) {
+	f.Add(int64(0), int64(0))
+	f.Add(int64(-1), int64(999_999_999))
+	f.Add(int64(253_402_300_799), int64(999_999_999)) // the last second of the year 9999
+	f.Add(int64(253_402_300_800), int64(0))
+	f.Add(int64(-62_167_219_200), int64(1000)) // the first second of the year 0
+	f.Add(int64(-62_167_219_201), int64(1000))
+	f.Fuzz(func(t *testing.T, sec, nano int64) {
+		at := time.Unix(sec, nano%1e9)
+		require.Equal(t, `"`+at.UTC().Format(jsonenc.TimeLayout)+`"`, string(jsonenc.AppendTime(nil, at)))
+	})
+}
+
 func TestIDsAreLowerCaseAndHashesBase64(t *testing.T) {
 	id := uuid.MustParse("ABCDEF01-2345-7789-ABCD-EF0123456789")
 	require.Equal(t, `"abcdef01-2345-7789-abcd-ef0123456789"`, string(jsonenc.AppendUUID(nil, id)))

@@ -424,7 +424,7 @@ func (s *scanner) object(depth int) *Error {
 		if !ok {
 			return s.errorf("expected a name")
 		}
-		if !names.add(Unquote(name)) {
+		if !names.add(s.data, at, s.pos) {
 			return &Error{Offset: at, Problem: "duplicate name", Path: []string{Unquote(name)}}
 		}
 		s.space()
@@ -446,27 +446,35 @@ func (s *scanner) object(depth int) *Error {
 	}
 }
 
-// nameSet finds duplicates: by looking through a short list, then by a map.
+// nameSet finds duplicates: by looking through a short list of places in the
+// text, then, or where a name is written with escapes, by a map.
 type nameSet struct {
-	few  []string
+	few  [16]struct{ from, to int }
+	n    int
 	many map[string]struct{}
 }
 
-func (n *nameSet) add(name string) bool {
-	if n.many != nil {
-		_, dup := n.many[name]
-		n.many[name] = struct{}{}
-		return !dup
-	}
-	if slices.Contains(n.few, name) {
-		return false
-	}
-	n.few = append(n.few, name)
-	if len(n.few) > 16 {
+// add adds the name that stands, with its quotation marks, in data[from:to].
+func (n *nameSet) add(data []byte, from, to int) bool {
+	name := data[from+1 : to-1]
+	if n.many == nil {
+		if n.n < len(n.few) && bytes.IndexByte(name, '\\') < 0 {
+			for _, have := range n.few[:n.n] {
+				if string(data[have.from:have.to]) == string(name) {
+					return false
+				}
+			}
+			n.few[n.n].from, n.few[n.n].to = from+1, to-1
+			n.n++
+			return true
+		}
 		n.many = make(map[string]struct{}, 2*len(n.few))
-		for _, have := range n.few {
-			n.many[have] = struct{}{}
+		for _, have := range n.few[:n.n] {
+			n.many[string(data[have.from:have.to])] = struct{}{}
 		}
 	}
-	return true
+	decoded := Unquote(data[from:to])
+	_, dup := n.many[decoded]
+	n.many[decoded] = struct{}{}
+	return !dup
 }

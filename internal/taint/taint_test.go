@@ -115,11 +115,13 @@ func TestAnOrdinaryWordIsNeverTainted(t *testing.T) {
 		"accessToken", "HTTPServerError", "getUserByID", "12345678", "2026-11-21T20:45:33Z", "v1.22.333-beta", "refs/heads/main",
 		"application/json", "utf8mb4_general", "true,false", "not found", "postgres:5432", "Mozilla", "kubernetes.io/hostname", "max_connections",
 		"authentication", "internationalization", "SELECT", "localhost:8080", "sha256", "strengthening",
+		"2026-11-21", "21/11/2026", "192.168.100.200", "10.0.0.0/16", "1,234,567,890",
 	} {
 		require.Nil(t, matcher([]string{v}), v)
 	}
 	for _, v := range []string{
 		"hunter2hunter2", "correct horse battery staple", "Ann Example Smith", "ann@example.org", "4111111111111111",
+		"4000-1234-5678-9010", "4000 1234 5678 9010", "078-05-1120", "030/901820-00",
 		"0198f2a4-7c1e-7a6b-9d3e-5f0a1b2c3d4e", "xkqzjvwplmrt", "aGVsbG8gd29ybGQgdGhpcw", "Tr0ub4dor&3", "deadbeefcafe1234", "ghx_0123abcd4567",
 		"S3cretValue!x", "pa$$word", "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMIbPxRfiCYEXAMPLEKEY",
 	} {

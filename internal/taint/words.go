@@ -11,6 +11,9 @@ func ordinary(v string) bool {
 	if len(v) > 64 || strings.ContainsRune(v, '@') {
 		return false
 	}
+	if groupedNumber(v) {
+		return false
+	}
 	words, spaces, capitals := 0, 0, 0
 	for i := 0; i < len(v); {
 		switch c := v[i]; {
@@ -40,6 +43,21 @@ func ordinary(v string) bool {
 		return words <= 3 && capitals == 0
 	}
 	return words <= 8
+}
+
+// groupedNumber reports whether a value is a number written in groups that is
+// too long for a date: of a card, a person, a telephone.
+func groupedNumber(v string) bool {
+	digits := 0
+	for i := range len(v) {
+		switch c := v[i]; {
+		case isDigit(c):
+			digits++
+		case c != '-' && c != ' ' && c != '/':
+			return false // a time, an address, words
+		}
+	}
+	return digits > 8 && digits < len(v)
 }
 
 // ordinaryToken reports whether a run of letters and digits reads like

@@ -95,7 +95,7 @@ func TestKilledWritersLoseNothingThatWasAcknowledged(t *testing.T) {
 			}
 			require.NoError(t, r.Close())
 		}
-		if n%50 == 0 {
+		if n%50 == 49 {
 			requireStored(t, p, acked, heads)
 		}
 	}

@@ -47,8 +47,11 @@
 // not run: it is given back without counting as an attempt, or, if it has no
 // attempts left and asynq would archive it, waits until its time is up.
 //
-// Tasks that asynq aggregates (asynq.Group) end as cancelled when they leave
-// their queue; the aggregated task is a job of its own, by [Options.Service].
+// Tasks that asynq makes one of (asynq.Group) end as cancelled when asynq deletes
+// them, and name the job that they became. That one is by [Options.Service], on
+// behalf of all who asked for one of them, and names them in its log lines. If
+// the aggregator's task is not from [NewPeriodicTask] it can carry no job: it
+// gets one when it runs, and they name no more than its type.
 //
 // An archived task that others than [Inspector.RunTask] run again keeps its
 // job, which has ended: the new attempts are on record as late.

@@ -13,7 +13,8 @@ import (
 
 // NewPeriodicTask returns a task for asynq.Scheduler.Register, or for a
 // PeriodicTaskConfigProvider, that can carry a job: each time that it is
-// enqueued it carries another one. See [Adapter.SchedulerOpts].
+// enqueued it carries another one. See [Adapter.SchedulerOpts]. A
+// GroupAggregator returns one, too.
 func NewPeriodicTask(typename string, payload []byte, opts ...asynq.Option) *asynq.Task {
 	return asynq.NewTaskWithHeaders(typename, payload, map[string]string{}, opts...)
 }

@@ -78,6 +78,7 @@ type serving struct {
 	inspector  *asynq.Inspector
 	disconnect func() error // nil if the connection is the caller's
 	attempts   attempts
+	groups     *grouping      // nil if the server aggregates nothing
 	pending    sync.WaitGroup // what is to be on record before the server is down
 }
 
@@ -88,6 +89,10 @@ func (a *Adapter) serving(cfg *asynq.Config) *serving {
 	s.attempts.swept = time.Now()
 	if s.isFailure == nil {
 		s.isFailure = func(err error) bool { return err != nil }
+	}
+	if cfg.GroupAggregator != nil {
+		s.groups = &grouping{s: s, user: cfg.GroupAggregator, sets: map[string]*aggregation{}}
+		cfg.GroupAggregator = s.groups
 	}
 	cfg.ErrorHandler = asynq.ErrorHandlerFunc(s.handleError)
 	cfg.IsFailure = func(err error) bool {
@@ -251,6 +256,9 @@ func (s *serving) handleError(ctx context.Context, t *asynq.Task, err error) {
 
 // see is told of every command that the server has sent to Redis.
 func (s *serving) see(ctx context.Context, cmd redis.Cmder, err error) {
+	if s.groups != nil && err == nil {
+		s.groups.see(ctx, cmd)
+	}
 	v, ok := verdictOf(cmd)
 	if !ok {
 		return

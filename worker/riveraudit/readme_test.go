@@ -1,0 +1,99 @@
+package riveraudit_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+	"github.com/jobaudit/jobaudit/worker/riveraudit"
+	"github.com/jobaudit/jobaudit/worker/riveraudit/verdict"
+)
+
+// serve holds the lines that the README shows, with a program's own between
+// them.
+func serve(
+	ctx context.Context, recorder *jobaudit.Recorder, sink *memsink.Sink, pool *pgxpool.Pool, config *river.Config,
+	program func(*river.Client[pgx.Tx]) error,
+) error {
+	driver := riverpgxv5.New(pool)
+
+	audit := riveraudit.New(recorder, whoAsks, &riveraudit.Options{Log: sink})
+	config.Middleware = append([]rivertype.Middleware{audit}, config.Middleware...) // first
+	config.ErrorHandler = verdict.Handler(audit, config.ErrorHandler)
+	client, err := river.NewClient(driver, config)
+	if err != nil {
+		return err
+	}
+	follower := verdict.Follow(ctx, audit, client, nil)
+	if err := client.Start(ctx); err != nil {
+		return err
+	}
+
+	if err := program(client); err != nil {
+		return err
+	}
+	report, err := verdict.Reconcile(ctx, audit, client, nil) // once a day
+	if err != nil {
+		return err
+	}
+	if report.Added > 0 {
+		return errors.New("something was missing")
+	}
+
+	err = client.Stop(ctx)
+	err = errors.Join(err, follower.Stop(ctx)) // then close the recorder, then the sink
+	return err
+}
+
+func whoAsks(ctx context.Context, job *rivertype.JobInsertParams) jobaudit.Submission {
+	return jobaudit.Submission{
+		Principal: jobaudit.Principal{Kind: jobaudit.Service, ID: "shop"},
+		Trigger:   jobaudit.Trigger{Kind: jobaudit.OnEvent, Reason: "an order was placed"},
+	}
+}
+
+func TestTheLinesInTheReadmePutAJobOnRecord(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	pool, err := pgxpool.New(ctx, database(t, server(t)))
+	require.NoError(t, err)
+	defer pool.Close()
+	sink := memsink.New(nil)
+	recorder, err := jobaudit.Open(ctx, sink, jobaudit.Source{System: "shop", Environment: "test"}, nil)
+	require.NoError(t, err)
+	workers := river.NewWorkers()
+	river.AddWorker(workers, river.WorkFunc(func(context.Context, *river.Job[task]) error { return nil }))
+	config := &river.Config{
+		Workers: workers, Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}},
+		Logger: slog.New(slog.DiscardHandler),
+	}
+	require.NoError(t, serve(ctx, recorder, sink, pool, config, func(client *river.Client[pgx.Tx]) error {
+		completed, unsubscribe := client.Subscribe(river.EventKindJobCompleted)
+		defer unsubscribe()
+		_, err := client.Insert(ctx, task{}, nil)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-completed:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}))
+	require.NoError(t, recorder.Close(ctx))
+	require.Len(t, sink.Jobs(), 1)
+	sink.ExpectStates(t, sink.Jobs()[0], jobaudit.Pending, jobaudit.Running, jobaudit.Success)
+}

@@ -1,0 +1,143 @@
+package watermillaudit
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// Asking says who asks for the job that a message is, and why: Principal and
+// Trigger, and whatever else of a submission the message and its context tell.
+// Action is the topic, and Inputs are the payload if that is JSON, unless they
+// are set. Queue is filled in. It may be called from several goroutines.
+type Asking func(topic string, msg *message.Message) jobaudit.Submission
+
+// Options are the optional parts of an [Audit]. The zero value, like nil, gives
+// the defaults.
+type Options struct {
+	// Log reads what has been recorded, of every log that the jobs of these
+	// topics are recorded in: usually the recorder's own sink. It is read once
+	// for each delivery. It numbers the attempts, closes those that were lost
+	// with their process, and finds the jobs of messages that carry none.
+	// Without it every delivery counts as a first attempt.
+	Log jobaudit.AuditReader
+	// Events says of which topics every message goes to several handlers, or to
+	// several consumer groups. Publishing is a job there, which ends when the
+	// message is published, and each handler's work is a job of its own, a child
+	// of that one, whose action is the handler's name. Publishers and routers
+	// must agree on it. Default: none; a message is one job, and goes to one.
+	Events func(topic string) bool
+	// Final says of a message that failed and is going to be nacked that it will
+	// not be delivered again: the job has failed then. attempt counts from 1. It
+	// is for Pub/Subs that stop after so many deliveries, which they tell nobody.
+	// Default: every nacked message comes back.
+	Final func(msg *message.Message, attempt int, err error) bool
+	// Service is who a job is submitted by if nobody is known to have asked: for
+	// messages that were published without the adapter, for those that a job
+	// publishes, and for what the handlers of Events do. With the handler's name
+	// it tells the subscribers of one topic apart. Default: the service
+	// "watermillaudit".
+	Service jobaudit.Principal
+	// OnError is told of every error of the audit path that no call returns. It
+	// may be called from several goroutines and must not wait. Default: they are
+	// logged by slog.Default.
+	OnError func(context.Context, error)
+}
+
+// Audit records the messages of watermill's topics as jobs. [New] makes one;
+// one per Recorder is enough. It is safe for concurrent use.
+type Audit struct {
+	rec    *jobaudit.Recorder
+	asking Asking
+	opts   Options
+
+	mu       sync.Mutex // guards what follows
+	attempts map[uuid.UUID]*attempt
+	open     int           // attempts without an end
+	idle     chan struct{} // closed when there are none; nil if nobody waits
+}
+
+// New returns an Audit that records with rec. A nil asking is right for a
+// program that publishes only what its handlers do. opts may be nil.
+func New(rec *jobaudit.Recorder, asking Asking, opts *Options) *Audit {
+	a := &Audit{rec: rec, asking: asking, attempts: map[uuid.UUID]*attempt{}}
+	if opts != nil {
+		a.opts = *opts
+	}
+	o := &a.opts
+	if o.Events == nil {
+		o.Events = func(string) bool { return false }
+	}
+	if o.Final == nil {
+		o.Final = func(*message.Message, int, error) bool { return false }
+	}
+	if o.Service == (jobaudit.Principal{}) {
+		o.Service = jobaudit.Principal{Kind: jobaudit.Service, ID: "watermillaudit", Verified: true}
+	}
+	if o.OnError == nil {
+		o.OnError = func(ctx context.Context, err error) {
+			slog.Default().ErrorContext(ctx, "watermillaudit", "err", err)
+		}
+	}
+	return a
+}
+
+// Wait returns when every attempt that has begun is on record with its end, or
+// with ctx's error. Call it after the router's Close and before the Recorder's.
+func (a *Audit) Wait(ctx context.Context) error {
+	a.mu.Lock()
+	if a.open == 0 {
+		a.mu.Unlock()
+		return nil
+	}
+	if a.idle == nil {
+		a.idle = make(chan struct{})
+	}
+	idle := a.idle
+	a.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// add makes an attempt the newest of its job.
+func (a *Audit) add(at *attempt) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.attempts[at.trail.JobID()] = at
+	a.open++
+}
+
+// newest returns the newest attempt of a job in this process, if it has no end
+// yet.
+func (a *Audit) newest(job uuid.UUID) *attempt {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.attempts[job]
+}
+
+func (a *Audit) remove(at *attempt) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if job := at.trail.JobID(); a.attempts[job] == at {
+		delete(a.attempts, job)
+	}
+	if a.open--; a.open == 0 && a.idle != nil {
+		close(a.idle)
+		a.idle = nil
+	}
+}
+
+func (a *Audit) report(ctx context.Context, err error) {
+	if err != nil {
+		a.opts.OnError(ctx, err)
+	}
+}
