@@ -253,7 +253,7 @@ func (f *folder) commit(s *scanner, j *job, p *part) error {
 	case f.keyed() && h.Size <= f.good.size:
 		f.add(Finding{
 			Kind: KindOrder, Index: -1, First: f.good.size, End: f.good.size,
-			Commit: f.report.Commits - 1, Segment: f.segments[j.segment].Name, Offset: p.line.off,
+			Commit: f.report.Commits - 1, Segment: f.segments[j.segment].Name, Offset: j.offset(p.line),
 			Expected: fmt.Sprintf("a size over %d", f.good.size), Found: strconv.FormatInt(h.Size, 10),
 		})
 		f.reset()
@@ -319,13 +319,13 @@ func (f *folder) deliver(s *scanner) error {
 		for _, h := range f.held {
 			name := f.segments[h.segment].Name
 			for i := h.part.lo; i < h.part.hi; i++ {
-				l := h.leaves[i]
-				if l.refused != "" {
-					f.delivered++
+				index := f.delivered
+				f.delivered++
+				if h.part.refused && h.refusal(i) != nil {
 					continue
 				}
-				leaf := Leaf{Index: f.delivered, Bytes: h.bytes(l), Hash: h.hashes[i], Segment: name, Offset: l.off, Notes: h.notesOf(i)}
-				f.delivered++
+				l := h.leaves[i]
+				leaf := Leaf{Index: index, Bytes: h.bytes(l), Hash: h.hashes[i], Segment: name, Offset: h.offset(l), Notes: h.notesOf(i)}
 				if err := f.each(leaf); err != nil {
 					return err
 				}
@@ -413,7 +413,7 @@ func (f *folder) leave(s *scanner, j *job) {
 
 // endTail notes that there is no tail up to here.
 func (f *folder) endTail(j *job, p *part) {
-	f.report.Tail = Tail{Segment: f.segments[j.segment].Name, Offset: p.line.off + int64(p.line.end-p.line.start) + 1}
+	f.report.Tail = Tail{Segment: f.segments[j.segment].Name, Offset: j.off + int64(p.line.end)}
 }
 
 func (f *folder) countTail() {
@@ -434,7 +434,7 @@ func (f *folder) badCommit(j *job, p *part) Finding {
 	c := p.commit
 	fd := Finding{
 		Kind: KindCommit, Index: -1, First: f.good.size, End: f.run.size, Commit: f.report.Commits - 1,
-		Segment: f.segments[j.segment].Name, Offset: p.line.off, Found: c.err.Error(),
+		Segment: f.segments[j.segment].Name, Offset: j.offset(p.line), Found: c.err.Error(),
 	}
 	switch {
 	case errors.Is(c.err, ErrOrigin):
@@ -455,16 +455,15 @@ func (f *folder) badCommit(j *job, p *part) Finding {
 // refuse makes a finding of each line in a part that cannot be a leaf.
 func (f *folder) refuse(j *job, p *part) {
 	f.refused = true
-	for i := p.lo; i < p.hi; i++ {
-		l := j.leaves[i]
-		if l.refused == "" {
+	for _, r := range j.refused {
+		if r.leaf < p.lo || r.leaf >= p.hi {
 			continue
 		}
-		index := f.run.size + int64(i-p.lo)
+		index := f.run.size + int64(r.leaf-p.lo)
 		f.pend(Finding{
 			Kind: KindLeaf, Index: index, First: f.good.size, End: index + 1, Commit: -1,
-			Segment: f.segments[j.segment].Name, Offset: l.off,
-			Expected: "a leaf", Found: "a line that is " + l.refused,
+			Segment: f.segments[j.segment].Name, Offset: r.off,
+			Expected: "a leaf", Found: "a line that is " + r.reason,
 		})
 	}
 }
@@ -496,7 +495,7 @@ func (f *folder) flushPending() {
 func (f *folder) batchOffset(j *job, p *part) (segment string, offset int64) {
 	for _, h := range f.held {
 		if h.part.hi > h.part.lo && !f.spilled {
-			return f.segments[h.segment].Name, h.leaves[h.part.lo].off
+			return f.segments[h.segment].Name, h.offsetOf(h.part.lo)
 		}
 	}
 	return f.segments[j.segment].Name, f.report.Tail.Offset

@@ -217,20 +217,20 @@ func (f *folder) compareEach(fd Finding, start int, expected, actual []tlog.Hash
 }
 
 // heldLeaf finds the n-th leaf since the newest good commit line.
-func (f *folder) heldLeaf(n int) (h heldPart, s span, ok bool) {
+func (f *folder) heldLeaf(n int) (h heldPart, i int, ok bool) {
 	for _, h := range f.held {
 		if k := h.part.hi - h.part.lo; n >= k {
 			n -= k
 			continue
 		}
-		return h, h.leaves[h.part.lo+n], true
+		return h, h.part.lo + n, true
 	}
-	return heldPart{}, span{}, false
+	return heldPart{}, 0, false
 }
 
 func (f *folder) refusedAt(n int) bool {
-	_, s, ok := f.heldLeaf(n)
-	return ok && s.refused != ""
+	h, i, ok := f.heldLeaf(n)
+	return ok && h.refusal(i) != nil
 }
 
 func (f *folder) refusedAll(n, count int) bool {
@@ -244,8 +244,8 @@ func (f *folder) refusedAll(n, count int) bool {
 
 // place points a finding to the n-th leaf since the newest good commit line.
 func (f *folder) place(fd *Finding, n int) {
-	if h, s, ok := f.heldLeaf(n); ok {
-		fd.Segment, fd.Offset = f.segments[h.segment].Name, s.off
+	if h, i, ok := f.heldLeaf(n); ok {
+		fd.Segment, fd.Offset = f.segments[h.segment].Name, h.offsetOf(i)
 	}
 }
 

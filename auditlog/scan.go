@@ -20,7 +20,8 @@ import (
 // hashes the leaves, folds them as far as complete subtrees go, and checks the
 // signatures of the commit lines; that is nearly all of the work and needs
 // nothing from other jobs. The folder, in the caller's goroutine, takes the
-// jobs in order.
+// jobs in order. While it has none to take it is a worker too: there is one
+// goroutine to a core, and none waits for another to be scheduled.
 
 const (
 	bufSize = 128 << 10
@@ -31,11 +32,14 @@ const (
 	quickJobs = 16
 )
 
-// A span is a line in a job.
-type span struct {
-	off        int64 // in the segment
-	start, end int32 // in the job's buffer, without the line feed
-	refused    string
+// A span is a line in a job's buffer, without the line feed.
+type span struct{ start, end int32 }
+
+// A refusal is a line that cannot be a leaf, and why.
+type refusal struct {
+	leaf   int // in job.leaves
+	off    int64
+	reason string
 }
 
 // A part is a run of leaves in a job, with the commit line that ends it or,
@@ -61,11 +65,15 @@ type commit struct {
 
 type job struct {
 	segment int
-	// buf[0] is left free, so that every line has a byte before it.
+	// buf[0] is left free, so that every line has a byte before it. off is
+	// where buf[1] is in the segment.
 	buf    []byte
+	off    int64
 	leaves []span
 	parts  []part
 	hashes []tlog.Hash
+	// refused are the leaves that are none, in order.
+	refused []refusal
 	// notes are what Options.Inspect says of the leaves; notesEnd has where
 	// those of each leaf end.
 	notes    []byte
@@ -81,12 +89,34 @@ type job struct {
 	size int64
 	err  error
 	done chan struct{}
+	// desk is where the job goes when it is folded.
+	desk desk
 	// nodes and scratch are reused memory.
 	nodes   []node
 	scratch []tlog.Hash
 }
 
 func (j *job) bytes(s span) []byte { return j.buf[s.start:s.end] }
+
+// offset returns where a line begins in the segment.
+func (j *job) offset(s span) int64 { return j.off + int64(s.start-1) }
+
+// offsetOf returns where the leaf at i begins in the segment.
+func (j *job) offsetOf(i int) int64 {
+	if r := j.refusal(i); r != nil {
+		return r.off
+	}
+	return j.offset(j.leaves[i])
+}
+
+// refusal returns why the leaf at i is none, or nil.
+func (j *job) refusal(i int) *refusal {
+	n, found := slices.BinarySearchFunc(j.refused, i, func(r refusal, i int) int { return r.leaf - i })
+	if !found {
+		return nil
+	}
+	return &j.refused[n]
+}
 
 // notesOf returns the notes about the leaf at i.
 func (j *job) notesOf(i int) []byte {
@@ -102,42 +132,119 @@ func (j *job) notesOf(i int) []byte {
 type scanner struct {
 	segments []Segment
 	opts     *Options
-	// free holds jobs to be filled; nil stands for one yet to be made.
-	free, order chan *job
+	reader   *lineReader
+	// own are the jobs of the folder's goroutine, head is the first job in
+	// order that it has not folded.
+	own  desk
+	head *job
+	// order are the jobs that were read, in order.
+	order chan *job
 	// spare are jobs taken out of circulation; the folder's alone.
 	spare []*job
 }
 
-func newScanner(segments []Segment, opts *Options, workers int) *scanner {
-	n := 2*workers + 2
-	s := &scanner{
-		segments: segments,
-		opts:     opts,
-		free:     make(chan *job, n),
-		order:    make(chan *job, n),
+// A desk holds a worker's jobs to be filled; nil stands for one yet to be made.
+// Each worker keeps to its own, which are likely to be in its core's cache.
+type desk chan *job
+
+const deskSize = 4
+
+func newDesk() desk {
+	d := make(desk, deskSize)
+	for range deskSize {
+		d <- nil
 	}
-	for range n {
-		s.free <- nil
-	}
+	return d
+}
+
+func newScanner(ctx context.Context, segments []Segment, opts *Options, workers int) *scanner {
+	s := &scanner{segments: segments, opts: opts, own: newDesk(), order: make(chan *job, workers*deskSize)}
+	s.reader = &lineReader{scanner: s, ctx: ctx}
 	return s
 }
 
-// start reads and hashes until the end or until ctx is done. What it returns
-// waits for the goroutines to be gone.
-func (s *scanner) start(ctx context.Context, workers int) (wait func()) {
+// start begins to read and hash with workers beside the calling goroutine,
+// until the end or until the context is done. What it returns waits for them
+// to be gone.
+func (s *scanner) start(workers int) (wait func()) {
 	var wg sync.WaitGroup
-	r := &lineReader{scanner: s, ctx: ctx}
 	for range workers {
 		wg.Go(func() {
-			for j := r.next(); j != nil; j = r.next() {
-				if ctx.Err() == nil {
-					j.hash(s.opts)
+			for own := newDesk(); ; {
+				select {
+				case j := <-own:
+					if !s.work(j, own) {
+						return
+					}
+				case <-s.reader.ctx.Done():
+					return
 				}
-				j.done <- struct{}{}
 			}
 		})
 	}
 	return wg.Wait
+}
+
+// work fills and hashes a job. It returns false when there is no more to read.
+func (s *scanner) work(j *job, own desk) bool {
+	if j == nil {
+		j = &job{buf: make([]byte, bufSize), done: make(chan struct{}, 1)}
+	}
+	j.desk = own
+	if !s.reader.read(j) {
+		own <- j
+		return false
+	}
+	if s.reader.ctx.Err() == nil {
+		j.hash(s.opts)
+	}
+	j.done <- struct{}{}
+	return true
+}
+
+// next returns the next job in order when it is done, or nil when there are no
+// more. Until then the calling goroutine works as the others do.
+func (s *scanner) next() *job {
+	for {
+		if j := s.ready(); j != nil {
+			return j
+		}
+		select {
+		case j := <-s.own:
+			if s.work(j, s.own) {
+				continue
+			}
+		default:
+		}
+		if s.head == nil {
+			if s.head = <-s.order; s.head == nil {
+				return nil
+			}
+		}
+		j := s.head
+		<-j.done
+		s.head = nil
+		return j
+	}
+}
+
+// ready returns the next job in order if it is done.
+func (s *scanner) ready() *job {
+	if s.head == nil {
+		select {
+		case s.head = <-s.order:
+		default:
+		}
+	}
+	if j := s.head; j != nil {
+		select {
+		case <-j.done:
+			s.head = nil
+			return j
+		default:
+		}
+	}
+	return nil
 }
 
 // hold lets the reader have another buffer in place of one that is kept, so
@@ -148,11 +255,11 @@ func (s *scanner) hold(j *job) {
 	}
 	j.replaced = true
 	if n := len(s.spare); n > 0 {
-		s.free <- s.spare[n-1]
+		j.desk <- s.spare[n-1]
 		s.spare = s.spare[:n-1]
 		return
 	}
-	s.free <- nil
+	j.desk <- nil
 }
 
 // release gives a job's buffer back to the reader or, where that has another
@@ -162,7 +269,7 @@ func (s *scanner) release(j *job) {
 		s.spare = append(s.spare, j)
 		return
 	}
-	s.free <- j
+	j.desk <- j
 }
 
 // A lineReader cuts segments into jobs.
@@ -189,31 +296,29 @@ type lineReader struct {
 	long     int64
 }
 
-// next reads a job, hands it on to the folder and returns it to be hashed, or
-// nil when there are no more: all was read, the context is done, or an error
-// was handed on.
-func (r *lineReader) next() *job {
+// read fills a job and hands it on to the folder. It returns false when there
+// are no more: all was read, the context is done, or an error was handed on.
+func (r *lineReader) read(j *job) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
-		return nil
+		return false
 	}
-	if r.segment < len(r.segments) {
-		if r.job = r.get(); r.job != nil {
-			r.job.err = r.fill()
-			if r.job.err != nil {
-				r.job.leaves, r.job.parts = r.job.leaves[:0], r.job.parts[:0]
-				r.job.err = fmt.Errorf("segment %s: %w", r.segments[r.segment].Name, r.job.err)
-			}
-			r.order <- r.job // which has room for all jobs there are
-			if r.job.err != nil {
-				r.end()
-			}
-			return r.job
-		}
+	if r.segment == len(r.segments) || r.ctx.Err() != nil {
+		r.end()
+		return false
 	}
-	r.end()
-	return nil
+	r.job = j
+	j.clear(r.segment)
+	if j.err = r.fill(); j.err != nil {
+		j.leaves, j.parts = j.leaves[:0], j.parts[:0]
+		j.err = fmt.Errorf("segment %s: %w", r.segments[r.segment].Name, j.err)
+	}
+	r.order <- j // which has room for all jobs there are
+	if j.err != nil {
+		r.end()
+	}
+	return true
 }
 
 func (r *lineReader) end() {
@@ -241,6 +346,7 @@ func (r *lineReader) fill() (err error) {
 	if err != nil && !eof {
 		return err
 	}
+	r.job.off = r.off
 	rest := r.split(r.job.buf[:filled])
 	if r.commits && r.unchecked >= quickJobs || eof {
 		r.job.check, r.unchecked = true, 0
@@ -268,7 +374,8 @@ func (r *lineReader) split(buf []byte) []byte {
 			return nil
 		}
 		r.skipping = false
-		r.leaf(span{off: r.long, start: int32(p), end: int32(p), refused: "too long"})
+		r.refuse(r.long, "too long")
+		r.leaf(span{int32(p), int32(p)})
 		p += i + 1
 	}
 	for {
@@ -291,12 +398,12 @@ func (r *lineReader) split(buf []byte) []byte {
 }
 
 func (r *lineReader) line(start, end int) {
-	s := span{off: r.off + int64(start-1), start: int32(start), end: int32(end)}
+	s := span{int32(start), int32(end)}
 	switch {
 	case start == end:
-		s.refused = "empty"
+		r.refuse(r.job.offset(s), "empty")
 	case end-start > maxLine:
-		s.refused = "too long"
+		r.refuse(r.job.offset(s), "too long")
 	case IsCommit(r.job.buf[start:end]):
 		r.part.isCommit, r.part.line, r.commits = true, s, true
 		r.closePart()
@@ -308,7 +415,12 @@ func (r *lineReader) line(start, end int) {
 func (r *lineReader) leaf(s span) {
 	r.job.leaves = append(r.job.leaves, s)
 	r.part.hi = len(r.job.leaves)
-	r.part.refused = r.part.refused || s.refused != ""
+}
+
+// refuse notes that the next leaf is none.
+func (r *lineReader) refuse(off int64, reason string) {
+	r.job.refused = append(r.job.refused, refusal{len(r.job.leaves), off, reason})
+	r.part.refused = true
 }
 
 func (r *lineReader) closePart() {
@@ -318,30 +430,18 @@ func (r *lineReader) closePart() {
 	r.part = part{lo: r.part.hi, hi: r.part.hi}
 }
 
-// get takes an empty job, or nil when the context is done.
-func (r *lineReader) get() *job {
-	if r.ctx.Err() != nil {
-		return nil
-	}
-	select {
-	case j := <-r.free:
-		if j == nil {
-			j = &job{buf: make([]byte, bufSize), done: make(chan struct{}, 1)}
-		}
-		j.segment, j.last, j.size, j.err = r.segment, false, 0, nil
-		j.check, j.replaced, j.proven = false, false, false
-		j.leaves, j.parts = j.leaves[:0], j.parts[:0]
-		return j
-	case <-r.ctx.Done():
-		return nil
-	}
+// clear empties a job.
+func (j *job) clear(segment int) {
+	j.segment, j.last, j.size, j.err = segment, false, 0, nil
+	j.check, j.replaced, j.proven = false, false, false
+	j.leaves, j.parts, j.refused = j.leaves[:0], j.parts[:0], j.refused[:0]
 }
 
 // hash does the work on a job that needs no other job. When it is to be quick
 // it checks at most the signature of the last commit line.
 func (j *job) hash(opts *Options) {
 	j.hashes, j.notes, j.notesEnd = j.hashes[:0], j.notes[:0], j.notesEnd[:0]
-	for _, s := range j.leaves {
+	for i, s := range j.leaves {
 		// The byte before a line is a line feed that has done its duty; it
 		// serves as the leaf prefix of RFC 6962 §2.1.
 		j.buf[s.start-1] = 0x00
@@ -349,7 +449,7 @@ func (j *job) hash(opts *Options) {
 		if opts.Inspect == nil {
 			continue
 		}
-		if s.refused == "" {
+		if len(j.refused) == 0 || j.refusal(i) == nil {
 			j.notes = opts.Inspect(j.notes, j.bytes(s))
 		}
 		j.notesEnd = append(j.notesEnd, len(j.notes))

@@ -132,18 +132,13 @@ func Verify(ctx context.Context, segments []Segment, opts *Options, each func(Le
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	workers := runtime.GOMAXPROCS(0)
-	s := newScanner(segments, opts, workers)
-	wait := s.start(ctx, workers)
+	s := newScanner(ctx, segments, opts, workers)
+	wait := s.start(workers - 1)
 	defer wait()
 	defer cancel()
 
 	f := newFolder(segments, opts, each)
-	for {
-		j, ok := <-s.order
-		if !ok {
-			break
-		}
-		<-j.done
+	for j := s.next(); j != nil; j = s.next() {
 		if err := ctx.Err(); err != nil {
 			return f.report, fmt.Errorf("verify: %w", err)
 		}

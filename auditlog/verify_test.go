@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 
@@ -533,4 +535,65 @@ func TestVerifyStopsWhenAskedAndSaysWhy(t *testing.T) {
 	}
 	_, err = auditlog.Verify(t.Context(), segments, l.keys(), nil)
 	require.ErrorIs(t, err, boom)
+}
+
+// The goroutine that folds is one of the workers, on one core the only one.
+func TestAnyNumberOfCoresFindsTheSame(t *testing.T) {
+	l := longLog(t)
+	l.segments[0][commitAt(20)-3] += "x"
+	l.segments[1][5] = "" // no leaf
+	cores := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(cores)
+	var want auditlog.Report
+	var wantFound []auditlog.Finding
+	for i, n := range []int{1, 2, 3, 16} {
+		runtime.GOMAXPROCS(n)
+		opts := l.keys()
+		opts.Hints = l.hashes()
+		report, found := l.verify(opts)
+		require.Len(t, found, 2)
+		if i == 0 {
+			want, wantFound = report, found
+		}
+		require.Equal(t, want, report)
+		require.Equal(t, wantFound, found)
+	}
+}
+
+func TestACancelledVerificationEndsWhereverItIs(t *testing.T) {
+	l := longLog(t)
+	for _, after := range []int64{0, 1, 700, 2000} {
+		for _, quick := range []bool{false, true} {
+			ctx, cancel := context.WithCancel(t.Context())
+			opts := l.keys()
+			opts.Quick = quick
+			var seen atomic.Int64
+			opts.Inspect = func(notes, _ []byte) []byte {
+				if seen.Add(1) > after {
+					cancel()
+				}
+				return notes
+			}
+			_, err := auditlog.Verify(ctx, l.source(), opts, nil)
+			require.ErrorIs(t, err, context.Canceled)
+			cancel()
+		}
+	}
+}
+
+func TestALineThatCannotBeALeafIsFoundWhereItBegins(t *testing.T) {
+	l := newLog(t, newKey(t, origin))
+	l.batch(3)
+	l.batch(3)
+	lines := l.segments[0]
+	lines[5] = strings.Repeat("x", 300_000) // more than is read at a time
+	lines[6] = ""
+	at := int64(len(strings.Join(lines[:5], "\n")) + 1)
+	_, found := l.verify(l.keys())
+	require.Len(t, found, 2)
+	for i, offset := range []int64{at, at + 300_001} {
+		require.Equal(t, auditlog.KindLeaf, found[i].Kind)
+		require.EqualValues(t, 4+i, found[i].Index)
+		require.Equal(t, offset, found[i].Offset)
+	}
 }

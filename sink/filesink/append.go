@@ -1,6 +1,7 @@
 package filesink
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -11,15 +12,14 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// A request is one Append on its way to the writer.
+// A request is one Append on its way into a batch.
 type request struct {
 	items []item
 	lines []byte // the items' lines, each with its line feed
-	done  chan error
+	err   error  // its own outcome, where that is not its batch's
 }
 
-// requests keeps the memory of requests, but not their channels: one that was
-// made in a test's bubble of time must not be used outside of it.
+// requests keeps the memory of requests.
 var requests = sync.Pool{New: func() any { return new(request) }}
 
 // An item is a record in a request.
@@ -28,13 +28,16 @@ type item struct {
 	hash                 tlog.Hash
 	from, to             int // in the request's lines, without the line feed
 	notice               *notice
+	// stored or absent is set once the files were looked at.
+	stored, absent bool
 }
 
-// newRequest encodes what the writer needs, on the caller's goroutine.
+// newRequest encodes what a batch needs, on the caller's goroutine.
 func newRequest(records []jobaudit.Record) (*request, error) {
 	r := requests.Get().(*request)
-	r.items, r.lines, r.done = r.items[:0], r.lines[:0], make(chan error, 1)
-	for _, record := range records {
+	r.items, r.lines, r.err = r.items[:0], r.lines[:0], nil
+	for i := range records {
+		record := &records[i]
 		from := len(r.lines)
 		r.lines = record.AppendTo(r.lines)
 		line := r.lines[from:]
@@ -82,94 +85,36 @@ func (s *Sink) Append(ctx context.Context, records []jobaudit.Record) error {
 	if err != nil {
 		return err
 	}
-	if err := s.queue.put(r); err != nil {
+	o, err := s.intake.put(r)
+	for err == errFull {
+		if err = await(ctx, o.taken); err == nil {
+			o, err = s.intake.put(r)
+		}
+	}
+	if err == errUnsure {
+		if err := await(ctx, o.done); err != nil {
+			return err // the request is left to the writer, who may have it
+		}
+		err = cmp.Or(o.err, r.err)
 		r.free()
 		return err
 	}
-	select {
-	case err = <-r.done:
-	case <-ctx.Done():
-		if s.queue.withdraw(r) {
-			r.free()
-		}
-		return ctx.Err() // a request that the writer has is left to it
-	}
 	r.free()
-	return err
-}
-
-// A queue holds the requests that the writer has not taken yet.
-type queue struct {
-	ready chan struct{} // holds a token while there may be something to take
-
-	mu     sync.Mutex
-	list   []*request
-	closed bool
-}
-
-func newQueue() *queue { return &queue{ready: make(chan struct{}, 1)} }
-
-func (q *queue) put(r *request) error {
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return ErrClosed
+	if err != nil {
+		return err
 	}
-	q.list = append(q.list, r)
-	q.mu.Unlock()
-	q.wake()
-	return nil
+	if err := await(ctx, o.done); err != nil {
+		return err
+	}
+	return o.err
 }
 
-func (q *queue) wake() {
+// await waits for a channel to be closed.
+func await(ctx context.Context, closed <-chan struct{}) error {
 	select {
-	case q.ready <- struct{}{}:
-	default:
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-}
-
-// withdraw takes a request back, if the writer has not taken it.
-func (q *queue) withdraw(r *request) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for i, other := range q.list {
-		if other == r {
-			q.list = append(q.list[:i], q.list[i+1:]...)
-			return true
-		}
-	}
-	return false
-}
-
-// take waits for requests and returns all that there are; none, and false,
-// once the queue is closed and empty. It gives spare to those that come next.
-func (q *queue) take(spare []*request) ([]*request, bool) {
-	for range q.ready {
-		q.mu.Lock()
-		list, closed := q.list, q.closed
-		if len(list) > 0 {
-			q.list = spare[:0]
-		}
-		q.mu.Unlock()
-		if len(list) > 0 {
-			if closed {
-				q.wake()
-			}
-			return list, true
-		}
-		if closed {
-			break
-		}
-	}
-	return nil, false
-}
-
-// close refuses further requests. It reports whether it was the first call.
-func (q *queue) close() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	first := !q.closed
-	q.closed = true
-	q.wake()
-	return first
 }

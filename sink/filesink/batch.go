@@ -3,50 +3,60 @@ package filesink
 import (
 	"bytes"
 
-	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// A batch is what one commit line covers.
-type batch struct {
-	reqs    []*request // that wait for it
-	entries []entry    // offsets count from the batch's first byte
-	leaves  []tlog.Hash
-	notices []notice
-	ids     map[uuid.UUID]int // positions in entries
-	bytes   []byte            // its lines; the commit line too once it is signed
-
-	// Once it is signed:
-	first  int64 // the index of its first leaf
-	head   auditlog.Checkpoint
-	tree   auditlog.Tree
-	hashes []byte // stored hashes that it completes
+// lines are the event lines of a batch.
+type lines struct {
+	first   int64   // the index of the first
+	entries []entry // offsets count from the batch's first byte
+	bytes   []byte
 }
 
-func newBatch() *batch { return &batch{ids: make(map[uuid.UUID]int)} }
+// line returns the line of an event by its index.
+func (l *lines) line(leaf int64) []byte {
+	rest := l.bytes[l.entries[leaf-l.first].off:]
+	return rest[:bytes.IndexByte(rest, '\n')]
+}
+
+// A batch is what one commit line covers.
+type batch struct {
+	lines   // the commit line too once it is signed
+	leaves  []tlog.Hash
+	notices []notice
+	tree    auditlog.Tree
+	hashes  []byte // stored hashes that it completes
+
+	// waiters counts who waits for the outcome, unsure are those of them whose
+	// records are not in the batch yet.
+	waiters     int
+	unsure      []*request
+	unsureBytes int
+	outcome     *outcome
+
+	head auditlog.Checkpoint // once it is signed
+}
+
+// begin makes an empty batch one that follows a tree.
+func (b *batch) begin(before auditlog.Tree) {
+	b.first, b.tree, b.outcome = before.Size(), before, newOutcome()
+}
 
 // reset empties the batch but keeps its memory, if that is not much.
 func (b *batch) reset() {
 	if cap(b.bytes) > 2*maxBatch {
-		*b = *newBatch()
+		*b = batch{}
 		return
 	}
-	clear(b.reqs)
-	clear(b.ids)
-	b.reqs, b.entries, b.leaves, b.notices = b.reqs[:0], b.entries[:0], b.leaves[:0], b.notices[:0]
-	b.bytes, b.hashes = b.bytes[:0], b.hashes[:0]
+	*b = batch{
+		lines:  lines{entries: b.entries[:0], bytes: b.bytes[:0]},
+		leaves: b.leaves[:0], notices: b.notices[:0], hashes: b.hashes[:0],
+	}
 }
 
-// line returns the line of the i-th entry.
-func (b *batch) line(i int) []byte {
-	rest := b.bytes[b.entries[i].off:]
-	return rest[:bytes.IndexByte(rest, '\n')]
-}
-
-func (b *batch) add(r *request, it item) {
-	b.ids[it.id] = len(b.entries)
+func (b *batch) add(r *request, it *item) {
 	b.entries = append(b.entries, entry{it.id, it.job, it.correlation, uint32(len(b.bytes))})
 	b.leaves = append(b.leaves, it.hash)
 	b.bytes = append(b.bytes, r.lines[it.from:it.to+1]...)
@@ -61,37 +71,27 @@ type mark struct{ entries, bytes, notices int }
 func (b *batch) mark() mark { return mark{len(b.entries), len(b.bytes), len(b.notices)} }
 
 func (b *batch) rollback(m mark) {
-	for _, e := range b.entries[m.entries:] {
-		delete(b.ids, e.id)
-	}
 	b.entries, b.leaves = b.entries[:m.entries], b.leaves[:m.entries]
 	b.bytes, b.notices = b.bytes[:m.bytes], b.notices[:m.notices]
 }
 
-// sign ends the batch with the commit line of the tree that it makes of the
-// one before it.
-func (b *batch) sign(before auditlog.Tree, signer note.Signer) error {
-	b.first, b.tree = before.Size(), before
-	for _, leaf := range b.leaves {
+// grow adds what came since the mark to the tree; it is not rolled back any
+// more.
+func (b *batch) grow(m mark) {
+	for _, leaf := range b.leaves[m.entries:] {
 		b.hashes = b.tree.Append(b.hashes, leaf)
 	}
-	var err error
-	if b.head, err = b.tree.Sign(signer); err != nil {
+}
+
+// sign ends the batch with the commit line of its tree.
+func (b *batch) sign(signer note.Signer) error {
+	if !b.head.IsZero() {
+		return nil
+	}
+	head, err := b.tree.Sign(signer)
+	if err != nil {
 		return err
 	}
-	b.bytes = append(auditlog.AppendCommit(b.bytes, b.head), '\n')
+	b.head, b.bytes = head, append(auditlog.AppendCommit(b.bytes, head), '\n')
 	return nil
-}
-
-// answer tells those who wait.
-func (b *batch) answer(err error) {
-	answer(b.reqs, err)
-	clear(b.reqs)
-	b.reqs = b.reqs[:0]
-}
-
-func answer(reqs []*request, err error) {
-	for _, r := range reqs {
-		r.done <- err
-	}
 }

@@ -25,9 +25,10 @@
 //
 // # Durability
 //
-// Concurrent Appends share one write, one fsync and one signature. A disk that
-// fails makes Append fail and no more: what was under way is kept and stored
-// first, as the same bytes, in a new file, as soon as the disk works again.
+// Concurrent Appends share one write, one fsync and one signature; while a
+// batch is made durable the next one gathers. A disk that fails makes Append
+// fail and no more: what was under way is kept and stored first, as the same
+// bytes, in a new file, as soon as the disk works again.
 // What fsync promises is what is durable; a disk that lies about it may lose
 // acknowledged events, which the anchors tell.
 //

@@ -26,13 +26,20 @@ type notice struct {
 }
 
 // noticeOf returns nil for an event that nothing is remembered of.
-func noticeOf(r jobaudit.Record) *notice {
+func noticeOf(r *jobaudit.Record) *notice {
 	switch r.Type() {
 	case jobaudit.AuditOpened, jobaudit.AuditClosed, jobaudit.AuditPolicy:
-		e := r.Event()
-		return &notice{typ: e.Type, stream: e.Stream.ID, policy: sha256.Sum256(e.Data.Policy)}
+		return newNotice(r)
 	}
 	return nil
+}
+
+// newNotice is apart from noticeOf, as it needs much more of the stack.
+//
+//go:noinline
+func newNotice(r *jobaudit.Record) *notice {
+	e := r.Event()
+	return &notice{typ: e.Type, stream: e.Stream.ID, policy: sha256.Sum256(e.Data.Policy)}
 }
 
 // noticeIn is noticeOf for a line of the log.
@@ -44,7 +51,7 @@ func noticeIn(p peeked, line []byte) *notice {
 	if err != nil {
 		return nil // of a later version; what is not understood is not remembered
 	}
-	return noticeOf(r)
+	return noticeOf(&r)
 }
 
 // parent returns the directory of a name.

@@ -21,6 +21,9 @@ func LoadOrCreateKeyOn(d disk.Disk, dir, keyPath, name string) (*Key, error) {
 	return loadOrCreateKey(d, dir, keyPath, name)
 }
 
+// CorrelationOf is correlationOf.
+func CorrelationOf(line []byte) uuid.UUID { return correlationOf(line) }
+
 // Peek is peek.
 func Peek(line []byte) (id, job, correlation uuid.UUID) {
 	p := peek(line)

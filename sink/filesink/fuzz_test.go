@@ -16,6 +16,13 @@ import (
 func FuzzPeek(f *testing.F) {
 	for _, r := range sinktest.Records(5) {
 		f.Add(r.Bytes())
+		for _, inputs := range []string{
+			`{"correlationId":"01a2008c-1904-7029-9c10-e56d99689d5f"}`, `{"correlationId":1}`,
+			`{"\"correlationId":"x"}`, `"\"correlationId\":\"x\""`, `["correlationId"]`, `{"correlationID":"x"}`,
+		} {
+			f.Add(bytes.Replace(r.Bytes(), []byte(`"what":{`), []byte(`"what":{"inputs":`+inputs+`,`), 1))
+			f.Add(bytes.Replace(r.Bytes(), []byte(`"correlationId":`), []byte(`"more":`+inputs+`,"correlationId" : `), 1))
+		}
 	}
 	f.Add([]byte(`{"id":"\\","job":{"x":[{"id":"no"}]`))
 	f.Add([]byte(`{ "job" : {"id":"x"} , "correlationId":1}`))
@@ -23,7 +30,8 @@ func FuzzPeek(f *testing.F) {
 		id, job, correlation := filesink.Peek(line)
 		r, err := jobaudit.ParseRecord(line)
 		if err != nil {
-			return // then it only must not panic
+			filesink.CorrelationOf(line)
+			return // then they only must not panic
 		}
 		e := r.Event()
 		require.Equal(t, e.ID, id)
@@ -31,6 +39,7 @@ func FuzzPeek(f *testing.F) {
 			require.Equal(t, e.Job.ID, job)
 		}
 		require.Equal(t, e.CorrelationID, correlation)
+		require.Equal(t, e.CorrelationID, filesink.CorrelationOf(line))
 		require.True(t, json.Valid(line))
 	})
 }

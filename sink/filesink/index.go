@@ -130,6 +130,9 @@ type content struct {
 	root             tlog.Hash
 	entries          []entry
 	history          history
+	// leaves holds the indexes of the entries by ID, and perhaps those of
+	// later ones; nil if they have to be looked for.
+	leaves map[uuid.UUID]int64
 }
 
 // encode returns the bytes of the index file.

@@ -39,7 +39,7 @@ type Options struct {
 
 	// SegmentSize is the size in bytes at which a new file of entries is
 	// begun. Memory grows with it: the newest segment's IDs are kept, some
-	// 150 bytes an event. Default: 64 MiB; at most 1 GiB.
+	// 150 bytes an event, and for a moment those of the one before. Default: 64 MiB; at most 1 GiB.
 	SegmentSize int64
 
 	// OnError is told of what fails without making an Append fail: an anchor

@@ -40,16 +40,30 @@ func peek(line []byte) peeked {
 	return p
 }
 
-// correlationOf returns an event line's correlation.
-func correlationOf(line []byte) (id uuid.UUID) {
-	members(line, func(name, value []byte) bool {
-		if string(name) != "correlationId" {
-			return true
+// correlationOf returns the correlation of an event line that
+// [jobaudit.ParseRecord] accepts.
+func correlationOf(line []byte) uuid.UUID {
+	// Each event has the member. Its value is found without reading all that
+	// stands before it, unless the name is there again in what a user gave.
+	const before, after = `"correlation`, `Id"`
+	at := -1
+	for i := 0; ; i++ { // I is rare, a quote is not
+		next := bytes.IndexByte(line[i:], 'I')
+		if next < 0 {
+			break
 		}
-		id = parseID(value)
-		return false
-	})
-	return id
+		i += next
+		if bytes.HasSuffix(line[:i], []byte(before)) && bytes.HasPrefix(line[i:], []byte(after)) {
+			if at >= 0 {
+				return peek(line).correlation
+			}
+			at = i
+		}
+	}
+	if at >= 0 && len(line)-at > 42 && line[at+3] == ':' {
+		return parseID(line[at+4 : at+42])
+	}
+	return peek(line).correlation
 }
 
 func parseID(quoted []byte) uuid.UUID {

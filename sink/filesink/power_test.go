@@ -193,22 +193,23 @@ func TestWhatAKilledProcessLeftIsDurableOnceItWasRead(t *testing.T) {
 	t.Parallel()
 	whole := newStory(false)
 	require.NoError(t, whole.run(t))
-	step := 2
+	step := 1
 	if testing.Short() {
-		step = 14
+		step = 7
 	}
 	for n := 1; n <= whole.disk.Calls(); n += step {
+		again := n%2 == 0 // else nothing is written before the power goes
 		s := newStory(false)
 		s.disk.Cut(n)
 		_ = s.run(t) // it ends early
 		s.disk.Kill()
 		sink, err := s.open(t)
 		require.NoError(t, err)
-		adopted := read(t, sink, jobaudit.Query{})
-		if len(adopted) > len(s.acked) {
+		adopted := len(read(t, sink, jobaudit.Query{})) - len(s.acked)
+		if again && adopted > 0 {
 			require.NoError(t, sink.Append(t.Context(), s.todo[:3]), "sent again, and acknowledged")
-			s.acked, s.todo = append(s.acked, s.todo[:3]...), s.todo[3:]
 		}
+		s.acked, s.todo = append(s.acked, s.todo[:adopted]...), s.todo[adopted:]
 		if !sink.Checkpoint().IsZero() {
 			s.heads = append(s.heads, sink.Checkpoint().Head())
 		}

@@ -194,6 +194,14 @@ func (s *sealed) find(dir disk.Dir, id uuid.UUID, seen func(place, []byte)) (boo
 }
 
 func (s *sealed) rows(dir disk.Dir, id uuid.UUID) ([]row, error) {
+	if s.content != nil && s.content.leaves != nil {
+		leaf, ok := s.content.leaves[id]
+		if !ok || leaf >= s.end {
+			return nil, nil
+		}
+		i := leaf - s.first
+		return []row{{id, uint32(i), s.content.entries[i].off}}, nil
+	}
 	if s.content != nil {
 		for i, e := range s.content.entries {
 			if e.id == id {

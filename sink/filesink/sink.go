@@ -23,7 +23,7 @@ type Sink struct {
 	lock     io.Closer
 	cache    *treeCache
 	keeper   *keeper
-	queue    *queue
+	intake   *intake
 	recovery jobaudit.Recovery
 	written  chan struct{} // closed when the writer has ended
 	writer   *writer
@@ -33,11 +33,11 @@ type Sink struct {
 	view view
 }
 
-// A view is what readers see: what is durable. It is replaced, never changed.
+// A view is what readers see: what is durable.
 type view struct {
 	head   auditlog.Checkpoint
-	sealed []*sealed
-	live   part // its size is 0 if there is none
+	sealed []*sealed // shared with readers: only ever appended to, or replaced
+	live   part      // its size is 0 if there is none
 }
 
 // sink starts the Sink when the directory is in order.
@@ -47,23 +47,23 @@ func (o *opening) sink() (*Sink, error) {
 	}
 	s := &Sink{
 		path: o.path, key: o.key, opts: o.opts, dir: o.dir, lock: o.lock, cache: o.cache,
-		queue: newQueue(), recovery: o.recovery, written: make(chan struct{}),
+		intake: newIntake(o.tree), recovery: o.recovery, written: make(chan struct{}),
 	}
 	s.keeper = &keeper{
 		key: o.key.verifier, hashes: o.cache.hashes(), anchors: o.anchors,
 		onError: func(err error) { s.opts.OnError(fmt.Errorf("filesink: %w", err)) },
 		after:   s.noteCheckpoint,
 	}
-	w := &writer{Sink: s, tree: o.tree, history: o.history, sealed: o.sealed, batch: newBatch(), ours: -1}
+	w := &writer{Sink: s, tree: o.tree, history: o.history, ours: -1}
 	if !o.head.IsZero() {
 		w.head = o.base // which is under our own key, also on a predecessor's entries
 	}
 	for _, one := range o.sealed {
-		w.ids.merge(one.ids)
+		s.intake.sealed.merge(one.ids)
 	}
 	s.writer = w
 	s.close = sync.OnceValue(s.end)
-	w.show()
+	s.view = view{head: w.head, sealed: o.sealed}
 	s.keeper.start()
 	go func() {
 		defer close(s.written)
@@ -98,12 +98,27 @@ func (s *Sink) current() view {
 	return s.view
 }
 
+// change changes what readers see from now on.
+func (s *Sink) change(do func(*view)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	do(&s.view)
+}
+
+// replace puts another form of a sealed segment in its place.
+func (s *Sink) replace(old, anew *sealed) {
+	s.change(func(v *view) {
+		v.sealed = slices.Clone(v.sealed) // readers have the old list
+		v.sealed[slices.Index(v.sealed, old)] = anew
+	})
+}
+
 // Close stores what Append was given before, ends the newest segment, brings
 // the anchors up to date and lets another writer in. The error tells what of
 // that could not be done; the log is closed in any case. Further calls return
 // the same.
 func (s *Sink) Close() error {
-	s.queue.close()
+	s.intake.close()
 	<-s.written
 	return s.close()
 }
@@ -115,7 +130,6 @@ func (s *Sink) end() error {
 	if w.failed == nil && w.live != nil {
 		w.seal(w.live)
 		w.live = nil
-		w.show()
 		err = errors.Join(err, w.cutAgain())
 	}
 	if w.failed == nil && !w.head.IsZero() {
@@ -127,6 +141,7 @@ func (s *Sink) end() error {
 	if w.failed != nil && w.live != nil {
 		_ = w.live.file.Close() // the same
 	}
+	w.filing.Wait()
 	err = errors.Join(err, s.cache.close(), s.lock.Close())
 	// The directory stays open for readers; the collector closes it.
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 )
 
@@ -90,7 +89,7 @@ func (w *writer) begin(b *batch) (err error) {
 		return replaced(err)
 	}
 	w.ours = b.first
-	l := &live{first: b.first, file: f, ids: make(map[uuid.UUID]int32)}
+	l := &live{first: b.first, file: f}
 	defer func() {
 		if err != nil {
 			_ = f.Close() // it will be made anew
@@ -115,31 +114,33 @@ func (w *writer) begin(b *batch) (err error) {
 	return nil
 }
 
-// seal ends a segment in order.
-func (w *writer) seal(l *live) {
+// seal ends a segment in order. Its index is written beside the commits that
+// follow; what cannot be written is left to the next open.
+func (w *writer) seal(l *live) *sealed {
+	w.filing.Wait() // the entries of one segment at most are kept for it
 	c := &content{first: l.first, end: l.first + int64(len(l.entries)), size: l.size, root: w.head.Head().Root, entries: l.entries, history: w.history}
-	s := unfiled(c)
-	err := w.cache.sync()
-	if err == nil {
-		err = writeIndex(w.dir, c)
-	}
-	if err != nil {
-		w.opts.OnError(fmt.Errorf("filesink: %w", err)) // the next open does it
-	} else {
-		s = s.filed()
-	}
+	s := &sealed{first: c.first, end: c.end, size: c.size, ids: l.ids, content: c}
 	_ = l.file.Close() // all of it is durable
-	for _, e := range l.entries {
-		w.ids.add(e.id)
+	c.leaves = w.intake.rotate(l.ids, s.end)
+	w.change(func(v *view) { v.sealed, v.live = append(v.sealed, s), part{} })
+	if err := w.cache.sync(); err != nil {
+		w.opts.OnError(fmt.Errorf("filesink: %w", err))
+		return s
 	}
-	w.sealed = append(w.sealed, s)
+	w.filing.Go(func() {
+		if err := writeIndex(w.dir, c); err != nil {
+			w.opts.OnError(fmt.Errorf("filesink: %w", err))
+			return
+		}
+		w.replace(s, s.filed())
+	})
+	return s
 }
 
 // retire seals a segment in which a write failed, and cuts what is left of
 // that. Until it is cut readers go by the next segment's first index.
 func (w *writer) retire(l *live) {
-	w.seal(l)
-	s := w.sealed[len(w.sealed)-1]
+	s := w.seal(l)
 	if err := cut(w.dir, s.first, s.size); err != nil {
 		w.opts.OnError(fmt.Errorf("filesink: cut %s: %w", segmentPath(s.first), err))
 		w.uncut = append(w.uncut, s)

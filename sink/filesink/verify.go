@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/google/uuid"
 	"golang.org/x/mod/sumdb/note"
@@ -177,6 +178,7 @@ type verification struct {
 	opts *VerifyOptions
 	root *os.Root
 
+	writing  func() bool // whether a writer has the log open
 	files    []segmentFile
 	heads    []auditlog.Head
 	report   Report
@@ -186,7 +188,11 @@ type verification struct {
 
 func (v *verification) run() error {
 	v.readHeads()
-	v.report.Writing = isLocked(v.root)
+	// Linux takes milliseconds to list its locks, so that goes on meanwhile.
+	answer := make(chan bool, 1)
+	go func() { answer <- isLocked(v.root) }()
+	v.writing = sync.OnceValue(func() bool { return <-answer })
+	defer func() { v.report.Writing = v.writing() }()
 	var err error
 	if v.files, err = segmentFiles(v.root); errors.Is(err, fs.ErrNotExist) && len(v.heads) > 0 {
 		err = nil // the heads say that there was a log
@@ -284,7 +290,7 @@ func (v *verification) setLevel() {
 
 func (v *verification) noteTail() {
 	tail := v.report.Tail
-	if tail.Bytes == 0 || v.report.Writing {
+	if tail.Bytes == 0 || v.writing() {
 		return
 	}
 	size := v.report.Head.Size

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
+	"slices"
+	"sync"
 
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
@@ -18,8 +21,8 @@ type live struct {
 	size    int64 // up to the newest durable commit line
 	file    disk.File
 	info    disk.Info
-	entries []entry             // shared with readers: only ever appended to
-	ids     map[uuid.UUID]int32 // positions in entries
+	entries []entry // shared with readers: only ever appended to
+	ids     keyRange
 }
 
 // A writer is the one goroutine that writes a log; only it touches these
@@ -30,10 +33,9 @@ type writer struct {
 	tree    auditlog.Tree
 	head    auditlog.Checkpoint
 	history history
-	sealed  []*sealed // shared with readers: only ever appended to
-	ids     keyRange  // of all sealed segments
+	filing  sync.WaitGroup // the index of the segment that was sealed last
 
-	batch *batch // the next
+	spare *batch // to gather in next
 	// pinned is a batch that could not be stored: its signed head may have
 	// been seen, so that these very bytes have to be the next to be stored.
 	pinned *batch
@@ -48,46 +50,38 @@ type writer struct {
 	anchored bool      // since the open
 }
 
-// run commits what comes through the queue until that is closed.
+// run commits what comes in until the intake is closed.
 func (w *writer) run() {
-	var spare []*request
-	for {
-		reqs, ok := w.queue.take(spare)
-		if !ok {
-			return
+	for w.intake.wait() {
+		if err := w.settle(); err != nil {
+			w.refuse(err)
+			continue
 		}
-		w.serve(reqs)
-		clear(reqs)
-		spare = reqs
+		b := w.take()
+		if len(b.entries) == 0 { // all of it is durable already
+			b.outcome.end(nil)
+			w.recycle(b)
+			continue
+		}
+		if err := w.commit(b); err != nil {
+			w.pinned = b
+			b.outcome.end(err)
+			continue
+		}
+		b.outcome.end(nil)
+		w.gather(b.waiters)
+		w.recycle(b)
 	}
 }
 
-// serve answers all requests.
-func (w *writer) serve(reqs []*request) {
-	for len(reqs) > 0 {
-		if err := w.settle(); err != nil {
-			answer(reqs, err)
-			return
-		}
-		reqs = reqs[w.gather(reqs):]
-		b := w.batch
-		if len(b.entries) == 0 {
-			b.answer(nil) // all of it is durable already
-			continue
-		}
-		err := b.sign(w.tree, w.key.signer)
-		if err != nil { // nothing was written: it is as if it had never been
-			b.answer(err)
-			b.reset()
-			continue
-		}
-		err = w.commit(b)
-		b.answer(err)
-		if err != nil {
-			w.pinned, w.batch = b, newBatch()
-			continue
-		}
-		b.reset()
+// gather lets those go first who were told of a commit just now, if they are
+// few: they may come back at once, and each commit that they share with who
+// waits already saves an fsync and a signature. Many are better gathered while
+// the next batch is written.
+func (w *writer) gather(told int) {
+	const few = 64
+	if n := told + w.intake.waiters(); n > 1 && n <= few {
+		runtime.Gosched()
 	}
 }
 
@@ -96,51 +90,54 @@ func (w *writer) settle() error {
 	if w.failed != nil || w.pinned == nil {
 		return w.failed
 	}
-	if err := w.commit(w.pinned); err != nil {
+	b := w.pinned
+	if err := w.commit(b); err != nil {
 		return err
 	}
 	w.pinned = nil
+	w.recycle(b)
 	return nil
 }
 
-// gather makes the next batch of as many requests as fit, and answers those
-// that are refused. It returns how many it took.
-func (w *writer) gather(reqs []*request) int {
-	b := w.batch
-	for i, r := range reqs {
-		if i > 0 && len(b.bytes)+len(r.lines) > maxBatch {
-			return i
-		}
-		m := b.mark()
-		if err := w.admit(r); err != nil {
-			b.rollback(m)
-			r.done <- err
-			continue
-		}
-		b.reqs = append(b.reqs, r)
+// refuse ends the batch that gathers behind one that cannot be stored.
+func (w *writer) refuse(err error) {
+	before := w.tree
+	if w.pinned != nil {
+		before = w.pinned.tree
 	}
-	return len(reqs)
+	w.intake.refuse(before, err)
 }
 
-// admit adds a request's records to the batch, those that are stored already
-// excepted.
-func (w *writer) admit(r *request) error {
-	for _, it := range r.items {
-		line := r.lines[it.from:it.to]
-		stored, err := w.stored(it.id, line)
-		if err != nil {
-			return err
+// take returns the next batch, once all its requests are in it.
+func (w *writer) take() *batch {
+	another := w.spare
+	if w.spare = nil; another == nil {
+		another = new(batch)
+	}
+	for {
+		b, unsure := w.intake.take(another)
+		if b != nil {
+			return b
 		}
-		if !stored {
-			w.batch.add(r, it)
+		for _, r := range unsure {
+			if r.err = w.look(r); r.err == nil {
+				r.err = w.intake.settle(r)
+			}
 		}
 	}
-	return nil
 }
 
-// commit makes a signed batch durable, publishes it and sees to the anchors.
-// An error means that it has to be tried again, unless w.failed is set.
+func (w *writer) recycle(b *batch) {
+	b.reset()
+	w.spare = b
+}
+
+// commit makes a batch durable, publishes it and sees to the anchors. An error
+// means that it has to be tried again, unless w.failed is set.
 func (w *writer) commit(b *batch) error {
+	if err := b.sign(w.key.signer); err != nil {
+		return err
+	}
 	if w.live != nil && w.live.size+int64(len(b.bytes)) > w.opts.SegmentSize {
 		w.seal(w.live)
 		w.live = nil
@@ -177,7 +174,7 @@ func (w *writer) publish(b *batch) {
 	base := uint32(l.size)
 	for _, e := range b.entries {
 		e.off += base
-		l.ids[e.id] = int32(len(l.entries))
+		l.ids.add(e.id)
 		l.entries = append(l.entries, e)
 	}
 	l.size += int64(len(b.bytes))
@@ -188,41 +185,48 @@ func (w *writer) publish(b *batch) {
 	if err := w.cache.add(b.hashes); err != nil {
 		w.opts.OnError(err)
 	}
-	w.show()
+	w.change(func(v *view) {
+		v.head, v.live = b.head, part{first: l.first, size: l.size, entries: l.entries}
+	})
+	w.intake.durable()
 }
 
-// show gives readers the newest state.
-func (w *writer) show() {
-	v := view{head: w.head, sealed: w.sealed}
-	if l := w.live; l != nil {
-		v.live = part{first: l.first, size: l.size, entries: l.entries}
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.view = v
-}
-
-// stored tells whether a record is stored already, or in the batch at hand.
-// Other bytes under its ID are a conflict.
-func (w *writer) stored(id uuid.UUID, line []byte) (bool, error) {
-	if i, ok := w.batch.ids[id]; ok {
-		return true, compare(id, w.batch.line(i), line)
-	}
-	if w.live != nil {
-		if i, ok := w.live.ids[id]; ok {
-			old, err := readLine(w.live.file, nil, int64(w.live.entries[i].off), w.live.size)
-			if err != nil {
-				return false, fmt.Errorf("filesink: read event %s again: %w", id, err)
+// look finds out which of a request's records are in the files. Other bytes
+// under the ID of one are a conflict.
+func (w *writer) look(r *request) error {
+	for i := range r.items {
+		it := &r.items[i]
+		line := r.lines[it.from:it.to]
+		leaf, ok := w.intake.leaf(it.id)
+		if !ok {
+			var err error
+			if it.stored, err = w.lookSealed(it.id, line); err != nil {
+				return err
 			}
-			return true, compare(id, old, line)
+			it.absent = !it.stored
+			continue
 		}
+		l := w.live
+		if l == nil || leaf >= l.first+int64(len(l.entries)) {
+			continue // it is in the batch
+		}
+		old, err := readLine(l.file, nil, int64(l.entries[leaf-l.first].off), l.size)
+		if err != nil {
+			return fmt.Errorf("filesink: read event %s again: %w", it.id, err)
+		}
+		if err := compare(it.id, old, line); err != nil {
+			return err
+		}
+		it.stored = true
 	}
-	if !w.ids.has(id) {
-		return false, nil
-	}
-	for i := len(w.sealed) - 1; i >= 0; i-- {
+	return nil
+}
+
+// lookSealed tells whether a record is in a sealed segment.
+func (w *writer) lookSealed(id uuid.UUID, line []byte) (bool, error) {
+	for _, s := range slices.Backward(w.current().sealed) {
 		var conflict error
-		found, err := w.findSealed(i, id, func(_ place, old []byte) { conflict = compare(id, old, line) })
+		found, err := w.findSealed(s, id, func(_ place, old []byte) { conflict = compare(id, old, line) })
 		if err != nil {
 			return false, fmt.Errorf("filesink: look for event %s: %w", id, err)
 		}
@@ -242,21 +246,20 @@ func compare(id uuid.UUID, stored, line []byte) error {
 
 // findSealed looks into a sealed segment. An index that does not read well is
 // made anew, in memory: it is written at the next open.
-func (w *writer) findSealed(i int, id uuid.UUID, seen func(place, []byte)) (bool, error) {
-	found, err := w.sealed[i].find(w.dir, id, seen)
-	if err == nil || w.sealed[i].content != nil {
+func (w *writer) findSealed(s *sealed, id uuid.UUID, seen func(place, []byte)) (bool, error) {
+	found, err := s.find(w.dir, id, seen)
+	if err == nil || s.content != nil {
 		return found, err
 	}
-	w.opts.OnError(fmt.Errorf("segment %d: %w", w.sealed[i].first, err))
-	c, err := readContent(context.Background(), w.dir, w.sealed[i].first, w.sealed[i].end, history{})
+	w.opts.OnError(fmt.Errorf("segment %d: %w", s.first, err))
+	c, err := readContent(context.Background(), w.dir, s.first, s.end, history{})
 	if err != nil {
 		return false, err
 	}
 	if err := w.dir.Remove(indexPath(c.first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.opts.OnError(err)
 	}
-	anew := append([]*sealed(nil), w.sealed...) // readers have the old list
-	anew[i] = unfiled(c)
-	w.sealed = anew
-	return anew[i].find(w.dir, id, seen)
+	anew := unfiled(c)
+	w.replace(s, anew)
+	return anew.find(w.dir, id, seen)
 }

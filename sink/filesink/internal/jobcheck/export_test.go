@@ -1,6 +1,10 @@
 package jobcheck
 
-import "github.com/jobaudit/jobaudit"
+import (
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+)
 
 // Scan compares what the scanner and the parser make of a line.
 func Scan(line []byte) (scanned, same bool) {
@@ -61,4 +65,11 @@ func (c *Checks) Spilled() string {
 func ScanOnly(line []byte) bool {
 	var f lineFacts
 	return scanLine(line, &f)
+}
+
+// Reread gives what the scanner reads of a UUID's text, as a UUID again, and
+// whether that is what the parser would make of it.
+func Reread(id uuid.UUID) (out uuid.UUID, same bool) {
+	read, bad := readID((*[idSize]byte)([]byte(id.String())))
+	return read.uuid(), bad == 0 && read == identOf(id)
 }

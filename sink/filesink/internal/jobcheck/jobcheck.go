@@ -105,7 +105,7 @@ func (c *Checks) Leaf(l auditlog.Leaf) error {
 	if eventCode(n[0]) == codeOpened {
 		c.opened(l)
 	}
-	c.keep(uint64(l.Index), c.mixer.hash(&l.Hash), n)
+	c.keep(uint64(l.Index), c.mixer.hash(digestOf(&l.Hash)), n)
 	return c.spill.err
 }
 

@@ -1,6 +1,7 @@
 package jobcheck_test
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
 	"os"
@@ -113,8 +114,13 @@ func TestTheScannerReadsNoIDAndNoHashThatTheParserRefuses(t *testing.T) {
 	a.execution = uuid.New()
 	b := newAuthor(t)
 	b.after, b.execution = a.record(jobaudit.JobSubmitted), a.execution
-	for _, line := range [][]byte{a.line(jobaudit.JobStarted), b.line(jobaudit.JobStarted)} {
-		for _, before := range []string{`"1.0.0","id":"`, `"stream":{"id":"`, `"prev":"`, `"after":{"stream":"`, `"hash":"`, `"job":{"id":"`, `"executionId":"`} {
+	own, other := newAuthor(t).line(jobaudit.JobSubmitted), newAuthor(t).line(jobaudit.JobSubmitted)
+	copy(other[bytes.Index(other, []byte(`"rootId":"`))+len(`"rootId":"`):], a.job.String())
+	for i, line := range [][]byte{a.line(jobaudit.JobStarted), b.line(jobaudit.JobStarted), own, other} {
+		for _, before := range []string{`"1.0.0","id":"`, `"stream":{"id":"`, `"prev":"`, `"after":{"stream":"`, `"hash":"`, `"job":{"id":"`, `"executionId":"`, `"rootId":"`} {
+			if before == `"rootId":"` && i < 2 {
+				continue // it stands behind the execution, where the scanner ends
+			}
 			at := strings.Index(string(line), before) + len(before)
 			if at < len(before) {
 				continue

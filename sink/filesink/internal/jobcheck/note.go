@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"github.com/google/uuid"
-
 	"github.com/jobaudit/jobaudit"
 )
 
@@ -57,37 +55,38 @@ func (c *Checks) appendNote(notes []byte, f *lineFacts, flags byte) []byte {
 	at := len(notes)
 	notes = slices.Grow(notes, noteSize+resumedSize)[:at+noteSize]
 	n := (*[noteSize]byte)(notes[at:])
-	le.PutUint16(n[2:], c.part(&f.stream))
-	le.PutUint16(n[4:], c.part(&f.id))
+	le.PutUint16(n[2:], c.part(f.stream))
+	le.PutUint16(n[4:], c.part(f.id))
 	le.PutUint16(n[6:], 0)
-	copy(n[8:24], f.stream[:])
+	f.stream.put(n[8:])
 	le.PutUint64(n[24:], f.seq)
 	var prev, execution uint64
 	if f.seq > 1 {
-		prev = c.mixer.hash(&f.prev)
+		prev = c.mixer.hash(f.prev)
 	}
 	le.PutUint64(n[32:], prev)
-	copy(n[40:56], f.id[:])
-	if f.job != uuid.Nil {
+	f.id.put(n[40:])
+	if f.job != (ident{}) {
 		flags |= flagJob
-		le.PutUint16(n[6:], c.part(&f.job))
-		if f.execution != uuid.Nil {
-			execution = c.mixer.id(&f.execution) | 1
+		le.PutUint16(n[6:], c.part(f.job))
+		if f.execution != (ident{}) {
+			execution = c.mixer.id(f.execution) | 1
 		}
 	}
-	copy(n[56:72], f.job[:])
+	f.job.put(n[56:])
 	le.PutUint64(n[72:], execution)
 	if f.resumed {
 		flags |= flagResumed
-		notes = append(notes, f.after.stream[:]...)
+		notes = le.AppendUint64(notes, f.after.stream.a)
+		notes = le.AppendUint64(notes, f.after.stream.b)
 		notes = le.AppendUint64(notes, f.after.seq)
-		notes = le.AppendUint64(notes, c.mixer.hash(&f.after.hash))
+		notes = le.AppendUint64(notes, c.mixer.hash(f.after.hash))
 	}
 	notes[at], notes[at+1] = byte(f.typ), flags
 	return notes
 }
 
-func (c *Checks) part(id *uuid.UUID) uint16 { return uint16(c.mixer.id(id) >> c.shift) }
+func (c *Checks) part(id ident) uint16 { return uint16(c.mixer.id(id) >> c.shift) }
 
 // keep adds the facts to their partitions.
 func (c *Checks) keep(index, hash uint64, n note) {
@@ -109,7 +108,7 @@ func (c *Checks) keep(index, hash uint64, n note) {
 	}
 	if n.has(flagResumed) {
 		after := n[noteSize:]
-		fact = c.resumes.add(int(c.part((*uuid.UUID)(after))))
+		fact = c.resumes.add(int(c.part(identAt(after, 0))))
 		copy(fact[:32], after)
 		le.PutUint64(fact[32:], index)
 		copy(fact[40:], n[56:72])

@@ -30,7 +30,13 @@ func TestWhatTheScannerAcceptsOfAMangledLineTheParserReadsAlike(t *testing.T) {
 			require.True(t, !scanned || same, "%s", line)
 		}
 	}
-	for _, line := range [][]byte{a.line(jobaudit.JobStarted), b.line(jobaudit.AttemptFailed), b.line(jobaudit.AuditOpened)} {
+	own, other := newAuthor(t), newAuthor(t)
+	child := other.line(jobaudit.JobSubmitted)
+	copy(child[bytes.Index(child, []byte(`"rootId":"`))+len(`"rootId":"`):], a.job.String())
+	for _, line := range [][]byte{
+		a.line(jobaudit.JobStarted), b.line(jobaudit.AttemptFailed), b.line(jobaudit.AuditOpened),
+		own.line(jobaudit.JobSubmitted), child,
+	} {
 		scanned, _ := jobcheck.Scan(line)
 		require.True(t, scanned)
 		front := bytes.Index(line, []byte(`"requestId"`))
@@ -111,6 +117,15 @@ func TestMemoryStaysFlatAsTheLogGrows(t *testing.T) {
 	}
 	many := live(records)
 	require.Less(t, many-min(many, few), uint64(8<<20), "of %d MB more of log", (records-100_000)*len(line)>>20)
+}
+
+func TestAnIDIsNamedAsItIsWrittenThoughItIsKeptInAnotherOrder(t *testing.T) {
+	for range 1000 {
+		id := uuid.New()
+		again, same := jobcheck.Reread(id)
+		require.True(t, same)
+		require.Equal(t, id, again)
+	}
 }
 
 func TestTheScannerReadsJobsOfQueuesAndDoesNotMissWhatStandsElsewhere(t *testing.T) {

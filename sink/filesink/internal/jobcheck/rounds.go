@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/google/uuid"
-
 	"github.com/jobaudit/jobaudit/auditlog"
 )
 
@@ -24,10 +22,10 @@ type checker struct {
 	block []byte
 
 	prints  printSet
-	first   table[uuid.UUID, uint64]
-	ends    table[uuid.UUID, streamEnd]
+	first   table[ident, uint64]
+	ends    table[ident, streamEnd]
 	resumed table[place, []resumption]
-	states  table[uuid.UUID, jobState]
+	states  table[ident, jobState]
 	runs    table[execution, run]
 }
 
@@ -37,7 +35,7 @@ func (c *checker) checkEvents(part int) error {
 	c.prints.reset(c.events.len(part))
 	twice := false
 	err := c.events.each(part, c.block, func(fact []byte) {
-		if c.prints.add(c.mixer.id((*uuid.UUID)(fact))) {
+		if c.prints.add(c.mixer.id(identAt(fact, 0))) {
 			twice = true
 		}
 	})
@@ -51,14 +49,14 @@ func (c *checker) findDuplicates(part int) error {
 	first := &c.first
 	first.reset(c.events.len(part))
 	return c.events.each(part, c.block, func(fact []byte) {
-		id, index := uuid.UUID(fact[:16]), word(fact, 16)
-		was, again := first.at(c.mixer.id(&id), id)
+		id, index := identAt(fact, 0), word(fact, 16)
+		was, again := first.at(c.mixer.id(id), id)
 		if !again {
 			*was = index
 			return
 		}
 		f := finding(Duplicate, *was, index)
-		f.Event = id
+		f.Event = id.uuid()
 		f.Expected, f.Found = "an ID of its own", fmt.Sprintf("the ID of the record at index %d", *was)
 		c.found.duplicates.add(f)
 	})
@@ -73,12 +71,12 @@ type streamEnd struct {
 // resumption is a stream's first record that says after which one it comes.
 type resumption struct {
 	hash, index uint64
-	job         uuid.UUID
+	job         ident
 	settled     bool
 }
 
 type place struct {
-	stream uuid.UUID
+	stream ident
 	seq    uint64
 }
 
@@ -93,8 +91,8 @@ func (c *checker) checkStreams(part int) (int, error) {
 	}
 	streams := 0
 	err := c.streams.each(part, c.block, func(fact []byte) {
-		id := uuid.UUID(fact[:16])
-		print := c.mixer.id(&id)
+		id := identAt(fact, 0)
+		print := c.mixer.id(id)
 		now := streamEnd{index: word(fact, 16), seq: word(fact, 24), hash: word(fact, 40)}
 		end, _ := ends.at(print, id)
 		if end.seq == 0 {
@@ -106,11 +104,11 @@ func (c *checker) checkStreams(part int) (int, error) {
 			if end.seq == 0 { // what is missing may have stood anywhere before
 				f.Since = 0
 			}
-			f.Expected, f.Found = fmt.Sprintf("seq %d in stream %s", end.seq+1, id), fmt.Sprintf("seq %d", now.seq)
+			f.Expected, f.Found = fmt.Sprintf("seq %d in stream %s", end.seq+1, id.uuid()), fmt.Sprintf("seq %d", now.seq)
 			c.found.broken.add(f)
 		case now.seq > 1 && word(fact, 32) != end.hash:
 			f := finding(Stream, end.index, now.index)
-			f.Expected = fmt.Sprintf("the hash of seq %d in stream %s, at index %d", end.seq, id, end.index)
+			f.Expected = fmt.Sprintf("the hash of seq %d in stream %s, at index %d", end.seq, id.uuid(), end.index)
 			f.Found = "another hash"
 			c.found.broken.add(f)
 		}
@@ -125,8 +123,8 @@ func (c *checker) checkStreams(part int) (int, error) {
 			if !r.settled {
 				p := resumed.entries[i].key
 				f := finding(Dangling, r.index, r.index)
-				f.Job = r.job
-				f.Found = fmt.Sprintf("resumes seq %d of stream %s, which is not in this log", p.seq, p.stream)
+				f.Job = r.job.uuid()
+				f.Found = fmt.Sprintf("resumes seq %d of stream %s, which is not in this log", p.seq, p.stream.uuid())
 				c.found.Dangling.add(f)
 			}
 		}
@@ -139,17 +137,17 @@ func (c *checker) readResumes(part int) error {
 	t := &c.resumed
 	t.reset(c.resumes.len(part))
 	return c.resumes.each(part, c.block, func(fact []byte) {
-		p := place{uuid.UUID(fact[:16]), word(fact, 16)}
-		print := c.mixer.id(&p.stream)
+		p := place{identAt(fact, 0), word(fact, 16)}
+		print := c.mixer.id(p.stream)
 		end, _ := c.ends.at(print, p.stream)
 		end.resumed = true
 		list, _ := t.at(print+p.seq, p)
-		*list = append(*list, resumption{hash: word(fact, 24), index: word(fact, 32), job: uuid.UUID(fact[40:])})
+		*list = append(*list, resumption{hash: word(fact, 24), index: word(fact, 32), job: identAt(fact, 40)})
 	})
 }
 
 // settle compares a record with what those say who resume it.
-func (c *checker) settle(print uint64, stream uuid.UUID, now streamEnd) {
+func (c *checker) settle(print uint64, stream ident, now streamEnd) {
 	list, ok := c.resumed.get(print+now.seq, place{stream, now.seq})
 	if !ok {
 		return
@@ -162,8 +160,8 @@ func (c *checker) settle(print uint64, stream uuid.UUID, now streamEnd) {
 		r.settled = true
 		if r.hash != now.hash {
 			f := finding(Resume, now.index, r.index)
-			f.Job = r.job
-			f.Expected = fmt.Sprintf("the hash of seq %d in stream %s, at index %d", now.seq, stream, now.index)
+			f.Job = r.job.uuid()
+			f.Expected = fmt.Sprintf("the hash of seq %d in stream %s, at index %d", now.seq, stream.uuid(), now.index)
 			f.Found = "another hash"
 			c.found.resumed.add(f)
 		}
@@ -183,7 +181,7 @@ type execution struct{ job, execution uint64 }
 
 type run struct {
 	start uint64
-	job   uuid.UUID
+	job   ident
 	ended bool
 }
 
@@ -195,8 +193,8 @@ func (c *checker) checkJobs(part int) (int, error) {
 	states.reset(n / 4)
 	runs.reset(n / 4)
 	err := c.jobs.each(part, c.block, func(fact []byte) {
-		id := uuid.UUID(fact[:16])
-		print, x := c.mixer.id(&id), word(fact, 16)
+		id := identAt(fact, 0)
+		print, x := c.mixer.id(id), word(fact, 16)
 		index, typ := word(fact, 24)>>8, eventCode(fact[24])
 		j, known := states.at(print, id)
 		if !known {
@@ -223,7 +221,7 @@ func (c *checker) checkJobs(part int) (int, error) {
 	for i := range runs.entries {
 		if r := &runs.entries[i].value; !r.ended {
 			f := finding(Ghost, r.start, r.start)
-			f.Job = r.job
+			f.Job = r.job.uuid()
 			f.Found = "started, no end"
 			c.found.Ghosts.add(f)
 		}
@@ -233,7 +231,7 @@ func (c *checker) checkJobs(part int) (int, error) {
 
 // apply moves a job on by an event. If elsewhere is set, the event is of an
 // execution that another log has the start of.
-func (j *jobState) apply(typ eventCode, index uint64, id uuid.UUID, begun, elsewhere bool, found *Result) {
+func (j *jobState) apply(typ eventCode, index uint64, id ident, begun, elsewhere bool, found *Result) {
 	since := j.last
 	j.last = index
 	if !begun {
@@ -251,11 +249,11 @@ func (j *jobState) apply(typ eventCode, index uint64, id uuid.UUID, begun, elsew
 		f = finding(Transition, since, index)
 		f.Expected = "what may happen to a job that is " + j.state.String()
 		f.Found = string(codes[typ].typ)
-		f.Job = id
+		f.Job = id.uuid()
 		found.transitions.add(f)
 	case duplicate, late:
 		f = finding(Unapplied, since, index)
-		f.Job = id
+		f.Job = id.uuid()
 		f.Found = fmt.Sprintf("%s of a job that is %s already", codes[typ].typ, j.state)
 		found.Unapplied.add(f)
 	default:
