@@ -11,6 +11,7 @@ import (
 	"go/scanner"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -183,10 +184,10 @@ func TestOrdinaryValuesAreNoSecrets(t *testing.T) {
 		"base64 of JSON":  func() string { return base64.StdEncoding.EncodeToString([]byte(`{"user":"` + m.uuid() + `","n":1}`)) },
 		"row of digits":   func() string { return "1111 2222 3333 4445 5556" },
 	}
-	for name, make := range kinds {
+	for _, name := range slices.Sorted(maps.Keys(kinds)) { // or chance decides which digests come
 		t.Run(name, func(t *testing.T) {
 			for range 300 {
-				text := make()
+				text := kinds[name]()
 				rule, found := s.Find(text)
 				require.False(t, found, "%s: %q", rule, text)
 			}

@@ -98,8 +98,8 @@ var errNotWatching = errors.New("gocronaudit: the scheduler was made without Aud
 // The option names the job after fn, as gocron does by itself, since a
 // distributed locker has nothing else to tell jobs by; it sets the job's
 // identifier, by which skipped ticks are found, so leave out WithIdentifier; and
-// it listens with AfterLockError. NewJob returns its error if the scheduler has no
-// [Audit.SchedulerOption].
+// it listens with AfterLockError. NewJob returns its error if no scheduler has been
+// made with [Audit.SchedulerOption].
 func (a *Audit) Job(
 	submission func(context.Context) jobaudit.Submission, fn func(context.Context) error,
 ) (gocron.Task, gocron.JobOption) {

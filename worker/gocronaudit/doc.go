@@ -55,6 +55,10 @@
 // A tick that does not run is submitted under context.Background, whatever
 // WithContext says: gocron gives its listeners no context.
 //
+// gocron waits while a tick that does not run is recorded: with a log that hangs,
+// for the Recorder's Timeout, and for its OutcomeTimeout if the log hangs between
+// the two events. The job's next ticks come later by that.
+//
 // A job that is still running when Shutdown gives up (WithStopTimeout) has no
 // end on record once the recorder is closed; package watchdog finds it.
 package gocronaudit

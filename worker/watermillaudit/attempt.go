@@ -16,8 +16,8 @@ import (
 	"github.com/jobaudit/jobaudit"
 )
 
-// recordTimeout is how long the end of an attempt may wait for its record before
-// its message is nacked.
+// recordTimeout is how long the start of an attempt waits to learn what was
+// before it, and a message that is going to be nacked for the record of it.
 const recordTimeout = 5 * time.Second
 
 // attempt is one delivery of a message to a handler, from its start to the
@@ -26,7 +26,7 @@ type attempt struct {
 	a        *Audit
 	msg      *message.Message
 	trail    *jobaudit.Trail
-	number   int
+	number   int             // changes only while the handler is running
 	singular bool            // its message will not be known again
 	handled  context.Context // the message's own, as it was delivered
 	local    bool            // handled is the publisher's, and not the Pub/Sub's
@@ -36,11 +36,13 @@ type attempt struct {
 	mark     *string     // of a poison queue, that the message came with
 	over     chan struct{}
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards what follows; none of it changes once decided
 	idle     bool       // the handler has returned
 	err      error      // what it returned
+	denied   bool       // the authorization was withdrawn before it was done
 	poisoned error      // why a poison queue has the message, if one has it
 	told     bool       // that the attempt failed is on record
+	last     bool       // it failed, and does not come back if it is nacked
 	decided  bool       // the attempt's end is on record, or on its way there
 	awaiting bool       // a goroutine waits for the acknowledgement
 }
@@ -68,22 +70,49 @@ func (at *attempt) start(ctx context.Context) error {
 }
 
 // again starts another execution of the same delivery: there is middleware
-// outside that calls the handler again, such as middleware.Retry.
-func (at *attempt) again(ctx context.Context) error {
+// outside that calls the handler again, such as middleware.Retry. It reports
+// false if this attempt has its end already.
+func (at *attempt) again(ctx context.Context) (bool, error) {
 	at.mu.Lock()
-	at.told, at.idle, at.number = false, false, at.number+1
+	if at.decided {
+		at.mu.Unlock()
+		return false, nil
+	}
+	at.idle = false
+	at.mu.Unlock()
+	at.number++
+	if trail, ok := jobaudit.FromContext(at.msg.Context()); !ok || trail != at.trail {
+		at.msg.SetContext(at.trail.Context(at.msg.Context()))
+	}
+	err := jobaudit.ErrDenied
+	if !at.withdrawn() {
+		err = at.start(ctx)
+	}
+	if err != nil {
+		at.notBegun(err)
+		return true, err
+	}
+	at.mu.Lock()
+	at.told = false
 	at.mu.Unlock()
 	if mark := unmark(at.msg); mark != nil {
 		at.mark = mark
 	}
-	if trail, ok := jobaudit.FromContext(at.msg.Context()); !ok || trail != at.trail {
-		at.msg.SetContext(at.trail.Context(at.msg.Context()))
-	}
-	return at.start(ctx)
+	return true, nil
 }
 
-// denied reports whether the job's authorization was withdrawn.
-func (at *attempt) denied() bool {
+// notBegun takes in that an execution was not begun, which is on record.
+func (at *attempt) notBegun(err error) {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	if !at.decided {
+		at.idle, at.told, at.denied = true, true, refused(err)
+		at.await()
+	}
+}
+
+// withdrawn reports whether the job's authorization was withdrawn.
+func (at *attempt) withdrawn() bool {
 	return errors.Is(context.Cause(at.jobCtx), jobaudit.ErrDenied)
 }
 
@@ -107,8 +136,11 @@ func (at *attempt) sentBack() bool {
 	return nacked(at.msg) || at.told || at.decided
 }
 
-// await waits for the record of the attempt's end.
-func (at *attempt) await(ctx context.Context) {
+// ended waits for the record of the attempt's end, but not for ever: middleware
+// outside may hold the message for as long as it likes.
+func (at *attempt) ended(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
 	select {
 	case <-at.over:
 	case <-ctx.Done():
@@ -135,14 +167,14 @@ func (at *attempt) giveUp() bool {
 
 // returned takes in how the handler ended. That it failed is on record before
 // the message is nacked, which others may be given at once then.
-func (at *attempt) returned(err error) {
+func (at *attempt) returned(err error, denied bool) {
 	at.giveUp()
 	taken := at.remark()
+	failed := err != nil && !acked(at.msg)
+	last := failed && at.final(err)
 	at.mu.Lock()
-	at.idle, at.err, at.poisoned = true, err, taken
-	decided := at.decided
-	at.mu.Unlock()
-	if decided {
+	if at.decided {
+		at.mu.Unlock()
 		how := "returned"
 		if err != nil {
 			how = "returned an error"
@@ -150,14 +182,9 @@ func (at *attempt) returned(err error) {
 		at.trail.Log(context.WithoutCancel(at.handled), "the handler "+how+" after its attempt had ended")
 		return
 	}
-	if err != nil && !acked(at.msg) {
-		if at.final() {
-			at.conclude()
-			return
-		}
-		at.mu.Lock()
-		at.told = true
-		at.mu.Unlock()
+	at.idle, at.err, at.denied, at.poisoned, at.told, at.last = true, err, denied, taken, failed && !last, last
+	at.mu.Unlock()
+	if failed && !last {
 		at.trail.Retrying(context.Background(), at.because())
 		at.flush()
 	}
@@ -167,43 +194,42 @@ func (at *attempt) returned(err error) {
 	}
 	at.mu.Lock()
 	defer at.mu.Unlock()
-	if !at.awaiting {
-		at.awaiting = true
-		go at.awaitAck()
-	}
+	at.await()
 }
 
-// awaitAck waits for the acknowledgement, which the router sends when the
-// outermost middleware has returned and what was produced is published.
-func (at *attempt) awaitAck() {
-	select {
-	case <-at.msg.Acked():
-	case <-at.msg.Nacked():
+// await sees to it that a goroutine waits for the acknowledgement, which the
+// router sends when the outermost middleware has returned and what was produced
+// is published. mu is held.
+func (at *attempt) await() {
+	if at.awaiting {
+		return
 	}
-	at.mu.Lock()
-	at.awaiting = false
-	running := !at.idle
-	at.mu.Unlock()
-	if !running {
+	at.awaiting = true
+	go func() {
+		select {
+		case <-at.msg.Acked():
+		case <-at.msg.Nacked():
+		}
 		at.conclude()
-	}
+	}()
 }
 
-// conclude records what becomes of the job, once.
+// conclude records what becomes of the job, once, unless the handler has been
+// called again.
 func (at *attempt) conclude() {
 	at.mu.Lock()
-	if at.decided {
+	at.awaiting = false
+	if at.decided || !at.idle {
 		at.mu.Unlock()
 		return
 	}
 	at.decided = true
-	told := at.told
 	at.mu.Unlock()
 	defer at.finish()
 	ctx, err := context.Background(), at.because()
 	gone := acked(at.msg)
 	switch {
-	case at.denied():
+	case at.denied:
 		at.a.report(ctx, at.trail.Cancel(ctx, "authorization was withdrawn"))
 	case gone && at.err == nil && at.poisoned != nil:
 		at.a.report(ctx, at.trail.Fail(ctx, at.poisoned))
@@ -211,8 +237,8 @@ func (at *attempt) conclude() {
 		at.a.report(ctx, at.trail.Succeed(ctx))
 	case gone:
 		at.a.report(ctx, at.trail.Fail(ctx, err))
-	case told:
-	case at.final():
+	case at.told:
+	case at.last, at.err == nil && at.final(errNacked):
 		at.a.report(ctx, at.trail.Fail(ctx, err))
 	default:
 		at.trail.Retrying(ctx, err)
@@ -220,13 +246,13 @@ func (at *attempt) conclude() {
 	}
 }
 
-// final reports whether the message, which is not going to be acked, will not be
-// known again.
-func (at *attempt) final() bool {
-	err := at.err
-	if err == nil {
-		err = errNacked
-	}
+// final reports whether the message will not be known again once it is nacked.
+func (at *attempt) final(err error) (final bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			at.a.report(context.Background(), fmt.Errorf("watermillaudit: Options.Final panicked with a %T", p))
+		}
+	}()
 	return at.singular || at.a.opts.Final(at.msg, at.number, err)
 }
 

@@ -56,16 +56,20 @@ type Audit struct {
 	asking Asking
 	opts   Options
 
-	mu       sync.Mutex // guards what follows
-	attempts map[uuid.UUID]*attempt
-	open     int           // attempts without an end
-	idle     chan struct{} // closed when there are none; nil if nobody waits
+	mu         sync.Mutex                    // guards what follows, which is of attempts without an end:
+	attempts   map[uuid.UUID]*attempt        // the newest of each job
+	deliveries map[*message.Message]*attempt // the newest of each delivery
+	open       int                           // how many there are
+	idle       chan struct{}                 // closed when there are none; nil if nobody waits
 }
 
 // New returns an Audit that records with rec. A nil asking is right for a
 // program that publishes only what its handlers do. opts may be nil.
 func New(rec *jobaudit.Recorder, asking Asking, opts *Options) *Audit {
-	a := &Audit{rec: rec, asking: asking, attempts: map[uuid.UUID]*attempt{}}
+	a := &Audit{
+		rec: rec, asking: asking,
+		attempts: map[uuid.UUID]*attempt{}, deliveries: map[*message.Message]*attempt{},
+	}
 	if opts != nil {
 		a.opts = *opts
 	}
@@ -108,11 +112,12 @@ func (a *Audit) Wait(ctx context.Context) error {
 	}
 }
 
-// add makes an attempt the newest of its job.
+// add makes an attempt the newest of its job and of its delivery.
 func (a *Audit) add(at *attempt) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.attempts[at.trail.JobID()] = at
+	a.deliveries[at.msg] = at
 	a.open++
 }
 
@@ -124,11 +129,21 @@ func (a *Audit) newest(job uuid.UUID) *attempt {
 	return a.attempts[job]
 }
 
+// delivery returns the attempt that a delivery is already, if it has no end yet.
+func (a *Audit) delivery(msg *message.Message) *attempt {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.deliveries[msg]
+}
+
 func (a *Audit) remove(at *attempt) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if job := at.trail.JobID(); a.attempts[job] == at {
 		delete(a.attempts, job)
+	}
+	if a.deliveries[at.msg] == at {
+		delete(a.deliveries, at.msg)
 	}
 	if a.open--; a.open == 0 && a.idle != nil {
 		close(a.idle)

@@ -132,9 +132,11 @@ func (a *Audit) past(ctx context.Context, id uuid.UUID) (p past) {
 	if a.opts.Log == nil {
 		return p
 	}
+	reading, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
 	var unread error
 	job, err := jobaudit.Replay(func(yield func(jobaudit.Record, error) bool) {
-		for r, err := range a.opts.Log.Records(ctx, jobaudit.Query{JobID: id}) {
+		for r, err := range a.opts.Log.Records(reading, jobaudit.Query{JobID: id}) {
 			if err != nil {
 				unread = err
 			} else if !p.known {

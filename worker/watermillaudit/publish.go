@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
@@ -70,13 +71,23 @@ type batch struct {
 }
 
 // submit records the submissions, and makes messages that carry their jobs. If
-// one cannot be recorded, the others are cancelled.
+// one cannot be recorded, those that are on record are cancelled.
 func (b *batch) submit(messages []*message.Message) error {
-	err := together(messages, func(i int, msg *message.Message) error {
-		ctx := context.WithoutCancel(msg.Context())
-		trail, err := b.one(ctx, msg)
-		if err == nil {
-			b.trails[i] = trail
+	orders := make([]order, len(messages))
+	for i, msg := range messages {
+		var err error
+		if orders[i], err = b.order(msg); err != nil {
+			return err
+		}
+	}
+	var failed atomic.Bool // the others need not try
+	err := together(orders, func(i int, o order) error {
+		if failed.Load() {
+			return nil
+		}
+		err := b.place(i, o)
+		if err != nil {
+			failed.Store(true)
 		}
 		return err
 	})
@@ -96,30 +107,47 @@ func (b *batch) submit(messages []*message.Message) error {
 	return nil
 }
 
-// one submits the job of one message. Publishing an event starts it, too.
-func (b *batch) one(ctx context.Context, msg *message.Message) (*jobaudit.Trail, error) {
-	_, child := jobaudit.FromContext(ctx)
+// order is a job that is going to be asked for, and the context to do it under.
+type order struct {
+	ctx   context.Context
+	trail *jobaudit.Trail
+}
+
+// order prepares the job of one message. It calls the program's own code, on its
+// goroutine.
+func (b *batch) order(msg *message.Message) (o order, err error) {
+	o.ctx = context.WithoutCancel(msg.Context())
+	_, child := jobaudit.FromContext(o.ctx)
 	if !child {
-		parent, err := b.a.carried(ctx, b.topic, msg, nil)
+		parent, err := b.a.carried(o.ctx, b.topic, msg, nil)
 		if err != nil {
-			return nil, err
+			return o, err
 		}
 		if child = parent != nil; child {
-			ctx = parent.Context(ctx)
+			o.ctx = parent.Context(o.ctx)
 		}
 	}
 	s, err := b.a.submission(b.topic, msg, child)
 	if err != nil {
-		return nil, err
+		return o, err
 	}
 	if !b.event {
 		s.Queue = refTo(b.topic, msg, s.ID)
 	}
-	trail, err := b.a.rec.Submit(ctx, s)
-	if err == nil && b.event {
-		err = trail.Start(ctx, jobaudit.Execution{})
+	o.trail, err = b.a.rec.Prepare(o.ctx, s)
+	return o, err
+}
+
+// place submits a job. Publishing an event starts it, too.
+func (b *batch) place(i int, o order) error {
+	if err := o.trail.Submit(o.ctx); err != nil {
+		return err
 	}
-	return trail, err
+	b.trails[i] = o.trail
+	if b.event {
+		return o.trail.Start(o.ctx, jobaudit.Execution{})
+	}
+	return nil
 }
 
 // submission asks who wants a message published.

@@ -10,9 +10,11 @@ import (
 	"github.com/ThreeDotsLabs/watermill/components/cqrs"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
 var errFull = errors.New("the stream is full")
@@ -135,7 +137,7 @@ func TestNothingIsPublishedIfOneSubmissionCannotBeRecorded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, settings{})
 	r.serve(func(*message.Message) error { t.Error("published"); return nil })
-	good, id := order(`{}`)
+	good, _ := order(`{}`)
 	nobody := message.NewMessage(watermill.NewUUID(), nil)
 	err := r.publisher().Publish(topic, good, nobody)
 	field, ok := errors.AsType[*jobaudit.FieldError](err)
@@ -144,9 +146,42 @@ func TestNothingIsPublishedIfOneSubmissionCannotBeRecorded(t *testing.T) {
 	refused, ok := errors.AsType[*jobaudit.AuditError](err)
 	require.True(t, ok)
 	require.Equal(t, "submit", refused.Op)
-	require.Equal(t, jobaudit.Cancelled, r.job(id).State)
-	require.Len(t, r.sink.Jobs(), 1)
-	r.sound()
+	require.Empty(t, r.sink.Jobs())
+}
+
+func TestNothingIsPublishedIfOneSubmissionCannotBeStored(t *testing.T) {
+	t.Parallel()
+	for name, events := range map[string]bool{"one message, one job": false, "events": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first, _ := order(`{}`)
+			second, refused := order(`{}`)
+			s := settings{silent: true}
+			s.audit.Events = func(string) bool { return events }
+			s.sink = func(m *memsink.Sink) jobaudit.AuditSink { return refuses{m, refused} }
+			r := newRig(t, s)
+			r.serve(func(*message.Message) error { t.Error("published"); return nil })
+			require.ErrorIs(t, r.publisher().Publish(topic, first, second), jobaudit.ErrConflict)
+			for _, id := range r.sink.Jobs() {
+				require.Equal(t, jobaudit.Cancelled, r.job(id).State)
+			}
+		})
+	}
+}
+
+// refuses takes nothing of one job.
+type refuses struct {
+	*memsink.Sink
+	job uuid.UUID
+}
+
+func (s refuses) Append(ctx context.Context, records []jobaudit.Record) error {
+	for _, r := range records {
+		if r.JobID() == s.job {
+			return jobaudit.ErrConflict
+		}
+	}
+	return s.Sink.Append(ctx, records)
 }
 
 func TestAMessageThatNobodyHandlesStaysPending(t *testing.T) {

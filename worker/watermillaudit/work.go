@@ -35,14 +35,14 @@ func (a *Audit) Middleware(h message.HandlerFunc) message.HandlerFunc {
 				return
 			}
 			if frame, panicking := frames(); panicking {
-				at.returned(&panicked{frame})
+				at.returned(&panicked{frame}, false)
 			} else {
-				at.returned(errGoexit)
+				at.returned(errGoexit, false)
 			}
 		}()
 		produced, err := h(msg)
-		returned = true
-		if at.denied() {
+		denied := at.withdrawn()
+		if denied {
 			produced, err = nil, nil
 		}
 		for _, p := range produced {
@@ -50,7 +50,8 @@ func (a *Audit) Middleware(h message.HandlerFunc) message.HandlerFunc {
 				p.SetContext(at.trail.Context(p.Context()))
 			}
 		}
-		at.returned(err)
+		returned = true
+		at.returned(err, denied)
 		return produced, err
 	}
 }
@@ -63,16 +64,18 @@ func (a *Audit) begin(msg *message.Message) (*attempt, error) {
 	if local {
 		startCtx = context.WithoutCancel(ctx)
 	}
+	if before := a.delivery(msg); before != nil {
+		if again, err := before.again(startCtx); again {
+			return before, err
+		}
+	}
 	s, err := a.identify(startCtx, msg)
 	if err != nil {
 		return nil, err
 	}
 	before := a.newest(s.job)
-	if before != nil && before.msg == msg {
-		return before, before.again(startCtx)
-	}
 	if before != nil && before.sentBack() {
-		before.await(startCtx) // or its end would seem to be this one's
+		before.ended(startCtx) // or its end would seem to be this one's
 	}
 	trail, number, err := a.enter(startCtx, s, msg)
 	if err != nil {
@@ -100,8 +103,7 @@ func (a *Audit) begin(msg *message.Message) (*attempt, error) {
 // notBegun is what the router is told of a delivery whose handler was not
 // called.
 func (a *Audit) notBegun(ctx context.Context, err error) error {
-	refusal, ok := errors.AsType[*jobaudit.AuditError](err)
-	if ok && errors.Is(err, jobaudit.ErrDenied) && !refusal.AskAgain() {
+	if refused(err) {
 		return nil
 	}
 	select {
@@ -109,4 +111,11 @@ func (a *Audit) notBegun(ctx context.Context, err error) error {
 	case <-time.After(pause):
 	}
 	return fmt.Errorf("watermillaudit: the handler was not called: %w", err)
+}
+
+// refused reports whether an execution is not begun because the job is denied
+// for good.
+func refused(err error) bool {
+	refusal, ok := errors.AsType[*jobaudit.AuditError](err)
+	return errors.Is(err, jobaudit.ErrDenied) && !(ok && refusal.AskAgain())
 }
