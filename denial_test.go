@@ -114,3 +114,28 @@ func TestARevokedJobDoesNotStartAgainUnlessItIsAuthorizedAnew(t *testing.T) {
 	require.NoError(t, rec.Close(t.Context()))
 	require.Equal(t, jobaudit.Success, jobOf(t, store, tr.JobID()).State)
 }
+
+// Whoever resumes a job asks anew, whatever a reader tells of its executions.
+func TestAJobWhoseAuthorizationWasWithdrawnDoesNotRunAgain(t *testing.T) {
+	store := memsink.New(nil)
+	allowed := true
+	rec := open(t, store, &jobaudit.Options{
+		Authorize: func(context.Context, jobaudit.Submission) (jobaudit.Decision, error) {
+			return jobaudit.Decision{Allowed: allowed, By: "opa"}, nil
+		},
+	})
+	first, err := rec.Submit(t.Context(), submission())
+	require.NoError(t, err)
+	require.NoError(t, first.Start(t.Context(), jobaudit.Execution{}))
+	allowed = false
+	require.NoError(t, first.Deny(t.Context(), jobaudit.Decision{By: "opa", Reason: "withdrawn"}))
+	first.Retrying(t.Context(), errWork)
+	require.NoError(t, first.Flush(t.Context()))
+
+	again, err := rec.Resume(t.Context(), first.Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, again.Observe(jobOf(t, store, first.JobID())))
+	require.ErrorIs(t, again.Start(t.Context(), jobaudit.Execution{}), jobaudit.ErrDenied)
+	require.Len(t, jobOf(t, store, first.JobID()).Executions, 1)
+	require.NoError(t, rec.Close(t.Context()))
+}

@@ -296,7 +296,9 @@ func (t *Trail) Observe(j Job) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.state, t.attempt, t.execution, t.open = j.State, j.Attempt, uuid.Nil, false
-	t.authorized = t.authorized || len(j.Executions) > 0
+	if t.rec.opts.Authorize == nil { // else it is asked again: a yes may have been withdrawn since
+		t.authorized = t.authorized || len(j.Executions) > 0
+	}
 	for _, x := range j.Executions {
 		if x.End == "" {
 			t.attempt, t.execution, t.open = x.Attempt, x.ID, true
