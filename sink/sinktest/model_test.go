@@ -203,6 +203,10 @@ func (m *model) append(ctx context.Context, records []jobaudit.Record) error {
 		return nil
 	case "notes down contexts":
 		m.disk.junk = append(m.disk.junk, fmt.Append(nil, ctx))
+	case "changes the caller's slice":
+		err := m.store(ctx, records)
+		slices.Reverse(records)
+		return err
 	case "stores a batch backwards":
 		records = slices.Clone(records)
 		slices.Reverse(records)

@@ -156,7 +156,7 @@ func clauses() []clause {
 		{"retry", "a record whose ID is stored already with the same bytes succeeds and is stored once", []trait{atLeastOnce}, retry},
 		{"conflict", "with other bytes under a stored ID it is ErrConflict in a *RecordError that names the record; nothing behind it is stored", []trait{atLeastOnce}, conflict},
 		{"malformed record", "a record that can never be stored is a *RecordError; nothing behind it in the call is stored", nil, malformedRecord},
-		{"aliasing", "Append must not keep the caller's slice", []trait{writeOnly}, aliasing},
+		{"aliasing", "Append must neither change nor keep the caller's slice", []trait{writeOnly}, aliasing},
 		{"concurrent writers", "Append is safe for concurrent use, and each batch stays together", nil, concurrentWriters},
 		{"cancelled context", "Append returns when ctx ends, with ctx's error; the same records may be sent again", nil, cancelledContext},
 		{"hung medium", "Append returns when ctx ends, with ctx's error, whatever its medium does; the same records may be sent again", []trait{noFaults}, hungMedium},

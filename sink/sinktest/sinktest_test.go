@@ -58,6 +58,7 @@ func TestEveryBrokenSinkIsCaughtByTheCaseNamedForIt(t *testing.T) {
 		{"passes over a malformed record", "malformed record"},
 		{"panics at a malformed record", "malformed record"},
 		{"keeps the caller's slice", "aliasing"},
+		{"changes the caller's slice", "aliasing"},
 		{"lets batches mix", "concurrent writers"},
 		{"does not heed a context", "cancelled context"},
 		{"hides the context's error", "cancelled context"},

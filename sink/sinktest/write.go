@@ -139,6 +139,9 @@ func aliasing(ctx context.Context, b *bench) error {
 		if err := b.append(ctx, batch...); err != nil {
 			return err
 		}
+		if !slices.EqualFunc(batch, part, func(a, b jobaudit.Record) bool { return a.Hash() == b.Hash() }) {
+			return errors.New("Append has changed the caller's slice: it is what is sent again")
+		}
 		copy(batch, others) // the slice is the caller's again
 	}
 	for _, r := range records {
