@@ -122,9 +122,10 @@ func (s *schedule) tick() {
 	s.mu.Lock()
 	s.waiting = trail
 	s.mu.Unlock()
+	inTheWay := s.oldest()
 	defer func() { // also if a wrapper panics
 		if s.take(trail) {
-			s.skip(ctx, trail)
+			s.skip(ctx, trail, inTheWay)
 		}
 	}()
 	s.chain()
@@ -135,7 +136,7 @@ func (s *schedule) tick() {
 func (s *schedule) take(trail *jobaudit.Trail) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if trail == nil || s.waiting != trail {
+	if s.waiting != trail {
 		return false
 	}
 	s.waiting = nil
@@ -163,17 +164,18 @@ func (s *schedule) run() {
 	s.tell(ctx, err)
 }
 
-// enter takes the tick that the chain lets through, nil if there is none.
+// enter takes the tick that the chain lets through, nil if there is none. It is
+// among those at work before the next tick comes in.
 func (s *schedule) enter() *jobaudit.Trail {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	trail := s.waiting
-	s.mu.Unlock()
-	if !s.take(trail) {
+	if trail == nil {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.running[trail.JobID()] = struct{}{}
+	s.waiting = nil
+	<-s.entrance
 	return trail
 }
 
@@ -183,11 +185,12 @@ func (s *schedule) leave(trail *jobaudit.Trail) {
 	delete(s.running, trail.JobID())
 }
 
-// skip records that the chain did not let a tick through.
-func (s *schedule) skip(ctx context.Context, trail *jobaudit.Trail) {
+// skip records that the chain did not let a tick through, and which run was at
+// work when it came, if one was.
+func (s *schedule) skip(ctx context.Context, trail *jobaudit.Trail, inTheWay string) {
 	reason := "its scheduler passed it over"
-	if id := s.oldest(); id != "" {
-		reason += "; job " + id + " was still running"
+	if inTheWay != "" {
+		reason += "; job " + inTheWay + " was still running"
 	}
 	s.tell(ctx, trail.Skip(ctx, reason))
 }
