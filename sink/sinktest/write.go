@@ -140,7 +140,7 @@ func aliasing(ctx context.Context, b *bench) error {
 			return err
 		}
 		if !slices.EqualFunc(batch, part, func(a, b jobaudit.Record) bool { return a.Hash() == b.Hash() }) {
-			return errors.New("Append has changed the caller's slice: it is what is sent again")
+			return errors.New("the caller's slice, which is what is sent again, has been changed")
 		}
 		copy(batch, others) // the slice is the caller's again
 	}
