@@ -338,6 +338,27 @@ func TestAnOutcomeGoesToTheFallbackAndComesHome(t *testing.T) {
 	}
 }
 
+// The job's own context has mostly ended when its outcome is recorded.
+func TestWhatIsToldOfAFallbackComesWithALiveContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := faultsink.New(memsink.New(nil))
+		var ended []error
+		rec := open(t, sink, &jobaudit.Options{Fallback: memsink.New(nil), OnError: func(ctx context.Context, _ *jobaudit.AuditError) {
+			ended = append(ended, ctx.Err())
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := run(ctx, rec, func(context.Context) error {
+			sink.Set(faultsink.Rule{Fault: faultsink.Fail})
+			cancel()
+			return nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, []error{nil, nil}, ended, "of the sink's error, and of the fallback")
+		sink.Set()
+		require.NoError(t, rec.Close(t.Context()))
+	})
+}
+
 func TestASubmissionInDoubtIsSettledByTheNextCall(t *testing.T) {
 	for _, fault := range []faultsink.Fault{faultsink.Fail, faultsink.Ambiguous, faultsink.Hang, faultsink.Stick} {
 		synctest.Test(t, func(t *testing.T) {

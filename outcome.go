@@ -114,7 +114,7 @@ func (t *Trail) settle(ctx context.Context, ticket *ticket) error {
 	}
 	err := t.rec.courier.wait(context.Background(), t.stream, ticket, t.rec.opts.OutcomeTimeout)
 	if errors.Is(err, context.DeadlineExceeded) && t.rec.courier.divert(t.stream) {
-		t.report(ctx, "store", fmt.Errorf("turning to the fallback sink: %w", err))
+		t.report(context.WithoutCancel(ctx), "store", fmt.Errorf("turning to the fallback sink: %w", err))
 		err = t.rec.courier.wait(context.Background(), t.stream, ticket, t.rec.opts.Timeout)
 	}
 	return err
