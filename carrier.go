@@ -81,7 +81,7 @@ func (r Record) Carrier() Carrier {
 		},
 		parentID: e.Job.ParentID, rootID: e.Job.RootID,
 		reason: text{value: e.Why.Reason},
-		head:   &streamHead{stream: e.Stream.ID, seq: e.Stream.Seq, hash: r.hash, event: e.ID},
+		head:   &streamHead{Stream: e.Stream.ID, Seq: e.Stream.Seq, Hash: r.hash, Event: e.ID},
 	}
 	return g.encode()
 }
@@ -161,10 +161,10 @@ func (g *cargo) append(dst []byte, reason int) []byte {
 	o.close()
 	if g.head != nil {
 		o.open("head")
-		o.uuid("stream", g.head.stream)
-		o.integer("seq", int64(g.head.seq))
-		o.hash("hash", g.head.hash)
-		o.uuid("event", g.head.event)
+		o.uuid("stream", g.head.Stream)
+		o.integer("seq", int64(g.head.Seq))
+		o.hash("hash", g.head.Hash)
+		o.uuid("event", g.head.Event)
 		o.close()
 	} else {
 		o.uuid("cause", g.cause)
@@ -285,13 +285,13 @@ func (d *decoder) head(raw []byte) *streamHead {
 	d.object(raw, func(name, raw []byte) {
 		switch string(name) {
 		case "stream":
-			h.stream = d.uuid(raw)
+			h.Stream = d.uuid(raw)
 		case "seq":
-			h.seq = d.seq(raw)
+			h.Seq = d.seq(raw)
 		case "hash":
-			h.hash = d.hash(raw)
+			h.Hash = d.hash(raw)
 		case "event":
-			h.event = d.uuid(raw)
+			h.Event = d.uuid(raw)
 		}
 	}, "stream", "seq", "hash")
 	return &h

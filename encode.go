@@ -3,11 +3,12 @@ package jobaudit
 import (
 	"crypto/sha256"
 	"strconv"
+	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
+	"github.com/jobaudit/jobaudit/internal/delivery"
 	"github.com/jobaudit/jobaudit/internal/jsonenc"
 )
 
@@ -71,18 +72,26 @@ type sealed struct {
 	split int
 }
 
+// sealedPool holds sealed events that have been minted, for their buffers.
+var sealedPool = sync.Pool{New: func() any { return new(sealed) }}
+
+func (s *sealed) ID() uuid.UUID { return s.id }
+
+func (s *sealed) Size() int { return len(s.buf) }
+
 // seal encodes d, appending to buf. Content shrinks to a truncated marker if
 // the event would be too large otherwise.
-func (env *envelope) seal(buf []byte, d *draft) sealed {
-	start := len(buf)
-	buf, split := env.appendEvent(buf, d)
-	if excess := len(buf) - start + maxStreamPart - maxRecord; excess > 0 {
+func (env *envelope) seal(d *draft) *sealed {
+	s := sealedPool.Get().(*sealed)
+	buf, split := env.appendEvent(s.buf[:0], d)
+	if excess := len(buf) + maxStreamPart - maxRecord; excess > 0 {
 		d.shrink(excess)
-		buf, split = env.appendEvent(buf[:start], d)
+		buf, split = env.appendEvent(buf[:0], d)
 	}
 	// The record's time is the one that its bytes tell.
 	when := d.time.UTC().Truncate(time.Microsecond)
-	return sealed{id: d.id, jobID: env.jobID, typ: d.typ, time: when, buf: buf[start:], split: split - start}
+	*s = sealed{id: d.id, jobID: env.jobID, typ: d.typ, time: when, buf: buf, split: split}
+	return s
 }
 
 // shrink makes the largest content of d smaller by excess bytes.
@@ -97,54 +106,36 @@ func (d *draft) shrink(excess int) {
 	*largest = jsonenc.Shrink(*largest, max(len(*largest)-excess, 256))
 }
 
-// position is an event's place in its stream. after is nil but on the first
-// event of a resumed stream.
-type position struct {
-	stream uuid.UUID
-	seq    uint64
-	prev   Hash
-	after  *streamHead
-}
-
-// streamHead names an event of a stream. A carrier's also holds its ID.
-type streamHead struct {
-	stream uuid.UUID
-	seq    uint64
-	hash   Hash
-	event  uuid.UUID
-}
-
-// mint gives a sealed event its place and makes it a Record. It allocates the
+// Mint gives a sealed event its place and makes it a Record. It allocates the
 // record's bytes and nothing else.
-func (s *sealed) mint(p position) Record {
-	leaf := make([]byte, 1, 1+len(s.buf)+p.size())
-	leaf = append(leaf, s.buf[:s.split]...)
-	leaf = p.append(leaf)
-	leaf = append(leaf, s.buf[s.split:]...)
-	return Record{leaf: leaf, hash: sha256.Sum256(leaf), id: s.id, jobID: s.jobID, typ: s.typ, time: s.time}
-}
-
-// size is at least what append appends.
-func (p *position) size() int {
-	if p.after != nil {
-		return maxStreamPart
+func (s *sealed) Mint(p delivery.Position) Record {
+	room := maxStreamPart / 2
+	if p.After != nil {
+		room = maxStreamPart
 	}
-	return maxStreamPart / 2
+	leaf := make([]byte, 1, 1+len(s.buf)+room)
+	leaf = append(leaf, s.buf[:s.split]...)
+	leaf = appendPosition(leaf, p)
+	leaf = append(leaf, s.buf[s.split:]...)
+	r := Record{leaf: leaf, hash: sha256.Sum256(leaf), id: s.id, jobID: s.jobID, typ: s.typ, time: s.time}
+	*s = sealed{buf: s.buf[:0]}
+	sealedPool.Put(s)
+	return r
 }
 
-func (p *position) append(dst []byte) []byte {
+func appendPosition(dst []byte, p delivery.Position) []byte {
 	dst = append(dst, `"stream":{`...)
 	o := object{dst: dst}
-	o.uuid("id", p.stream)
-	o.integer("seq", int64(p.seq))
-	if p.seq > 1 {
-		o.hash("prev", p.prev)
+	o.uuid("id", p.Stream)
+	o.integer("seq", int64(p.Seq))
+	if p.Seq > 1 {
+		o.hash("prev", p.Prev)
 	}
-	if p.after != nil {
+	if p.After != nil {
 		o.open("after")
-		o.uuid("stream", p.after.stream)
-		o.integer("seq", int64(p.after.seq))
-		o.hash("hash", p.after.hash)
+		o.uuid("stream", p.After.Stream)
+		o.integer("seq", int64(p.After.Seq))
+		o.hash("hash", p.After.Hash)
 		o.close()
 	}
 	return append(o.dst, '}')
@@ -284,13 +275,134 @@ func (o *object) more(n int) {
 	}
 }
 
-// checkIdentifier says what is wrong with an identifier, if anything is.
-func checkIdentifier(field, value string) error {
-	switch {
-	case !utf8.ValidString(value):
-		return &FieldError{Field: field, Problem: "is not valid UTF-8"}
-	case jsonenc.StringLen(value) > maxIdentifier:
-		return &FieldError{Field: field, Problem: "is longer than 256 bytes"}
+// text is a free text after the door: what may be stored of it, or the rule
+// that dropped it.
+type text struct{ value, dropped string }
+
+// describe encodes the parts of the envelope that all events of a Trail share.
+// Its IDs are there already. Free texts go through the door.
+func (env *envelope) describe(s *Submission, where Source, d *door) {
+	if s.Resource != "" {
+		env.resource = d.text(s.Resource)
 	}
-	return nil
+	o := object{dst: append(make([]byte, 0, 768), ' ')} // not a brace: there is a member before each
+	part := func(write func()) []byte {
+		start := len(o.dst)
+		write()
+		return o.dst[start:len(o.dst):len(o.dst)]
+	}
+	env.lineage = part(func() {
+		o.uuid("parentId", env.parentID)
+		o.uuid("rootId", env.rootID)
+		o.uuid("retryOf", env.retryOf)
+	})
+	env.correlation = part(func() { o.uuid("correlationId", env.correlationID) })
+	env.origin = part(func() {
+		o.uuid("requestId", env.requestID)
+		o.optional("traceparent", env.traceParent)
+		o.key("who")
+		o.dst = appendWho(o.dst, s, d)
+		o.open("what")
+		o.str("action", s.Action)
+		o.text("resource", env.resource, maxIdentifier)
+	})
+	env.place = part(func() {
+		where.Target, where.SourceIP = s.Target, s.SourceIP
+		o.key("where")
+		o.dst = appendWhere(o.dst, where)
+		o.key("why")
+		o.dst = appendWhy(o.dst, s.Trigger, d.text(s.Trigger.Reason))
+	})
 }
+
+// appendWho leaves names of principals on whose behalf the job runs out if they
+// make it too long.
+func appendWho(dst []byte, s *Submission, d *door) []byte {
+	start := len(dst)
+	dst = appendWhoWith(dst, s, d, true)
+	if len(dst)-start > maxWho {
+		dst = appendWhoWith(dst[:start], s, d, false)
+	}
+	return dst
+}
+
+func appendWhoWith(dst []byte, s *Submission, d *door, names bool) []byte {
+	o := object{dst: append(dst, '{')}
+	o.key("principal")
+	o.dst = appendPrincipal(o.dst, s.Principal, d, true)
+	o.str("orgId", s.OrgID)
+	if n := len(s.OnBehalfOf); n > 0 {
+		o.key("onBehalfOf")
+		o.dst = append(o.dst, '[')
+		for i, p := range s.OnBehalfOf[:min(n, maxList)] {
+			if i > 0 {
+				o.dst = append(o.dst, ',')
+			}
+			o.dst = appendPrincipal(o.dst, p, d, names)
+		}
+		o.dst = append(o.dst, ']')
+		o.more(n)
+	}
+	if s.Upstream != (Upstream{}) {
+		o.open("upstream")
+		o.str("system", s.Upstream.System)
+		o.str("eventId", s.Upstream.EventID)
+		o.close()
+	}
+	return append(o.dst, '}')
+}
+
+func appendPrincipal(dst []byte, p Principal, d *door, name bool) []byte {
+	o := object{dst: append(dst, '{')}
+	o.str("kind", string(p.Kind))
+	o.str("id", p.ID)
+	if name && p.Name != "" {
+		o.text("name", d.text(p.Name), maxText)
+	}
+	o.str("assurance", assurance(p.Verified))
+	if p.AuthMethod != "" || p.AuthSession != "" {
+		o.open("auth")
+		o.optional("method", p.AuthMethod)
+		o.optional("session", p.AuthSession)
+		o.close()
+	}
+	return append(o.dst, '}')
+}
+
+func assurance(verified bool) string {
+	if verified {
+		return "verified"
+	}
+	return "claimed"
+}
+
+func appendWhere(dst []byte, s Source) []byte {
+	o := object{dst: append(dst, '{')}
+	o.str("system", s.System)
+	o.str("environment", s.Environment)
+	o.str("host", s.Host)
+	o.str("instance", s.Instance)
+	o.optional("target", s.Target)
+	o.str("version", s.Version)
+	if s.SourceIP.IsValid() {
+		o.key("sourceIp")
+		o.dst = jsonenc.AppendString(o.dst, s.SourceIP.String())
+	}
+	return append(o.dst, '}')
+}
+
+func appendWhy(dst []byte, t Trigger, reason text) []byte {
+	o := object{dst: append(dst, '{')}
+	o.str("trigger", string(t.Kind))
+	o.key("reason")
+	o.dst = reason.append(o.dst, maxText)
+	o.optional("ref", t.Ref)
+	return append(o.dst, '}')
+}
+
+// What a Recorder hands over, and to whom.
+type (
+	stream     = delivery.Stream[Record]
+	entry      = delivery.Entry[Record]
+	streamHead = delivery.Head
+)

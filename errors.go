@@ -83,3 +83,10 @@ func (e *RecordError) Error() string {
 }
 
 func (e *RecordError) Unwrap() error { return e.Err }
+
+// definite reports whether an error says that a record will never be stored.
+func definite(err error) bool {
+	_, _ = errors.AsType[*AuditError](err) // what will be asked of it later must not panic there
+	_, refused := errors.AsType[*RecordError](err)
+	return refused || errors.Is(err, ErrConflict)
+}

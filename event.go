@@ -218,3 +218,12 @@ type Redaction struct {
 	Hits            []struct{ Path, Rule string }
 	Taint           string
 }
+
+// auditReasons are why the audit's own events are recorded.
+var auditReasons = map[EventType]string{
+	AuditOpened:   "a recorder was opened",
+	AuditClosed:   "a recorder was closed",
+	AuditPolicy:   "a redaction policy is in force",
+	AuditDegraded: "events could not be stored",
+	AuditErased:   "the keys of sealed values were deleted",
+}

@@ -3,8 +3,10 @@ package jobaudit
 import (
 	"encoding/json"
 	"net/netip"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
+	"github.com/jobaudit/jobaudit/internal/jsonenc"
 )
 
 // JobMetadata says on whose behalf a [Job] runs and with what.
@@ -88,4 +90,89 @@ type Trigger struct {
 type QueueRef struct {
 	System string // as in "river"
 	ID     string // the framework's own key
+}
+
+// checkIdentifier says what is wrong with an identifier, if anything is.
+func checkIdentifier(field, value string) error {
+	switch {
+	case !utf8.ValidString(value):
+		return &FieldError{Field: field, Problem: "is not valid UTF-8"}
+	case jsonenc.StringLen(value) > maxIdentifier:
+		return &FieldError{Field: field, Problem: "is longer than 256 bytes"}
+	}
+	return nil
+}
+
+// check says what is wrong with a reference that is not empty.
+func (q QueueRef) check() error {
+	switch {
+	case q == QueueRef{}:
+		return nil
+	case q.System == "":
+		return &FieldError{Field: "job.queue.system", Problem: "is required"}
+	case q.ID == "":
+		return &FieldError{Field: "job.queue.id", Problem: "is required"}
+	}
+	return checkIdentifiers([]struct{ field, value string }{{"job.queue.system", q.System}, {"job.queue.id", q.ID}})
+}
+
+// checkSourceIP refuses an address whose text does not say what it is.
+func checkSourceIP(ip netip.Addr) error {
+	if !ip.IsValid() {
+		return nil
+	}
+	if again, err := netip.ParseAddr(ip.String()); err != nil || again != ip {
+		return &FieldError{Field: "where.sourceIp", Problem: "has no text form"}
+	}
+	return checkIdentifier("where.sourceIp", ip.String())
+}
+
+func checkPrincipal(field string, p Principal) error {
+	switch p.Kind {
+	case User, Service, System:
+	case "":
+		return &FieldError{Field: field + ".kind", Problem: "is required"}
+	default:
+		return &FieldError{Field: field + ".kind", Problem: "is no kind of principal"}
+	}
+	if p.ID == "" {
+		return &FieldError{Field: field + ".id", Problem: "is required"}
+	}
+	for _, id := range [...]struct{ name, value string }{
+		{".id", p.ID}, {".auth.method", p.AuthMethod}, {".auth.session", p.AuthSession},
+	} {
+		if checkIdentifier("", id.value) != nil {
+			return checkIdentifier(field+id.name, id.value)
+		}
+	}
+	return nil
+}
+
+func checkIdentifiers(list []struct{ field, value string }) error {
+	for _, id := range list {
+		if err := checkIdentifier(id.field, id.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check says which field of a recorder's source is missing or malformed.
+func (s *Source) check() error {
+	for _, r := range []struct{ field, value string }{{"where.system", s.System}, {"where.environment", s.Environment}} {
+		if r.value == "" {
+			return &FieldError{Field: r.field, Problem: "is required"}
+		}
+	}
+	return checkIdentifiers([]struct{ field, value string }{
+		{"where.system", s.System}, {"where.environment", s.Environment}, {"where.host", s.Host},
+		{"where.instance", s.Instance}, {"where.version", s.Version},
+	})
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
 }

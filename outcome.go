@@ -5,10 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"reflect"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/delivery"
 )
 
 // SetOutput gives the job's output: what the action's policy keeps of it is
@@ -96,26 +101,26 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*dr
 // unlockAndSettle sends an event and waits, through retries, until it is
 // stored.
 func (t *Trail) unlockAndSettle(ctx context.Context, d *draft) error {
-	e := t.seal(d, outcome)
-	e.ticket = newTicket()
-	err := t.rec.courier.send(t.stream, e)
+	e := t.seal(d, delivery.Outcome)
+	e.Ticket = delivery.NewTicket()
+	err := t.rec.courier.Send(t.stream, e)
 	t.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	return t.settle(ctx, e.ticket)
+	return t.settle(ctx, e.Ticket)
 }
 
 // settle waits for a ticket, or for all that the stream holds, up to the
 // recorder's own deadline, and then turns to the fallback sink.
-func (t *Trail) settle(ctx context.Context, ticket *ticket) error {
+func (t *Trail) settle(ctx context.Context, ticket *delivery.Ticket) error {
 	if ticket == nil {
 		return t.flush(context.Background(), t.rec.opts.OutcomeTimeout)
 	}
-	err := t.rec.courier.wait(context.Background(), t.stream, ticket, t.rec.opts.OutcomeTimeout)
-	if errors.Is(err, context.DeadlineExceeded) && t.rec.courier.divert(t.stream) {
+	err := t.rec.courier.Wait(context.Background(), t.stream, ticket, t.rec.opts.OutcomeTimeout)
+	if errors.Is(err, context.DeadlineExceeded) && t.rec.courier.Divert(t.stream) {
 		t.report(context.WithoutCancel(ctx), "store", fmt.Errorf("turning to the fallback sink: %w", err))
-		err = t.rec.courier.wait(context.Background(), t.stream, ticket, t.rec.opts.Timeout)
+		err = t.rec.courier.Wait(context.Background(), t.stream, ticket, t.rec.opts.Timeout)
 	}
 	return err
 }
@@ -154,11 +159,11 @@ func (t *Trail) Flush(ctx context.Context) error {
 }
 
 func (t *Trail) flush(ctx context.Context, timeout time.Duration) error {
-	ticket, err := t.rec.courier.flush(t.stream)
+	ticket, err := t.rec.courier.Flush(t.stream)
 	if ticket == nil || err != nil {
 		return err
 	}
-	return t.rec.courier.wait(ctx, t.stream, ticket, timeout)
+	return t.rec.courier.Wait(ctx, t.stream, ticket, timeout)
 }
 
 // errorData says of an error what may be stored: its code and type, and its
@@ -224,4 +229,52 @@ func errorType(err error) string {
 		}
 		err = inner
 	}
+}
+
+// panicMessage is the constant text of an error that was panicked with, if it
+// has one. No other text of a panic's value is stored.
+func panicMessage(d *door, p any) (message text) {
+	message = d.text("panic")
+	defer func() { _ = recover() }() // the error's own methods may panic
+	if err, ok := p.(error); ok {
+		if constant, ok := constantText(err); ok {
+			return constant
+		}
+	}
+	return message
+}
+
+// panicFrame returns the function, file and line that panicked. It is called
+// while the stack still stands.
+func panicFrame() string {
+	var pcs [64]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	panicking := false
+	for {
+		f, more := frames.Next()
+		switch {
+		case f.Function == "runtime.gopanic":
+			panicking = true
+		case panicking && !strings.HasPrefix(f.Function, "runtime."):
+			return fmt.Sprintf("%s %s:%d", f.Function, path.Base(f.File), f.Line)
+		}
+		if !more {
+			return ""
+		}
+	}
+}
+
+// vouching is implemented by errors that hold a text which is a constant of
+// the program, and so no secret.
+type vouching interface {
+	error
+	JobErrorText() string
+}
+
+// constantText returns the first constant text in an error's chain.
+func constantText(err error) (text, bool) {
+	if err, ok := errors.AsType[vouching](err); ok {
+		return text{value: err.JobErrorText()}, true
+	}
+	return text{}, false
 }

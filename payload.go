@@ -1,6 +1,7 @@
 package jobaudit
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
@@ -305,4 +306,60 @@ func kind(reversal bool) string {
 		return "reversal"
 	}
 	return "correction"
+}
+
+// append appends the report as JSON.
+func (v *Recovery) append(dst []byte) []byte {
+	o := object{dst: append(dst, '{')}
+	o.uuid("incarnation", v.Incarnation)
+	o.key("closed")
+	o.dst = fmt.Appendf(o.dst, "%t", v.Closed)
+	o.head("head", v.Head)
+	o.head("anchor", v.Anchor)
+	if v.TornBytes > 0 {
+		o.open("torn")
+		o.integer("bytes", v.TornBytes)
+		o.hash("sha256", v.TornSHA256)
+		o.heads("heads", v.TornHeads)
+		o.close()
+	}
+	o.text("predecessor", text{value: v.Predecessor}, maxIdentifier)
+	if n := len(v.Overrides); n > 0 {
+		o.key("overrides")
+		o.dst = append(o.dst, '[')
+		for i, name := range v.Overrides[:min(n, maxList)] {
+			if i > 0 {
+				o.dst = append(o.dst, ',')
+			}
+			o.dst = text{value: name}.append(o.dst, maxIdentifier)
+		}
+		o.dst = append(o.dst, ']')
+		o.more(n)
+	}
+	return append(o.dst, '}')
+}
+
+func (o *object) head(name string, h *Head) {
+	if h != nil {
+		o.open(name)
+		o.integer("size", h.Size)
+		o.hash("root", h.Root)
+		o.close()
+	}
+}
+
+func (o *object) heads(name string, list []Head) {
+	o.key(name)
+	o.dst = append(o.dst, '[')
+	for i, h := range list[:min(len(list), maxList)] {
+		if i > 0 {
+			o.dst = append(o.dst, ',')
+		}
+		o.dst = append(o.dst, '{')
+		o.integer("size", h.Size)
+		o.hash("root", h.Root)
+		o.close()
+	}
+	o.dst = append(o.dst, ']')
+	o.more(len(list))
 }

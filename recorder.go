@@ -2,16 +2,21 @@ package jobaudit
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/delivery"
 )
 
 // Options are the optional parts of a [Recorder]. The zero value, like nil,
@@ -88,20 +93,14 @@ func (o *Options) withDefaults() Options {
 	return opts
 }
 
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
-
 // Recorder records the lives of jobs in a sink. One per process is enough. It
 // is safe for concurrent use. [Open] makes one.
 type Recorder struct {
 	opts        Options
 	where       Source
 	incarnation uuid.UUID
-	courier     *courier
+	sink        AuditSink
+	courier     *delivery.Courier[Record]
 	stream      *stream // of the recorder's own events
 	door        *door   // of the recorder's own texts
 	closed      atomic.Bool
@@ -128,7 +127,7 @@ func Open(ctx context.Context, sink AuditSink, where Source, opts *Options) (*Re
 	entries := r.opening(recovery)
 	if err := r.store(ctx, entries, r.opts.Timeout); err != nil {
 		r.closed.Store(true)
-		r.courier.stop()
+		r.courier.Stop()
 		return nil, &AuditError{Op: "open", Err: err}
 	}
 	if weak, ok := sink.(interface{ Degraded(report func(error)) }); ok {
@@ -157,12 +156,13 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	setDefault(&r.where.Instance, r.incarnation.String())
 	setDefault(&r.where.Version, buildVersion())
 	r.door = r.opts.Redactors.door("")
-	r.courier = newCourier(sink, r.opts.Fallback)
-	r.courier.timeout = r.opts.Timeout
-	r.courier.capacity = r.opts.Buffer
-	r.courier.notify = func(s *stream, err error) { r.report(context.Background(), "store", s.env.jobID, err) }
-	r.courier.refusal = r.degraded
-	r.stream = r.courier.open(r.incarnation, r.envelope(AuditOpened), nil)
+	r.sink = sink
+	r.courier = delivery.New[Record](sink, r.opts.Fallback, delivery.Options[Record]{
+		Timeout: r.opts.Timeout, Capacity: r.opts.Buffer, Closed: ErrClosed, Definite: definite,
+		Failed:  func(s *stream, err error) { r.report(context.Background(), "store", s.Job, err) },
+		Refused: r.degraded,
+	})
+	r.stream = r.courier.Open(r.incarnation, uuid.Nil, nil)
 	return nil
 }
 
@@ -191,15 +191,6 @@ func buildVersion() string {
 	return "unknown"
 }
 
-// auditReasons are why the audit's own events are recorded.
-var auditReasons = map[EventType]string{
-	AuditOpened:   "a recorder was opened",
-	AuditClosed:   "a recorder was closed",
-	AuditPolicy:   "a redaction policy is in force",
-	AuditDegraded: "events could not be stored",
-	AuditErased:   "the keys of sealed values were deleted",
-}
-
 // envelope returns what an event of the audit itself says of its who, what,
 // where and why.
 func (r *Recorder) envelope(typ EventType) *envelope {
@@ -215,7 +206,7 @@ func (r *Recorder) envelope(typ EventType) *envelope {
 // entry makes an event of the recorder's own stream.
 func (r *Recorder) entry(typ EventType, data payload) entry {
 	d := draft{id: r.opts.NewID(), typ: typ, time: r.opts.Now(), data: data}
-	return entry{sealed: r.envelope(typ).seal(nil, &d), urgency: outcome}
+	return entry{Event: r.envelope(typ).seal(&d), Urgency: delivery.Outcome}
 }
 
 func (r *Recorder) opening(recovery *Recovery) []entry {
@@ -237,32 +228,32 @@ func (r *Recorder) opening(recovery *Recovery) []entry {
 // store sends entries of the recorder's own stream and waits for the last.
 func (r *Recorder) store(ctx context.Context, entries []entry, timeout time.Duration) error {
 	last := &entries[len(entries)-1]
-	last.urgency = admission
-	last.ticket = newTicket()
-	if err := r.courier.send(r.stream, entries...); err != nil {
+	last.Urgency = delivery.Admission
+	last.Ticket = delivery.NewTicket()
+	if err := r.courier.Send(r.stream, entries...); err != nil {
 		return err
 	}
-	return r.courier.wait(ctx, r.stream, last.ticket, timeout)
+	return r.courier.Wait(ctx, r.stream, last.Ticket, timeout)
 }
 
 // degraded records that a stream has ended because the sink refused a record.
 func (r *Recorder) degraded(s *stream, event uuid.UUID, behind int, err error) {
-	if s.verdict {
+	if s.Judged() {
 		return
 	}
-	defer r.report(context.Background(), "store", s.env.jobID, err)
+	defer r.report(context.Background(), "store", s.Job, err)
 	if s == r.stream {
 		return
 	}
-	if err := r.recordDegraded(degradedData{stream: s.id, event: event, count: behind, reason: message(r.door, err)}); err != nil {
-		defer r.report(context.Background(), "degrade", s.env.jobID, err)
+	if err := r.recordDegraded(degradedData{stream: s.ID, event: event, count: behind, reason: message(r.door, err)}); err != nil {
+		defer r.report(context.Background(), "degrade", s.Job, err)
 	}
 }
 
 func (r *Recorder) recordDegraded(d degradedData) error {
 	e := r.entry(AuditDegraded, payload{degraded: &d})
-	e.urgency = notice
-	return r.courier.send(r.stream, e)
+	e.Urgency = delivery.Notice
+	return r.courier.Send(r.stream, e)
 }
 
 // sinkDegraded records that the sink works but does not give all that it
@@ -297,7 +288,7 @@ func (r *Recorder) Drain(ctx context.Context) error {
 		return nil
 	}
 	var refused error
-	batch := make([]Record, 0, maxBatchRecords)
+	batch := make([]Record, 0, delivery.MaxBatchRecords)
 	flush := func() error {
 		err := r.bring(ctx, batch)
 		if definite(err) {
@@ -318,7 +309,7 @@ func (r *Recorder) Drain(ctx context.Context) error {
 			return &AuditError{Op: "drain", Err: err}
 		}
 		batch = append(batch, record)
-		if len(batch) == maxBatchRecords {
+		if len(batch) == delivery.MaxBatchRecords {
 			if err := flush(); err != nil {
 				return &AuditError{Op: "drain", Err: err}
 			}
@@ -333,7 +324,7 @@ func (r *Recorder) Drain(ctx context.Context) error {
 func (r *Recorder) bring(ctx context.Context, records []Record) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
 	defer cancel()
-	return appendTo(ctx, r.courier.main.sink, records)
+	return r.courier.Append(ctx, r.sink, records)
 }
 
 // Close stores what is still on its way, then an audit.closed event, and ends
@@ -346,20 +337,20 @@ func (r *Recorder) Close(ctx context.Context) error {
 		return &AuditError{Op: "close", Err: ErrClosed}
 	}
 	drainCtx, cancel := context.WithTimeout(ctx, r.opts.OutcomeTimeout)
-	err := r.courier.drain(drainCtx)
+	err := r.courier.Drain(drainCtx)
 	cancel()
 	if err != nil && r.opts.Fallback != nil {
-		for _, s := range r.courier.outstanding() {
-			r.courier.divert(s)
+		for _, s := range r.courier.Outstanding() {
+			r.courier.Divert(s)
 		}
 		drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.Timeout)
-		err = r.courier.drain(drainCtx)
+		err = r.courier.Drain(drainCtx)
 		cancel()
 	}
 	if err == nil {
 		err = r.store(context.WithoutCancel(ctx), []entry{r.entry(AuditClosed, payload{})}, r.opts.Timeout)
 	}
-	lost := r.courier.stop()
+	lost := r.courier.Stop()
 	if err == nil && lost > 0 {
 		err = errors.New("they were recorded while it closed")
 	}
@@ -369,58 +360,57 @@ func (r *Recorder) Close(ctx context.Context) error {
 	return &AuditError{Op: "close", Err: fmt.Errorf("%d events are not known to be stored: %w", lost, err)}
 }
 
-// append appends the report as JSON.
-func (v *Recovery) append(dst []byte) []byte {
-	o := object{dst: append(dst, '{')}
-	o.uuid("incarnation", v.Incarnation)
-	o.key("closed")
-	o.dst = fmt.Appendf(o.dst, "%t", v.Closed)
-	o.head("head", v.Head)
-	o.head("anchor", v.Anchor)
-	if v.TornBytes > 0 {
-		o.open("torn")
-		o.integer("bytes", v.TornBytes)
-		o.hash("sha256", v.TornSHA256)
-		o.heads("heads", v.TornHeads)
-		o.close()
+// Erase deletes the keys of a subject, a person say, and records that, as an
+// audit.erased event: what was sealed with those keys (package redact) cannot
+// be read any more, by anybody, while every hash still verifies. keys is what
+// holds them, as redact.KeyStore does; its Erase returns the IDs of the keys
+// that it has deleted, which the event holds. The subject is not stored.
+//
+// The reason is a free text; one that names the subject is dropped. If Erase
+// returns an error, part of this may have been done: call it again. A call
+// that finds no key is recorded as well. Backups of the keys are yours to
+// delete.
+func (r *Recorder) Erase(ctx context.Context, keys interface {
+	Erase(subject string) (ids []string, err error)
+}, subject, reason string) error {
+	if r.closed.Load() {
+		return &AuditError{Op: "erase", Err: ErrClosed}
 	}
-	o.text("predecessor", text{value: v.Predecessor}, maxIdentifier)
-	if n := len(v.Overrides); n > 0 {
-		o.key("overrides")
-		o.dst = append(o.dst, '[')
-		for i, name := range v.Overrides[:min(n, maxList)] {
-			if i > 0 {
-				o.dst = append(o.dst, ',')
-			}
-			o.dst = text{value: name}.append(o.dst, maxIdentifier)
-		}
-		o.dst = append(o.dst, ']')
-		o.more(n)
+	if err := ctx.Err(); err != nil {
+		return &AuditError{Op: "erase", Err: err}
 	}
-	return append(o.dst, '}')
+	ids, err := keys.Erase(subject)
+	if err != nil && len(ids) == 0 {
+		return &AuditError{Op: "erase", Err: err}
+	}
+	data := &erasedData{keys: ids}
+	switch {
+	case reason == "":
+	case strings.Contains(strings.ToLower(reason), strings.ToLower(subject)):
+		data.reason = text{dropped: "subject"}
+	default:
+		data.reason = r.door.text(reason)
+	}
+	stored := r.store(context.WithoutCancel(ctx), []entry{r.entry(AuditErased, payload{erased: data})}, r.opts.OutcomeTimeout)
+	if stored != nil {
+		return &AuditError{Op: "erase", Err: stored}
+	}
+	if err != nil {
+		return &AuditError{Op: "erase", Err: err}
+	}
+	return nil
 }
 
-func (o *object) head(name string, h *Head) {
-	if h != nil {
-		o.open(name)
-		o.integer("size", h.Size)
-		o.hash("root", h.Root)
-		o.close()
-	}
-}
-
-func (o *object) heads(name string, list []Head) {
-	o.key(name)
-	o.dst = append(o.dst, '[')
-	for i, h := range list[:min(len(list), maxList)] {
-		if i > 0 {
-			o.dst = append(o.dst, ',')
-		}
-		o.dst = append(o.dst, '{')
-		o.integer("size", h.Size)
-		o.hash("root", h.Root)
-		o.close()
-	}
-	o.dst = append(o.dst, ']')
-	o.more(len(list))
+// newID returns a UUID of version 7 (RFC 9562, section 5.7), with the fraction
+// of its millisecond in rand_a (section 6.2, method 3). [uuid.NewV7] keeps its
+// own in order, behind one lock that all callers share; nothing here reads an
+// order out of IDs.
+func newID() uuid.UUID {
+	var id uuid.UUID
+	_, _ = rand.Read(id[8:]) // it never fails
+	now := time.Now().UnixNano()
+	fraction := now % 1e6 * (1 << 12) / 1e6
+	binary.BigEndian.PutUint64(id[:], uint64(now/1e6)<<16|7<<12|uint64(fraction))
+	id[8] = id[8]&0x3f | 0x80
+	return id
 }

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
 
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
@@ -181,22 +184,6 @@ func absent(v any) bool {
 	return rv.Kind() == reflect.Pointer && rv.IsNil()
 }
 
-// settle completes a redaction block with what came of a walk.
-func settle(block *Redaction, r walk.Result, err error) content {
-	if err != nil {
-		block.Outcome = outcomeOf(err)
-		return content{json: null, redaction: block}
-	}
-	for _, removal := range r.Removed {
-		block.Removed = append(block.Removed, struct{ Path, Class string }(removal))
-	}
-	block.RemovedCount = r.Count
-	for _, hit := range r.Hits {
-		block.Hits = append(block.Hits, struct{ Path, Rule string }(hit))
-	}
-	return content{json: r.JSON, redaction: block}
-}
-
 // outcomeOf looks at the error itself, not at what it wraps: that is a user's,
 // and its methods are not to be called here.
 func outcomeOf(err error) string {
@@ -242,4 +229,292 @@ func describePanic(p any) string {
 		}
 	}
 	return fmt.Sprintf("%T", p)
+}
+
+// trial is the guard of [Redactor.RedactInputs] and [Redactor.RedactOutput].
+type trial struct{}
+
+func (trial) Check(text string) (rule string) { return (*Registry)(nil).Scan(text) }
+
+func (trial) Pseudonym(class, text string) string { return trialPseudonyms().of("", class, text) }
+
+// Rule is what a [Redactor] does to one side of its action, the inputs or the
+// output. It is made by [Inputs], [InputPaths], [Output] and [OutputPaths].
+//
+// A rule accepts a value of its type In, a pointer to one, and JSON for one:
+// a [json.RawMessage], or a []byte unless In is an interface. JSON must be
+// strict: valid UTF-8, no name twice in an object, and no name that differs
+// from a field's by case only. Anything else is withheld, with the outcome
+// "type".
+//
+// Whatever the rule, encoded inputs or output of more than 16,000 bytes become
+// the marker of a truncated value. Content nested deeper than 32, of more than
+// 10,000 values or of more than 1 MiB is withheld.
+type Rule struct {
+	side string
+	rule *rule
+}
+
+const (
+	sideInputs = "inputs"
+	sideOutput = "output"
+)
+
+// rule is what a Rule holds. It does not change once made; last is the newest
+// redaction block, to be shared.
+type rule struct {
+	form  string // "typed", "paths" or "tags"
+	apply func(v any, env walk.Env) (walk.Result, error)
+	keeps map[string]string // paths of the leaves that are kept, and their kinds
+	drops []walk.Removal
+	err   error // what is wrong with the rule: walk.PathErrors
+	last  atomic.Pointer[Redaction]
+
+	pseudonyms bool // some of what is kept is pseudonyms
+}
+
+// errType means that a value is not of the type that its rule is for.
+var errType = errors.New("the value is not of the rule's type")
+
+// Inputs is the rule that stores of a job's inputs what f returns, and nothing
+// else: the type Kept is the list of what may be stored. Its fields have the
+// names, and are omitted under the conditions, of encoding/json. It may not
+// hold interfaces or json.RawMessage, which could hold anything, nor be or
+// contain In. A field tagged audit:"pseudonym=class" is stored as
+// [Path.Pseudonym] says.
+//
+// f runs on the goroutine that submits the job, before Submit returns. Its
+// error, or its panic, withholds the inputs and is not stored. The redaction
+// block counts as removed the top-level fields that In has and Kept has not,
+// by their JSON names and whether they are set or not.
+func Inputs[In, Kept any](f func(In) (Kept, error)) Rule { return typed(sideInputs, f) }
+
+// Output is [Inputs] for a job's output.
+func Output[Out, Kept any](f func(Out) (Kept, error)) Rule { return typed(sideOutput, f) }
+
+// InputPaths is the rule that stores of a job's inputs the leaves that the
+// paths name, in the shape that they have in the inputs. In is a struct, map
+// or slice, whose types the paths are checked against by their JSON names; in
+// an interface or JSON (any, json.RawMessage) paths cannot be checked.
+//
+// Every path ends at a leaf: a boolean, number or string, or a type that
+// encodes itself as one of these, such as time.Time and uuid.UUID. Methods of
+// other values are not called. An object or a list that is found where a leaf
+// is named is left out, as are bytes that an interface holds. Of a url.URL
+// only scheme, host and path are stored.
+//
+// Without paths, the tags of In's fields decide: audit:"keep" keeps a leaf, or
+// all elements of a list or map of leaves; audit:"drop=class" and
+// audit:"pseudonym=class" are [Drop] and [Path.Pseudonym]. A field without a
+// tag is dropped, unless fields below it have tags.
+func InputPaths[In any](paths ...Path) Rule { return byPath[In](sideInputs, paths) }
+
+// OutputPaths is [InputPaths] for a job's output.
+func OutputPaths[Out any](paths ...Path) Rule { return byPath[Out](sideOutput, paths) }
+
+// Path names leaves of a value, for [InputPaths] and [OutputPaths]. It is made
+// by [Keep] and [Drop]; [Path.Pseudonym] makes another of one.
+//
+// A path is made of JSON names joined by dots, as in "repo.name"; a name that
+// holds one of . [ ] * is written in brackets and quotation marks, as in
+// `labels["app.kubernetes.io/name"]`. A star stands for every name of an
+// object, as in "labels.*", whose names are then stored too; [*] stands for
+// every element of a list, as in "files[*].path". A star on a struct stands
+// for the fields that it has when the program is built. Where a name and a
+// star both fit, the name decides.
+type Path struct {
+	path      walk.Path
+	pseudonym bool
+}
+
+// Keep names leaves that are stored.
+func Keep(path string) Path { return Path{path: walk.Path{Text: path}} }
+
+// Pseudonym returns the path with a pseudonym kept in place of each leaf: equal
+// texts of one class and one organization have equal pseudonyms, whatever the
+// action, and only who has [RegistryOptions].PseudonymKey can tell whose they
+// are. A pseudonym is a string, pseudonym:KEY:EPOCH:VALUE: which key and epoch
+// made it, and 16 bytes in base64url.
+//
+// Types with few values are refused: booleans, floats, times, integers of less
+// than 32 bits and those with a type name of their own, as enumerations have.
+// So are values other than strings and integers when they are met. Do not use
+// it for strings of a few possible values.
+func (p Path) Pseudonym(class string) Path {
+	p.path.Pseudonym = class
+	p.pseudonym = true
+	return p
+}
+
+// Drop names what is removed, leaf or not, so that the redaction block says
+// that it was there: its path and class, as in "credential". It is not needed
+// for anything to be removed: what no path keeps is removed and counted.
+func Drop(path, class string) Path {
+	return Path{path: walk.Path{Text: path, Drop: true, Class: class}}
+}
+
+func typed[In, Kept any](side string, f func(In) (Kept, error)) Rule {
+	in, kept := reflect.TypeFor[In](), reflect.TypeFor[Kept]()
+	r := &rule{form: "typed"}
+	r.keeps, r.err = describeKept(in, kept)
+	if f == nil {
+		r.err = errors.Join(r.err, &walk.PathError{Path: ".", Problem: "no function"})
+	}
+	for _, kind := range r.keeps {
+		r.pseudonyms = r.pseudonyms || strings.HasPrefix(kind, "pseudonym ")
+	}
+	removed, typ := countMissing(in, kept), walk.TypeOf(kept)
+	r.apply = func(v any, env walk.Env) (walk.Result, error) {
+		value, err := as[In](v)
+		if err != nil {
+			return walk.Result{}, err
+		}
+		kept, err := f(*value)
+		if err != nil {
+			return walk.Result{}, &redactorError{err}
+		}
+		result, err := typ.Whole(reflect.ValueOf(&kept).Elem(), env)
+		result.Count += removed
+		return result, err
+	}
+	return Rule{side, r}
+}
+
+// redactorError is an error of a user's function. Its own type keeps what it
+// wraps from being mistaken for one of ours.
+type redactorError struct{ error }
+
+func (e *redactorError) Unwrap() error { return e.error }
+
+// describeKept lists what values of type kept hold.
+func describeKept(in, kept reflect.Type) (map[string]string, error) {
+	for in.Kind() == reflect.Pointer && in.Name() == "" {
+		in = in.Elem()
+	}
+	same := kept
+	for same.Kind() == reflect.Pointer && same.Name() == "" {
+		same = same.Elem()
+	}
+	if in != same && in.Kind() != reflect.Struct {
+		in = nil // a kept type may well contain a string, if that is what In is
+	}
+	return walk.Describe(kept, in)
+}
+
+// countMissing returns how many fields in has and kept has not.
+func countMissing(in, kept reflect.Type) (n int) {
+	have := walk.Fields(kept)
+	for _, name := range walk.Fields(in) {
+		if !slices.Contains(have, name) {
+			n++
+		}
+	}
+	return n
+}
+
+func byPath[In any](side string, paths []Path) Rule {
+	in := reflect.TypeFor[In]()
+	r := &rule{}
+	plan := r.plan(in, paths)
+	if r.err != nil {
+		return Rule{side, r}
+	}
+	r.keeps, r.drops, r.pseudonyms = plan.Keeps(), plan.Drops(), plan.Pseudonyms
+	r.apply = func(v any, env walk.Env) (walk.Result, error) {
+		rv := reflect.ValueOf(v)
+		switch t := rv.Type(); {
+		case t == reflect.TypeFor[json.RawMessage](),
+			isBytes(t) && (t == in || t.Name() == "" && in.Kind() != reflect.Interface):
+			return parsed(plan.Raw(rv.Bytes(), env))
+		case in.Kind() == reflect.Interface && t.Name() == "" && isBytes(t):
+			return walk.Result{}, errType
+		}
+		switch v.(type) {
+		case In, *In:
+			return plan.Value(rv, env)
+		}
+		return walk.Result{}, errType
+	}
+	return Rule{side, r}
+}
+
+// plan compiles the paths, or the tags of In's fields if there are none.
+func (r *rule) plan(in reflect.Type, paths []Path) *walk.Plan {
+	tagPaths, tagged, err := walk.TagPaths(in)
+	r.form = "paths"
+	raw := make([]walk.Path, len(paths))
+	for i, p := range paths {
+		raw[i] = p.path
+		if p.pseudonym && (p.path.Drop || p.path.Pseudonym == "") {
+			r.fail(p.path.Text, "a pseudonym needs a class and a leaf that is kept")
+		}
+	}
+	switch {
+	case len(paths) == 0 && !tagged:
+		r.fail(".", "no paths, and no field has an audit tag")
+	case len(paths) == 0:
+		r.form, raw = "tags", tagPaths
+		r.err = errors.Join(r.err, err)
+	case tagged:
+		r.fail(".", "has paths, and fields with audit tags: only one of them can decide")
+	}
+	if r.err != nil {
+		return nil
+	}
+	if isBytes(in) {
+		in = nil
+	}
+	plan, err := walk.NewPlan(in, raw)
+	r.err = err
+	return plan
+}
+
+func (r *rule) fail(path, problem string) {
+	r.err = errors.Join(r.err, &walk.PathError{Path: path, Problem: problem})
+}
+
+// parsed makes a value that should be JSON and is not one of another type.
+func parsed(r walk.Result, err error) (walk.Result, error) {
+	if err == walk.ErrJSON {
+		err = errType
+	}
+	return r, err
+}
+
+func isBytes(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8
+}
+
+// as returns a pointer to v as an In: v itself, what it points to, or what it is the JSON
+// of.
+func as[In any](v any) (*In, error) {
+	switch v := v.(type) {
+	case *In:
+		return v, nil
+	case In:
+		return &v, nil
+	case json.RawMessage:
+		return decode[In](v)
+	case []byte:
+		return decode[In](v)
+	}
+	// In is *T and v is a T.
+	if t := reflect.TypeFor[In](); t.Kind() == reflect.Pointer && t.Elem() == reflect.TypeOf(v) {
+		p := reflect.New(t.Elem())
+		p.Elem().Set(reflect.ValueOf(v))
+		in := p.Interface().(In)
+		return &in, nil
+	}
+	return nil, errType
+}
+
+func decode[In any](raw []byte) (*In, error) {
+	in := new(In)
+	switch err := walk.Check(raw); {
+	case err == walk.ErrLimit:
+		return nil, err
+	case err != nil || !walk.ExactNames(raw, reflect.TypeFor[In]()), json.Unmarshal(raw, in) != nil:
+		return nil, errType
+	}
+	return in, nil
 }

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
-	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/delivery"
 )
 
 // Run runs fn as a job: it records the submission, the authorization and the
@@ -121,7 +120,7 @@ func (t *Trail) notRun(ctx context.Context, err error) {
 	}
 	typ := AttemptDeferred
 	switch {
-	case t.owned && t.rec.courier.begun(t.stream):
+	case t.owned && t.rec.courier.Begun(t.stream):
 		typ = JobCancelled
 	case t.owned || !t.resumed:
 		return
@@ -139,7 +138,7 @@ func (t *Trail) giveNotice(typ EventType) error {
 	}
 	t.open = false
 	d.data.err = data
-	return t.rec.courier.send(t.stream, t.seal(&d, notice))
+	return t.rec.courier.Send(t.stream, t.seal(&d, delivery.Notice))
 }
 
 // KeepAlive records a heartbeat at every interval of the recorder, and asks
@@ -306,52 +305,4 @@ func (t *Trail) unwound(ctx context.Context, began life, p any, unsettled bool) 
 		return
 	}
 	t.report(ctx, "run", t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data }))
-}
-
-// panicMessage is the constant text of an error that was panicked with, if it
-// has one. No other text of a panic's value is stored.
-func panicMessage(d *door, p any) (message text) {
-	message = d.text("panic")
-	defer func() { _ = recover() }() // the error's own methods may panic
-	if err, ok := p.(error); ok {
-		if constant, ok := constantText(err); ok {
-			return constant
-		}
-	}
-	return message
-}
-
-// panicFrame returns the function, file and line that panicked. It is called
-// while the stack still stands.
-func panicFrame() string {
-	var pcs [64]uintptr
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
-	panicking := false
-	for {
-		f, more := frames.Next()
-		switch {
-		case f.Function == "runtime.gopanic":
-			panicking = true
-		case panicking && !strings.HasPrefix(f.Function, "runtime."):
-			return fmt.Sprintf("%s %s:%d", f.Function, path.Base(f.File), f.Line)
-		}
-		if !more {
-			return ""
-		}
-	}
-}
-
-// vouching is implemented by errors that hold a text which is a constant of
-// the program, and so no secret.
-type vouching interface {
-	error
-	JobErrorText() string
-}
-
-// constantText returns the first constant text in an error's chain.
-func constantText(err error) (text, bool) {
-	if err, ok := errors.AsType[vouching](err); ok {
-		return text{value: err.JobErrorText()}, true
-	}
-	return text{}, false
 }

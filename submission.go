@@ -1,13 +1,13 @@
 package jobaudit
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/google/uuid"
-
-	"github.com/jobaudit/jobaudit/internal/jsonenc"
+	"github.com/jobaudit/jobaudit/internal/delivery"
 )
 
 // Submission asks for a job. Action, the principal's kind and ID, and the
@@ -100,73 +100,6 @@ func (s *Submission) check() error {
 	})
 }
 
-// check says what is wrong with a reference that is not empty.
-func (q QueueRef) check() error {
-	switch {
-	case q == QueueRef{}:
-		return nil
-	case q.System == "":
-		return &FieldError{Field: "job.queue.system", Problem: "is required"}
-	case q.ID == "":
-		return &FieldError{Field: "job.queue.id", Problem: "is required"}
-	}
-	return checkIdentifiers([]struct{ field, value string }{{"job.queue.system", q.System}, {"job.queue.id", q.ID}})
-}
-
-// checkSourceIP refuses an address whose text does not say what it is.
-func checkSourceIP(ip netip.Addr) error {
-	if !ip.IsValid() {
-		return nil
-	}
-	if again, err := netip.ParseAddr(ip.String()); err != nil || again != ip {
-		return &FieldError{Field: "where.sourceIp", Problem: "has no text form"}
-	}
-	return checkIdentifier("where.sourceIp", ip.String())
-}
-
-func checkPrincipal(field string, p Principal) error {
-	switch p.Kind {
-	case User, Service, System:
-	case "":
-		return &FieldError{Field: field + ".kind", Problem: "is required"}
-	default:
-		return &FieldError{Field: field + ".kind", Problem: "is no kind of principal"}
-	}
-	if p.ID == "" {
-		return &FieldError{Field: field + ".id", Problem: "is required"}
-	}
-	for _, id := range [...]struct{ name, value string }{
-		{".id", p.ID}, {".auth.method", p.AuthMethod}, {".auth.session", p.AuthSession},
-	} {
-		if checkIdentifier("", id.value) != nil {
-			return checkIdentifier(field+id.name, id.value)
-		}
-	}
-	return nil
-}
-
-func checkIdentifiers(list []struct{ field, value string }) error {
-	for _, id := range list {
-		if err := checkIdentifier(id.field, id.value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// check says which field of a recorder's source is missing or malformed.
-func (s *Source) check() error {
-	for _, r := range []struct{ field, value string }{{"where.system", s.System}, {"where.environment", s.Environment}} {
-		if r.value == "" {
-			return &FieldError{Field: r.field, Problem: "is required"}
-		}
-	}
-	return checkIdentifiers([]struct{ field, value string }{
-		{"where.system", s.System}, {"where.environment", s.Environment}, {"where.host", s.Host},
-		{"where.instance", s.Instance}, {"where.version", s.Version},
-	})
-}
-
 // inherit completes a submission from the job that the context carries, if it
 // carries one, and returns the ID of the event that caused it.
 func (s *Submission) inherit(parent *Trail, env *envelope) (cause uuid.UUID) {
@@ -206,123 +139,145 @@ func delegates(self, parent Principal, behindParent, own []Principal) []Principa
 	})
 }
 
-// describe encodes the parts of the envelope that all events of a Trail share.
-// Its IDs are there already. Free texts go through the door.
-func (env *envelope) describe(s *Submission, where Source, d *door) {
-	if s.Resource != "" {
-		env.resource = d.text(s.Resource)
+// Submit records that a job is asked for, and returns its Trail once that is
+// durable. The error is an [*AuditError]; it wraps a [*FieldError] if a field
+// is missing or malformed, or [ErrNoPolicy]. If the Trail is nil, nothing was
+// stored. If there are both, the outcome is unknown: the Trail's next call
+// settles it.
+func (r *Recorder) Submit(ctx context.Context, s Submission) (*Trail, error) {
+	t, e, err := r.submission(ctx, s)
+	if err != nil {
+		return nil, err
 	}
-	o := object{dst: append(make([]byte, 0, 768), ' ')} // not a brace: there is a member before each
-	part := func(write func()) []byte {
-		start := len(o.dst)
-		write()
-		return o.dst[start:len(o.dst):len(o.dst)]
+	if err := ctx.Err(); err != nil {
+		return nil, t.fail("submit", err)
 	}
-	env.lineage = part(func() {
-		o.uuid("parentId", env.parentID)
-		o.uuid("rootId", env.rootID)
-		o.uuid("retryOf", env.retryOf)
-	})
-	env.correlation = part(func() { o.uuid("correlationId", env.correlationID) })
-	env.origin = part(func() {
-		o.uuid("requestId", env.requestID)
-		o.optional("traceparent", env.traceParent)
-		o.key("who")
-		o.dst = appendWho(o.dst, s, d)
-		o.open("what")
-		o.str("action", s.Action)
-		o.text("resource", env.resource, maxIdentifier)
-	})
-	env.place = part(func() {
-		where.Target, where.SourceIP = s.Target, s.SourceIP
-		o.key("where")
-		o.dst = appendWhere(o.dst, where)
-		o.key("why")
-		o.dst = appendWhy(o.dst, s.Trigger, d.text(s.Trigger.Reason))
-	})
+	t.mu.Lock()
+	return t, t.unlockAndAdmit(ctx, "submit", admissionOf{entries: []entry{e}, before: t.life, stays: true})
 }
 
-// appendWho leaves names of principals on whose behalf the job runs out if they
-// make it too long.
-func appendWho(dst []byte, s *Submission, d *door) []byte {
-	start := len(dst)
-	dst = appendWhoWith(dst, s, d, true)
-	if len(dst)-start > maxWho {
-		dst = appendWhoWith(dst[:start], s, d, false)
+// Prepare opens a Trail for a job that is going to be asked for, and stores
+// nothing: [Trail.Submit] does. In between, its Carrier can go into a queue, as
+// in a transaction that may yet be rolled back. The error is as [Recorder.Submit]
+// says.
+func (r *Recorder) Prepare(ctx context.Context, s Submission) (*Trail, error) {
+	t, e, err := r.submission(ctx, s)
+	if err != nil {
+		return nil, err
 	}
-	return dst
+	t.asked = &e
+	return t, nil
 }
 
-func appendWhoWith(dst []byte, s *Submission, d *door, names bool) []byte {
-	o := object{dst: append(dst, '{')}
-	o.key("principal")
-	o.dst = appendPrincipal(o.dst, s.Principal, d, true)
-	o.str("orgId", s.OrgID)
-	if n := len(s.OnBehalfOf); n > 0 {
-		o.key("onBehalfOf")
-		o.dst = append(o.dst, '[')
-		for i, p := range s.OnBehalfOf[:min(n, maxList)] {
-			if i > 0 {
-				o.dst = append(o.dst, ',')
-			}
-			o.dst = appendPrincipal(o.dst, p, d, names)
+// Submit records the submission of a job that [Recorder.Prepare] opened, and
+// returns once that is durable; calling it again records nothing new. On a
+// resumed Trail it is for those who have found that no log holds the job's
+// submission: it records what the Carrier says of it.
+func (t *Trail) Submit(ctx context.Context) error {
+	if err := t.ready(ctx); err != nil {
+		return t.fail("submit", err)
+	}
+	t.mu.Lock()
+	if t.asked == nil && t.resumed && !t.submitted {
+		e, err := t.askAgain()
+		if err != nil {
+			t.mu.Unlock()
+			return t.fail("submit", err)
 		}
-		o.dst = append(o.dst, ']')
-		o.more(n)
+		t.asked = &e
 	}
-	if s.Upstream != (Upstream{}) {
-		o.open("upstream")
-		o.str("system", s.Upstream.System)
-		o.str("eventId", s.Upstream.EventID)
-		o.close()
+	if t.asked == nil {
+		t.mu.Unlock()
+		return t.fail("submit", t.flush(ctx, t.rec.opts.Timeout))
 	}
-	return append(o.dst, '}')
+	a := admissionOf{entries: []entry{*t.asked}, stays: true}
+	t.asked, t.submitted = nil, true
+	return t.unlockAndAdmit(ctx, "submit", a)
 }
 
-func appendPrincipal(dst []byte, p Principal, d *door, name bool) []byte {
-	o := object{dst: append(dst, '{')}
-	o.str("kind", string(p.Kind))
-	o.str("id", p.ID)
-	if name && p.Name != "" {
-		o.text("name", d.text(p.Name), maxText)
+// askAgain makes the submission's event from what a Carrier says. mu is held.
+func (t *Trail) askAgain() (entry, error) {
+	inputs, err := t.door.inputs(t.sub.Inputs)
+	if err != nil {
+		return entry{}, err
 	}
-	o.str("assurance", assurance(p.Verified))
-	if p.AuthMethod != "" || p.AuthSession != "" {
-		o.open("auth")
-		o.optional("method", p.AuthMethod)
-		o.optional("session", p.AuthSession)
-		o.close()
-	}
-	return append(o.dst, '}')
+	d := t.draft(JobSubmitted)
+	d.state, d.attempt, d.executionID = Pending, 0, uuid.Nil
+	d.inputs, d.redaction = inputs.json, inputs.redaction
+	return t.seal(&d, delivery.Admission), nil
 }
 
-func assurance(verified bool) string {
-	if verified {
-		return "verified"
+// submission opens a Trail and makes its first event.
+func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, entry, error) {
+	if s.ID == uuid.Nil {
+		s.ID = r.opts.NewID()
 	}
-	return "claimed"
+	refuse := func(err error) (*Trail, entry, error) {
+		return nil, entry{}, &AuditError{Op: "submit", JobID: s.ID, Err: err}
+	}
+	if r.closed.Load() {
+		return refuse(ErrClosed)
+	}
+	if err := s.check(); err != nil {
+		return refuse(err)
+	}
+	t := &Trail{rec: r, door: r.opts.Redactors.door(s.Action)}
+	t.door.about(&s)
+	inputs, err := t.door.inputs(s.Inputs)
+	if err != nil {
+		return refuse(err)
+	}
+	parent, _ := FromContext(ctx)
+	cause := s.inherit(parent, &t.env)
+	t.sub = s
+	if r.opts.Authorize == nil {
+		t.sub.Inputs = nil // nobody asks for them again
+	}
+	t.env.describe(&t.sub, r.where, t.door)
+	t.stream = r.courier.Open(r.opts.NewID(), t.env.jobID, nil)
+	d := draft{
+		id: r.opts.NewID(), typ: JobSubmitted, time: r.opts.Now(), state: Pending,
+		queue: s.Queue, causationID: cause, inputs: inputs.json, redaction: inputs.redaction,
+	}
+	t.life = life{state: Pending, queue: s.Queue, cause: d.id, patience: 3 * r.opts.Heartbeat}
+	return t, t.seal(&d, delivery.Admission), nil
 }
 
-func appendWhere(dst []byte, s Source) []byte {
-	o := object{dst: append(dst, '{')}
-	o.str("system", s.System)
-	o.str("environment", s.Environment)
-	o.str("host", s.Host)
-	o.str("instance", s.Instance)
-	o.optional("target", s.Target)
-	o.str("version", s.Version)
-	if s.SourceIP.IsValid() {
-		o.key("sourceIp")
-		o.dst = jsonenc.AppendString(o.dst, s.SourceIP.String())
+// Resume opens a Trail for a job that was submitted elsewhere. It stores
+// nothing by itself. inputs are the job's inputs as the worker got them, or
+// nil: they are not stored again, but what the action's policy removes from
+// them is kept out of the job's later texts and output. Where there is a policy
+// and no inputs, the redaction blocks of starts, outcomes and corrections say
+// that this could not be done.
+//
+// The error is an [*AuditError] that wraps a [*FieldError] if the Carrier is
+// empty.
+func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, error) {
+	if r.closed.Load() {
+		return nil, &AuditError{Op: "resume", Err: ErrClosed}
 	}
-	return append(o.dst, '}')
-}
-
-func appendWhy(dst []byte, t Trigger, reason text) []byte {
-	o := object{dst: append(dst, '{')}
-	o.str("trigger", string(t.Kind))
-	o.key("reason")
-	o.dst = reason.append(o.dst, maxText)
-	o.optional("ref", t.Ref)
-	return append(o.dst, '}')
+	if err := ctx.Err(); err != nil {
+		return nil, &AuditError{Op: "resume", Err: err}
+	}
+	g, err := c.open()
+	if err != nil {
+		return nil, &AuditError{Op: "resume", Err: err}
+	}
+	s := g.sub
+	s.Inputs = inputs
+	t := &Trail{rec: r, sub: s, resumed: true, door: r.opts.Redactors.door(s.Action)}
+	t.door.about(&s)
+	t.door.resume(inputs)
+	t.env = envelope{
+		jobID: s.ID, parentID: g.parentID, rootID: g.rootID, retryOf: s.RetryOf,
+		correlationID: s.CorrelationID, requestID: s.RequestID, traceParent: s.TraceParent,
+	}
+	t.env.describe(&t.sub, r.where, t.door)
+	t.stream = r.courier.Open(r.opts.NewID(), t.env.jobID, g.head)
+	t.life = life{state: Pending, patience: 3 * r.opts.Heartbeat}
+	t.cause = g.cause
+	if g.head != nil {
+		t.cause = g.head.Event
+	}
+	return t, nil
 }

@@ -1,6 +1,7 @@
 package jobaudit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/delivery"
 )
 
 // Trail is one writer's run of one job: what it records is one stream, in the
@@ -60,149 +63,6 @@ type life struct {
 	ended      EventType // the outcome recorded here
 }
 
-// Submit records that a job is asked for, and returns its Trail once that is
-// durable. The error is an [*AuditError]; it wraps a [*FieldError] if a field
-// is missing or malformed, or [ErrNoPolicy]. If the Trail is nil, nothing was
-// stored. If there are both, the outcome is unknown: the Trail's next call
-// settles it.
-func (r *Recorder) Submit(ctx context.Context, s Submission) (*Trail, error) {
-	t, e, err := r.submission(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, t.fail("submit", err)
-	}
-	t.mu.Lock()
-	return t, t.unlockAndAdmit(ctx, "submit", admissionOf{entries: []entry{e}, before: t.life, stays: true})
-}
-
-// Prepare opens a Trail for a job that is going to be asked for, and stores
-// nothing: [Trail.Submit] does. In between, its Carrier can go into a queue, as
-// in a transaction that may yet be rolled back. The error is as [Recorder.Submit]
-// says.
-func (r *Recorder) Prepare(ctx context.Context, s Submission) (*Trail, error) {
-	t, e, err := r.submission(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	t.asked = &e
-	return t, nil
-}
-
-// Submit records the submission of a job that [Recorder.Prepare] opened, and
-// returns once that is durable; calling it again records nothing new. On a
-// resumed Trail it is for those who have found that no log holds the job's
-// submission: it records what the Carrier says of it.
-func (t *Trail) Submit(ctx context.Context) error {
-	if err := t.ready(ctx); err != nil {
-		return t.fail("submit", err)
-	}
-	t.mu.Lock()
-	if t.asked == nil && t.resumed && !t.submitted {
-		e, err := t.askAgain()
-		if err != nil {
-			t.mu.Unlock()
-			return t.fail("submit", err)
-		}
-		t.asked = &e
-	}
-	if t.asked == nil {
-		t.mu.Unlock()
-		return t.fail("submit", t.flush(ctx, t.rec.opts.Timeout))
-	}
-	a := admissionOf{entries: []entry{*t.asked}, stays: true}
-	t.asked, t.submitted = nil, true
-	return t.unlockAndAdmit(ctx, "submit", a)
-}
-
-// askAgain makes the submission's event from what a Carrier says. mu is held.
-func (t *Trail) askAgain() (entry, error) {
-	inputs, err := t.door.inputs(t.sub.Inputs)
-	if err != nil {
-		return entry{}, err
-	}
-	d := t.draft(JobSubmitted)
-	d.state, d.attempt, d.executionID = Pending, 0, uuid.Nil
-	d.inputs, d.redaction = inputs.json, inputs.redaction
-	return t.seal(&d, admission), nil
-}
-
-// submission opens a Trail and makes its first event.
-func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, entry, error) {
-	if s.ID == uuid.Nil {
-		s.ID = r.opts.NewID()
-	}
-	refuse := func(err error) (*Trail, entry, error) {
-		return nil, entry{}, &AuditError{Op: "submit", JobID: s.ID, Err: err}
-	}
-	if r.closed.Load() {
-		return refuse(ErrClosed)
-	}
-	if err := s.check(); err != nil {
-		return refuse(err)
-	}
-	t := &Trail{rec: r, door: r.opts.Redactors.door(s.Action)}
-	t.door.about(&s)
-	inputs, err := t.door.inputs(s.Inputs)
-	if err != nil {
-		return refuse(err)
-	}
-	parent, _ := FromContext(ctx)
-	cause := s.inherit(parent, &t.env)
-	t.sub = s
-	if r.opts.Authorize == nil {
-		t.sub.Inputs = nil // nobody asks for them again
-	}
-	t.env.describe(&t.sub, r.where, t.door)
-	t.stream = r.courier.open(r.opts.NewID(), &t.env, nil)
-	d := draft{
-		id: r.opts.NewID(), typ: JobSubmitted, time: r.opts.Now(), state: Pending,
-		queue: s.Queue, causationID: cause, inputs: inputs.json, redaction: inputs.redaction,
-	}
-	t.life = life{state: Pending, queue: s.Queue, cause: d.id, patience: 3 * r.opts.Heartbeat}
-	return t, t.seal(&d, admission), nil
-}
-
-// Resume opens a Trail for a job that was submitted elsewhere. It stores
-// nothing by itself. inputs are the job's inputs as the worker got them, or
-// nil: they are not stored again, but what the action's policy removes from
-// them is kept out of the job's later texts and output. Where there is a policy
-// and no inputs, the redaction blocks of starts, outcomes and corrections say
-// that this could not be done.
-//
-// The error is an [*AuditError] that wraps a [*FieldError] if the Carrier is
-// empty.
-func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, error) {
-	if r.closed.Load() {
-		return nil, &AuditError{Op: "resume", Err: ErrClosed}
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, &AuditError{Op: "resume", Err: err}
-	}
-	g, err := c.open()
-	if err != nil {
-		return nil, &AuditError{Op: "resume", Err: err}
-	}
-	s := g.sub
-	s.Inputs = inputs
-	t := &Trail{rec: r, sub: s, resumed: true, door: r.opts.Redactors.door(s.Action)}
-	t.door.about(&s)
-	t.door.resume(inputs)
-	t.env = envelope{
-		jobID: s.ID, parentID: g.parentID, rootID: g.rootID, retryOf: s.RetryOf,
-		correlationID: s.CorrelationID, requestID: s.RequestID, traceParent: s.TraceParent,
-	}
-	t.env.describe(&t.sub, r.where, t.door)
-	t.stream = r.courier.open(r.opts.NewID(), &t.env, g.head)
-	t.life = life{state: Pending, patience: 3 * r.opts.Heartbeat}
-	t.cause = g.cause
-	if g.head != nil {
-		t.cause = g.head.event
-	}
-	return t, nil
-}
-
 // JobID returns the job's ID.
 func (t *Trail) JobID() uuid.UUID { return t.env.jobID }
 
@@ -210,7 +70,7 @@ func (t *Trail) JobID() uuid.UUID { return t.env.jobID }
 func (t *Trail) Carrier() Carrier {
 	g := cargo{
 		sub: t.sub, parentID: t.env.parentID, rootID: t.env.rootID,
-		reason: t.door.text(t.sub.Trigger.Reason), head: t.rec.courier.head(t.stream), cause: t.newestCause(),
+		reason: t.door.text(t.sub.Trigger.Reason), head: t.rec.courier.Head(t.stream), cause: t.newestCause(),
 	}
 	g.sub.Resource = t.env.resource.value
 	return g.encode()
@@ -256,9 +116,8 @@ func (t *Trail) advance(typ EventType) (draft, error) {
 	return draft{}, fmt.Errorf("%s in state %s: %w", typ, t.state, ErrTransition)
 }
 
-func (t *Trail) seal(d *draft, u urgency) entry {
-	buf := bufPool.Get().(*[]byte)
-	return entry{sealed: t.env.seal(*buf, d), pooled: buf, urgency: u}
+func (t *Trail) seal(d *draft, u delivery.Urgency) entry {
+	return entry{Event: t.env.seal(d), Urgency: u}
 }
 
 func (t *Trail) fail(op string, err error) error {
@@ -269,14 +128,6 @@ func (t *Trail) fail(op string, err error) error {
 		return err
 	}
 	return &AuditError{Op: op, JobID: t.env.jobID, Err: err}
-}
-
-// textOf passes an optional text through the door.
-func (t *Trail) textOf(s string) text {
-	if s == "" {
-		return text{}
-	}
-	return t.door.text(s)
 }
 
 func (t *Trail) report(ctx context.Context, op string, err error) {
@@ -305,4 +156,101 @@ func (t *Trail) Observe(j Job) error {
 		}
 	}
 	return nil
+}
+
+// Log records a line that the job has printed.
+func (t *Trail) Log(ctx context.Context, line string) {
+	passed := t.door.text(line)
+	t.report(ctx, "log", t.note(JobLogged, func(d *draft) { d.data.line = &passed }))
+}
+
+// Heartbeat records that the job is alive, and how far it has come.
+func (t *Trail) Heartbeat(ctx context.Context, p Progress) {
+	t.mu.Lock()
+	t.progress = &p
+	t.mu.Unlock()
+	t.report(ctx, "heartbeat", t.beat())
+}
+
+// beat records a heartbeat with the newest progress.
+func (t *Trail) beat() error {
+	return t.note(JobHeartbeat, func(d *draft) {
+		d.data.heartbeat = &heartbeatData{progress: t.progress}
+		if t.patience > 0 {
+			d.data.heartbeat.deadline = d.time.Add(t.patience)
+		}
+	})
+}
+
+// Snapshot records the state of a resource before or after the job changed
+// it. Resource and Digest are required.
+func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
+	err := checkIdentifiers([]struct{ field, value string }{
+		{"data.snapshot.resource", s.Resource}, {"data.snapshot.digest", s.Digest},
+	})
+	switch {
+	case err != nil:
+	case s.Resource == "":
+		err = &FieldError{Field: "data.snapshot.resource", Problem: "is required"}
+	case s.Digest == "":
+		err = &FieldError{Field: "data.snapshot.digest", Problem: "is required"}
+	}
+	if err != nil {
+		t.report(ctx, "snapshot", err)
+		return
+	}
+	data := &snapshotData{resource: t.door.text(s.Resource), after: s.After, digest: s.Digest, summary: t.textOf(s.Summary)}
+	t.report(ctx, "snapshot", t.note(JobSnapshot, func(d *draft) { d.data.snapshot = data }))
+}
+
+// Retrying records that the attempt has failed and that its queue will run the
+// job again. The job stays running; the next start is another execution.
+func (t *Trail) Retrying(ctx context.Context, err error) {
+	data := t.errorData(err)
+	t.report(ctx, "retry", t.note(AttemptFailed, func(d *draft) {
+		d.data.err = cmp.Or(t.panicked, data)
+		t.open = false
+	}))
+}
+
+// Deferring records that the attempt ends without having failed and that its
+// queue will bring the job back: a snooze, a shutdown. The job stays as it is;
+// the next start is another execution.
+func (t *Trail) Deferring(ctx context.Context, reason string) {
+	data := &errorData{code: CodeDeferred, message: t.door.text(reason)}
+	t.report(ctx, "defer", t.note(AttemptDeferred, func(d *draft) {
+		d.data.err = data
+		t.open = false
+	}))
+}
+
+// note records an event that no caller waits for.
+func (t *Trail) note(typ EventType, fill func(*draft)) error {
+	if t.rec.closed.Load() {
+		return ErrClosed
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d, err := t.advance(typ)
+	if err != nil {
+		return err
+	}
+	fill(&d)
+	stored, err := t.rec.courier.Offer(t.stream, t.seal(&d, delivery.Background))
+	if err == nil && !stored && t.rec.courier.Lose(t.stream, d.time, string(typ), t.lost(d)) {
+		err = delivery.ErrFull
+	}
+	return err
+}
+
+// lost makes the event that counts events which were dropped, d the first.
+func (t *Trail) lost(d draft) func(delivery.Loss) delivery.Event[Record] {
+	return func(l delivery.Loss) delivery.Event[Record] {
+		data := &lostData{count: l.Count, from: l.From, to: l.To}
+		for _, typ := range l.Types {
+			data.types = append(data.types, EventType(typ))
+		}
+		d.typ, d.time, d.redaction, d.data = AuditLost, l.To, nil, payload{lost: data}
+		return t.env.seal(&d)
+	}
 }

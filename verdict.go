@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/delivery"
 )
 
 // Verdict is what somebody else than the worker concludes from the records of
@@ -62,18 +64,18 @@ func (r *Recorder) conclude(ctx context.Context, c *conclusion, typ EventType) (
 		return false, err
 	}
 	d := c.draft(typ, r.opts.Now())
-	s := r.courier.open(r.opts.NewID(), c.env, nil)
-	s.verdict, s.doubt = true, true
-	e := entry{sealed: c.env.seal(nil, &d), urgency: admission, ticket: newTicket()}
-	err := r.courier.send(s, e)
+	s := r.courier.Open(r.opts.NewID(), c.of.Job.ID, nil)
+	s.Single()
+	e := entry{Event: c.env.seal(&d), Urgency: delivery.Admission, Ticket: delivery.NewTicket()}
+	err := r.courier.Send(s, e)
 	if err == nil {
-		err = r.courier.wait(ctx, s, e.ticket, r.opts.Timeout)
+		err = r.courier.Wait(ctx, s, e.Ticket, r.opts.Timeout)
 	}
 	if errors.Is(err, ErrConflict) {
 		return false, nil
 	}
 	if err != nil {
-		r.courier.withdraw(s, []entry{e})
+		r.courier.Withdraw(s, []entry{e})
 	}
 	return err == nil, err
 }

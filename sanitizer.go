@@ -8,10 +8,6 @@ import (
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
 
-// text is a free text after the door: what may be stored of it, or the rule
-// that dropped it.
-type text struct{ value, dropped string }
-
 // content is a value after the door: its encoded JSON, within the limit, and
 // what was done to it. Without a value there is nothing to say: json is null
 // and redaction is nil.
@@ -135,13 +131,6 @@ func (d *door) pseudonym(class, text string) string {
 	return d.registry.pseudonyms.of(d.org, class, text)
 }
 
-// trial is the guard of [Redactor.RedactInputs] and [Redactor.RedactOutput].
-type trial struct{}
-
-func (trial) Check(text string) (rule string) { return (*Registry)(nil).Scan(text) }
-
-func (trial) Pseudonym(class, text string) string { return trialPseudonyms().of("", class, text) }
-
 // null has no room behind it that an append could write to.
 var null = slices.Clip([]byte("null"))
 
@@ -162,4 +151,28 @@ func (d *door) content(v any, side string, guard walk.Guard) content {
 
 func passThrough(v any, env walk.Env) (walk.Result, error) {
 	return walk.Whole(reflect.ValueOf(v), env)
+}
+
+// settle completes a redaction block with what came of a walk.
+func settle(block *Redaction, r walk.Result, err error) content {
+	if err != nil {
+		block.Outcome = outcomeOf(err)
+		return content{json: null, redaction: block}
+	}
+	for _, removal := range r.Removed {
+		block.Removed = append(block.Removed, struct{ Path, Class string }(removal))
+	}
+	block.RemovedCount = r.Count
+	for _, hit := range r.Hits {
+		block.Hits = append(block.Hits, struct{ Path, Rule string }(hit))
+	}
+	return content{json: r.JSON, redaction: block}
+}
+
+// textOf passes an optional text through the door.
+func (t *Trail) textOf(s string) text {
+	if s == "" {
+		return text{}
+	}
+	return t.door.text(s)
 }

@@ -1,4 +1,4 @@
-package jobaudit
+package delivery
 
 import (
 	"context"
@@ -16,11 +16,11 @@ import (
 // run, what is recorded gathers for the next.
 const (
 	maxFlights      = 4
-	maxBatchRecords = 256
+	MaxBatchRecords = 256
 	maxBatchBytes   = 1 << 20
 )
 
-// Bounds of what is kept that no caller waits for: the size of background
+// Bounds of what is kept that no caller waits for: the size of Background
 // events, whose number the user bounds; the number of notices, and the size of
 // them and of the events before them that they keep in memory.
 const (
@@ -41,53 +41,66 @@ const (
 // until the sink has taken or refused them.
 //
 // Its lock is never held during a call of the sink or of the user's code.
-type courier struct {
-	timeout  time.Duration // of one Append
-	capacity int           // background events kept at most
-	notify   func(s *stream, err error)
-	refusal  func(s *stream, event uuid.UUID, behind int, err error)
+type Courier[R Record] struct {
+	opts Options[R]
 
 	ctx    context.Context // of all flights: it ends when the courier stops
 	cancel context.CancelFunc
 
 	mu             sync.Mutex
-	main, fallback lane
-	active         map[*stream]struct{} // streams with something to store
-	idle           chan struct{}        // closed when active becomes empty, if somebody waits
-	events, bytes  int                  // background events kept, and their size
-	notices, held  int                  // notices kept, and what they keep in memory
-	landing        int                  // flights between land and landed
+	main, fallback lane[R]
+	active         map[*Stream[R]]struct{} // streams with something to store
+	idle           chan struct{}           // closed when active becomes empty, if somebody waits
+	events, bytes  int                     // background events kept, and their size
+	notices, held  int                     // notices kept, and what they keep in memory
+	landing        int                     // flights between land and landed
 	stopped        bool
 }
 
 // lane is the way to one sink.
-type lane struct {
-	sink     AuditSink // nil if there is none
-	queue    streamQueue
+type lane[R Record] struct {
+	sink     Sink[R] // nil if there is none
+	queue    streamQueue[R]
 	flights  int  // goroutines that fly
 	boarding bool // one of them is about to board: what is queued now goes with it
 }
 
-func newCourier(sink, fallback AuditSink) *courier {
+// Options are what a Courier needs to know of its recorder.
+type Options[R Record] struct {
+	Timeout  time.Duration // of one Append
+	Capacity int           // background events kept at most
+	Closed   error         // what calls return once the Courier is stopped
+	// Definite reports whether an error says that a record will never be stored.
+	Definite func(error) bool
+	// Failed is told of an Append whose outcome is unknown, Refused of a stream
+	// that has ended.
+	Failed  func(s *Stream[R], err error)
+	Refused func(s *Stream[R], event uuid.UUID, behind int, err error)
+}
+
+// ErrFull says that there is no room for a notice.
+var ErrFull = errors.New("the buffer is full: events are dropped, and counted in an audit.lost event")
+
+func New[R Record](sink, fallback Sink[R], opts Options[R]) *Courier[R] {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &courier{
-		ctx: ctx, cancel: cancel,
-		main:     lane{sink: sink},
-		fallback: lane{sink: fallback},
-		active:   map[*stream]struct{}{},
+	return &Courier[R]{
+		opts: opts, ctx: ctx, cancel: cancel,
+		main:     lane[R]{sink: sink},
+		fallback: lane[R]{sink: fallback},
+		active:   map[*Stream[R]]struct{}{},
 	}
 }
 
-func (c *courier) open(id uuid.UUID, env *envelope, after *streamHead) *stream {
-	return &stream{id: id, env: env, after: after, acked: after, lane: &c.main}
+func (c *Courier[R]) Open(id, job uuid.UUID, after *Head) *Stream[R] {
+	return &Stream[R]{ID: id, Job: job, after: after, acked: after, lane: &c.main}
 }
 
-func (c *courier) usable(s *stream) error {
+func (c *Courier[R]) usable(s *Stream[R]) error {
 	switch {
 	case s.refused != nil:
 		return s.refused
 	case c.stopped:
-		return ErrClosed
+		return c.opts.Closed
 	}
 	return nil
 }
@@ -95,16 +108,16 @@ func (c *courier) usable(s *stream) error {
 // send puts entries at the end of a stream and sees to it that they are handed
 // over. A notice goes alone; it has room even when the buffer is full, unless
 // there are too many.
-func (c *courier) send(s *stream, entries ...entry) error {
+func (c *Courier[R]) Send(s *Stream[R], entries ...Entry[R]) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.usable(s); err != nil {
 		return err
 	}
-	if e := &entries[0]; e.urgency == notice {
-		e.size = s.held() + len(e.buf)
+	if e := &entries[0]; e.Urgency == Notice {
+		e.size = s.held() + e.bytes()
 		if c.notices >= maxNotices || c.held+e.size > maxNoticeBytes {
-			return errBufferFull
+			return ErrFull
 		}
 		c.notices++
 		c.held += e.size
@@ -116,16 +129,16 @@ func (c *courier) send(s *stream, entries ...entry) error {
 
 // offer puts a background event at the end of a stream if there is room in the
 // buffer. It reports whether there was.
-func (c *courier) offer(s *stream, e entry) (bool, error) {
+func (c *Courier[R]) Offer(s *Stream[R], e Entry[R]) (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.usable(s); err != nil {
 		return false, err
 	}
-	if c.events >= c.capacity || c.bytes+len(e.buf) > maxBufferBytes {
+	if c.events >= c.opts.Capacity || c.bytes+e.bytes() > maxBufferBytes {
 		return false, nil
 	}
-	e.size = len(e.buf)
+	e.size = e.bytes()
 	c.events++
 	c.bytes += e.size
 	s.pending = append(s.pending, e)
@@ -135,20 +148,20 @@ func (c *courier) offer(s *stream, e entry) (bool, error) {
 
 // lose counts an event that offer had no room for. It reports whether it is
 // the first in a row.
-func (c *courier) lose(s *stream, d *draft) bool {
+func (c *Courier[R]) Lose(s *Stream[R], at time.Time, typ string, encode func(Loss) Event[R]) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.usable(s) != nil {
 		return false
 	}
-	first := s.lose(d)
+	first := s.lose(at, typ, encode)
 	c.enqueueUnlessWaiting(s)
 	return first
 }
 
 // flush returns a ticket for all that the stream holds, nil if it holds
 // nothing.
-func (c *courier) flush(s *stream) (*ticket, error) {
+func (c *Courier[R]) Flush(s *Stream[R]) (*Ticket, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.usable(s); err != nil {
@@ -162,17 +175,17 @@ func (c *courier) flush(s *stream) (*ticket, error) {
 		return nil, nil
 	}
 	e := &last[len(last)-1]
-	if e.ticket.resolved() {
-		e.ticket = newTicket()
+	if e.Ticket.resolved() {
+		e.Ticket = NewTicket()
 	} else {
-		e.ticket.waiting++
+		e.Ticket.waiting++
 	}
 	c.enqueue(s)
-	return e.ticket, nil
+	return e.Ticket, nil
 }
 
 // wait returns the ticket's answer, or an error if ctx or the time ends first.
-func (c *courier) wait(ctx context.Context, s *stream, t *ticket, timeout time.Duration) error {
+func (c *Courier[R]) Wait(ctx context.Context, s *Stream[R], t *Ticket, timeout time.Duration) error {
 	if t.resolved() { // an answer counts even if the context has ended by then
 		return t.err
 	}
@@ -200,10 +213,10 @@ func (c *courier) wait(ctx context.Context, s *stream, t *ticket, timeout time.D
 // withdraw takes back the entries of a caller who has given up, and reports
 // whether it could. What has been handed over stays, and so does what another
 // caller waits for or builds on.
-func (c *courier) withdraw(s *stream, entries []entry) bool {
+func (c *Courier[R]) Withdraw(s *Stream[R], entries []Entry[R]) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := entries[len(entries)-1].ticket; t.waiting > 0 || !s.takeBack(entries[0].id, len(entries)) {
+	if t := entries[len(entries)-1].Ticket; t.waiting > 0 || !s.takeBack(entries[0].Event.ID(), len(entries)) {
 		return false
 	}
 	c.rest(s)
@@ -212,7 +225,7 @@ func (c *courier) withdraw(s *stream, entries []entry) bool {
 
 // rest takes a stream off the courier's hands if nothing in it is wanted any
 // more. Its events stay with it, in case the Trail goes on.
-func (c *courier) rest(s *stream) {
+func (c *Courier[R]) rest(s *Stream[R]) {
 	if s.flying || s.wanted() {
 		return
 	}
@@ -220,14 +233,14 @@ func (c *courier) rest(s *stream) {
 	c.release(s)
 }
 
-func (c *courier) release(s *stream) {
+func (c *Courier[R]) release(s *Stream[R]) {
 	delete(c.active, s)
 	c.checkIdle()
 }
 
-func (c *courier) busy() bool { return len(c.active) > 0 || c.landing > 0 }
+func (c *Courier[R]) busy() bool { return len(c.active) > 0 || c.landing > 0 }
 
-func (c *courier) checkIdle() {
+func (c *Courier[R]) checkIdle() {
 	if !c.busy() && c.idle != nil {
 		close(c.idle)
 		c.idle = nil
@@ -237,7 +250,7 @@ func (c *courier) checkIdle() {
 // divert sends a stream's events to the fallback sink from now on, those in
 // doubt as the very same records. It reports whether what the stream holds is
 // on its way there.
-func (c *courier) divert(s *stream) bool {
+func (c *Courier[R]) Divert(s *Stream[R]) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -255,7 +268,7 @@ func (c *courier) divert(s *stream) bool {
 }
 
 // enqueue gives a stream that has something to store its place in the queue.
-func (c *courier) enqueue(s *stream) {
+func (c *Courier[R]) enqueue(s *Stream[R]) {
 	c.active[s] = struct{}{}
 	if !s.flying && !s.queued {
 		c.unqueue(s)
@@ -266,14 +279,14 @@ func (c *courier) enqueue(s *stream) {
 
 // enqueueUnlessWaiting is for events that nobody waits for: they do not hasten
 // a retry.
-func (c *courier) enqueueUnlessWaiting(s *stream) {
+func (c *Courier[R]) enqueueUnlessWaiting(s *Stream[R]) {
 	if s.retry == nil {
 		c.enqueue(s)
 	}
 }
 
 // unqueue takes a stream out of the queue, or ends its wait for a retry.
-func (c *courier) unqueue(s *stream) {
+func (c *Courier[R]) unqueue(s *Stream[R]) {
 	if s.retry != nil {
 		s.retry.Stop()
 		s.retry = nil
@@ -287,7 +300,7 @@ func (c *courier) unqueue(s *stream) {
 // for one more. Where nothing flies yet that is at once. Else the flight lets
 // those go first who are about to add to it: the more fly together, the less
 // each of them costs.
-func (c *courier) dispatch(l *lane) {
+func (c *Courier[R]) dispatch(l *lane[R]) {
 	if l.queue.first == nil || l.boarding || l.flights == maxFlights {
 		return
 	}
@@ -308,16 +321,16 @@ func (c *courier) dispatch(l *lane) {
 
 // flight is one Append: one batch of each of several streams, or a batch in
 // doubt alone.
-type flight struct {
-	lane    *lane
-	legs    []leg
-	room    [1]leg // most flights have one leg
-	records []Record
+type flight[R Record] struct {
+	lane    *lane[R]
+	legs    []leg[R]
+	room    [1]leg[R] // most flights have one leg
+	records []R
 	last    bool // its goroutine carries no other
 }
 
 // fly carries flights, one after another, until nothing is queued in the lane.
-func (c *courier) fly(l *lane, f *flight) {
+func (c *Courier[R]) fly(l *lane[R], f *flight[R]) {
 	for f != nil {
 		c.carry(f)
 		if f.last {
@@ -328,7 +341,7 @@ func (c *courier) fly(l *lane, f *flight) {
 }
 
 // next boards what is queued; nil, and one flight less, if nothing is.
-func (c *courier) next(l *lane) *flight {
+func (c *Courier[R]) next(l *lane[R]) *flight[R] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := c.board(l)
@@ -340,20 +353,20 @@ func (c *courier) next(l *lane) *flight {
 }
 
 // leg is a stream's flight, by its number.
-type leg struct {
-	stream *stream
+type leg[R Record] struct {
+	stream *Stream[R]
 	number int
 }
 
 // board puts the next batches on a flight; nil if there are none.
-func (c *courier) board(l *lane) *flight {
+func (c *Courier[R]) board(l *lane[R]) *flight[R] {
 	if l.queue.first == nil {
 		return nil
 	}
-	f := &flight{lane: l}
+	f := &flight[R]{lane: l}
 	f.legs = f.room[:0]
 	size := 0
-	for l.queue.first != nil && len(f.records) < maxBatchRecords && size < maxBatchBytes {
+	for l.queue.first != nil && len(f.records) < MaxBatchRecords && size < maxBatchBytes {
 		s := l.queue.first
 		if s.doubt && len(f.legs) > 0 {
 			break
@@ -363,7 +376,7 @@ func (c *courier) board(l *lane) *flight {
 		s.try()
 		s.flying, s.again = true, false
 		s.flight++
-		f.legs = append(f.legs, leg{s, s.flight})
+		f.legs = append(f.legs, leg[R]{s, s.flight})
 		batch := s.records
 		if s.oneByOne {
 			batch = batch[:1]
@@ -386,23 +399,23 @@ func (c *courier) board(l *lane) *flight {
 var errGoexit = errors.New("the sink's Append ended its goroutine")
 
 // carry is one flight.
-func (c *courier) carry(f *flight) {
+func (c *Courier[R]) carry(f *flight[R]) {
 	err := errGoexit
 	defer func() {
-		calls := c.land(f, err, definite(err))
+		calls := c.land(f, err, c.opts.Definite(err))
 		defer c.landed()
 		for _, call := range calls {
 			call()
 		}
 	}()
-	ctx, cancel := context.WithTimeout(c.ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(c.ctx, c.opts.Timeout)
 	defer cancel()
-	err = appendTo(ctx, f.lane.sink, f.records)
+	err = c.Append(ctx, f.lane.sink, f.records)
 }
 
 // appendTo calls the sink and turns a panic of it, or of its error's methods,
 // into an error.
-func appendTo(ctx context.Context, sink AuditSink, records []Record) (err error) {
+func (c *Courier[R]) Append(ctx context.Context, sink Sink[R], records []R) (err error) {
 	if len(records) == 0 {
 		return nil
 	}
@@ -413,8 +426,7 @@ func appendTo(ctx context.Context, sink AuditSink, records []Record) (err error)
 	}()
 	if err = sink.Append(ctx, records); err != nil {
 		// What will be asked of the error later must not panic there.
-		_, _ = errors.AsType[*AuditError](err)
-		_, _ = definite(err), err.Error()
+		_, _ = c.opts.Definite(err), err.Error()
 	}
 	return err
 }
@@ -423,7 +435,7 @@ func appendTo(ctx context.Context, sink AuditSink, records []Record) (err error)
 // returns what is to be called once the lock is free. That may take its time,
 // so another goroutine carries the next flight then, as it does where the sink
 // has ended this one.
-func (c *courier) land(f *flight, err error, refused bool) (calls []func()) {
+func (c *Courier[R]) land(f *flight[R], err error, refused bool) (calls []func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.landing++
@@ -456,21 +468,15 @@ func (c *courier) land(f *flight, err error, refused bool) (calls []func()) {
 
 // landed notes that the calls that land asked for have returned: what they
 // recorded is on its way.
-func (c *courier) landed() {
+func (c *Courier[R]) landed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.landing--
 	c.checkIdle()
 }
 
-// definite reports whether an error says that a record will never be stored.
-func definite(err error) bool {
-	_, refused := errors.AsType[*RecordError](err)
-	return refused || errors.Is(err, ErrConflict)
-}
-
 // stored marks as stored what has just been sent of the stream.
-func (c *courier) stored(s *stream) {
+func (c *Courier[R]) stored(s *Stream[R]) {
 	n := len(s.frozen)
 	if s.oneByOne {
 		n = 1
@@ -480,7 +486,7 @@ func (c *courier) stored(s *stream) {
 	}
 	if n > 0 {
 		r := s.records[n-1]
-		s.acked = &streamHead{stream: s.id, seq: s.seq - uint64(len(s.frozen)-n), hash: r.hash, event: r.id}
+		s.acked = &Head{Stream: s.ID, Seq: s.seq - uint64(len(s.frozen)-n), Hash: r.Hash(), Event: r.ID()}
 	}
 	s.records = s.records[n:]
 	s.frozen = slices.Delete(s.frozen, 0, n)
@@ -492,51 +498,51 @@ func (c *courier) stored(s *stream) {
 }
 
 // discharge ends an entry: its callers get their answer, its room is free.
-func (c *courier) discharge(e *entry, err error) {
-	e.ticket.resolve(err)
+func (c *Courier[R]) discharge(e *Entry[R], err error) {
+	e.Ticket.resolve(err)
 	switch {
 	case e.loss != nil:
-	case e.urgency == background:
+	case e.Urgency == Background:
 		c.events--
 		c.bytes -= e.size
-	case e.urgency == notice:
+	case e.Urgency == Notice:
 		c.notices--
 		c.held -= e.size
 	}
 }
 
 // failed notes that the sink did not say what became of the batch.
-func (c *courier) failed(s *stream, err error) []func() {
+func (c *Courier[R]) failed(s *Stream[R], err error) []func() {
 	s.doubt = true
 	s.failures++
 	s.again = s.answer(err)
 	if s.failures > 1 || !s.wanted() {
 		return nil
 	}
-	return []func(){func() { c.notify(s, err) }}
+	return []func(){func() { c.opts.Failed(s, err) }}
 }
 
 // refuse ends a stream whose next record will never be stored.
-func (c *courier) refuse(s *stream, err error) func() {
+func (c *Courier[R]) refuse(s *Stream[R], err error) func() {
 	s.refused = err
 	behind := -1
-	for _, entries := range [][]entry{s.frozen, s.pending} {
+	for _, entries := range [][]Entry[R]{s.frozen, s.pending} {
 		for i := range entries {
 			behind++
 			if l := entries[i].loss; l != nil {
-				behind += l.data.count - 1
+				behind += l.Count - 1
 			}
 			c.discharge(&entries[i], err)
 		}
 	}
-	event := s.records[0].id
+	event := s.records[0].ID()
 	s.frozen, s.records, s.pending = nil, nil, nil
-	return func() { c.refusal(s, event, behind, err) }
+	return func() { c.opts.Refused(s, event, behind, err) }
 }
 
 // settle decides what a stream that has landed does next: fly again, wait, or
 // rest.
-func (c *courier) settle(s *stream) {
+func (c *Courier[R]) settle(s *Stream[R]) {
 	switch {
 	case len(s.frozen) == 0 && len(s.pending) == 0:
 		c.release(s)
@@ -561,7 +567,7 @@ func (c *courier) settle(s *stream) {
 
 // drain waits until nothing is left to store, or until ctx ends. Whatever waits
 // to be sent again is sent at once.
-func (c *courier) drain(ctx context.Context) error {
+func (c *Courier[R]) Drain(ctx context.Context) error {
 	c.mu.Lock()
 	for s := range c.active {
 		if s.retry != nil {
@@ -586,10 +592,10 @@ func (c *courier) drain(ctx context.Context) error {
 }
 
 // outstanding returns the streams with something to store.
-func (c *courier) outstanding() []*stream {
+func (c *Courier[R]) Outstanding() []*Stream[R] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	streams := make([]*stream, 0, len(c.active))
+	streams := make([]*Stream[R], 0, len(c.active))
 	for s := range c.active {
 		streams = append(streams, s)
 	}
@@ -597,20 +603,20 @@ func (c *courier) outstanding() []*stream {
 }
 
 // stop ends all retries and flights, and returns how many events were not stored.
-func (c *courier) stop() (lost int) {
+func (c *Courier[R]) Stop() (lost int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stopped = true
 	c.cancel()
 	for s := range c.active {
 		c.unqueue(s)
-		for _, entries := range [][]entry{s.frozen, s.pending} {
+		for _, entries := range [][]Entry[R]{s.frozen, s.pending} {
 			for i := range entries {
 				lost++
 				if l := entries[i].loss; l != nil {
-					lost += l.data.count - 1
+					lost += l.Count - 1
 				}
-				entries[i].ticket.resolve(ErrClosed)
+				entries[i].Ticket.resolve(c.opts.Closed)
 			}
 		}
 	}
@@ -618,14 +624,21 @@ func (c *courier) stop() (lost int) {
 }
 
 // head returns the newest event of the stream known to be stored, nil if none.
-func (c *courier) head(s *stream) *streamHead {
+func (c *Courier[R]) Head(s *Stream[R]) *Head {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return s.acked
 }
 
+// Single makes a stream of one event that goes alone, and whose refusal is for
+// its caller to judge.
+func (s *Stream[R]) Single() { s.single, s.doubt = true, true }
+
+// Judged reports whether a refusal of the stream is for its caller to judge.
+func (s *Stream[R]) Judged() bool { return s.single }
+
 // begun reports whether anything of the stream has been handed over.
-func (c *courier) begun(s *stream) bool {
+func (c *Courier[R]) Begun(s *Stream[R]) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return s.seq > 0
