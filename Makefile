@@ -12,7 +12,7 @@ BENCHTIME   ?= 1s
 FUZZTIME    ?= 10s
 
 # In every module of the repository:
-testall = $(GO) run ./internal/testall
+testall = $(GO) run ./internal/tools/testall
 each    = $(testall) --
 
 # The race detector needs cgo, and so a C compiler; without one go env says 0.
@@ -22,7 +22,7 @@ race = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 .PHONY: fmt vet fix tidy staticcheck vuln
 
 # -count=1: go test's cache does not notice changed files outside a module, such
-# as the golden events that internal/schematest reads.
+# as the golden events that internal/tools/schematest reads.
 test: $(if $(SHORT),,servers)
 	@$(if $(race),:,echo "make test: no C compiler found, so the tests run without the race detector")
 	$(testall) -count=1 $(race) $(if $(SHORT),-short) $(TESTFLAGS)

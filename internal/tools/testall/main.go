@@ -1,9 +1,9 @@
 // Testall runs go test, or any other command, in every module of this
 // repository, the root first:
 //
-//	go run ./internal/testall [go test flags]
-//	go run ./internal/testall -fuzz regexp [go test flags]
-//	go run ./internal/testall -- command [arguments]
+//	go run ./internal/tools/testall [go test flags]
+//	go run ./internal/tools/testall -fuzz regexp [go test flags]
+//	go run ./internal/tools/testall -- command [arguments]
 //
 // The flags go to go test as they are, and ./... after them. With -fuzz, each
 // fuzz target whose name matches is run by itself, since go test -fuzz takes
@@ -25,7 +25,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jobaudit/jobaudit/internal/house"
+	"github.com/jobaudit/jobaudit/internal/tools/house"
 )
 
 func main() {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/jobaudit/jobaudit/internal/house"
+	"github.com/jobaudit/jobaudit/internal/tools/house"
 )
 
 // snippets returns the Go code in a page of Markdown, by the line on which it

@@ -14,14 +14,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/jobaudit/jobaudit/internal/house"
+	"github.com/jobaudit/jobaudit/internal/tools/house"
 )
 
 // modulePath is the root's; a package below it has its directory appended.
 const modulePath = "github.com/jobaudit/jobaudit"
 
 // root is the repository, seen from this package's tests.
-const root = "../.."
+const root = "../../.."
 
 // source is one package as its files say, whichever module it belongs to. The
 // tests read files rather than ask the go command: that covers all build tags,
@@ -89,8 +89,8 @@ func within(dir, top string) bool {
 func TestEveryPackageOfTheRepositoryIsSeen(t *testing.T) {
 	packages := sources(t, root)
 	require.Contains(t, packages, ".")
-	require.Contains(t, packages, "internal/testall")
+	require.Contains(t, packages, "internal/tools/testall")
 	require.Equal(t, "jobaudit", packages["."].name)
-	require.Contains(t, packages["internal/testall"].imports, modulePath+"/internal/house")
-	require.NotContains(t, slices.Collect(maps.Keys(packages)), "internal/house/testdata/outside")
+	require.Contains(t, packages["internal/tools/testall"].imports, modulePath+"/internal/tools/house")
+	require.NotContains(t, slices.Collect(maps.Keys(packages)), "internal/tools/house/testdata/outside")
 }

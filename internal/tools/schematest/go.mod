@@ -1,4 +1,4 @@
-module github.com/jobaudit/jobaudit/internal/schematest
+module github.com/jobaudit/jobaudit/internal/tools/schematest
 
 go 1.26
 

@@ -26,7 +26,7 @@ func TestTheExamplesRecordValidEventsAndPrintValidStatuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "events.jsonl")
 			cmd := exec.CommandContext(t.Context(), "go", "run", "./examples/"+name, "-events", file)
-			cmd.Dir = "../.."
+			cmd.Dir = "../../.."
 			cmd.Env = append(os.Environ(), "GOWORK=off", "TMPDIR="+t.TempDir())
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr

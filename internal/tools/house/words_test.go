@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/jobaudit/jobaudit/internal/house"
+	"github.com/jobaudit/jobaudit/internal/tools/house"
 )
 
 // avoided are the words that we do not say, in lower case, and what we say.
@@ -60,7 +60,7 @@ func isText(content []byte) bool {
 }
 
 func TestFilesUseOurWords(t *testing.T) {
-	const here = "internal/house/words_test.go" // which has to name them
+	const here = "internal/tools/house/words_test.go" // which has to name them
 	files, err := house.Files(root)
 	require.NoError(t, err)
 	for _, file := range files {

@@ -12,8 +12,9 @@ import (
 )
 
 // maxNames is how many exported names the root may have, enumeration constants
-// not counted.
-const maxNames = 66
+// not counted. It is the budget for all that is planned: a new name has to be
+// worth a part of it, and an old one that nobody needs goes first.
+const maxNames = 72
 
 // public tells whether users are meant to import the package.
 func (s *source) public() bool {
@@ -186,7 +187,8 @@ func TestEveryExportedNameIsDocumented(t *testing.T) {
 func TestTheRootHasFewNames(t *testing.T) {
 	names := sources(t, root)["."].names()
 	t.Logf("the root has %d exported names: %s", len(names), strings.Join(names, " "))
-	require.LessOrEqual(t, len(names), maxNames)
+	require.LessOrEqual(t, len(names), maxNames, "the budget is for all that is planned: "+
+		"make another name unnecessary, or put the new one into a package of its own")
 }
 
 const partlyDocumented = `package p

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/modfile"
 
-	"github.com/jobaudit/jobaudit/internal/house"
+	"github.com/jobaudit/jobaudit/internal/tools/house"
 )
 
 // goLine has no patch release: that would force newer toolchains on users. The

@@ -2,7 +2,7 @@
 // standard input, and fails if a value there is not what it should be, with the
 // line and the path of each fault. An event's keys must also stand in order:
 //
-//	go run -C internal/schematest . [-event | -job | -jobstatus] < values
+//	go run -C internal/tools/schematest . [-event | -job | -jobstatus] < values
 //
 // Events stand one on a line; jobs and job statuses may span lines.
 //
@@ -24,7 +24,7 @@ func main() {
 	event := flag.Bool("event", false, "the input is events, one a line (the default)")
 	job := flag.Bool("job", false, "the input is jobs")
 	status := flag.Bool("jobstatus", false, "the input is job statuses")
-	dir := flag.String("schemas", "../../docs/schema", "the directory of the schemas")
+	dir := flag.String("schemas", "../../../docs/schema", "the directory of the schemas")
 	flag.Parse()
 
 	kind := eventKind

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/jobaudit/jobaudit/internal/house"
+	"github.com/jobaudit/jobaudit/internal/tools/house"
 )
 
 // plant writes the files, by path and content, into a new directory.

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	schemas = "../../docs/schema"
-	golden  = "../../testdata/*/*.json" // events and verdicts
+	schemas = "../../../docs/schema"
+	golden  = "../../../testdata/*/*.json" // events and verdicts
 )
 
 func validatorOf(t *testing.T, kind kind) validator {
