@@ -90,3 +90,37 @@ func definite(err error) bool {
 	_, refused := errors.AsType[*RecordError](err)
 	return refused || errors.Is(err, ErrConflict)
 }
+
+// literal is the type of constant texts. A variable of type string is none and
+// cannot be converted to one outside this package.
+type literal string
+
+// ConstantError returns an error whose text is a constant of the program. A
+// record keeps the text even when the message of the cause has to be dropped,
+// because that holds a secret or a value that a policy removed:
+//
+//	return jobaudit.ConstantError("the payment service refused the order", err)
+//
+// The error's message is the text, a colon and the cause's message. It wraps
+// the cause, which may be nil. A record of a panic with such an error keeps the
+// text, too.
+func ConstantError(text literal, cause error) error {
+	return &constantError{string(text), cause}
+}
+
+type constantError struct {
+	text  string
+	cause error
+}
+
+func (e *constantError) Error() string {
+	if e.cause == nil {
+		return e.text
+	}
+	return e.text + ": " + e.cause.Error()
+}
+
+func (e *constantError) Unwrap() error { return e.cause }
+
+// JobErrorText returns the text: see [Trail.Fail].
+func (e *constantError) JobErrorText() string { return e.text }

@@ -360,3 +360,10 @@ func ExampleReplay() {
 	fmt.Printf("%s %s: %q\n", job.Metadata.Action, job.State, job.Logs)
 	// Output: send-report success: ["12 pages" "sent"]
 }
+
+// An error's message is dropped when it holds a secret. A constant stays.
+func ExampleConstantError() {
+	cause := errors.New("POST https://pay.example.org/?token=…: 403")
+	fmt.Println(jobaudit.ConstantError("the payment service refused the order", cause))
+	// Output: the payment service refused the order: POST https://pay.example.org/?token=…: 403
+}

@@ -48,7 +48,7 @@ func (t *Trail) Succeed(ctx context.Context) error {
 // message. If the message must not be stored, because it holds a secret or what
 // the policy removed from the inputs, the text of an error in its chain stays
 // that has a method JobErrorText() string: a constant of the program, as
-// redact.Error makes.
+// [ConstantError] makes.
 func (t *Trail) Fail(ctx context.Context, err error) error {
 	data := t.errorData(err)
 	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = cmp.Or(t.panicked, data) })

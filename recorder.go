@@ -361,9 +361,9 @@ func (r *Recorder) Close(ctx context.Context) error {
 }
 
 // Erase deletes the keys of a subject, a person say, and records that, as an
-// audit.erased event: what was sealed with those keys (package redact) cannot
+// audit.erased event: what was sealed with those keys (package erasure) cannot
 // be read any more, by anybody, while every hash still verifies. keys is what
-// holds them, as redact.KeyStore does; its Erase returns the IDs of the keys
+// holds them, as erasure.KeyStore does; its Erase returns the IDs of the keys
 // that it has deleted, which the event holds. The subject is not stored.
 //
 // The reason is a free text; one that names the subject is dropped. If Erase

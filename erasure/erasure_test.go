@@ -1,8 +1,7 @@
-package redact_test
+package erasure_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,31 +12,31 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/redact"
+	"github.com/jobaudit/jobaudit/erasure"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
 // stores returns an empty store of each kind.
-func stores(t *testing.T) map[string]redact.KeyStore {
-	files, err := redact.OpenFileKeys(filepath.Join(t.TempDir(), "keys"))
+func stores(t *testing.T) map[string]erasure.KeyStore {
+	files, err := erasure.OpenFileKeys(filepath.Join(t.TempDir(), "keys"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, files.Close()) })
-	return map[string]redact.KeyStore{"memory": new(redact.MemoryKeys), "files": files}
+	return map[string]erasure.KeyStore{"memory": new(erasure.MemoryKeys), "files": files}
 }
 
 func TestWhatIsSealedIsReadWithTheKeyAndNotWithoutIt(t *testing.T) {
 	for name, keys := range stores(t) {
 		t.Run(name, func(t *testing.T) {
-			a, err := redact.Seal(keys, "ann", "Ann Example")
+			a, err := erasure.Seal(keys, "ann", "Ann Example")
 			require.NoError(t, err)
-			b, err := redact.Seal(keys, "ann", "Ann Example")
+			b, err := erasure.Seal(keys, "ann", "Ann Example")
 			require.NoError(t, err)
-			bob, err := redact.Seal(keys, "bob", "Ann Example")
+			bob, err := erasure.Seal(keys, "bob", "Ann Example")
 			require.NoError(t, err)
 			require.NotEqual(t, a, b, "equal texts do not look equal")
 			require.NotContains(t, a.String(), "Ann")
-			for _, s := range []redact.Sealed{a, b, bob} {
-				text, err := redact.Open(keys, s.String())
+			for _, s := range []erasure.Sealed{a, b, bob} {
+				text, err := erasure.Open(keys, s.String())
 				require.NoError(t, err)
 				require.Equal(t, "Ann Example", text)
 			}
@@ -46,16 +45,16 @@ func TestWhatIsSealedIsReadWithTheKeyAndNotWithoutIt(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, ids, 1)
 			require.Contains(t, a.String(), ids[0])
-			for _, s := range []redact.Sealed{a, b} {
-				_, err = redact.Open(keys, s.String())
-				require.ErrorIs(t, err, redact.ErrErased)
+			for _, s := range []erasure.Sealed{a, b} {
+				_, err = erasure.Open(keys, s.String())
+				require.ErrorIs(t, err, erasure.ErrErased)
 			}
-			_, err = redact.Open(keys, bob.String())
+			_, err = erasure.Open(keys, bob.String())
 			require.NoError(t, err)
 			ids, err = keys.Erase("ann")
 			require.NoError(t, err)
 			require.Empty(t, ids)
-			again, err := redact.Seal(keys, "ann", "Ann")
+			again, err := erasure.Seal(keys, "ann", "Ann")
 			require.NoError(t, err, "who comes back gets another key")
 			require.NotContains(t, again.String(), strings.Split(a.String(), ":")[2])
 		})
@@ -63,35 +62,35 @@ func TestWhatIsSealedIsReadWithTheKeyAndNotWithoutIt(t *testing.T) {
 }
 
 func TestASealedValueThatWasChangedIsNotOpened(t *testing.T) {
-	keys := new(redact.MemoryKeys)
-	s, err := redact.Seal(keys, "ann", "Ann Example")
+	keys := new(erasure.MemoryKeys)
+	s, err := erasure.Seal(keys, "ann", "Ann Example")
 	require.NoError(t, err)
-	other, err := redact.Seal(keys, "bob", "Bob Example")
+	other, err := erasure.Seal(keys, "bob", "Bob Example")
 	require.NoError(t, err)
 	parts, others := strings.Split(s.String(), ":"), strings.Split(other.String(), ":")
 	swapped := strings.Join([]string{parts[0], parts[1], others[2], parts[3]}, ":")
 	for _, bad := range []string{"", "sealed:1:", "sealed:1:x:y", swapped, s.String()[:len(s.String())-1], s.String() + "A", strings.Replace(s.String(), ":1:", ":2:", 1), "Ann"} {
-		_, err := redact.Open(keys, bad)
-		require.ErrorIs(t, err, redact.ErrMalformed, "%q", bad)
+		_, err := erasure.Open(keys, bad)
+		require.ErrorIs(t, err, erasure.ErrMalformed, "%q", bad)
 	}
 	changed := []byte(s.String())
 	changed[len(changed)-10] ^= 1
-	_, err = redact.Open(keys, string(changed))
+	_, err = erasure.Open(keys, string(changed))
 	require.Error(t, err)
 }
 
 func TestACredentialIsNeverSealed(t *testing.T) {
-	_, err := redact.Seal(new(redact.MemoryKeys), "ann", "gh"+"p_"+strings.Repeat("aB3dE6gH9", 4))
-	require.ErrorIs(t, err, redact.ErrCredential)
+	_, err := erasure.Seal(new(erasure.MemoryKeys), "ann", "gh"+"p_"+strings.Repeat("aB3dE6gH9", 4))
+	require.ErrorIs(t, err, erasure.ErrCredential)
 }
 
 func TestKeysInFilesSurviveAndAreSharedAndAreGoneWhenErased(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
-	one, err := redact.OpenFileKeys(dir)
+	one, err := erasure.OpenFileKeys(dir)
 	require.NoError(t, err)
-	s, err := redact.Seal(one, "ann", "Ann")
+	s, err := erasure.Seal(one, "ann", "Ann")
 	require.NoError(t, err)
-	two, err := redact.OpenFileKeys(dir)
+	two, err := erasure.OpenFileKeys(dir)
 	require.NoError(t, err)
 	a, err := one.SubjectKey("ann")
 	require.NoError(t, err)
@@ -109,18 +108,18 @@ func TestKeysInFilesSurviveAndAreSharedAndAreGoneWhenErased(t *testing.T) {
 	require.Zero(t, info.Mode().Perm()&0o077)
 	_, err = two.Erase("ann")
 	require.NoError(t, err)
-	_, err = redact.Open(one, s.String())
-	require.ErrorIs(t, err, redact.ErrErased)
+	_, err = erasure.Open(one, s.String())
+	require.ErrorIs(t, err, erasure.ErrErased)
 	fresh, err := one.SubjectKey("ann")
 	require.NoError(t, err)
 	require.NotEqual(t, a.ID, fresh.ID, "an erased key does not come back from memory")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "zz.key"), []byte("{"), 0o600))
-	_, err = redact.OpenFileKeys(dir)
+	_, err = erasure.OpenFileKeys(dir)
 	require.ErrorContains(t, err, "damaged")
 	require.NoError(t, one.Close())
 	_, err = one.SubjectKey("carl")
 	require.Error(t, err)
-	_, err = redact.Seal(one, "carl", "Carl")
+	_, err = erasure.Seal(one, "carl", "Carl")
 	require.Error(t, err)
 	require.NoError(t, two.Close())
 }
@@ -131,11 +130,11 @@ func TestOneStoreServesManyGoroutines(t *testing.T) {
 		for i := range 16 {
 			wg.Go(func() {
 				for range 5 {
-					s, err := redact.Seal(keys, fmt.Sprint("subject ", i%4), "text")
+					s, err := erasure.Seal(keys, fmt.Sprint("subject ", i%4), "text")
 					if err != nil {
 						t.Error(err)
 					}
-					if _, err := redact.Open(keys, s.String()); err != nil {
+					if _, err := erasure.Open(keys, s.String()); err != nil {
 						t.Error(err)
 					}
 				}
@@ -149,20 +148,20 @@ type order struct{ ID, Customer, Name string }
 
 type keptOrder struct {
 	ID   string
-	Name redact.Sealed
+	Name erasure.Sealed
 }
 
 func TestAnErasedPersonIsUnreadableAndEveryHashStillVerifies(t *testing.T) {
-	keys := new(redact.MemoryKeys)
+	keys := new(erasure.MemoryKeys)
 	g, err := jobaudit.NewRegistry(nil, jobaudit.NewRedactor("ship", "1", jobaudit.Inputs(func(in order) (keptOrder, error) {
-		name, err := redact.Seal(keys, in.Customer, in.Name)
+		name, err := erasure.Seal(keys, in.Customer, in.Name)
 		return keptOrder{in.ID, name}, err
 	})))
 	require.NoError(t, err)
 	sink := memsink.New(nil)
 	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, &jobaudit.Options{Redactors: g})
 	require.NoError(t, err)
-	name, err := redact.Seal(keys, "customer-1", "Ann Q. Example")
+	name, err := erasure.Seal(keys, "customer-1", "Ann Q. Example")
 	require.NoError(t, err)
 	s := jobaudit.Submission{
 		Action: "ship", Inputs: order{"o-1", "customer-1", "Ann Q. Example"}, Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "ordered"},
@@ -187,14 +186,14 @@ func TestAnErasedPersonIsUnreadableAndEveryHashStillVerifies(t *testing.T) {
 	}
 	require.Len(t, sealed(), 2)
 	for _, value := range sealed() {
-		text, err := redact.Open(keys, value)
+		text, err := erasure.Open(keys, value)
 		require.NoError(t, err)
 		require.Equal(t, "Ann Q. Example", text)
 	}
 	require.NoError(t, rec.Erase(t.Context(), keys, "customer-1", "asked for by customer-1"))
 	for _, value := range sealed() {
-		_, err := redact.Open(keys, value)
-		require.ErrorIs(t, err, redact.ErrErased)
+		_, err := erasure.Open(keys, value)
+		require.ErrorIs(t, err, erasure.ErrErased)
 	}
 	require.NoError(t, rec.Close(t.Context()))
 	require.ErrorIs(t, rec.Erase(t.Context(), keys, "customer-1", ""), jobaudit.ErrClosed)
@@ -205,39 +204,4 @@ func TestAnErasedPersonIsUnreadableAndEveryHashStillVerifies(t *testing.T) {
 		require.Contains(t, name.String(), e.Data.Erased.Keys[0])
 		require.NotContains(t, string(r.Bytes()), "customer-1", "not even in the reason")
 	}
-}
-
-func TestAConstantTextStaysThoughTheCauseIsDropped(t *testing.T) {
-	const secret = "s3cr3t-x7y8z9"
-	sink := memsink.New(nil)
-	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, nil)
-	require.NoError(t, err)
-	s := jobaudit.Submission{
-		Action: "ship", Inputs: []string{secret}, Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "ordered"},
-		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "customer-1"},
-	}
-	cause := errors.New("login with " + secret)
-	fail := func(fn func() error) jobaudit.ErrorDetail {
-		s.ID[0]++
-		s.ID[6], s.ID[8] = 0x70, 0x80
-		require.Panics(t, func() {
-			err := rec.Run(t.Context(), s, func(context.Context) error { return fn() })
-			panic(err)
-		})
-		sink.ExpectAbsent(t, secret)
-		for r, err := range sink.Records(t.Context(), jobaudit.Query{JobID: s.ID, Types: []jobaudit.EventType{jobaudit.JobFailed}}) {
-			require.NoError(t, err)
-			return *r.Event().Data.Error
-		}
-		return jobaudit.ErrorDetail{}
-	}
-	refused := redact.Error("the shop refused", cause)
-	require.ErrorIs(t, refused, cause)
-	require.Equal(t, "the shop refused: login with "+secret, refused.Error())
-	detail := fail(func() error { return fmt.Errorf("%s: %w", secret, refused) })
-	require.Equal(t, "the shop refused", detail.Message)
-	require.Equal(t, "*errors.errorString", detail.Type)
-	require.Equal(t, "the shop refused", fail(func() error { panic(refused) }).Message)
-	require.NotContains(t, fail(func() error { return cause }).Message, "shop")
-	require.Equal(t, "nothing to hide", fail(func() error { return redact.Error("nothing to hide", nil) }).Message)
 }

@@ -1,4 +1,4 @@
-package redact
+package erasure
 
 import (
 	"crypto/aes"
@@ -15,14 +15,14 @@ import (
 var (
 	// ErrErased means that there is no key, because it was deleted or because
 	// it is in another store.
-	ErrErased = errors.New("redact: there is no such key")
+	ErrErased = errors.New("erasure: there is no such key")
 
 	// ErrCredential means that a text is or holds a secret that gives itself
 	// away, which is dropped and never sealed.
-	ErrCredential = errors.New("redact: credentials are not sealed")
+	ErrCredential = errors.New("erasure: credentials are not sealed")
 
 	// ErrMalformed means that a text is not a sealed value, or was changed.
-	ErrMalformed = errors.New("redact: not a sealed value")
+	ErrMalformed = errors.New("erasure: not a sealed value")
 )
 
 // Key is a key of a subject: 32 random bytes, and a random ID by which a sealed

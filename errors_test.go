@@ -1,0 +1,48 @@
+package jobaudit_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+)
+
+func TestAConstantTextStaysThoughTheCauseIsDropped(t *testing.T) {
+	const secret = "s3cr3t-x7y8z9"
+	sink := memsink.New(nil)
+	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, nil)
+	require.NoError(t, err)
+	s := jobaudit.Submission{
+		Action: "ship", Inputs: []string{secret}, Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "ordered"},
+		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "customer-1"},
+	}
+	cause := errors.New("login with " + secret)
+	fail := func(fn func() error) jobaudit.ErrorDetail {
+		s.ID[0]++
+		s.ID[6], s.ID[8] = 0x70, 0x80
+		require.Panics(t, func() {
+			err := rec.Run(t.Context(), s, func(context.Context) error { return fn() })
+			panic(err)
+		})
+		sink.ExpectAbsent(t, secret)
+		for r, err := range sink.Records(t.Context(), jobaudit.Query{JobID: s.ID, Types: []jobaudit.EventType{jobaudit.JobFailed}}) {
+			require.NoError(t, err)
+			return *r.Event().Data.Error
+		}
+		return jobaudit.ErrorDetail{}
+	}
+	refused := jobaudit.ConstantError("the shop refused", cause)
+	require.ErrorIs(t, refused, cause)
+	require.Equal(t, "the shop refused: login with "+secret, refused.Error())
+	detail := fail(func() error { return fmt.Errorf("%s: %w", secret, refused) })
+	require.Equal(t, "the shop refused", detail.Message)
+	require.Equal(t, "*errors.errorString", detail.Type)
+	require.Equal(t, "the shop refused", fail(func() error { panic(refused) }).Message)
+	require.NotContains(t, fail(func() error { return cause }).Message, "shop")
+	require.Equal(t, "nothing to hide", fail(func() error { return jobaudit.ConstantError("nothing to hide", nil) }).Message)
+}
