@@ -84,6 +84,29 @@ func (e *RecordError) Error() string {
 
 func (e *RecordError) Unwrap() error { return e.Err }
 
+// UnreadableError says that a reader met a stored record which [ParseRecord]
+// does not accept: it is damaged, or a program that should not write to the log
+// wrote it. It concerns this one record. A reader yields it in the place of the
+// record and goes on behind it, where any other error ends the iteration; who
+// reads should count it, tell where it is, and go on as well.
+type UnreadableError struct {
+	Place string // where the record is stored, as the reader names places: a file and its line, an index
+	Err   error  // what is wrong with the record: the [*RecordError] of ParseRecord
+}
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("unreadable record at %s: %v", e.Place, e.Err)
+}
+
+// Unwrap hides that Err is a [*RecordError]: that one is about a record which a
+// sink refused, and a caller that asks for it must not take this for a refusal.
+func (e *UnreadableError) Unwrap() error {
+	if record, ok := errors.AsType[*RecordError](e.Err); ok {
+		return record.Err
+	}
+	return e.Err
+}
+
 // definite reports whether an error says that a record will never be stored.
 func definite(err error) bool {
 	_, _ = errors.AsType[*AuditError](err) // what will be asked of it later must not panic there

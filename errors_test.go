@@ -46,3 +46,18 @@ func TestAConstantTextStaysThoughTheCauseIsDropped(t *testing.T) {
 	require.NotContains(t, fail(func() error { return cause }).Message, "shop")
 	require.Equal(t, "nothing to hide", fail(func() error { return jobaudit.ConstantError("nothing to hide", nil) }).Message)
 }
+
+// Who sends records again unless a sink refuses them must not take a record
+// that could not be read for a refusal.
+func TestAnUnreadableRecordIsNoRefusal(t *testing.T) {
+	_, parse := jobaudit.ParseRecord([]byte(`{"schemaVersion":"1.0.0","time":0}`))
+	require.Error(t, parse)
+	var err error = &jobaudit.UnreadableError{Place: "entries/0.jsonl line 3", Err: parse}
+	require.ErrorContains(t, err, "entries/0.jsonl line 3")
+	_, refused := errors.AsType[*jobaudit.RecordError](err)
+	require.False(t, refused)
+	field, ok := errors.AsType[*jobaudit.FieldError](err)
+	require.True(t, ok)
+	require.Equal(t, "time", field.Field)
+	require.NotErrorIs(t, err, jobaudit.ErrConflict)
+}
