@@ -21,15 +21,26 @@ import (
 // returns the jobs that are on record, in the order of their ticks.
 func scheduled(t *testing.T, minutes int, fn func(context.Context) error, wrappers ...cron.JobWrapper) []jobaudit.Job {
 	t.Helper()
-	var jobs []jobaudit.Job
+	jobs, errs := scheduledAndTold(t, minutes, fn, wrappers...)
+	require.Empty(t, errs, "what OnError was told")
+	return jobs
+}
+
+// scheduledAndTold is scheduled, and returns what OnError was told besides.
+func scheduledAndTold(
+	t *testing.T, minutes int, fn func(context.Context) error, wrappers ...cron.JobWrapper,
+) (jobs []jobaudit.Job, errs []error) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		sink := memsink.New(nil)
 		recorder, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "cleaner", Environment: "test"},
 			&jobaudit.Options{Heartbeat: -1})
 		require.NoError(t, err)
+		audit := cronaudit.New(recorder, &cronaudit.Options{OnError: func(_ context.Context, err error) {
+			errs = append(errs, err) // one tick a minute: never two at a time
+		}})
 		scheduler := cron.New()
-		_, err = scheduler.AddJob("@every 1m", cronaudit.Job(recorder, submission, fn, cron.NewChain(wrappers...).Then,
-			&cronaudit.Options{OnError: func(_ context.Context, err error) { t.Errorf("told of %v", err) }}))
+		_, err = scheduler.AddJob("@every 1m", cronaudit.Job(audit, submission, fn, cron.NewChain(wrappers...).Then))
 		require.NoError(t, err)
 		scheduler.Start()
 		<-time.After(time.Duration(minutes)*time.Minute + 30*time.Second)
@@ -42,7 +53,7 @@ func scheduled(t *testing.T, minutes int, fn func(context.Context) error, wrappe
 			jobs = append(jobs, job)
 		}
 	})
-	return jobs
+	return jobs, errs
 }
 
 func states(jobs []jobaudit.Job) (list []string) {
@@ -88,11 +99,11 @@ func TestADelayedTickWaitsAndThenRuns(t *testing.T) {
 	recorder, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "cleaner", Environment: "test"}, nil)
 	require.NoError(t, err)
 	begun, goOn := make(chan struct{}), make(chan struct{})
-	job := cronaudit.Job(recorder, submission, func(context.Context) error {
+	job := cronaudit.Job(cronaudit.New(recorder, nil), submission, func(context.Context) error {
 		begun <- struct{}{}
 		<-goOn
 		return nil
-	}, cron.NewChain(cron.DelayIfStillRunning(cron.DiscardLogger)).Then, nil)
+	}, cron.NewChain(cron.DelayIfStillRunning(cron.DiscardLogger)).Then)
 	var ticks sync.WaitGroup
 	ticks.Go(job.Run)
 	<-begun
@@ -121,22 +132,35 @@ func TestADelayedTickWaitsAndThenRuns(t *testing.T) {
 	}
 }
 
-func TestAPanicIsRecordedAndReachesTheChainsRecover(t *testing.T) {
-	for _, outermost := range []bool{true, false} {
-		told := &panics{}
-		wrappers := []cron.JobWrapper{cron.SkipIfStillRunning(cron.DiscardLogger), cron.Recover(told)}
-		want := []string{"failed PANIC", "failed PANIC"}
-		if outermost {
-			// SkipIfStillRunning never lets go of a run that panics through it:
-			// from then on it skips, which the record shows.
-			wrappers[0], wrappers[1] = wrappers[1], wrappers[0]
-			want = []string{"failed PANIC", "cancelled SKIPPED"}
+func TestAJobThatPanicsOnceRunsAgainIfRecoverStandsLast(t *testing.T) {
+	runs := 0
+	once := func(context.Context) error {
+		if runs++; runs == 1 {
+			panic("out of its mind")
 		}
-		jobs := scheduled(t, 2, func(context.Context) error { panic("out of its mind") }, wrappers...)
-		require.Equal(t, want, states(jobs))
-		require.Contains(t, told.list, "out of its mind")
-		require.NotContains(t, jobs[0].Error.Message, "out of its mind", "a panic's value is not stored")
+		return nil
 	}
+	told := &panics{}
+	jobs := scheduled(t, 5, once, cron.SkipIfStillRunning(cron.DiscardLogger), cron.Recover(told))
+	require.Equal(t, []string{"failed PANIC", "success", "success", "success", "success"}, states(jobs))
+	require.Equal(t, []string{"out of its mind"}, told.list)
+	require.NotContains(t, jobs[0].Error.Message, "out of its mind", "a panic's value is not stored")
+}
+
+// The trap of robfig/cron 3: SkipIfStillRunning never releases a run that panics
+// through it. The record shows it, and OnError is told once.
+func TestAJobThatPanicsThroughSkipIfStillRunningIsToldToBeStuck(t *testing.T) {
+	told := &panics{}
+	jobs, errs := scheduledAndTold(t, 5, func(context.Context) error { panic("out of its mind") },
+		cron.Recover(told), cron.SkipIfStillRunning(cron.DiscardLogger))
+	require.Equal(t, []string{
+		"failed PANIC", "cancelled SKIPPED", "cancelled SKIPPED", "cancelled SKIPPED", "cancelled SKIPPED",
+	}, states(jobs))
+	for _, job := range jobs[1:] {
+		require.Contains(t, job.Error.Message, "no run of it was at work")
+	}
+	require.Len(t, errs, 1)
+	require.ErrorIs(t, errs[0], cronaudit.ErrStuck)
 }
 
 // panics is a logger that is told of panics.
@@ -158,7 +182,7 @@ func TestAJobUnderAWrapperOfTheWholeSchedulerLeavesNoTraceOfWhatThatSkips(t *tes
 	recorder, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "cleaner", Environment: "test"}, nil)
 	require.NoError(t, err)
 	scheduler := cron.New(cron.WithChain(func(cron.Job) cron.Job { return cron.FuncJob(func() {}) }))
-	id, err := scheduler.AddJob("@hourly", cronaudit.Job(recorder, submission, slow, cron.NewChain().Then, nil))
+	id, err := scheduler.AddJob("@hourly", cronaudit.Job(cronaudit.New(recorder, nil), submission, slow, cron.NewChain().Then))
 	require.NoError(t, err)
 	scheduler.Entry(id).WrappedJob.Run()
 	require.Empty(t, sink.Jobs(), "as the package's documentation says")

@@ -35,9 +35,10 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	work := &work{skips: make(chan struct{}), done: make(chan struct{})}
+	audit := cronaudit.New(recorder, nil)
 	scheduler := cron.New()
-	scheduler.Schedule(&ticks{n: 3}, cronaudit.Job(recorder, submission, work.cleanUp,
-		cron.NewChain(cron.Recover(cron.DiscardLogger), cron.SkipIfStillRunning(work)).Then, nil))
+	scheduler.Schedule(&ticks{n: 3}, cronaudit.Job(audit, submission, work.cleanUp,
+		cron.NewChain(cron.SkipIfStillRunning(work), cron.Recover(cron.DiscardLogger)).Then))
 	scheduler.Start()
 	<-work.done
 	if _, err := sink.Wait(ctx, jobaudit.Query{Types: []jobaudit.EventType{jobaudit.JobSucceeded}}); err != nil {

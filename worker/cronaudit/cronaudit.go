@@ -2,19 +2,36 @@
 // and tells tick, skip and run apart. It imports no scheduler: a job is any
 // interface{ Run() }.
 //
-//	c.Schedule(hourly, cronaudit.Job(recorder, submission, cleanUp,
-//		cron.NewChain(cron.Recover(logger), cron.SkipIfStillRunning(logger)).Then, nil))
+//	audit := cronaudit.New(recorder, nil)
+//	c.Schedule(hourly, cronaudit.Job(audit, submission, cleanUp,
+//		cron.NewChain(cron.SkipIfStillRunning(logger), cron.Recover(logger)).Then))
 //
 // Every tick is a job of its own. Its submission is recorded when the schedule
 // fires, outside of the chain; its start when the chain lets it through, however
-// long [cron.DelayIfStillRunning] made it wait; and a tick that the chain does
-// not let through ends as cancelled, with code SKIPPED.
+// long [cron.DelayIfStillRunning] made it wait. A tick that the chain does not
+// let through ends as cancelled, with code SKIPPED: the record names the run
+// that was at work when the tick came, or says that none was.
 //
 // The chain is given to [Job] rather than to the scheduler as a whole
-// ([cron.WithChain]): what a wrapper around the whole job swallows never gets
+// ([cron.WithChain]): what a wrapper around the whole job skips is not seen
 // here.
 //
+// # Recover stands last
+//
+// In robfig/cron 3, SkipIfStillRunning does not release a run that panics through
+// it: if [cron.Recover] stands before it in the chain, the job never runs again
+// after its first panic, and every later tick is skipped. So Recover is the last
+// wrapper of the chain. OnError is told, once, when ticks are skipped again and
+// again though no run stands in their way ([ErrStuck]).
+//
+// # Several processes
+//
+// A schedule is one process's. If the same schedule runs in several processes,
+// each tick of each process is a job, in that process's own log; nothing here
+// reads a log.
+//
 // [cron.DelayIfStillRunning]: https://pkg.go.dev/github.com/robfig/cron/v3#DelayIfStillRunning
+// [cron.Recover]: https://pkg.go.dev/github.com/robfig/cron/v3#Recover
 // [cron.WithChain]: https://pkg.go.dev/github.com/robfig/cron/v3#WithChain
 package cronaudit
 
@@ -30,23 +47,54 @@ import (
 	"github.com/jobaudit/jobaudit"
 )
 
-// Options are the optional parts of a [Job]. The zero value, like nil, gives
+// ErrStuck is told to OnError when a tick is skipped though no run of the job is
+// at work, for the second time in a row: a wrapper of the chain seems to keep
+// the job from ever running again. It is told once, until the job runs again.
+var ErrStuck = errors.New("ticks are skipped though no run is at work; " +
+	"in a chain of robfig/cron, Recover has to stand behind SkipIfStillRunning")
+
+// Options are the optional parts of an [Audit]. The zero value, like nil, gives
 // the defaults.
 type Options struct {
 	// BaseContext returns the context of each tick: when it ends, jobs that run
 	// are cancelled, and ticks run nothing. Default: context.Background.
 	BaseContext func() context.Context
 	// OnError is told of what a tick cannot return: the function's own error,
-	// and an *AuditError if a tick or its start could not be recorded, in which
-	// case the function was not called. Default: both are logged by
-	// slog.Default.
+	// an *AuditError if a tick or its start could not be recorded, in which
+	// case the function was not called, and [ErrStuck]. It may be called from
+	// several goroutines. Default: they are logged by slog.Default.
 	OnError func(context.Context, error)
+}
+
+// Audit puts the jobs of schedulers on record. [New] makes one. It is safe for
+// concurrent use.
+type Audit struct {
+	rec  *jobaudit.Recorder
+	opts Options
+}
+
+// New returns an Audit that records with rec, which stays the caller's: stop the
+// scheduler first, then close rec. opts may be nil.
+func New(rec *jobaudit.Recorder, opts *Options) *Audit {
+	a := &Audit{rec: rec}
+	if opts != nil {
+		a.opts = *opts
+	}
+	if a.opts.BaseContext == nil {
+		a.opts.BaseContext = context.Background
+	}
+	if a.opts.OnError == nil {
+		a.opts.OnError = func(ctx context.Context, err error) {
+			slog.Default().LogAttrs(ctx, slog.LevelError, "cronaudit", slog.Any("error", err))
+		}
+	}
+	return a
 }
 
 // Job returns fn as a job for a scheduler. submission says at each tick who asks
 // for the job, and why; its trigger is most often [jobaudit.Scheduled]. then
 // wraps the run in the scheduler's own wrappers, as does the method Then of
-// robfig/cron's Chain; nil wraps it in nothing. The options may be nil.
+// robfig/cron's Chain; nil wraps it in nothing.
 //
 // A panic of fn is recorded and goes on, to the chain's Recover if it has one.
 // While a tick waits in the chain to be let through, the ticks behind it wait
@@ -55,23 +103,11 @@ type Options struct {
 // J is the scheduler's interface for jobs. Job panics if it asks for more than
 // the method Run.
 func Job[J interface{ Run() }](
-	r *jobaudit.Recorder, submission func(context.Context) jobaudit.Submission, fn func(context.Context) error,
-	then func(J) J, opts *Options,
+	a *Audit, submission func(context.Context) jobaudit.Submission, fn func(context.Context) error, then func(J) J,
 ) J {
 	s := &schedule{
-		recorder: r, submission: submission, fn: fn,
+		recorder: a.rec, submission: submission, fn: fn, opts: a.opts,
 		entrance: make(chan struct{}, 1), running: make(map[uuid.UUID]struct{}),
-	}
-	if opts != nil {
-		s.opts = *opts
-	}
-	if s.opts.BaseContext == nil {
-		s.opts.BaseContext = context.Background
-	}
-	if s.opts.OnError == nil {
-		s.opts.OnError = func(ctx context.Context, err error) {
-			slog.Default().LogAttrs(ctx, slog.LevelError, "scheduled job", slog.Any("error", err))
-		}
 	}
 	inner := as[J](runner(s.run))
 	if then != nil {
@@ -108,6 +144,7 @@ type schedule struct {
 	mu      sync.Mutex
 	waiting *jobaudit.Trail // the tick at the entrance
 	running map[uuid.UUID]struct{}
+	stuck   int // skips in a row that no run stood in the way of
 }
 
 // tick is what the scheduler calls.
@@ -174,7 +211,7 @@ func (s *schedule) enter() *jobaudit.Trail {
 		return nil
 	}
 	s.running[trail.JobID()] = struct{}{}
-	s.waiting = nil
+	s.waiting, s.stuck = nil, 0
 	<-s.entrance
 	return trail
 }
@@ -186,13 +223,29 @@ func (s *schedule) leave(trail *jobaudit.Trail) {
 }
 
 // skip records that the chain did not let a tick through, and which run was at
-// work when it came, if one was.
+// work when it came, or that none was.
 func (s *schedule) skip(ctx context.Context, trail *jobaudit.Trail, inTheWay string) {
-	reason := "its scheduler passed it over"
+	reason := "its scheduler passed it over, though no run of it was at work"
 	if inTheWay != "" {
-		reason += "; job " + inTheWay + " was still running"
+		reason = "its scheduler passed it over; job " + inTheWay + " was still running"
 	}
 	s.tell(ctx, trail.Skip(ctx, reason))
+	if s.isStuck(inTheWay == "") {
+		s.tell(ctx, fmt.Errorf("cronaudit: job %s: %w", trail.JobID(), ErrStuck))
+	}
+}
+
+// isStuck counts a skip. It reports true for the second one in a row that no run
+// stood in the way of.
+func (s *schedule) isStuck(free bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !free {
+		s.stuck = 0
+		return false
+	}
+	s.stuck++
+	return s.stuck == 2
 }
 
 // oldest returns the run that was asked for first of those at work.

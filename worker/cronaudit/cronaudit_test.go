@@ -45,11 +45,11 @@ func TestEveryTickIsAJobAndItsErrorIsTold(t *testing.T) {
 	var errs []error
 	full := errors.New("no space left")
 	results := []error{nil, full}
-	j := cronaudit.Job[job](open(t, sink), submission, func(context.Context) error {
+	j := cronaudit.Job[job](cronaudit.New(open(t, sink), told(&errs)), submission, func(context.Context) error {
 		err := results[0]
 		results = results[1:]
 		return err
-	}, nil, told(&errs))
+	}, nil)
 	j.Run()
 	require.Empty(t, errs)
 	j.Run()
@@ -66,7 +66,7 @@ func TestATickThatCannotBeRecordedDoesNotRun(t *testing.T) {
 	rec := open(t, sink)
 	ran := false
 	var errs []error
-	j := cronaudit.Job[job](rec, submission, func(context.Context) error { ran = true; return nil }, nil, told(&errs))
+	j := cronaudit.Job[job](cronaudit.New(rec, told(&errs)), submission, func(context.Context) error { ran = true; return nil }, nil)
 	sink.Set(faultsink.Rule{Fault: faultsink.Fail})
 	j.Run()
 	require.Len(t, errs, 1)
@@ -92,7 +92,7 @@ func TestARunThatNoTickAskedForIsStillAJob(t *testing.T) {
 		return jobFunc(func() { j.Run(); j.Run() })
 	}
 	n := 0
-	cronaudit.Job(open(t, sink), submission, func(context.Context) error { n++; return nil }, twice, nil).Run()
+	cronaudit.Job(cronaudit.New(open(t, sink), nil), submission, func(context.Context) error { n++; return nil }, twice).Run()
 	require.Equal(t, 2, n)
 	require.Len(t, sink.Jobs(), 2)
 	for _, id := range sink.Jobs() {
@@ -111,7 +111,7 @@ func TestAWrapperThatPanicsHasSkippedTheTick(t *testing.T) {
 			j.Run()
 		})
 	}
-	j := cronaudit.Job(open(t, sink), submission, func(context.Context) error { return nil }, wrapper, nil)
+	j := cronaudit.Job(cronaudit.New(open(t, sink), nil), submission, func(context.Context) error { return nil }, wrapper)
 	require.PanicsWithValue(t, "a wrapper's own", j.Run)
 	broken = false
 	j.Run() // which finds the entrance free
@@ -125,11 +125,11 @@ func TestTheBaseContextCancelsRuns(t *testing.T) {
 	var errs []error
 	opts := told(&errs)
 	opts.BaseContext = func() context.Context { return ctx }
-	j := cronaudit.Job[job](open(t, sink), submission, func(ctx context.Context) error {
+	j := cronaudit.Job[job](cronaudit.New(open(t, sink), opts), submission, func(ctx context.Context) error {
 		cancel()
 		<-ctx.Done()
 		return ctx.Err()
-	}, nil, opts)
+	}, nil)
 	j.Run()
 	sink.ExpectStates(t, sink.Jobs()[0], jobaudit.Pending, jobaudit.Running, jobaudit.Cancelled)
 	j.Run()
@@ -143,6 +143,40 @@ func TestAnInterfaceThatAsksForMoreIsRefusedAtOnce(t *testing.T) {
 		Stop()
 	}
 	require.Panics(t, func() {
-		cronaudit.Job[more](nil, submission, func(context.Context) error { return nil }, nil, nil)
+		cronaudit.Job[more](cronaudit.New(nil, nil), submission, func(context.Context) error { return nil }, nil)
 	})
+}
+
+func TestASkipThatNoRunStoodInTheWayOfSaysSoAndIsToldOnce(t *testing.T) {
+	sink := memsink.New(nil)
+	var errs []error
+	letsThrough := false
+	gate := func(j job) job {
+		return jobFunc(func() {
+			if letsThrough {
+				j.Run()
+			}
+		})
+	}
+	j := cronaudit.Job(cronaudit.New(open(t, sink), told(&errs)), submission, func(context.Context) error { return nil }, gate)
+	stuck := func() (n int) {
+		for _, err := range errs {
+			require.ErrorIs(t, err, cronaudit.ErrStuck)
+		}
+		return len(errs)
+	}
+	for i, want := range []int{0, 1, 1, 1} {
+		j.Run()
+		require.Equal(t, want, stuck(), "after tick %d", i+1)
+	}
+	for _, id := range sink.Jobs() {
+		require.Contains(t, sink.Trail(id)[1].Data.Error.Message, "no run of it was at work")
+	}
+	letsThrough = true
+	j.Run()
+	letsThrough = false
+	for _, want := range []int{1, 2, 2} { // it ran in between
+		j.Run()
+		require.Equal(t, want, stuck())
+	}
 }
