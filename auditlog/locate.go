@@ -22,7 +22,7 @@ const (
 
 // confirm is called when run agrees with a commit line: commit lines that did
 // not agree with the same leaves were damaged themselves.
-func (f *folder) confirm() {
+func (f *comparer) confirm() {
 	for _, fd := range f.provisional {
 		fd.Kind, fd.Index = KindCommit, -1
 		f.add(fd)
@@ -30,9 +30,9 @@ func (f *folder) confirm() {
 	f.provisional = f.provisional[:0]
 }
 
-// settleProvisional is called when no commit line has agreed until the end.
+// reportProvisional is called when no commit line has agreed until the end.
 // The first disagreement is where the damage is; the others follow from it.
-func (f *folder) settleProvisional() {
+func (f *comparer) reportProvisional() {
 	if len(f.provisional) > 0 {
 		f.add(f.provisional[0])
 	}
@@ -40,27 +40,27 @@ func (f *folder) settleProvisional() {
 }
 
 // provide keeps a disagreement with an unsigned commit line.
-func (f *folder) provide(j *job, p *part) {
+func (f *comparer) provide(ck *chunk, p *part) {
 	if f.lost || f.refused {
 		return
 	}
 	if len(f.provisional) < maxFindings {
-		f.provisional = append(f.provisional, f.disagreement(j, p))
+		f.provisional = append(f.provisional, f.disagreement(ck, p))
 	}
 }
 
 // disagree reports a batch that does not agree with its signed commit line.
 // Once hashes are lost only the number of leaves can be compared.
-func (f *folder) disagree(j *job, p *part) {
+func (f *comparer) disagree(ck *chunk, p *part) {
 	if f.refused || f.lost && f.run.size == p.commit.head.Size {
 		return
 	}
-	f.add(f.disagreement(j, p))
+	f.add(f.disagreement(ck, p))
 }
 
-func (f *folder) disagreement(j *job, p *part) Finding {
+func (f *comparer) disagreement(ck *chunk, p *part) Finding {
 	h := p.commit.head
-	fd := f.batchFinding(KindRoot, j, p)
+	fd := f.batchFinding(KindRoot, ck, p)
 	switch {
 	case h.Size <= f.good.size:
 		fd.Kind, fd.End = KindOrder, f.good.size
@@ -74,8 +74,8 @@ func (f *folder) disagreement(j *job, p *part) Finding {
 	return fd
 }
 
-func (f *folder) batchFinding(kind Kind, j *job, p *part) Finding {
-	segment, offset := f.batchOffset(j, p)
+func (f *comparer) batchFinding(kind Kind, ck *chunk, p *part) Finding {
+	segment, offset := f.batchOffset(ck, p)
 	return Finding{
 		Kind: kind, Index: -1, First: f.good.size, End: p.commit.head.Size, Commit: f.report.Commits - 1,
 		Segment: segment, Offset: offset,
@@ -86,7 +86,7 @@ func (f *folder) batchFinding(kind Kind, j *job, p *part) Finding {
 // compared because an earlier one did not. It returns true when the hints gave
 // the commit line's root: then run stands at its size again, with hashes that
 // were signed for, and whatever differs was reported.
-func (f *folder) repair(j *job, p *part) bool {
+func (f *comparer) repair(ck *chunk, p *part) bool {
 	h, from := p.commit.head, f.good.size
 	if f.opts.Hints == nil || h.Size <= from {
 		return false
@@ -101,7 +101,7 @@ func (f *folder) repair(j *job, p *part) bool {
 	actual, whole := f.actual()
 	if whole && h.Size-from <= maxCompared {
 		if expected, err := readLeaves(f.opts.Hints, from, h.Size); err == nil && f.rebuild(base, expected, h) {
-			f.compare(j, p, expected, actual)
+			f.compare(ck, p, expected, actual)
 			return true
 		}
 	}
@@ -110,7 +110,7 @@ func (f *folder) repair(j *job, p *part) bool {
 		return false
 	}
 	if len(f.provisional) == 0 {
-		f.disagree(j, p)
+		f.disagree(ck, p)
 	}
 	f.rewindHeads()
 	f.restart(t)
@@ -119,12 +119,12 @@ func (f *folder) repair(j *job, p *part) bool {
 
 // actual returns the hashes of the leaves since the newest good commit line,
 // unless some were let go of.
-func (f *folder) actual() (hashes []tlog.Hash, whole bool) {
+func (f *comparer) actual() (hashes []tlog.Hash, whole bool) {
 	n := 0
 	for _, h := range f.held {
 		n += h.part.hi - h.part.lo
 	}
-	if f.spilled || n > maxCompared {
+	if f.overflowed || n > maxCompared {
 		return nil, false
 	}
 	hashes = make([]tlog.Hash, 0, n)
@@ -135,7 +135,7 @@ func (f *folder) actual() (hashes []tlog.Hash, whole bool) {
 }
 
 // rebuild sets run to base and these leaves, if that gives the head.
-func (f *folder) rebuild(base Tree, leaves []tlog.Hash, h Head) bool {
+func (f *comparer) rebuild(base Tree, leaves []tlog.Hash, h Head) bool {
 	t := base
 	for _, leaf := range leaves {
 		t.appendNode(0, leaf)
@@ -151,10 +151,10 @@ func (f *folder) rebuild(base Tree, leaves []tlog.Hash, h Head) bool {
 }
 
 // restart goes on from a tree that gives a commit line's root.
-func (f *folder) restart(t Tree) {
+func (f *comparer) restart(t Tree) {
 	f.run, f.lost = t, false
 	f.passHeads()
-	f.settleProvisional()
+	f.reportProvisional()
 }
 
 // readLeaves reads the leaf hashes [from, to) from stored hashes.
@@ -168,7 +168,7 @@ func readLeaves(r tlog.HashReader, from, to int64) ([]tlog.Hash, error) {
 
 // compare reports how the leaves that are there differ from those that were
 // signed for.
-func (f *folder) compare(j *job, p *part, expected, actual []tlog.Hash) {
+func (f *comparer) compare(ck *chunk, p *part, expected, actual []tlog.Hash) {
 	from := f.good.size
 	start := 0
 	for start < len(expected) && start < len(actual) && expected[start] == actual[start] {
@@ -181,7 +181,7 @@ func (f *folder) compare(j *job, p *part, expected, actual []tlog.Hash) {
 	if len(e) == 0 && len(a) == 0 {
 		return
 	}
-	fd := f.batchFinding(KindChanged, j, p)
+	fd := f.batchFinding(KindChanged, ck, p)
 	fd.Index = from + int64(start)
 	f.place(&fd, start)
 	switch {
@@ -203,7 +203,7 @@ func (f *folder) compare(j *job, p *part, expected, actual []tlog.Hash) {
 }
 
 // compareEach reports each changed leaf, unless it was refused before.
-func (f *folder) compareEach(fd Finding, start int, expected, actual []tlog.Hash) {
+func (f *comparer) compareEach(fd Finding, start int, expected, actual []tlog.Hash) {
 	first := fd.Index
 	for i := range expected {
 		if expected[i] == actual[i] || f.refusedAt(start+i) {
@@ -217,7 +217,7 @@ func (f *folder) compareEach(fd Finding, start int, expected, actual []tlog.Hash
 }
 
 // heldLeaf finds the n-th leaf since the newest good commit line.
-func (f *folder) heldLeaf(n int) (h heldPart, i int, ok bool) {
+func (f *comparer) heldLeaf(n int) (h heldPart, i int, ok bool) {
 	for _, h := range f.held {
 		if k := h.part.hi - h.part.lo; n >= k {
 			n -= k
@@ -228,12 +228,12 @@ func (f *folder) heldLeaf(n int) (h heldPart, i int, ok bool) {
 	return heldPart{}, 0, false
 }
 
-func (f *folder) refusedAt(n int) bool {
+func (f *comparer) refusedAt(n int) bool {
 	h, i, ok := f.heldLeaf(n)
 	return ok && h.refusal(i) != nil
 }
 
-func (f *folder) refusedAll(n, count int) bool {
+func (f *comparer) refusedAll(n, count int) bool {
 	for i := range count {
 		if !f.refusedAt(n + i) {
 			return false
@@ -243,7 +243,7 @@ func (f *folder) refusedAll(n, count int) bool {
 }
 
 // place points a finding to the n-th leaf since the newest good commit line.
-func (f *folder) place(fd *Finding, n int) {
+func (f *comparer) place(fd *Finding, n int) {
 	if h, i, ok := f.heldLeaf(n); ok {
 		fd.Segment, fd.Offset = f.segments[h.segment].Name, h.offsetOf(i)
 	}
@@ -273,7 +273,7 @@ func samePieces(a, b []tlog.Hash) bool {
 
 // passHeads counts as met the heads up to run's size. Those in between that
 // were not passed leaf by leaf stay open.
-func (f *folder) passHeads() {
+func (f *comparer) passHeads() {
 	for f.met < len(f.heads) && f.heads[f.met].Size <= f.run.size {
 		f.roots[f.met] = tlog.Hash{}
 		if f.heads[f.met].Size == f.run.size && !f.lost {
@@ -284,7 +284,7 @@ func (f *folder) passHeads() {
 }
 
 // rewindHeads takes back what was noted past the newest good commit line.
-func (f *folder) rewindHeads() {
+func (f *comparer) rewindHeads() {
 	f.met = 0
 	for f.met < len(f.heads) && f.heads[f.met].Size <= f.good.size {
 		f.met++
@@ -293,7 +293,7 @@ func (f *folder) rewindHeads() {
 
 // judgeHeads compares the open heads up to a good commit line's size with
 // what the leaves gave there.
-func (f *folder) judgeHeads(size int64, origin string) {
+func (f *comparer) judgeHeads(size int64, origin string) {
 	for i, h := range f.heads {
 		if h.Size > size {
 			break
@@ -308,7 +308,7 @@ func (f *folder) judgeHeads(size int64, origin string) {
 }
 
 // judgeLost compares heads when leaves cannot be: with the commit line itself.
-func (f *folder) judgeLost(from int64, c Head) {
+func (f *comparer) judgeLost(from int64, c Head) {
 	for i, h := range f.heads {
 		if f.states[i] == headOpen && h.Size > from && h.Size == c.Size && (h.Origin == "" || h.Origin == c.Origin) {
 			f.judge(i, c.Root)
@@ -316,7 +316,7 @@ func (f *folder) judgeLost(from int64, c Head) {
 	}
 }
 
-func (f *folder) judge(i int, root tlog.Hash) {
+func (f *comparer) judge(i int, root tlog.Hash) {
 	h := f.heads[i]
 	if root == h.Root {
 		f.states[i] = headAgrees
@@ -332,7 +332,7 @@ func (f *folder) judge(i int, root tlog.Hash) {
 
 // finishHeads reports the heads that the log does not reach, and returns
 // whether it agrees with all.
-func (f *folder) finishHeads() bool {
+func (f *comparer) finishHeads() bool {
 	agreed := true
 	for i, h := range f.heads {
 		if f.states[i] == headAgrees {
@@ -364,7 +364,7 @@ func (f *folder) finishHeads() bool {
 }
 
 // reach returns how far the log goes under an origin.
-func (f *folder) reach(origin string) (size int64, known bool) {
+func (f *comparer) reach(origin string) (size int64, known bool) {
 	if n := len(f.origins); n == 0 {
 		return 0, true
 	} else if origin == "" {

@@ -14,38 +14,38 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// Verification is a pipeline of workers and the folder. The workers take turns
-// to read: one at a time fills a job, a buffer of whole lines, and finds the
-// line ends. Then it does the rest while the job is in its core's cache: it
-// hashes the leaves, folds them as far as complete subtrees go, and checks the
+// Verification is a pipeline of workers and the comparer. The workers take turns
+// to read: one at a time fills a chunk, a buffer of whole lines, and finds the
+// line ends. Then it does the rest while the chunk is in its core's cache: it
+// hashes the leaves, consumes them as far as complete subtrees go, and checks the
 // signatures of the commit lines; that is nearly all of the work and needs
-// nothing from other jobs. The folder, in the caller's goroutine, takes the
-// jobs in order. While it has none to take it is a worker too: there is one
+// nothing from other chunks. The comparer, in the caller's goroutine, takes the
+// chunks in order. While it has none to take it is a worker too: there is one
 // goroutine to a core, and none waits for another to be scheduled.
 
 const (
 	bufSize = 128 << 10
 	// maxHeld bounds the buffers kept while their commit line is not read.
 	maxHeld = (64 << 20) / bufSize
-	// quickJobs is how many jobs, or somewhat more, have one signature checked
+	// quickChunks is how many chunks, or somewhat more, have one signature checked
 	// when it is to be quick.
-	quickJobs = 16
+	quickChunks = 16
 )
 
-// A span is a line in a job's buffer, without the line feed.
+// A span is a line in a chunk's buffer, without the line feed.
 type span struct{ start, end int32 }
 
 // A refusal is a line that cannot be a leaf, and why.
 type refusal struct {
-	leaf   int // in job.leaves
+	leaf   int // in chunk.leaves
 	off    int64
 	reason string
 }
 
-// A part is a run of leaves in a job, with the commit line that ends it or,
-// at the end of the job, without.
+// A part is a run of leaves in a chunk, with the commit line that ends it or,
+// at the end of the chunk, without.
 type part struct {
-	lo, hi   int // in job.leaves and job.hashes
+	lo, hi   int // in chunk.leaves and chunk.hashes
 	first    int64
 	refused  bool // some line of it is refused
 	nodes    []node
@@ -63,7 +63,7 @@ type commit struct {
 	unchecked bool
 }
 
-type job struct {
+type chunk struct {
 	segment int
 	// buf[0] is left free, so that every line has a byte before it. off is
 	// where buf[1] is in the segment.
@@ -82,83 +82,83 @@ type job struct {
 	check bool
 	// replaced: the reader has another buffer for this one; see scanner.hold.
 	replaced bool
-	// proven: all of its commit lines are good; see folder.foresee.
+	// proven: all of its commit lines are good; see comparer.covered.
 	proven bool
 	// last marks the end of a segment that has size bytes.
 	last bool
 	size int64
 	err  error
 	done chan struct{}
-	// desk is where the job goes when it is folded.
-	desk desk
+	// freeList is where the chunk goes when it is consumed.
+	freeList freeList
 	// nodes and scratch are reused memory.
 	nodes   []node
 	scratch []tlog.Hash
 }
 
-func (j *job) bytes(s span) []byte { return j.buf[s.start:s.end] }
+func (ck *chunk) bytes(s span) []byte { return ck.buf[s.start:s.end] }
 
 // offset returns where a line begins in the segment.
-func (j *job) offset(s span) int64 { return j.off + int64(s.start-1) }
+func (ck *chunk) offset(s span) int64 { return ck.off + int64(s.start-1) }
 
 // offsetOf returns where the leaf at i begins in the segment.
-func (j *job) offsetOf(i int) int64 {
-	if r := j.refusal(i); r != nil {
+func (ck *chunk) offsetOf(i int) int64 {
+	if r := ck.refusal(i); r != nil {
 		return r.off
 	}
-	return j.offset(j.leaves[i])
+	return ck.offset(ck.leaves[i])
 }
 
 // refusal returns why the leaf at i is none, or nil.
-func (j *job) refusal(i int) *refusal {
-	n, found := slices.BinarySearchFunc(j.refused, i, func(r refusal, i int) int { return r.leaf - i })
+func (ck *chunk) refusal(i int) *refusal {
+	n, found := slices.BinarySearchFunc(ck.refused, i, func(r refusal, i int) int { return r.leaf - i })
 	if !found {
 		return nil
 	}
-	return &j.refused[n]
+	return &ck.refused[n]
 }
 
 // notesOf returns the notes about the leaf at i.
-func (j *job) notesOf(i int) []byte {
+func (ck *chunk) notesOf(i int) []byte {
 	switch {
-	case len(j.notesEnd) == 0:
+	case len(ck.notesEnd) == 0:
 		return nil
 	case i == 0:
-		return j.notes[:j.notesEnd[0]]
+		return ck.notes[:ck.notesEnd[0]]
 	}
-	return j.notes[j.notesEnd[i-1]:j.notesEnd[i]]
+	return ck.notes[ck.notesEnd[i-1]:ck.notesEnd[i]]
 }
 
 type scanner struct {
 	segments []Segment
 	opts     *Options
 	reader   *lineReader
-	// own are the jobs of the folder's goroutine, head is the first job in
-	// order that it has not folded.
-	own  desk
-	head *job
-	// order are the jobs that were read, in order.
-	order chan *job
-	// spare are jobs taken out of circulation; the folder's alone.
-	spare []*job
+	// own are the chunks of the comparer's goroutine, head is the first chunk in
+	// order that it has not consumed.
+	own  freeList
+	head *chunk
+	// order are the chunks that were read, in order.
+	order chan *chunk
+	// spare are chunks taken out of circulation; the comparer's alone.
+	spare []*chunk
 }
 
-// A desk holds a worker's jobs to be filled; nil stands for one yet to be made.
+// A freeList holds a worker's chunks to be filled; nil stands for one yet to be made.
 // Each worker keeps to its own, which are likely to be in its core's cache.
-type desk chan *job
+type freeList chan *chunk
 
-const deskSize = 4
+const freeSize = 4
 
-func newDesk() desk {
-	d := make(desk, deskSize)
-	for range deskSize {
+func newFreeList() freeList {
+	d := make(freeList, freeSize)
+	for range freeSize {
 		d <- nil
 	}
 	return d
 }
 
 func newScanner(ctx context.Context, segments []Segment, opts *Options, workers int) *scanner {
-	s := &scanner{segments: segments, opts: opts, own: newDesk(), order: make(chan *job, workers*deskSize)}
+	s := &scanner{segments: segments, opts: opts, own: newFreeList(), order: make(chan *chunk, workers*freeSize)}
 	s.reader = &lineReader{scanner: s, ctx: ctx}
 	return s
 }
@@ -170,10 +170,10 @@ func (s *scanner) start(workers int) (wait func()) {
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
-			for own := newDesk(); ; {
+			for own := newFreeList(); ; {
 				select {
-				case j := <-own:
-					if !s.work(j, own) {
+				case ck := <-own:
+					if !s.work(ck, own) {
 						return
 					}
 				case <-s.reader.ctx.Done():
@@ -185,33 +185,33 @@ func (s *scanner) start(workers int) (wait func()) {
 	return wg.Wait
 }
 
-// work fills and hashes a job. It returns false when there is no more to read.
-func (s *scanner) work(j *job, own desk) bool {
-	if j == nil {
-		j = &job{buf: make([]byte, bufSize), done: make(chan struct{}, 1)}
+// work fills and hashes a chunk. It returns false when there is no more to read.
+func (s *scanner) work(ck *chunk, own freeList) bool {
+	if ck == nil {
+		ck = &chunk{buf: make([]byte, bufSize), done: make(chan struct{}, 1)}
 	}
-	j.desk = own
-	if !s.reader.read(j) {
-		own <- j
+	ck.freeList = own
+	if !s.reader.read(ck) {
+		own <- ck
 		return false
 	}
 	if s.reader.ctx.Err() == nil {
-		j.hash(s.opts)
+		ck.hash(s.opts)
 	}
-	j.done <- struct{}{}
+	ck.done <- struct{}{}
 	return true
 }
 
-// next returns the next job in order when it is done, or nil when there are no
+// next returns the next chunk in order when it is done, or nil when there are no
 // more. Until then the calling goroutine works as the others do.
-func (s *scanner) next() *job {
+func (s *scanner) next() *chunk {
 	for {
-		if j := s.ready(); j != nil {
-			return j
+		if ck := s.ready(); ck != nil {
+			return ck
 		}
 		select {
-		case j := <-s.own:
-			if s.work(j, s.own) {
+		case ck := <-s.own:
+			if s.work(ck, s.own) {
 				continue
 			}
 		default:
@@ -221,26 +221,26 @@ func (s *scanner) next() *job {
 				return nil
 			}
 		}
-		j := s.head
-		<-j.done
+		ck := s.head
+		<-ck.done
 		s.head = nil
-		return j
+		return ck
 	}
 }
 
-// ready returns the next job in order if it is done.
-func (s *scanner) ready() *job {
+// ready returns the next chunk in order if it is done.
+func (s *scanner) ready() *chunk {
 	if s.head == nil {
 		select {
 		case s.head = <-s.order:
 		default:
 		}
 	}
-	if j := s.head; j != nil {
+	if ck := s.head; ck != nil {
 		select {
-		case <-j.done:
+		case <-ck.done:
 			s.head = nil
-			return j
+			return ck
 		default:
 		}
 	}
@@ -249,30 +249,30 @@ func (s *scanner) ready() *job {
 
 // hold lets the reader have another buffer in place of one that is kept, so
 // that reading can go on.
-func (s *scanner) hold(j *job) {
-	if j.replaced {
+func (s *scanner) hold(ck *chunk) {
+	if ck.replaced {
 		return
 	}
-	j.replaced = true
+	ck.replaced = true
 	if n := len(s.spare); n > 0 {
-		j.desk <- s.spare[n-1]
+		ck.freeList <- s.spare[n-1]
 		s.spare = s.spare[:n-1]
 		return
 	}
-	j.desk <- nil
+	ck.freeList <- nil
 }
 
-// release gives a job's buffer back to the reader or, where that has another
+// release gives a chunk's buffer back to the reader or, where that has another
 // one, keeps it for the next hold.
-func (s *scanner) release(j *job) {
-	if j.replaced {
-		s.spare = append(s.spare, j)
+func (s *scanner) release(ck *chunk) {
+	if ck.replaced {
+		s.spare = append(s.spare, ck)
 		return
 	}
-	j.desk <- j
+	ck.freeList <- ck
 }
 
-// A lineReader cuts segments into jobs.
+// A lineReader cuts segments into chunks.
 type lineReader struct {
 	*scanner
 	ctx context.Context
@@ -281,24 +281,24 @@ type lineReader struct {
 	mu      sync.Mutex
 	ended   bool
 	segment int
-	src     io.ReadCloser // nil before the segment's first job
+	src     io.ReadCloser // nil before the segment's first chunk
 	index   int64         // of the next leaf, if the log is sound
-	off     int64         // of the job's buf[1] in the segment
-	rest    []byte        // the line that the job before did not hold in whole
-	job     *job
+	off     int64         // of the chunk's buf[1] in the segment
+	rest    []byte        // the line that the chunk before did not hold in whole
+	chunk   *chunk
 	part    part
-	// commits: the job has commit lines. unchecked counts the jobs since the
+	// commits: the chunk has commit lines. unchecked counts the chunks since the
 	// last one to be checked.
 	commits   bool
 	unchecked int
-	// A line longer than a job is skipped: long is where it begins.
+	// A line longer than a chunk is skipped: long is where it begins.
 	skipping bool
 	long     int64
 }
 
-// read fills a job and hands it on to the folder. It returns false when there
+// read fills a chunk and hands it on to the comparer. It returns false when there
 // are no more: all was read, the context is done, or an error was handed on.
-func (r *lineReader) read(j *job) bool {
+func (r *lineReader) read(ck *chunk) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
@@ -308,14 +308,14 @@ func (r *lineReader) read(j *job) bool {
 		r.end()
 		return false
 	}
-	r.job = j
-	j.clear(r.segment)
-	if j.err = r.fill(); j.err != nil {
-		j.leaves, j.parts = j.leaves[:0], j.parts[:0]
-		j.err = fmt.Errorf("segment %s: %w", r.segments[r.segment].Name, j.err)
+	r.chunk = ck
+	ck.clear(r.segment)
+	if ck.err = r.fill(); ck.err != nil {
+		ck.leaves, ck.parts = ck.leaves[:0], ck.parts[:0]
+		ck.err = fmt.Errorf("segment %s: %w", r.segments[r.segment].Name, ck.err)
 	}
-	r.order <- j // which has room for all jobs there are
-	if j.err != nil {
+	r.order <- ck // which has room for all chunks there are
+	if ck.err != nil {
 		r.end()
 	}
 	return true
@@ -329,7 +329,7 @@ func (r *lineReader) end() {
 	close(r.order)
 }
 
-// fill reads a job.
+// fill reads a chunk.
 func (r *lineReader) fill() (err error) {
 	if r.src == nil {
 		if r.src, err = r.segments[r.segment].Open(); err != nil {
@@ -338,22 +338,22 @@ func (r *lineReader) fill() (err error) {
 		}
 		r.index, r.off, r.rest, r.skipping = r.segments[r.segment].First, 0, r.rest[:0], false
 	}
-	filled := 1 + copy(r.job.buf[1:], r.rest)
-	n, err := io.ReadFull(r.src, r.job.buf[filled:])
+	filled := 1 + copy(r.chunk.buf[1:], r.rest)
+	n, err := io.ReadFull(r.src, r.chunk.buf[filled:])
 	filled += n
 	r.unchecked++
 	eof := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 	if err != nil && !eof {
 		return err
 	}
-	r.job.off = r.off
-	rest := r.split(r.job.buf[:filled])
-	if r.commits && r.unchecked >= quickJobs || eof {
-		r.job.check, r.unchecked = true, 0
+	r.chunk.off = r.off
+	rest := r.split(r.chunk.buf[:filled])
+	if r.commits && r.unchecked >= quickChunks || eof {
+		r.chunk.check, r.unchecked = true, 0
 	}
 	if eof {
-		r.job.last = true
-		r.job.size = r.off + int64(filled-1)
+		r.chunk.last = true
+		r.chunk.size = r.off + int64(filled-1)
 		r.src.Close()
 		r.src = nil
 		r.segment++
@@ -401,10 +401,10 @@ func (r *lineReader) line(start, end int) {
 	s := span{int32(start), int32(end)}
 	switch {
 	case start == end:
-		r.refuse(r.job.offset(s), "empty")
+		r.refuse(r.chunk.offset(s), "empty")
 	case end-start > maxLine:
-		r.refuse(r.job.offset(s), "too long")
-	case IsCommit(r.job.buf[start:end]):
+		r.refuse(r.chunk.offset(s), "too long")
+	case IsCommit(r.chunk.buf[start:end]):
 		r.part.isCommit, r.part.line, r.commits = true, s, true
 		r.closePart()
 		return
@@ -413,73 +413,73 @@ func (r *lineReader) line(start, end int) {
 }
 
 func (r *lineReader) leaf(s span) {
-	r.job.leaves = append(r.job.leaves, s)
-	r.part.hi = len(r.job.leaves)
+	r.chunk.leaves = append(r.chunk.leaves, s)
+	r.part.hi = len(r.chunk.leaves)
 }
 
 // refuse notes that the next leaf is none.
 func (r *lineReader) refuse(off int64, reason string) {
-	r.job.refused = append(r.job.refused, refusal{len(r.job.leaves), off, reason})
+	r.chunk.refused = append(r.chunk.refused, refusal{len(r.chunk.leaves), off, reason})
 	r.part.refused = true
 }
 
 func (r *lineReader) closePart() {
 	r.part.first = r.index
 	r.index += int64(r.part.hi - r.part.lo)
-	r.job.parts = append(r.job.parts, r.part)
+	r.chunk.parts = append(r.chunk.parts, r.part)
 	r.part = part{lo: r.part.hi, hi: r.part.hi}
 }
 
-// clear empties a job.
-func (j *job) clear(segment int) {
-	j.segment, j.last, j.size, j.err = segment, false, 0, nil
-	j.check, j.replaced, j.proven = false, false, false
-	j.leaves, j.parts, j.refused = j.leaves[:0], j.parts[:0], j.refused[:0]
+// clear empties a chunk.
+func (ck *chunk) clear(segment int) {
+	ck.segment, ck.last, ck.size, ck.err = segment, false, 0, nil
+	ck.check, ck.replaced, ck.proven = false, false, false
+	ck.leaves, ck.parts, ck.refused = ck.leaves[:0], ck.parts[:0], ck.refused[:0]
 }
 
-// hash does the work on a job that needs no other job. When it is to be quick
+// hash does the work on a chunk that needs no other chunk. When it is to be quick
 // it checks at most the signature of the last commit line.
-func (j *job) hash(opts *Options) {
-	j.hashes, j.notes, j.notesEnd = j.hashes[:0], j.notes[:0], j.notesEnd[:0]
-	for i, s := range j.leaves {
+func (ck *chunk) hash(opts *Options) {
+	ck.hashes, ck.notes, ck.notesEnd = ck.hashes[:0], ck.notes[:0], ck.notesEnd[:0]
+	for i, s := range ck.leaves {
 		// The byte before a line is a line feed that has done its duty; it
 		// serves as the leaf prefix of RFC 6962 §2.1.
-		j.buf[s.start-1] = 0x00
-		j.hashes = append(j.hashes, sha256.Sum256(j.buf[s.start-1:s.end]))
+		ck.buf[s.start-1] = 0x00
+		ck.hashes = append(ck.hashes, sha256.Sum256(ck.buf[s.start-1:s.end]))
 		if opts.Inspect == nil {
 			continue
 		}
-		if len(j.refused) == 0 || j.refusal(i) == nil {
-			j.notes = opts.Inspect(j.notes, j.bytes(s))
+		if len(ck.refused) == 0 || ck.refusal(i) == nil {
+			ck.notes = opts.Inspect(ck.notes, ck.bytes(s))
 		}
-		j.notesEnd = append(j.notesEnd, len(j.notes))
+		ck.notesEnd = append(ck.notesEnd, len(ck.notes))
 	}
-	j.nodes = j.nodes[:0]
-	for i := range j.parts {
-		p := &j.parts[i]
-		from := len(j.nodes)
-		j.nodes, j.scratch = appendNodes(j.nodes, j.scratch, j.hashes[p.lo:p.hi], p.first)
-		p.nodes = j.nodes[from:len(j.nodes):len(j.nodes)]
+	ck.nodes = ck.nodes[:0]
+	for i := range ck.parts {
+		p := &ck.parts[i]
+		from := len(ck.nodes)
+		ck.nodes, ck.scratch = appendNodes(ck.nodes, ck.scratch, ck.hashes[p.lo:p.hi], p.first)
+		p.nodes = ck.nodes[from:len(ck.nodes):len(ck.nodes)]
 	}
-	check := j.check || !opts.Quick
-	for i, p := range slices.Backward(j.parts) {
+	check := ck.check || !opts.Quick
+	for i, p := range slices.Backward(ck.parts) {
 		if p.isCommit {
-			j.parts[i].commit = readCommit(j.bytes(p.line), opts.Keys, check)
+			ck.parts[i].commit = readCommit(ck.bytes(p.line), opts.Keys, check)
 			check = check && !opts.Quick
 		}
 	}
 }
 
 // checkAll checks the signatures that were left out.
-func (j *job) checkAll(keys []note.Verifier) {
-	for i := range j.parts {
-		j.checkPart(&j.parts[i], keys)
+func (ck *chunk) checkAll(keys []note.Verifier) {
+	for i := range ck.parts {
+		ck.checkPart(&ck.parts[i], keys)
 	}
 }
 
-func (j *job) checkPart(p *part, keys []note.Verifier) {
+func (ck *chunk) checkPart(p *part, keys []note.Verifier) {
 	if p.commit.unchecked {
-		p.commit = readCommit(j.bytes(p.line), keys, true)
+		p.commit = readCommit(ck.bytes(p.line), keys, true)
 	}
 }
 

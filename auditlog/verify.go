@@ -137,15 +137,15 @@ func Verify(ctx context.Context, segments []Segment, opts *Options, each func(Le
 	defer wait()
 	defer cancel()
 
-	f := newFolder(segments, opts, each)
-	for j := s.next(); j != nil; j = s.next() {
+	f := newComparer(segments, opts, each)
+	for ck := s.next(); ck != nil; ck = s.next() {
 		if err := ctx.Err(); err != nil {
 			return f.report, fmt.Errorf("verify: %w", err)
 		}
-		if j.err != nil {
-			return f.report, cmp.Or(f.foldWaiting(s), j.err)
+		if ck.err != nil {
+			return f.report, cmp.Or(f.consumeWaiting(s), ck.err)
 		}
-		if err := f.fold(s, j); err != nil {
+		if err := f.consume(s, ck); err != nil {
 			return f.report, err
 		}
 	}
@@ -156,8 +156,8 @@ func Verify(ctx context.Context, segments []Segment, opts *Options, each func(Le
 }
 
 // finish compares what only the end can tell and gives the result.
-func (f *folder) finish() (Report, error) {
-	f.settleProvisional()
+func (f *comparer) finish() (Report, error) {
+	f.reportProvisional()
 	agreed := f.finishHeads()
 	if len(f.findings) > 0 {
 		return f.report, &VerifyError{Findings: f.findings, More: f.more}

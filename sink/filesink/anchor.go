@@ -54,8 +54,8 @@ func (a fileAnchor) Latest(context.Context) ([]byte, error) {
 // commit path (format F6: within a second).
 const anchorDelay = 500 * time.Millisecond
 
-// anchorPatience bounds a call on an anchor.
-const anchorPatience = 5 * time.Second
+// anchorTimeout bounds a call on an anchor.
+const anchorTimeout = 5 * time.Second
 
 // A keeper hands durable heads to the anchors.
 type keeper struct {
@@ -161,7 +161,7 @@ func (k *keeper) advance(ctx context.Context, c auditlog.Checkpoint) error {
 // as the anchor holds what it was found to hold, or given, by this Sink: the
 // log has only grown since.
 func (k *keeper) advanceOne(ctx context.Context, a *kept, c auditlog.Checkpoint) error {
-	ctx, cancel := context.WithTimeout(ctx, anchorPatience)
+	ctx, cancel := context.WithTimeout(ctx, anchorTimeout)
 	defer cancel()
 	if !a.head.IsZero() {
 		if a.head.Head() == c.Head() {

@@ -27,7 +27,7 @@ type item struct {
 	id, job, correlation uuid.UUID
 	hash                 tlog.Hash
 	from, to             int // in the request's lines, without the line feed
-	notice               *notice
+	ownEvent             *ownEvent
 	// stored or absent is set once the files were looked at.
 	stored, absent bool
 }
@@ -47,7 +47,7 @@ func newRequest(records []jobaudit.Record) (*request, error) {
 		}
 		r.items = append(r.items, item{
 			id: record.ID(), job: record.JobID(), correlation: correlationOf(line),
-			hash: record.Hash(), from: from, to: len(r.lines), notice: noticeOf(record),
+			hash: record.Hash(), from: from, to: len(r.lines), ownEvent: ownEventOf(record),
 		})
 		r.lines = append(r.lines, '\n')
 	}
@@ -85,13 +85,13 @@ func (s *Sink) Append(ctx context.Context, records []jobaudit.Record) error {
 	if err != nil {
 		return err
 	}
-	o, err := s.intake.put(r)
+	o, err := s.queue.put(r)
 	for err == errFull {
 		if err = await(ctx, o.taken); err == nil {
-			o, err = s.intake.put(r)
+			o, err = s.queue.put(r)
 		}
 	}
-	if err == errUnsure {
+	if err == errLookup {
 		if err := await(ctx, o.done); err != nil {
 			return err // the request is left to the writer, who may have it
 		}

@@ -23,17 +23,17 @@ func (l *lines) line(leaf int64) []byte {
 
 // A batch is what one commit line covers.
 type batch struct {
-	lines   // the commit line too once it is signed
-	leaves  []tlog.Hash
-	notices []notice
-	tree    auditlog.Tree
-	hashes  []byte // stored hashes that it completes
+	lines     // the commit line too once it is signed
+	leaves    []tlog.Hash
+	ownEvents []ownEvent
+	tree      auditlog.Tree
+	hashes    []byte // stored hashes that it completes
 
-	// waiters counts who waits for the outcome, unsure are those of them whose
+	// waiters counts who waits for the outcome, lookups are those of them whose
 	// records are not in the batch yet.
 	waiters     int
-	unsure      []*request
-	unsureBytes int
+	lookups     []*request
+	lookupBytes int
 	outcome     *outcome
 
 	head auditlog.Checkpoint // once it is signed
@@ -52,7 +52,7 @@ func (b *batch) reset() {
 	}
 	*b = batch{
 		lines:  lines{entries: b.entries[:0], bytes: b.bytes[:0]},
-		leaves: b.leaves[:0], notices: b.notices[:0], hashes: b.hashes[:0],
+		leaves: b.leaves[:0], ownEvents: b.ownEvents[:0], hashes: b.hashes[:0],
 	}
 }
 
@@ -60,19 +60,19 @@ func (b *batch) add(r *request, it *item) {
 	b.entries = append(b.entries, entry{it.id, it.job, it.correlation, uint32(len(b.bytes))})
 	b.leaves = append(b.leaves, it.hash)
 	b.bytes = append(b.bytes, r.lines[it.from:it.to+1]...)
-	if it.notice != nil {
-		b.notices = append(b.notices, *it.notice)
+	if it.ownEvent != nil {
+		b.ownEvents = append(b.ownEvents, *it.ownEvent)
 	}
 }
 
 // A mark is a state of the batch to go back to.
-type mark struct{ entries, bytes, notices int }
+type mark struct{ entries, bytes, ownEvents int }
 
-func (b *batch) mark() mark { return mark{len(b.entries), len(b.bytes), len(b.notices)} }
+func (b *batch) mark() mark { return mark{len(b.entries), len(b.bytes), len(b.ownEvents)} }
 
 func (b *batch) rollback(m mark) {
 	b.entries, b.leaves = b.entries[:m.entries], b.leaves[:m.entries]
-	b.bytes, b.notices = b.bytes[:m.bytes], b.notices[:m.notices]
+	b.bytes, b.ownEvents = b.bytes[:m.bytes], b.ownEvents[:m.ownEvents]
 }
 
 // grow adds what came since the mark to the tree; it is not rolled back any

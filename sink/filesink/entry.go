@@ -18,32 +18,32 @@ type entry struct {
 	off                  uint32 // of its line in the segment
 }
 
-// A notice is what the log remembers of one of the recorder's own events.
-type notice struct {
+// An ownEvent is what the log remembers of one of the recorder's own events.
+type ownEvent struct {
 	typ    jobaudit.EventType
 	stream uuid.UUID
 	policy jobaudit.Hash
 }
 
-// noticeOf returns nil for an event that nothing is remembered of.
-func noticeOf(r *jobaudit.Record) *notice {
+// ownEventOf returns nil for an event that nothing is remembered of.
+func ownEventOf(r *jobaudit.Record) *ownEvent {
 	switch r.Type() {
 	case jobaudit.AuditOpened, jobaudit.AuditClosed, jobaudit.AuditPolicy:
-		return newNotice(r)
+		return newOwnEvent(r)
 	}
 	return nil
 }
 
-// newNotice is apart from noticeOf, as it needs much more of the stack.
+// newOwnEvent is apart from ownEventOf, as it needs much more of the stack.
 //
 //go:noinline
-func newNotice(r *jobaudit.Record) *notice {
+func newOwnEvent(r *jobaudit.Record) *ownEvent {
 	e := r.Event()
-	return &notice{typ: e.Type, stream: e.Stream.ID, policy: sha256.Sum256(e.Data.Policy)}
+	return &ownEvent{typ: e.Type, stream: e.Stream.ID, policy: sha256.Sum256(e.Data.Policy)}
 }
 
-// noticeIn is noticeOf for a line of the log.
-func noticeIn(p peeked, line []byte) *notice {
+// ownEventIn is ownEventOf for a line of the log.
+func ownEventIn(p lineHeader, line []byte) *ownEvent {
 	if !strings.HasPrefix(string(p.typ), "audit.") {
 		return nil
 	}
@@ -51,7 +51,7 @@ func noticeIn(p peeked, line []byte) *notice {
 	if err != nil {
 		return nil // of a later version; what is not understood is not remembered
 	}
-	return noticeOf(&r)
+	return ownEventOf(&r)
 }
 
 // parent returns the directory of a name.

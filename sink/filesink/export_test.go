@@ -24,9 +24,9 @@ func LoadOrCreateKeyOn(d disk.Disk, dir, keyPath, name string) (*Key, error) {
 // CorrelationOf is correlationOf.
 func CorrelationOf(line []byte) uuid.UUID { return correlationOf(line) }
 
-// Peek is peek.
-func Peek(line []byte) (id, job, correlation uuid.UUID) {
-	p := peek(line)
+// ReadLineHeader is readLineHeader.
+func ReadLineHeader(line []byte) (id, job, correlation uuid.UUID) {
+	p := readLineHeader(line)
 	return p.id, p.job, p.correlation
 }
 

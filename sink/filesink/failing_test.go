@@ -17,11 +17,11 @@ import (
 
 // persist is write, by somebody who tries again for as long as it takes.
 func (s *story) persist(t *testing.T, n int) {
-	const patience = 60
+	const tries = 60
 	var sink *filesink.Sink
 	var err error
 	for try := 0; ; try++ {
-		require.Less(t, try, patience, "the disk works again, the log does not: %v", err)
+		require.Less(t, try, tries, "the disk works again, the log does not: %v", err)
 		if sink, err = s.open(t); err == nil {
 			break
 		}
@@ -31,7 +31,7 @@ func (s *story) persist(t *testing.T, n int) {
 	for range n {
 		batch := s.todo[:3]
 		for try := 0; ; try++ {
-			require.Less(t, try, patience, "the disk works again, the log does not: %v", err)
+			require.Less(t, try, tries, "the disk works again, the log does not: %v", err)
 			if err = sink.Append(t.Context(), batch); err == nil {
 				break
 			}

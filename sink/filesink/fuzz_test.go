@@ -13,7 +13,7 @@ import (
 )
 
 // What the indexes read of a line is what the decoder reads of it.
-func FuzzPeek(f *testing.F) {
+func FuzzLineHeader(f *testing.F) {
 	for _, r := range sinktest.Records(5) {
 		f.Add(r.Bytes())
 		for _, inputs := range []string{
@@ -27,7 +27,7 @@ func FuzzPeek(f *testing.F) {
 	f.Add([]byte(`{"id":"\\","job":{"x":[{"id":"no"}]`))
 	f.Add([]byte(`{ "job" : {"id":"x"} , "correlationId":1}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		id, job, correlation := filesink.Peek(line)
+		id, job, correlation := filesink.ReadLineHeader(line)
 		r, err := jobaudit.ParseRecord(line)
 		if err != nil {
 			filesink.CorrelationOf(line)

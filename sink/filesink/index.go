@@ -14,7 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// An index file belongs to a sealed segment. It is a cache: what it finds is
+// An index file belongs to a closed segment. It is a cache: what it finds is
 // confirmed against the segment's line, and it is made anew when it is missing
 // or does not read well. It consists of pages of 4 KiB, each with a checksum:
 // a header, rows sorted by event ID, by job and by correlation, then what the
@@ -106,7 +106,7 @@ type history struct {
 const maxPolicies = 4096
 
 // see takes note of an event.
-func (h *history) see(n notice) {
+func (h *history) see(n ownEvent) {
 	switch n.typ {
 	case jobaudit.AuditOpened:
 		h.incarnation, h.closed = n.stream, false

@@ -37,7 +37,7 @@ func Open(ctx context.Context, dir string, key *Key, opts *Options) (*Sink, erro
 }
 
 // opening is the state of an Open: first it looks and changes nothing but
-// caches, then it mends, then it hands over to the Sink.
+// caches, then it repairs, then it hands over to the Sink.
 type opening struct {
 	ctx  context.Context
 	path string
@@ -54,8 +54,8 @@ type opening struct {
 	base    auditlog.Checkpoint // head, signed by our own key
 	rebuilt bool                // the tree's hashes were
 	clean   bool                // the newest segment was ended in order
-	mends   []mend              // newest segment first
-	sealed  []*sealed
+	repairs []repair            // newest segment first
+	closed  []*closedSegment
 	history history
 
 	anchors  []*kept
@@ -63,8 +63,8 @@ type opening struct {
 	recovery jobaudit.Recovery
 }
 
-// A mend is a segment that was not ended in order.
-type mend struct {
+// A repair is a segment that was not ended in order.
+type repair struct {
 	first int64
 	scan
 }
@@ -87,10 +87,10 @@ func (o *opening) open() (*Sink, error) {
 		return nil, err
 	}
 	o.report()
-	if err := o.mend(); err != nil {
+	if err := o.repair(); err != nil {
 		return nil, err
 	}
-	if err := o.loadSealed(); err != nil {
+	if err := o.loadClosed(); err != nil {
 		return nil, err
 	}
 	if err := o.putFirst(); err != nil {
@@ -159,7 +159,7 @@ func (o *opening) refuse(log auditlog.Head, err error) error {
 }
 
 // findHead finds the newest commit and the tree at it. Segments without one,
-// and what lies behind it, will be mended.
+// and what lies behind it, will be repaired.
 func (o *opening) findHead() error {
 	var err error
 	if o.cache, err = openTree(o.dir, 0); err != nil {
@@ -168,7 +168,7 @@ func (o *opening) findHead() error {
 	for n := len(o.firsts); n > 0; n-- {
 		clean, err := o.findClean(n - 1)
 		if err != nil || clean {
-			o.clean = clean && len(o.mends) == 0
+			o.clean = clean && len(o.repairs) == 0
 			return err
 		}
 		m, err := o.scanTail(n - 1)
@@ -181,7 +181,7 @@ func (o *opening) findHead() error {
 		if m.behind && o.opts.Predecessor == nil {
 			return o.refuse(m.head.Head(), fmt.Errorf("%w: a signed batch in %s does not agree with its entries, and later ones were signed", ErrDamaged, segmentPath(m.first)))
 		}
-		o.mends = append(o.mends, m)
+		o.repairs = append(o.repairs, m)
 		if !m.head.IsZero() {
 			o.head, o.tree = m.head, m.scan.tree
 			return nil
@@ -249,10 +249,10 @@ func (o *opening) rebuild(c auditlog.Checkpoint) error {
 	return err
 }
 
-// scanTail passes over a segment that was not ended in order.
-func (o *opening) scanTail(n int) (mend, error) {
+// scanTail reads a segment that was not ended in order.
+func (o *opening) scanTail(n int) (repair, error) {
 	first := o.firsts[n]
-	m := mend{first: first}
+	m := repair{first: first}
 	if err := o.before(n); err != nil {
 		return m, err
 	}
@@ -267,11 +267,11 @@ func (o *opening) scanTail(n int) (mend, error) {
 		return m, err
 	}
 	o.history = m.content.history
-	return m, o.compareSealed(m)
+	return m, o.compareClosed(m)
 }
 
-// compareSealed refuses a segment that its index shows to have been longer.
-func (o *opening) compareSealed(m mend) error {
+// compareClosed refuses a segment that its index shows to have been longer.
+func (o *opening) compareClosed(m repair) error {
 	x, err := openIndex(o.dir, m.first)
 	if err != nil || o.opts.Predecessor != nil {
 		return nil // a cache
@@ -318,8 +318,8 @@ func (o *opening) before(n int) error {
 // report fills in what the recorder's audit.opened event says.
 func (o *opening) report() {
 	r := &o.recovery
-	if len(o.mends) > 0 {
-		o.history = o.mends[len(o.mends)-1].content.history
+	if len(o.repairs) > 0 {
+		o.history = o.repairs[len(o.repairs)-1].content.history
 	}
 	r.Incarnation, r.Closed, r.Policies = o.history.incarnation, o.history.closed && o.clean, o.history.policies
 	if !o.head.IsZero() {
@@ -332,7 +332,7 @@ func (o *opening) report() {
 	if o.outside != nil {
 		r.Anchor = &jobaudit.Head{Size: o.outside.Size, Root: o.outside.Root}
 	}
-	for _, m := range o.mends {
+	for _, m := range o.repairs {
 		for _, h := range m.torn {
 			r.TornHeads = append(r.TornHeads, jobaudit.Head{Size: h.Size, Root: h.Root})
 		}

@@ -90,7 +90,7 @@ func (p *prover) bases() []int {
 // in the cache before them.
 func (p *prover) hashesFrom(from int) (tlog.HashReader, error) {
 	var tree auditlog.Tree
-	var anew treeCache
+	var fresh treeCache
 	if from > 0 {
 		before, err := commitOf(p.dir, p.parts[from-1], p.key)
 		if err != nil {
@@ -99,7 +99,7 @@ func (p *prover) hashesFrom(from int) (tlog.HashReader, error) {
 		if tree, err = auditlog.ResumeTree(before, p.filed); err != nil {
 			return nil, err
 		}
-		anew.kept = tlog.StoredHashCount(tree.Size())
+		fresh.kept = tlog.StoredHashCount(tree.Size())
 	}
 	for _, part := range p.parts[from:] {
 		f, err := p.dir.Open(segmentPath(part.first))
@@ -107,7 +107,7 @@ func (p *prover) hashesFrom(from int) (tlog.HashReader, error) {
 			return nil, err
 		}
 		err = eachLeaf(p.ctx, f, part.size, -1, func(l line) error {
-			anew.pending = tree.Append(anew.pending, auditlog.HashLeaf(l.bytes))
+			fresh.pending = tree.Append(fresh.pending, auditlog.HashLeaf(l.bytes))
 			return nil
 		})
 		if err := errors.Join(err, f.Close()); err != nil {
@@ -117,8 +117,8 @@ func (p *prover) hashesFrom(from int) (tlog.HashReader, error) {
 	return tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
 		hashes := make([]tlog.Hash, len(indexes))
 		for i, index := range indexes {
-			source := anew.hashes()
-			if index < anew.kept {
+			source := fresh.hashes()
+			if index < fresh.kept {
 				source = p.filed
 			}
 			one, err := source.ReadHashes([]int64{index})

@@ -48,10 +48,10 @@ func OpenReader(dir string) (*Reader, error) {
 	return &Reader{dir: d, extents: make(map[int64]extent)}, nil
 }
 
-// Close ends the reading; passes that are under way fail.
+// Close ends the reading; iterations that are under way fail.
 func (r *Reader) Close() error { return r.dir.Close() }
 
-// Records is [Sink.Records], for what the directory holds when a pass begins.
+// Records is [Sink.Records], for what the directory holds when an iteration begins.
 func (r *Reader) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
 		parts, err := r.parts(ctx)
@@ -59,7 +59,7 @@ func (r *Reader) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaud
 			yield(jobaudit.Record{}, err)
 			return
 		}
-		p := pass{ctx: ctx, dir: r.dir, parts: parts, query: q, yield: yield}
+		p := iteration{ctx: ctx, dir: r.dir, parts: parts, query: q, yield: yield}
 		p.run()
 	}
 }

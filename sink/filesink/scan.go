@@ -20,7 +20,7 @@ type errForeign struct {
 func (e *errForeign) Error() string { return e.err.Error() }
 func (e *errForeign) Unwrap() error { return e.err }
 
-// A scan is what one pass over a segment found.
+// A scan is what one reading of a segment found.
 type scan struct {
 	content                     // up to the newest good commit line
 	head    auditlog.Checkpoint // that one; zero without keys or if there is none
@@ -33,7 +33,7 @@ type scan struct {
 	behind bool
 }
 
-// A scanner passes over a segment from its first line on.
+// A scanner reads a segment from its first line on.
 type scanner struct {
 	keys []note.Verifier
 	// tree is the tree at the segment's first leaf and hashes takes what its
@@ -46,14 +46,14 @@ type scanner struct {
 	until int64
 
 	scan
-	run     auditlog.Tree
-	stored  []byte
-	entries []entry  // up to the line at hand
-	notices []notice // since the newest good commit line
-	bad     bool     // a bad commit line since then
+	run       auditlog.Tree
+	stored    []byte
+	entries   []entry    // up to the line at hand
+	ownEvents []ownEvent // since the newest good commit line
+	bad       bool       // a bad commit line since then
 }
 
-// scanSegment passes over a segment.
+// scanSegment reads a segment.
 func scanSegment(ctx context.Context, f disk.File, first int64, h history, s scanner) (scan, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -93,10 +93,10 @@ func (s *scanner) leaf(l line) {
 	if len(s.keys) > 0 {
 		s.stored = s.run.Append(s.stored, auditlog.HashLeaf(l.bytes))
 	}
-	p := peek(l.bytes)
+	p := readLineHeader(l.bytes)
 	s.entries = append(s.entries, entry{p.id, p.job, p.correlation, uint32(l.off)})
-	if n := noticeIn(p, l.bytes); n != nil {
-		s.notices = append(s.notices, *n)
+	if n := ownEventIn(p, l.bytes); n != nil {
+		s.ownEvents = append(s.ownEvents, *n)
 	}
 }
 
@@ -135,10 +135,10 @@ func (s *scanner) commit(l line) error {
 func (s *scanner) accept(l line) error {
 	s.end, s.size = s.first+int64(len(s.entries)), l.end()
 	s.content.entries = s.entries
-	for _, n := range s.notices {
+	for _, n := range s.ownEvents {
 		s.content.history.see(n)
 	}
-	s.notices, s.bad, s.torn = s.notices[:0], false, nil
+	s.ownEvents, s.bad, s.torn = s.ownEvents[:0], false, nil
 	if s.hashes == nil {
 		return nil
 	}

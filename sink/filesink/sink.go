@@ -23,7 +23,7 @@ type Sink struct {
 	lock     io.Closer
 	cache    *treeCache
 	keeper   *keeper
-	intake   *intake
+	queue    *commitQueue
 	recovery jobaudit.Recovery
 	written  chan struct{} // closed when the writer has ended
 	writer   *writer
@@ -36,8 +36,8 @@ type Sink struct {
 // A view is what readers see: what is durable.
 type view struct {
 	head   auditlog.Checkpoint
-	sealed []*sealed // shared with readers: only ever appended to, or replaced
-	live   part      // its size is 0 if there is none
+	closed []*closedSegment // shared with readers: only ever appended to, or replaced
+	live   part             // its size is 0 if there is none
 }
 
 // sink starts the Sink when the directory is in order.
@@ -47,7 +47,7 @@ func (o *opening) sink() (*Sink, error) {
 	}
 	s := &Sink{
 		path: o.path, key: o.key, opts: o.opts, dir: o.dir, lock: o.lock, cache: o.cache,
-		intake: newIntake(o.tree), recovery: o.recovery, written: make(chan struct{}),
+		queue: newCommitQueue(o.tree), recovery: o.recovery, written: make(chan struct{}),
 	}
 	s.keeper = &keeper{
 		key: o.key.verifier, hashes: o.cache.hashes(), anchors: o.anchors,
@@ -58,12 +58,12 @@ func (o *opening) sink() (*Sink, error) {
 	if !o.head.IsZero() {
 		w.head = o.base // which is under our own key, also on a predecessor's entries
 	}
-	for _, one := range o.sealed {
-		s.intake.sealed.merge(one.ids)
+	for _, one := range o.closed {
+		s.queue.older.merge(one.ids)
 	}
 	s.writer = w
 	s.close = sync.OnceValue(s.end)
-	s.view = view{head: w.head, sealed: o.sealed}
+	s.view = view{head: w.head, closed: o.closed}
 	s.keeper.start()
 	go func() {
 		defer close(s.written)
@@ -105,11 +105,11 @@ func (s *Sink) change(do func(*view)) {
 	do(&s.view)
 }
 
-// replace puts another form of a sealed segment in its place.
-func (s *Sink) replace(old, anew *sealed) {
+// replace puts another form of a closed segment in its place.
+func (s *Sink) replace(old, fresh *closedSegment) {
 	s.change(func(v *view) {
-		v.sealed = slices.Clone(v.sealed) // readers have the old list
-		v.sealed[slices.Index(v.sealed, old)] = anew
+		v.closed = slices.Clone(v.closed) // readers have the old list
+		v.closed[slices.Index(v.closed, old)] = fresh
 	})
 }
 
@@ -118,7 +118,7 @@ func (s *Sink) replace(old, anew *sealed) {
 // that could not be done; the log is closed in any case. Further calls return
 // the same.
 func (s *Sink) Close() error {
-	s.intake.close()
+	s.queue.close()
 	<-s.written
 	return s.close()
 }
@@ -126,9 +126,9 @@ func (s *Sink) Close() error {
 func (s *Sink) end() error {
 	w := s.writer
 	s.keeper.stop()
-	err := w.settle()
+	err := w.retryPinned()
 	if w.failed == nil && w.live != nil {
-		w.seal(w.live)
+		w.closeSegment(w.live)
 		w.live = nil
 		err = errors.Join(err, w.cutAgain())
 	}

@@ -114,15 +114,15 @@ func (w *writer) begin(b *batch) (err error) {
 	return nil
 }
 
-// seal ends a segment in order. Its index is written beside the commits that
+// closeSegment ends a segment in order. Its index is written beside the commits that
 // follow; what cannot be written is left to the next open.
-func (w *writer) seal(l *live) *sealed {
+func (w *writer) closeSegment(l *live) *closedSegment {
 	w.filing.Wait() // the entries of one segment at most are kept for it
 	c := &content{first: l.first, end: l.first + int64(len(l.entries)), size: l.size, root: w.head.Head().Root, entries: l.entries, history: w.history}
-	s := &sealed{first: c.first, end: c.end, size: c.size, ids: l.ids, content: c}
+	s := &closedSegment{first: c.first, end: c.end, size: c.size, ids: l.ids, content: c}
 	_ = l.file.Close() // all of it is durable
-	c.leaves = w.intake.rotate(l.ids, s.end)
-	w.change(func(v *view) { v.sealed, v.live = append(v.sealed, s), part{} })
+	c.leaves = w.queue.rotate(l.ids, s.end)
+	w.change(func(v *view) { v.closed, v.live = append(v.closed, s), part{} })
 	if err := w.cache.sync(); err != nil {
 		w.opts.OnError(fmt.Errorf("filesink: %w", err))
 		return s
@@ -137,10 +137,10 @@ func (w *writer) seal(l *live) *sealed {
 	return s
 }
 
-// retire seals a segment in which a write failed, and cuts what is left of
+// retire closes a segment in which a write failed, and cuts what is left of
 // that. Until it is cut readers go by the next segment's first index.
 func (w *writer) retire(l *live) {
-	s := w.seal(l)
+	s := w.closeSegment(l)
 	if err := cut(w.dir, s.first, s.size); err != nil {
 		w.opts.OnError(fmt.Errorf("filesink: cut %s: %w", segmentPath(s.first), err))
 		w.uncut = append(w.uncut, s)

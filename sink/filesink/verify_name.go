@@ -39,7 +39,7 @@ func (v *verification) name() error {
 			return err
 		}
 	}
-	n.settle()
+	n.assignJobs()
 	v.nameByBatch()
 	return nil
 }
@@ -98,13 +98,13 @@ func (n *naming) line(l aLine) {
 		return
 	}
 	for _, s := range n.byPlace[l.linePlace] {
-		told := salvage(l.text)
-		s.EventID, s.JobID, s.stream = told.event, told.job, told.stream
+		ids := salvage(l.text)
+		s.EventID, s.JobID, s.stream = ids.event, ids.job, ids.stream
 		n.jobs[s.stream] = map[uuid.UUID]int{}
 	}
 	for _, s := range n.byIndex[l.index] {
-		told := salvage(l.text)
-		s.EventID, s.JobID = told.event, told.job
+		ids := salvage(l.text)
+		s.EventID, s.JobID = ids.event, ids.job
 		s.Segment, s.Offset = l.segment, l.offset
 		n.batch = append(n.batch, s)
 	}
@@ -129,8 +129,8 @@ func (n *naming) neighbour(l aLine) {
 	}
 }
 
-// settle gives each damaged record the job that the rest of its stream names.
-func (n *naming) settle() {
+// assignJobs gives each damaged record the job that the rest of its stream names.
+func (n *naming) assignJobs() {
 	for _, list := range n.byPlace {
 		for _, s := range list {
 			if jobs := n.jobs[s.stream]; len(jobs) == 1 {

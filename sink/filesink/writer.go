@@ -33,7 +33,7 @@ type writer struct {
 	tree    auditlog.Tree
 	head    auditlog.Checkpoint
 	history history
-	filing  sync.WaitGroup // the index of the segment that was sealed last
+	filing  sync.WaitGroup // the index of the segment that was closed last
 
 	spare *batch // to gather in next
 	// pinned is a batch that could not be stored: its signed head may have
@@ -45,15 +45,15 @@ type writer struct {
 	// ours is the first index of a segment that we began and could not finish,
 	// else -1: a file of that name is not a stranger's.
 	ours     int64
-	uncut    []*sealed // could not be cut yet
-	failed   error     // for good
-	anchored bool      // since the open
+	uncut    []*closedSegment // could not be cut yet
+	failed   error            // for good
+	anchored bool             // since the open
 }
 
-// run commits what comes in until the intake is closed.
+// run commits what comes in until the commit queue is closed.
 func (w *writer) run() {
-	for w.intake.wait() {
-		if err := w.settle(); err != nil {
+	for w.queue.wait() {
+		if err := w.retryPinned(); err != nil {
 			w.refuse(err)
 			continue
 		}
@@ -78,15 +78,15 @@ func (w *writer) run() {
 // few: they may come back at once, and each commit that they share with who
 // waits already saves an fsync and a signature. Many are better gathered while
 // the next batch is written.
-func (w *writer) gather(told int) {
+func (w *writer) gather(waited int) {
 	const few = 64
-	if n := told + w.intake.waiters(); n > 1 && n <= few {
+	if n := waited + w.queue.waiters(); n > 1 && n <= few {
 		runtime.Gosched()
 	}
 }
 
-// settle stores the batch that could not be stored before.
-func (w *writer) settle() error {
+// retryPinned stores the batch that could not be stored before.
+func (w *writer) retryPinned() error {
 	if w.failed != nil || w.pinned == nil {
 		return w.failed
 	}
@@ -105,7 +105,7 @@ func (w *writer) refuse(err error) {
 	if w.pinned != nil {
 		before = w.pinned.tree
 	}
-	w.intake.refuse(before, err)
+	w.queue.refuse(before, err)
 }
 
 // take returns the next batch, once all its requests are in it.
@@ -115,13 +115,13 @@ func (w *writer) take() *batch {
 		another = new(batch)
 	}
 	for {
-		b, unsure := w.intake.take(another)
+		b, lookups := w.queue.take(another)
 		if b != nil {
 			return b
 		}
-		for _, r := range unsure {
+		for _, r := range lookups {
 			if r.err = w.look(r); r.err == nil {
-				r.err = w.intake.settle(r)
+				r.err = w.queue.admitAgain(r)
 			}
 		}
 	}
@@ -139,7 +139,7 @@ func (w *writer) commit(b *batch) error {
 		return err
 	}
 	if w.live != nil && w.live.size+int64(len(b.bytes)) > w.opts.SegmentSize {
-		w.seal(w.live)
+		w.closeSegment(w.live)
 		w.live = nil
 	}
 	if err := w.store(b); err != nil {
@@ -178,7 +178,7 @@ func (w *writer) publish(b *batch) {
 		l.entries = append(l.entries, e)
 	}
 	l.size += int64(len(b.bytes))
-	for _, n := range b.notices {
+	for _, n := range b.ownEvents {
 		w.history.see(n)
 	}
 	w.tree, w.head = b.tree, b.head
@@ -188,7 +188,7 @@ func (w *writer) publish(b *batch) {
 	w.change(func(v *view) {
 		v.head, v.live = b.head, part{first: l.first, size: l.size, entries: l.entries}
 	})
-	w.intake.durable()
+	w.queue.durable()
 }
 
 // look finds out which of a request's records are in the files. Other bytes
@@ -197,10 +197,10 @@ func (w *writer) look(r *request) error {
 	for i := range r.items {
 		it := &r.items[i]
 		line := r.lines[it.from:it.to]
-		leaf, ok := w.intake.leaf(it.id)
+		leaf, ok := w.queue.leaf(it.id)
 		if !ok {
 			var err error
-			if it.stored, err = w.lookSealed(it.id, line); err != nil {
+			if it.stored, err = w.lookClosed(it.id, line); err != nil {
 				return err
 			}
 			it.absent = !it.stored
@@ -222,11 +222,11 @@ func (w *writer) look(r *request) error {
 	return nil
 }
 
-// lookSealed tells whether a record is in a sealed segment.
-func (w *writer) lookSealed(id uuid.UUID, line []byte) (bool, error) {
-	for _, s := range slices.Backward(w.current().sealed) {
+// lookClosed tells whether a record is in a closed segment.
+func (w *writer) lookClosed(id uuid.UUID, line []byte) (bool, error) {
+	for _, s := range slices.Backward(w.current().closed) {
 		var conflict error
-		found, err := w.findSealed(s, id, func(_ place, old []byte) { conflict = compare(id, old, line) })
+		found, err := w.findClosed(s, id, func(_ place, old []byte) { conflict = compare(id, old, line) })
 		if err != nil {
 			return false, fmt.Errorf("filesink: look for event %s: %w", id, err)
 		}
@@ -244,9 +244,9 @@ func compare(id uuid.UUID, stored, line []byte) error {
 	return &jobaudit.RecordError{ID: id, Err: jobaudit.ErrConflict}
 }
 
-// findSealed looks into a sealed segment. An index that does not read well is
+// findClosed looks into a closed segment. An index that does not read well is
 // made anew, in memory: it is written at the next open.
-func (w *writer) findSealed(s *sealed, id uuid.UUID, seen func(place, []byte)) (bool, error) {
+func (w *writer) findClosed(s *closedSegment, id uuid.UUID, seen func(place, []byte)) (bool, error) {
 	found, err := s.find(w.dir, id, seen)
 	if err == nil || s.content != nil {
 		return found, err
@@ -259,7 +259,7 @@ func (w *writer) findSealed(s *sealed, id uuid.UUID, seen func(place, []byte)) (
 	if err := w.dir.Remove(indexPath(c.first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.opts.OnError(err)
 	}
-	anew := unfiled(c)
-	w.replace(s, anew)
-	return anew.find(w.dir, id, seen)
+	fresh := unfiled(c)
+	w.replace(s, fresh)
+	return fresh.find(w.dir, id, seen)
 }

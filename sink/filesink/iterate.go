@@ -13,7 +13,7 @@ import (
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 )
 
-// A part is what a pass sees of a segment.
+// A part is what an iteration sees of a segment.
 type part struct {
 	first, size int64 // size in bytes of what may be read
 	// entries are those of a segment whose index is in memory; indexed says
@@ -24,8 +24,8 @@ type part struct {
 
 // parts lists what a view shows, in the order of the log.
 func (v view) parts() []part {
-	parts := make([]part, 0, len(v.sealed)+1)
-	for _, s := range v.sealed {
+	parts := make([]part, 0, len(v.closed)+1)
+	for _, s := range v.closed {
 		p := part{first: s.first, size: s.size, indexed: s.content == nil}
 		if s.content != nil {
 			p.entries = s.content.entries
@@ -38,8 +38,8 @@ func (v view) parts() []part {
 	return parts
 }
 
-// A pass is one iteration over the records that match a query.
-type pass struct {
+// An iteration goes once over the records that match a query.
+type iteration struct {
 	ctx   context.Context
 	dir   disk.Dir
 	parts []part
@@ -50,21 +50,21 @@ type pass struct {
 }
 
 // Records iterates over the stored records that match, as
-// [jobaudit.AuditReader] says. A pass sees what was durable when it began; it
+// [jobaudit.AuditReader] says. An iteration sees what was durable when it began; it
 // reads the files and holds no lock, so its body may append, and it may go on
 // after Close. Selecting by job or by correlation uses the segments' indexes,
 // the rest reads all lines from After on.
 func (s *Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
-		p := pass{ctx: ctx, dir: s.dir, parts: s.current().parts(), query: q, yield: yield}
+		p := iteration{ctx: ctx, dir: s.dir, parts: s.current().parts(), query: q, yield: yield}
 		p.run()
 	}
 }
 
-// errStop ends a pass whose consumer wants no more.
+// errStop ends an iteration whose consumer wants no more.
 var errStop = errors.New("stop")
 
-func (p *pass) run() {
+func (p *iteration) run() {
 	err := p.read()
 	if err == nil {
 		err = p.ctx.Err()
@@ -74,7 +74,7 @@ func (p *pass) run() {
 	}
 }
 
-func (p *pass) read() error {
+func (p *iteration) read() error {
 	if err := p.ctx.Err(); err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (p *pass) read() error {
 
 // start finds where reading begins: a part, and the offset there of the line
 // to read on from, -1 for none.
-func (p *pass) start() (n int, after int64, err error) {
+func (p *iteration) start() (n int, after int64, err error) {
 	if p.query.After == uuid.Nil {
 		if p.query.NewestFirst {
 			return len(p.parts) - 1, -1, nil
@@ -117,7 +117,7 @@ func (p *pass) start() (n int, after int64, err error) {
 }
 
 // readPart yields what matches in one segment.
-func (p *pass) readPart(part part, after int64) error {
+func (p *iteration) readPart(part part, after int64) error {
 	f, err := p.dir.Open(segmentPath(part.first))
 	if err != nil {
 		return fmt.Errorf("filesink: read: %w", err)
@@ -151,7 +151,7 @@ func (p *pass) readPart(part part, after int64) error {
 }
 
 // readOffsets yields what matches of the lines that an index leads to.
-func (p *pass) readOffsets(f disk.File, part part, offsets []int64, after int64) error {
+func (p *iteration) readOffsets(f disk.File, part part, offsets []int64, after int64) error {
 	if p.query.NewestFirst {
 		slices.Reverse(offsets)
 	}
@@ -172,7 +172,7 @@ func (p *pass) readOffsets(f disk.File, part part, offsets []int64, after int64)
 }
 
 // offer yields a record if it matches.
-func (p *pass) offer(part part, l line) error {
+func (p *iteration) offer(part part, l line) error {
 	if err := p.ctx.Err(); err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func (p part) find(ctx context.Context, dir disk.Dir, id uuid.UUID) (place, bool
 		if x, err := openIndex(dir, p.first); err == nil {
 			defer x.close()
 			if x.Range.has(id) {
-				s := sealedOf(x.indexHeader)
+				s := closedSegmentOf(x.indexHeader)
 				var at place
 				found, err := s.find(dir, id, func(p place, _ []byte) { at = p })
 				if err == nil {
@@ -288,7 +288,7 @@ func (p part) search(ctx context.Context, dir disk.Dir, id uuid.UUID) (at place,
 		if auditlog.IsCommit(l.bytes) {
 			continue
 		}
-		if peek(l.bytes).id == id {
+		if readLineHeader(l.bytes).id == id {
 			return place{leaf, l.off}, true, nil
 		}
 		leaf++

@@ -9,21 +9,21 @@ import (
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 )
 
-// A sealed is a segment that is written no more. It is immutable.
-type sealed struct {
+// A closedSegment is written no more. It is immutable.
+type closedSegment struct {
 	first, end, size int64
 	ids              keyRange
 	// content is what its index file would hold, while there is none.
 	content *content
 }
 
-func sealedOf(h indexHeader) *sealed {
-	return &sealed{first: h.First, end: h.End, size: h.Size, ids: h.Range}
+func closedSegmentOf(h indexHeader) *closedSegment {
+	return &closedSegment{first: h.First, end: h.End, size: h.Size, ids: h.Range}
 }
 
 // unfiled is the segment of a content that has no index file yet.
-func unfiled(c *content) *sealed {
-	s := &sealed{first: c.first, end: c.end, size: c.size, content: c}
+func unfiled(c *content) *closedSegment {
+	s := &closedSegment{first: c.first, end: c.end, size: c.size, content: c}
 	for _, e := range c.entries {
 		s.ids.add(e.id)
 	}
@@ -31,7 +31,7 @@ func unfiled(c *content) *sealed {
 }
 
 // filed returns the segment once its index file is written.
-func (s *sealed) filed() *sealed {
+func (s *closedSegment) filed() *closedSegment {
 	f := *s
 	f.content = nil
 	return &f
@@ -40,7 +40,7 @@ func (s *sealed) filed() *sealed {
 // loadOne loads the n-th segment from its index or, if that does not read
 // well, from its lines. The history is that before the segment; nil has it
 // looked for.
-func (o *opening) loadOne(n int, before *history) (*sealed, history, error) {
+func (o *opening) loadOne(n int, before *history) (*closedSegment, history, error) {
 	first, until := o.firsts[n], int64(-1)
 	if n+1 < len(o.firsts) {
 		until = o.firsts[n+1]
@@ -49,7 +49,7 @@ func (o *opening) loadOne(n int, before *history) (*sealed, history, error) {
 		defer x.close()
 		h, err := x.history()
 		if err == nil && (until < 0 || x.End == until) {
-			return sealedOf(x.indexHeader), h, nil
+			return closedSegmentOf(x.indexHeader), h, nil
 		}
 	}
 	var h history
@@ -95,11 +95,11 @@ func readContent(ctx context.Context, dir disk.Dir, first, until int64, h histor
 	return &found.content, nil
 }
 
-// loadSealed loads all segments, and writes the indexes that are missing.
-func (o *opening) loadSealed() error {
+// loadClosed loads all segments, and writes the indexes that are missing.
+func (o *opening) loadClosed() error {
 	var before history
 	for n, first := range o.firsts {
-		s, h, err := o.mended(first), history{}, error(nil)
+		s, h, err := o.repaired(first), history{}, error(nil)
 		if s == nil {
 			if s, h, err = o.loadOne(n, &before); err != nil {
 				return err
@@ -111,18 +111,18 @@ func (o *opening) loadSealed() error {
 			}
 			s = s.filed()
 		}
-		o.sealed = append(o.sealed, s)
+		o.closed = append(o.closed, s)
 		before = h
 	}
 	return nil
 }
 
-// mended returns the segment that was mended, which is the last, or nil.
-func (o *opening) mended(first int64) *sealed {
-	if len(o.mends) == 0 {
+// repaired returns the segment that was repaired, which is the last, or nil.
+func (o *opening) repaired(first int64) *closedSegment {
+	if len(o.repairs) == 0 {
 		return nil
 	}
-	if m := &o.mends[len(o.mends)-1]; m.first == first && m.size > 0 {
+	if m := &o.repairs[len(o.repairs)-1]; m.first == first && m.size > 0 {
 		return unfiled(&m.content)
 	}
 	return nil
@@ -130,7 +130,7 @@ func (o *opening) mended(first int64) *sealed {
 
 // finish cuts what an interrupted write left behind a segment's end, and
 // writes its index.
-func (o *opening) finish(s *sealed) error {
+func (o *opening) finish(s *closedSegment) error {
 	if err := cut(o.dir, s.first, s.size); err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ var errNotThere = errors.New("the index leads to a line of another event")
 
 // find looks for an event's line in the segment and hands it to seen. An
 // index that does not read well is an error.
-func (s *sealed) find(dir disk.Dir, id uuid.UUID, seen func(place, []byte)) (bool, error) {
+func (s *closedSegment) find(dir disk.Dir, id uuid.UUID, seen func(place, []byte)) (bool, error) {
 	if !s.ids.has(id) {
 		return false, nil
 	}
@@ -184,7 +184,7 @@ func (s *sealed) find(dir disk.Dir, id uuid.UUID, seen func(place, []byte)) (boo
 	if err != nil {
 		return false, err
 	}
-	if peek(text).id != id {
+	if readLineHeader(text).id != id {
 		return false, errNotThere
 	}
 	if seen != nil {
@@ -193,7 +193,7 @@ func (s *sealed) find(dir disk.Dir, id uuid.UUID, seen func(place, []byte)) (boo
 	return true, nil
 }
 
-func (s *sealed) rows(dir disk.Dir, id uuid.UUID) ([]row, error) {
+func (s *closedSegment) rows(dir disk.Dir, id uuid.UUID) ([]row, error) {
 	if s.content != nil && s.content.leaves != nil {
 		leaf, ok := s.content.leaves[id]
 		if !ok || leaf >= s.end {

@@ -57,7 +57,7 @@ func (o *opening) checkAnchor(a *kept) error {
 func (o *opening) outsideSize(c auditlog.Checkpoint) int64 { return c.Head().Size }
 
 func (o *opening) compare(a *kept) (auditlog.Checkpoint, error) {
-	ctx, cancel := context.WithTimeout(o.ctx, anchorPatience)
+	ctx, cancel := context.WithTimeout(o.ctx, anchorTimeout)
 	defer cancel()
 	hashes := (&treeCache{}).hashes()
 	if o.cache != nil {
@@ -110,7 +110,7 @@ func (o *opening) putFirst() error {
 		if !a.head.IsZero() {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(o.ctx, anchorPatience)
+		ctx, cancel := context.WithTimeout(o.ctx, anchorTimeout)
 		err := a.Put(ctx, o.base)
 		cancel()
 		if err != nil {

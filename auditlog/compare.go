@@ -9,13 +9,13 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// A folder takes jobs in order and compares them with what was signed.
+// A comparer takes chunks in order and compares them with what was signed.
 //
 // With keys, a commit line with a good signature is the truth and leaves that
 // do not agree with it are damaged. Without keys a commit line proves nothing
 // by itself, so a disagreement is provisional: when a later commit line agrees
 // with all leaves, the commit lines in between were damaged and not a leaf.
-type folder struct {
+type comparer struct {
 	segments []Segment
 	opts     *Options
 	each     func(Leaf) error
@@ -29,14 +29,14 @@ type folder struct {
 	origins []lineage
 	key     int
 
-	// waiting are the jobs not yet folded, when it is to be quick.
-	waiting []*job
-	// held are the parts since good, heldJobs the earlier jobs they lie in.
-	// When they became too many, spilled is set and they are only counted.
-	held     []heldPart
-	heldJobs []*job
-	spilled  bool
-	refused  bool
+	// waiting are the chunks not yet consumed, when it is to be quick.
+	waiting []*chunk
+	// held are the parts since good, heldChunks the earlier chunks they lie in.
+	// When they became too many, overflowed is set and they are only counted.
+	held       []heldPart
+	heldChunks []*chunk
+	overflowed bool
+	refused    bool
 	// pending are findings that count once a good commit line follows them.
 	pending     []Finding
 	provisional []Finding
@@ -59,7 +59,7 @@ type folder struct {
 }
 
 type heldPart struct {
-	*job
+	*chunk
 	part *part
 }
 
@@ -68,8 +68,8 @@ type lineage struct {
 	size   int64
 }
 
-func newFolder(segments []Segment, opts *Options, each func(Leaf) error) *folder {
-	f := &folder{segments: segments, opts: opts, each: each}
+func newComparer(segments []Segment, opts *Options, each func(Leaf) error) *comparer {
+	f := &comparer{segments: segments, opts: opts, each: each}
 	f.heads = slices.Clone(opts.Heads)
 	slices.SortStableFunc(f.heads, func(a, b Head) int { return int(min(max(a.Size-b.Size, -1), 1)) })
 	f.states = make([]headState, len(f.heads))
@@ -84,32 +84,32 @@ func newFolder(segments []Segment, opts *Options, each func(Leaf) error) *folder
 	return f
 }
 
-func (f *folder) keyed() bool { return len(f.opts.Keys) > 0 }
+func (f *comparer) keyed() bool { return len(f.opts.Keys) > 0 }
 
-// fold takes the next job. When it is to be quick, that waits for a job with a
+// consume takes the next chunk. When it is to be quick, that waits for a chunk with a
 // checked signature, which may cover it.
-func (f *folder) fold(s *scanner, j *job) error {
+func (f *comparer) consume(s *scanner, ck *chunk) error {
 	if !f.opts.Quick || !f.keyed() {
-		return f.foldJob(s, j)
+		return f.consumeChunk(s, ck)
 	}
-	f.waiting = append(f.waiting, j)
-	if !j.check && len(f.waiting) < 4*quickJobs {
-		s.hold(j)
+	f.waiting = append(f.waiting, ck)
+	if !ck.check && len(f.waiting) < 4*quickChunks {
+		s.hold(ck)
 		return nil
 	}
-	return f.foldWaiting(s)
+	return f.consumeWaiting(s)
 }
 
-// foldWaiting folds the jobs that wait.
-func (f *folder) foldWaiting(s *scanner) error {
-	proven := f.foresee()
-	for _, j := range f.waiting {
-		if j.proven = proven; !proven {
-			j.checkAll(f.opts.Keys)
+// consumeWaiting consumes the chunks that wait.
+func (f *comparer) consumeWaiting(s *scanner) error {
+	proven := f.covered()
+	for _, ck := range f.waiting {
+		if ck.proven = proven; !proven {
+			ck.checkAll(f.opts.Keys)
 		}
 	}
-	for _, j := range f.waiting {
-		if err := f.foldJob(s, j); err != nil {
+	for _, ck := range f.waiting {
+		if err := f.consumeChunk(s, ck); err != nil {
 			return err
 		}
 	}
@@ -118,45 +118,45 @@ func (f *folder) foldWaiting(s *scanner) error {
 	return nil
 }
 
-// foldJob folds a job and, when it can, releases it.
-func (f *folder) foldJob(s *scanner, j *job) error {
-	for i := range j.parts {
+// consumeChunk consumes a chunk and, when it can, releases it.
+func (f *comparer) consumeChunk(s *scanner, ck *chunk) error {
+	for i := range ck.parts {
 		if f.ignore {
 			break
 		}
-		if err := f.foldPart(s, j, &j.parts[i]); err != nil {
+		if err := f.consumePart(s, ck, &ck.parts[i]); err != nil {
 			return err
 		}
 	}
-	if j.last {
-		f.leave(s, j)
+	if ck.last {
+		f.leave(s, ck)
 	}
-	if len(f.held) == 0 || f.held[len(f.held)-1].job != j {
-		s.release(j)
+	if len(f.held) == 0 || f.held[len(f.held)-1].chunk != ck {
+		s.release(ck)
 		return nil
 	}
-	f.heldJobs = append(f.heldJobs, j)
-	s.hold(j)
-	if len(f.heldJobs) <= maxHeld {
+	f.heldChunks = append(f.heldChunks, ck)
+	s.hold(ck)
+	if len(f.heldChunks) <= maxHeld {
 		return nil
 	}
-	f.spilled = true
+	f.overflowed = true
 	return f.deliver(s)
 }
 
-// foresee reports whether every commit line of the waiting jobs, which are of
+// covered reports whether every commit line of the waiting chunks, which are of
 // one segment, agrees with the leaves and the last has a good signature, which
 // then covers what the others say.
-func (f *folder) foresee() bool {
+func (f *comparer) covered() bool {
 	if f.lost || f.ignore {
 		return false
 	}
 	t, size, key := f.run, f.good.size, f.key
-	var lastJob *job
+	var lastChunk *chunk
 	var last *part
-	for _, j := range f.waiting {
-		for i := range j.parts {
-			p := &j.parts[i]
+	for _, ck := range f.waiting {
+		for i := range ck.parts {
+			p := &ck.parts[i]
 			if p.first != t.size || p.refused {
 				return false
 			}
@@ -171,22 +171,22 @@ func (f *folder) foresee() bool {
 				return false
 			}
 			size, key = t.size, c.key
-			lastJob, last = j, p
+			lastChunk, last = ck, p
 		}
 	}
 	if last == nil {
 		return false
 	}
-	lastJob.checkPart(last, f.opts.Keys)
+	lastChunk.checkPart(last, f.opts.Keys)
 	return last.commit.err == nil
 }
 
-func (f *folder) foldPart(s *scanner, j *job, p *part) error {
+func (f *comparer) consumePart(s *scanner, ck *chunk, p *part) error {
 	if p.refused {
-		f.refuse(j, p)
+		f.refuse(ck, p)
 	}
-	f.append(j, p)
-	f.held = append(f.held, heldPart{j, p})
+	f.append(ck, p)
+	f.held = append(f.held, heldPart{ck, p})
 	f.open += p.hi - p.lo
 	if !p.isCommit {
 		return nil
@@ -197,14 +197,14 @@ func (f *folder) foldPart(s *scanner, j *job, p *part) error {
 		p.commit.err = f.follow(p.commit)
 	}
 	if p.commit.err != nil {
-		f.pend(f.badCommit(j, p))
+		f.pend(f.badCommit(ck, p))
 		return nil
 	}
-	return f.commit(s, j, p)
+	return f.commit(s, ck, p)
 }
 
 // append brings run forward by the leaves of a part.
-func (f *folder) append(j *job, p *part) {
+func (f *comparer) append(ck *chunk, p *part) {
 	n := int64(p.hi - p.lo)
 	if p.first == f.run.size && (f.met == len(f.heads) || f.heads[f.met].Size > f.run.size+n) {
 		for _, node := range p.nodes {
@@ -212,12 +212,12 @@ func (f *folder) append(j *job, p *part) {
 		}
 		return
 	}
-	f.appendHashes(&f.run, j.hashes[p.lo:p.hi])
+	f.appendHashes(&f.run, ck.hashes[p.lo:p.hi])
 }
 
 // appendHashes goes leaf by leaf, which takes note of the roots at the sizes
 // of outside heads.
-func (f *folder) appendHashes(t *Tree, hashes []tlog.Hash) {
+func (f *comparer) appendHashes(t *Tree, hashes []tlog.Hash) {
 	for _, h := range hashes {
 		t.appendNode(0, h)
 		for f.met < len(f.heads) && f.heads[f.met].Size == t.size {
@@ -229,7 +229,7 @@ func (f *folder) appendHashes(t *Tree, hashes []tlog.Hash) {
 
 // follow checks that a commit line's origin is the log's, or the successor of
 // the one before.
-func (f *folder) follow(c commit) error {
+func (f *comparer) follow(c commit) error {
 	if f.keyed() {
 		if c.key < f.key {
 			return ErrOrigin
@@ -246,36 +246,36 @@ func (f *folder) follow(c commit) error {
 }
 
 // commit compares the leaves since the last good commit line with this one.
-func (f *folder) commit(s *scanner, j *job, p *part) error {
+func (f *comparer) commit(s *scanner, ck *chunk, p *part) error {
 	h := p.commit.head
 	f.flushPending()
 	switch {
 	case f.keyed() && h.Size <= f.good.size:
 		f.add(Finding{
 			Kind: KindOrder, Index: -1, First: f.good.size, End: f.good.size,
-			Commit: f.report.Commits - 1, Segment: f.segments[j.segment].Name, Offset: j.offset(p.line),
+			Commit: f.report.Commits - 1, Segment: f.segments[ck.segment].Name, Offset: ck.offset(p.line),
 			Expected: fmt.Sprintf("a size over %d", f.good.size), Found: strconv.FormatInt(h.Size, 10),
 		})
 		f.reset()
 		f.drop(s)
-		f.endTail(j, p)
+		f.endTail(ck, p)
 		return nil
-	case j.proven || !f.lost && f.run.size == h.Size && f.run.Root() == h.Root && h.Size > f.good.size:
+	case ck.proven || !f.lost && f.run.size == h.Size && f.run.Root() == h.Root && h.Size > f.good.size:
 		f.confirm()
-	case f.repair(j, p):
+	case f.repair(ck, p):
 	case f.keyed():
-		f.disagree(j, p)
+		f.disagree(ck, p)
 		f.lose(h.Size)
 	default:
-		f.provide(j, p)
-		f.spilled = true
+		f.provide(ck, p)
+		f.overflowed = true
 		return f.deliver(s)
 	}
-	return f.accept(s, j, p)
+	return f.accept(s, ck, p)
 }
 
 // accept makes a commit line the newest good one; run stands at its size.
-func (f *folder) accept(s *scanner, j *job, p *part) error {
+func (f *comparer) accept(s *scanner, ck *chunk, p *part) error {
 	h := p.commit.head
 	if n := len(f.origins); n == 0 || f.origins[n-1].origin != h.Origin {
 		f.origins = append(f.origins, lineage{origin: h.Origin})
@@ -291,30 +291,30 @@ func (f *folder) accept(s *scanner, j *job, p *part) error {
 	f.good = f.run
 	err := f.deliver(s)
 	f.delivered = h.Size
-	f.spilled, f.refused = false, false
-	f.endTail(j, p)
-	if next := j.segment + 1; next < len(f.segments) && f.segments[next].First == h.Size {
+	f.overflowed, f.refused = false, false
+	f.endTail(ck, p)
+	if next := ck.segment + 1; next < len(f.segments) && f.segments[next].First == h.Size {
 		f.ignore = true
 	}
 	return err
 }
 
 // reset takes the leaves since the newest good commit line back.
-func (f *folder) reset() {
+func (f *comparer) reset() {
 	f.run = f.good
-	f.refused, f.spilled, f.open = false, false, 0
+	f.refused, f.overflowed, f.open = false, false, 0
 	f.rewindHeads()
 }
 
 // lose goes on after leaves whose signed hashes are not known.
-func (f *folder) lose(size int64) {
+func (f *comparer) lose(size int64) {
 	f.lost = true
 	f.run = Tree{size: size}
 	f.passHeads()
 }
 
 // deliver hands the held leaves to the callback and lets go of them.
-func (f *folder) deliver(s *scanner) error {
+func (f *comparer) deliver(s *scanner) error {
 	if f.each != nil {
 		for _, h := range f.held {
 			name := f.segments[h.segment].Name
@@ -336,25 +336,25 @@ func (f *folder) deliver(s *scanner) error {
 	return nil
 }
 
-// drop lets go of the held leaves. The job at hand is not among heldJobs.
-func (f *folder) drop(s *scanner) {
+// drop lets go of the held leaves. The chunk at hand is not among heldChunks.
+func (f *comparer) drop(s *scanner) {
 	clear(f.held)
 	f.held = f.held[:0]
-	for _, j := range f.heldJobs {
-		s.release(j)
+	for _, ck := range f.heldChunks {
+		s.release(ck)
 	}
-	clear(f.heldJobs)
-	f.heldJobs = f.heldJobs[:0]
+	clear(f.heldChunks)
+	f.heldChunks = f.heldChunks[:0]
 }
 
 // enter begins a segment whose first leaf has this index.
-func (f *folder) enter(first int64) {
+func (f *comparer) enter(first int64) {
 	if first == f.run.size {
 		return
 	}
 	if len(f.provisional) > 0 {
 		// Without a key, that a segment begins elsewhere follows from that.
-		f.settleProvisional()
+		f.reportProvisional()
 		f.flushPending()
 	} else {
 		f.flushPending()
@@ -372,11 +372,11 @@ func (f *folder) enter(first int64) {
 
 // leave ends a segment: what follows its last good commit line is the log's
 // tail, or ignored because the next segment begins there, or damaged.
-func (f *folder) leave(s *scanner, j *job) {
-	f.report.Bytes += j.size
+func (f *comparer) leave(s *scanner, ck *chunk) {
+	f.report.Bytes += ck.size
 	tail := &f.report.Tail
-	tail.Bytes = j.size - tail.Offset
-	next := j.segment + 1
+	tail.Bytes = ck.size - tail.Offset
+	next := ck.segment + 1
 	if next == len(f.segments) {
 		f.countTail()
 		// No interrupted write leaves a well-formed line of somebody else.
@@ -397,7 +397,7 @@ func (f *folder) leave(s *scanner, j *job) {
 		if f.open > 0 {
 			f.pend(Finding{
 				Kind: KindCommit, Index: -1, First: f.good.size, End: first, Commit: -1,
-				Segment: f.segments[j.segment].Name, Offset: j.size,
+				Segment: f.segments[ck.segment].Name, Offset: ck.size,
 				Expected: "a commit line of size " + strconv.FormatInt(first, 10), Found: "the end of the segment",
 			})
 		}
@@ -412,11 +412,11 @@ func (f *folder) leave(s *scanner, j *job) {
 }
 
 // endTail notes that there is no tail up to here.
-func (f *folder) endTail(j *job, p *part) {
-	f.report.Tail = Tail{Segment: f.segments[j.segment].Name, Offset: j.off + int64(p.line.end)}
+func (f *comparer) endTail(ck *chunk, p *part) {
+	f.report.Tail = Tail{Segment: f.segments[ck.segment].Name, Offset: ck.off + int64(p.line.end)}
 }
 
-func (f *folder) countTail() {
+func (f *comparer) countTail() {
 	tail := &f.report.Tail
 	for _, h := range f.held {
 		tail.Leaves += int64(h.part.hi - h.part.lo)
@@ -430,11 +430,11 @@ func (f *folder) countTail() {
 }
 
 // badCommit is the finding about a commit line that cannot be used.
-func (f *folder) badCommit(j *job, p *part) Finding {
+func (f *comparer) badCommit(ck *chunk, p *part) Finding {
 	c := p.commit
 	fd := Finding{
 		Kind: KindCommit, Index: -1, First: f.good.size, End: f.run.size, Commit: f.report.Commits - 1,
-		Segment: f.segments[j.segment].Name, Offset: j.offset(p.line), Found: c.err.Error(),
+		Segment: f.segments[ck.segment].Name, Offset: ck.offset(p.line), Found: c.err.Error(),
 	}
 	switch {
 	case errors.Is(c.err, ErrOrigin):
@@ -453,22 +453,22 @@ func (f *folder) badCommit(j *job, p *part) Finding {
 }
 
 // refuse makes a finding of each line in a part that cannot be a leaf.
-func (f *folder) refuse(j *job, p *part) {
+func (f *comparer) refuse(ck *chunk, p *part) {
 	f.refused = true
-	for _, r := range j.refused {
+	for _, r := range ck.refused {
 		if r.leaf < p.lo || r.leaf >= p.hi {
 			continue
 		}
 		index := f.run.size + int64(r.leaf-p.lo)
 		f.pend(Finding{
 			Kind: KindLeaf, Index: index, First: f.good.size, End: index + 1, Commit: -1,
-			Segment: f.segments[j.segment].Name, Offset: r.off,
+			Segment: f.segments[ck.segment].Name, Offset: r.off,
 			Expected: "a leaf", Found: "a line that is " + r.reason,
 		})
 	}
 }
 
-func (f *folder) add(fd Finding) {
+func (f *comparer) add(fd Finding) {
 	if len(f.findings) == maxFindings {
 		f.more++
 		return
@@ -478,13 +478,13 @@ func (f *folder) add(fd Finding) {
 
 // pend keeps a finding until a good commit line shows that it is not about
 // the tail.
-func (f *folder) pend(fd Finding) {
+func (f *comparer) pend(fd Finding) {
 	if len(f.pending) < maxFindings {
 		f.pending = append(f.pending, fd)
 	}
 }
 
-func (f *folder) flushPending() {
+func (f *comparer) flushPending() {
 	for _, fd := range f.pending {
 		f.add(fd)
 	}
@@ -492,11 +492,11 @@ func (f *folder) flushPending() {
 }
 
 // batchOffset is where the leaves since the newest good commit line begin.
-func (f *folder) batchOffset(j *job, p *part) (segment string, offset int64) {
+func (f *comparer) batchOffset(ck *chunk, p *part) (segment string, offset int64) {
 	for _, h := range f.held {
-		if h.part.hi > h.part.lo && !f.spilled {
+		if h.part.hi > h.part.lo && !f.overflowed {
 			return f.segments[h.segment].Name, h.offsetOf(h.part.lo)
 		}
 	}
-	return f.segments[j.segment].Name, f.report.Tail.Offset
+	return f.segments[ck.segment].Name, f.report.Tail.Offset
 }

@@ -6,17 +6,17 @@ import (
 	"github.com/google/uuid"
 )
 
-// peeked is what the indexes hold of an event line.
-type peeked struct {
+// lineHeader is what the indexes hold of an event line.
+type lineHeader struct {
 	id, job, correlation uuid.UUID
 	typ                  []byte
 }
 
-// peek reads the few members of an event line that the indexes need. The line
+// readLineHeader reads the few members of an event line that the indexes need. The line
 // is one that [jobaudit.ParseRecord] accepts; of any other it makes something
-// or nothing, but never more than one pass.
-func peek(line []byte) peeked {
-	var p peeked
+// or nothing, but never more than one loop over it.
+func readLineHeader(line []byte) lineHeader {
+	var p lineHeader
 	members(line, func(name, value []byte) bool {
 		switch string(name) {
 		case "id":
@@ -55,7 +55,7 @@ func correlationOf(line []byte) uuid.UUID {
 		i += next
 		if bytes.HasSuffix(line[:i], []byte(before)) && bytes.HasPrefix(line[i:], []byte(after)) {
 			if at >= 0 {
-				return peek(line).correlation
+				return readLineHeader(line).correlation
 			}
 			at = i
 		}
@@ -63,7 +63,7 @@ func correlationOf(line []byte) uuid.UUID {
 	if at >= 0 && len(line)-at > 42 && line[at+3] == ':' {
 		return parseID(line[at+4 : at+42])
 	}
-	return peek(line).correlation
+	return readLineHeader(line).correlation
 }
 
 func parseID(quoted []byte) uuid.UUID {

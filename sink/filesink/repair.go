@@ -13,10 +13,10 @@ import (
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 )
 
-// mend makes good what an unclean end left: what is behind the newest commit
+// repair makes good what an unclean end left: what is behind the newest commit
 // goes to torn/, the rest of the segment to a new file. Bytes that were
 // written but perhaps never made durable are so afterwards.
-func (o *opening) mend() error {
+func (o *opening) repair() error {
 	for _, name := range []string{entriesDir, indexDir, tornDir} {
 		if err := o.dir.Mkdir(name); err != nil {
 			return err
@@ -28,12 +28,12 @@ func (o *opening) mend() error {
 	if err := o.sweep(); err != nil {
 		return err
 	}
-	if len(o.mends) == 0 {
+	if len(o.repairs) == 0 {
 		return nil
 	}
 	torn := sha256.New()
-	for _, m := range slices.Backward(o.mends) { // oldest first
-		if err := o.mendOne(m, torn); err != nil {
+	for _, m := range slices.Backward(o.repairs) { // oldest first
+		if err := o.repairOne(m, torn); err != nil {
 			return fmt.Errorf("recover %s: %w", segmentPath(m.first), err)
 		}
 	}
@@ -43,7 +43,7 @@ func (o *opening) mend() error {
 	return nil
 }
 
-func (o *opening) mendOne(m mend, torn hash.Hash) error {
+func (o *opening) repairOne(m repair, torn hash.Hash) error {
 	old, err := o.dir.Open(segmentPath(m.first))
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (o *opening) drop(first int64) error {
 }
 
 // saveTorn keeps the bytes behind the newest commit.
-func (o *opening) saveTorn(m mend, old disk.File, torn hash.Hash) error {
+func (o *opening) saveTorn(m repair, old disk.File, torn hash.Hash) error {
 	names, err := o.dir.List(tornDir)
 	if err != nil {
 		return err
