@@ -114,7 +114,7 @@ func TestNoByteOfTheStorageHoldsASecret(t *testing.T) {
 	}
 }
 
-// One registry and one door serve many goroutines, each of which changes its
+// One registry serves many goroutines, each of which changes its
 // inputs as soon as Submit has returned.
 func TestJobsOfManyGoroutinesAreNotMixedUp(t *testing.T) {
 	g := registry(t, jobaudit.NewRedactor("rebuild-index", "1",

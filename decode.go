@@ -549,7 +549,7 @@ func (d *decoder) redaction(raw []byte) *Redaction {
 		case "digest":
 			r.Digest = d.hash(raw)
 		case "outcome":
-			r.Outcome = d.str(raw)
+			r.Outcome = RedactionOutcome(d.str(raw))
 		case "removed":
 			d.array(raw, func(raw []byte) {
 				path, class := d.pair(raw, "path", "class")

@@ -275,13 +275,13 @@ func (o *object) more(n int) {
 	}
 }
 
-// text is a free text after the door: what may be stored of it, or the rule
+// text is a free text that has been sanitized: what may be stored of it, or the rule
 // that dropped it.
 type text struct{ value, dropped string }
 
 // describe encodes the parts of the envelope that all events of a Trail share.
-// Its IDs are there already. Free texts go through the door.
-func (env *envelope) describe(s *Submission, where Source, d *door) {
+// Its IDs are there already. Free texts are sanitized.
+func (env *envelope) describe(s *Submission, where Source, d *sanitizer) {
 	if s.Resource != "" {
 		env.resource = d.text(s.Resource)
 	}
@@ -317,7 +317,7 @@ func (env *envelope) describe(s *Submission, where Source, d *door) {
 
 // appendWho leaves names of principals on whose behalf the job runs out if they
 // make it too long.
-func appendWho(dst []byte, s *Submission, d *door) []byte {
+func appendWho(dst []byte, s *Submission, d *sanitizer) []byte {
 	start := len(dst)
 	dst = appendWhoWith(dst, s, d, true)
 	if len(dst)-start > maxWho {
@@ -326,7 +326,7 @@ func appendWho(dst []byte, s *Submission, d *door) []byte {
 	return dst
 }
 
-func appendWhoWith(dst []byte, s *Submission, d *door, names bool) []byte {
+func appendWhoWith(dst []byte, s *Submission, d *sanitizer, names bool) []byte {
 	o := object{dst: append(dst, '{')}
 	o.key("principal")
 	o.dst = appendPrincipal(o.dst, s.Principal, d, true)
@@ -352,7 +352,7 @@ func appendWhoWith(dst []byte, s *Submission, d *door, names bool) []byte {
 	return append(o.dst, '}')
 }
 
-func appendPrincipal(dst []byte, p Principal, d *door, name bool) []byte {
+func appendPrincipal(dst []byte, p Principal, d *sanitizer, name bool) []byte {
 	o := object{dst: append(dst, '{')}
 	o.str("kind", string(p.Kind))
 	o.str("id", p.ID)

@@ -34,7 +34,7 @@ func testEnvelope() *envelope { return envelopeOf(testSubmission()) }
 func envelopeOf(s Submission) *envelope {
 	env := &envelope{jobID: testID(1), rootID: testID(1), correlationID: testID(1), requestID: testID(1)}
 	env.describe(&s, Source{System: "deployer", Environment: "test", Host: "host-1", Instance: "deployer-1", Version: "v1.2.3"},
-		(*Registry)(nil).door("sweep"))
+		(*Registry)(nil).sanitizer("sweep"))
 	return env
 }
 
@@ -89,7 +89,7 @@ func rareEnvelope(typ EventType) *envelope {
 	if typ == AuditDegraded {
 		r := &Recorder{incarnation: testID(0xf0), where: Source{
 			System: "deployer", Environment: "test", Host: "host-1", Instance: "deployer-1", Version: "v1.2.3",
-		}, door: (*Registry)(nil).door("")}
+		}, sanitizer: (*Registry)(nil).sanitizer("")}
 		env = r.envelope(AuditDegraded)
 	}
 	return env

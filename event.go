@@ -212,12 +212,28 @@ type Correction struct {
 type Redaction struct {
 	Policy, Version string
 	Digest          Hash
-	Outcome         string
+	Outcome         RedactionOutcome
 	Removed         []struct{ Path, Class string }
 	RemovedCount    int
 	Hits            []struct{ Path, Rule string }
 	Taint           string
 }
+
+// RedactionOutcome is what became of an event's content.
+type RedactionOutcome string
+
+// What can become of content. It is stored after the first and the third, as
+// far as its policy keeps it, and withheld otherwise.
+const (
+	RedactionKept          RedactionOutcome = "kept"
+	RedactionNoPolicy      RedactionOutcome = "no_policy" // the action, or this side of it, has no rule
+	RedactionPassedThrough RedactionOutcome = "passed_through"
+	RedactionError         RedactionOutcome = "error" // of the rule's function, or of a value's own method
+	RedactionPanic         RedactionOutcome = "panic" // likewise
+	RedactionType          RedactionOutcome = "type"  // not the type that the rule is for
+	RedactionLimit         RedactionOutcome = "limit" // too deep, too many values or too large
+	RedactionCycle         RedactionOutcome = "cycle" // the value contains itself
+)
 
 // auditReasons are why the audit's own events are recorded.
 var auditReasons = map[EventType]string{

@@ -130,7 +130,7 @@ func TestListsKeepSixteenAndCountTheRest(t *testing.T) {
 	for n := range 40 {
 		sub := testSubmission()
 		sub.OnBehalfOf = nil
-		r := &Redaction{Outcome: outcomeKept}
+		r := &Redaction{Outcome: RedactionKept}
 		lost := &lostData{count: n}
 		for i := range n {
 			sub.OnBehalfOf = append(sub.OnBehalfOf, Principal{Kind: Service, ID: fmt.Sprint(i)})
@@ -181,7 +181,7 @@ func largest(unit string) (Submission, Source) {
 
 func fullRedaction() *Redaction {
 	long := strings.Repeat("\x01", 300)
-	r := &Redaction{Policy: long[:40], Version: long[:40], Digest: Hash{1}, Outcome: outcomePassed, Taint: "unavailable"}
+	r := &Redaction{Policy: long[:40], Version: long[:40], Digest: Hash{1}, Outcome: RedactionPassedThrough, Taint: "unavailable"}
 	for range 40 {
 		r.Removed = append(r.Removed, struct{ Path, Class string }{long, long})
 		r.Hits = append(r.Hits, struct{ Path, Rule string }{long, long})
@@ -196,7 +196,7 @@ func TestNoEventIsTooLarge(t *testing.T) {
 		require.NoError(t, where.check())
 		env := &envelope{jobID: s.ID, parentID: s.ID, rootID: s.ID, retryOf: s.ID,
 			correlationID: s.ID, requestID: s.ID, traceParent: s.TraceParent}
-		env.describe(&s, where, (*Registry)(nil).door(""))
+		env.describe(&s, where, (*Registry)(nil).sanitizer(""))
 		content := jsonenc.AppendString(nil, strings.Repeat(unit, 16_000))
 		content = jsonenc.AppendValue(nil, content, maxContent)
 		require.LessOrEqual(t, len(content), maxContent)

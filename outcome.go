@@ -19,7 +19,7 @@ import (
 // SetOutput gives the job's output: what the action's policy keeps of it is
 // stored with [Trail.Succeed]. It is read before SetOutput returns.
 func (t *Trail) SetOutput(v any) {
-	c := t.door.output(v)
+	c := t.sanitizer.output(v)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.output = &c
@@ -57,7 +57,7 @@ func (t *Trail) Fail(ctx context.Context, err error) error {
 // Cancel records that the job was cancelled. If it was revoked, by [Trail.Deny]
 // while it ran, the record says so.
 func (t *Trail) Cancel(ctx context.Context, reason string) error {
-	data := &errorData{code: CodeCancelled, message: t.door.text(reason)}
+	data := &errorData{code: CodeCancelled, message: t.sanitizer.text(reason)}
 	return t.end(ctx, "cancel", JobCancelled, func(d *draft) {
 		if t.revoked {
 			data.code = CodeForbidden
@@ -69,7 +69,7 @@ func (t *Trail) Cancel(ctx context.Context, reason string) error {
 // Skip records that the job was passed over: whoever schedules it decided that
 // it does not run, as when the run before it has not ended.
 func (t *Trail) Skip(ctx context.Context, reason string) error {
-	data := &errorData{code: CodeSkipped, message: t.door.text(reason)}
+	data := &errorData{code: CodeSkipped, message: t.sanitizer.text(reason)}
 	return t.end(ctx, "skip", JobCancelled, func(d *draft) { d.data.err = data })
 }
 
@@ -93,7 +93,7 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*dr
 	d.data.impact = t.impact
 	fill(&d)
 	if d.redaction == nil {
-		d.redaction = t.door.gap()
+		d.redaction = t.sanitizer.gap()
 	}
 	return t.fail(op, t.unlockAndSettle(ctx, &d))
 }
@@ -136,10 +136,10 @@ func (t *Trail) Correct(ctx context.Context, c Correction) error {
 	case c.Reason == "":
 		return t.fail("correct", &FieldError{Field: "data.correction.reason", Problem: "is required"})
 	}
-	data := &correctionData{of: c.Of, reversal: c.Reversal, reason: t.door.text(c.Reason)}
-	redaction := t.door.gap()
+	data := &correctionData{of: c.Of, reversal: c.Reversal, reason: t.sanitizer.text(c.Reason)}
+	redaction := t.sanitizer.gap()
 	if c.Value != nil {
-		value := t.door.output(c.Value)
+		value := t.sanitizer.output(c.Value)
 		data.value, redaction = value.json, value.redaction
 	}
 	t.mu.Lock()
@@ -167,22 +167,22 @@ func (t *Trail) flush(ctx context.Context, timeout time.Duration) error {
 }
 
 // errorData says of an error what may be stored: its code and type, and its
-// message as far as it passes the door.
+// message as far as that may be stored.
 func (t *Trail) errorData(err error) *errorData {
 	data := &errorData{code: CodeError}
 	if err == nil {
-		data.message = t.door.text("no error was given")
+		data.message = t.sanitizer.text("no error was given")
 		return data
 	}
-	data.message = message(t.door, err)
+	data.message = message(t.sanitizer, err)
 	defer func() { _ = recover() }() // the error's own methods may panic
 	data.typ = errorType(err)
-	data.code = errorCode(t.door, err)
+	data.code = errorCode(t.sanitizer, err)
 	return data
 }
 
-// message is what the door lets through of an error's text.
-func message(d *door, err error) (passed text) {
+// message is what may be stored of an error's text.
+func message(d *sanitizer, err error) (passed text) {
 	defer func() {
 		if p := recover(); p != nil {
 			passed = text{dropped: "error_panic"}
@@ -197,7 +197,7 @@ func message(d *door, err error) (passed text) {
 	return passed
 }
 
-func errorCode(d *door, err error) ErrorCode {
+func errorCode(d *sanitizer, err error) ErrorCode {
 	if coded, ok := errors.AsType[interface {
 		error
 		JobErrorCode() string
@@ -233,7 +233,7 @@ func errorType(err error) string {
 
 // panicMessage is the constant text of an error that was panicked with, if it
 // has one. No other text of a panic's value is stored.
-func panicMessage(d *door, p any) (message text) {
+func panicMessage(d *sanitizer, p any) (message text) {
 	message = d.text("panic")
 	defer func() { _ = recover() }() // the error's own methods may panic
 	if err, ok := p.(error); ok {

@@ -10,7 +10,7 @@ import (
 	"github.com/jobaudit/jobaudit/internal/jsonenc"
 )
 
-// payload is the data of an event. Texts have passed the door.
+// payload is the data of an event. Texts are sanitized.
 type payload struct {
 	decision   *decisionData
 	output     []byte
@@ -257,7 +257,7 @@ func (r *Redaction) append(o *object) {
 	if r.Digest != (Hash{}) {
 		o.hash("digest", r.Digest)
 	}
-	o.str("outcome", r.Outcome)
+	o.str("outcome", string(r.Outcome))
 	count := r.RemovedCount
 	if len(r.Removed) > 0 {
 		o.key("removed")

@@ -101,8 +101,8 @@ type Recorder struct {
 	incarnation uuid.UUID
 	sink        AuditSink
 	courier     *delivery.Courier[Record]
-	stream      *stream // of the recorder's own events
-	door        *door   // of the recorder's own texts
+	stream      *stream    // of the recorder's own events
+	sanitizer   *sanitizer // of the recorder's own texts
 	closed      atomic.Bool
 }
 
@@ -155,7 +155,7 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	setDefault(&r.where.Host, hostname())
 	setDefault(&r.where.Instance, r.incarnation.String())
 	setDefault(&r.where.Version, buildVersion())
-	r.door = r.opts.Redactors.door("")
+	r.sanitizer = r.opts.Redactors.sanitizer("")
 	r.sink = sink
 	r.courier = delivery.New[Record](sink, r.opts.Fallback, delivery.Options[Record]{
 		Timeout: r.opts.Timeout, Capacity: r.opts.Buffer, Closed: ErrClosed, Definite: definite,
@@ -199,7 +199,7 @@ func (r *Recorder) envelope(typ EventType) *envelope {
 		Action:    string(typ),
 		Principal: Principal{Kind: Service, ID: r.where.System, Verified: true},
 		Trigger:   Trigger{Kind: OnEvent, Reason: auditReasons[typ]},
-	}, r.where, r.door)
+	}, r.where, r.sanitizer)
 	return env
 }
 
@@ -218,8 +218,8 @@ func (r *Recorder) opening(recovery *Recovery) []entry {
 	}
 	entries := []entry{r.entry(AuditOpened, data)}
 	for _, doc := range r.opts.Redactors.policies() {
-		if !slices.Contains(known, doc.digest) {
-			entries = append(entries, r.entry(AuditPolicy, payload{policy: doc.json}))
+		if !slices.Contains(known, doc.Digest) {
+			entries = append(entries, r.entry(AuditPolicy, payload{policy: doc.JSON}))
 		}
 	}
 	return entries
@@ -245,7 +245,7 @@ func (r *Recorder) degraded(s *stream, event uuid.UUID, behind int, err error) {
 	if s == r.stream {
 		return
 	}
-	if err := r.recordDegraded(degradedData{stream: s.ID, event: event, count: behind, reason: message(r.door, err)}); err != nil {
+	if err := r.recordDegraded(degradedData{stream: s.ID, event: event, count: behind, reason: message(r.sanitizer, err)}); err != nil {
 		defer r.report(context.Background(), "degrade", s.Job, err)
 	}
 }
@@ -262,7 +262,7 @@ func (r *Recorder) sinkDegraded(err error) {
 	if r.closed.Load() {
 		return
 	}
-	if err := r.recordDegraded(degradedData{reason: message(r.door, err)}); err != nil {
+	if err := r.recordDegraded(degradedData{reason: message(r.sanitizer, err)}); err != nil {
 		r.report(context.Background(), "degrade", uuid.Nil, err)
 	}
 }
@@ -389,7 +389,7 @@ func (r *Recorder) Erase(ctx context.Context, keys interface {
 	case strings.Contains(strings.ToLower(reason), strings.ToLower(subject)):
 		data.reason = text{dropped: "subject"}
 	default:
-		data.reason = r.door.text(reason)
+		data.reason = r.sanitizer.text(reason)
 	}
 	stored := r.store(context.WithoutCancel(ctx), []entry{r.entry(AuditErased, payload{erased: data})}, r.opts.OutcomeTimeout)
 	if stored != nil {

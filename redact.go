@@ -5,24 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"runtime"
-	"slices"
-	"strings"
 	"sync/atomic"
 
+	"github.com/jobaudit/jobaudit/internal/policy"
 	"github.com/jobaudit/jobaudit/internal/walk"
-)
-
-// What the redaction block says was done (format F4).
-const (
-	outcomeKept     = "kept"
-	outcomeNoPolicy = "no_policy"
-	outcomePassed   = "passed_through"
-	outcomeError    = "error"
-	outcomePanic    = "panic"
-	outcomeType     = "type"
-	outcomeLimit    = "limit"
-	outcomeCycle    = "cycle"
 )
 
 // Redactor is the policy of one action: which parts of its inputs and of its
@@ -33,7 +19,7 @@ const (
 type Redactor struct {
 	action, version string
 	inputs, output  *rule
-	doc             policyDoc
+	doc             policy.Document
 	err             error
 }
 
@@ -73,13 +59,13 @@ func NewRedactor(action, version string, rules ...Rule) Redactor {
 			continue
 		}
 		*side = rule.rule
-		for _, e := range pathErrors(rule.rule.err) {
+		for _, e := range rule.rule.Problems() {
 			fail(field+" "+e.Path, e.Problem)
 		}
 	}
 	if len(errs) == 0 {
-		r.doc = newPolicyDoc(&r, nil)
-		if len(r.doc.json) > maxPolicy {
+		r.doc = r.document(nil)
+		if len(r.doc.JSON) > maxPolicy {
 			fail(name, "the policy is too large to be recorded")
 		}
 	}
@@ -97,17 +83,17 @@ func identifierProblem(s string) string {
 	return ""
 }
 
-// pathErrors returns what err joins.
-func pathErrors(err error) (all []*walk.PathError) {
-	switch err := err.(type) {
-	case *walk.PathError:
-		return []*walk.PathError{err}
-	case interface{ Unwrap() []error }:
-		for _, e := range err.Unwrap() {
-			all = append(all, pathErrors(e)...)
-		}
+// document describes the policy. scan describes the scan if it is not the
+// default.
+func (r *Redactor) document(scan []byte) policy.Document {
+	var inputs, output *policy.Rule
+	if r.inputs != nil {
+		inputs = r.inputs.Rule
 	}
-	return all
+	if r.output != nil {
+		output = r.output.Rule
+	}
+	return policy.NewDocument(r.action, r.version, inputs, output, scan)
 }
 
 // RedactInputs returns the bytes that would be stored of a job's inputs. It is
@@ -149,27 +135,27 @@ func (r *Redactor) redact(v any, side string, env walk.Env) (content, error) {
 		rule = r.output
 	}
 	if rule == nil {
-		return content{json: null, redaction: r.block(outcomeNoPolicy)}, ErrNoPolicy
+		return content{json: null, redaction: r.block(RedactionNoPolicy)}, ErrNoPolicy
 	}
-	result, err := guarded(v, env, rule.apply)
+	result, err := rule.Apply(v, env)
 	if err == nil && len(result.Removed)+len(result.Hits) == 0 {
 		return content{json: result.JSON, redaction: rule.plainly(r, result.Count)}, nil
 	}
-	return settle(r.block(outcomeKept), result, err), err
+	return complete(r.block(RedactionKept), result, err), err
 }
 
-func (r *Redactor) block(outcome string) *Redaction {
-	return &Redaction{Policy: r.action, Version: r.version, Digest: r.doc.digest, Outcome: outcome}
+func (r *Redactor) block(outcome RedactionOutcome) *Redaction {
+	return &Redaction{Policy: r.action, Version: r.version, Digest: r.doc.Digest, Outcome: outcome}
 }
 
 // plainly returns the block of a value of which count members were left out
 // and none of them is named. Jobs of one action mostly share one; nobody
 // changes a block once it is made.
 func (r *rule) plainly(of *Redactor, count int) *Redaction {
-	if last := r.last.Load(); last != nil && last.RemovedCount == count && last.Digest == of.doc.digest {
+	if last := r.last.Load(); last != nil && last.RemovedCount == count && last.Digest == of.doc.Digest {
 		return last
 	}
-	block := of.block(outcomeKept)
+	block := of.block(RedactionKept)
 	block.RemovedCount = count
 	r.last.Store(block)
 	return block
@@ -186,49 +172,19 @@ func absent(v any) bool {
 
 // outcomeOf looks at the error itself, not at what it wraps: that is a user's,
 // and its methods are not to be called here.
-func outcomeOf(err error) string {
+func outcomeOf(err error) RedactionOutcome {
 	switch err {
-	case errType:
-		return outcomeType
+	case policy.ErrType:
+		return RedactionType
 	case walk.ErrLimit:
-		return outcomeLimit
+		return RedactionLimit
 	case walk.ErrCycle:
-		return outcomeCycle
+		return RedactionCycle
 	}
-	if _, ok := err.(*panicError); ok {
-		return outcomePanic
+	if policy.Panicked(err) {
+		return RedactionPanic
 	}
-	return outcomeError
-}
-
-// panicError is a panic in a redactor, or in a method of a value that is kept.
-type panicError struct{ what string }
-
-func (e *panicError) Error() string { return "panic: " + e.what }
-
-// guarded calls apply and turns a panic into an error.
-func guarded(v any, env walk.Env, apply func(any, walk.Env) (walk.Result, error)) (r walk.Result, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			r, err = walk.Result{}, &panicError{describePanic(p)}
-		}
-	}()
-	return apply(v, env)
-}
-
-// describePanic names the type of a panic's value. The value itself may be
-// content; the runtime's own errors hold none.
-func describePanic(p any) string {
-	t := reflect.TypeOf(p)
-	if err, ok := p.(runtime.Error); ok {
-		if t.Kind() == reflect.Pointer {
-			t = t.Elem()
-		}
-		if t.PkgPath() == "runtime" {
-			return err.Error()
-		}
-	}
-	return fmt.Sprintf("%T", p)
+	return RedactionError
 }
 
 // trial is the guard of [Redactor.RedactInputs] and [Redactor.RedactOutput].
@@ -236,7 +192,9 @@ type trial struct{}
 
 func (trial) Check(text string) (rule string) { return (*Registry)(nil).Scan(text) }
 
-func (trial) Pseudonym(class, text string) string { return trialPseudonyms().of("", class, text) }
+func (trial) Pseudonym(class, text string) string {
+	return policy.TrialPseudonyms().Of("", class, text)
+}
 
 // Rule is what a [Redactor] does to one side of its action, the inputs or the
 // output. It is made by [Inputs], [InputPaths], [Output] and [OutputPaths].
@@ -263,18 +221,11 @@ const (
 // rule is what a Rule holds. It does not change once made; last is the newest
 // redaction block, to be shared.
 type rule struct {
-	form  string // "typed", "paths" or "tags"
-	apply func(v any, env walk.Env) (walk.Result, error)
-	keeps map[string]string // paths of the leaves that are kept, and their kinds
-	drops []walk.Removal
-	err   error // what is wrong with the rule: walk.PathErrors
-	last  atomic.Pointer[Redaction]
-
-	pseudonyms bool // some of what is kept is pseudonyms
+	*policy.Rule
+	last atomic.Pointer[Redaction]
 }
 
-// errType means that a value is not of the type that its rule is for.
-var errType = errors.New("the value is not of the rule's type")
+func newRule(side string, r *policy.Rule) Rule { return Rule{side, &rule{Rule: r}} }
 
 // Inputs is the rule that stores of a job's inputs what f returns, and nothing
 // else: the type Kept is the list of what may be stored. Its fields have the
@@ -287,10 +238,14 @@ var errType = errors.New("the value is not of the rule's type")
 // error, or its panic, withholds the inputs and is not stored. The redaction
 // block counts as removed the top-level fields that In has and Kept has not,
 // by their JSON names and whether they are set or not.
-func Inputs[In, Kept any](f func(In) (Kept, error)) Rule { return typed(sideInputs, f) }
+func Inputs[In, Kept any](f func(In) (Kept, error)) Rule {
+	return newRule(sideInputs, policy.Typed(f))
+}
 
 // Output is [Inputs] for a job's output.
-func Output[Out, Kept any](f func(Out) (Kept, error)) Rule { return typed(sideOutput, f) }
+func Output[Out, Kept any](f func(Out) (Kept, error)) Rule {
+	return newRule(sideOutput, policy.Typed(f))
+}
 
 // InputPaths is the rule that stores of a job's inputs the leaves that the
 // paths name, in the shape that they have in the inputs. In is a struct, map
@@ -307,10 +262,22 @@ func Output[Out, Kept any](f func(Out) (Kept, error)) Rule { return typed(sideOu
 // all elements of a list or map of leaves; audit:"drop=class" and
 // audit:"pseudonym=class" are [Drop] and [Path.Pseudonym]. A field without a
 // tag is dropped, unless fields below it have tags.
-func InputPaths[In any](paths ...Path) Rule { return byPath[In](sideInputs, paths) }
+func InputPaths[In any](paths ...Path) Rule {
+	return newRule(sideInputs, policy.ByPath[In](pathsOf(paths)...))
+}
 
 // OutputPaths is [InputPaths] for a job's output.
-func OutputPaths[Out any](paths ...Path) Rule { return byPath[Out](sideOutput, paths) }
+func OutputPaths[Out any](paths ...Path) Rule {
+	return newRule(sideOutput, policy.ByPath[Out](pathsOf(paths)...))
+}
+
+func pathsOf(paths []Path) []policy.Path {
+	all := make([]policy.Path, len(paths))
+	for i, p := range paths {
+		all[i] = p.path
+	}
+	return all
+}
 
 // Path names leaves of a value, for [InputPaths] and [OutputPaths]. It is made
 // by [Keep] and [Drop]; [Path.Pseudonym] makes another of one.
@@ -322,13 +289,10 @@ func OutputPaths[Out any](paths ...Path) Rule { return byPath[Out](sideOutput, p
 // every element of a list, as in "files[*].path". A star on a struct stands
 // for the fields that it has when the program is built. Where a name and a
 // star both fit, the name decides.
-type Path struct {
-	path      walk.Path
-	pseudonym bool
-}
+type Path struct{ path policy.Path }
 
 // Keep names leaves that are stored.
-func Keep(path string) Path { return Path{path: walk.Path{Text: path}} }
+func Keep(path string) Path { return Path{policy.Path{Path: walk.Path{Text: path}}} }
 
 // Pseudonym returns the path with a pseudonym kept in place of each leaf: equal
 // texts of one class and one organization have equal pseudonyms, whatever the
@@ -342,7 +306,7 @@ func Keep(path string) Path { return Path{path: walk.Path{Text: path}} }
 // it for strings of a few possible values.
 func (p Path) Pseudonym(class string) Path {
 	p.path.Pseudonym = class
-	p.pseudonym = true
+	p.path.Pseudonymous = true
 	return p
 }
 
@@ -350,171 +314,5 @@ func (p Path) Pseudonym(class string) Path {
 // that it was there: its path and class, as in "credential". It is not needed
 // for anything to be removed: what no path keeps is removed and counted.
 func Drop(path, class string) Path {
-	return Path{path: walk.Path{Text: path, Drop: true, Class: class}}
-}
-
-func typed[In, Kept any](side string, f func(In) (Kept, error)) Rule {
-	in, kept := reflect.TypeFor[In](), reflect.TypeFor[Kept]()
-	r := &rule{form: "typed"}
-	r.keeps, r.err = describeKept(in, kept)
-	if f == nil {
-		r.err = errors.Join(r.err, &walk.PathError{Path: ".", Problem: "no function"})
-	}
-	for _, kind := range r.keeps {
-		r.pseudonyms = r.pseudonyms || strings.HasPrefix(kind, "pseudonym ")
-	}
-	removed, typ := countMissing(in, kept), walk.TypeOf(kept)
-	r.apply = func(v any, env walk.Env) (walk.Result, error) {
-		value, err := as[In](v)
-		if err != nil {
-			return walk.Result{}, err
-		}
-		kept, err := f(*value)
-		if err != nil {
-			return walk.Result{}, &redactorError{err}
-		}
-		result, err := typ.Whole(reflect.ValueOf(&kept).Elem(), env)
-		result.Count += removed
-		return result, err
-	}
-	return Rule{side, r}
-}
-
-// redactorError is an error of a user's function. Its own type keeps what it
-// wraps from being mistaken for one of ours.
-type redactorError struct{ error }
-
-func (e *redactorError) Unwrap() error { return e.error }
-
-// describeKept lists what values of type kept hold.
-func describeKept(in, kept reflect.Type) (map[string]string, error) {
-	for in.Kind() == reflect.Pointer && in.Name() == "" {
-		in = in.Elem()
-	}
-	same := kept
-	for same.Kind() == reflect.Pointer && same.Name() == "" {
-		same = same.Elem()
-	}
-	if in != same && in.Kind() != reflect.Struct {
-		in = nil // a kept type may well contain a string, if that is what In is
-	}
-	return walk.Describe(kept, in)
-}
-
-// countMissing returns how many fields in has and kept has not.
-func countMissing(in, kept reflect.Type) (n int) {
-	have := walk.Fields(kept)
-	for _, name := range walk.Fields(in) {
-		if !slices.Contains(have, name) {
-			n++
-		}
-	}
-	return n
-}
-
-func byPath[In any](side string, paths []Path) Rule {
-	in := reflect.TypeFor[In]()
-	r := &rule{}
-	plan := r.plan(in, paths)
-	if r.err != nil {
-		return Rule{side, r}
-	}
-	r.keeps, r.drops, r.pseudonyms = plan.Keeps(), plan.Drops(), plan.Pseudonyms
-	r.apply = func(v any, env walk.Env) (walk.Result, error) {
-		rv := reflect.ValueOf(v)
-		switch t := rv.Type(); {
-		case t == reflect.TypeFor[json.RawMessage](),
-			isBytes(t) && (t == in || t.Name() == "" && in.Kind() != reflect.Interface):
-			return parsed(plan.Raw(rv.Bytes(), env))
-		case in.Kind() == reflect.Interface && t.Name() == "" && isBytes(t):
-			return walk.Result{}, errType
-		}
-		switch v.(type) {
-		case In, *In:
-			return plan.Value(rv, env)
-		}
-		return walk.Result{}, errType
-	}
-	return Rule{side, r}
-}
-
-// plan compiles the paths, or the tags of In's fields if there are none.
-func (r *rule) plan(in reflect.Type, paths []Path) *walk.Plan {
-	tagPaths, tagged, err := walk.TagPaths(in)
-	r.form = "paths"
-	raw := make([]walk.Path, len(paths))
-	for i, p := range paths {
-		raw[i] = p.path
-		if p.pseudonym && (p.path.Drop || p.path.Pseudonym == "") {
-			r.fail(p.path.Text, "a pseudonym needs a class and a leaf that is kept")
-		}
-	}
-	switch {
-	case len(paths) == 0 && !tagged:
-		r.fail(".", "no paths, and no field has an audit tag")
-	case len(paths) == 0:
-		r.form, raw = "tags", tagPaths
-		r.err = errors.Join(r.err, err)
-	case tagged:
-		r.fail(".", "has paths, and fields with audit tags: only one of them can decide")
-	}
-	if r.err != nil {
-		return nil
-	}
-	if isBytes(in) {
-		in = nil
-	}
-	plan, err := walk.NewPlan(in, raw)
-	r.err = err
-	return plan
-}
-
-func (r *rule) fail(path, problem string) {
-	r.err = errors.Join(r.err, &walk.PathError{Path: path, Problem: problem})
-}
-
-// parsed makes a value that should be JSON and is not one of another type.
-func parsed(r walk.Result, err error) (walk.Result, error) {
-	if err == walk.ErrJSON {
-		err = errType
-	}
-	return r, err
-}
-
-func isBytes(t reflect.Type) bool {
-	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8
-}
-
-// as returns a pointer to v as an In: v itself, what it points to, or what it is the JSON
-// of.
-func as[In any](v any) (*In, error) {
-	switch v := v.(type) {
-	case *In:
-		return v, nil
-	case In:
-		return &v, nil
-	case json.RawMessage:
-		return decode[In](v)
-	case []byte:
-		return decode[In](v)
-	}
-	// In is *T and v is a T.
-	if t := reflect.TypeFor[In](); t.Kind() == reflect.Pointer && t.Elem() == reflect.TypeOf(v) {
-		p := reflect.New(t.Elem())
-		p.Elem().Set(reflect.ValueOf(v))
-		in := p.Interface().(In)
-		return &in, nil
-	}
-	return nil, errType
-}
-
-func decode[In any](raw []byte) (*In, error) {
-	in := new(In)
-	switch err := walk.Check(raw); {
-	case err == walk.ErrLimit:
-		return nil, err
-	case err != nil || !walk.ExactNames(raw, reflect.TypeFor[In]()), json.Unmarshal(raw, in) != nil:
-		return nil, errType
-	}
-	return in, nil
+	return Path{policy.Path{Path: walk.Path{Text: path, Drop: true, Class: class}}}
 }

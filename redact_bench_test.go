@@ -83,7 +83,7 @@ func BenchmarkRedactBeside(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		for suffix, door := range map[string]func(any) int{"": g.BenchDoor("order", false), " and scan": g.BenchDoor("order", true)} {
+		for suffix, store := range map[string]func(any) int{"": g.BenchSanitize("order", false), " and scan": g.BenchSanitize("order", true)} {
 			b.Run(name+suffix, func(b *testing.B) {
 				turn := func(f func()) time.Duration {
 					start := time.Now()
@@ -95,7 +95,7 @@ func BenchmarkRedactBeside(b *testing.B) {
 				theirs, ours := time.Hour, time.Hour
 				for b.Loop() {
 					theirs = min(theirs, turn(func() { _, _ = json.Marshal(&o) }))
-					ours = min(ours, turn(func() { door(&o) }))
+					ours = min(ours, turn(func() { store(&o) }))
 				}
 				b.ReportMetric(float64(ours)/float64(theirs), "of-encoding/json")
 				b.ReportMetric(float64(ours.Nanoseconds())/20, "ns/record")
@@ -120,13 +120,13 @@ func BenchmarkRedact(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		for suffix, door := range map[string]func(any) int{
-			"": g.BenchDoor("order", false), " and scan": g.BenchDoor("order", true), ", scan and memory": g.BenchJob("order"),
+		for suffix, store := range map[string]func(any) int{
+			"": g.BenchSanitize("order", false), " and scan": g.BenchSanitize("order", true), ", scan and memory": g.BenchJob("order"),
 		} {
 			b.Run(name+suffix, func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					if door(v) < 400 {
+					if store(v) < 400 {
 						b.Fatal("too little was kept")
 					}
 				}

@@ -2,25 +2,25 @@ package jobaudit
 
 import "github.com/jobaudit/jobaudit/internal/walk"
 
-// Stored is what the door let through, for tests.
+// Stored is what may be stored, for tests.
 type Stored struct {
 	JSON      string
 	Redaction *Redaction
 }
 
 func (g *Registry) StoredInputs(action string, v any) (Stored, error) {
-	c, err := g.door(action).inputs(v)
+	c, err := g.sanitizer(action).inputs(v)
 	return Stored{string(c.json), c.redaction}, err
 }
 
 func (g *Registry) StoredOutput(action string, v any) Stored {
-	c := g.door(action).output(v)
+	c := g.sanitizer(action).output(v)
 	return Stored{string(c.json), c.redaction}
 }
 
-// Door returns a function that passes inputs through one and the same door.
-func (g *Registry) Door(action string) func(v any) string {
-	d := g.door(action)
+// Sanitize returns a function that passes inputs through one sanitizer.
+func (g *Registry) Sanitize(action string) func(v any) string {
+	d := g.sanitizer(action)
 	return func(v any) string {
 		c, _ := d.inputs(v)
 		return string(c.json)
@@ -36,15 +36,15 @@ type Policy struct {
 
 func (g *Registry) Policies() (all []Policy) {
 	for _, p := range g.policies() {
-		all = append(all, Policy{p.action, p.version, p.digest, string(p.json)})
+		all = append(all, Policy{p.Action, p.Version, p.Digest, string(p.JSON)})
 	}
 	return all
 }
 
-// BenchDoor returns a function that passes inputs through the action's policy,
+// BenchSanitize returns a function that passes inputs through the action's policy,
 // with or without the scan, and tells how many bytes of them are stored.
-func (g *Registry) BenchDoor(action string, scan bool) func(v any) int {
-	d := g.door(action)
+func (g *Registry) BenchSanitize(action string, scan bool) func(v any) int {
+	d := g.sanitizer(action)
 	var guard walk.Guard
 	if scan {
 		guard = (*inputGuard)(d)
@@ -52,11 +52,11 @@ func (g *Registry) BenchDoor(action string, scan bool) func(v any) int {
 	return func(v any) int { return len(d.content(v, sideInputs, guard).json) }
 }
 
-// BenchJob is BenchDoor with the door of a new job each time, which remembers
+// BenchJob is BenchSanitize with the sanitizer of a new job each time, which remembers
 // what was removed.
 func (g *Registry) BenchJob(action string) func(v any) int {
 	return func(v any) int {
-		c, _ := g.door(action).inputs(v)
+		c, _ := g.sanitizer(action).inputs(v)
 		return len(c.json)
 	}
 }

@@ -80,7 +80,7 @@ func TestAPolicyKeepsWhatItNamesAndNothingElse(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := inputs(t, c.rule, c.in)
-			require.Equal(t, "kept", s.Redaction.Outcome)
+			require.Equal(t, jobaudit.RedactionKept, s.Redaction.Outcome)
 			require.Equal(t, c.want, s.JSON)
 			require.Equal(t, 1, s.Redaction.RemovedCount)
 			require.Equal(t, "act", s.Redaction.Policy)
@@ -134,7 +134,7 @@ func TestASideWithoutARuleIsWithheldEvenUnderPassThrough(t *testing.T) {
 	require.NoError(t, err)
 	s := g.StoredOutput("act", aWorkflow())
 	require.Equal(t, "null", s.JSON)
-	require.Equal(t, "no_policy", s.Redaction.Outcome)
+	require.Equal(t, jobaudit.RedactionNoPolicy, s.Redaction.Outcome)
 	require.Equal(t, "act", s.Redaction.Policy)
 }
 
@@ -149,7 +149,7 @@ func TestRequirePolicyRefusesAnActionWithoutOne(t *testing.T) {
 	require.ErrorIs(t, err, jobaudit.ErrNoPolicy, "even without inputs")
 	_, err = g.StoredInputs("act", aWorkflow())
 	require.NoError(t, err)
-	require.Equal(t, "no_policy", g.StoredOutput("other", 1).Redaction.Outcome)
+	require.Equal(t, jobaudit.RedactionNoPolicy, g.StoredOutput("other", 1).Redaction.Outcome)
 }
 
 func TestPassThroughKeepsWhatNoPolicyNames(t *testing.T) {
@@ -210,7 +210,7 @@ func TestAFailingRedactorWithholdsTheContentAndItsOwnText(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := inputs(t, jobaudit.Inputs(c.f), aWorkflow())
 			require.Equal(t, "null", s.JSON)
-			require.Equal(t, c.outcome, s.Redaction.Outcome)
+			require.EqualValues(t, c.outcome, s.Redaction.Outcome)
 			require.NotContains(t, fmt.Sprintf("%+v", *s.Redaction), "c4n4ry")
 		})
 	}
@@ -242,19 +242,19 @@ func TestAValueOfAnotherTypeIsWithheld(t *testing.T) {
 	} {
 		for _, rule := range []jobaudit.Rule{typed, paths} {
 			s := inputs(t, rule, v)
-			require.Equal(t, "type", s.Redaction.Outcome, "%T", v)
+			require.Equal(t, jobaudit.RedactionType, s.Redaction.Outcome, "%T", v)
 			require.Equal(t, "null", s.JSON)
 		}
 	}
-	require.Equal(t, "type", inputs(t, typed, json.RawMessage(`{"repo":1}`)).Redaction.Outcome)
-	require.Equal(t, "type", inputs(t, anything, []byte(`{"repo":"r"}`)).Redaction.Outcome, "nothing says that these bytes are JSON")
+	require.Equal(t, jobaudit.RedactionType, inputs(t, typed, json.RawMessage(`{"repo":1}`)).Redaction.Outcome)
+	require.Equal(t, jobaudit.RedactionType, inputs(t, anything, []byte(`{"repo":"r"}`)).Redaction.Outcome, "nothing says that these bytes are JSON")
 }
 
 func TestNamesInOtherCaseAreNotMistaken(t *testing.T) {
 	paths := jobaudit.InputPaths[workflow](jobaudit.Keep("repo"))
 	for _, raw := range []string{`{"REPO":"c4n4ry"}`, `{"repo":"r","Repo":"c4n4ry"}`, `{"Repo":"c4n4ry","repo":"r"}`} {
 		s := inputs(t, jobaudit.Inputs(keepWorkflow), json.RawMessage(raw))
-		require.Equal(t, "type", s.Redaction.Outcome)
+		require.Equal(t, jobaudit.RedactionType, s.Redaction.Outcome)
 		require.Equal(t, "null", s.JSON)
 		require.NotContains(t, inputs(t, paths, json.RawMessage(raw)).JSON, "c4n4ry")
 	}
@@ -263,7 +263,7 @@ func TestNamesInOtherCaseAreNotMistaken(t *testing.T) {
 		Kits string `json:"kits"`
 	}
 	look := jobaudit.Inputs(func(i in) (struct{ Kits string }, error) { return struct{ Kits string }(i), nil })
-	require.Equal(t, "type", inputs(t, look, json.RawMessage(`{"\u212Ait\u017F":"c4n4ry"}`)).Redaction.Outcome)
+	require.Equal(t, jobaudit.RedactionType, inputs(t, look, json.RawMessage(`{"\u212Ait\u017F":"c4n4ry"}`)).Redaction.Outcome)
 }
 
 func TestOverLongContentIsCutToTheLimit(t *testing.T) {
@@ -273,7 +273,7 @@ func TestOverLongContentIsCutToTheLimit(t *testing.T) {
 		jobaudit.InputPaths[workflow](jobaudit.Keep("repo"), jobaudit.Keep("branch")),
 	} {
 		s := inputs(t, rule, long)
-		require.Equal(t, "kept", s.Redaction.Outcome)
+		require.Equal(t, jobaudit.RedactionKept, s.Redaction.Outcome)
 		require.LessOrEqual(t, len(s.JSON), 16_000)
 		require.True(t, strings.HasPrefix(s.JSON, `{"$jobaudit":"truncated","size":20027,"head":"{\"repo\":\"éé`), s.JSON[:60])
 		require.True(t, json.Valid([]byte(s.JSON)))
@@ -328,13 +328,13 @@ func TestContentBeyondTheLimitsIsWithheld(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := g.StoredOutput("act", c.v)
-			require.Equal(t, c.outcome, s.Redaction.Outcome)
+			require.EqualValues(t, c.outcome, s.Redaction.Outcome)
 			require.Equal(t, "null", s.JSON)
 		})
 	}
 	star := jobaudit.InputPaths[any](jobaudit.Keep("*"), jobaudit.Keep("[*]"))
 	for _, v := range []any{make([]int, 1_000_000), wide, map[string]any{"a": strings.Repeat("x", 2<<20)}} {
-		require.Equal(t, "limit", inputs(t, star, v).Redaction.Outcome)
+		require.Equal(t, jobaudit.RedactionLimit, inputs(t, star, v).Redaction.Outcome)
 	}
 	named := jobaudit.InputPaths[any](jobaudit.Keep("7"))
 	s := inputs(t, named, wide)
@@ -347,7 +347,7 @@ func TestASharedValueIsNoCycle(t *testing.T) {
 	g, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PassThrough: true})
 	require.NoError(t, err)
 	s := g.StoredOutput("act", []any{shared, shared, map[string]any{"a": shared}})
-	require.Equal(t, "passed_through", s.Redaction.Outcome)
+	require.Equal(t, jobaudit.RedactionPassedThrough, s.Redaction.Outcome)
 }
 
 func TestWhatTheCallerDoesAfterwardsChangesNothing(t *testing.T) {
@@ -370,7 +370,7 @@ func TestOneDoorServesManyGoroutines(t *testing.T) {
 	g := registry(t, jobaudit.NewRedactor("typed", "1", jobaudit.Inputs(keepWorkflow)),
 		jobaudit.NewRedactor("paths", "1", jobaudit.InputPaths[any](jobaudit.Keep("repo"), jobaudit.Keep("m.*"))))
 	var wg sync.WaitGroup
-	typed, paths := g.Door("typed"), g.Door("paths")
+	typed, paths := g.Sanitize("typed"), g.Sanitize("paths")
 	for i := range 64 {
 		wg.Go(func() {
 			repo := fmt.Sprint("repo", i)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/jobaudit/jobaudit/internal/policy"
 	"github.com/jobaudit/jobaudit/internal/secrets"
 )
 
@@ -48,6 +49,10 @@ type RegistryOptions struct {
 	PseudonymEpoch int
 }
 
+// maxPolicy is the most bytes that a policy's document may have: it has to fit
+// an event.
+const maxPolicy = 40_000
+
 // Registry holds the redaction policies of a program, one [Redactor] an
 // action. It does not change once made and is safe for concurrent use. A nil
 // Registry has no policies.
@@ -55,7 +60,7 @@ type Registry struct {
 	opts    RegistryOptions
 	actions map[string]*Redactor
 
-	pseudonyms *pseudonyms // nil without a key
+	pseudonyms *policy.Pseudonyms // nil without a key
 	scanner    *secrets.Scanner
 }
 
@@ -103,11 +108,11 @@ func (o *RegistryOptions) newScanner() (*secrets.Scanner, []byte, error) {
 }
 
 // policies returns the policies, sorted by action.
-func (g *Registry) policies() []policyDoc {
+func (g *Registry) policies() []policy.Document {
 	if g == nil {
 		return nil
 	}
-	var docs []policyDoc
+	var docs []policy.Document
 	for _, action := range slices.Sorted(maps.Keys(g.actions)) {
 		docs = append(docs, g.actions[action].doc)
 	}
@@ -130,10 +135,10 @@ func NewRegistry(opts *RegistryOptions, redactors ...Redactor) (*Registry, error
 		switch key := opts.PseudonymKey; {
 		case opts.PseudonymEpoch < 0:
 			errs = append(errs, &FieldError{"PseudonymEpoch", "is less than 0"})
-		case key != nil && len(key) < minPseudonymKey:
+		case key != nil && len(key) < policy.MinPseudonymKey:
 			errs = append(errs, &FieldError{"PseudonymKey", "is shorter than 32 bytes"})
 		case key != nil:
-			g.pseudonyms = newPseudonyms(key, opts.PseudonymEpoch)
+			g.pseudonyms = policy.NewPseudonyms(key, opts.PseudonymEpoch)
 		}
 	}
 	scanner, scan, err := opts.newScanner()
@@ -153,7 +158,7 @@ func NewRegistry(opts *RegistryOptions, redactors ...Redactor) (*Registry, error
 		if r.pseudonymous() && opts.pseudonymKey() == nil {
 			errs = append(errs, &FieldError{"PseudonymKey", "is required: " + r.action + " has pseudonyms"})
 		}
-		if r.doc = newPolicyDoc(&r, scan); len(r.doc.json) > maxPolicy {
+		if r.doc = r.document(scan); len(r.doc.JSON) > maxPolicy {
 			errs = append(errs, &FieldError{r.action, "the policy is too large to be recorded"})
 		}
 		g.actions[r.action] = &r
@@ -172,5 +177,5 @@ func (o *RegistryOptions) pseudonymKey() []byte {
 }
 
 func (r *Redactor) pseudonymous() bool {
-	return r.inputs != nil && r.inputs.pseudonyms || r.output != nil && r.output.pseudonyms
+	return r.inputs != nil && r.inputs.Pseudonyms || r.output != nil && r.output.Pseudonyms
 }

@@ -21,7 +21,7 @@ func redrafted(e Event) Record {
 	env.describe(&Submission{
 		Action: e.What.Action, Principal: e.Who.Principal, OrgID: e.Who.OrgID, OnBehalfOf: e.Who.OnBehalfOf,
 		Upstream: e.Who.Upstream, Trigger: e.Why, Resource: e.What.Resource, Target: e.Where.Target, SourceIP: e.Where.SourceIP,
-	}, e.Where, (*Registry)(nil).door(""))
+	}, e.Where, (*Registry)(nil).sanitizer(""))
 	d := draft{
 		id: e.ID, typ: e.Type, time: e.Time, state: e.Job.State, attempt: e.Job.Attempt, executionID: e.Job.ExecutionID,
 		queue: e.Job.Queue, causationID: e.CausationID, inputs: e.What.Inputs, redaction: e.What.Redaction,

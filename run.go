@@ -129,7 +129,7 @@ func (t *Trail) notRun(ctx context.Context, err error) {
 }
 
 func (t *Trail) giveNotice(typ EventType) error {
-	data := &errorData{code: CodeNotRun, message: t.door.text("the start could not be recorded")}
+	data := &errorData{code: CodeNotRun, message: t.sanitizer.text("the start could not be recorded")}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d, err := t.advance(typ)
@@ -253,7 +253,7 @@ func (t *Trail) returned(ctx context.Context, began life, ctxErr, err error) {
 	var auditErr error
 	switch {
 	case revoked:
-		data := &errorData{code: CodeForbidden, message: t.door.text("authorization was withdrawn")}
+		data := &errorData{code: CodeForbidden, message: t.sanitizer.text("authorization was withdrawn")}
 		auditErr = t.end(ctx, "cancel", JobCancelled, func(d *draft) { d.data.err = data })
 	case err == nil:
 		auditErr = t.Succeed(ctx)
@@ -287,9 +287,9 @@ func (t *Trail) unwound(ctx context.Context, began life, p any, unsettled bool) 
 	if !overtaken && !t.running() {
 		return
 	}
-	data := &errorData{code: CodeGoexit, message: t.door.text("the goroutine ended by runtime.Goexit")}
+	data := &errorData{code: CodeGoexit, message: t.sanitizer.text("the goroutine ended by runtime.Goexit")}
 	if p != nil {
-		data = &errorData{code: CodePanic, message: panicMessage(t.door, p), typ: fmt.Sprintf("%T", p), frame: panicFrame()}
+		data = &errorData{code: CodePanic, message: panicMessage(t.sanitizer, p), typ: fmt.Sprintf("%T", p), frame: panicFrame()}
 	}
 	if overtaken {
 		t.late(ctx, began, data)

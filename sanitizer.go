@@ -2,13 +2,13 @@ package jobaudit
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 
+	"github.com/jobaudit/jobaudit/internal/policy"
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
 
-// content is a value after the door: its encoded JSON, within the limit, and
+// content is a value that has been sanitized: its encoded JSON, within the limit, and
 // what was done to it. Without a value there is nothing to say: json is null
 // and redaction is nil.
 type content struct {
@@ -16,61 +16,64 @@ type content struct {
 	redaction *Redaction
 }
 
-// door is the one way by which one job's content reaches its events. It is
-// safe for concurrent use. What was removed of the job's inputs is remembered
-// here, and nowhere else, for as long as the job's Trail.
-type door struct {
+// sanitizer is the only way by which a job's content reaches its events. It is
+// safe for concurrent use. The values that a policy removed from the job's
+// inputs are kept here, and nowhere else, for as long as the job's Trail.
+type sanitizer struct {
 	registry *Registry // may be nil
 	action   string
 	redactor *Redactor // nil if the action has none
 	org      string
-	memory   memory
+	removed  policy.RemovedValues
 }
 
-// door returns the way through which the content of one job of that action
-// goes. g may be nil.
-func (g *Registry) door(action string) *door {
-	d := &door{registry: g, action: action}
+// sanitizer returns what sanitizes the content of one job of an action. g may
+// be nil.
+func (g *Registry) sanitizer(action string) *sanitizer {
+	d := &sanitizer{registry: g, action: action}
 	if g != nil {
 		d.redactor = g.actions[action]
 	}
 	return d
 }
 
-// about tells the door whose job it is: what the record says of it anyway is no
+// describes notes whose job it is: what the record says of the job anyway is no
 // secret.
-func (d *door) about(s *Submission) {
+func (d *sanitizer) describes(s *Submission) {
 	d.org = s.OrgID
-	d.memory.know(s.Action, s.Principal.ID, s.OrgID)
+	d.removed.Known(s.Action, s.Principal.ID, s.OrgID)
 }
 
-// inputs returns what may be stored of a job's inputs, and remembers the rest.
+// inputs returns what may be stored of a job's inputs, and remembers what
+// is removed.
 // The error wraps ErrNoPolicy, under RequirePolicy, and is nil otherwise: every
-// other failure keeps the event and is told by the redaction block.
-func (d *door) inputs(v any) (content, error) {
+// other failure keeps the event, and its redaction block says so.
+func (d *sanitizer) inputs(v any) (content, error) {
 	if d.redactor == nil && d.registry != nil && d.registry.opts.RequirePolicy {
 		return content{}, fmt.Errorf("action %q: %w", d.action, ErrNoPolicy)
 	}
 	c := d.content(v, sideInputs, (*inputGuard)(d))
-	d.memory.remember(v, c.json)
+	d.removed.From(v, c.json, revealed)
 	return c, nil
 }
 
 // resume remembers what inputs would have remembered where the job was
 // submitted. If there is a policy and no inputs, it notes that later texts
 // cannot be compared with what the policy removed.
-func (d *door) resume(inputs any) {
+func (d *sanitizer) resume(inputs any) {
 	if absent(inputs) {
-		d.memory.missing = d.redactor != nil
+		if d.redactor != nil {
+			d.removed.SetIncomplete()
+		}
 		return
 	}
-	d.memory.remember(inputs, d.content(inputs, sideInputs, (*inputGuard)(d)).json)
+	d.removed.From(inputs, d.content(inputs, sideInputs, (*inputGuard)(d)).json, revealed)
 }
 
 // output returns what may be stored of a job's output.
-func (d *door) output(v any) content {
+func (d *sanitizer) output(v any) content {
 	c := d.content(v, sideOutput, (*laterGuard)(d))
-	if c.redaction != nil && d.memory.unavailable() {
+	if c.redaction != nil && d.removed.Incomplete() {
 		block := *c.redaction // which may be shared
 		block.Taint = taintUnavailable
 		c.redaction = &block
@@ -78,13 +81,18 @@ func (d *door) output(v any) content {
 	return c
 }
 
+const (
+	ruleTaint        = "taint"       // a text that holds what was removed from the inputs
+	taintUnavailable = "unavailable" // what was removed from the inputs is not known
+)
+
 // maxScanned is how much of a free text is looked at: no more than a part of it
 // is ever stored, and what follows that is of interest only as far as it could
 // complete what begins there.
 const maxScanned = 16 << 10
 
 // text returns what may be stored of a free text.
-func (d *door) text(s string) text {
+func (d *sanitizer) text(s string) text {
 	if rule := (*laterGuard)(d).Check(s[:min(len(s), maxScanned)]); rule != "" {
 		return text{dropped: rule}
 	}
@@ -93,48 +101,52 @@ func (d *door) text(s string) text {
 
 // gap returns the redaction block of an event whose texts could not be
 // compared with what was removed from the job's inputs, and nil if they could.
-func (d *door) gap() *Redaction {
-	if d.redactor == nil || !d.memory.unavailable() {
+func (d *sanitizer) gap() *Redaction {
+	if d.redactor == nil || !d.removed.Incomplete() {
 		return nil
 	}
-	block := d.redactor.block(outcomeKept)
+	block := d.redactor.block(RedactionKept)
 	block.Taint = taintUnavailable
 	return block
 }
 
 // inputGuard checks what is kept of a job's inputs; laterGuard checks its later
 // texts and its output, which must not hold what was removed from the inputs.
-type inputGuard door
+type inputGuard sanitizer
 
 func (d *inputGuard) Check(text string) (rule string) { return d.registry.Scan(text) }
 
-func (d *inputGuard) Pseudonym(class, text string) string { return (*door)(d).pseudonym(class, text) }
+func (d *inputGuard) Pseudonym(class, text string) string {
+	return (*sanitizer)(d).pseudonym(class, text)
+}
 
-type laterGuard door
+type laterGuard sanitizer
 
 func (d *laterGuard) Check(text string) (rule string) {
 	if rule := d.registry.Scan(text); rule != "" {
 		return rule
 	}
-	if d.memory.holds(text) {
+	if d.removed.In(text) {
 		return ruleTaint
 	}
 	return ""
 }
 
-func (d *laterGuard) Pseudonym(class, text string) string { return (*door)(d).pseudonym(class, text) }
+func (d *laterGuard) Pseudonym(class, text string) string {
+	return (*sanitizer)(d).pseudonym(class, text)
+}
 
-func (d *door) pseudonym(class, text string) string {
+func (d *sanitizer) pseudonym(class, text string) string {
 	if d.registry == nil || d.registry.pseudonyms == nil {
 		return ""
 	}
-	return d.registry.pseudonyms.of(d.org, class, text)
+	return d.registry.pseudonyms.Of(d.org, class, text)
 }
 
 // null has no room behind it that an append could write to.
 var null = slices.Clip([]byte("null"))
 
-func (d *door) content(v any, side string, guard walk.Guard) content {
+func (d *sanitizer) content(v any, side string, guard walk.Guard) content {
 	env := walk.Env{Limit: maxContent, Guard: guard}
 	switch {
 	case absent(v):
@@ -143,18 +155,14 @@ func (d *door) content(v any, side string, guard walk.Guard) content {
 		c, _ := d.redactor.redact(v, side, env)
 		return c
 	case d.registry != nil && d.registry.opts.PassThrough:
-		r, err := guarded(v, env, passThrough)
-		return settle(&Redaction{Outcome: outcomePassed}, r, err)
+		r, err := policy.Whole(v, env)
+		return complete(&Redaction{Outcome: RedactionPassedThrough}, r, err)
 	}
-	return content{json: null, redaction: &Redaction{Outcome: outcomeNoPolicy}}
+	return content{json: null, redaction: &Redaction{Outcome: RedactionNoPolicy}}
 }
 
-func passThrough(v any, env walk.Env) (walk.Result, error) {
-	return walk.Whole(reflect.ValueOf(v), env)
-}
-
-// settle completes a redaction block with what came of a walk.
-func settle(block *Redaction, r walk.Result, err error) content {
+// complete completes a redaction block with what came of a walk.
+func complete(block *Redaction, r walk.Result, err error) content {
 	if err != nil {
 		block.Outcome = outcomeOf(err)
 		return content{json: null, redaction: block}
@@ -169,10 +177,19 @@ func settle(block *Redaction, r walk.Result, err error) content {
 	return content{json: r.JSON, redaction: block}
 }
 
-// textOf passes an optional text through the door.
+// textOf sanitizes an optional text.
 func (t *Trail) textOf(s string) text {
 	if s == "" {
 		return text{}
 	}
-	return t.door.text(s)
+	return t.sanitizer.text(s)
+}
+
+// revealed returns what a Secret holds.
+func revealed(v any) (any, bool) {
+	s, ok := v.(interface{ held() any })
+	if !ok {
+		return nil, false
+	}
+	return s.held(), true
 }

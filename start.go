@@ -183,7 +183,7 @@ func (t *Trail) begin(x Execution) (entry, error) {
 	if t.patience > 0 {
 		d.data.heartbeat = &heartbeatData{deadline: d.time.Add(t.patience)}
 	}
-	d.redaction = t.door.gap()
+	d.redaction = t.sanitizer.gap()
 	t.cause = d.id
 	return t.seal(&d, delivery.Admission), nil
 }

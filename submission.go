@@ -197,7 +197,7 @@ func (t *Trail) Submit(ctx context.Context) error {
 
 // askAgain makes the submission's event from what a Carrier says. mu is held.
 func (t *Trail) askAgain() (entry, error) {
-	inputs, err := t.door.inputs(t.sub.Inputs)
+	inputs, err := t.sanitizer.inputs(t.sub.Inputs)
 	if err != nil {
 		return entry{}, err
 	}
@@ -221,9 +221,9 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, entry,
 	if err := s.check(); err != nil {
 		return refuse(err)
 	}
-	t := &Trail{rec: r, door: r.opts.Redactors.door(s.Action)}
-	t.door.about(&s)
-	inputs, err := t.door.inputs(s.Inputs)
+	t := &Trail{rec: r, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
+	t.sanitizer.describes(&s)
+	inputs, err := t.sanitizer.inputs(s.Inputs)
 	if err != nil {
 		return refuse(err)
 	}
@@ -233,7 +233,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, entry,
 	if r.opts.Authorize == nil {
 		t.sub.Inputs = nil // nobody asks for them again
 	}
-	t.env.describe(&t.sub, r.where, t.door)
+	t.env.describe(&t.sub, r.where, t.sanitizer)
 	t.stream = r.courier.Open(r.opts.NewID(), t.env.jobID, nil)
 	d := draft{
 		id: r.opts.NewID(), typ: JobSubmitted, time: r.opts.Now(), state: Pending,
@@ -265,14 +265,14 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	}
 	s := g.sub
 	s.Inputs = inputs
-	t := &Trail{rec: r, sub: s, resumed: true, door: r.opts.Redactors.door(s.Action)}
-	t.door.about(&s)
-	t.door.resume(inputs)
+	t := &Trail{rec: r, sub: s, resumed: true, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
+	t.sanitizer.describes(&s)
+	t.sanitizer.resume(inputs)
 	t.env = envelope{
 		jobID: s.ID, parentID: g.parentID, rootID: g.rootID, retryOf: s.RetryOf,
 		correlationID: s.CorrelationID, requestID: s.RequestID, traceParent: s.TraceParent,
 	}
-	t.env.describe(&t.sub, r.where, t.door)
+	t.env.describe(&t.sub, r.where, t.sanitizer)
 	t.stream = r.courier.Open(r.opts.NewID(), t.env.jobID, g.head)
 	t.life = life{state: Pending, patience: 3 * r.opts.Heartbeat}
 	t.cause = g.cause

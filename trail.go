@@ -30,13 +30,13 @@ import (
 // OutcomeTimeout; the event is sent on in the background then. Calling the
 // same again waits again and records nothing new.
 type Trail struct {
-	rec     *Recorder
-	env     envelope
-	sub     Submission
-	door    *door
-	stream  *stream
-	resumed bool
-	owned   bool // submitted by Run or Call: nobody else can start it
+	rec       *Recorder
+	env       envelope
+	sub       Submission
+	sanitizer *sanitizer
+	stream    *stream
+	resumed   bool
+	owned     bool // submitted by Run or Call: nobody else can start it
 
 	mu sync.Mutex // guards what follows, and the order of the stream's events
 	life
@@ -70,7 +70,7 @@ func (t *Trail) JobID() uuid.UUID { return t.env.jobID }
 func (t *Trail) Carrier() Carrier {
 	g := cargo{
 		sub: t.sub, parentID: t.env.parentID, rootID: t.env.rootID,
-		reason: t.door.text(t.sub.Trigger.Reason), head: t.rec.courier.Head(t.stream), cause: t.newestCause(),
+		reason: t.sanitizer.text(t.sub.Trigger.Reason), head: t.rec.courier.Head(t.stream), cause: t.newestCause(),
 	}
 	g.sub.Resource = t.env.resource.value
 	return g.encode()
@@ -160,7 +160,7 @@ func (t *Trail) Observe(j Job) error {
 
 // Log records a line that the job has printed.
 func (t *Trail) Log(ctx context.Context, line string) {
-	passed := t.door.text(line)
+	passed := t.sanitizer.text(line)
 	t.report(ctx, "log", t.note(JobLogged, func(d *draft) { d.data.line = &passed }))
 }
 
@@ -199,7 +199,7 @@ func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
 		t.report(ctx, "snapshot", err)
 		return
 	}
-	data := &snapshotData{resource: t.door.text(s.Resource), after: s.After, digest: s.Digest, summary: t.textOf(s.Summary)}
+	data := &snapshotData{resource: t.sanitizer.text(s.Resource), after: s.After, digest: s.Digest, summary: t.textOf(s.Summary)}
 	t.report(ctx, "snapshot", t.note(JobSnapshot, func(d *draft) { d.data.snapshot = data }))
 }
 
@@ -217,7 +217,7 @@ func (t *Trail) Retrying(ctx context.Context, err error) {
 // queue will bring the job back: a snooze, a shutdown. The job stays as it is;
 // the next start is another execution.
 func (t *Trail) Deferring(ctx context.Context, reason string) {
-	data := &errorData{code: CodeDeferred, message: t.door.text(reason)}
+	data := &errorData{code: CodeDeferred, message: t.sanitizer.text(reason)}
 	t.report(ctx, "defer", t.note(AttemptDeferred, func(d *draft) {
 		d.data.err = data
 		t.open = false

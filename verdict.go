@@ -157,7 +157,7 @@ func (r *Recorder) verdictEnvelope(of *Event) *envelope {
 		Action: of.What.Action, Resource: of.What.Resource, OrgID: of.Who.OrgID,
 		Principal: Principal{Kind: Service, ID: r.where.System, Verified: true}, OnBehalfOf: behalf,
 		Trigger: Trigger{Kind: OnEvent, Reason: reason},
-	}, r.where, r.opts.Redactors.door(of.What.Action))
+	}, r.where, r.opts.Redactors.sanitizer(of.What.Action))
 	return env
 }
 

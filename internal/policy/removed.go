@@ -1,4 +1,4 @@
-package jobaudit
+package policy
 
 import (
 	"iter"
@@ -10,16 +10,11 @@ import (
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
 
-const (
-	ruleTaint        = "taint"       // a text that holds what was removed from the inputs
-	taintUnavailable = "unavailable" // what was removed from the inputs is not known
-)
-
-// memory is what one job's door remembers of the values that were removed from
-// the job's inputs. The inputs are remembered before anything else passes.
-type memory struct {
-	known   []string // texts that the record holds anyway
-	missing bool     // there was a policy, but no inputs to apply it to
+// RemovedValues are the values that were removed from one job's inputs. They
+// are collected before anything else of the job is compared. The zero
+// RemovedValues is empty. It is safe for concurrent use once Known was called.
+type RemovedValues struct {
+	known []string // texts that the record holds anyway
 
 	mu      sync.Mutex // guards what follows, but for a matcher that is built
 	removed taint.Set
@@ -29,12 +24,10 @@ type memory struct {
 	matcher *taint.Matcher // made of the rest when first needed
 }
 
-// remember copies the texts in v. Which of them are not in kept is found out
-// when the first later text is compared.
-func (m *memory) remember(v any, kept []byte) {
-	if absent(v) {
-		return
-	}
+// From collects the texts in v. Which of them are not in kept, the JSON that is
+// stored, is found out when the first later text is compared. reveal returns
+// what a secret value holds.
+func (m *RemovedValues) From(v any, kept []byte, reveal func(any) (any, bool)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	defer func() {
@@ -42,34 +35,32 @@ func (m *memory) remember(v any, kept []byte) {
 			m.removed.SetIncomplete()
 		}
 	}()
-	if !walk.Texts(reflect.ValueOf(v), revealed, m.removed.Add) {
+	if !walk.Texts(reflect.ValueOf(v), reveal, m.removed.Add) {
 		m.removed.SetIncomplete()
 	}
 	m.kept = kept
 }
 
-// revealed returns what a Secret holds.
-func revealed(v any) (any, bool) {
-	s, ok := v.(interface{ held() any })
-	if !ok {
-		return nil, false
-	}
-	return s.held(), true
-}
+// Known adds texts that the record holds whatever the policy says.
+func (m *RemovedValues) Known(texts ...string) { m.known = append(m.known, texts...) }
 
-// know adds texts that the record holds whatever the policy says.
-func (m *memory) know(texts ...string) { m.known = append(m.known, texts...) }
-
-// unavailable reports whether texts cannot be compared with all that was
-// removed.
-func (m *memory) unavailable() bool {
+// SetIncomplete notes that not all that was removed is known.
+func (m *RemovedValues) SetIncomplete() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.missing || m.removed.Incomplete()
+	m.removed.SetIncomplete()
 }
 
-// holds reports whether a text holds a value that was removed.
-func (m *memory) holds(text string) bool {
+// Incomplete reports whether texts cannot be compared with all that was
+// removed.
+func (m *RemovedValues) Incomplete() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.removed.Incomplete()
+}
+
+// In reports whether a text holds a value that was removed.
+func (m *RemovedValues) In(text string) bool {
 	m.once.Do(func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -81,7 +72,7 @@ func (m *memory) holds(text string) bool {
 }
 
 // stored yields the texts that the record holds.
-func (m *memory) stored() iter.Seq[string] {
+func (m *RemovedValues) stored() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, text := range m.known {
 			if !yield(text) {

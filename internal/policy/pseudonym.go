@@ -1,4 +1,4 @@
-package jobaudit
+package policy
 
 import (
 	"crypto/hkdf"
@@ -12,28 +12,30 @@ import (
 	"sync"
 )
 
-// pseudonyms makes pseudonyms with one key: HMAC-SHA-256 (RFC 2104), cut to
+// Pseudonyms makes pseudonyms with one key: HMAC-SHA-256 (RFC 2104), cut to
 // 128 bits, under a key derived by HKDF (RFC 5869) for each organization and
 // class. Without the key nobody can tell, not even by trying all candidates,
 // which value a pseudonym stands for.
-type pseudonyms struct {
+type Pseudonyms struct {
 	key   []byte
 	head  string // pseudonym:KEY:EPOCH:
 	epoch string
 }
 
-// minPseudonymKey is the fewest bytes that a key may have.
-const minPseudonymKey = 32
+// MinPseudonymKey is the fewest bytes that a key may have.
+const MinPseudonymKey = 32
 
-func newPseudonyms(key []byte, epoch int) *pseudonyms {
-	p := &pseudonyms{key: append([]byte(nil), key...), epoch: strconv.Itoa(epoch)}
+// NewPseudonyms returns what makes pseudonyms with a copy of the key, of at
+// least [MinPseudonymKey] bytes.
+func NewPseudonyms(key []byte, epoch int) *Pseudonyms {
+	p := &Pseudonyms{key: append([]byte(nil), key...), epoch: strconv.Itoa(epoch)}
 	p.head = "pseudonym:" + hex.EncodeToString(p.derive(4, "id")) + ":" + p.epoch + ":"
 	return p
 }
 
 // derive returns n bytes for a purpose, of which no part can be taken for
 // another.
-func (p *pseudonyms) derive(n int, purpose ...string) []byte {
+func (p *Pseudonyms) derive(n int, purpose ...string) []byte {
 	var info strings.Builder
 	info.WriteString("jobaudit pseudonym")
 	for _, part := range purpose {
@@ -46,15 +48,16 @@ func (p *pseudonyms) derive(n int, purpose ...string) []byte {
 	return derived
 }
 
-func (p *pseudonyms) of(org, class, text string) string {
+// Of returns the pseudonym of a text. It is safe for concurrent use.
+func (p *Pseudonyms) Of(org, class, text string) string {
 	mac := hmac.New(sha256.New, p.derive(sha256.Size, "value", p.epoch, org, class))
 	mac.Write([]byte(text))
 	return p.head + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// trialPseudonyms are those of a key that ends with the process.
-var trialPseudonyms = sync.OnceValue(func() *pseudonyms {
-	key := make([]byte, minPseudonymKey)
+// TrialPseudonyms are those of a key that ends with the process.
+var TrialPseudonyms = sync.OnceValue(func() *Pseudonyms {
+	key := make([]byte, MinPseudonymKey)
 	_, _ = rand.Read(key) // it never fails
-	return newPseudonyms(key, 0)
+	return NewPseudonyms(key, 0)
 })
