@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/worker/riveraudit/internal/pgserver"
+	"github.com/jobaudit/jobaudit/internal/tools/pgserver"
 )
 
 // truth is how a job of a row of the truth table ends: what River says, and how

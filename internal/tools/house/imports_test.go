@@ -67,7 +67,7 @@ func mayImport(packages map[string]*source, dir, target string) bool {
 		// story prints records wherever people look at them.
 		return target == "." || target == "story" || roleOf(target) == logPackage && !isInternal(target)
 	case program:
-		return !isInternal(target) && roleOf(target) != program
+		return !isInternal(target) && roleOf(target) != program || isTool(target)
 	default:
 		return false
 	}
@@ -80,9 +80,13 @@ func testsMayImport(packages map[string]*source, dir, target string) bool {
 	case roleOf(dir) == logPackage:
 		return false
 	default:
-		return !isInternal(target) && roleOf(target) != program
+		return !isInternal(target) && roleOf(target) != program || isTool(target)
 	}
 }
+
+// isTool reports whether target is one of the tools that tests and programs
+// share, such as the one that starts a PostgreSQL server.
+func isTool(target string) bool { return within(target, "internal/tools") }
 
 // partOf returns the topmost package, other than the root, that dir is or lies
 // below: sink/filesink for sink/filesink/segment.

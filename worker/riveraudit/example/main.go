@@ -26,9 +26,9 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/pgserver"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/worker/riveraudit"
-	"github.com/jobaudit/jobaudit/worker/riveraudit/internal/pgserver"
 	"github.com/jobaudit/jobaudit/worker/riveraudit/verdict"
 )
 

@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package pgserver starts private PostgreSQL servers, for tests, the benchmark
-// and the example: own directory, unix socket only, nothing kept.
+// Package pgserver starts private PostgreSQL servers for tests, benchmarks and
+// examples: a directory of its own, a unix socket only, nothing kept.
 package pgserver
 
 import (
@@ -21,17 +21,19 @@ import (
 
 // Server is a PostgreSQL server of our own.
 type Server struct {
-	dir  string
-	bin  string
-	attr *syscall.SysProcAttr
-	cmd  *exec.Cmd
-	done chan error
+	dir      string
+	bin      string
+	settings []string
+	attr     *syscall.SysProcAttr
+	cmd      *exec.Cmd
+	done     chan error
 }
 
-// Start starts a server. If the program is not installed and this is root on a
-// system of Debian's kind, it is installed. PostgreSQL refuses to run as root: the server then
-// runs as the user postgres or nobody.
-func Start(ctx context.Context) (*Server, error) {
+// Start starts a server. Settings such as "fsync=on" come on top of those made
+// for speed; without one nothing is durable. If the program is not installed and this is root on
+// a system of Debian's kind, it is installed. PostgreSQL refuses to run as root:
+// the server then runs as the user postgres or nobody.
+func Start(ctx context.Context, settings ...string) (*Server, error) {
 	bin, err := program(ctx)
 	if err != nil {
 		return nil, err
@@ -40,7 +42,7 @@ func Start(ctx context.Context) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, bin: bin, attr: &syscall.SysProcAttr{}}
+	s := &Server{dir: dir, bin: bin, settings: settings, attr: &syscall.SysProcAttr{}}
 	follow(s.attr)
 	if os.Geteuid() == 0 {
 		if err := s.leaveRoot(); err != nil {
@@ -74,7 +76,7 @@ func program(ctx context.Context) (string, error) {
 	}
 	if os.Geteuid() == 0 {
 		// One at a time: the packages of a module are tested beside each other.
-		lock := filepath.Join(os.TempDir(), "riveraudit-apt.lock")
+		lock := filepath.Join(os.TempDir(), "jobaudit-apt.lock")
 		install := exec.CommandContext(ctx, "flock", lock, "sh", "-c", "apt-get update && apt-get install -y --no-install-recommends postgresql")
 		install.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if out, err := install.CombinedOutput(); err != nil {
@@ -125,8 +127,12 @@ func (s *Server) command(ctx context.Context, name string, args ...string) *exec
 
 // start starts the server and returns when it accepts connections.
 func (s *Server) start(ctx context.Context) error {
-	s.cmd = s.command(ctx, "postgres", "-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off",
-		"-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "max_connections=400", "-c", "shared_buffers=64MB")
+	args := []string{"-D", s.data(), "-k", s.dir}
+	for _, setting := range slices.Concat([]string{"listen_addresses=", "fsync=off", "synchronous_commit=off",
+		"full_page_writes=off", "max_connections=400", "shared_buffers=64MB"}, s.settings) {
+		args = append(args, "-c", setting)
+	}
+	s.cmd = s.command(ctx, "postgres", args...)
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		return err
@@ -181,6 +187,10 @@ func (s *Server) Restart(ctx context.Context) error {
 	}
 	return s.start(ctx)
 }
+
+// Kill kills the server as a crash would, and returns when it is gone. Start it
+// again with Restart.
+func (s *Server) Kill() error { return s.halt(syscall.SIGKILL) }
 
 // Stop stops the server and removes its directory.
 func (s *Server) Stop() error {
