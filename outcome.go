@@ -51,7 +51,7 @@ func (t *Trail) Succeed(ctx context.Context) error {
 // [ConstantError] makes.
 func (t *Trail) Fail(ctx context.Context, err error) error {
 	data := t.errorData(err)
-	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = cmp.Or(t.panicked, data) })
+	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data })
 }
 
 // Cancel records that the job was cancelled. If it was revoked, by [Trail.Deny]
@@ -176,8 +176,12 @@ func (t *Trail) errorData(err error) *errorData {
 	}
 	data.message = message(t.sanitizer, err)
 	defer func() { _ = recover() }() // the error's own methods may panic
-	data.typ = errorType(err)
 	data.code = errorCode(t.sanitizer, err)
+	if u, ok := errors.AsType[*unwinding](err); ok { // the type of a panic's value is not known
+		data.frame = u.frame
+		return data
+	}
+	data.typ = errorType(err)
 	return data
 }
 
@@ -244,24 +248,52 @@ func panicMessage(d *sanitizer, p any) (message text) {
 	return message
 }
 
-// panicFrame returns the function, file and line that panicked. It is called
-// while the stack still stands.
-func panicFrame() string {
-	var pcs [64]uintptr
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
-	panicking := false
-	for {
-		f, more := frames.Next()
+// unwinding is the error of a function that does not return: it panics, or its
+// goroutine ends by runtime.Goexit. It does not hold the panic's value, which
+// may be a secret.
+type unwinding struct {
+	code  ErrorCode
+	frame string // the function, file and line that panicked
+}
+
+func (u *unwinding) Error() string {
+	if u.code == CodeGoexit {
+		return goexitMessage
+	}
+	return "panic"
+}
+
+// JobErrorCode returns PANIC or GOEXIT.
+func (u *unwinding) JobErrorCode() string { return string(u.code) }
+
+const goexitMessage = "the goroutine ended by runtime.Goexit"
+
+// standing looks at the goroutine's stack. It returns the newest panic or
+// runtime.Goexit that runs deferred functions now, nil if there is none, and
+// how many there are.
+func standing() (newest *unwinding, depth int) {
+	pcs := make([]uintptr, 64)
+	n := runtime.Callers(2, pcs)
+	for n == len(pcs) {
+		pcs = make([]uintptr, 2*len(pcs))
+		n = runtime.Callers(2, pcs)
+	}
+	frames := runtime.CallersFrames(pcs[:n])
+	for more := n > 0; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
 		switch {
 		case f.Function == "runtime.gopanic":
-			panicking = true
-		case panicking && !strings.HasPrefix(f.Function, "runtime."):
-			return fmt.Sprintf("%s %s:%d", f.Function, path.Base(f.File), f.Line)
-		}
-		if !more {
-			return ""
+			depth++
+			newest = cmp.Or(newest, &unwinding{code: CodePanic})
+		case f.Function == "runtime.Goexit":
+			depth++
+			newest = cmp.Or(newest, &unwinding{code: CodeGoexit})
+		case newest != nil && newest.code == CodePanic && newest.frame == "" && !strings.HasPrefix(f.Function, "runtime."):
+			newest.frame = fmt.Sprintf("%s %s:%d", f.Function, path.Base(f.File), f.Line)
 		}
 	}
+	return newest, depth
 }
 
 // vouching is implemented by errors that hold a text which is a constant of

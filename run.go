@@ -82,11 +82,7 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 	}
 	jobCtx, cancel := context.WithCancelCause(t.Context(ctx))
 	defer cancel(nil)
-	t.mu.Lock()
-	t.cancel = cancel
-	revoked := t.revoked // while the start was on its way
-	t.mu.Unlock()
-	if revoked {
+	if t.cancelWith(cancel) {
 		t.returned(ctx, began, nil, nil)
 		return t.fail("start", ErrDenied)
 	}
@@ -98,7 +94,7 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 		}
 		stop()
 		p := recover() // nil: the goroutine ends by runtime.Goexit
-		t.unwound(ctx, began, p, x.Unsettled)
+		t.unwound(ctx, began, p)
 		if p != nil {
 			panic(p)
 		}
@@ -106,10 +102,18 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 	err = fn(jobCtx, t)
 	returned = true
 	stop()
-	if !x.Unsettled {
-		t.returned(ctx, began, jobCtx.Err(), err)
-	}
+	t.returned(ctx, began, jobCtx.Err(), err)
 	return err
+}
+
+// cancelWith says how the execution that has just started is cancelled when its
+// authorization is withdrawn, and reports whether that has happened already,
+// while the start was on its way.
+func (t *Trail) cancelWith(cancel context.CancelCauseFunc) (revoked bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cancel = cancel
+	return t.revoked
 }
 
 // notRun records that the job did not run because its start could not be
@@ -144,21 +148,30 @@ func (t *Trail) giveNotice(typ EventType) error {
 // KeepAlive records a heartbeat at every interval of the recorder, and asks
 // again whether the job may run if it Reauthorizes, until stop is called. The
 // context that it returns carries the Trail and ends with stop, or, with
-// [ErrDenied] as its cause, when the authorization is withdrawn. [Trail.Run]
-// does this by itself; call it behind [Trail.Start] where a queue says how the
-// execution ended, and has to see its panics where they arise.
-func (t *Trail) KeepAlive(ctx context.Context) (jobCtx context.Context, stop func()) {
+// [ErrDenied] as its cause, when the authorization is withdrawn; it may have
+// been withdrawn already. [Trail.Run] does this by itself. Call KeepAlive behind
+// [Trail.Start] where a framework decides how the execution ends, and record
+// that end.
+//
+// Call stop in a deferred function. It returns nil if the function that
+// deferred it returns. If it panics, or ends its goroutine by runtime.Goexit,
+// stop returns an error that says so, with the code PANIC or GOEXIT and the
+// place of the panic but not its value, for [Trail.Retrying] or [Trail.Fail];
+// the panic goes on.
+func (t *Trail) KeepAlive(ctx context.Context) (jobCtx context.Context, stop func() error) {
 	jobCtx, cancel := context.WithCancelCause(t.Context(ctx))
-	t.mu.Lock()
-	t.cancel = cancel
-	if t.revoked { // while the start was on its way
+	if t.cancelWith(cancel) {
 		cancel(ErrDenied)
 	}
-	t.mu.Unlock()
 	stopHeartbeats := t.heartbeats(jobCtx)
-	return jobCtx, func() {
+	_, before := standing() // the caller may run in a deferred function itself
+	return jobCtx, func() error {
 		stopHeartbeats()
 		cancel(nil)
+		if newest, depth := standing(); depth > before {
+			return newest
+		}
+		return nil
 	}
 }
 
@@ -280,28 +293,21 @@ func setGeneric(code *ErrorCode, by ErrorCode) {
 }
 
 // unwound records that a function ended by a panic, or, with nil, by
-// runtime.Goexit. The panic of an unsettled execution is kept for whoever
-// records its end.
-func (t *Trail) unwound(ctx context.Context, began life, p any, unsettled bool) {
+// runtime.Goexit.
+func (t *Trail) unwound(ctx context.Context, began life, p any) {
 	overtaken := t.overtaken(began)
 	if !overtaken && !t.running() {
 		return
 	}
-	data := &errorData{code: CodeGoexit, message: t.sanitizer.text("the goroutine ended by runtime.Goexit")}
+	data := &errorData{code: CodeGoexit, message: t.sanitizer.text(goexitMessage)}
 	if p != nil {
-		data = &errorData{code: CodePanic, message: panicMessage(t.sanitizer, p), typ: fmt.Sprintf("%T", p), frame: panicFrame()}
+		data = &errorData{code: CodePanic, message: panicMessage(t.sanitizer, p), typ: fmt.Sprintf("%T", p)}
+		if newest, _ := standing(); newest != nil {
+			data.frame = newest.frame
+		}
 	}
 	if overtaken {
 		t.late(ctx, began, data)
-		return
-	}
-	if unsettled {
-		t.mu.Lock()
-		t.panicked = data
-		t.mu.Unlock()
-		if p == nil {
-			t.Retrying(ctx, nil)
-		}
 		return
 	}
 	t.report(ctx, "run", t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data }))

@@ -343,7 +343,7 @@ func TestAQueuesAttemptIsKeptAliveAndEndsAsItsQueueSays(t *testing.T) {
 		<-ctx.Done()
 		require.ErrorIs(t, context.Cause(ctx), jobaudit.ErrDenied)
 		synctest.Wait() // for the heartbeat that follows the answer
-		stop()
+		require.NoError(t, stop())
 		time.Sleep(time.Minute)
 		require.NoError(t, job.Cancel(t.Context(), "taken off the queue"))
 		require.NoError(t, rec.Close(t.Context()))

@@ -23,12 +23,6 @@ type Execution struct {
 	// Queue names the job in the framework that owns its retries, where the
 	// submission could not.
 	Queue QueueRef
-	// Unsettled says that how the function of [Trail.Run] ends is not how the
-	// job ends: a framework decides that. Run records no outcome then, and the
-	// execution stays open for Succeed, Fail, Cancel, Retrying or Deferring. A
-	// panic goes on, and is what the next Fail or Retrying tells of; an end by
-	// runtime.Goexit is recorded as a failed attempt.
-	Unsettled bool
 }
 
 // ready says whether a call that must succeed before work begins can begin.
@@ -175,7 +169,6 @@ func (t *Trail) begin(x Execution) (entry, error) {
 		t.patience = x.Deadline
 	}
 	t.attempt, t.execution, t.open = x.Attempt, t.rec.opts.NewID(), true
-	t.panicked = nil
 	d, err := t.advance(typ)
 	if err != nil {
 		return entry{}, err

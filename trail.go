@@ -1,7 +1,6 @@
 package jobaudit
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +45,6 @@ type Trail struct {
 	cancel    context.CancelCauseFunc // of the execution in Run
 	asked     *entry                  // the submission, until Submit sends it
 	submitted bool                    // by Submit
-	panicked  *errorData              // how an unsettled execution ended
 }
 
 // life is what a Trail knows of its job.
@@ -208,7 +206,7 @@ func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
 func (t *Trail) Retrying(ctx context.Context, err error) {
 	data := t.errorData(err)
 	t.report(ctx, "retry", t.note(AttemptFailed, func(d *draft) {
-		d.data.err = cmp.Or(t.panicked, data)
+		d.data.err = data
 		t.open = false
 	}))
 }

@@ -3,6 +3,7 @@ package jobaudit_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"testing"
 
@@ -78,23 +79,23 @@ func TestASubmissionThatNoLogHoldsIsRecordedFromItsCarrier(t *testing.T) {
 	events(t, sink)
 }
 
-func TestAnUnsettledExecutionIsEndedByWhoeverKnowsHow(t *testing.T) {
+// How an execution ended is what whoever runs it says, whatever its function did.
+func TestAKeptAliveExecutionIsEndedByWhoeverKnowsHow(t *testing.T) {
 	failure := errors.New("no")
 	for name, test := range map[string]struct {
 		end  func(context.Context, *jobaudit.Trail) error
 		last jobaudit.EventType
 	}{
-		"the function failed and the job succeeded": {func(ctx context.Context, t *jobaudit.Trail) error { return t.Succeed(ctx) }, jobaudit.JobSucceeded},
-		"the job failed":        {func(ctx context.Context, t *jobaudit.Trail) error { return t.Fail(ctx, failure) }, jobaudit.JobFailed},
-		"the job was cancelled": {func(ctx context.Context, t *jobaudit.Trail) error { return t.Cancel(ctx, "enough") }, jobaudit.JobCancelled},
+		"succeeded": {func(ctx context.Context, t *jobaudit.Trail) error { return t.Succeed(ctx) }, jobaudit.JobSucceeded},
+		"failed":    {func(ctx context.Context, t *jobaudit.Trail) error { return t.Fail(ctx, failure) }, jobaudit.JobFailed},
+		"cancelled": {func(ctx context.Context, t *jobaudit.Trail) error { return t.Cancel(ctx, "enough") }, jobaudit.JobCancelled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sink := memsink.New(nil)
-			rec := open(t, sink, nil)
-			trail, err := rec.Submit(t.Context(), submission())
-			require.NoError(t, err)
-			err = trail.Run(t.Context(), jobaudit.Execution{Unsettled: true}, func(context.Context) error { return failure })
-			require.ErrorIs(t, err, failure)
+			trail := begun(t, open(t, sink, nil))
+			ctx, stop := trail.KeepAlive(t.Context())
+			require.NoError(t, stop())
+			require.ErrorIs(t, ctx.Err(), context.Canceled)
 			require.Equal(t, []jobaudit.EventType{jobaudit.JobSubmitted, jobaudit.JobAuthorized, jobaudit.JobStarted},
 				typesOf(t, sink, trail.JobID()))
 			require.NoError(t, test.end(t.Context(), trail))
@@ -104,59 +105,97 @@ func TestAnUnsettledExecutionIsEndedByWhoeverKnowsHow(t *testing.T) {
 	}
 }
 
-func TestThePanicOfAnUnsettledExecutionIsToldByItsEnd(t *testing.T) {
-	sink := memsink.New(nil)
-	rec := open(t, sink, nil)
+func begun(t *testing.T, rec *jobaudit.Recorder) *jobaudit.Trail {
+	t.Helper()
 	trail, err := rec.Submit(t.Context(), submission())
 	require.NoError(t, err)
-	require.PanicsWithValue(t, 42, func() {
-		_ = trail.Run(t.Context(), jobaudit.Execution{Unsettled: true}, func(context.Context) error { panic(42) })
-	})
-	require.NoError(t, trail.Fail(t.Context(), nil))
-	job, err := jobaudit.Replay(sink.Records(t.Context(), jobaudit.Query{JobID: trail.JobID()}))
-	require.NoError(t, err)
-	require.Equal(t, string(jobaudit.CodePanic), string(job.Error.Code))
-	require.Equal(t, "int", job.Error.Type)
-	require.Contains(t, job.Error.Frame, "unsettled_test.go")
+	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
+	return trail
 }
 
-func TestAnUnsettledExecutionThatExitsIsAFailedAttempt(t *testing.T) {
-	sink := memsink.New(nil)
-	rec := open(t, sink, nil)
-	trail, err := rec.Submit(t.Context(), submission())
-	require.NoError(t, err)
+// stopped calls fn as a framework's middleware does, in a deferred function of a
+// goroutine that panics already if nested, and returns what stop said.
+func stopped(trail *jobaudit.Trail, nested bool, fn func()) (how error) {
+	call := func() {
+		_, stop := trail.KeepAlive(context.Background())
+		defer func() { how = stop() }()
+		fn()
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = trail.Run(t.Context(), jobaudit.Execution{Unsettled: true}, func(context.Context) error {
-			runtime.Goexit()
-			return nil
-		})
+		defer func() { _ = recover() }()
+		if nested {
+			defer call()
+			panic("outer")
+		}
+		call()
 	}()
 	<-done
-	require.NoError(t, trail.Flush(t.Context()))
-	types := typesOf(t, sink, trail.JobID())
-	require.Equal(t, jobaudit.AttemptFailed, types[len(types)-1])
+	return how
 }
 
-func TestARevokedUnsettledJobIsCancelledAsForbidden(t *testing.T) {
-	sink := memsink.New(nil)
-	rec := open(t, sink, nil)
-	trail, err := rec.Submit(t.Context(), submission())
-	require.NoError(t, err)
-	err = trail.Run(t.Context(), jobaudit.Execution{Unsettled: true}, func(ctx context.Context) error {
-		if err := trail.Deny(context.WithoutCancel(ctx), jobaudit.Decision{By: "opa"}); err != nil {
-			return err
+func TestStopTellsHowAFunctionEndsThatDoesNotReturn(t *testing.T) {
+	for name, test := range map[string]struct {
+		fn   func()
+		code jobaudit.ErrorCode // "" if the function returns
+	}{
+		"returns": {func() {}, ""},
+		"panics":  {func() { panic("hunter2") }, jobaudit.CodePanic},
+		"panics in the runtime": {func() {
+			var list []int
+			_ = list[len(list)]
+		}, jobaudit.CodePanic},
+		"exits":                   {runtime.Goexit, jobaudit.CodeGoexit},
+		"recovers":                {func() { defer func() { _ = recover() }(); panic("hunter2") }, ""},
+		"panics again":            {func() { defer func() { panic("hunter2") }(); panic("hunter1") }, jobaudit.CodePanic},
+		"exits while it panics":   {func() { defer runtime.Goexit(); panic("hunter2") }, jobaudit.CodeGoexit},
+		"panics while it exits":   {func() { defer func() { panic("hunter2") }(); runtime.Goexit() }, jobaudit.CodePanic},
+		"panics far down":         {func() { down(500) }, jobaudit.CodePanic},
+		"panics with nil":         {func() { panic(nil) }, jobaudit.CodePanic},
+		"panics with a nil error": {func() { panic(error(nil)) }, jobaudit.CodePanic},
+	} {
+		for _, nested := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", nested: ", nested), func(t *testing.T) {
+				sink := memsink.New(nil)
+				trail := begun(t, open(t, sink, nil))
+				how := stopped(trail, nested, test.fn)
+				if test.code == "" {
+					require.NoError(t, how)
+					return
+				}
+				require.NotContains(t, how.Error(), "hunter")
+				require.NoError(t, trail.Fail(t.Context(), how))
+				failure := jobOf(t, sink, trail.JobID()).Error
+				require.Equal(t, test.code, failure.Code)
+				if test.code == jobaudit.CodePanic {
+					require.Contains(t, failure.Frame, "unsettled_test.go:")
+				}
+			})
 		}
-		<-ctx.Done()
-		return context.Cause(ctx)
-	})
-	require.ErrorIs(t, err, jobaudit.ErrDenied)
+	}
+}
+
+func down(n int) {
+	if n == 0 {
+		panic("hunter2")
+	}
+	defer func() { _ = n }()
+	down(n - 1)
+}
+
+func TestARevokedExecutionIsCancelledAsForbidden(t *testing.T) {
+	sink := memsink.New(nil)
+	trail := begun(t, open(t, sink, nil))
+	ctx, stop := trail.KeepAlive(t.Context())
+	require.NoError(t, trail.Deny(t.Context(), jobaudit.Decision{By: "opa"}))
+	<-ctx.Done()
+	require.ErrorIs(t, context.Cause(ctx), jobaudit.ErrDenied)
+	require.NoError(t, stop())
 	require.NoError(t, trail.Cancel(t.Context(), "revoked"))
-	job, err := jobaudit.Replay(sink.Records(t.Context(), jobaudit.Query{JobID: trail.JobID()}))
-	require.NoError(t, err)
+	job := jobOf(t, sink, trail.JobID())
 	require.Equal(t, jobaudit.Cancelled, job.State)
-	require.Equal(t, string(jobaudit.CodeForbidden), string(job.Error.Code))
+	require.Equal(t, jobaudit.CodeForbidden, job.Error.Code)
 }
 
 func TestARefusalThatIsPutOffCanBeTold(t *testing.T) {

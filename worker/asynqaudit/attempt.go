@@ -3,10 +3,6 @@ package asynqaudit
 import (
 	"context"
 	"errors"
-	"fmt"
-	"path"
-	"runtime"
-	"strings"
 	"sync"
 	"time"
 
@@ -29,13 +25,13 @@ type attempt struct {
 	over chan struct{} // closed when the end is on record
 
 	mu        sync.Mutex
-	started   bool      // its start is on record
-	settled   bool      // what becomes of the job is on record already, by a denial
-	concluded bool      // an end has been decided on
-	err       error     // what asynq has to say against it
-	unwound   *panicked // the handler's own panic
-	intent    verdict   // what asynq was about to write, if that was not seen to succeed
-	stale     bool      // its context had ended when last looked at
+	started   bool    // its start is on record
+	settled   bool    // what becomes of the job is on record already, by a denial
+	concluded bool    // an end has been decided on
+	err       error   // what asynq has to say against it
+	unwound   error   // how the handler ended without returning
+	intent    verdict // what asynq was about to write, if that was not seen to succeed
+	stale     bool    // its context had ended when last looked at
 }
 
 // tell notes the error by which asynq has decided on the attempt.
@@ -172,7 +168,8 @@ func (at *attempt) returned(ctx context.Context, how string) {
 	}
 }
 
-// panicked is a panic without its value, which may hold anything.
+// panicked is a panic that asynq tells of, without its value, which may hold
+// anything.
 type panicked struct{ frame string }
 
 func (p *panicked) Error() string {
@@ -182,28 +179,8 @@ func (p *panicked) Error() string {
 	return "panic in " + p.frame
 }
 
-// JobErrorCode gives the code of a panic.
+// JobErrorCode returns PANIC.
 func (*panicked) JobErrorCode() string { return string(jobaudit.CodePanic) }
-
-// frames looks at the stack, which still stands, of a function that has not
-// returned: did it panic, and where? The panic goes on by itself. Catching it
-// and raising it again would make asynq name this package as its place.
-func frames() (frame string, panicking bool) {
-	var pcs [64]uintptr
-	stack := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
-	for {
-		f, more := stack.Next()
-		switch {
-		case f.Function == "runtime.gopanic":
-			panicking = true
-		case panicking && !strings.HasPrefix(f.Function, "runtime."):
-			return fmt.Sprintf("%s %s:%d", f.Function, path.Base(f.File), f.Line), true
-		}
-		if !more {
-			return "", panicking
-		}
-	}
-}
 
 // attempts are those of a server that have no verdict yet.
 type attempts struct {

@@ -123,20 +123,17 @@ func (s *serving) middleware(next asynq.Handler) asynq.Handler {
 			if returned {
 				return
 			}
-			stop()
-			how := "ended its goroutine"
-			if frame, panicking := frames(); panicking {
-				how = "panicked"
+			if err := stop(); err != nil { // catching it would make asynq name this package as its place
 				at.mu.Lock()
-				at.unwound = &panicked{frame}
+				at.unwound = err
 				at.mu.Unlock()
 			}
-			at.returned(ctx, how)
+			at.returned(ctx, "did not return: it panicked, or ended its goroutine,")
 		}()
 		err = next.ProcessTask(jobCtx, t)
 		returned = true
 		denied := errors.Is(context.Cause(jobCtx), jobaudit.ErrDenied)
-		stop()
+		_ = stop()
 		if err == nil {
 			at.returned(ctx, "returned without an error")
 		} else {

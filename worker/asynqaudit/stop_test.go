@@ -187,7 +187,7 @@ func TestAsynqStillSaysWhereTheHandlerPanicked(t *testing.T) {
 	info := r.enqueue(asynq.MaxRetry(0))
 	job := r.ended(jobID(info))
 	require.Contains(t, r.state(info, asynq.TaskStateArchived).LastErr, "stop_test.go")
-	require.Contains(t, job.Error.Message, "stop_test.go")
+	require.Contains(t, job.Error.Frame, "stop_test.go")
 	r.sink.ExpectAbsent(t, secret)
 }
 

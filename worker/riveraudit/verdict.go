@@ -122,7 +122,12 @@ func lastError(job *rivertype.JobRow) error {
 // which may be a secret.
 type PanicError struct {
 	Type string // the value's type, if it is known
+
+	place error // of a panic in this process: it knows where it arose
 }
+
+// Unwrap returns what the stack told of the panic, nil if it was not seen.
+func (e *PanicError) Unwrap() error { return e.place }
 
 func (e *PanicError) Error() string {
 	if e.Type == "" {

@@ -1,6 +1,7 @@
 package riveraudit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,31 +24,44 @@ func (a *Audit) Work(ctx context.Context, job *rivertype.JobRow, doInner func(co
 	if err != nil {
 		return a.notBegun(ctx, err)
 	}
+	if err := trail.Start(ctx, a.execution(job)); err != nil {
+		if !errors.Is(err, jobaudit.ErrDenied) && !errors.Is(err, jobaudit.ErrClosed) && !errors.Is(err, jobaudit.ErrTransition) {
+			trail.Deferring(context.WithoutCancel(ctx), "the start could not be recorded, and the worker was not called")
+		}
+		return a.notBegun(ctx, err)
+	}
 	x := &attempt{trail: trail, job: job.ID, at: fetchedAt(job)}
-	started := false
+	a.running.put(x)
+	jobCtx, stop := trail.KeepAlive(ctx)
 	defer func() {
-		if started {
-			x.end(err) // of a panic River tells our error handler
+		unwinding := stop()
+		x.end(cmp.Or(unwinding, err))
+		if exited(unwinding) { // of a panic River tells our error handler, of this it tells nobody
+			trail.Retrying(ctx, unwinding)
 		}
 	}()
-	err = trail.Run(ctx, a.execution(job), func(ctx context.Context) error {
-		started = true
-		a.running.put(x)
-		err := doInner(ctx)
-		if errors.Is(context.Cause(ctx), jobaudit.ErrDenied) {
-			return rivertype.JobCancel(jobaudit.ErrDenied)
-		}
-		return err
-	})
-	if !started {
-		return a.notBegun(ctx, err)
+	if !errors.Is(context.Cause(jobCtx), jobaudit.ErrDenied) { // it may have been withdrawn already
+		err = doInner(jobCtx)
+	}
+	if errors.Is(context.Cause(jobCtx), jobaudit.ErrDenied) {
+		err = rivertype.JobCancel(jobaudit.ErrDenied)
 	}
 	a.putOff(ctx, x, err)
 	return err
 }
 
+// exited reports whether the error is that of a function that ended its
+// goroutine by runtime.Goexit.
+func exited(err error) bool {
+	coded, ok := errors.AsType[interface {
+		error
+		JobErrorCode() string
+	}](err)
+	return ok && coded.JobErrorCode() == string(jobaudit.CodeGoexit)
+}
+
 func (a *Audit) execution(job *rivertype.JobRow) jobaudit.Execution {
-	return jobaudit.Execution{Attempt: max(job.Attempt, 1), Queue: a.QueueRef(job), Unsettled: true}
+	return jobaudit.Execution{Attempt: max(job.Attempt, 1), Queue: a.QueueRef(job)}
 }
 
 // begin opens the Trail of a job that is to run.
@@ -135,6 +149,11 @@ func (a *Audit) AttemptFailed(ctx context.Context, job *rivertype.JobRow, err er
 		}
 		x = &attempt{trail: trail, job: job.ID, at: fetchedAt(job)}
 		a.running.put(x)
+	}
+	if p, ok := err.(*PanicError); ok {
+		x.mu.Lock()
+		err = &PanicError{Type: p.Type, place: x.err}
+		x.mu.Unlock()
 	}
 	x.end(err)
 	if cancelled || job.Attempt >= job.MaxAttempts {

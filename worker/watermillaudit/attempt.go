@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -31,9 +30,9 @@ type attempt struct {
 	handled  context.Context // the message's own, as it was delivered
 	local    bool            // handled is the publisher's, and not the Pub/Sub's
 	jobCtx   context.Context
-	stop     func()      // ends the heartbeats, and jobCtx
-	unwatch  func() bool // nil if handled is not watched
-	mark     *string     // of a poison queue, that the message came with
+	stop     func() error // ends the heartbeats, and jobCtx
+	unwatch  func() bool  // nil if handled is not watched
+	mark     *string      // of a poison queue, that the message came with
 	over     chan struct{}
 
 	mu       sync.Mutex // guards what follows; none of it changes once decided
@@ -47,17 +46,18 @@ type attempt struct {
 	awaiting bool       // a goroutine waits for the acknowledgement
 }
 
-// The errors of attempts that give none.
-var (
-	errNacked       = errors.New("the message was nacked though its handler returned no error: the handler did so, or what it produced could not be published")
-	errGoexit error = &exited{}
-)
+// errNacked is the error of an attempt that gives none.
+var errNacked = errors.New("the message was nacked though its handler returned no error: the handler did so, or what it produced could not be published")
 
-// exited is the error of a handler that ended its goroutine.
-type exited struct{}
-
-func (*exited) Error() string        { return "the goroutine ended by runtime.Goexit" }
-func (*exited) JobErrorCode() string { return string(jobaudit.CodeGoexit) }
+// exited reports whether the error is that of a handler that ended its
+// goroutine by runtime.Goexit.
+func exited(err error) bool {
+	coded, ok := errors.AsType[interface {
+		error
+		JobErrorCode() string
+	}](err)
+	return ok && coded.JobErrorCode() == string(jobaudit.CodeGoexit)
+}
 
 func (at *attempt) start(ctx context.Context) error {
 	err := at.trail.Start(ctx, jobaudit.Execution{
@@ -188,7 +188,7 @@ func (at *attempt) returned(err error, denied bool) {
 		at.trail.Retrying(context.Background(), at.because())
 		at.flush()
 	}
-	if err == errGoexit { // the router does not notice, and acknowledges nothing
+	if exited(err) { // the router does not notice, and acknowledges nothing
 		at.conclude()
 		return
 	}
@@ -264,7 +264,7 @@ func (at *attempt) flush() {
 }
 
 func (at *attempt) finish() {
-	at.stop()
+	_ = at.stop()
 	if at.unwatch != nil {
 		at.unwatch()
 	}
@@ -339,25 +339,6 @@ func (p *panicked) Error() string {
 
 // JobErrorCode gives the code of a panic.
 func (*panicked) JobErrorCode() string { return string(jobaudit.CodePanic) }
-
-// frames looks at the stack, which still stands, of a function that has not
-// returned: did it panic, and where? The panic goes on by itself.
-func frames() (frame string, panicking bool) {
-	var pcs [64]uintptr
-	stack := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
-	for {
-		f, more := stack.Next()
-		switch {
-		case f.Function == "runtime.gopanic":
-			panicking = true
-		case panicking && !strings.HasPrefix(f.Function, "runtime."):
-			return fmt.Sprintf("%s %s:%d", f.Function, path.Base(f.File), f.Line), true
-		}
-		if !more {
-			return "", panicking
-		}
-	}
-}
 
 // frameIn finds the place of a panic in the text of a stack, as debug.Stack
 // writes it: a line for the function, and one for the file, behind those of the

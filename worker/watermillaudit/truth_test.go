@@ -225,7 +225,7 @@ func TestAPanicIsAFailedAttemptWithoutItsValue(t *testing.T) {
 			require.Equal(t, []jobaudit.EventType{jobaudit.AttemptFailed, jobaudit.JobSucceeded}, ends(job))
 			failed := r.event(job.ID, jobaudit.AttemptFailed).Data.Error
 			require.Equal(t, jobaudit.CodePanic, failed.Code)
-			require.Contains(t, failed.Message, "watermillaudit_test.blowUp truth_test.go:")
+			require.Contains(t, failed.Message+" in "+failed.Frame, "watermillaudit_test.blowUp truth_test.go:")
 			r.sink.ExpectAbsent(t, secret)
 			r.sound()
 		})

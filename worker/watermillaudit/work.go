@@ -34,11 +34,7 @@ func (a *Audit) Middleware(h message.HandlerFunc) message.HandlerFunc {
 			if returned {
 				return
 			}
-			if frame, panicking := frames(); panicking {
-				at.returned(&panicked{frame}, false)
-			} else {
-				at.returned(errGoexit, false)
-			}
+			at.returned(at.stop(), false)
 		}()
 		produced, err := h(msg)
 		denied := at.withdrawn()
