@@ -1,6 +1,7 @@
 package jobaudit
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/jsonenc"
 )
 
 // AuditSink stores records. It is the whole contract between recording and
@@ -39,11 +42,22 @@ type AuditSink interface {
 }
 
 // AuditReader is implemented by sinks that can be read.
+//
+// Readers may have more methods than this one. They are optional:
+//
+//   - Tail(context.Context, Query) iter.Seq2[Record, error] iterates like
+//     Records and then waits and goes on with the records that are stored
+//     later, each as soon as it can be read. It ends when q.Limit is reached,
+//     when ctx ends, with ctx's error, and when the reader is closed, with an
+//     error. To begin with what comes next, set q.After to the newest record's
+//     ID. With q.NewestFirst it yields nothing but an error.
+//   - Jobs(context.Context, Query) iter.Seq2[Job, error] does what [Jobs] does,
+//     which calls it.
 type AuditReader interface {
 	// Records iterates over the stored records that match q, in the order in
 	// which they were accepted, or the reverse if q says so. Each pass reads
-	// anew. An error is yielded once, with a zero Record, and ends the
-	// iteration.
+	// from the start. An error is yielded once, with a zero Record, and ends
+	// the iteration.
 	Records(ctx context.Context, q Query) iter.Seq2[Record, error]
 }
 
@@ -54,12 +68,19 @@ type Query struct {
 	CorrelationID uuid.UUID
 	RootID        uuid.UUID
 	PrincipalID   string
+	ActingFor     string // the ID of the principal, or of one on whose behalf it acts
 	OrgID         string
 	Action        string
+	Resource      string
 	Types         []EventType // any of these
-	State         JobState    // the job's state as its writer knew it
-	Since         time.Time   // at or after this moment
-	Until         time.Time   // before this moment
+	State         JobState    // the job's state as the record's writer knew it
+	ErrorCode     ErrorCode   // of the error that the event gives its job, or its attempt
+
+	// Since and Until bound the time at which events happened: at or after
+	// Since, before Until. Events are stored with microseconds, so what the
+	// bounds have beyond that is cut off.
+	Since time.Time
+	Until time.Time
 
 	// After is the event ID of the last record already seen: the selection
 	// begins behind it, in the direction of reading. An ID that is not stored
@@ -69,23 +90,52 @@ type Query struct {
 	NewestFirst bool
 }
 
-// Match reports whether an event is in the selection, as far as one event can
-// tell: After, Limit and NewestFirst are for the reader to apply.
-func (q Query) Match(e Event) bool {
+// Match reports whether a record is in the selection, as far as one record can
+// tell: After, Limit and NewestFirst are for the reader to apply. It decodes
+// the record only if its ID, type, job and time leave the answer open.
+func (q Query) Match(r Record) bool {
 	switch {
-	case q.JobID != uuid.Nil && q.JobID != e.Job.ID,
-		q.CorrelationID != uuid.Nil && q.CorrelationID != e.CorrelationID,
-		q.RootID != uuid.Nil && q.RootID != e.Job.RootID,
-		q.PrincipalID != "" && q.PrincipalID != e.Who.Principal.ID,
-		q.OrgID != "" && q.OrgID != e.Who.OrgID,
-		q.Action != "" && q.Action != e.What.Action,
-		len(q.Types) > 0 && !slices.Contains(q.Types, e.Type),
-		q.State != "" && q.State != e.Job.State,
-		!q.Since.IsZero() && e.Time.Before(q.Since),
-		!q.Until.IsZero() && !e.Time.Before(q.Until):
+	case q.JobID != uuid.Nil && q.JobID != r.jobID,
+		len(q.Types) > 0 && !slices.Contains(q.Types, r.typ),
+		!q.Since.IsZero() && r.time.Before(q.Since.Truncate(time.Microsecond)),
+		!q.Until.IsZero() && !r.time.Before(q.Until.Truncate(time.Microsecond)),
+		q.CorrelationID != uuid.Nil && !r.mayHold(q.CorrelationID),
+		q.RootID != uuid.Nil && !r.mayHold(q.RootID):
 		return false
 	}
-	return true
+	if q.CorrelationID == uuid.Nil && q.RootID == uuid.Nil && q.PrincipalID == "" && q.ActingFor == "" &&
+		q.OrgID == "" && q.Action == "" && q.Resource == "" && q.State == "" && q.ErrorCode == "" {
+		return true
+	}
+	e := r.Event()
+	return q.matchEvent(&e)
+}
+
+// matchEvent is what Match has to decode the record for.
+func (q Query) matchEvent(e *Event) bool {
+	switch {
+	case q.CorrelationID != uuid.Nil && q.CorrelationID != e.CorrelationID,
+		q.RootID != uuid.Nil && q.RootID != e.Job.RootID,
+		q.PrincipalID != "" && q.PrincipalID != e.Who.Principal.ID,
+		q.ActingFor != "" && !actsFor(e, q.ActingFor),
+		q.OrgID != "" && q.OrgID != e.Who.OrgID,
+		q.Action != "" && q.Action != e.What.Action,
+		q.Resource != "" && q.Resource != e.What.Resource,
+		q.State != "" && q.State != e.Job.State:
+		return false
+	}
+	if q.ErrorCode == "" {
+		return true
+	}
+	detail := errorOf(e)
+	return detail != nil && detail.Code == q.ErrorCode
+}
+
+// actsFor reports whether the event's principal has the ID or acts on behalf
+// of one who has. Those that the event had no room for are not found.
+func actsFor(e *Event, id string) bool {
+	return e.Who.Principal.ID == id ||
+		slices.ContainsFunc(e.Who.OnBehalfOf, func(p Principal) bool { return p.ID == id })
 }
 
 // Recovery is what a single-writer sink found when it was opened. Such a sink
@@ -183,6 +233,14 @@ func (r Record) Event() Event {
 	}
 	e, _ := decodeEvent(r.leaf[1:]) // it parsed when the record was made
 	return e
+}
+
+// mayHold reports whether the line can hold an ID, which is much cheaper to
+// find out than what it says. Our own events spell an ID in one way; in those
+// of others its letters may be escaped.
+func (r Record) mayHold(id uuid.UUID) bool {
+	var buf [38]byte
+	return bytes.Contains(r.leaf, jsonenc.AppendUUID(buf[:0], id)) || bytes.Contains(r.leaf, []byte(`\u`))
 }
 
 // String returns type, ID and job for people to read, never content.

@@ -27,6 +27,9 @@ var (
 	// ErrConflict means that a sink holds other bytes under the record's ID. A
 	// sink returns it wrapped in a [*RecordError] that names the record.
 	ErrConflict = errors.New("other bytes are stored under this ID")
+
+	// ErrNotFound means that nothing is recorded of the job.
+	ErrNotFound = errors.New("no record of the job")
 )
 
 // AuditError is an error of the audit path, never of the job's own work. Err

@@ -402,7 +402,7 @@ func TestSubmittingAgainUnderTheSameIDMakesNoSecondJob(t *testing.T) {
 		j := jobOf(t, store, s.ID)
 		require.Equal(t, jobaudit.Success, j.State)
 		require.Len(t, j.Unapplied, 1)
-		require.Equal(t, "duplicate", j.Unapplied[0].Cause)
+		require.Equal(t, jobaudit.CauseDuplicate, j.Unapplied[0].Cause)
 		require.Equal(t, []uuid.UUID{s.ID}, store.Jobs())
 	})
 }

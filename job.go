@@ -88,15 +88,23 @@ type JobExecution struct {
 	Late bool `json:"late,omitzero"`
 }
 
+// Cause is why an event did not change its job.
+type Cause string
+
+// The causes.
+const (
+	CauseLate      Cause = "late"      // the job had ended
+	CauseDuplicate Cause = "duplicate" // a second submission
+	CauseIllegal   Cause = "illegal"   // the state machine has no such transition
+)
+
 // UnappliedEvent is an event that did not change its job.
 type UnappliedEvent struct {
-	EventID uuid.UUID `json:"eventId"`
-	Type    EventType `json:"type"`
-	Time    time.Time `json:"time"`
-	// Cause is "late" behind a terminal state, "duplicate" for a second
-	// submission, "illegal" where the state machine has no such transition.
-	Cause string       `json:"cause"`
-	Error *ErrorDetail `json:"error,omitzero"`
+	EventID uuid.UUID    `json:"eventId"`
+	Type    EventType    `json:"type"`
+	Time    time.Time    `json:"time"`
+	Cause   Cause        `json:"cause"`
+	Error   *ErrorDetail `json:"error,omitzero"`
 	// Inputs are a duplicate submission's where they differ from the first's.
 	Inputs json.RawMessage `json:"inputs,omitempty"`
 }

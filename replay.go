@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"container/heap"
-	"errors"
+	"context"
 	"fmt"
 	"iter"
 	"slices"
@@ -22,19 +22,24 @@ import (
 // two verdicts under one ID, from different logs, the one with the lower leaf
 // hash counts.
 //
-// It is an error if there is no record, if the records are of several jobs, or
-// if two records that are not verdicts share an ID ([ErrConflict]). The
-// iterator's error is returned as it is.
+// Without a record the error is [ErrNotFound]. It is an error, too, if the
+// records are of several jobs, or if two records that are not verdicts share an
+// ID ([ErrConflict]). The iterator's error is returned unchanged.
 func Replay(records iter.Seq2[Record, error]) (Job, error) {
+	f, err := replay(records)
+	return f.job, err
+}
+
+func replay(records iter.Seq2[Record, error]) (fold, error) {
 	events, err := collect(records)
 	if err != nil {
-		return Job{}, err
+		return fold{}, err
 	}
 	f := fold{executions: map[uuid.UUID]int{}, concluded: map[uuid.UUID]bool{}}
 	for _, i := range causalOrder(events) {
 		f.apply(&events[i])
 	}
-	return f.job, nil
+	return f, nil
 }
 
 // collect reads the events of one job, each once.
@@ -69,7 +74,7 @@ func collect(records iter.Seq2[Record, error]) ([]Event, error) {
 		}
 	}
 	if len(events) == 0 {
-		return nil, errors.New("no records")
+		return nil, ErrNotFound
 	}
 	return events, nil
 }
@@ -159,8 +164,9 @@ func (h *indexHeap) Pop() any {
 
 // fold is a job as far as its events have been applied.
 type fold struct {
-	job   Job
-	begun bool
+	job        Job
+	begun      bool
+	submission uuid.UUID // the ID of the event that submitted the job, once it has been met
 	// executions holds where in the job the execution of an ID stands.
 	executions map[uuid.UUID]int
 	// concluded holds the executions whose end others concluded: by a verdict,
@@ -201,6 +207,7 @@ func (f *fold) begin(e *Event) {
 	if e.Type != JobSubmitted {
 		f.job.State = Pending
 		f.job.Incomplete = true
+		f.submission = uuid.Nil
 	}
 }
 
@@ -214,6 +221,7 @@ func (f *fold) submit(e *Event) {
 		Action: e.What.Action, Inputs: e.What.Inputs,
 	}
 	f.job.Incomplete = false
+	f.submission = e.ID
 }
 
 func (f *fold) enter(e *Event, next JobState) {
@@ -245,7 +253,7 @@ func errorOf(e *Event) *ErrorDetail {
 }
 
 func (f *fold) setAside(e *Event, why effect) {
-	u := UnappliedEvent{EventID: e.ID, Type: e.Type, Time: e.Time, Cause: string(why), Error: errorOf(e)}
+	u := UnappliedEvent{EventID: e.ID, Type: e.Type, Time: e.Time, Cause: Cause(why), Error: errorOf(e)}
 	if why == duplicate && !bytes.Equal(e.What.Inputs, f.job.Metadata.Inputs) {
 		u.Inputs = e.What.Inputs
 	}
@@ -280,4 +288,105 @@ func (f *fold) end(e *Event) {
 		x.EndedAt, x.End = e.Time, e.Type
 		f.concluded[x.ID] = conclusion
 	}
+}
+
+// Jobs iterates over the jobs of a log, each as [Replay] folds it, the one that
+// was submitted last first. It holds one job in memory at a time. A reader that
+// has a method Jobs(context.Context, Query) iter.Seq2[Job, error], as a
+// database may, is asked instead, and gives the same answer.
+//
+// The query selects by the job's submission, with these exceptions:
+//
+//   - State and ErrorCode are those of the folded job, as they are now;
+//   - After is the ID of the last job already seen, and Limit counts jobs;
+//   - NewestFirst makes no difference, and Types must be empty.
+//
+// A job whose submission is not in this log is not among them.
+//
+// An error that is about one job, such as [ErrConflict], is yielded with a Job
+// that has its ID and nothing else; the iteration goes on. An error of the
+// reader is yielded with the zero Job and ends the iteration.
+func Jobs(ctx context.Context, reader AuditReader, q Query) iter.Seq2[Job, error] {
+	if own, ok := reader.(interface {
+		Jobs(context.Context, Query) iter.Seq2[Job, error]
+	}); ok {
+		return own.Jobs(ctx, q)
+	}
+	return func(yield func(Job, error) bool) {
+		l := jobList{ctx: ctx, reader: reader, query: q}
+		if err := l.each(yield); err != nil {
+			yield(Job{}, err)
+		}
+	}
+}
+
+// jobList is one iteration over jobs.
+type jobList struct {
+	ctx    context.Context
+	reader AuditReader
+	query  Query
+	failed error // the reader's, while a job was read
+}
+
+// each yields the jobs. The error is one that ends the iteration.
+func (l *jobList) each(yield func(Job, error) bool) error {
+	q, err := l.submissions()
+	if err != nil {
+		return err
+	}
+	n := 0
+	for r, err := range l.reader.Records(l.ctx, q) {
+		if err != nil {
+			return err
+		}
+		job, submission, err := l.fold(r.jobID)
+		switch {
+		case l.failed != nil:
+			return l.failed
+		case err != nil:
+			job = Job{ID: r.jobID}
+		case submission != r.id, // another submission of the job decides where it stands
+			l.query.State != "" && l.query.State != job.State,
+			l.query.ErrorCode != "" && (job.Error == nil || job.Error.Code != l.query.ErrorCode):
+			continue
+		}
+		if n++; !yield(job, err) || n == l.query.Limit {
+			return nil
+		}
+	}
+	return nil
+}
+
+// submissions returns the query for the submissions of the jobs.
+func (l *jobList) submissions() (Query, error) {
+	q := l.query
+	if len(q.Types) > 0 {
+		return q, &FieldError{Field: "Query.Types", Problem: "selects events; leave it empty to select jobs"}
+	}
+	if q.After != uuid.Nil {
+		_, submission, err := l.fold(q.After)
+		if err == nil && submission == uuid.Nil {
+			err = ErrNotFound
+		}
+		if err != nil {
+			return q, fmt.Errorf("read on behind job %s: %w", q.After, err)
+		}
+		q.After = submission
+	}
+	q.Types, q.NewestFirst, q.Limit = []EventType{JobSubmitted}, true, 0
+	q.State, q.ErrorCode = "", ""
+	return q, nil
+}
+
+// fold returns a job and the ID of the event that submitted it.
+func (l *jobList) fold(id uuid.UUID) (Job, uuid.UUID, error) {
+	f, err := replay(func(yield func(Record, error) bool) {
+		for r, err := range l.reader.Records(l.ctx, Query{JobID: id}) {
+			l.failed = err
+			if !yield(r, err) {
+				return
+			}
+		}
+	})
+	return f.job, f.submission, err
 }

@@ -114,7 +114,7 @@ func ended(id, exec int, typ jobaudit.EventType) told {
 
 func causes(job jobaudit.Job) (list []string) {
 	for _, u := range job.Unapplied {
-		list = append(list, u.Cause+" "+string(u.Type))
+		list = append(list, string(u.Cause)+" "+string(u.Type))
 	}
 	return list
 }
@@ -381,7 +381,7 @@ func TestReplayRefusesWhatIsNotOneJob(t *testing.T) {
 	require.Error(t, err, "two jobs")
 
 	_, err = jobaudit.Replay(all())
-	require.Error(t, err, "no record")
+	require.ErrorIs(t, err, jobaudit.ErrNotFound)
 
 	_, err = jobaudit.Replay(all(mine, []jobaudit.Record{jobaudit.GoldenRecords(t)[jobaudit.AuditOpened]}))
 	require.Error(t, err, "no job's")

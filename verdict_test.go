@@ -229,7 +229,7 @@ func TestAnEndThatComesAfterAVerdictChangesNothingAndStaysVisible(t *testing.T) 
 	require.Equal(t, jobaudit.Failed, job.State)
 	require.Equal(t, jobaudit.JobSucceeded, job.Executions[0].End, "the worker knows best how its execution ended")
 	require.Equal(t, jobaudit.JobSucceeded, job.Unapplied[0].Type)
-	require.Equal(t, "late", job.Unapplied[0].Cause)
+	require.Equal(t, jobaudit.CauseLate, job.Unapplied[0].Cause)
 }
 
 func TestAVerdictWithoutItsRecordsIsRefused(t *testing.T) {

@@ -146,7 +146,7 @@ func duration(job jobaudit.Job) string {
 func attempts(job jobaudit.Job) string {
 	var late int
 	for _, u := range job.Unapplied {
-		if u.Cause == "late" {
+		if u.Cause == jobaudit.CauseLate {
 			late++
 		}
 	}

@@ -171,7 +171,7 @@ func TestAStoppedWorkersLateEndChangesNothingAndStaysVisible(t *testing.T) {
 	job := g.requireAbandoned(id, found)
 	require.Len(t, job.Unapplied, 1)
 	require.Equal(t, jobaudit.JobSucceeded, job.Unapplied[0].Type)
-	require.Equal(t, "late", job.Unapplied[0].Cause)
+	require.Equal(t, jobaudit.CauseLate, job.Unapplied[0].Cause)
 	require.Equal(t, jobaudit.JobSucceeded, job.Executions[0].End, "its worker knows how it ended")
 	require.Empty(t, sweep(t, g.dog).Findings)
 	g.close()

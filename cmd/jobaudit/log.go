@@ -160,7 +160,7 @@ func (d directory) records(ctx context.Context, q jobaudit.Query, contains strin
 					*unread++
 					continue
 				}
-				if q.Match(r.Event()) && !yield(r, nil) {
+				if q.Match(r) && !yield(r, nil) {
 					return
 				}
 			}

@@ -113,7 +113,7 @@ func (t *tail) read(ctx context.Context, do func(jobaudit.Record) error) error {
 				t.unread++
 				continue
 			}
-			if !t.query.Match(r.Event()) {
+			if !t.query.Match(r) {
 				continue
 			}
 			if err := do(r); err != nil {

@@ -45,7 +45,7 @@ func (s Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.
 				yield(jobaudit.Record{}, err)
 				return
 			}
-			if !q.Match(r.Event()) {
+			if !q.Match(r) {
 				continue
 			}
 			if n++; !yield(r, nil) || n == q.Limit {

@@ -49,7 +49,7 @@ func TestConformance(t *testing.T) {
 				return err
 			},
 		}, nil
-	}, sinktest.Traits{})
+	}, sinktest.Traits{NoTail: true})
 }
 
 // files iterates over the contents of all files below a directory.

@@ -180,7 +180,7 @@ func (p *iteration) offer(part part, l line) error {
 	if err != nil {
 		return fmt.Errorf("filesink: read %s at %d: %w", segmentPath(part.first), l.off, err)
 	}
-	if !matches(p.query, r) {
+	if !p.query.Match(r) {
 		return nil
 	}
 	if !p.yield(r, nil) {
@@ -190,21 +190,6 @@ func (p *iteration) offer(part part, l line) error {
 		return errStop
 	}
 	return nil
-}
-
-// matches is q.Match, but decodes the record only where it has to.
-func matches(q jobaudit.Query, r jobaudit.Record) bool {
-	var known jobaudit.Event
-	known.ID, known.Type, known.Time, known.Job.ID = r.ID(), r.Type(), r.Time(), r.JobID()
-	shallow := jobaudit.Query{JobID: q.JobID, Types: q.Types, Since: q.Since, Until: q.Until}
-	if !shallow.Match(known) {
-		return false
-	}
-	if q.CorrelationID == uuid.Nil && q.RootID == uuid.Nil && q.PrincipalID == "" &&
-		q.OrgID == "" && q.Action == "" && q.State == "" {
-		return true
-	}
-	return q.Match(r.Event())
 }
 
 // offsets returns where the lines of a query's job or correlation are,

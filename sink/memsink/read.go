@@ -2,6 +2,7 @@ package memsink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -23,27 +24,76 @@ func (s *Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit
 			yield(jobaudit.Record{}, err)
 			return
 		}
-		n := 0
-		for at := range v.positions(q.NewestFirst) {
-			if err := ctx.Err(); err != nil {
-				yield(jobaudit.Record{}, err)
-				return
-			}
-			r := v.records[at]
-			if !matches(q, r) {
-				continue
-			}
-			if !yield(r, nil) {
-				return
-			}
-			if n++; n == q.Limit {
-				return
-			}
-		}
-		if err := ctx.Err(); err != nil {
+		v.pass(ctx, &q, yield)
+	}
+}
+
+// Tail iterates over the stored records that match and then over those to come,
+// as [jobaudit.AuditReader] says. After Close it yields what is stored and then
+// [ErrClosed].
+func (s *Sink) Tail(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		if err := s.tail(ctx, q, yield); err != nil {
 			yield(jobaudit.Record{}, err)
 		}
 	}
+}
+
+// tail yields until there is an error, or nil if no more is wanted.
+func (s *Sink) tail(ctx context.Context, q jobaudit.Query, yield func(jobaudit.Record, error) bool) error {
+	if q.NewestFirst {
+		return errors.New("memsink: records to come cannot be read newest first")
+	}
+	for seen := -1; ; {
+		// Before reading, so that no change falls between the two.
+		changed, closed := s.nextChange()
+		v, err := s.view(q)
+		if err != nil {
+			return err
+		}
+		v.from = max(v.from, seen)
+		if !v.pass(ctx, &q, yield) {
+			return nil
+		}
+		seen = v.to
+		if closed {
+			return ErrClosed
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// pass yields what matches. It takes what it yielded off q.Limit, and reports
+// false if no more is wanted, or can be had.
+func (v view) pass(ctx context.Context, q *jobaudit.Query, yield func(jobaudit.Record, error) bool) bool {
+	for at := range v.positions(q.NewestFirst) {
+		if err := ctx.Err(); err != nil {
+			yield(jobaudit.Record{}, err)
+			return false
+		}
+		r := v.records[at]
+		if !q.Match(r) {
+			continue
+		}
+		if !yield(r, nil) {
+			return false
+		}
+		if q.Limit == 1 {
+			return false
+		}
+		if q.Limit > 0 {
+			q.Limit--
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		yield(jobaudit.Record{}, err)
+		return false
+	}
+	return true
 }
 
 // view is a snapshot of the records, narrowed by the best index.
@@ -111,21 +161,6 @@ func (v view) positions(backward bool) iter.Seq[int] {
 	}
 }
 
-// matches is q.Match, but decodes the record only where it has to.
-func matches(q jobaudit.Query, r jobaudit.Record) bool {
-	var known jobaudit.Event
-	known.ID, known.Type, known.Time, known.Job.ID = r.ID(), r.Type(), r.Time(), r.JobID()
-	shallow := jobaudit.Query{JobID: q.JobID, Types: q.Types, Since: q.Since, Until: q.Until}
-	if !shallow.Match(known) {
-		return false
-	}
-	if q.CorrelationID == uuid.Nil && q.RootID == uuid.Nil && q.PrincipalID == "" &&
-		q.OrgID == "" && q.Action == "" && q.State == "" {
-		return true
-	}
-	return q.Match(r.Event())
-}
-
 // correlationIndex holds the positions of each correlation's records. It is
 // filled by readers rather than writers: a correlation stands inside the line,
 // and decoding costs more than all else that an Append does.
@@ -188,34 +223,18 @@ func (s *Sink) States(jobID uuid.UUID) []jobaudit.JobState {
 // q.After is an error.
 func (s *Sink) Wait(ctx context.Context, q jobaudit.Query) (jobaudit.Record, error) {
 	q.NewestFirst, q.Limit = false, 1
-	for {
-		// Before reading, so that no change falls between the two.
-		changed, last, closed := s.nextChange()
-		for r, err := range s.Records(ctx, q) {
-			return r, err
-		}
-		q.After = last
-		if closed {
-			return jobaudit.Record{}, ErrClosed
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return jobaudit.Record{}, ctx.Err()
-		}
+	for r, err := range s.Tail(ctx, q) {
+		return r, err
 	}
+	return jobaudit.Record{}, ctx.Err() // cannot be: a tail ends with a record or an error
 }
 
-// nextChange returns a channel that the next change closes, and the ID of the
-// newest record before it.
-func (s *Sink) nextChange() (changed <-chan struct{}, last uuid.UUID, closed bool) {
+// nextChange returns a channel that the next change closes.
+func (s *Sink) nextChange() (changed <-chan struct{}, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.changed == nil {
 		s.changed = make(chan struct{})
 	}
-	if n := len(s.records); n > 0 {
-		last = s.records[n-1].ID()
-	}
-	return s.changed, last, s.closed
+	return s.changed, s.closed
 }

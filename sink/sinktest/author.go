@@ -27,6 +27,9 @@ func Records(n int) []jobaudit.Record {
 type author struct {
 	stream, job, root, correlation id
 	principal, org, action         string
+	resource                       string
+	behalf                         []string           // IDs of those on whose behalf the principal acts
+	fails                          jobaudit.ErrorCode // how the trail ends, if not well
 	now                            time.Time
 
 	seq  uint64
@@ -91,8 +94,18 @@ func (a *author) line(e entry) string {
 	}
 	fmt.Fprintf(&b, `},"job":{"id":"%s","state":"%s","attempt":1,"rootId":"%s"}`, a.job, e.state, a.root)
 	fmt.Fprintf(&b, `,"correlationId":"%s","requestId":"%s"`, a.correlation, a.job)
-	fmt.Fprintf(&b, `,"who":{"principal":{"kind":"user","id":%s,"assurance":"verified"},"orgId":%s}`, quote(a.principal), quote(a.org))
-	fmt.Fprintf(&b, `,"what":{"action":%s`, quote(a.action))
+	fmt.Fprintf(&b, `,"who":{"principal":{"kind":"user","id":%s,"assurance":"verified"},"orgId":%s`, quote(a.principal), quote(a.org))
+	for i, other := range a.behalf {
+		b.WriteString([]string{`,"onBehalfOf":[`, ","}[min(i, 1)])
+		fmt.Fprintf(&b, `{"kind":"user","id":%s,"assurance":"claimed"}`, quote(other))
+	}
+	if len(a.behalf) > 0 {
+		b.WriteString("]")
+	}
+	fmt.Fprintf(&b, `},"what":{"action":%s`, quote(a.action))
+	if a.resource != "" {
+		fmt.Fprintf(&b, `,"resource":%s`, quote(a.resource))
+	}
 	if e.inputs != "" {
 		fmt.Fprintf(&b, `,"inputs":%s`, e.inputs)
 	}
@@ -125,14 +138,18 @@ func (a *author) twin(r jobaudit.Record) jobaudit.Record {
 	return fork.next(entry{id: id(r.ID()), typ: jobaudit.JobLogged, state: jobaudit.Running, data: `{"line":"another"}`})
 }
 
-// trail returns the records of a job from submission to success.
+// trail returns the records of a job from submission to its end.
 func (a *author) trail() []jobaudit.Record {
+	end := entry{typ: jobaudit.JobSucceeded, state: jobaudit.Success, data: `{"output":{"documents":1204},"impact":"1,204 documents"}`}
+	if a.fails != "" {
+		end = entry{typ: jobaudit.JobFailed, state: jobaudit.Failed, data: `{"error":{"code":` + quote(string(a.fails)) + `,"message":"no space left"}}`}
+	}
 	return []jobaudit.Record{
 		a.next(entry{typ: jobaudit.JobSubmitted, state: jobaudit.Pending, inputs: `{"index":"orders","shards":4}`}),
 		a.next(entry{typ: jobaudit.JobAuthorized, state: jobaudit.Pending, data: `{"decision":{"allowed":true,"by":"none"}}`}),
 		a.next(entry{typ: jobaudit.JobStarted, state: jobaudit.Running}),
 		a.log("half of it"),
-		a.next(entry{typ: jobaudit.JobSucceeded, state: jobaudit.Success, data: `{"output":{"documents":1204},"impact":"1,204 documents"}`}),
+		a.next(end),
 	}
 }
 

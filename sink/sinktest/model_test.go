@@ -26,6 +26,7 @@ type disk struct {
 	junk    [][]byte // what lies there besides
 	healthy int      // writes until the failure; negative: no failure
 	hung    chan struct{}
+	changed chan struct{} // closed by the next write; nil while nobody waits
 }
 
 var errDisk = errors.New("the disk failed")
@@ -51,7 +52,21 @@ func (d *disk) write(ctx context.Context, r jobaudit.Record) error {
 	}
 	d.healthy = max(d.healthy-1, -1)
 	d.rows = append(d.rows, r)
+	if d.changed != nil {
+		close(d.changed)
+		d.changed = nil
+	}
 	return nil
+}
+
+// change returns a channel that the next write closes.
+func (d *disk) change() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.changed == nil {
+		d.changed = make(chan struct{})
+	}
+	return d.changed
 }
 
 func (d *disk) all() []jobaudit.Record {
@@ -387,10 +402,74 @@ func (m *model) selected(q jobaudit.Query) ([]jobaudit.Record, error) {
 	if m.bug == "applies the limit before the filter" && q.Limit > 0 {
 		rows = rows[:min(q.Limit, len(rows))]
 	}
-	if m.bug == "does not select by root" {
+	switch m.bug {
+	case "does not select by root":
 		q.RootID = uuid.Nil
+	case "does not select by those acted for":
+		q.PrincipalID, q.ActingFor = q.ActingFor, ""
 	}
-	return slices.DeleteFunc(rows, func(r jobaudit.Record) bool { return !q.Match(r.Event()) }), nil
+	return slices.DeleteFunc(rows, func(r jobaudit.Record) bool { return !q.Match(r) }), nil
+}
+
+// Jobs is what [jobaudit.Jobs] makes of the records.
+func (m *model) Jobs(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Job, error] {
+	if m.bug == "selects jobs by any event" && q.State != "" {
+		q.State = ""
+	}
+	all := jobaudit.Jobs(ctx, struct{ jobaudit.AuditReader }{m}, q)
+	if m.bug != "lists the oldest job first" {
+		return all
+	}
+	return func(yield func(jobaudit.Job, error) bool) {
+		var jobs []jobaudit.Job
+		for job, err := range all {
+			if err != nil {
+				yield(job, err)
+				return
+			}
+			jobs = append(jobs, job)
+		}
+		for _, job := range slices.Backward(jobs) {
+			if !yield(job, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (m *model) Tail(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		if q.NewestFirst && m.bug != "tails backwards" {
+			yield(jobaudit.Record{}, errors.New("cannot be tailed backwards"))
+			return
+		}
+		for {
+			change, wanted := m.disk.change(), true
+			m.pass(ctx, q, func(r jobaudit.Record, err error) bool {
+				if wanted = yield(r, err) && err == nil; wanted {
+					q.Limit--
+					q.After = r.ID()
+					wanted = q.Limit != 0 || m.bug == "tails on behind the limit"
+				}
+				return wanted
+			})
+			if !wanted || m.bug == "does not wait for records to come" {
+				return
+			}
+			select {
+			case <-change:
+			case <-m.closed:
+				if m.bug == "tails on after Close" {
+					<-ctx.Done()
+				}
+				yield(jobaudit.Record{}, errors.New("closed"))
+				return
+			case <-ctx.Done():
+				yield(jobaudit.Record{}, ctx.Err())
+				return
+			}
+		}
+	}
 }
 
 // compacted is the record after a decoder and an encoder.

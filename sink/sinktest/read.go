@@ -108,13 +108,18 @@ func (b *bench) appendWithin(ctx context.Context, pass iter.Seq2[jobaudit.Record
 	return nil
 }
 
+// failure is the code of the error that one of the mixed jobs ends with.
+const failure = "E_NOSPC"
+
 // mixed returns the trails of three jobs that differ in all that a Query can
 // select by, in turns.
 func mixed() []jobaudit.Record {
 	root := newAuthor()
 	child := newAuthor()
 	child.root, child.correlation, child.principal = root.job, root.correlation, "u-2"
+	child.behalf = []string{"u-3", "u-1"}
 	other := newAuthor()
+	other.resource, other.fails = "index/\"orders\"", failure
 	other.org, other.action, other.now = "o'brien \"& co\"", "rotate/%2e", other.now.Add(3*time.Second)
 	trails := [][]jobaudit.Record{root.trail(), child.trail(), other.trail()}
 	var turns []jobaudit.Record
@@ -140,20 +145,27 @@ func selection(ctx context.Context, b *bench) error {
 		{RootID: child.Job.RootID},
 		{PrincipalID: "u-2"},
 		{PrincipalID: "U-2"},
+		{ActingFor: "u-1"},
+		{ActingFor: "u-3"},
+		{ActingFor: "u-4"},
 		{OrgID: other.Who.OrgID},
 		{Action: other.What.Action},
 		{Types: []jobaudit.EventType{jobaudit.JobStarted, jobaudit.JobSucceeded}},
+		{Resource: other.What.Resource},
 		{State: jobaudit.Running},
+		{ErrorCode: failure},
 		{Since: middle},
 		{Until: middle},
 		{Since: middle, Until: middle},
+		{Since: middle.Add(999)}, // finer than what is stored: still at or after middle
+		{Until: middle.Add(999)},
 		{Since: all[3].Time(), Until: other.Time.In(time.FixedZone("", 3600))},
 		{CorrelationID: child.CorrelationID, PrincipalID: "u-1", Types: []jobaudit.EventType{jobaudit.JobLogged}},
 		{JobID: other.Job.ID, CorrelationID: child.CorrelationID},
 	} {
 		var want []jobaudit.Record
 		for _, r := range all {
-			if q.Match(r.Event()) {
+			if q.Match(r) {
 				want = append(want, r)
 			}
 		}
@@ -196,7 +208,7 @@ func paging(ctx context.Context, b *bench) error {
 func (b *bench) pages(ctx context.Context, q jobaudit.Query, all []jobaudit.Record) error {
 	var want []jobaudit.Record
 	for _, r := range all {
-		if q.Match(r.Event()) {
+		if q.Match(r) {
 			want = append(want, r)
 		}
 	}

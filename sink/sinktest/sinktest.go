@@ -67,6 +67,7 @@ type Traits struct {
 	Volatile    bool // what it stored is gone when it is closed
 	Unproven    bool // it has no proofs
 	NoClose     bool // it is no io.Closer
+	NoTail      bool // it has no method Tail, which [jobaudit.AuditReader] describes
 
 	// What a test cannot do to its medium.
 
@@ -84,6 +85,7 @@ const (
 	volatile    trait = "Volatile"
 	unproven    trait = "Unproven"
 	noClose     trait = "NoClose"
+	noTail      trait = "NoTail"
 	noFaults    trait = "NoFaults"
 	opaque      trait = "Opaque"
 )
@@ -91,7 +93,7 @@ const (
 func (t Traits) has(name trait) bool {
 	return map[trait]bool{
 		writeOnly: t.WriteOnly, atLeastOnce: t.AtLeastOnce, unordered: t.Unordered, volatile: t.Volatile,
-		unproven: t.Unproven, noClose: t.NoClose, noFaults: t.NoFaults, opaque: t.Opaque,
+		unproven: t.Unproven, noClose: t.NoClose, noTail: t.NoTail, noFaults: t.NoFaults, opaque: t.Opaque,
 	}[name]
 }
 
@@ -167,6 +169,8 @@ func clauses() []clause {
 		{"iteration", "each pass reads anew, may be left at any time, ends with ctx's error when ctx ends, and hinders no Append", []trait{writeOnly}, iteration},
 		{"selection", "Records yields what Query.Match selects", []trait{writeOnly}, selection},
 		{"paging", "Limit, After and NewestFirst hold; an After that is not stored is an error, yielded once", []trait{writeOnly, unordered}, paging},
+		{"jobs", "Jobs yields the jobs that their submission selects, as Replay folds them, the one that was submitted last first", []trait{writeOnly, unordered, atLeastOnce}, jobs},
+		{"tail", "Tail yields what is stored and then what comes, until its limit, its context or its reader ends", []trait{noTail, writeOnly, unordered, atLeastOnce}, tail},
 		{"hash link", "every stream is read back whole: seq without gaps, prev the hash of the event before", []trait{writeOnly}, hashLink},
 		{"proof", "each record that is read back can be proved to be in the log", []trait{unproven, writeOnly}, proof},
 		{"canary", "nothing lies on the medium but what the records say", []trait{opaque}, canary},

@@ -79,6 +79,13 @@ func TestEveryBrokenSinkIsCaughtByTheCaseNamedForIt(t *testing.T) {
 		{"holds its lock while it yields", "iteration"},
 		{"yields an error twice", "paging"},
 		{"does not select by root", "selection"},
+		{"does not select by those acted for", "selection"},
+		{"lists the oldest job first", "jobs"},
+		{"selects jobs by any event", "jobs"},
+		{"tails backwards", "tail"},
+		{"tails on behind the limit", "tail"},
+		{"does not wait for records to come", "tail"},
+		{"tails on after Close", "tail"},
 		{"applies the limit before the filter", "paging"},
 		{"reads from the start behind an unknown ID", "paging"},
 		{"reads the record again that was seen", "paging"},
@@ -152,7 +159,7 @@ func TestASinkWithFewPromisesPassesWithItsTraits(t *testing.T) {
 		}}, nil
 	}, sinktest.Traits{
 		WriteOnly: true, AtLeastOnce: true, Unordered: true, Volatile: true,
-		Unproven: true, NoClose: true, NoFaults: true, Opaque: true,
+		Unproven: true, NoClose: true, NoTail: true, NoFaults: true, Opaque: true,
 	}))
 }
 

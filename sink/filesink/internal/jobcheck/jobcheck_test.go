@@ -180,7 +180,7 @@ func TestTransitionsAreThoseThatReplayKnows(t *testing.T) {
 			require.NoError(t, err)
 			want := ""
 			if len(job.Unapplied) > 0 {
-				want = job.Unapplied[0].Cause
+				want = string(job.Unapplied[0].Cause)
 			}
 			effect, next := jobcheck.Effect(typ, state)
 			require.Equal(t, want, effect, "%s in %s", typ, state)
