@@ -51,8 +51,7 @@ func newRequest(records []jobaudit.Record) (*request, error) {
 		})
 		r.lines = append(r.lines, '\n')
 	}
-	if len(r.lines) > maxAppend {
-		n := len(r.lines)
+	if n := int64(len(r.lines)); n > maxAppend {
 		r.free()
 		return nil, fmt.Errorf("filesink: an Append of %d bytes, at most %d are possible", n, maxAppend)
 	}

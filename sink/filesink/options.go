@@ -86,8 +86,9 @@ func (o *Options) withDefaults(key *Key) (Options, error) {
 }
 
 // maxBatch is how many bytes are gathered into one commit, a single Append
-// with more excepted. The number of an entry's bytes has 32 bits.
+// with more excepted. The number of an entry's bytes has 32 bits, and maxAppend
+// needs more than an int of a 32-bit machine has.
 const (
-	maxBatch  = 4 << 20
-	maxAppend = math.MaxUint32 - maxSegmentSize - maxLine
+	maxBatch        = 4 << 20
+	maxAppend int64 = math.MaxUint32 - maxSegmentSize - maxLine
 )
