@@ -86,6 +86,19 @@ func (r Record) Carrier() Carrier {
 	return g.encode()
 }
 
+// Recorder returns the recorder that the job was submitted by: the ID of that
+// recorder's own stream, whose first event, audit.opened, stands in the log that
+// the submission went to. So whoever reads logs and misses the submission can
+// tell whether that log is among them. It is the zero UUID if the Carrier does
+// not say, and a claim like all that a Carrier holds.
+func (c Carrier) Recorder() uuid.UUID {
+	g, err := c.open()
+	if err != nil {
+		return uuid.Nil
+	}
+	return g.recorder
+}
+
 // cargo is what a Carrier holds.
 type cargo struct {
 	sub              Submission // without inputs
@@ -93,6 +106,7 @@ type cargo struct {
 	reason           text
 	head             *streamHead
 	cause            uuid.UUID // the newest event, where no head tells it
+	recorder         uuid.UUID // by which the job was submitted
 }
 
 // encode makes the Carrier. What makes it too long is left out, least
@@ -169,6 +183,7 @@ func (g *cargo) append(dst []byte, reason int) []byte {
 	} else {
 		o.uuid("cause", g.cause)
 	}
+	o.uuid("recorder", g.recorder)
 	return append(o.dst, '}')
 }
 
@@ -257,6 +272,8 @@ func (d *decoder) cargo(raw []byte) *cargo {
 			g.head = d.head(raw)
 		case "cause":
 			g.cause = d.uuid(raw)
+		case "recorder":
+			g.recorder = d.uuid(raw)
 		}
 	}, "job", "action", "principal", "trigger")
 	for _, id := range []*uuid.UUID{&s.CorrelationID, &s.RequestID, &g.rootID} {

@@ -229,11 +229,42 @@ func TestARecordsCarrierTakesTheJobOnFromThatRecord(t *testing.T) {
 	require.NoError(t, err)
 	for record, err := range sink.Records(t.Context(), jobaudit.Query{JobID: s.ID}) {
 		require.NoError(t, err)
-		require.Equal(t, opened(t, trail.Carrier()), opened(t, record.Carrier()), "as the Trail made it")
+		made := opened(t, trail.Carrier())
+		delete(made, "recorder") // which a job's record does not tell
+		require.Equal(t, made, opened(t, record.Carrier()), "as the Trail made it")
 	}
 	require.Zero(t, jobaudit.Record{}.Carrier())
 	for record, err := range sink.Records(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditOpened}}) {
 		require.NoError(t, err)
 		require.Zero(t, record.Carrier(), "a record of no job has no Carrier")
 	}
+}
+
+// Whoever misses a submission can tell whether the log that it went to is among
+// those that it reads.
+func TestACarrierNamesTheRecorderThatTheJobWasSubmittedBy(t *testing.T) {
+	web, log := passing(t)
+	worker, elsewhere := passing(t)
+	opener := func(sink *memsink.Sink) uuid.UUID {
+		opened, err := sink.Wait(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditOpened}})
+		require.NoError(t, err)
+		return opened.Event().Stream.ID
+	}
+	prepared, err := web.Prepare(t.Context(), goldenSubmission())
+	require.NoError(t, err)
+	require.Equal(t, opener(log), prepared.Carrier().Recorder(), "also of a job that is not submitted yet")
+	require.NoError(t, prepared.Submit(t.Context()))
+
+	received, err := jobaudit.ParseCarrier(prepared.Carrier().String())
+	require.NoError(t, err)
+	require.Equal(t, opener(log), received.Recorder())
+	resumed, err := worker.Resume(t.Context(), received, nil)
+	require.NoError(t, err)
+	require.Equal(t, opener(log), resumed.Carrier().Recorder(), "who resumes a job has not submitted it")
+	require.NotEqual(t, opener(elsewhere), resumed.Carrier().Recorder())
+
+	old, err := jobaudit.ParseCarrier(packed(cargo))
+	require.NoError(t, err)
+	require.Zero(t, old.Recorder(), "a Carrier of an earlier version does not say")
+	require.Zero(t, jobaudit.Carrier{}.Recorder())
 }

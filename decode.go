@@ -104,7 +104,7 @@ var ownNames = sync.OnceValue(func() map[string]bool {
 		"environment erased error event eventId evidence executionId executions existing frame from hash head heartbeat hits " +
 		"host id impact incomplete inputs instance job keys kind last line logs lost message metadata method moment " +
 		"more name of onBehalfOf org orgId outcome output owner parent parentId path permission phase policy prev " +
-		"principal progress queue reason recovery redaction ref removed removedCount request requestId " +
+		"principal progress queue queueTime reason reconstructed recorder recovery redaction ref removed removedCount request requestId " +
 		"resource retryOf root rootId rule schemaVersion seq session size snapshot sourceIp startedAt state " +
 		"stream summary system taint target time to total traceparent trigger type types unapplied upstream " +
 		"userId value version what where who why") {
@@ -333,6 +333,13 @@ func (d *decoder) event(line []byte, e *Event) {
 			e.Phase = d.str(raw)
 		case "time":
 			e.Time = d.time(raw)
+		case "reconstructed":
+			e.Reconstructed = true
+			d.object(raw, func(name, raw []byte) {
+				if string(name) == "queueTime" {
+					e.QueueTime = d.time(raw)
+				}
+			})
 		case "stream":
 			d.stream(raw, e)
 		case "job":

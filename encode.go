@@ -59,6 +59,9 @@ type draft struct {
 	inputs      []byte // JSON; only on submission
 	redaction   *Redaction
 	data        payload
+
+	reconstructed bool      // from what a queue's own table tells
+	queueTime     time.Time // when that says it happened; zero if it does not
 }
 
 // sealed is an encoded event that still lacks its stream object: buf[:split]
@@ -150,6 +153,13 @@ func (env *envelope) appendEvent(dst []byte, d *draft) (out []byte, split int) {
 	o.str("type", string(d.typ))
 	o.optional("phase", string(d.typ.Phase()))
 	o.time("time", d.time)
+	if d.reconstructed {
+		o.open("reconstructed")
+		if !d.queueTime.IsZero() {
+			o.time("queueTime", d.queueTime)
+		}
+		o.close()
+	}
 	o.dst = append(o.dst, ',')
 	split = len(o.dst)
 	if d.state != "" {

@@ -74,6 +74,11 @@ type Event struct {
 	Type          EventType
 	Phase         string
 	Time          time.Time
+	// Reconstructed says that nobody recorded this when it happened: Time is
+	// when it was found in the queue's own table, and QueueTime when that says
+	// it happened, which is zero if it does not. See [Trail.Reconstruct].
+	Reconstructed bool
+	QueueTime     time.Time
 
 	// Stream is the event's place among those of its writer.
 	Stream struct {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -213,7 +214,7 @@ func (f *fold) begin(e *Event) {
 
 // submit takes what the submission says. Other events only repeat it.
 func (f *fold) submit(e *Event) {
-	f.job.CreatedAt = e.Time
+	f.job.CreatedAt = happened(e)
 	f.job.CorrelationID = e.CorrelationID
 	f.job.ParentID, f.job.RootID, f.job.RetryOf = e.Job.ParentID, e.Job.RootID, e.Job.RetryOf
 	f.job.Metadata = JobMetadata{
@@ -224,15 +225,24 @@ func (f *fold) submit(e *Event) {
 	f.submission = e.ID
 }
 
+// happened is when what the event tells of took place: what was read from a
+// queue's own table later did so when that says.
+func happened(e *Event) time.Time {
+	if !e.QueueTime.IsZero() {
+		return e.QueueTime
+	}
+	return e.Time
+}
+
 func (f *fold) enter(e *Event, next JobState) {
 	f.job.State = next
 	if next == Running {
-		f.job.StartedAt = e.Time
+		f.job.StartedAt = happened(e)
 	}
 	if !next.Terminal() {
 		return
 	}
-	f.job.CompletedAt = e.Time
+	f.job.CompletedAt = happened(e)
 	f.job.Output = e.Data.Output
 	f.job.Error = errorOf(e)
 }
@@ -267,7 +277,7 @@ func (f *fold) start(e *Event, effect effect) {
 	}
 	f.job.Executions = append(f.job.Executions, JobExecution{
 		ID: e.Job.ExecutionID, Attempt: e.Job.Attempt, Stream: e.Stream.ID,
-		StartedAt: e.Time, Late: effect == late,
+		StartedAt: happened(e), Late: effect == late,
 	})
 }
 
@@ -285,7 +295,7 @@ func (f *fold) end(e *Event) {
 		return
 	}
 	if x := &f.job.Executions[i]; x.End == "" || f.concluded[x.ID] && !conclusion {
-		x.EndedAt, x.End = e.Time, e.Type
+		x.EndedAt, x.End = happened(e), e.Type
 		f.concluded[x.ID] = conclusion
 	}
 }

@@ -65,6 +65,7 @@ func redrafted(e Event) Record {
 	if e.Type == AuditErased {
 		d.data.erased = &erasedData{e.Data.Erased.Keys, passed(e.Data.Erased.Reason)}
 	}
+	d.reconstructed, d.queueTime = e.Reconstructed, e.QueueTime
 	p := delivery.Position{Stream: e.Stream.ID, Seq: e.Stream.Seq, Prev: e.Stream.Prev}
 	if after := e.Stream.After; after.Seq > 0 {
 		p.After = &streamHead{Stream: after.Stream, Seq: after.Seq, Hash: after.Hash}

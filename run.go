@@ -28,11 +28,12 @@ func (r *Recorder) Run(ctx context.Context, s Submission, fn func(context.Contex
 }
 
 func (r *Recorder) run(ctx context.Context, s Submission, fn func(context.Context, *Trail) error) error {
-	t, submitted, err := r.submission(ctx, s)
+	t, d, err := r.submission(ctx, s)
 	if err != nil {
 		return err
 	}
 	t.owned = true
+	submitted := t.seal(&d, delivery.Admission)
 	first := &submitted
 	if r.opts.Authorize != nil { // it is to be on record who was asked about
 		first = nil

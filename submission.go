@@ -145,7 +145,7 @@ func delegates(self, parent Principal, behindParent, own []Principal) []Principa
 // stored. If there are both, the outcome is unknown: the Trail's next call
 // settles it.
 func (r *Recorder) Submit(ctx context.Context, s Submission) (*Trail, error) {
-	t, e, err := r.submission(ctx, s)
+	t, d, err := r.submission(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -153,6 +153,7 @@ func (r *Recorder) Submit(ctx context.Context, s Submission) (*Trail, error) {
 		return nil, t.fail("submit", err)
 	}
 	t.mu.Lock()
+	e := t.seal(&d, delivery.Admission)
 	return t, t.unlockAndAdmit(ctx, "submit", admissionOf{entries: []entry{e}, before: t.life, stays: true})
 }
 
@@ -161,11 +162,11 @@ func (r *Recorder) Submit(ctx context.Context, s Submission) (*Trail, error) {
 // in a transaction that may yet be rolled back. The error is as [Recorder.Submit]
 // says.
 func (r *Recorder) Prepare(ctx context.Context, s Submission) (*Trail, error) {
-	t, e, err := r.submission(ctx, s)
+	t, d, err := r.submission(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	t.asked = &e
+	t.asked = &d
 	return t, nil
 }
 
@@ -179,41 +180,42 @@ func (t *Trail) Submit(ctx context.Context) error {
 	}
 	t.mu.Lock()
 	if t.asked == nil && t.resumed && !t.submitted {
-		e, err := t.askAgain()
+		d, err := t.askAgain()
 		if err != nil {
 			t.mu.Unlock()
 			return t.fail("submit", err)
 		}
-		t.asked = &e
+		t.asked = &d
 	}
 	if t.asked == nil {
 		t.mu.Unlock()
 		return t.fail("submit", t.flush(ctx, t.rec.opts.Timeout))
 	}
-	a := admissionOf{entries: []entry{*t.asked}, stays: true}
+	t.asked.reconstructed, t.asked.queueTime = t.rebuilt, t.queueTime
+	a := admissionOf{entries: []entry{t.seal(t.asked, delivery.Admission)}, stays: true}
 	t.asked, t.submitted = nil, true
 	return t.unlockAndAdmit(ctx, "submit", a)
 }
 
 // askAgain makes the submission's event from what a Carrier says. mu is held.
-func (t *Trail) askAgain() (entry, error) {
+func (t *Trail) askAgain() (draft, error) {
 	inputs, err := t.sanitizer.inputs(t.sub.Inputs)
 	if err != nil {
-		return entry{}, err
+		return draft{}, err
 	}
 	d := t.draft(JobSubmitted)
 	d.state, d.attempt, d.executionID = Pending, 0, uuid.Nil
 	d.inputs, d.redaction = inputs.json, inputs.redaction
-	return t.seal(&d, delivery.Admission), nil
+	return d, nil
 }
 
 // submission opens a Trail and makes its first event.
-func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, entry, error) {
+func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft, error) {
 	if s.ID == uuid.Nil {
 		s.ID = r.opts.NewID()
 	}
-	refuse := func(err error) (*Trail, entry, error) {
-		return nil, entry{}, &AuditError{Op: "submit", JobID: s.ID, Err: err}
+	refuse := func(err error) (*Trail, draft, error) {
+		return nil, draft{}, &AuditError{Op: "submit", JobID: s.ID, Err: err}
 	}
 	if r.closed.Load() {
 		return refuse(ErrClosed)
@@ -221,7 +223,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, entry,
 	if err := s.check(); err != nil {
 		return refuse(err)
 	}
-	t := &Trail{rec: r, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
+	t := &Trail{rec: r, submitter: r.incarnation, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
 	t.sanitizer.describes(&s)
 	inputs, err := t.sanitizer.inputs(s.Inputs)
 	if err != nil {
@@ -240,7 +242,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, entry,
 		queue: s.Queue, causationID: cause, inputs: inputs.json, redaction: inputs.redaction,
 	}
 	t.life = life{state: Pending, queue: s.Queue, cause: d.id, patience: 3 * r.opts.Heartbeat}
-	return t, t.seal(&d, delivery.Admission), nil
+	return t, d, nil
 }
 
 // Resume opens a Trail for a job that was submitted elsewhere. It stores
@@ -265,7 +267,7 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	}
 	s := g.sub
 	s.Inputs = inputs
-	t := &Trail{rec: r, sub: s, resumed: true, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
+	t := &Trail{rec: r, sub: s, submitter: g.recorder, resumed: true, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
 	t.sanitizer.describes(&s)
 	t.sanitizer.resume(inputs)
 	t.env = envelope{

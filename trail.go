@@ -36,6 +36,9 @@ type Trail struct {
 	stream    *stream
 	resumed   bool
 	owned     bool // submitted by Run or Call: nobody else can start it
+	// submitter is the recorder that the job was submitted by, as far as it is
+	// known.
+	submitter uuid.UUID
 
 	mu sync.Mutex // guards what follows, and the order of the stream's events
 	life
@@ -43,7 +46,9 @@ type Trail struct {
 	impact    text
 	progress  *Progress
 	cancel    context.CancelCauseFunc // of the execution in Run
-	asked     *entry                  // the submission, until Submit sends it
+	asked     *draft                  // the submission, until Submit sends it
+	rebuilt   bool                    // what is recorded is reconstructed
+	queueTime time.Time               // and happened then, as the queue tells
 	submitted bool                    // by Submit
 }
 
@@ -69,6 +74,7 @@ func (t *Trail) Carrier() Carrier {
 	g := cargo{
 		sub: t.sub, parentID: t.env.parentID, rootID: t.env.rootID,
 		reason: t.sanitizer.text(t.sub.Trigger.Reason), head: t.rec.courier.Head(t.stream), cause: t.newestCause(),
+		recorder: t.submitter,
 	}
 	g.sub.Resource = t.env.resource.value
 	return g.encode()
@@ -100,6 +106,7 @@ func (t *Trail) draft(typ EventType) draft {
 	return draft{
 		id: t.rec.opts.NewID(), typ: typ, time: t.rec.opts.Now(),
 		state: t.state, attempt: t.attempt, executionID: t.execution, queue: t.queue, causationID: t.cause,
+		reconstructed: t.rebuilt, queueTime: t.queueTime,
 	}
 }
 
@@ -154,6 +161,21 @@ func (t *Trail) Observe(j Job) error {
 		}
 	}
 	return nil
+}
+
+// Reconstruct says of all that is recorded from here on that nobody recorded it
+// when it happened: it is read from a queue's own table, which says that it
+// happened at that moment. The zero time, and one outside the years 1970 to
+// 9999, mean that the table does not tell. Readers find it in
+// [Event.Reconstructed] and [Event.QueueTime].
+func (t *Trail) Reconstruct(at time.Time) {
+	at = at.UTC()
+	if at.Before(time.Unix(0, 0)) || at.Year() > 9999 {
+		at = time.Time{}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rebuilt, t.queueTime = true, at
 }
 
 // Log records a line that the job has printed.

@@ -95,6 +95,8 @@ type eventCase struct {
 
 var validEvents = []eventCase{
 	{"a logged line", jobEvent, `{}`, ""},
+	{"what a queue's table tells", jobEvent, `{"reconstructed":{"queueTime":"2026-01-01T03:04:05.000006Z"}}`, ""},
+	{"what a queue's table tells without a time", jobEvent, `{"reconstructed":{}}`, ""},
 	{"an opening", auditEvent, `{}`, ""},
 	{"an opening with a recovery report", auditEvent, `{"data":{"recovery":{"tornBytes":3}}}`, ""},
 	{"a closing", auditEvent, `{"type":"audit.closed","what":{"action":"audit.closed"}}`, ""},
@@ -138,6 +140,8 @@ func TestWhatNoRecorderWritesIsFound(t *testing.T) {
 		{"no phase", jobEvent, `{"phase":null}`, "/"},
 		{"a phase on an event of the audit", auditEvent, `{"phase":"execution"}`, "/phase"},
 		{"a time with nanoseconds", jobEvent, `{"time":"2026-01-02T03:04:05.000000006Z"}`, "/time"},
+		{"a queue's time with nanoseconds", jobEvent, `{"reconstructed":{"queueTime":"2026-01-01T03:04:05.000000006Z"}}`, "/reconstructed/queueTime"},
+		{"a reconstruction that says how", jobEvent, `{"reconstructed":{"by":"river"}}`, "/reconstructed"},
 		{"a time with an offset", jobEvent, `{"time":"2026-01-02T03:04:05.000006+00:00"}`, "/time"},
 		{"no sequence number", jobEvent, `{"stream":{"seq":null}}`, "/stream"},
 		{"a first event that follows one", jobEvent, `{"stream":{"seq":1}}`, "/stream/prev"},
