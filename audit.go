@@ -56,7 +56,12 @@ type AuditSink interface {
 type AuditReader interface {
 	// Records iterates over the stored records that match q, in the order in
 	// which they were accepted, or the reverse if q says so. Each pass reads
-	// from the start. An error is yielded once, with a zero Record, and ends
+	// from the start.
+	//
+	// A stored record that [ParseRecord] does not accept, and that may be in
+	// the selection, is yielded as an error that wraps an [*UnreadableError],
+	// with a zero Record; the iteration goes on behind it, and Limit does not
+	// count it. Any other error is yielded once, with a zero Record, and ends
 	// the iteration.
 	Records(ctx context.Context, q Query) iter.Seq2[Record, error]
 }

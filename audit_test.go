@@ -2,7 +2,9 @@ package jobaudit_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"reflect"
 	"strings"
@@ -208,4 +210,64 @@ func TestAnErrorOfTheReaderEndsTheListOfJobs(t *testing.T) {
 		}
 		require.Equal(t, 1, n)
 	}
+}
+
+// damaged passes on what a reader yields, and an unreadable record behind each.
+func damaged(records iter.Seq2[jobaudit.Record, error]) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		n := 0
+		for r, err := range records {
+			n++
+			if !yield(r, err) || !yield(jobaudit.Record{}, fmt.Errorf("read: %w", &jobaudit.UnreadableError{
+				Place: fmt.Sprint("line ", n), Err: errors.New("garbage"),
+			})) {
+				return
+			}
+		}
+	}
+}
+
+func TestAnUnreadableRecordHidesNoneOfAJobsOthers(t *testing.T) {
+	records := [][]jobaudit.Record{stream(t, 1, submitted(1), startedAs(2, 90), ended(3, 90, jobaudit.JobSucceeded))}
+	want := replay(t, records...)
+	want.Unreadable = []string{"line 1", "line 2", "line 3"}
+	got, err := jobaudit.Replay(damaged(all(records...)))
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	var back jobaudit.Job
+	wire, err := json.Marshal(got)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(wire, &back))
+	require.Equal(t, want.Unreadable, back.Unreadable)
+
+	many := make([]told, 40)
+	for i := range many {
+		many[i] = told{id: i + 1, typ: jobaudit.JobLogged, data: `{"line":"x"}`}
+	}
+	got, err = jobaudit.Replay(damaged(all(stream(t, 1, many...))))
+	require.NoError(t, err)
+	require.Len(t, got.Unreadable, 16)
+}
+
+func TestAnUnreadableRecordDoesNotEndTheListOfJobs(t *testing.T) {
+	log, other := memsink.New(nil), submitted(3)
+	other.job = otherJob
+	require.NoError(t, log.Append(t.Context(), stream(t, 2, other)))
+	require.NoError(t, log.Append(t.Context(), stream(t, 1, submitted(1))))
+	var jobs, errs int
+	for job, err := range jobaudit.Jobs(t.Context(), readerFunc(func(q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+		return damaged(log.Records(t.Context(), q))
+	}), jobaudit.Query{Limit: 2}) {
+		if err != nil {
+			_, ok := errors.AsType[*jobaudit.UnreadableError](err)
+			require.True(t, ok)
+			require.Zero(t, job)
+			errs++
+			continue
+		}
+		require.Len(t, job.Unreadable, 1)
+		jobs++
+	}
+	require.Equal(t, 2, jobs)
+	require.Equal(t, 1, errs)
 }

@@ -106,7 +106,7 @@ var ownNames = sync.OnceValue(func() map[string]bool {
 		"more name of onBehalfOf org orgId outcome output owner parent parentId path permission phase policy prev " +
 		"principal progress queue queueTime reason reconstructed recorder recovery redaction ref removed removedCount request requestId " +
 		"resource retryOf root rootId rule schemaVersion seq session size snapshot sourceIp startedAt state " +
-		"stream summary system taint target time to total traceparent trigger type types unapplied upstream " +
+		"stream summary system taint target time to total traceparent trigger type types unapplied unreadable upstream " +
 		"userId value version what where who why") {
 		names[name] = true
 	}

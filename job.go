@@ -41,6 +41,9 @@ type Job struct {
 	// Incomplete is set when the submission is not among the events. CreatedAt
 	// is then the first event's time and the inputs are null.
 	Incomplete bool `json:"incomplete,omitzero"`
+	// Unreadable says where records are stored that cannot be read and may be
+	// of this job, the first 16 of them. What they say is not in the Job.
+	Unreadable []string `json:"unreadable,omitempty"`
 }
 
 // ErrorDetail is why a job did not succeed.
@@ -179,6 +182,7 @@ func (d *decoder) wireJob(raw []byte) Job {
 	var j Job
 	extras := map[string]any{
 		"attempt": &j.Attempt, "executions": &j.Executions, "unapplied": &j.Unapplied, "incomplete": &j.Incomplete,
+		"unreadable": &j.Unreadable,
 	}
 	d.object(raw, func(name, raw []byte) {
 		switch string(name) {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -25,14 +26,16 @@ import (
 //
 // Without a record the error is [ErrNotFound]. It is an error, too, if the
 // records are of several jobs, or if two records that are not verdicts share an
-// ID ([ErrConflict]). The iterator's error is returned unchanged.
+// ID ([ErrConflict]). Of records that the iterator could not read
+// ([*UnreadableError]) the Job tells where they are; any other error of the
+// iterator is returned unchanged.
 func Replay(records iter.Seq2[Record, error]) (Job, error) {
 	f, err := replay(records)
 	return f.job, err
 }
 
 func replay(records iter.Seq2[Record, error]) (fold, error) {
-	events, err := collect(records)
+	events, damaged, err := collect(records)
 	if err != nil {
 		return fold{}, err
 	}
@@ -40,26 +43,36 @@ func replay(records iter.Seq2[Record, error]) (fold, error) {
 	for _, i := range causalOrder(events) {
 		f.apply(&events[i])
 	}
+	f.job.Unreadable = damaged
 	return f, nil
 }
 
-// collect reads the events of one job, each once.
-func collect(records iter.Seq2[Record, error]) ([]Event, error) {
-	var events []Event
+// maxUnreadable is how many places of unreadable records a Job tells of.
+const maxUnreadable = 16
+
+// collect reads the events of one job, each once, and the places of records
+// that cannot be read.
+func collect(records iter.Seq2[Record, error]) (events []Event, damaged []string, err error) {
 	type place struct {
 		index int
 		hash  Hash
 	}
 	seen := map[uuid.UUID]place{}
 	for r, err := range records {
+		if damage, ok := errors.AsType[*UnreadableError](err); ok {
+			if len(damaged) < maxUnreadable {
+				damaged = append(damaged, damage.Place)
+			}
+			continue
+		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if r.jobID == uuid.Nil {
-			return nil, fmt.Errorf("record %s concerns no job", r.id)
+			return nil, nil, fmt.Errorf("record %s concerns no job", r.id)
 		}
 		if len(events) > 0 && r.jobID != events[0].Job.ID {
-			return nil, fmt.Errorf("records of two jobs, %s and %s", events[0].Job.ID, r.jobID)
+			return nil, nil, fmt.Errorf("records of two jobs, %s and %s", events[0].Job.ID, r.jobID)
 		}
 		have, again := seen[r.id]
 		switch {
@@ -68,16 +81,16 @@ func collect(records iter.Seq2[Record, error]) ([]Event, error) {
 			events = append(events, r.Event())
 		case have.hash == r.hash:
 		case r.id.Version() != 8:
-			return nil, &RecordError{ID: r.id, Err: ErrConflict}
+			return nil, nil, &RecordError{ID: r.id, Err: ErrConflict}
 		case bytes.Compare(r.hash[:], have.hash[:]) < 0:
 			seen[r.id] = place{have.index, r.hash}
 			events[have.index] = r.Event()
 		}
 	}
 	if len(events) == 0 {
-		return nil, ErrNotFound
+		return nil, nil, ErrNotFound
 	}
-	return events, nil
+	return events, damaged, nil
 }
 
 // causalOrder returns the indices of events in an order in which none comes
@@ -314,8 +327,10 @@ func (f *fold) end(e *Event) {
 // A job whose submission is not in this log is not among them.
 //
 // An error that is about one job, such as [ErrConflict], is yielded with a Job
-// that has its ID and nothing else; the iteration goes on. An error of the
-// reader is yielded with the zero Job and ends the iteration.
+// that has its ID and nothing else; the iteration goes on. It also goes on
+// behind a record that cannot be read ([*UnreadableError]), which is yielded
+// with the zero Job. Any other error of the reader is yielded with the zero Job
+// and ends the iteration.
 func Jobs(ctx context.Context, reader AuditReader, q Query) iter.Seq2[Job, error] {
 	if own, ok := reader.(interface {
 		Jobs(context.Context, Query) iter.Seq2[Job, error]
@@ -346,6 +361,12 @@ func (l *jobList) each(yield func(Job, error) bool) error {
 	}
 	n := 0
 	for r, err := range l.reader.Records(l.ctx, q) {
+		if unreadable(err) {
+			if !yield(Job{}, err) {
+				return nil
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -392,11 +413,19 @@ func (l *jobList) submissions() (Query, error) {
 func (l *jobList) fold(id uuid.UUID) (Job, uuid.UUID, error) {
 	f, err := replay(func(yield func(Record, error) bool) {
 		for r, err := range l.reader.Records(l.ctx, Query{JobID: id}) {
-			l.failed = err
+			if err != nil && !unreadable(err) {
+				l.failed = err
+			}
 			if !yield(r, err) {
 				return
 			}
 		}
 	})
 	return f.job, f.submission, err
+}
+
+// unreadable reports whether a reader's error is about one record only.
+func unreadable(err error) bool {
+	_, ok := errors.AsType[*UnreadableError](err)
+	return ok
 }

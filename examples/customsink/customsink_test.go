@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -22,10 +23,18 @@ import (
 func TestTheSinkKeepsTheContract(t *testing.T) {
 	sinktest.Run(t, func(context.Context) (sinktest.Medium, error) {
 		path := filepath.Join(t.TempDir(), "records")
+		var store *Store // that is open
 		return sinktest.Medium{
-			Open: func(context.Context) (jobaudit.AuditSink, error) {
-				store, err := OpenStore(path)
+			Open: func(context.Context) (sink jobaudit.AuditSink, err error) {
+				store, err = OpenStore(path)
 				return Sink{store}, err
+			},
+			Replace: func(_ context.Context, r jobaudit.Record, line []byte) error {
+				store.mu.Lock()
+				defer store.mu.Unlock()
+				i := slices.IndexFunc(store.rows, func(row Row) bool { return row.Key == r.ID().String() })
+				store.rows[i].Value = string(line)
+				return nil
 			},
 			Bytes: func(context.Context) iter.Seq2[[]byte, error] {
 				return func(yield func([]byte, error) bool) { yield(os.ReadFile(path)) }

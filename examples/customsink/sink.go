@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -35,20 +34,22 @@ func (s Sink) Append(ctx context.Context, records []jobaudit.Record) error {
 // Records implements jobaudit.AuditReader.
 func (s Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
-		after, n := "", 0
+		after := ""
 		if q.After != uuid.Nil {
 			after = q.After.String()
 		}
 		for row, err := range s.Rows(ctx, after, q.NewestFirst) {
 			r, bad := jobaudit.ParseRecord([]byte(row.Value))
-			if err = cmp.Or(err, bad); err != nil {
-				yield(jobaudit.Record{}, err)
-				return
+			if err == nil && bad != nil { // the others can be read nevertheless
+				err = &jobaudit.UnreadableError{Place: "key " + row.Key, Err: bad}
 			}
-			if !q.Match(r) {
+			if err == nil && !q.Match(r) {
 				continue
 			}
-			if n++; !yield(r, nil) || n == q.Limit {
+			if err == nil {
+				q.Limit--
+			}
+			if !yield(r, err) || err == nil && q.Limit == 0 {
 				return
 			}
 		}

@@ -153,5 +153,5 @@ func TestAHealthyFaultSinkKeepsTheContract(t *testing.T) {
 		return sinktest.Medium{Open: func(context.Context) (jobaudit.AuditSink, error) {
 			return faultsink.New(memsink.New(nil)), nil
 		}}, nil
-	}, sinktest.Traits{NoTail: true, Volatile: true, Unproven: true, NoFaults: true, Opaque: true})
+	}, sinktest.Traits{NoTail: true, Irreplaceable: true, Volatile: true, Unproven: true, NoFaults: true, Opaque: true})
 }

@@ -49,7 +49,7 @@ func TestConformance(t *testing.T) {
 				return err
 			},
 		}, nil
-	}, sinktest.Traits{NoTail: true})
+	}, sinktest.Traits{NoTail: true, Irreplaceable: true})
 }
 
 // files iterates over the contents of all files below a directory.

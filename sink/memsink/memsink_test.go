@@ -35,7 +35,7 @@ func TestConformance(t *testing.T) {
 				}
 			},
 		}, nil
-	}, sinktest.Traits{Volatile: true, Unproven: true, NoFaults: true})
+	}, sinktest.Traits{Volatile: true, Unproven: true, NoFaults: true, Irreplaceable: true})
 }
 
 func stored(t *testing.T, sink *memsink.Sink, q jobaudit.Query) []jobaudit.Record {

@@ -26,7 +26,8 @@ type disk struct {
 	junk    [][]byte // what lies there besides
 	healthy int      // writes until the failure; negative: no failure
 	hung    chan struct{}
-	changed chan struct{} // closed by the next write; nil while nobody waits
+	changed chan struct{}        // closed by the next write; nil while nobody waits
+	broken  map[uuid.UUID][]byte // lines that damage has put in the place of records
 }
 
 var errDisk = errors.New("the disk failed")
@@ -79,6 +80,26 @@ func (d *disk) replace(rows []jobaudit.Record) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.rows = rows
+}
+
+func (d *disk) damage(_ context.Context, r jobaudit.Record, line []byte) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.broken == nil {
+		d.broken = make(map[uuid.UUID][]byte)
+	}
+	d.broken[r.ID()] = line
+	return nil
+}
+
+// line returns the bytes of a row as they are now.
+func (d *disk) line(r jobaudit.Record) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if line, broken := d.broken[r.ID()]; broken {
+		return line
+	}
+	return r.Bytes()
 }
 
 func (d *disk) hang() (heal func()) {
@@ -161,7 +182,7 @@ func medium(b bug, stop <-chan struct{}) sinktest.Medium {
 	d := newDisk()
 	return sinktest.Medium{
 		Open:  func(context.Context) (jobaudit.AuditSink, error) { return open(d, b, stop), nil },
-		Bytes: d.bytes, Hang: d.hang, Fail: d.fail,
+		Bytes: d.bytes, Hang: d.hang, Fail: d.fail, Replace: d.damage,
 		Prove: func(_ context.Context, _ jobaudit.AuditSink, r jobaudit.Record) error {
 			if b == "proves anything" || slices.ContainsFunc(d.all(), func(s jobaudit.Record) bool { return s.Hash() == r.Hash() }) {
 				return nil
@@ -362,23 +383,47 @@ func (m *model) pass(ctx context.Context, q jobaudit.Query, yield func(jobaudit.
 		}
 		return
 	}
-	for i, r := range rows {
+	n := 0
+	for _, r := range rows {
 		if m.bug != "is read on after a cancellation" && ctx.Err() != nil {
 			break
 		}
-		if q.Limit > 0 && i == q.Limit {
+		if q.Limit > 0 && n == q.Limit {
 			return
 		}
-		if m.bug == "encodes again" {
-			r = compacted(r)
+		r, err := m.parse(r)
+		if r.Len() == 0 && err == nil {
+			continue
 		}
-		if !yield(r, nil) && m.bug != "cannot be left" {
+		if !yield(r, err) && m.bug != "cannot be left" || err != nil && m.bug == "stops at an unreadable record" {
 			return
+		}
+		if err == nil || m.bug == "counts unreadable records" {
+			n++
 		}
 	}
 	if err := ctx.Err(); err != nil && m.bug != "is read on after a cancellation" {
 		yield(jobaudit.Record{}, err)
 	}
+}
+
+// parse reads a row. It returns neither a record nor an error for a row that is
+// passed over.
+func (m *model) parse(row jobaudit.Record) (jobaudit.Record, error) {
+	r, err := jobaudit.ParseRecord(m.disk.line(row))
+	switch {
+	case err == nil && m.bug == "encodes again":
+		return compacted(r), nil
+	case err == nil:
+		return r, nil
+	case m.bug == "passes over an unreadable record":
+		return jobaudit.Record{}, nil
+	case m.bug == "gives an unreadable record's plain error":
+		return jobaudit.Record{}, err
+	case m.bug == "does not say where an unreadable record is":
+		return jobaudit.Record{}, &jobaudit.UnreadableError{Err: err}
+	}
+	return jobaudit.Record{}, &jobaudit.UnreadableError{Place: row.ID().String(), Err: err}
 }
 
 func (m *model) selected(q jobaudit.Query) ([]jobaudit.Record, error) {
@@ -446,7 +491,9 @@ func (m *model) Tail(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.R
 		for {
 			change, wanted := m.disk.change(), true
 			m.pass(ctx, q, func(r jobaudit.Record, err error) bool {
-				if wanted = yield(r, err) && err == nil; wanted {
+				_, unreadable := errors.AsType[*jobaudit.UnreadableError](err)
+				wanted = yield(r, err) && (err == nil || unreadable)
+				if wanted && err == nil {
 					q.Limit--
 					q.After = r.ID()
 					wanted = q.Limit != 0 || m.bug == "tails on behind the limit"

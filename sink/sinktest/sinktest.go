@@ -50,6 +50,11 @@ type Medium struct {
 	Hang func() (heal func())
 	Fail func(healthy int) (heal func())
 
+	// Replace puts other bytes, as many, in the place of the line of a stored
+	// record, as damage would, without the knowledge of the sink that is open.
+	// Without it the trait Irreplaceable must be set.
+	Replace func(ctx context.Context, r jobaudit.Record, line []byte) error
+
 	// Prove returns nil if the sink, which Open returned, can prove to somebody
 	// who does not trust it that the record is in its log. Without it the trait
 	// Unproven must be set.
@@ -71,8 +76,9 @@ type Traits struct {
 
 	// What a test cannot do to its medium.
 
-	NoFaults bool // make it fail or hang
-	Opaque   bool // see its bytes
+	NoFaults      bool // make it fail or hang
+	Opaque        bool // see its bytes
+	Irreplaceable bool // put other bytes in the place of stored ones
 }
 
 // trait names a field of Traits.
@@ -88,12 +94,15 @@ const (
 	noTail      trait = "NoTail"
 	noFaults    trait = "NoFaults"
 	opaque      trait = "Opaque"
+
+	irreplaceable trait = "Irreplaceable"
 )
 
 func (t Traits) has(name trait) bool {
 	return map[trait]bool{
 		writeOnly: t.WriteOnly, atLeastOnce: t.AtLeastOnce, unordered: t.Unordered, volatile: t.Volatile,
 		unproven: t.Unproven, noClose: t.NoClose, noTail: t.NoTail, noFaults: t.NoFaults, opaque: t.Opaque,
+		irreplaceable: t.Irreplaceable,
 	}[name]
 }
 
@@ -169,6 +178,7 @@ func clauses() []clause {
 		{"iteration", "each pass reads anew, may be left at any time, ends with ctx's error when ctx ends, and hinders no Append", []trait{writeOnly}, iteration},
 		{"selection", "Records yields what Query.Match selects", []trait{writeOnly}, selection},
 		{"paging", "Limit, After and NewestFirst hold; an After that is not stored is an error, yielded once", []trait{writeOnly, unordered}, paging},
+		{"unreadable record", "a stored record that cannot be parsed is yielded as an error that wraps an *UnreadableError, which says where it is, and reading goes on behind it", []trait{irreplaceable, writeOnly}, unreadableRecord},
 		{"jobs", "Jobs yields the jobs that their submission selects, as Replay folds them, the one that was submitted last first", []trait{writeOnly, unordered, atLeastOnce}, jobs},
 		{"tail", "Tail yields what is stored and then what comes, until its limit, its context or its reader ends", []trait{noTail, writeOnly, unordered, atLeastOnce}, tail},
 		{"hash link", "every stream is read back whole: seq without gaps, prev the hash of the event before", []trait{writeOnly}, hashLink},

@@ -80,6 +80,11 @@ func TestEveryBrokenSinkIsCaughtByTheCaseNamedForIt(t *testing.T) {
 		{"yields an error twice", "paging"},
 		{"does not select by root", "selection"},
 		{"does not select by those acted for", "selection"},
+		{"stops at an unreadable record", "unreadable record"},
+		{"passes over an unreadable record", "unreadable record"},
+		{"counts unreadable records", "unreadable record"},
+		{"gives an unreadable record's plain error", "unreadable record"},
+		{"does not say where an unreadable record is", "unreadable record"},
 		{"lists the oldest job first", "jobs"},
 		{"selects jobs by any event", "jobs"},
 		{"tails backwards", "tail"},
@@ -120,10 +125,11 @@ func TestAWaivedCaseNamesTheTrait(t *testing.T) {
 // What a test cannot do has to be waived by name: it does not go unnoticed.
 func TestAMediumThatOffersTooLittleIsAViolation(t *testing.T) {
 	for name, take := range map[string]func(*sinktest.Medium){
-		"hung medium":  func(m *sinktest.Medium) { m.Hang = nil },
-		"failed batch": func(m *sinktest.Medium) { m.Fail = nil },
-		"proof":        func(m *sinktest.Medium) { m.Prove = nil },
-		"canary":       func(m *sinktest.Medium) { m.Bytes = nil },
+		"hung medium":       func(m *sinktest.Medium) { m.Hang = nil },
+		"failed batch":      func(m *sinktest.Medium) { m.Fail = nil },
+		"proof":             func(m *sinktest.Medium) { m.Prove = nil },
+		"canary":            func(m *sinktest.Medium) { m.Bytes = nil },
+		"unreadable record": func(m *sinktest.Medium) { m.Replace = nil },
 		"round trip": func(m *sinktest.Medium) {
 			open := m.Open
 			m.Open = func(ctx context.Context) (jobaudit.AuditSink, error) {
@@ -159,7 +165,7 @@ func TestASinkWithFewPromisesPassesWithItsTraits(t *testing.T) {
 		}}, nil
 	}, sinktest.Traits{
 		WriteOnly: true, AtLeastOnce: true, Unordered: true, Volatile: true,
-		Unproven: true, NoClose: true, NoTail: true, NoFaults: true, Opaque: true,
+		Unproven: true, NoClose: true, NoTail: true, NoFaults: true, Opaque: true, Irreplaceable: true,
 	}))
 }
 
