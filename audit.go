@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit/internal/jsonenc"
 )
@@ -150,14 +151,14 @@ type Recovery struct {
 	// Incarnation is the previous writer's, and Closed whether it closed.
 	Incarnation uuid.UUID
 	Closed      bool
-	// Head is the log's newest signed head at the open, and Anchor the newest
-	// head known outside the log.
-	Head, Anchor *Head
+	// Head is the log's newest signed head at the open: its size in records and
+	// the root of its tree. Anchor is the newest head known outside the log.
+	Head, Anchor *tlog.Tree
 	// TornBytes counts the bytes found behind the last commit, which were
 	// never acknowledged. TornHeads are the validly signed heads in them.
 	TornBytes  int64
 	TornSHA256 Hash
-	TornHeads  []Head
+	TornHeads  []tlog.Tree
 	// Predecessor is set on a successor log: the origin of the log before it,
 	// whose heads Head and Anchor then are.
 	Predecessor string
@@ -166,12 +167,6 @@ type Recovery struct {
 	// Policies are the digests of the redaction policies that the log holds
 	// already. They are not stored again.
 	Policies []Hash
-}
-
-// Head is the size of a log, in records, and the root of its tree.
-type Head struct {
-	Size int64
-	Root Hash
 }
 
 // Record is one event as it is stored: bytes that never change, and their

@@ -161,10 +161,10 @@ func (g *cargo) append(dst []byte, reason int) []byte {
 		}
 		o.dst = append(o.dst, ']')
 	}
-	if g.sub.Upstream != (Upstream{}) {
+	if g.sub.Upstream != (Ref{}) {
 		o.open("upstream")
 		o.str("system", g.sub.Upstream.System)
-		o.str("eventId", g.sub.Upstream.EventID)
+		o.str("eventId", g.sub.Upstream.ID)
 		o.close()
 	}
 	o.open("trigger")

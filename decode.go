@@ -493,13 +493,13 @@ func (d *decoder) who(raw []byte, e *Event) {
 	}, "principal", "orgId")
 }
 
-func (d *decoder) upstream(raw []byte, u *Upstream) {
+func (d *decoder) upstream(raw []byte, u *Ref) {
 	d.object(raw, func(name, raw []byte) {
 		switch string(name) {
 		case "system":
 			u.System = d.str(raw)
 		case "eventId":
-			u.EventID = d.str(raw)
+			u.ID = d.str(raw)
 		}
 	}, "system", "eventId")
 }
@@ -718,7 +718,7 @@ func (d *decoder) heartbeat(raw []byte, e *Event) {
 	d.object(raw, func(name, raw []byte) {
 		switch string(name) {
 		case "progress":
-			var p Progress
+			var p struct{ Done, Total int64 }
 			d.object(raw, func(name, raw []byte) {
 				switch string(name) {
 				case "done":

@@ -19,7 +19,7 @@
 //
 //   - Begin and end: [Open] a [Recorder] once per process, and [Recorder.Close]
 //     it when the jobs have ended.
-//   - A function, once: [Recorder.Run]. At every call: [Wrap]. With a result
+//   - A function, once: [Recorder.Run]. At every call: [Recorder.Wrap]. With a result
 //     that is the job's output: [Call].
 //   - A job that waits for a worker in this process: [Recorder.Submit], then
 //     [Trail.Run].

@@ -53,7 +53,7 @@ type draft struct {
 	state       JobState // empty on audit.* events: no job object is written
 	attempt     int
 	executionID uuid.UUID
-	queue       QueueRef
+	queue       Ref
 
 	causationID uuid.UUID
 	inputs      []byte // JSON; only on submission
@@ -193,7 +193,7 @@ func (env *envelope) appendJob(o *object, d *draft) {
 	o.integer("attempt", int64(d.attempt))
 	o.uuid("executionId", d.executionID)
 	o.dst = append(o.dst, env.lineage...)
-	if d.queue != (QueueRef{}) {
+	if d.queue != (Ref{}) {
 		o.open("queue")
 		o.str("system", d.queue.System)
 		o.str("id", d.queue.ID)
@@ -353,10 +353,10 @@ func appendWhoWith(dst []byte, s *Submission, d *sanitizer, names bool) []byte {
 		o.dst = append(o.dst, ']')
 		o.more(n)
 	}
-	if s.Upstream != (Upstream{}) {
+	if s.Upstream != (Ref{}) {
 		o.open("upstream")
 		o.str("system", s.Upstream.System)
-		o.str("eventId", s.Upstream.EventID)
+		o.str("eventId", s.Upstream.ID)
 		o.close()
 	}
 	return append(o.dst, '}')

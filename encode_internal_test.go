@@ -59,7 +59,7 @@ func rareDrafts() map[EventType]draft {
 	verdict := uuid.MustParse("01980000-0000-8000-8000-000000000005")
 	add(AttemptLost, func(d *draft) {
 		d.id = verdict
-		d.queue = QueueRef{System: "river", ID: "42"}
+		d.queue = Ref{System: "river", ID: "42"}
 		d.data.err = &errorData{code: CodeAbandoned, message: text{value: "no sign of life within the announced deadline"}}
 		d.data.evidence = &evidenceData{
 			last: testID(4), lastType: JobLogged, lastTime: testTime.Add(-90 * time.Second),

@@ -103,7 +103,7 @@ type Event struct {
 		ParentID    uuid.UUID
 		RootID      uuid.UUID
 		RetryOf     uuid.UUID
-		Queue       QueueRef
+		Queue       Ref
 	}
 
 	CorrelationID uuid.UUID
@@ -116,7 +116,7 @@ type Event struct {
 		OrgID      string
 		OnBehalfOf []Principal // nearest first
 		More       int         // principals that OnBehalfOf had no room for
-		Upstream   Upstream
+		Upstream   Ref
 	}
 	What struct {
 		Action    string
@@ -136,8 +136,8 @@ type Event struct {
 		Line      string
 		Snapshot  *Snapshot
 		Heartbeat struct {
-			Progress *Progress
-			Deadline time.Time // the next sign of life is due by then; zero if none is promised
+			Progress *struct{ Done, Total int64 } // Total is 0 if it is not known
+			Deadline time.Time                    // the next sign of life is due by then; zero if none is promised
 		}
 		Correction *Correction // Value is a json.RawMessage
 		Existing   uuid.UUID   // the job that a deduplicated one duplicates
@@ -196,12 +196,6 @@ type Snapshot struct {
 	After    bool   // taken after the change; otherwise before it
 	Digest   string // of the resource's content, as its owner computes it
 	Summary  string // free text
-}
-
-// Progress is how far a job has come. The zero Total means that it is not
-// known.
-type Progress struct {
-	Done, Total int64
 }
 
 // Correction adds to an event what was found out later. Nothing is changed.

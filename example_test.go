@@ -108,7 +108,7 @@ func ExampleCall() {
 }
 
 // Wrap gives a function that exists already a record of each call.
-func ExampleWrap() {
+func ExampleRecorder_Wrap() {
 	ctx := context.Background()
 	sink := memsink.New(nil)
 	recorder, err := jobaudit.Open(ctx, sink, where, nil)
@@ -117,7 +117,7 @@ func ExampleWrap() {
 	}
 	nightly := func(context.Context) error { return nil }
 
-	audited := jobaudit.Wrap(recorder, func(context.Context) jobaudit.Submission {
+	audited := recorder.Wrap(func(context.Context) jobaudit.Submission {
 		return jobaudit.Submission{
 			Action:    "nightly-cleanup",
 			Principal: jobaudit.Principal{Kind: jobaudit.Service, ID: "cron"},

@@ -90,7 +90,7 @@ func outageJobs(t *testing.T, rec *jobaudit.Recorder, store *memsink.Sink) map[u
 			}
 			for i := range 5 {
 				tr.Log(ctx, fmt.Sprint("line ", i))
-				tr.Heartbeat(ctx, jobaudit.Progress{Done: int64(i), Total: 5})
+				tr.Heartbeat(ctx, int64(i), 5)
 			}
 			if ctx.Err() != nil {
 				t.Errorf("the audit path cancelled a running job")
@@ -146,7 +146,7 @@ func TestEveryCallReturnsByItsDeadlineWhenTheSinkHangs(t *testing.T) {
 			})
 			within(0, "background", func() error {
 				started.Log(ctx, "line")
-				started.Heartbeat(ctx, jobaudit.Progress{})
+				started.Heartbeat(ctx, 0, 0)
 				started.Snapshot(ctx, jobaudit.Snapshot{Resource: "r", Digest: "d"})
 				started.Retrying(ctx, errWork)
 				return context.DeadlineExceeded
@@ -169,7 +169,7 @@ func TestAFinishedJobIsNotRunAgainThoughItsOutcomeCannotBeRecorded(t *testing.T)
 		var told complaints
 		rec := open(t, sink, &jobaudit.Options{OnError: told.add})
 		runs := 0
-		handler := jobaudit.Wrap(rec, func(context.Context) jobaudit.Submission { return submission() }, func(context.Context) error {
+		handler := rec.Wrap(func(context.Context) jobaudit.Submission { return submission() }, func(context.Context) error {
 			runs++
 			sink.Set(faultsink.Rule{Fault: faultsink.Fail})
 			return nil
@@ -223,7 +223,7 @@ func TestALossIsCountedWhereItHappened(t *testing.T) {
 			for i := range 7 {
 				tr.Log(ctx, fmt.Sprint(i))
 			}
-			tr.Heartbeat(ctx, jobaudit.Progress{Done: 1})
+			tr.Heartbeat(ctx, 1, 0)
 			sink.Set()
 			require.NoError(t, tr.Flush(ctx))
 			tr.Log(ctx, "after")

@@ -149,7 +149,7 @@ func FuzzSubmit(f *testing.F) {
 			Principal:  jobaudit.Principal{Kind: jobaudit.PrincipalKind(kind), ID: id, Name: name, AuthMethod: key},
 			OnBehalfOf: slices.Repeat([]jobaudit.Principal{{Kind: jobaudit.User, ID: id + "x", Name: name}}, len(line)%40),
 			Trigger:    jobaudit.Trigger{Kind: jobaudit.TriggerKind(trigger), Reason: reason, Ref: resource},
-			Upstream:   jobaudit.Upstream{System: system, EventID: key}, Queue: jobaudit.QueueRef{System: system, ID: key},
+			Upstream:   jobaudit.Ref{System: system, ID: key}, Queue: jobaudit.Ref{System: system, ID: key},
 		}
 		trail, err := r.Submit(t.Context(), s)
 		if err != nil {

@@ -53,13 +53,13 @@ func goldenSubmission() jobaudit.Submission {
 			{Kind: jobaudit.Service, ID: "scheduler"},
 			{Kind: jobaudit.System, ID: "platform", Verified: true},
 		},
-		Upstream:      jobaudit.Upstream{System: "crm", EventID: "e-77"},
+		Upstream:      jobaudit.Ref{System: "crm", ID: "e-77"},
 		Trigger:       jobaudit.Trigger{Kind: jobaudit.Cascade, Reason: "release\tday\n\u2028 & more", Ref: "REL-4"},
 		CorrelationID: uuid.MustParse("0e1f2a3b-0000-4000-8000-000000000001"),
 		RequestID:     uuid.MustParse("0e1f2a3b-0000-4000-8000-000000000002"),
 		TraceParent:   "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 		Resource:      "repo:acme/site", Target: "api.github.example", SourceIP: netip.MustParseAddr("2001:db8::7"),
-		Queue:   jobaudit.QueueRef{System: "river", ID: "42"},
+		Queue:   jobaudit.Ref{System: "river", ID: "42"},
 		RetryOf: uuid.MustParse("7d444840-9dc0-41d1-b245-5ffdce74fad1"),
 	}
 }
@@ -103,7 +103,7 @@ func goldenSink(t *testing.T) *memsink.Sink {
 	require.NoError(t, err)
 	require.NoError(t, rich.Start(ctx, jobaudit.Execution{Deadline: time.Minute}))
 	rich.Log(ctx, "\x1b[1mcloning\x1b[0m \"site\" … \xff")
-	rich.Heartbeat(ctx, jobaudit.Progress{Done: 1, Total: 3})
+	rich.Heartbeat(ctx, 1, 3)
 	rich.Snapshot(ctx, jobaudit.Snapshot{Resource: "env:live", Digest: "sha256:00", Summary: "v1"})
 	rich.Retrying(ctx, errors.New("HTTP 502"))
 	require.NoError(t, rich.Start(ctx, jobaudit.Execution{}))

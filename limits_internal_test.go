@@ -168,10 +168,10 @@ func largest(unit string) (Submission, Source) {
 	long := strings.Repeat(unit, 3000)
 	p := Principal{Kind: Service, ID: id, Name: long, Verified: true, AuthMethod: id, AuthSession: id}
 	s := Submission{
-		ID: testID(1), Action: id, Principal: p, OrgID: id, Upstream: Upstream{id, id},
+		ID: testID(1), Action: id, Principal: p, OrgID: id, Upstream: Ref{id, id},
 		Trigger: Trigger{Kind: Cascade, Reason: long, Ref: id}, CorrelationID: testID(1), RequestID: testID(1),
 		TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-		Resource:    id, Target: id, SourceIP: netip.MustParseAddr("fe80::1%" + id[:200]), Queue: QueueRef{id, id}, RetryOf: testID(1),
+		Resource:    id, Target: id, SourceIP: netip.MustParseAddr("fe80::1%" + id[:200]), Queue: Ref{id, id}, RetryOf: testID(1),
 	}
 	for range 40 {
 		s.OnBehalfOf = append(s.OnBehalfOf, p)

@@ -48,12 +48,6 @@ type Principal struct {
 	AuthSession string // which session, never the credential itself
 }
 
-// Upstream names the event in another system that set a cascade off.
-type Upstream struct {
-	System  string
-	EventID string
-}
-
 // Source is where events come from. System and Environment are required.
 type Source struct {
 	System      string // the program or service, as in "billing-worker"
@@ -75,7 +69,7 @@ const (
 	Manual    TriggerKind = "manual"   // a person asked
 	Scheduled TriggerKind = "schedule" // a clock
 	OnEvent   TriggerKind = "event"    // something happened in this system
-	Cascade   TriggerKind = "cascade"  // something happened in another system, see [Upstream]
+	Cascade   TriggerKind = "cascade"  // something happened in another system, see Submission.Upstream
 	OnRetry   TriggerKind = "retry"    // another attempt at a job that has ended
 )
 
@@ -86,10 +80,11 @@ type Trigger struct {
 	Ref    string // a ticket, a schedule's name, a commit
 }
 
-// QueueRef names a job in the framework that owns its retries.
-type QueueRef struct {
+// Ref names a thing in another system by that system's own key: a job in the
+// framework that owns its retries, the event that set a cascade off.
+type Ref struct {
 	System string // as in "river"
-	ID     string // the framework's own key
+	ID     string
 }
 
 // checkIdentifier says what is wrong with an identifier, if anything is.
@@ -104,9 +99,9 @@ func checkIdentifier(field, value string) error {
 }
 
 // check says what is wrong with a reference that is not empty.
-func (q QueueRef) check() error {
+func (q Ref) check() error {
 	switch {
-	case q == QueueRef{}:
+	case q == Ref{}:
 		return nil
 	case q.System == "":
 		return &FieldError{Field: "job.queue.system", Problem: "is required"}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit/internal/jsonenc"
 )
@@ -49,7 +50,7 @@ type snapshotData struct {
 }
 
 type heartbeatData struct {
-	progress *Progress
+	progress *struct{ Done, Total int64 }
 	deadline time.Time // zero if no further sign of life is promised
 }
 
@@ -339,16 +340,16 @@ func (v *Recovery) append(dst []byte) []byte {
 	return append(o.dst, '}')
 }
 
-func (o *object) head(name string, h *Head) {
+func (o *object) head(name string, h *tlog.Tree) {
 	if h != nil {
 		o.open(name)
-		o.integer("size", h.Size)
-		o.hash("root", h.Root)
+		o.integer("size", h.N)
+		o.hash("root", h.Hash)
 		o.close()
 	}
 }
 
-func (o *object) heads(name string, list []Head) {
+func (o *object) heads(name string, list []tlog.Tree) {
 	o.key(name)
 	o.dst = append(o.dst, '[')
 	for i, h := range list[:min(len(list), maxList)] {
@@ -356,8 +357,8 @@ func (o *object) heads(name string, list []Head) {
 			o.dst = append(o.dst, ',')
 		}
 		o.dst = append(o.dst, '{')
-		o.integer("size", h.Size)
-		o.hash("root", h.Root)
+		o.integer("size", h.N)
+		o.hash("root", h.Hash)
 		o.close()
 	}
 	o.dst = append(o.dst, ']')

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/memsink"
@@ -66,7 +67,7 @@ func TestASubmissionThatLacksAFieldIsRefusedAndNothingIsStored(t *testing.T) {
 		"who.onBehalfOf.id":   func(s *jobaudit.Submission) { s.OnBehalfOf = []jobaudit.Principal{{Kind: jobaudit.User}} },
 		"where.target":        func(s *jobaudit.Submission) { s.Target = "\xff" },
 		"job.queue.id": func(s *jobaudit.Submission) {
-			s.Queue = jobaudit.QueueRef{System: "river", ID: string(make([]byte, 300))}
+			s.Queue = jobaudit.Ref{System: "river", ID: string(make([]byte, 300))}
 		},
 	} {
 		t.Run(field, func(t *testing.T) {
@@ -282,7 +283,7 @@ func TestAWriterRefusesWhatItKnowsCannotBe(t *testing.T) {
 	require.ErrorIs(t, tr.Fail(ctx, errWork), jobaudit.ErrTransition)
 	require.ErrorIs(t, tr.Start(ctx, jobaudit.Execution{}), jobaudit.ErrTransition)
 	require.ErrorIs(t, tr.Deny(ctx, jobaudit.Decision{}), jobaudit.ErrTransition)
-	tr.Heartbeat(ctx, jobaudit.Progress{})
+	tr.Heartbeat(ctx, 0, 0)
 	tr.Retrying(ctx, errWork)
 	require.Len(t, told.all(), 2)
 	for _, err := range told.all() {
@@ -311,7 +312,7 @@ func TestWhatIsIncompleteIsRefusedAndNamed(t *testing.T) {
 	errs := []error{
 		told.all()[0], told.all()[1],
 		tr.Deduplicate(ctx, uuid.Nil),
-		tr.Start(ctx, jobaudit.Execution{Queue: jobaudit.QueueRef{System: "river"}}),
+		tr.Start(ctx, jobaudit.Execution{Queue: jobaudit.Ref{System: "river"}}),
 		tr.Correct(ctx, jobaudit.Correction{Reason: "r"}),
 		tr.Correct(ctx, jobaudit.Correction{Of: uuid.New()}),
 		tr.Authorize(ctx, jobaudit.Decision{Allowed: true, By: "\xff"}),
@@ -404,8 +405,8 @@ func TestOpenRecordsTheRecoveryReportAndEachNewPolicyOnce(t *testing.T) {
 		jobaudit.NewRedactor("a", "1", jobaudit.InputPaths[in](jobaudit.Keep("Repo"))))
 	require.NoError(t, err)
 	store := recovering{Sink: memsink.New(nil), report: jobaudit.Recovery{
-		Incarnation: uuid.New(), TornBytes: 7, TornHeads: []jobaudit.Head{{Size: 3}},
-		Head: &jobaudit.Head{Size: 2}, Predecessor: "example.org/log", Overrides: []string{"missing anchor"},
+		Incarnation: uuid.New(), TornBytes: 7, TornHeads: []tlog.Tree{{N: 3}},
+		Head: &tlog.Tree{N: 2}, Predecessor: "example.org/log", Overrides: []string{"missing anchor"},
 	}}
 	rec := open(t, store, &jobaudit.Options{Redactors: registry})
 	require.NoError(t, rec.Close(t.Context()))

@@ -49,7 +49,7 @@ func (r *Recorder) run(ctx context.Context, s Submission, fn func(context.Contex
 
 // Wrap returns fn as a job of its own at each call: [Recorder.Run] with what
 // submission returns.
-func Wrap(r *Recorder, submission func(context.Context) Submission, fn func(context.Context) error) func(context.Context) error {
+func (r *Recorder) Wrap(submission func(context.Context) Submission, fn func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error { return r.Run(ctx, submission(ctx), fn) }
 }
 

@@ -205,7 +205,7 @@ func TestHeartbeatsAnnounceWhenTheNextIsDue(t *testing.T) {
 		store := memsink.New(nil)
 		rec := open(t, store, &jobaudit.Options{Heartbeat: time.Minute})
 		id, err := run(t.Context(), rec, func(ctx context.Context) error {
-			trail(ctx).Heartbeat(ctx, jobaudit.Progress{Done: 1, Total: 4})
+			trail(ctx).Heartbeat(ctx, 1, 4)
 			time.Sleep(150 * time.Second)
 			return nil
 		})
@@ -218,7 +218,7 @@ func TestHeartbeatsAnnounceWhenTheNextIsDue(t *testing.T) {
 		for _, b := range append(of(list, jobaudit.JobStarted), beats...) {
 			require.Equal(t, b.Time.Add(3*time.Minute), b.Data.Heartbeat.Deadline)
 		}
-		require.Equal(t, &jobaudit.Progress{Done: 1, Total: 4}, beats[2].Data.Heartbeat.Progress, "the ticker repeats the newest progress")
+		require.Equal(t, &struct{ Done, Total int64 }{1, 4}, beats[2].Data.Heartbeat.Progress, "the ticker repeats the newest progress")
 	})
 }
 
@@ -380,7 +380,7 @@ func TestAHeartbeatPromisesNothingWhereNoneIsDue(t *testing.T) {
 	store := memsink.New(nil)
 	rec := open(t, store, &jobaudit.Options{Heartbeat: -1})
 	id, err := run(t.Context(), rec, func(ctx context.Context) error {
-		trail(ctx).Heartbeat(ctx, jobaudit.Progress{Done: 1})
+		trail(ctx).Heartbeat(ctx, 1, 0)
 		return nil
 	})
 	require.NoError(t, err)

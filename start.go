@@ -22,7 +22,7 @@ type Execution struct {
 	Deadline time.Duration
 	// Queue names the job in the framework that owns its retries, where the
 	// submission could not.
-	Queue QueueRef
+	Queue Ref
 }
 
 // ready says whether a call that must succeed before work begins can begin.
@@ -162,7 +162,7 @@ func (t *Trail) begin(x Execution) (entry, error) {
 	if effect, _ := step(t.state, typ); effect == late {
 		return entry{}, fmt.Errorf("%s in state %s: %w", typ, t.state, ErrTransition)
 	}
-	if x.Queue != (QueueRef{}) {
+	if x.Queue != (Ref{}) {
 		t.queue = x.Queue
 	}
 	if x.Deadline > 0 {

@@ -27,7 +27,7 @@ type Submission struct {
 	Principal  Principal
 	OrgID      string
 	OnBehalfOf []Principal // nearest first, at most 16 are stored
-	Upstream   Upstream    // required if the trigger is a Cascade
+	Upstream   Ref         // the event in another system that set a Cascade off; required then
 	Trigger    Trigger
 
 	CorrelationID uuid.UUID // default: the parent's, else the job's ID
@@ -37,8 +37,8 @@ type Submission struct {
 	Resource string // what the job acts on
 	Target   string // where: another system
 	SourceIP netip.Addr
-	Queue    QueueRef // where a framework owns the job's retries
-	Detached bool     // not a child of the job that the context carries
+	Queue    Ref  // where a framework owns the job's retries
+	Detached bool // not a child of the job that the context carries
 	RetryOf  uuid.UUID
 }
 
@@ -70,9 +70,9 @@ func (s *Submission) check() error {
 		{"why.trigger", string(s.Trigger.Kind)},
 		{"why.reason", s.Trigger.Reason},
 	}
-	if s.Trigger.Kind == Cascade || s.Upstream != (Upstream{}) {
+	if s.Trigger.Kind == Cascade || s.Upstream != (Ref{}) {
 		required = append(required, []struct{ field, value string }{
-			{"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.EventID}}...)
+			{"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.ID}}...)
 	}
 	for _, r := range required {
 		if r.value == "" {
@@ -95,7 +95,7 @@ func (s *Submission) check() error {
 	}
 	return checkIdentifiers([]struct{ field, value string }{
 		{"what.action", s.Action}, {"what.resource", s.Resource},
-		{"who.orgId", s.OrgID}, {"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.EventID},
+		{"who.orgId", s.OrgID}, {"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.ID},
 		{"where.target", s.Target}, {"why.ref", s.Trigger.Ref},
 	})
 }

@@ -44,7 +44,7 @@ type Trail struct {
 	life
 	output    *content
 	impact    text
-	progress  *Progress
+	progress  *struct{ Done, Total int64 }
 	cancel    context.CancelCauseFunc // of the execution in Run
 	asked     *draft                  // the submission, until Submit sends it
 	rebuilt   bool                    // what is recorded is reconstructed
@@ -61,7 +61,7 @@ type life struct {
 	execution  uuid.UUID
 	open       bool // the execution has no end yet
 	patience   time.Duration
-	queue      QueueRef
+	queue      Ref
 	cause      uuid.UUID // the event that later ones follow from
 	ended      EventType // the outcome recorded here
 }
@@ -184,10 +184,12 @@ func (t *Trail) Log(ctx context.Context, line string) {
 	t.report(ctx, "log", t.note(JobLogged, func(d *draft) { d.data.line = &passed }))
 }
 
-// Heartbeat records that the job is alive, and how far it has come.
-func (t *Trail) Heartbeat(ctx context.Context, p Progress) {
+// Heartbeat records that the job is alive, and that so much of the total is
+// done; a total of 0 says that it is not known. The heartbeats that follow
+// repeat it.
+func (t *Trail) Heartbeat(ctx context.Context, done, total int64) {
 	t.mu.Lock()
-	t.progress = &p
+	t.progress = &struct{ Done, Total int64 }{done, total}
 	t.mu.Unlock()
 	t.report(ctx, "heartbeat", t.beat())
 }

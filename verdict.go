@@ -86,7 +86,7 @@ type conclusion struct {
 	env         *envelope
 	evidence    evidenceData
 	attemptOnly bool
-	queue       QueueRef
+	queue       Ref
 }
 
 // conclusion reads a verdict's records and says what is wrong with them.
@@ -113,7 +113,7 @@ func (v *Verdict) conclusion(r *Recorder) (*conclusion, error) {
 		}
 	}
 	for _, e := range []*Event{of, &last, &beat} {
-		if e.Job.Queue != (QueueRef{}) {
+		if e.Job.Queue != (Ref{}) {
 			c.queue, c.attemptOnly = e.Job.Queue, true
 		}
 	}
@@ -168,7 +168,7 @@ func (c *conclusion) types() []EventType {
 		return []EventType{AttemptLost}
 	case c.of.Type != JobSubmitted:
 		return []EventType{AttemptLost, JobFailed}
-	case c.queue != (QueueRef{}):
+	case c.queue != (Ref{}):
 		return nil // its queue says when it is too late
 	default:
 		return []EventType{JobCancelled}

@@ -33,7 +33,7 @@ func ghost(t *testing.T, rec *jobaudit.Recorder, sink *memsink.Sink, s jobaudit.
 	trail, err := rec.Submit(t.Context(), s)
 	require.NoError(t, err)
 	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{Deadline: time.Minute}))
-	trail.Heartbeat(t.Context(), jobaudit.Progress{Done: 1})
+	trail.Heartbeat(t.Context(), 1, 0)
 	trail.Log(t.Context(), "still here")
 	require.NoError(t, trail.Flush(t.Context()))
 	job := trail.JobID()
@@ -53,7 +53,7 @@ func TestAVerdictIsWrittenAsItsGoldenFileSays(t *testing.T) {
 	require.NoError(t, err)
 
 	s := goldenSubmission()
-	s.Queue = jobaudit.QueueRef{}
+	s.Queue = jobaudit.Ref{}
 	recorded, err := watchdog.Conclude(t.Context(), ghost(t, worker, sink, s))
 	require.NoError(t, err)
 	require.True(t, recorded)
@@ -175,7 +175,7 @@ func TestEachEventOfAVerdictIsAnAppendOfItsOwn(t *testing.T) {
 
 func TestOfAJobThatGoesOnOnlyTheAttemptIsLost(t *testing.T) {
 	queued := submission()
-	queued.Queue = jobaudit.QueueRef{System: "river", ID: "7"}
+	queued.Queue = jobaudit.Ref{System: "river", ID: "7"}
 	for _, c := range []struct {
 		s    jobaudit.Submission
 		only bool
@@ -207,7 +207,7 @@ func TestAJobThatNeverStartedExpiresUnlessAQueueOwnsIt(t *testing.T) {
 	require.Equal(t, jobaudit.CodeExpired, job.Error.Code)
 
 	s := submission()
-	s.Queue = jobaudit.QueueRef{System: "river", ID: "7"}
+	s.Queue = jobaudit.Ref{System: "river", ID: "7"}
 	trail, err = rec.Submit(t.Context(), s)
 	require.NoError(t, err)
 	recorded, err = rec.Conclude(t.Context(), jobaudit.Verdict{Of: newest(t, sink, trail.JobID())})

@@ -69,7 +69,7 @@ func who(e *jobaudit.Event) string {
 	}
 	upstream := ""
 	if u := e.Who.Upstream; u.System != "" {
-		upstream = "set off by " + plain(u.System) + " event " + plain(u.EventID)
+		upstream = "set off by " + plain(u.System) + " event " + plain(u.ID)
 	}
 	return list(", ", principal(e.Who.Principal), with("org %s", e.Who.OrgID),
 		list(" ", map[bool]string{true: "on behalf of"}[len(behalf) > 0], strings.Join(behalf, " for ")), upstream)

@@ -69,7 +69,7 @@ func (w *Watchdog) collect(ctx context.Context, id uuid.UUID) (*dossier, error) 
 func (w *Watchdog) add(d *dossier, r jobaudit.Record) {
 	e := r.Event()
 	d.newest = r
-	d.queued = d.queued || e.Job.Queue != (jobaudit.QueueRef{})
+	d.queued = d.queued || e.Job.Queue != (jobaudit.Ref{})
 	switch e.Type {
 	case jobaudit.JobSubmitted:
 		if d.submission.Len() == 0 {

@@ -149,7 +149,7 @@ func beWorker(dirs []string) error {
 			}
 			go func() {
 				finished <- trail.Run(ctx, jobaudit.Execution{Deadline: patience}, func(ctx context.Context) error {
-					trail.Heartbeat(ctx, jobaudit.Progress{Done: 1, Total: 2})
+					trail.Heartbeat(ctx, 1, 2)
 					if err := trail.Flush(ctx); err != nil {
 						return err
 					}

@@ -141,7 +141,7 @@ func (w *Watchdog) forget(id uuid.UUID) {
 }
 
 func (w *Watchdog) startWithin(submission *jobaudit.Event) time.Duration {
-	if w.opts.StartWithin == nil || submission.Job.Queue != (jobaudit.QueueRef{}) {
+	if w.opts.StartWithin == nil || submission.Job.Queue != (jobaudit.Ref{}) {
 		return 0
 	}
 	return w.opts.StartWithin(*submission)

@@ -95,7 +95,7 @@ func (s *scene) start(trail *jobaudit.Trail) *jobaudit.Trail {
 
 func (s *scene) beat(trail *jobaudit.Trail, done int64) {
 	s.t.Helper()
-	trail.Heartbeat(s.t.Context(), jobaudit.Progress{Done: done, Total: 10})
+	trail.Heartbeat(s.t.Context(), done, 10)
 	require.NoError(s.t, trail.Flush(s.t.Context()))
 }
 
@@ -216,7 +216,7 @@ func TestWhatOthersRecordOfAnExecutionIsNoSignOfItsLife(t *testing.T) {
 func TestOfAJobInAQueueOnlyTheAttemptIsLost(t *testing.T) {
 	s := newScene(t, watchdog.Options{Grace: -1, StartWithin: func(jobaudit.Event) time.Duration { return time.Minute }})
 	queued := submission()
-	queued.Queue = jobaudit.QueueRef{System: "river", ID: "7"}
+	queued.Queue = jobaudit.Ref{System: "river", ID: "7"}
 	s.submit(queued) // and never started
 	trail := s.start(s.submit(queued))
 	later := s.submit(submission())

@@ -165,7 +165,7 @@ func (h *hasher) hashFolders(ctx context.Context, folders []*folder, total *mani
 			total.join(t.manifest)
 		}
 		if 4*done/submitted > 4*(done-1)/submitted { // another quarter
-			trail.Heartbeat(ctx, jobaudit.Progress{Done: int64(done), Total: int64(submitted)})
+			trail.Heartbeat(ctx, int64(done), int64(submitted))
 		}
 	}
 	return failed, errors.Join(err, ctx.Err())

@@ -66,7 +66,7 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	clock.pass(50 * time.Second)
-	alive.Heartbeat(ctx, jobaudit.Progress{Done: 3, Total: 12})
+	alive.Heartbeat(ctx, 3, 12)
 	if err := alive.Flush(ctx); err != nil {
 		return err
 	}

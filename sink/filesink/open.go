@@ -11,6 +11,7 @@ import (
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 // Open opens the log in a directory for writing, or makes an empty one. It
@@ -324,17 +325,17 @@ func (o *opening) report() {
 	r.Incarnation, r.Closed, r.Policies = o.history.incarnation, o.history.closed && o.clean, o.history.policies
 	if !o.head.IsZero() {
 		head := o.head.Head()
-		r.Head = &jobaudit.Head{Size: head.Size, Root: head.Root}
+		r.Head = &tlog.Tree{N: head.Size, Hash: head.Root}
 		if head.Origin != o.key.signer.Name() {
 			r.Predecessor = head.Origin
 		}
 	}
 	if o.outside != nil {
-		r.Anchor = &jobaudit.Head{Size: o.outside.Size, Root: o.outside.Root}
+		r.Anchor = &tlog.Tree{N: o.outside.Size, Hash: o.outside.Root}
 	}
 	for _, m := range o.repairs {
 		for _, h := range m.torn {
-			r.TornHeads = append(r.TornHeads, jobaudit.Head{Size: h.Size, Root: h.Root})
+			r.TornHeads = append(r.TornHeads, tlog.Tree{N: h.Size, Hash: h.Root})
 		}
 	}
 }

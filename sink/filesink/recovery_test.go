@@ -63,9 +63,9 @@ func TestATornTailIsKeptAsideAndReported(t *testing.T) {
 	require.EqualValues(t, len(torn), r.TornBytes)
 	require.Equal(t, jobaudit.Hash(sha256.Sum256(torn)), r.TornSHA256)
 	require.Len(t, r.TornHeads, 1, "its commit line is whole")
-	require.EqualValues(t, 12, r.TornHeads[0].Size)
-	require.EqualValues(t, 9, r.Head.Size)
-	require.EqualValues(t, 6, r.Anchor.Size)
+	require.EqualValues(t, 12, r.TornHeads[0].N)
+	require.EqualValues(t, 9, r.Head.N)
+	require.EqualValues(t, 6, r.Anchor.N)
 	requireRecords(t, records[:9], read(t, s, jobaudit.Query{}))
 
 	kept, err := filepath.Glob(filepath.Join(p.dir, "torn", "*"))

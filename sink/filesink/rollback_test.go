@@ -11,6 +11,7 @@ import (
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 // refused opens a log that must be refused, and changes nothing by that.
@@ -248,8 +249,8 @@ func TestARestoredLogGoesOnAsASuccessorAndVerifiesAcrossTheSeam(t *testing.T) {
 		s := next.open(t, &filesink.Options{Predecessor: p.key})
 		recovery := s.Recovery()
 		require.Equal(t, origin, recovery.Predecessor)
-		require.Equal(t, &jobaudit.Head{Size: restored.Size, Root: restored.Root}, recovery.Head)
-		require.Equal(t, &jobaudit.Head{Size: lost.Size, Root: lost.Root}, recovery.Anchor)
+		require.Equal(t, &tlog.Tree{N: restored.Size, Hash: restored.Root}, recovery.Head)
+		require.Equal(t, &tlog.Tree{N: lost.Size, Hash: lost.Root}, recovery.Anchor)
 		require.NoError(t, s.Close())
 	}
 	s := next.open(t, &filesink.Options{Predecessor: p.key})

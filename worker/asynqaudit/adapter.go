@@ -72,18 +72,18 @@ type place struct{ queue, id string }
 
 // ref is the place's form in job.queue. The queue's name is escaped, so that
 // the first slash ends it.
-func (p place) ref() jobaudit.QueueRef {
-	return jobaudit.QueueRef{System: system, ID: url.PathEscape(p.queue) + "/" + p.id}
+func (p place) ref() jobaudit.Ref {
+	return jobaudit.Ref{System: system, ID: url.PathEscape(p.queue) + "/" + p.id}
 }
 
 // anywhere is the place of a task whose ID and queue asynq chooses after the
 // submission: all that is known is that its header names the job.
-func anywhere(job uuid.UUID) jobaudit.QueueRef {
-	return jobaudit.QueueRef{System: system, ID: "*/" + job.String()}
+func anywhere(job uuid.UUID) jobaudit.Ref {
+	return jobaudit.Ref{System: system, ID: "*/" + job.String()}
 }
 
 // placeOf reads what ref wrote. It is false for anywhere.
-func placeOf(ref jobaudit.QueueRef) (place, bool) {
+func placeOf(ref jobaudit.Ref) (place, bool) {
 	escaped, id, ok := strings.Cut(ref.ID, "/")
 	if !ok || escaped == "*" || ref.System != system {
 		return place{}, false

@@ -107,8 +107,8 @@ type reconciliation struct {
 
 // openJobs returns the jobs in asynq's queues that have no end in the log, and
 // where their tasks are.
-func (r *reconciliation) openJobs(ctx context.Context) (map[uuid.UUID]jobaudit.QueueRef, error) {
-	open, ended := map[uuid.UUID]jobaudit.QueueRef{}, map[uuid.UUID]bool{}
+func (r *reconciliation) openJobs(ctx context.Context) (map[uuid.UUID]jobaudit.Ref, error) {
+	open, ended := map[uuid.UUID]jobaudit.Ref{}, map[uuid.UUID]bool{}
 	query := jobaudit.Query{Since: r.opts.Since, Types: []jobaudit.EventType{
 		jobaudit.JobSubmitted, jobaudit.JobDeduplicated, jobaudit.JobDenied, jobaudit.JobStarted, jobaudit.AttemptStarted,
 		jobaudit.JobSucceeded, jobaudit.JobFailed, jobaudit.JobCancelled,
@@ -299,7 +299,7 @@ func (r *reconciliation) begin(ctx context.Context, info *asynq.TaskInfo, trail 
 }
 
 // gone records the end of a job whose task is in no queue.
-func (r *reconciliation) gone(ctx context.Context, id uuid.UUID, ref jobaudit.QueueRef) error {
+func (r *reconciliation) gone(ctx context.Context, id uuid.UUID, ref jobaudit.Ref) error {
 	if p, ok := placeOf(ref); ok {
 		_, err := r.i.GetTaskInfo(p.queue, p.id)
 		switch {

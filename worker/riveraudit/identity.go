@@ -123,8 +123,8 @@ func derivedID(parts ...string) uuid.UUID {
 }
 
 // QueueRef is how the record names a job of River's table from its first start.
-func (a *Audit) QueueRef(job *rivertype.JobRow) jobaudit.QueueRef {
-	return jobaudit.QueueRef{System: a.opts.System, ID: strconv.FormatInt(job.ID, 10)}
+func (a *Audit) QueueRef(job *rivertype.JobRow) jobaudit.Ref {
+	return jobaudit.Ref{System: a.opts.System, ID: strconv.FormatInt(job.ID, 10)}
 }
 
 // inputsOf returns a job's arguments as inputs.

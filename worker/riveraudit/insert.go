@@ -65,7 +65,7 @@ func (a *Audit) prepare(ctx context.Context, params []*rivertype.JobInsertParams
 		s := a.submission(ctx, p)
 		s.ID, s.Inputs = id, inputsOf(p.EncodedArgs)
 		// River has no number for it yet; the starts name that.
-		s.Queue = jobaudit.QueueRef{System: a.opts.System, ID: id.String()}
+		s.Queue = jobaudit.Ref{System: a.opts.System, ID: id.String()}
 		if trails[i], err = a.rec.Prepare(ctx, s); err != nil {
 			return nil, err
 		}

@@ -34,8 +34,8 @@ func inputs(payload []byte) any {
 
 // refTo names a message in job.queue: its topic and its UUID, or the job's ID if
 // it has none, or one that is too long.
-func refTo(topic string, msg *message.Message, job uuid.UUID) jobaudit.QueueRef {
-	ref := jobaudit.QueueRef{System: system, ID: url.PathEscape(topic) + "/" + url.PathEscape(msg.UUID)}
+func refTo(topic string, msg *message.Message, job uuid.UUID) jobaudit.Ref {
+	ref := jobaudit.Ref{System: system, ID: url.PathEscape(topic) + "/" + url.PathEscape(msg.UUID)}
 	if msg.UUID == "" || len(ref.ID) > maxRef {
 		ref.ID = "*/" + job.String()
 	}

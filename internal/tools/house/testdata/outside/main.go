@@ -24,7 +24,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	wrapped := jobaudit.Wrap(recorder, submission, func(ctx context.Context) error {
+	wrapped := recorder.Wrap(submission, func(ctx context.Context) error {
 		trail, ok := jobaudit.FromContext(ctx)
 		if !ok {
 			return errors.New("the context carries no trail")
