@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/jobaudit/jobaudit/internal/fields"
 	"github.com/jobaudit/jobaudit/internal/jsonenc"
 )
 
@@ -180,6 +181,8 @@ type Record struct {
 	jobID uuid.UUID
 	typ   EventType
 	time  time.Time
+
+	unreadable *fields.Error // why no reader would accept it: [checkedSink] refuses it
 }
 
 // ParseRecord reads a record's line, without its line feed. It accepts what a

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/jobaudit/jobaudit/internal/fields"
 	"github.com/jobaudit/jobaudit/internal/jsonscan"
 )
 
@@ -104,6 +105,7 @@ type cargo struct {
 	sub              Submission // without inputs
 	parentID, rootID uuid.UUID
 	reason           text
+	more             int64 // principals that OnBehalfOf has no room for
 	head             *streamHead
 	cause            uuid.UUID // the newest event, where no head tells it
 	recorder         uuid.UUID // by which the job was submitted
@@ -113,7 +115,7 @@ type cargo struct {
 // important first: principals on whose behalf the job runs, the reference, the
 // end of the reason.
 func (g *cargo) encode() Carrier {
-	reason := maxText
+	reason := fields.MaxText
 	for {
 		raw := g.append(nil, reason)
 		if base64.RawURLEncoding.EncodedLen(len(raw)) <= maxCarrier-len(carrierPrefix) {
@@ -122,6 +124,7 @@ func (g *cargo) encode() Carrier {
 		switch {
 		case len(g.sub.OnBehalfOf) > 0:
 			g.sub.OnBehalfOf = g.sub.OnBehalfOf[:len(g.sub.OnBehalfOf)-1]
+			g.more++
 		case g.sub.Trigger.Ref != "":
 			g.sub.Trigger.Ref = ""
 		default:
@@ -131,69 +134,63 @@ func (g *cargo) encode() Carrier {
 }
 
 func (g *cargo) append(dst []byte, reason int) []byte {
-	o := object{dst: append(dst, '{')}
-	o.uuid("job", g.sub.ID)
-	o.str("action", g.sub.Action)
+	o := newObject(append(dst, '{'), fields.Carrier())
+	o.UUID("job", g.sub.ID)
+	o.String("action", g.sub.Action)
 	for _, id := range []struct {
 		name string
 		id   uuid.UUID
 	}{{"correlation", g.sub.CorrelationID}, {"request", g.sub.RequestID}, {"root", g.rootID}} {
 		if id.id != g.sub.ID { // queues keep every byte in every row
-			o.uuid(id.name, id.id)
+			o.UUID(id.name, id.id)
 		}
 	}
-	o.uuid("parent", g.parentID)
-	o.uuid("retryOf", g.sub.RetryOf)
-	o.optional("org", g.sub.OrgID)
-	o.optional("resource", g.sub.Resource)
-	o.optional("target", g.sub.Target)
-	o.optional("traceparent", g.sub.TraceParent)
-	o.key("principal")
-	o.dst = appendIdentity(o.dst, g.sub.Principal)
-	if len(g.sub.OnBehalfOf) > 0 {
-		o.key("onBehalfOf")
-		o.dst = append(o.dst, '[')
-		for i, p := range g.sub.OnBehalfOf {
-			if i > 0 {
-				o.dst = append(o.dst, ',')
-			}
-			o.dst = appendIdentity(o.dst, p)
-		}
-		o.dst = append(o.dst, ']')
+	o.UUID("parent", g.parentID)
+	o.UUID("retryOf", g.sub.RetryOf)
+	o.Optional("org", g.sub.OrgID)
+	o.Optional("resource", g.sub.Resource)
+	o.Optional("target", g.sub.Target)
+	o.Optional("traceparent", g.sub.TraceParent)
+	o.Open("principal")
+	o.identity(g.sub.Principal)
+	if n := len(g.sub.OnBehalfOf); n > 0 {
+		o.List("onBehalfOf", n, func(i int) {
+			o.OpenElement()
+			o.identity(g.sub.OnBehalfOf[i])
+		})
+		o.more(n, g.more)
 	}
 	if g.sub.Upstream != (Ref{}) {
-		o.open("upstream")
-		o.str("system", g.sub.Upstream.System)
-		o.str("eventId", g.sub.Upstream.ID)
-		o.close()
+		o.Open("upstream")
+		o.String("system", g.sub.Upstream.System)
+		o.String("eventId", g.sub.Upstream.ID)
+		o.Close()
 	}
-	o.open("trigger")
-	o.str("kind", string(g.sub.Trigger.Kind))
-	o.key("reason")
-	o.dst = g.reason.append(o.dst, reason)
-	o.optional("ref", g.sub.Trigger.Ref)
-	o.close()
+	o.Open("trigger")
+	o.String("kind", string(g.sub.Trigger.Kind))
+	o.TextWithin("reason", g.reason.value, g.reason.dropped, reason)
+	o.Optional("ref", g.sub.Trigger.Ref)
+	o.Close()
 	if g.head != nil {
-		o.open("head")
-		o.uuid("stream", g.head.Stream)
-		o.integer("seq", int64(g.head.Seq))
-		o.hash("hash", g.head.Hash)
-		o.uuid("event", g.head.Event)
-		o.close()
+		o.Open("head")
+		o.UUID("stream", g.head.Stream)
+		o.Integer("seq", int64(g.head.Seq))
+		o.Hash("hash", g.head.Hash)
+		o.UUID("event", g.head.Event)
+		o.Close()
 	} else {
-		o.uuid("cause", g.cause)
+		o.UUID("cause", g.cause)
 	}
-	o.uuid("recorder", g.recorder)
-	return append(o.dst, '}')
+	o.UUID("recorder", g.recorder)
+	return append(o.Dst, '}')
 }
 
-// appendIdentity appends what identifies a principal. Its name stays behind: it
-// may be personal, and queues are read by many.
-func appendIdentity(dst []byte, p Principal) []byte {
-	o := object{dst: append(dst, '{')}
-	o.str("kind", string(p.Kind))
-	o.str("id", p.ID)
-	return append(o.dst, '}')
+// identity writes what identifies a principal. Its name stays behind: it may be
+// personal, and queues are read by many.
+func (o *object) identity(p Principal) {
+	o.String("kind", string(p.Kind))
+	o.String("id", p.ID)
+	o.Close()
 }
 
 func decodeCarrier(s string) (*cargo, error) {
@@ -213,69 +210,71 @@ func decodeCarrier(s string) (*cargo, error) {
 		return nil, problem("does not hold JSON")
 	}
 	raw = bytes.TrimSpace(raw)
-	d := decoder{path: [][]byte{[]byte("carrier")}}
+	d := newDecoder(fields.Carrier(), "carrier")
 	g := d.cargo(raw)
-	if d.err != nil {
-		return nil, d.err
+	if err := fieldError(d.Err()); err != nil {
+		return nil, err
 	}
-	if err := g.sub.check(); err != nil {
+	if err := g.sub.checkShape(); err != nil {
 		return nil, err
 	}
 	return g, nil
 }
 
-func (d *decoder) cargo(raw []byte) *cargo {
+func (d decoder) cargo(raw []byte) *cargo {
 	var g cargo
 	s := &g.sub
-	d.object(raw, func(name, raw []byte) {
+	d.Object(raw, func(name, raw []byte) {
 		switch string(name) {
 		case "job":
-			s.ID = d.uuid(raw)
+			s.ID = d.UUID(raw)
 		case "action":
 			s.Action = d.identifier(raw)
 		case "correlation":
-			s.CorrelationID = d.uuid(raw)
+			s.CorrelationID = d.UUID(raw)
 		case "request":
-			s.RequestID = d.uuid(raw)
+			s.RequestID = d.UUID(raw)
 		case "parent":
-			g.parentID = d.uuid(raw)
+			g.parentID = d.UUID(raw)
 		case "root":
-			g.rootID = d.uuid(raw)
+			g.rootID = d.UUID(raw)
 		case "retryOf":
-			s.RetryOf = d.uuid(raw)
+			s.RetryOf = d.UUID(raw)
 		case "org":
-			s.OrgID = d.str(raw)
+			s.OrgID = d.String(raw)
 		case "resource":
-			s.Resource = d.str(raw)
+			s.Resource = d.String(raw)
 		case "target":
-			s.Target = d.str(raw)
+			s.Target = d.String(raw)
 		case "traceparent":
-			s.TraceParent = d.str(raw)
+			s.TraceParent = d.String(raw)
 		case "principal":
 			s.Principal = d.identity(raw)
 		case "onBehalfOf":
-			d.array(raw, func(raw []byte) { s.OnBehalfOf = append(s.OnBehalfOf, d.identity(raw)) })
+			d.List(raw, func(raw []byte) { s.OnBehalfOf = append(s.OnBehalfOf, d.identity(raw)) })
+		case "more":
+			g.more = d.Integer(raw)
 		case "upstream":
 			d.upstream(raw, &s.Upstream)
 		case "trigger":
-			d.object(raw, func(name, raw []byte) {
+			d.Object(raw, func(name, raw []byte) {
 				switch string(name) {
 				case "kind":
-					s.Trigger.Kind = TriggerKind(d.str(raw))
+					s.Trigger.Kind = TriggerKind(d.String(raw))
 				case "reason":
-					s.Trigger.Reason = d.text(raw)
+					s.Trigger.Reason = d.Text(raw)
 				case "ref":
-					s.Trigger.Ref = d.str(raw)
+					s.Trigger.Ref = d.String(raw)
 				}
-			}, "kind", "reason")
+			})
 		case "head":
 			g.head = d.head(raw)
 		case "cause":
-			g.cause = d.uuid(raw)
+			g.cause = d.UUID(raw)
 		case "recorder":
-			g.recorder = d.uuid(raw)
+			g.recorder = d.UUID(raw)
 		}
-	}, "job", "action", "principal", "trigger")
+	})
 	for _, id := range []*uuid.UUID{&s.CorrelationID, &s.RequestID, &g.rootID} {
 		if *id == uuid.Nil {
 			*id = s.ID
@@ -284,32 +283,32 @@ func (d *decoder) cargo(raw []byte) *cargo {
 	return &g
 }
 
-func (d *decoder) identity(raw []byte) Principal {
+func (d decoder) identity(raw []byte) Principal {
 	var p Principal
-	d.object(raw, func(name, raw []byte) {
+	d.Object(raw, func(name, raw []byte) {
 		switch string(name) {
 		case "kind":
 			p.Kind = PrincipalKind(d.identifier(raw))
 		case "id":
 			p.ID = d.identifier(raw)
 		}
-	}, "kind", "id")
+	})
 	return p
 }
 
-func (d *decoder) head(raw []byte) *streamHead {
+func (d decoder) head(raw []byte) *streamHead {
 	var h streamHead
-	d.object(raw, func(name, raw []byte) {
+	d.Object(raw, func(name, raw []byte) {
 		switch string(name) {
 		case "stream":
-			h.Stream = d.uuid(raw)
+			h.Stream = d.UUID(raw)
 		case "seq":
-			h.Seq = d.seq(raw)
+			h.Seq = uint64(d.Integer(raw))
 		case "hash":
-			h.Hash = d.hash(raw)
+			h.Hash = d.Hash(raw)
 		case "event":
-			h.Event = d.uuid(raw)
+			h.Event = d.UUID(raw)
 		}
-	}, "stream", "seq", "hash")
+	})
 	return &h
 }

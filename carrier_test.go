@@ -125,7 +125,7 @@ func TestACarrierNamesNoIDTwice(t *testing.T) {
 }
 
 func TestACarrierIsNeverTooLong(t *testing.T) {
-	for _, unit := range []string{"x", "\n", "é", "\x01"} {
+	for _, unit := range []string{"x", `"`, "é", "€"} {
 		s := goldenSubmission()
 		s.ID = uuid.UUID{}
 		for i := range 40 {
@@ -135,7 +135,7 @@ func TestACarrierIsNeverTooLong(t *testing.T) {
 			}
 			s.OnBehalfOf = append(s.OnBehalfOf, p)
 		}
-		most := strings.Repeat(unit, 256/map[string]int{"x": 1, "\n": 2, "é": 2, "\x01": 6}[unit])
+		most := strings.Repeat(unit, 256/map[string]int{"x": 1, `"`: 2, "é": 2, "€": 3}[unit])
 		for _, id := range identifiers(&s) {
 			*id = most
 		}
@@ -194,7 +194,7 @@ func TestAMalformedCarrierIsRefusedByField(t *testing.T) {
 		"no principal":             {with(`"principal":{"kind":"user","id":"u"},`, ``), "carrier.principal"},
 		"a principal without kind": {with(`"kind":"user",`, ``), "carrier.principal.kind"},
 		"an unknown kind":          {with(`"user"`, `"robot"`), "who.principal.kind"},
-		"an over-long identifier":  {with(`"u"`, `"`+strings.Repeat("u", 257)+`"`), "who.principal.id"},
+		"an over-long identifier":  {with(`"u"`, `"`+strings.Repeat("u", 257)+`"`), "carrier.principal.id"},
 		"an unknown trigger":       {with(`"manual"`, `"whim"`), "why.trigger"},
 		"a cascade from nowhere":   {with(`"manual"`, `"cascade"`), "who.upstream.system"},
 		"no reason":                {with(`,"reason":"r"`, ``), "carrier.trigger.reason"},

@@ -184,7 +184,7 @@ func (c *chaos) check(withSpare bool) {
 		case jobaudit.JobLogged:
 			counted[e.Job.ID]++
 		case jobaudit.AuditLost: // perhaps of heartbeats, too
-			counted[e.Job.ID] += e.Data.Lost.Count
+			counted[e.Job.ID] += int(e.Data.Lost.Count)
 		}
 	}
 	for job, want := range c.noted {

@@ -1,26 +1,21 @@
 package jobaudit
 
 import (
+	"cmp"
+	"context"
 	"crypto/sha256"
-	"strconv"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit/internal/delivery"
+	"github.com/jobaudit/jobaudit/internal/fields"
 	"github.com/jobaudit/jobaudit/internal/jsonenc"
 )
 
-// Limits of format F3, in encoded bytes; a string's quotation marks do not
-// count.
 const (
-	maxRecord     = 48_000
-	maxContent    = 16_000 // inputs, output
-	maxText       = 1_024  // reason, name, error message, summary, impact
-	maxLine       = 4_096
-	maxIdentifier = 256
-	maxList       = 16
 	// maxStreamPart bounds the stream object, which is added at hand-over.
 	maxStreamPart = 320
 	// maxWho bounds the who object: beyond it, names of principals on whose
@@ -36,12 +31,15 @@ type envelope struct {
 	correlationID, requestID         uuid.UUID
 	traceParent                      string
 	resource                         text
+	more                             int64 // principals on whose behalf, beyond those of a record that this follows
 
 	// Encoded once, each with the comma before it:
 	lineage     []byte // the job's parent, root and retryOf
 	correlation []byte
 	origin      []byte // from requestId to what, which is still open
 	place       []byte // where and why
+
+	err *fields.Error // what is wrong with them
 }
 
 // draft is one event before it has its place in a stream.
@@ -73,6 +71,7 @@ type sealed struct {
 	time  time.Time
 	buf   []byte
 	split int
+	err   *fields.Error // why no reader would accept it
 }
 
 // sealedPool holds sealed events that have been minted, for their buffers.
@@ -82,18 +81,18 @@ func (s *sealed) ID() uuid.UUID { return s.id }
 
 func (s *sealed) Size() int { return len(s.buf) }
 
-// seal encodes d, appending to buf. Content shrinks to a truncated marker if
-// the event would be too large otherwise.
+// seal encodes d. Content shrinks to a truncated marker if the event would be
+// too large otherwise.
 func (env *envelope) seal(d *draft) *sealed {
 	s := sealedPool.Get().(*sealed)
-	buf, split := env.appendEvent(s.buf[:0], d)
-	if excess := len(buf) + maxStreamPart - maxRecord; excess > 0 {
+	buf, split, err := env.appendEvent(s.buf[:0], d)
+	if excess := len(buf) + maxStreamPart - fields.MaxRecord; excess > 0 {
 		d.shrink(excess)
-		buf, split = env.appendEvent(buf[:0], d)
+		buf, split, err = env.appendEvent(buf[:0], d)
 	}
 	// The record's time is the one that its bytes tell.
 	when := d.time.UTC().Truncate(time.Microsecond)
-	*s = sealed{id: d.id, jobID: env.jobID, typ: d.typ, time: when, buf: buf, split: split}
+	*s = sealed{id: d.id, jobID: env.jobID, typ: d.typ, time: when, buf: buf, split: split, err: cmp.Or(env.err, err)}
 	return s
 }
 
@@ -110,7 +109,8 @@ func (d *draft) shrink(excess int) {
 }
 
 // Mint gives a sealed event its place and makes it a Record. It allocates the
-// record's bytes and nothing else.
+// record's bytes and nothing else. A Record that no reader would accept says so
+// to [checkedSink].
 func (s *sealed) Mint(p delivery.Position) Record {
 	room := maxStreamPart / 2
 	if p.After != nil {
@@ -118,170 +118,146 @@ func (s *sealed) Mint(p delivery.Position) Record {
 	}
 	leaf := make([]byte, 1, 1+len(s.buf)+room)
 	leaf = append(leaf, s.buf[:s.split]...)
-	leaf = appendPosition(leaf, p)
+	leaf, err := appendPosition(leaf, p)
 	leaf = append(leaf, s.buf[s.split:]...)
 	r := Record{leaf: leaf, hash: sha256.Sum256(leaf), id: s.id, jobID: s.jobID, typ: s.typ, time: s.time}
+	r.unreadable = cmp.Or(s.err, err)
+	if r.unreadable == nil && r.Len() > fields.MaxRecord {
+		r.unreadable = &fields.Error{Problem: "the event is too large"}
+	}
 	*s = sealed{buf: s.buf[:0]}
 	sealedPool.Put(s)
 	return r
 }
 
-func appendPosition(dst []byte, p delivery.Position) []byte {
-	dst = append(dst, `"stream":{`...)
-	o := object{dst: dst}
-	o.uuid("id", p.Stream)
-	o.integer("seq", int64(p.Seq))
+// checkedSink is the last check before a sink, and the reason that nothing is
+// stored which cannot be read: a record that [ParseRecord] would refuse is
+// refused here, for good. Everything that can make an event so is checked
+// earlier, where its caller is told which field it is.
+type checkedSink struct{ AuditSink }
+
+func (s checkedSink) Append(ctx context.Context, records []Record) error {
+	for i := range records {
+		if err := records[i].check(); err != nil {
+			return &RecordError{ID: records[i].id, Err: err}
+		}
+	}
+	return s.AuditSink.Append(ctx, records)
+}
+
+// check says why no reader would accept the record.
+func (r *Record) check() error {
+	if r.unreadable != nil {
+		return fieldError(r.unreadable)
+	}
+	if r.id == uuid.Nil || len(r.leaf) == 0 {
+		return errors.New("the record is empty")
+	}
+	return nil
+}
+
+func appendPosition(dst []byte, p delivery.Position) ([]byte, *fields.Error) {
+	o := newObject(append(dst, `"stream":{`...), streamFields())
+	o.UUID("id", p.Stream)
+	o.Integer("seq", int64(p.Seq))
 	if p.Seq > 1 {
-		o.hash("prev", p.Prev)
+		o.Hash("prev", p.Prev)
 	}
 	if p.After != nil {
-		o.open("after")
-		o.uuid("stream", p.After.Stream)
-		o.integer("seq", int64(p.After.Seq))
-		o.hash("hash", p.After.Hash)
-		o.close()
+		o.Open("after")
+		o.UUID("stream", p.After.Stream)
+		o.Integer("seq", int64(p.After.Seq))
+		o.Hash("hash", p.After.Hash)
+		o.Close()
 	}
-	return append(o.dst, '}')
+	return append(o.Dst, '}'), o.Err()
 }
+
+var streamFields = sync.OnceValue(func() *fields.Field { return fields.Event().Member("stream") })
 
 // appendEvent appends the event without its stream object and returns where in
 // dst that belongs.
-func (env *envelope) appendEvent(dst []byte, d *draft) (out []byte, split int) {
-	o := object{dst: append(dst, '{')}
-	o.str("schemaVersion", schemaVersion)
-	o.uuid("id", d.id)
-	o.str("type", string(d.typ))
-	o.optional("phase", string(d.typ.Phase()))
-	o.time("time", d.time)
+func (env *envelope) appendEvent(dst []byte, d *draft) (out []byte, split int, err *fields.Error) {
+	o := newObject(append(dst, '{'), fields.Event())
+	o.String("schemaVersion", schemaVersion)
+	o.UUID("id", d.id)
+	o.String("type", string(d.typ))
+	o.Optional("phase", string(d.typ.Phase()))
+	o.Time("time", d.time)
 	if d.reconstructed {
-		o.open("reconstructed")
+		o.Open("reconstructed")
 		if !d.queueTime.IsZero() {
-			o.time("queueTime", d.queueTime)
+			o.Time("queueTime", d.queueTime)
 		}
-		o.close()
+		o.Close()
 	}
-	o.dst = append(o.dst, ',')
-	split = len(o.dst)
+	o.Dst = append(o.Dst, ',')
+	split = len(o.Dst)
 	if d.state != "" {
 		env.appendJob(&o, d)
 	}
-	o.dst = append(o.dst, env.correlation...)
-	o.uuid("causationId", d.causationID)
-	o.dst = append(o.dst, env.origin...)
-	o.raw("inputs", d.inputs)
+	o.Dst = append(o.Dst, env.correlation...)
+	o.UUID("causationId", d.causationID)
+	o.Dst = append(o.Dst, env.origin...)
+	o.Enter("what")
+	o.Raw("inputs", d.inputs)
 	if d.redaction != nil {
 		d.redaction.append(&o)
 	}
-	o.close() // what
-	o.dst = append(o.dst, env.place...)
-	before := len(o.dst)
-	o.open("data")
-	empty := len(o.dst)
+	o.Close() // what
+	o.Dst = append(o.Dst, env.place...)
+	before := len(o.Dst)
+	o.Open("data")
+	empty := len(o.Dst)
 	d.data.append(&o)
-	if len(o.dst) == empty {
-		o.dst = o.dst[:before]
-	} else {
-		o.close()
+	isEmpty := len(o.Dst) == empty
+	o.Close()
+	if isEmpty {
+		o.Dst = o.Dst[:before]
 	}
-	return append(o.dst, '}'), split
+	return append(o.Dst, '}'), split, o.Err()
 }
 
 func (env *envelope) appendJob(o *object, d *draft) {
-	o.open("job")
-	o.uuid("id", env.jobID)
-	o.str("state", string(d.state))
-	o.integer("attempt", int64(d.attempt))
-	o.uuid("executionId", d.executionID)
-	o.dst = append(o.dst, env.lineage...)
+	o.Open("job")
+	o.UUID("id", env.jobID)
+	o.String("state", string(d.state))
+	o.Integer("attempt", int64(d.attempt))
+	o.UUID("executionId", d.executionID)
+	o.Dst = append(o.Dst, env.lineage...)
 	if d.queue != (Ref{}) {
-		o.open("queue")
-		o.str("system", d.queue.System)
-		o.str("id", d.queue.ID)
-		o.close()
+		o.Open("queue")
+		o.String("system", d.queue.System)
+		o.String("id", d.queue.ID)
+		o.Close()
 	}
-	o.close()
-}
-
-// append appends the text, or the marker of a dropped or truncated one.
-func (t text) append(dst []byte, limit int) []byte {
-	if t.dropped != "" {
-		return jsonenc.AppendDropped(dst, t.dropped)
-	}
-	return jsonenc.AppendText(dst, t.value, limit)
+	o.Close()
 }
 
 func (t text) empty() bool { return t == text{} }
 
-// object appends the members of a JSON object whose brace is written.
-type object struct{ dst []byte }
+// object writes the members of a JSON object by the table of its fields.
+type object struct{ fields.Writer }
 
-func (o *object) key(name string) {
-	if c := o.dst[len(o.dst)-1]; c != '{' {
-		o.dst = append(o.dst, ',')
-	}
-	o.dst = append(o.dst, '"')
-	o.dst = append(o.dst, name...)
-	o.dst = append(o.dst, '"', ':')
+func newObject(dst []byte, table *fields.Field) object {
+	return object{fields.NewWriter(dst, table)}
 }
 
-func (o *object) open(name string) {
-	o.key(name)
-	o.dst = append(o.dst, '{')
-}
-
-func (o *object) close() { o.dst = append(o.dst, '}') }
-
-func (o *object) str(name, value string) {
-	o.key(name)
-	o.dst = jsonenc.AppendString(o.dst, value)
-}
-
-func (o *object) optional(name, value string) {
-	if value != "" {
-		o.str(name, value)
-	}
-}
-
-func (o *object) text(name string, value text, limit int) {
+// text writes a text unless it is empty.
+func (o *object) text(name string, value text) {
 	if !value.empty() {
-		o.key(name)
-		o.dst = value.append(o.dst, limit)
+		o.must(name, value)
 	}
 }
 
-func (o *object) integer(name string, value int64) {
-	o.key(name)
-	o.dst = strconv.AppendInt(o.dst, value, 10)
-}
+// must writes a text that is always there.
+func (o *object) must(name string, value text) { o.Text(name, value.value, value.dropped) }
 
-func (o *object) uuid(name string, value uuid.UUID) {
-	if value != uuid.Nil {
-		o.key(name)
-		o.dst = jsonenc.AppendUUID(o.dst, value)
-	}
-}
-
-func (o *object) hash(name string, value Hash) {
-	o.key(name)
-	o.dst = jsonenc.AppendHash(o.dst, value)
-}
-
-func (o *object) time(name string, value time.Time) {
-	o.key(name)
-	o.dst = jsonenc.AppendTime(o.dst, value)
-}
-
-func (o *object) raw(name string, value []byte) {
-	if value != nil {
-		o.key(name)
-		o.dst = append(o.dst, value...)
-	}
-}
-
-// more says behind a list of n entries how many of them were left out.
-func (o *object) more(n int) {
-	if n > maxList {
-		o.integer("more", int64(n-maxList))
+// more says behind a list of n entries how many of them, and of others, were
+// left out.
+func (o *object) more(n int, others int64) {
+	if others += int64(max(n-fields.MaxList, 0)); others > 0 {
+		o.Integer("more", others)
 	}
 }
 
@@ -295,88 +271,90 @@ func (env *envelope) describe(s *Submission, where Source, d *sanitizer) {
 	if s.Resource != "" {
 		env.resource = d.text(s.Resource)
 	}
-	o := object{dst: append(make([]byte, 0, 768), ' ')} // not a brace: there is a member before each
+	o := newObject(append(make([]byte, 0, 768), ' '), fields.Event()) // not a brace: there is a member before each
 	part := func(write func()) []byte {
-		start := len(o.dst)
+		start := len(o.Dst)
 		write()
-		return o.dst[start:len(o.dst):len(o.dst)]
+		return o.Dst[start:len(o.Dst):len(o.Dst)]
 	}
-	env.lineage = part(func() {
-		o.uuid("parentId", env.parentID)
-		o.uuid("rootId", env.rootID)
-		o.uuid("retryOf", env.retryOf)
-	})
-	env.correlation = part(func() { o.uuid("correlationId", env.correlationID) })
+	if env.jobID != uuid.Nil {
+		o.Enter("job")
+		env.lineage = part(func() {
+			o.UUID("parentId", env.parentID)
+			o.UUID("rootId", env.rootID)
+			o.UUID("retryOf", env.retryOf)
+		})
+		o.Leave()
+	}
+	env.correlation = part(func() { o.UUID("correlationId", env.correlationID) })
 	env.origin = part(func() {
-		o.uuid("requestId", env.requestID)
-		o.optional("traceparent", env.traceParent)
-		o.key("who")
-		o.dst = appendWho(o.dst, s, d)
-		o.open("what")
-		o.str("action", s.Action)
-		o.text("resource", env.resource, maxIdentifier)
+		o.UUID("requestId", env.requestID)
+		o.Optional("traceparent", env.traceParent)
+		o.who(s, d, env.more)
+		o.Open("what")
+		o.String("action", s.Action)
+		o.text("resource", env.resource)
 	})
+	o.Leave()
 	env.place = part(func() {
 		where.Target, where.SourceIP = s.Target, s.SourceIP
-		o.key("where")
-		o.dst = appendWhere(o.dst, where)
-		o.key("why")
-		o.dst = appendWhy(o.dst, s.Trigger, d.text(s.Trigger.Reason))
+		o.where(where)
+		o.Open("why")
+		o.String("trigger", string(s.Trigger.Kind))
+		o.must("reason", d.text(s.Trigger.Reason))
+		o.Optional("ref", s.Trigger.Ref)
+		o.Close()
 	})
+	env.err = o.Err()
 }
 
-// appendWho leaves names of principals on whose behalf the job runs out if they
-// make it too long.
-func appendWho(dst []byte, s *Submission, d *sanitizer) []byte {
-	start := len(dst)
-	dst = appendWhoWith(dst, s, d, true)
-	if len(dst)-start > maxWho {
-		dst = appendWhoWith(dst[:start], s, d, false)
+// who leaves names of principals on whose behalf the job runs out if they make
+// it too long.
+func (o *object) who(s *Submission, d *sanitizer, more int64) {
+	start := len(o.Dst)
+	o.whoWith(s, d, more, true)
+	if len(o.Dst)-start > maxWho {
+		o.Dst = o.Dst[:start]
+		o.whoWith(s, d, more, false)
 	}
-	return dst
 }
 
-func appendWhoWith(dst []byte, s *Submission, d *sanitizer, names bool) []byte {
-	o := object{dst: append(dst, '{')}
-	o.key("principal")
-	o.dst = appendPrincipal(o.dst, s.Principal, d, true)
-	o.str("orgId", s.OrgID)
+func (o *object) whoWith(s *Submission, d *sanitizer, more int64, names bool) {
+	o.Open("who")
+	o.Open("principal")
+	o.principal(s.Principal, d, true)
+	o.Close()
+	o.String("orgId", s.OrgID)
 	if n := len(s.OnBehalfOf); n > 0 {
-		o.key("onBehalfOf")
-		o.dst = append(o.dst, '[')
-		for i, p := range s.OnBehalfOf[:min(n, maxList)] {
-			if i > 0 {
-				o.dst = append(o.dst, ',')
-			}
-			o.dst = appendPrincipal(o.dst, p, d, names)
-		}
-		o.dst = append(o.dst, ']')
-		o.more(n)
+		o.List("onBehalfOf", n, func(i int) {
+			o.OpenElement()
+			o.principal(s.OnBehalfOf[i], d, names)
+			o.Close()
+		})
+		o.more(n, more)
 	}
 	if s.Upstream != (Ref{}) {
-		o.open("upstream")
-		o.str("system", s.Upstream.System)
-		o.str("eventId", s.Upstream.ID)
-		o.close()
+		o.Open("upstream")
+		o.String("system", s.Upstream.System)
+		o.String("eventId", s.Upstream.ID)
+		o.Close()
 	}
-	return append(o.dst, '}')
+	o.Close()
 }
 
-func appendPrincipal(dst []byte, p Principal, d *sanitizer, name bool) []byte {
-	o := object{dst: append(dst, '{')}
-	o.str("kind", string(p.Kind))
-	o.str("id", p.ID)
+func (o *object) principal(p Principal, d *sanitizer, name bool) {
+	o.String("kind", string(p.Kind))
+	o.String("id", p.ID)
 	if name && p.Name != "" {
-		o.text("name", d.text(p.Name), maxText)
+		o.must("name", d.text(p.Name))
 	}
-	o.str("assurance", assurance(p.Verified))
+	o.String("assurance", assurance(p.Verified))
 	if p.AuthMethod != "" || p.AuthSession != "" {
-		o.open("auth")
-		o.optional("method", p.AuthMethod)
-		o.optional("session", p.AuthSession)
-		o.close()
+		o.Open("auth")
+		o.Optional("method", p.AuthMethod)
+		o.Optional("session", p.AuthSession)
+		o.Close()
 	}
-	return append(o.dst, '}')
 }
 
 func assurance(verified bool) string {
@@ -386,28 +364,18 @@ func assurance(verified bool) string {
 	return "claimed"
 }
 
-func appendWhere(dst []byte, s Source) []byte {
-	o := object{dst: append(dst, '{')}
-	o.str("system", s.System)
-	o.str("environment", s.Environment)
-	o.str("host", s.Host)
-	o.str("instance", s.Instance)
-	o.optional("target", s.Target)
-	o.str("version", s.Version)
+func (o *object) where(s Source) {
+	o.Open("where")
+	o.String("system", s.System)
+	o.String("environment", s.Environment)
+	o.String("host", s.Host)
+	o.String("instance", s.Instance)
+	o.Optional("target", s.Target)
+	o.String("version", s.Version)
 	if s.SourceIP.IsValid() {
-		o.key("sourceIp")
-		o.dst = jsonenc.AppendString(o.dst, s.SourceIP.String())
+		o.String("sourceIp", s.SourceIP.String())
 	}
-	return append(o.dst, '}')
-}
-
-func appendWhy(dst []byte, t Trigger, reason text) []byte {
-	o := object{dst: append(dst, '{')}
-	o.str("trigger", string(t.Kind))
-	o.key("reason")
-	o.dst = reason.append(o.dst, maxText)
-	o.optional("ref", t.Ref)
-	return append(o.dst, '}')
+	o.Close()
 }
 
 // What a Recorder hands over, and to whom.

@@ -46,22 +46,32 @@ const (
 	AuditErased   EventType = "audit.erased"
 )
 
-// Phase returns the part of a job's life that events of this type belong to:
-// submission, authorization, execution or outcome. Events of the audit itself
-// belong to none.
-func (t EventType) Phase() string {
+// Phase is the part of a job's life that an event belongs to.
+type Phase string
+
+// The phases. Events of the audit itself belong to none.
+const (
+	PhaseSubmission    Phase = "submission"
+	PhaseAuthorization Phase = "authorization"
+	PhaseExecution     Phase = "execution"
+	PhaseOutcome       Phase = "outcome"
+)
+
+// Phase returns the part of a job's life that events of this type belong to,
+// and "" for those of the audit itself.
+func (t EventType) Phase() Phase {
 	switch t {
 	case JobSubmitted, JobDeduplicated:
-		return "submission"
+		return PhaseSubmission
 	case JobAuthorized, JobDenied:
-		return "authorization"
+		return PhaseAuthorization
 	case JobSucceeded, JobFailed, JobCancelled, JobCorrected:
-		return "outcome"
+		return PhaseOutcome
 	}
 	if strings.HasPrefix(string(t), "audit.") {
 		return ""
 	}
-	return "execution"
+	return PhaseExecution
 }
 
 // Event is what a [Record]'s bytes say: a view for reading. No call that
@@ -72,7 +82,7 @@ type Event struct {
 	SchemaVersion string
 	ID            uuid.UUID
 	Type          EventType
-	Phase         string
+	Phase         Phase
 	Time          time.Time
 	// Reconstructed says that nobody recorded this when it happened: Time is
 	// when it was found in the queue's own table, and QueueTime when that says
@@ -115,7 +125,7 @@ type Event struct {
 		Principal  Principal
 		OrgID      string
 		OnBehalfOf []Principal // nearest first
-		More       int         // principals that OnBehalfOf had no room for
+		More       int64       // principals that OnBehalfOf had no room for
 		Upstream   Ref
 	}
 	What struct {
@@ -158,13 +168,13 @@ type Event struct {
 			}
 		}
 		Lost struct {
-			Count    int
+			Count    int64
 			Types    []EventType
 			From, To time.Time
 		}
 		Degraded struct {
 			Stream, Event uuid.UUID
-			Count         int // events behind Event that are not stored either
+			Count         int64 // events behind Event that are not stored either
 			Reason        string
 		}
 		// Erased are the keys of sealed values that were deleted.
@@ -213,7 +223,7 @@ type Redaction struct {
 	Digest          Hash
 	Outcome         RedactionOutcome
 	Removed         []struct{ Path, Class string }
-	RemovedCount    int
+	RemovedCount    int64
 	Hits            []struct{ Path, Rule string }
 	Taint           string
 }

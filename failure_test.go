@@ -62,7 +62,7 @@ func outage(t *testing.T, fault faultsink.Fault, n, buffer int) {
 		case jobaudit.JobLogged, jobaudit.JobHeartbeat:
 			counted[e.Job.ID]++
 		case jobaudit.AuditLost:
-			counted[e.Job.ID] += e.Data.Lost.Count
+			counted[e.Job.ID] += int(e.Data.Lost.Count)
 		}
 	}
 	for job, want := range ran {
@@ -238,7 +238,7 @@ func TestALossIsCountedWhereItHappened(t *testing.T) {
 			jobaudit.AuditLost, jobaudit.JobLogged, jobaudit.JobSucceeded,
 		}, types(list))
 		lost := list[5].Data.Lost
-		require.Equal(t, 6, lost.Count)
+		require.EqualValues(t, 6, lost.Count)
 		require.Equal(t, []jobaudit.EventType{jobaudit.JobLogged, jobaudit.JobHeartbeat}, lost.Types)
 		require.Equal(t, []string{"0", "1", "after"}, jobOf(t, store, id).Logs)
 		events(t, store)
@@ -301,7 +301,7 @@ func TestARefusedRecordEndsItsStreamAndIsOnRecord(t *testing.T) {
 				degraded := of(list, jobaudit.AuditDegraded)
 				require.Len(t, degraded, 1)
 				require.Equal(t, store.Trail(bad)[0].Stream.ID, degraded[0].Data.Degraded.Stream)
-				require.Equal(t, 2, degraded[0].Data.Degraded.Count, "a line and the outcome are behind it")
+				require.EqualValues(t, 2, degraded[0].Data.Degraded.Count, "a line and the outcome are behind it")
 				require.NotEmpty(t, told.all())
 			})
 		})

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/fields"
 )
 
 // Job is what a job's events add up to (format F1): the fold that [Replay]
@@ -136,8 +138,8 @@ func (j Job) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads the wire form, strictly: see [Job].
 func (j *Job) UnmarshalJSON(data []byte) error {
-	var d decoder
-	parsed, err := decodeContract(data, &d, d.wireJob)
+	d := newDecoder(fields.Job(), "")
+	parsed, err := decodeContract(data, d, d.wireJob)
 	if err != nil {
 		return err
 	}
@@ -147,8 +149,8 @@ func (j *Job) UnmarshalJSON(data []byte) error {
 
 // UnmarshalJSON reads the wire form, strictly: see [Job].
 func (s *JobStatus) UnmarshalJSON(data []byte) error {
-	var d decoder
-	parsed, err := decodeContract(data, &d, d.wireStatus)
+	d := newDecoder(fields.JobStatus(), "")
+	parsed, err := decodeContract(data, d, d.wireStatus)
 	if err != nil {
 		return err
 	}
@@ -156,40 +158,40 @@ func (s *JobStatus) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-func decodeContract[T any](data []byte, d *decoder, decode func([]byte) T) (T, error) {
+func decodeContract[T any](data []byte, d decoder, decode func([]byte) T) (T, error) {
 	if err := checkJSON(data); err != nil {
 		var zero T
 		return zero, err
 	}
 	v := decode(bytes.TrimSpace(data))
-	return v, d.err
+	return v, fieldError(d.Err())
 }
 
-func (d *decoder) wireStatus(raw []byte) JobStatus {
+func (d decoder) wireStatus(raw []byte) JobStatus {
 	var s JobStatus
-	d.object(raw, func(name, raw []byte) {
+	d.Object(raw, func(name, raw []byte) {
 		switch string(name) {
 		case "requestId":
-			s.RequestID = d.uuid(raw)
+			s.RequestID = d.UUID(raw)
 		case "job":
 			s.Job = d.wireJob(raw)
 		}
-	}, "requestId", "job")
+	})
 	return s
 }
 
-func (d *decoder) wireJob(raw []byte) Job {
+func (d decoder) wireJob(raw []byte) Job {
 	var j Job
 	extras := map[string]any{
 		"attempt": &j.Attempt, "executions": &j.Executions, "unapplied": &j.Unapplied, "incomplete": &j.Incomplete,
 		"unreadable": &j.Unreadable,
 	}
-	d.object(raw, func(name, raw []byte) {
+	d.Object(raw, func(name, raw []byte) {
 		switch string(name) {
 		case "id":
-			j.ID = d.uuid(raw)
+			j.ID = d.UUID(raw)
 		case "state":
-			j.State = d.state(raw)
+			j.State = JobState(d.String(raw))
 		case "createdAt":
 			j.CreatedAt = d.wireTime(raw)
 		case "startedAt":
@@ -197,43 +199,43 @@ func (d *decoder) wireJob(raw []byte) Job {
 		case "completedAt":
 			j.CompletedAt = d.wireMoment(raw)
 		case "output":
-			j.Output = bytes.Clone(raw)
+			j.Output = d.Raw(raw)
 		case "error":
 			j.Error = d.wireError(raw)
 		case "logs":
 			j.Logs = []string{}
-			d.array(raw, func(raw []byte) { j.Logs = append(j.Logs, d.str(raw)) })
+			d.List(raw, func(raw []byte) { j.Logs = append(j.Logs, d.String(raw)) })
 		case "metadata":
 			j.Metadata = d.wireMetadata(raw)
 		case "correlationId":
-			j.CorrelationID = d.uuid(raw)
+			j.CorrelationID = d.UUID(raw)
 		case "parentId":
-			j.ParentID = d.uuid(raw)
+			j.ParentID = d.UUID(raw)
 		case "rootId":
-			j.RootID = d.uuid(raw)
+			j.RootID = d.UUID(raw)
 		case "retryOf":
-			j.RetryOf = d.uuid(raw)
+			j.RetryOf = d.UUID(raw)
 		default:
 			if field, ok := extras[string(name)]; ok && json.Unmarshal(raw, field) != nil {
-				d.fail("is malformed")
+				d.Fail("is malformed")
 			}
 		}
-	}, "id", "state", "createdAt", "logs", "metadata")
+	})
 	d.wireTimes(&j)
 	return j
 }
 
 // wireTimes checks that the times are there which the state calls for.
-func (d *decoder) wireTimes(j *Job) {
+func (d decoder) wireTimes(j *Job) {
 	check := func(field string, present, wanted bool) {
 		switch {
 		case wanted && !present:
-			d.failAt(field, "is missing in state "+string(j.State))
+			d.FailAt(field, "is missing in state "+string(j.State))
 		case present && !wanted:
-			d.failAt(field, "is present in state "+string(j.State))
+			d.FailAt(field, "is present in state "+string(j.State))
 		}
 	}
-	if d.err != nil {
+	if d.Err() != nil {
 		return
 	}
 	started, completed := !j.StartedAt.IsZero(), !j.CompletedAt.IsZero()
@@ -243,58 +245,67 @@ func (d *decoder) wireTimes(j *Job) {
 	check("completedAt", completed, j.State.Terminal())
 }
 
-func (d *decoder) wireTime(raw []byte) time.Time {
-	s := d.str(raw)
+// identifier reads a string that must not be empty.
+func (d decoder) identifier(raw []byte) string {
+	s := d.String(raw)
+	if s == "" {
+		d.Fail("is empty")
+	}
+	return s
+}
+
+func (d decoder) wireTime(raw []byte) time.Time {
+	s := d.String(raw)
 	t, err := time.Parse(time.RFC3339, s)
 	// Parse is lenient: it takes an hour of one digit, and a comma.
 	fraction, ok := strings.CutPrefix(s, t.Format("2006-01-02T15:04:05"))
 	if err != nil || !ok || fraction != "Z" && !strings.HasPrefix(fraction, ".") || !strings.HasSuffix(s, "Z") {
-		d.fail("is not an RFC 3339 time in UTC")
+		d.Fail("is not an RFC 3339 time in UTC")
 	}
 	return t
 }
 
 // wireMoment reads a time whose zero value means that there is none.
-func (d *decoder) wireMoment(raw []byte) time.Time {
+func (d decoder) wireMoment(raw []byte) time.Time {
 	t := d.wireTime(raw)
 	if t.IsZero() {
-		d.fail("is the zero time")
+		d.Fail("is the zero time")
 	}
 	return t
 }
 
-func (d *decoder) wireError(raw []byte) *ErrorDetail {
+func (d decoder) wireError(raw []byte) *ErrorDetail {
 	var e ErrorDetail
-	d.object(raw, func(name, raw []byte) {
+	d.Object(raw, func(name, raw []byte) {
 		switch string(name) {
 		case "code":
 			e.Code = ErrorCode(d.identifier(raw))
 		case "message":
-			e.Message = d.str(raw)
+			e.Message = d.String(raw)
 		case "type":
-			e.Type = d.str(raw)
+			e.Type = d.String(raw)
 		case "frame":
-			e.Frame = d.str(raw)
+			e.Frame = d.String(raw)
 		}
-	}, "code", "message")
+	})
 	return &e
 }
 
-func (d *decoder) wireMetadata(raw []byte) JobMetadata {
+func (d decoder) wireMetadata(raw []byte) JobMetadata {
 	var m JobMetadata
-	d.object(raw, func(name, raw []byte) {
+	d.Object(raw, func(name, raw []byte) {
 		switch string(name) {
 		case "requestId":
-			m.RequestID = d.uuid(raw)
+			m.RequestID = d.UUID(raw)
 		case "userId":
 			m.UserID = d.identifier(raw)
 		case "orgId":
-			m.OrgID = d.str(raw)
+			m.OrgID = d.String(raw)
 		case "action":
 			m.Action = d.identifier(raw)
 		case "inputs":
-			m.Inputs = bytes.Clone(raw)
+			m.Inputs = d.Raw(raw)
 		}
-	}, "requestId", "userId", "orgId", "action", "inputs")
+	})
 	return m
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit/internal/delivery"
+	"github.com/jobaudit/jobaudit/internal/fields"
 	"github.com/jobaudit/jobaudit/internal/jsonenc"
 )
 
@@ -131,7 +132,7 @@ func TestListsKeepSixteenAndCountTheRest(t *testing.T) {
 		sub := testSubmission()
 		sub.OnBehalfOf = nil
 		r := &Redaction{Outcome: RedactionKept}
-		lost := &lostData{count: n}
+		lost := &lostData{count: int64(n), from: testTime, to: testTime}
 		for i := range n {
 			sub.OnBehalfOf = append(sub.OnBehalfOf, Principal{Kind: Service, ID: fmt.Sprint(i)})
 			r.Removed = append(r.Removed, struct{ Path, Class string }{fmt.Sprint(i), "secret"})
@@ -155,7 +156,7 @@ func TestListsKeepSixteenAndCountTheRest(t *testing.T) {
 		require.Len(t, e.What.Redaction.Hits, kept)
 		require.Equal(t, more, string(member(t, record, "what", "redaction", "more")))
 		require.Len(t, e.What.Redaction.Removed, kept)
-		require.Equal(t, n-kept, e.What.Redaction.RemovedCount, "what is not named is counted")
+		require.EqualValues(t, n-kept, e.What.Redaction.RemovedCount, "what is not named is counted")
 		if n > 0 {
 			require.Equal(t, "0", e.Who.OnBehalfOf[0].ID, "the nearest stay")
 		}
@@ -164,8 +165,8 @@ func TestListsKeepSixteenAndCountTheRest(t *testing.T) {
 
 // largest returns a submission and a source with everything at its maximum.
 func largest(unit string) (Submission, Source) {
-	id := strings.Repeat("i", maxIdentifier)
-	long := strings.Repeat(unit, 3000)
+	id := strings.Repeat("i", fields.MaxIdentifier)
+	long := "r" + strings.Repeat(unit, 3000)
 	p := Principal{Kind: Service, ID: id, Name: long, Verified: true, AuthMethod: id, AuthSession: id}
 	s := Submission{
 		ID: testID(1), Action: id, Principal: p, OrgID: id, Upstream: Ref{id, id},
@@ -198,8 +199,8 @@ func TestNoEventIsTooLarge(t *testing.T) {
 			correlationID: s.ID, requestID: s.ID, traceParent: s.TraceParent}
 		env.describe(&s, where, (*Registry)(nil).sanitizer(""))
 		content := jsonenc.AppendString(nil, strings.Repeat(unit, 16_000))
-		content = jsonenc.AppendValue(nil, content, maxContent)
-		require.LessOrEqual(t, len(content), maxContent)
+		content = jsonenc.AppendValue(nil, content, fields.MaxContent)
+		require.LessOrEqual(t, len(content), fields.MaxContent)
 		long := text{value: strings.Repeat(unit, 5000)}
 		failure := &errorData{code: ErrorCode(strings.Repeat("C", 256)), message: long, typ: long.value, frame: long.value}
 		for name, data := range map[string]payload{
@@ -224,22 +225,27 @@ func TestNoEventIsTooLarge(t *testing.T) {
 			} {
 				record := env.seal(&d).Mint(p)
 				if name != "all" { // no event has all of it
-					require.LessOrEqual(t, record.Len(), maxRecord, name)
+					require.LessOrEqual(t, record.Len(), fields.MaxRecord, name)
 					again, err := ParseRecord(record.Bytes())
 					require.NoError(t, err, name)
 					require.Equal(t, record, again)
 					require.Greater(t, record.Len(), 20_000)
 				}
 			}
-			require.LessOrEqual(t, len(appendPosition(nil, delivery.Position{Stream: testID(1), Seq: 1<<53 - 1, Prev: Hash{1}})), maxStreamPart)
-			require.LessOrEqual(t, len(appendPosition(nil, delivery.Position{Stream: testID(1), Seq: 1, After: &streamHead{Stream: testID(1), Seq: 1<<53 - 1}})), maxStreamPart)
+			require.LessOrEqual(t, positionLen(delivery.Position{Stream: testID(1), Seq: 1<<53 - 1, Prev: Hash{1}}), maxStreamPart)
+			require.LessOrEqual(t, positionLen(delivery.Position{Stream: testID(1), Seq: 1, After: &streamHead{Stream: testID(1), Seq: 1<<53 - 1}}), maxStreamPart)
 		}
 	}
 }
 
+func positionLen(p delivery.Position) int {
+	text, _ := appendPosition(nil, p)
+	return len(text)
+}
+
 func TestContentThatIsCutTwiceTellsItsTrueSize(t *testing.T) {
 	value := jsonenc.AppendString(nil, strings.Repeat(`"€`, 20_000))
-	once := jsonenc.AppendValue(nil, value, maxContent)
+	once := jsonenc.AppendValue(nil, value, fields.MaxContent)
 	twice := jsonenc.Shrink(once, 3_000)
 	var m marker
 	require.NoError(t, json.Unmarshal(twice, &m))

@@ -3,10 +3,8 @@ package jobaudit
 import (
 	"encoding/json"
 	"net/netip"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
-	"github.com/jobaudit/jobaudit/internal/jsonenc"
 )
 
 // JobMetadata says on whose behalf a [Job] runs and with what.
@@ -87,28 +85,12 @@ type Ref struct {
 	ID     string
 }
 
-// checkIdentifier says what is wrong with an identifier, if anything is.
-func checkIdentifier(field, value string) error {
-	switch {
-	case !utf8.ValidString(value):
-		return &FieldError{Field: field, Problem: "is not valid UTF-8"}
-	case jsonenc.StringLen(value) > maxIdentifier:
-		return &FieldError{Field: field, Problem: "is longer than 256 bytes"}
-	}
-	return nil
-}
-
 // check says what is wrong with a reference that is not empty.
 func (q Ref) check() error {
-	switch {
-	case q == Ref{}:
+	if q == (Ref{}) {
 		return nil
-	case q.System == "":
-		return &FieldError{Field: "job.queue.system", Problem: "is required"}
-	case q.ID == "":
-		return &FieldError{Field: "job.queue.id", Problem: "is required"}
 	}
-	return checkIdentifiers([]struct{ field, value string }{{"job.queue.system", q.System}, {"job.queue.id", q.ID}})
+	return checkStrings(given{"job.queue.system", q.System}, given{"job.queue.id", q.ID})
 }
 
 // checkSourceIP refuses an address whose text does not say what it is.
@@ -119,50 +101,52 @@ func checkSourceIP(ip netip.Addr) error {
 	if again, err := netip.ParseAddr(ip.String()); err != nil || again != ip {
 		return &FieldError{Field: "where.sourceIp", Problem: "has no text form"}
 	}
-	return checkIdentifier("where.sourceIp", ip.String())
+	return checkStrings(given{"where.sourceIp", ip.String()})
 }
 
-func checkPrincipal(field string, p Principal) error {
-	switch p.Kind {
+// checkPrincipal says what is wrong with a principal that a caller names.
+func checkPrincipal(path string, p Principal) error {
+	if err := checkKind(path, p.Kind); err != nil {
+		return err
+	}
+	return checkStrings(given{path + ".id", p.ID}, given{path + ".auth.method", p.AuthMethod}, given{path + ".auth.session", p.AuthSession})
+}
+
+func checkKind(path string, k PrincipalKind) error {
+	switch k {
 	case User, Service, System:
+		return nil
 	case "":
-		return &FieldError{Field: field + ".kind", Problem: "is required"}
-	default:
-		return &FieldError{Field: field + ".kind", Problem: "is no kind of principal"}
+		return &FieldError{Field: path + ".kind", Problem: "is required"}
 	}
-	if p.ID == "" {
-		return &FieldError{Field: field + ".id", Problem: "is required"}
-	}
-	for _, id := range [...]struct{ name, value string }{
-		{".id", p.ID}, {".auth.method", p.AuthMethod}, {".auth.session", p.AuthSession},
-	} {
-		if checkIdentifier("", id.value) != nil {
-			return checkIdentifier(field+id.name, id.value)
-		}
-	}
-	return nil
+	return &FieldError{Field: path + ".kind", Problem: "is no kind of principal"}
 }
 
-func checkIdentifiers(list []struct{ field, value string }) error {
-	for _, id := range list {
-		if err := checkIdentifier(id.field, id.value); err != nil {
-			return err
-		}
+func checkTrigger(k TriggerKind) error {
+	switch k {
+	case Manual, Scheduled, OnEvent, Cascade, OnRetry:
+		return nil
+	case "":
+		return &FieldError{Field: "why.trigger", Problem: "is required"}
 	}
-	return nil
+	return &FieldError{Field: "why.trigger", Problem: "is no kind of trigger"}
 }
 
 // check says which field of a recorder's source is missing or malformed.
 func (s *Source) check() error {
-	for _, r := range []struct{ field, value string }{{"where.system", s.System}, {"where.environment", s.Environment}} {
-		if r.value == "" {
-			return &FieldError{Field: r.field, Problem: "is required"}
+	err := checkStrings(given{"where.system", s.System}, given{"where.environment", s.Environment})
+	if err != nil {
+		return err
+	}
+	for _, v := range []given{{"where.host", s.Host}, {"where.instance", s.Instance}, {"where.version", s.Version}} {
+		if v.value == "" {
+			continue // it has a default
+		}
+		if err := checkStrings(v); err != nil {
+			return err
 		}
 	}
-	return checkIdentifiers([]struct{ field, value string }{
-		{"where.system", s.System}, {"where.environment", s.Environment}, {"where.host", s.Host},
-		{"where.instance", s.Instance}, {"where.version", s.Version},
-	})
+	return nil
 }
 
 func setDefault[T comparable](field *T, value T) {

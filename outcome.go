@@ -206,7 +206,7 @@ func errorCode(d *sanitizer, err error) ErrorCode {
 		error
 		JobErrorCode() string
 	}](err); ok {
-		if code := coded.JobErrorCode(); code != "" && checkIdentifier("", code) == nil && d.text(code).dropped == "" {
+		if code := coded.JobErrorCode(); code != "" && checkStrings(given{"data.error.code", code}) == nil && d.text(code).dropped == "" {
 			return ErrorCode(code)
 		}
 	}

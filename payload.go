@@ -1,14 +1,12 @@
 package jobaudit
 
 import (
-	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/mod/sumdb/tlog"
 
-	"github.com/jobaudit/jobaudit/internal/jsonenc"
+	"github.com/jobaudit/jobaudit/internal/fields"
 )
 
 // payload is the data of an event. Texts are sanitized.
@@ -62,7 +60,7 @@ type correctionData struct {
 }
 
 type lostData struct {
-	count    int
+	count    int64
 	types    []EventType
 	from, to time.Time
 }
@@ -81,12 +79,13 @@ type evidenceData struct {
 
 type degradedData struct {
 	stream, event uuid.UUID
-	count         int
+	count         int64
 	reason        text
 }
 
 type erasedData struct {
 	keys   []string
+	more   int64 // further keys, whose IDs cannot be stored
 	reason text
 }
 
@@ -94,14 +93,13 @@ func (p *payload) append(o *object) {
 	if p.decision != nil {
 		p.decision.append(o)
 	}
-	o.raw("output", p.output)
-	o.text("impact", p.impact, maxText)
+	o.Raw("output", p.output)
+	o.text("impact", p.impact)
 	if p.err != nil {
 		p.err.append(o)
 	}
 	if p.line != nil {
-		o.key("line")
-		o.dst = p.line.append(o.dst, maxLine)
+		o.must("line", *p.line)
 	}
 	if p.snapshot != nil {
 		p.snapshot.append(o)
@@ -112,7 +110,7 @@ func (p *payload) append(o *object) {
 	if p.correction != nil {
 		p.correction.append(o)
 	}
-	o.uuid("existing", p.existing)
+	o.UUID("existing", p.existing)
 	if p.evidence != nil {
 		p.evidence.append(o)
 	}
@@ -125,174 +123,153 @@ func (p *payload) append(o *object) {
 	if p.erased != nil {
 		p.erased.append(o)
 	}
-	o.raw("recovery", p.recovery)
-	o.raw("policy", p.policy)
+	o.Raw("recovery", p.recovery)
+	o.Raw("policy", p.policy)
 }
 
 func (d *decisionData) append(o *object) {
-	o.open("decision")
-	o.key("allowed")
-	o.dst = strconv.AppendBool(o.dst, d.allowed)
-	o.str("by", d.by)
-	o.optional("permission", d.permission)
-	o.text("reason", d.reason, maxText)
-	o.close()
+	o.Open("decision")
+	o.Bool("allowed", d.allowed)
+	o.String("by", d.by)
+	o.Optional("permission", d.permission)
+	o.text("reason", d.reason)
+	o.Close()
 }
 
 func (e *errorData) append(o *object) {
-	o.open("error")
-	o.str("code", string(e.code))
-	o.key("message")
-	o.dst = e.message.append(o.dst, maxText)
-	o.optional("type", jsonenc.Head(e.typ, maxIdentifier))
-	o.optional("frame", jsonenc.Head(e.frame, maxIdentifier))
-	o.close()
+	o.Open("error")
+	o.String("code", string(e.code))
+	o.must("message", e.message)
+	o.Cut("type", e.typ)
+	o.Cut("frame", e.frame)
+	o.Close()
 }
 
 func (s *snapshotData) append(o *object) {
-	o.open("snapshot")
-	o.text("resource", s.resource, maxIdentifier)
-	o.str("moment", moment(s.after))
-	o.str("digest", s.digest)
-	o.text("summary", s.summary, maxText)
-	o.close()
+	o.Open("snapshot")
+	o.text("resource", s.resource)
+	o.String("moment", moment(s.after))
+	o.String("digest", s.digest)
+	o.text("summary", s.summary)
+	o.Close()
 }
 
 func (h *heartbeatData) append(o *object) {
-	o.open("heartbeat")
+	o.Open("heartbeat")
 	if h.progress != nil {
-		o.open("progress")
-		o.integer("done", h.progress.Done)
+		o.Open("progress")
+		o.Integer("done", h.progress.Done)
 		if h.progress.Total != 0 {
-			o.integer("total", h.progress.Total)
+			o.Integer("total", h.progress.Total)
 		}
-		o.close()
+		o.Close()
 	}
 	if !h.deadline.IsZero() {
-		o.time("deadline", h.deadline)
+		o.Time("deadline", h.deadline)
 	}
-	o.close()
+	o.Close()
 }
 
 func (c *correctionData) append(o *object) {
-	o.open("correction")
-	o.uuid("of", c.of)
-	o.str("kind", kind(c.reversal))
-	o.key("reason")
-	o.dst = c.reason.append(o.dst, maxText)
-	o.raw("value", c.value)
-	o.close()
+	o.Open("correction")
+	o.UUID("of", c.of)
+	o.String("kind", kind(c.reversal))
+	o.must("reason", c.reason)
+	o.Raw("value", c.value)
+	o.Close()
 }
 
 func (l *lostData) append(o *object) {
-	o.open("lost")
-	o.integer("count", int64(l.count))
-	o.key("types")
-	o.dst = append(o.dst, '[')
-	for i, typ := range l.types[:min(len(l.types), maxList)] {
-		if i > 0 {
-			o.dst = append(o.dst, ',')
-		}
-		o.dst = jsonenc.AppendString(o.dst, string(typ))
-	}
-	o.dst = append(o.dst, ']')
-	o.more(len(l.types))
-	o.time("from", l.from)
-	o.time("to", l.to)
-	o.close()
+	o.Open("lost")
+	o.Integer("count", l.count)
+	o.List("types", len(l.types), func(i int) { o.StringElement(string(l.types[i])) })
+	o.more(len(l.types), 0)
+	o.Time("from", l.from)
+	o.Time("to", l.to)
+	o.Close()
 }
 
 func (e *evidenceData) append(o *object) {
-	o.open("evidence")
-	o.open("last")
-	o.uuid("id", e.last)
-	o.str("type", string(e.lastType))
-	o.time("time", e.lastTime)
-	o.close()
+	o.Open("evidence")
+	o.Open("last")
+	o.UUID("id", e.last)
+	o.String("type", string(e.lastType))
+	o.Time("time", e.lastTime)
+	o.Close()
 	if e.beat != uuid.Nil {
-		o.open("heartbeat")
-		o.uuid("id", e.beat)
-		o.time("time", e.beatTime)
-		o.close()
+		o.Open("heartbeat")
+		o.UUID("id", e.beat)
+		o.Time("time", e.beatTime)
+		o.Close()
 	}
 	if !e.deadline.IsZero() {
-		o.time("deadline", e.deadline)
+		o.Time("deadline", e.deadline)
 	}
-	o.open("owner")
-	o.uuid("stream", e.stream)
-	o.str("host", e.host)
-	o.str("instance", e.instance)
-	o.close()
-	o.close()
+	o.Open("owner")
+	o.UUID("stream", e.stream)
+	o.String("host", e.host)
+	o.String("instance", e.instance)
+	o.Close()
+	o.Close()
 }
 
 func (d *degradedData) append(o *object) {
-	o.open("degraded")
-	o.uuid("stream", d.stream)
-	o.uuid("event", d.event)
-	o.integer("count", int64(d.count))
-	o.text("reason", d.reason, maxText)
-	o.close()
+	o.Open("degraded")
+	o.UUID("stream", d.stream)
+	o.UUID("event", d.event)
+	o.Integer("count", d.count)
+	o.text("reason", d.reason)
+	o.Close()
 }
 
 func (e *erasedData) append(o *object) {
-	o.open("erased")
-	o.key("keys")
-	o.dst = append(o.dst, '[')
-	for i, id := range e.keys[:min(len(e.keys), maxList)] {
-		if i > 0 {
-			o.dst = append(o.dst, ',')
-		}
-		o.dst = jsonenc.AppendString(o.dst, jsonenc.Head(id, maxIdentifier))
-	}
-	o.dst = append(o.dst, ']')
-	o.more(len(e.keys))
-	o.text("reason", e.reason, maxText)
-	o.close()
+	o.Open("erased")
+	o.List("keys", len(e.keys), func(i int) { o.StringElement(e.keys[i]) })
+	o.more(len(e.keys), e.more)
+	o.text("reason", e.reason)
+	o.Close()
 }
 
 func (r *Redaction) append(o *object) {
-	o.open("redaction")
-	o.optional("policy", r.Policy)
-	o.optional("version", r.Version)
+	o.Open("redaction")
+	o.Optional("policy", r.Policy)
+	o.Optional("version", r.Version)
 	if r.Digest != (Hash{}) {
-		o.hash("digest", r.Digest)
+		o.Hash("digest", r.Digest)
 	}
-	o.str("outcome", string(r.Outcome))
+	o.String("outcome", string(r.Outcome))
 	count := r.RemovedCount
 	if len(r.Removed) > 0 {
-		o.key("removed")
-		o.dst = append(o.dst, '[')
-		for i, removed := range r.Removed[:min(len(r.Removed), maxList)] {
-			o.dst = appendPair(o.dst, i, "path", removed.Path, "class", removed.Class)
-		}
-		o.dst = append(o.dst, ']')
-		count += max(len(r.Removed)-maxList, 0)
+		o.List("removed", len(r.Removed), func(i int) {
+			o.pair("path", r.Removed[i].Path, "class", r.Removed[i].Class)
+		})
+		count += int64(max(len(r.Removed)-fields.MaxList, 0))
 	}
 	if count > 0 {
-		o.integer("removedCount", int64(count))
+		o.Integer("removedCount", count)
 	}
 	if len(r.Hits) > 0 {
-		o.key("hits")
-		o.dst = append(o.dst, '[')
-		for i, hit := range r.Hits[:min(len(r.Hits), maxList)] {
-			o.dst = appendPair(o.dst, i, "path", hit.Path, "rule", hit.Rule)
-		}
-		o.dst = append(o.dst, ']')
-		o.more(len(r.Hits))
+		o.List("hits", len(r.Hits), func(i int) { o.pair("path", r.Hits[i].Path, "rule", r.Hits[i].Rule) })
+		o.more(len(r.Hits), 0)
 	}
-	o.optional("taint", r.Taint)
-	o.close()
+	o.Optional("taint", r.Taint)
+	o.Close()
 }
 
-func appendPair(dst []byte, i int, key1, value1, key2, value2 string) []byte {
-	if i > 0 {
-		dst = append(dst, ',')
+func (o *object) pair(key1, value1, key2, value2 string) {
+	o.OpenElement()
+	o.cutOrEmpty(key1, value1)
+	o.cutOrEmpty(key2, value2)
+	o.Close()
+}
+
+// cutOrEmpty is Cut for a field that is always there.
+func (o *object) cutOrEmpty(name, value string) {
+	if value == "" {
+		o.String(name, value)
+		return
 	}
-	o := object{dst: append(dst, '{')}
-	o.str(key1, jsonenc.Head(value1, maxIdentifier))
-	o.str(key2, jsonenc.Head(value2, maxIdentifier))
-	return append(o.dst, '}')
+	o.Cut(name, value)
 }
 
 func moment(after bool) string {
@@ -311,56 +288,40 @@ func kind(reversal bool) string {
 
 // append appends the report as JSON.
 func (v *Recovery) append(dst []byte) []byte {
-	o := object{dst: append(dst, '{')}
-	o.uuid("incarnation", v.Incarnation)
-	o.key("closed")
-	o.dst = fmt.Appendf(o.dst, "%t", v.Closed)
+	o := newObject(append(dst, '{'), fields.Recovery())
+	o.UUID("incarnation", v.Incarnation)
+	o.Bool("closed", v.Closed)
 	o.head("head", v.Head)
 	o.head("anchor", v.Anchor)
 	if v.TornBytes > 0 {
-		o.open("torn")
-		o.integer("bytes", v.TornBytes)
-		o.hash("sha256", v.TornSHA256)
-		o.heads("heads", v.TornHeads)
-		o.close()
+		o.Open("torn")
+		o.Integer("bytes", v.TornBytes)
+		o.Hash("sha256", v.TornSHA256)
+		o.List("heads", len(v.TornHeads), func(i int) {
+			o.OpenElement()
+			o.sizeAndRoot(v.TornHeads[i])
+			o.Close()
+		})
+		o.more(len(v.TornHeads), 0)
+		o.Close()
 	}
-	o.text("predecessor", text{value: v.Predecessor}, maxIdentifier)
+	o.text("predecessor", text{value: v.Predecessor})
 	if n := len(v.Overrides); n > 0 {
-		o.key("overrides")
-		o.dst = append(o.dst, '[')
-		for i, name := range v.Overrides[:min(n, maxList)] {
-			if i > 0 {
-				o.dst = append(o.dst, ',')
-			}
-			o.dst = text{value: name}.append(o.dst, maxIdentifier)
-		}
-		o.dst = append(o.dst, ']')
-		o.more(n)
+		o.List("overrides", n, func(i int) { o.TextElement(v.Overrides[i]) })
+		o.more(n, 0)
 	}
-	return append(o.dst, '}')
+	return append(o.Dst, '}')
 }
 
 func (o *object) head(name string, h *tlog.Tree) {
 	if h != nil {
-		o.open(name)
-		o.integer("size", h.N)
-		o.hash("root", h.Hash)
-		o.close()
+		o.Open(name)
+		o.sizeAndRoot(*h)
+		o.Close()
 	}
 }
 
-func (o *object) heads(name string, list []tlog.Tree) {
-	o.key(name)
-	o.dst = append(o.dst, '[')
-	for i, h := range list[:min(len(list), maxList)] {
-		if i > 0 {
-			o.dst = append(o.dst, ',')
-		}
-		o.dst = append(o.dst, '{')
-		o.integer("size", h.N)
-		o.hash("root", h.Hash)
-		o.close()
-	}
-	o.dst = append(o.dst, ']')
-	o.more(len(list))
+func (o *object) sizeAndRoot(h tlog.Tree) {
+	o.Integer("size", h.N)
+	o.Hash("root", h.Hash)
 }

@@ -156,8 +156,12 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	setDefault(&r.where.Instance, r.incarnation.String())
 	setDefault(&r.where.Version, buildVersion())
 	r.sanitizer = r.opts.Redactors.sanitizer("")
-	r.sink = sink
-	r.courier = delivery.New[Record](sink, r.opts.Fallback, delivery.Options[Record]{
+	r.sink = checkedSink{sink}
+	var fallback AuditSink
+	if r.opts.Fallback != nil {
+		fallback = checkedSink{r.opts.Fallback}
+	}
+	r.courier = delivery.New[Record](r.sink, fallback, delivery.Options[Record]{
 		Timeout: r.opts.Timeout, Capacity: r.opts.Buffer, Closed: ErrClosed, Definite: definite,
 		Failed:  func(s *stream, err error) { r.report(context.Background(), "store", s.Job, err) },
 		Refused: r.degraded,
@@ -168,7 +172,7 @@ func (r *Recorder) prepare(sink AuditSink) error {
 
 func hostname() string {
 	name, err := os.Hostname()
-	if err != nil || checkIdentifier("", name) != nil {
+	if err != nil || checkStrings(given{"where.host", name}) != nil {
 		return "unknown"
 	}
 	return name
@@ -176,6 +180,13 @@ func hostname() string {
 
 // buildVersion is the main module's version, else its commit.
 func buildVersion() string {
+	if v := builtVersion(); checkStrings(given{"where.version", v}) == nil {
+		return v
+	}
+	return "unknown"
+}
+
+func builtVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
@@ -245,7 +256,7 @@ func (r *Recorder) degraded(s *stream, event uuid.UUID, behind int, err error) {
 	if s == r.stream {
 		return
 	}
-	if err := r.recordDegraded(degradedData{stream: s.ID, event: event, count: behind, reason: message(r.sanitizer, err)}); err != nil {
+	if err := r.recordDegraded(degradedData{stream: s.ID, event: event, count: int64(behind), reason: message(r.sanitizer, err)}); err != nil {
 		defer r.report(context.Background(), "degrade", s.Job, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"sync/atomic"
 
+	"github.com/jobaudit/jobaudit/internal/fields"
 	"github.com/jobaudit/jobaudit/internal/policy"
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
@@ -117,7 +118,7 @@ func (r Redactor) try(v any, side string) (json.RawMessage, error) {
 	if r.action == "" {
 		return nil, &FieldError{"redactor.action", "missing"}
 	}
-	c, err := r.redact(v, side, walk.Env{Limit: maxContent, Guard: trial{}})
+	c, err := r.redact(v, side, walk.Env{Limit: fields.MaxContent, Guard: trial{}})
 	if err != nil {
 		return nil, fmt.Errorf("%s of %q are withheld (%s): %w", side, r.action, c.redaction.Outcome, err)
 	}
@@ -152,11 +153,11 @@ func (r *Redactor) block(outcome RedactionOutcome) *Redaction {
 // and none of them is named. Jobs of one action mostly share one; nobody
 // changes a block once it is made.
 func (r *rule) plainly(of *Redactor, count int) *Redaction {
-	if last := r.last.Load(); last != nil && last.RemovedCount == count && last.Digest == of.doc.Digest {
+	if last := r.last.Load(); last != nil && last.RemovedCount == int64(count) && last.Digest == of.doc.Digest {
 		return last
 	}
 	block := of.block(RedactionKept)
-	block.RemovedCount = count
+	block.RemovedCount = int64(count)
 	r.last.Store(block)
 	return block
 }

@@ -82,7 +82,7 @@ func TestAPolicyKeepsWhatItNamesAndNothingElse(t *testing.T) {
 			s := inputs(t, c.rule, c.in)
 			require.Equal(t, jobaudit.RedactionKept, s.Redaction.Outcome)
 			require.Equal(t, c.want, s.JSON)
-			require.Equal(t, 1, s.Redaction.RemovedCount)
+			require.EqualValues(t, 1, s.Redaction.RemovedCount)
 			require.Equal(t, "act", s.Redaction.Policy)
 			require.Equal(t, "1", s.Redaction.Version)
 		})
@@ -99,7 +99,7 @@ func TestTheBlockNamesWhatThePolicyNamesAsRemoved(t *testing.T) {
 	for _, in := range []any{v, json.RawMessage(raw)} {
 		s := inputs(t, rule, in)
 		require.Equal(t, []struct{ Path, Class string }{{"files[*].key", "personal"}, {"pat", "credential"}}, s.Redaction.Removed)
-		require.Equal(t, 2, s.Redaction.RemovedCount, "other and name")
+		require.EqualValues(t, 2, s.Redaction.RemovedCount, "other and name")
 		require.NotContains(t, s.JSON, "c4n4ry")
 	}
 }
@@ -113,7 +113,7 @@ func TestEachBlockCountsItsOwnRemovals(t *testing.T) {
 		}
 		s, err := g.StoredInputs("act", v)
 		require.NoError(t, err)
-		require.Equal(t, count, s.Redaction.RemovedCount)
+		require.EqualValues(t, count, s.Redaction.RemovedCount)
 	}
 }
 
@@ -339,7 +339,7 @@ func TestContentBeyondTheLimitsIsWithheld(t *testing.T) {
 	named := jobaudit.InputPaths[any](jobaudit.Keep("7"))
 	s := inputs(t, named, wide)
 	require.Equal(t, `{"7":7}`, s.JSON, "what is not named is not visited")
-	require.Equal(t, 19_999, s.Redaction.RemovedCount)
+	require.EqualValues(t, 19_999, s.Redaction.RemovedCount)
 }
 
 func TestASharedValueIsNoCycle(t *testing.T) {

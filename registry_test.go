@@ -48,7 +48,7 @@ func TestASecretThatAPolicyKeepsIsDroppedAndNamed(t *testing.T) {
 			require.NotContains(t, hit.Rule+hit.Path, apiToken())
 		}
 		require.ElementsMatch(t, []string{"list[1].note", "map.*", "*"}, paths)
-		require.Equal(t, 1, stored.Redaction.RemovedCount, "the entry of which the name was a secret")
+		require.EqualValues(t, 1, stored.Redaction.RemovedCount, "the entry of which the name was a secret")
 	}
 
 	in := struct{ Kept kept }{kept{[]struct{ Note string }{{apiToken()}}, map[string]string{"k": apiToken()}, []byte(apiToken())}}

@@ -63,7 +63,7 @@ func redrafted(e Event) Record {
 		d.data.degraded = &degradedData{v.Stream, v.Event, v.Count, passed(v.Reason)}
 	}
 	if e.Type == AuditErased {
-		d.data.erased = &erasedData{e.Data.Erased.Keys, passed(e.Data.Erased.Reason)}
+		d.data.erased = &erasedData{keys: e.Data.Erased.Keys, reason: passed(e.Data.Erased.Reason)}
 	}
 	d.reconstructed, d.queueTime = e.Reconstructed, e.QueueTime
 	p := delivery.Position{Stream: e.Stream.ID, Seq: e.Stream.Seq, Prev: e.Stream.Prev}

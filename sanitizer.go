@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/jobaudit/jobaudit/internal/fields"
 	"github.com/jobaudit/jobaudit/internal/policy"
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
@@ -147,7 +148,7 @@ func (d *sanitizer) pseudonym(class, text string) string {
 var null = slices.Clip([]byte("null"))
 
 func (d *sanitizer) content(v any, side string, guard walk.Guard) content {
-	env := walk.Env{Limit: maxContent, Guard: guard}
+	env := walk.Env{Limit: fields.MaxContent, Guard: guard}
 	switch {
 	case absent(v):
 		return content{json: null}
@@ -170,7 +171,7 @@ func complete(block *Redaction, r walk.Result, err error) content {
 	for _, removal := range r.Removed {
 		block.Removed = append(block.Removed, struct{ Path, Class string }(removal))
 	}
-	block.RemovedCount = r.Count
+	block.RemovedCount = int64(r.Count)
 	for _, hit := range r.Hits {
 		block.Hits = append(block.Hits, struct{ Path, Rule string }(hit))
 	}

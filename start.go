@@ -209,9 +209,7 @@ func (t *Trail) authorization(data *decisionData) entry {
 
 func (t *Trail) decision(d Decision) (*decisionData, error) {
 	setDefault(&d.By, "none")
-	err := checkIdentifiers([]struct{ field, value string }{
-		{"data.decision.by", d.By}, {"data.decision.permission", d.Permission},
-	})
+	err := checkStrings(given{"data.decision.by", d.By}, given{"data.decision.permission", d.Permission})
 	if err != nil {
 		return nil, err
 	}

@@ -95,7 +95,7 @@ func TestOnlyEndsAreTerminal(t *testing.T) {
 }
 
 func TestEveryTypeHasItsPhase(t *testing.T) {
-	for typ, want := range map[EventType]string{
+	for typ, want := range map[EventType]Phase{
 		JobSubmitted: "submission", JobDeduplicated: "submission",
 		JobAuthorized: "authorization", JobDenied: "authorization",
 		JobSucceeded: "outcome", JobFailed: "outcome", JobCancelled: "outcome", JobCorrected: "outcome",

@@ -1,6 +1,7 @@
 package jobaudit
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -55,8 +56,12 @@ func isTraceParent(s string) bool {
 		len(fields[1]) == 32 && !zero(fields[1]) && len(fields[2]) == 16 && !zero(fields[2])
 }
 
-// check says which field is missing or malformed, if one is.
+// check says which field of a caller's submission is missing or malformed, if
+// one is.
 func (s *Submission) check() error {
+	if err := s.checkShape(); err != nil {
+		return err
+	}
 	if err := checkPrincipal("who.principal", s.Principal); err != nil {
 		return err
 	}
@@ -65,39 +70,60 @@ func (s *Submission) check() error {
 			return err
 		}
 	}
-	required := []struct{ field, value string }{
-		{"what.action", s.Action},
-		{"why.trigger", string(s.Trigger.Kind)},
-		{"why.reason", s.Trigger.Reason},
-	}
-	if s.Trigger.Kind == Cascade || s.Upstream != (Ref{}) {
-		required = append(required, []struct{ field, value string }{
-			{"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.ID}}...)
-	}
-	for _, r := range required {
-		if r.value == "" {
-			return &FieldError{Field: r.field, Problem: "is required"}
+	for _, v := range []struct {
+		path string
+		id   uuid.UUID
+	}{{"job.id", s.ID}, {"correlationId", s.CorrelationID}, {"requestId", s.RequestID}, {"job.retryOf", s.RetryOf}} {
+		if v.id == uuid.Nil {
+			continue // it has a default
+		}
+		if err := checkID(v.path, v.id); err != nil {
+			return err
 		}
 	}
-	switch s.Trigger.Kind {
-	case Manual, Scheduled, OnEvent, Cascade, OnRetry:
-	default:
-		return &FieldError{Field: "why.trigger", Problem: "is no kind of trigger"}
+	if err := cmp.Or(checkSourceIP(s.SourceIP), s.Queue.check()); err != nil {
+		return err
+	}
+	if s.Upstream != (Ref{}) {
+		err := checkStrings(given{"who.upstream.system", s.Upstream.System}, given{"who.upstream.eventId", s.Upstream.ID})
+		if err != nil {
+			return err
+		}
+	}
+	if s.OrgID != "" {
+		if err := checkStrings(given{"who.orgId", s.OrgID}); err != nil {
+			return err
+		}
+	}
+	return checkStrings(given{"what.action", s.Action}, given{"what.resource", s.Resource},
+		given{"why.reason", s.Trigger.Reason}, given{"where.target", s.Target}, given{"why.ref", s.Trigger.Ref})
+}
+
+// checkShape says what is missing, or of an unknown kind: what neither a caller
+// nor a Carrier may leave out.
+func (s *Submission) checkShape() error {
+	if err := cmp.Or(checkKind("who.principal", s.Principal.Kind), checkTrigger(s.Trigger.Kind)); err != nil {
+		return err
+	}
+	required := []given{{"who.principal.id", s.Principal.ID}, {"what.action", s.Action}, {"why.reason", s.Trigger.Reason}}
+	for _, p := range s.OnBehalfOf {
+		if err := checkKind("who.onBehalfOf", p.Kind); err != nil {
+			return err
+		}
+		required = append(required, given{"who.onBehalfOf.id", p.ID})
+	}
+	if s.Trigger.Kind == Cascade || s.Upstream != (Ref{}) {
+		required = append(required, given{"who.upstream.system", s.Upstream.System}, given{"who.upstream.eventId", s.Upstream.ID})
+	}
+	for _, v := range required {
+		if v.value == "" {
+			return &FieldError{Field: v.path, Problem: "is required"}
+		}
 	}
 	if s.TraceParent != "" && !isTraceParent(s.TraceParent) {
 		return &FieldError{Field: "traceparent", Problem: "is not W3C trace context"}
 	}
-	if err := checkSourceIP(s.SourceIP); err != nil {
-		return err
-	}
-	if err := s.Queue.check(); err != nil {
-		return err
-	}
-	return checkIdentifiers([]struct{ field, value string }{
-		{"what.action", s.Action}, {"what.resource", s.Resource},
-		{"who.orgId", s.OrgID}, {"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.ID},
-		{"where.target", s.Target}, {"why.ref", s.Trigger.Ref},
-	})
+	return nil
 }
 
 // inherit completes a submission from the job that the context carries, if it

@@ -47,7 +47,8 @@ func TestIdentifiersAreRefusedWhereTheyCannotBeKept(t *testing.T) {
 		for value, ok := range map[string]bool{
 			strings.Repeat("x", 256): true, strings.Repeat("x", 257): false,
 			strings.Repeat("é", 128): true, strings.Repeat("é", 129): false,
-			strings.Repeat("\n", 128): true, strings.Repeat("\n", 129): false,
+			strings.Repeat(`"`, 128): true, strings.Repeat(`"`, 129): false,
+			"a\nb": false, "a\x00": false, "a\u202eb": false,
 			"a\xffb": false, "\xed\xa0\x80": false, "<\u2028>&": true,
 		} {
 			s := goldenSubmission()

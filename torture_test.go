@@ -269,6 +269,6 @@ func TestKeysThatLookLikeAnAllowedOneAreNotIt(t *testing.T) {
 		}
 		s := inputs(t, rule, v)
 		require.Equal(t, `{"repo":"acme/site"}`, s.JSON)
-		require.Equal(t, len(v)-1, s.Redaction.RemovedCount)
+		require.EqualValues(t, len(v)-1, s.Redaction.RemovedCount)
 	}
 }

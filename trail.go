@@ -207,16 +207,7 @@ func (t *Trail) beat() error {
 // Snapshot records the state of a resource before or after the job changed
 // it. Resource and Digest are required.
 func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
-	err := checkIdentifiers([]struct{ field, value string }{
-		{"data.snapshot.resource", s.Resource}, {"data.snapshot.digest", s.Digest},
-	})
-	switch {
-	case err != nil:
-	case s.Resource == "":
-		err = &FieldError{Field: "data.snapshot.resource", Problem: "is required"}
-	case s.Digest == "":
-		err = &FieldError{Field: "data.snapshot.digest", Problem: "is required"}
-	}
+	err := checkStrings(given{"data.snapshot.resource", s.Resource}, given{"data.snapshot.digest", s.Digest})
 	if err != nil {
 		t.report(ctx, "snapshot", err)
 		return
@@ -268,7 +259,7 @@ func (t *Trail) note(typ EventType, fill func(*draft)) error {
 // lost makes the event that counts events which were dropped, d the first.
 func (t *Trail) lost(d draft) func(delivery.Loss) delivery.Event[Record] {
 	return func(l delivery.Loss) delivery.Event[Record] {
-		data := &lostData{count: l.Count, from: l.From, to: l.To}
+		data := &lostData{count: int64(l.Count), from: l.From, to: l.To}
 		for _, typ := range l.Types {
 			data.types = append(data.types, EventType(typ))
 		}

@@ -36,13 +36,17 @@ func (e *Error) Error() string {
 // Check returns nil if data is exactly one JSON value (RFC 8259), valid UTF-8,
 // without duplicate names in any object, and nested at most MaxDepth deep.
 // White space around the value is allowed.
-func Check(data []byte) error {
+func Check(data []byte) error { return CheckAt(data, 0) }
+
+// CheckAt is [Check] for a value that is going to stand inside depth arrays and
+// objects.
+func CheckAt(data []byte, depth int) error {
 	if !utf8.Valid(data) {
 		return &Error{Offset: invalidAt(data), Problem: "invalid UTF-8"}
 	}
 	s := scanner{data: data}
 	s.space()
-	if err := s.value(0); err != nil {
+	if err := s.value(depth); err != nil {
 		slices.Reverse(err.Path)
 		return err
 	}
