@@ -2,16 +2,15 @@ package jobaudit
 
 import (
 	"bytes"
-	"cmp"
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/causal"
 )
 
 // Replay folds the events of one job into the [Job] that they tell of. There
@@ -35,145 +34,81 @@ func Replay(records iter.Seq2[Record, error]) (Job, error) {
 }
 
 func replay(records iter.Seq2[Record, error]) (fold, error) {
-	events, damaged, err := collect(records)
+	c, err := collect(records)
 	if err != nil {
 		return fold{}, err
 	}
 	f := fold{executions: map[uuid.UUID]int{}, concluded: map[uuid.UUID]bool{}}
-	for _, i := range causalOrder(events) {
-		f.apply(&events[i])
+	for _, i := range causal.NewGraph(c.links).Order() {
+		f.apply(&c.events[i])
 	}
-	f.job.Unreadable = damaged
+	f.job.Unreadable = c.unreadable
 	return f, nil
 }
 
 // maxUnreadable is how many places of unreadable records a Job tells of.
 const maxUnreadable = 16
 
-// collect reads the events of one job, each once, and the places of records
-// that cannot be read.
-func collect(records iter.Seq2[Record, error]) (events []Event, damaged []string, err error) {
-	type place struct {
-		index int
-		hash  Hash
-	}
-	seen := map[uuid.UUID]place{}
+// collection is the events of one job, each once.
+type collection struct {
+	events     []Event
+	links      []causal.Event
+	byID       map[uuid.UUID]int
+	unreadable []string // the places of records that cannot be read
+}
+
+func collect(records iter.Seq2[Record, error]) (*collection, error) {
+	c := &collection{byID: map[uuid.UUID]int{}}
 	for r, err := range records {
 		if damage, ok := errors.AsType[*UnreadableError](err); ok {
-			if len(damaged) < maxUnreadable {
-				damaged = append(damaged, damage.Place)
+			if len(c.unreadable) < maxUnreadable {
+				c.unreadable = append(c.unreadable, damage.Place)
 			}
 			continue
 		}
+		if err == nil {
+			err = c.add(r)
+		}
 		if err != nil {
-			return nil, nil, err
-		}
-		if r.jobID == uuid.Nil {
-			return nil, nil, fmt.Errorf("record %s concerns no job", r.id)
-		}
-		if len(events) > 0 && r.jobID != events[0].Job.ID {
-			return nil, nil, fmt.Errorf("records of two jobs, %s and %s", events[0].Job.ID, r.jobID)
-		}
-		have, again := seen[r.id]
-		switch {
-		case !again:
-			seen[r.id] = place{len(events), r.hash}
-			events = append(events, r.Event())
-		case have.hash == r.hash:
-		case r.id.Version() != 8:
-			return nil, nil, &RecordError{ID: r.id, Err: ErrConflict}
-		case bytes.Compare(r.hash[:], have.hash[:]) < 0:
-			seen[r.id] = place{have.index, r.hash}
-			events[have.index] = r.Event()
+			return nil, err
 		}
 	}
-	if len(events) == 0 {
-		return nil, nil, ErrNotFound
+	if len(c.events) == 0 {
+		return nil, ErrNotFound
 	}
-	return events, damaged, nil
+	return c, nil
 }
 
-// causalOrder returns the indices of events in an order in which none comes
-// before one that it follows, and which is otherwise their own.
-func causalOrder(events []Event) []int {
-	before := predecessors(events)
-	order := make([]int, 0, len(events))
-	followers := make([][]int, len(events))
-	waits := make([]int, len(events))
-	ready := &indexHeap{}
-	for i, preds := range before {
-		waits[i] = len(preds)
-		for _, p := range preds {
-			followers[p] = append(followers[p], i)
-		}
-		if len(preds) == 0 {
-			heap.Push(ready, i)
-		}
+func (c *collection) add(r Record) error {
+	if r.jobID == uuid.Nil {
+		return fmt.Errorf("record %s concerns no job", r.id)
 	}
-	for ready.Len() > 0 {
-		i := heap.Pop(ready).(int)
-		order = append(order, i)
-		for _, next := range followers[i] {
-			if waits[next]--; waits[next] == 0 {
-				heap.Push(ready, next)
-			}
-		}
+	if len(c.events) > 0 && r.jobID != c.events[0].Job.ID {
+		return fmt.Errorf("records of two jobs, %s and %s", c.events[0].Job.ID, r.jobID)
 	}
-	// Events in a circle follow each other: only forged ones do. They come
-	// last, in their own order.
-	for i, n := range waits {
-		if n > 0 {
-			order = append(order, i)
-		}
+	at, again := c.byID[r.id]
+	switch {
+	case !again:
+		e := r.Event()
+		c.byID[r.id] = len(c.events)
+		c.events, c.links = append(c.events, e), append(c.links, links(&e, r.hash))
+	case c.links[at].Hash == r.hash:
+	case r.id.Version() != 8:
+		return &RecordError{ID: r.id, Err: ErrConflict}
+	case bytes.Compare(r.hash[:], c.links[at].Hash[:]) < 0: // of two verdicts, the one that counts
+		c.events[at] = r.Event()
+		c.links[at] = links(&c.events[at], r.hash)
 	}
-	return order
+	return nil
 }
 
-// predecessors returns for each event the indices of those it follows.
-func predecessors(events []Event) [][]int {
-	streams := map[uuid.UUID][]int{}
-	byID := make(map[uuid.UUID]int, len(events))
-	for i := range events {
-		streams[events[i].Stream.ID] = append(streams[events[i].Stream.ID], i)
-		byID[events[i].ID] = i
+// links are what an event's place among others depends on.
+func links(e *Event, hash Hash) causal.Event {
+	l := causal.Event{
+		ID: e.ID, Hash: hash, Stream: e.Stream.ID, Seq: e.Stream.Seq, Prev: e.Stream.Prev, Cause: e.CausationID,
 	}
-	before := make([][]int, len(events))
-	for _, stream := range streams {
-		slices.SortStableFunc(stream, func(a, b int) int {
-			return cmp.Compare(events[a].Stream.Seq, events[b].Stream.Seq)
-		})
-		for n, i := range stream[1:] {
-			before[i] = append(before[i], stream[n])
-		}
-	}
-	for i := range events {
-		e := &events[i]
-		if cause, ok := byID[e.CausationID]; ok && cause != i {
-			before[i] = append(before[i], cause)
-		}
-		// The newest event of the resumed stream up to the one named.
-		stream := streams[e.Stream.After.Stream]
-		n, _ := slices.BinarySearchFunc(stream, e.Stream.After.Seq+1, func(j int, seq uint64) int {
-			return cmp.Compare(events[j].Stream.Seq, seq)
-		})
-		if n > 0 && stream[n-1] != i {
-			before[i] = append(before[i], stream[n-1])
-		}
-	}
-	return before
-}
-
-type indexHeap []int
-
-func (h indexHeap) Len() int           { return len(h) }
-func (h indexHeap) Less(i, j int) bool { return h[i] < h[j] }
-func (h indexHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *indexHeap) Push(x any)        { *h = append(*h, x.(int)) }
-func (h *indexHeap) Pop() any {
-	old := *h
-	x := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return x
+	l.Resumes.Stream, l.Resumes.Seq, l.Resumes.Hash = e.Stream.After.Stream, e.Stream.After.Seq, e.Stream.After.Hash
+	return l
 }
 
 // fold is a job as far as its events have been applied.

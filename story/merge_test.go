@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
 	"iter"
 	"slices"
 	"strings"
@@ -266,4 +267,37 @@ func TestAClockThatIsBehindIsShownWithByHowMuch(t *testing.T) {
 	require.Equal(t, 2, strings.Count(got, "clock  "), got)
 	require.Contains(t, got, "clock  2.000000s before job.submitted, which it follows: the clocks of h1 and h2 disagree\n")
 	require.Contains(t, got, "clock  1.000000s before job.logged, which it follows: the clock of h2 was set back\n")
+}
+
+func TestRecordsThatCannotBeReadAreToldAndHideNoOthers(t *testing.T) {
+	h := newHost(t, "api", 9, 0)
+	trail := started(t, h, h)
+	require.NoError(t, trail.Succeed(t.Context()))
+	damaged := func(yield func(jobaudit.Record, error) bool) {
+		for r, err := range h.of(trail.JobID()) {
+			if !yield(r, err) || !yield(jobaudit.Record{}, &jobaudit.UnreadableError{Place: "line 7", Err: errors.New("garbage \x1b")}) {
+				return
+			}
+		}
+	}
+	var records, errs int
+	for _, err := range story.Merge(damaged, h.of(trail.JobID())) {
+		if err != nil {
+			errs++
+		} else {
+			records++
+		}
+	}
+	require.Equal(t, 4, records)
+	require.Equal(t, 4, errs)
+	for name, print := range map[string]func(io.Writer, iter.Seq2[jobaudit.Record, error]) error{
+		"timeline": story.Timeline, "tree": story.Tree,
+	} {
+		var whole, rest strings.Builder
+		require.NoError(t, print(&whole, h.of(trail.JobID())), name)
+		require.NoError(t, print(&rest, damaged), name)
+		told, found := strings.CutPrefix(rest.String(), whole.String())
+		require.True(t, found, name)
+		require.Equal(t, strings.Repeat("unreadable record at line 7: garbage \\x1b\n", 4), told, name)
+	}
 }

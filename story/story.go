@@ -37,23 +37,44 @@ import (
 // says by how much. A record that comes twice is printed once. For records of
 // several logs see [Merge] and [Story].
 //
-// The error is the iterator's or the writer's.
+// Records that cannot be read are told at the end. Any other error of the
+// iterator is returned, and so is the writer's.
 func Timeline(w io.Writer, records iter.Seq2[jobaudit.Record, error]) error {
-	events, err := inOrder(records)
-	if err != nil {
+	m := newMerger()
+	if err := m.read(0, records); err != nil {
 		return err
 	}
 	out := bufio.NewWriter(w)
-	if len(events) == 0 {
-		fmt.Fprintln(out, "no events")
-		return out.Flush()
-	}
-	t := timeline{out: out, begin: events[0].Time, told: make(map[uuid.UUID]fiveWs)}
-	t.measure(events)
-	for i, before := range follows(events) {
-		t.event(&events[i], skew(events, i, before))
-	}
+	m.timeline(out)
+	tellUnreadable(out, m.unreadable)
 	return out.Flush()
+}
+
+// timeline prints the events.
+func (m *merger) timeline(out *bufio.Writer) {
+	if len(m.events) == 0 {
+		fmt.Fprintln(out, "no events")
+		return
+	}
+	graph := m.graph()
+	order := graph.Order()
+	t := timeline{out: out, begin: m.events[order[0]].Time, told: make(map[uuid.UUID]fiveWs)}
+	t.measure(m.events, order)
+	for _, i := range order {
+		t.event(&m.events[i], skew(m.events, i, graph.Before(i)))
+	}
+}
+
+// tellUnreadable prints which records cannot be read.
+func tellUnreadable(out *bufio.Writer, list []error) {
+	const most = 16
+	for i, err := range list {
+		if i == most {
+			fmt.Fprintf(out, "and %d more\n", len(list)-most)
+			return
+		}
+		fmt.Fprintln(out, plain(err.Error()))
+	}
 }
 
 // fiveWs are who, what, where, why and the job's lineage as they are printed.
@@ -73,9 +94,9 @@ type timeline struct {
 }
 
 // measure looks at all events before the first one is printed.
-func (t *timeline) measure(events []jobaudit.Event) {
+func (t *timeline) measure(events []jobaudit.Event, order []int) {
 	t.numbers = make(map[uuid.UUID]int)
-	for i := range events {
+	for _, i := range order {
 		t.width = max(t.width, len(plain(events[i].Type)))
 		if id := events[i].Job.ID; id != uuid.Nil && t.numbers[id] == 0 {
 			t.numbers[id] = len(t.numbers) + 1
@@ -193,18 +214,4 @@ func offset(d time.Duration) string {
 	default:
 		return "+" + d.Round(time.Second).String()
 	}
-}
-
-// inOrder reads the events, each once, in an order in which none stands before
-// one that it follows, and which is otherwise the records' own.
-func inOrder(records iter.Seq2[jobaudit.Record, error]) ([]jobaudit.Event, error) {
-	var m merger
-	if err := m.read(0, records); err != nil {
-		return nil, err
-	}
-	events := make([]jobaudit.Event, 0, len(m.events))
-	for _, i := range m.order() {
-		events = append(events, m.events[i])
-	}
-	return events, nil
 }

@@ -2,6 +2,7 @@ package story
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -16,9 +17,11 @@ import (
 // submitted it, with its action and resource, state, duration and error. The
 // duration is that from start to end. Children stand in the order of their
 // first record. A job whose parent is not among the records stands at the top
-// and names it. Records of no job are passed over.
+// and names it. Records of no job are passed over. Records that cannot be read
+// are told at the end.
 //
-// The error is the iterator's, the writer's, or that of [jobaudit.Replay].
+// The error is any other of the iterator's, the writer's, or that of
+// [jobaudit.Replay].
 func Tree(w io.Writer, records iter.Seq2[jobaudit.Record, error]) error {
 	f := forest{
 		jobs: make(map[uuid.UUID]jobaudit.Job), names: make(map[uuid.UUID]string),
@@ -40,6 +43,7 @@ func Tree(w io.Writer, records iter.Seq2[jobaudit.Record, error]) error {
 	for _, id := range f.order {
 		f.print(id, "", "", "")
 	}
+	tellUnreadable(f.out, f.unreadable)
 	return f.out.Flush()
 }
 
@@ -51,12 +55,18 @@ type forest struct {
 	names    map[uuid.UUID]string // what each does, and on what
 	children map[uuid.UUID][]uuid.UUID
 	printed  map[uuid.UUID]bool
+
+	unreadable []error
 }
 
 // plant reads the records.
 func (f *forest) plant(records iter.Seq2[jobaudit.Record, error]) error {
 	byJob := make(map[uuid.UUID][]jobaudit.Record)
 	for r, err := range records {
+		if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {
+			f.unreadable = append(f.unreadable, err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
