@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"sync/atomic"
+	"time"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/erasure"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
@@ -366,4 +369,154 @@ func ExampleConstantError() {
 	cause := errors.New("POST https://pay.example.org/?token=…: 403")
 	fmt.Println(jobaudit.ConstantError("the payment service refused the order", cause))
 	// Output: the payment service refused the order: POST https://pay.example.org/?token=…: 403
+}
+
+// Free texts pass a scan for secrets, too: what gives itself away does not get
+// into the record.
+func ExampleTrail_Log() {
+	ctx := context.Background()
+	sink := memsink.New(nil)
+	recorder, err := jobaudit.Open(ctx, sink, where, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = recorder.Run(ctx, jobaudit.Submission{
+		Action:    "fetch-report",
+		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada"},
+		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "the board meets tomorrow"},
+	}, func(ctx context.Context) error {
+		trail, _ := jobaudit.FromContext(ctx)
+		trail.Log(ctx, "GET https://reports.example.org/january")
+		trail.Log(ctx, "GET https://ada:correct-horse-9@reports.example.org/january")
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	job, err := jobaudit.Replay(sink.Records(ctx, jobaudit.Query{JobID: sink.Jobs()[0]}))
+	fmt.Println(job.Logs[0], err)
+	fmt.Println(job.Logs[1])
+	// Output:
+	// GET https://reports.example.org/january <nil>
+	// (dropped: url-credentials)
+}
+
+// With Reauthorize, each heartbeat asks again whether the job may run. A job
+// whose authorization is withdrawn is told by its context.
+func ExampleOptions_reauthorize() {
+	ctx := context.Background()
+	sink := memsink.New(nil)
+	var withdrawn atomic.Bool
+	recorder, err := jobaudit.Open(ctx, sink, where, &jobaudit.Options{
+		Heartbeat:   time.Millisecond, // a program leaves it at half a minute
+		Reauthorize: true,
+		Authorize: func(context.Context, jobaudit.Submission) (jobaudit.Decision, error) {
+			return jobaudit.Decision{Allowed: !withdrawn.Load(), By: "policy"}, nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = recorder.Run(ctx, jobaudit.Submission{
+		Action:    "export-customers",
+		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada"},
+		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "for the tax office"},
+	}, func(ctx context.Context) error {
+		withdrawn.Store(true)
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	fmt.Println("withdrawn:", errors.Is(err, jobaudit.ErrDenied))
+
+	job, err := jobaudit.Replay(sink.Records(ctx, jobaudit.Query{JobID: sink.Jobs()[0]}))
+	fmt.Println(job.State, job.Error.Code, err)
+	// Output:
+	// withdrawn: true
+	// cancelled FORBIDDEN <nil>
+}
+
+// A verdict is for whoever knows that a job's worker is gone: a node was taken
+// away, say. Package watchdog finds out by itself.
+func ExampleRecorder_Conclude() {
+	ctx := context.Background()
+	sink := memsink.New(nil)
+	recorder, err := jobaudit.Open(ctx, sink, where, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	trail, err := recorder.Submit(ctx, jobaudit.Submission{
+		Action:    "rebuild-index",
+		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada"},
+		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "the index is old"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := trail.Start(ctx, jobaudit.Execution{}); err != nil {
+		log.Fatal(err)
+	}
+	// The node that ran it is gone. Any number of programs may conclude so.
+	started, err := sink.Wait(ctx, jobaudit.Query{JobID: trail.JobID(), Types: []jobaudit.EventType{jobaudit.JobStarted}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 2 {
+		recorded, err := recorder.Conclude(ctx, jobaudit.Verdict{Of: started})
+		fmt.Println("recorded:", recorded, err)
+	}
+	job, err := jobaudit.Replay(sink.Records(ctx, jobaudit.Query{JobID: trail.JobID()}))
+	fmt.Println(job.State, job.Error.Code, err)
+	// Output:
+	// recorded: true <nil>
+	// recorded: false <nil>
+	// failed ABANDONED <nil>
+}
+
+// A text that must be readable until a person has it erased is sealed with that
+// person's key. Erase deletes the key and records that; the log stays as it is.
+func ExampleRecorder_Erase() {
+	ctx := context.Background()
+	sink := memsink.New(nil)
+	keys := new(erasure.MemoryKeys) // a program uses erasure.OpenFileKeys
+	type message struct{ Customer, Text string }
+	type kept struct {
+		Customer string         `json:"customer"`
+		Text     erasure.Sealed `json:"text"`
+	}
+	redactors, err := jobaudit.NewRegistry(nil, jobaudit.NewRedactor("send-message", "1",
+		jobaudit.Inputs(func(m message) (kept, error) {
+			sealed, err := erasure.Seal(keys, m.Customer, m.Text)
+			return kept{m.Customer, sealed}, err
+		})))
+	if err != nil {
+		log.Fatal(err)
+	}
+	recorder, err := jobaudit.Open(ctx, sink, where, &jobaudit.Options{Redactors: redactors})
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = recorder.Run(ctx, jobaudit.Submission{
+		Action:    "send-message",
+		Inputs:    message{"customer-7", "The lamp will be there on Monday."},
+		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada"},
+		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "the customer asked"},
+	}, func(context.Context) error { return nil })
+	if err != nil {
+		log.Fatal(err)
+	}
+	var stored struct{ Text string }
+	if err := json.Unmarshal(sink.Trail(sink.Jobs()[0])[0].What.Inputs, &stored); err != nil {
+		log.Fatal(err)
+	}
+	text, err := erasure.Open(keys, stored.Text)
+	fmt.Println(text, err)
+
+	if err := recorder.Erase(ctx, keys, "customer-7", "the customer asked for it"); err != nil {
+		log.Fatal(err)
+	}
+	_, err = erasure.Open(keys, stored.Text)
+	fmt.Println("erased:", errors.Is(err, erasure.ErrErased))
+	// Output:
+	// The lamp will be there on Monday. <nil>
+	// erased: true
 }

@@ -79,3 +79,26 @@ func ExampleInputPaths_tags() {
 	fmt.Println(string(stored), err)
 	// Output: {"repo":"acme/site","paths":["main.go"]} <nil>
 }
+
+// A program's own format of secrets, and a documented sample that is none.
+func ExampleRegistryOptions_patterns() {
+	registry, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{
+		Patterns: map[string]string{"acme-key": `acme_[A-Za-z0-9]{32}`},
+		Allow:    []string{"acme_00000000000000000000000000000000"},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, text := range []string{
+		"the key is acme_8Zq0bT4xW1nR7cK2vLsE5dYhM9gUfJp3",
+		"the sample is acme_00000000000000000000000000000000",
+		"no key at all",
+	} {
+		fmt.Printf("%q\n", registry.Scan(text))
+	}
+	// Output:
+	// "acme-key"
+	// ""
+	// ""
+}
