@@ -1,8 +1,12 @@
-# make test    every test of every module, with the race detector (SHORT=1: the short ones)
-# make lint    every other gate; make -k lint goes on after a failing one
-# make bench   every benchmark (BENCH=regexp, BENCHTIME=1s)
-# make fuzz    every fuzz target for FUZZTIME (10s) each
-# make work    a go.work over all modules, for editors; git ignores it
+# make test        every test of every module, with the race detector (SHORT=1: the short ones)
+# make test-extra  the tests that need more programs than make test does
+# make soak        long campaigns; SEED=n repeats the one that printed it
+# make test-busy   make test beside eight busy processes
+# make test-386    the root module's short tests as a 32-bit program
+# make lint        every other gate; make -k lint goes on after a failing one
+# make bench       every benchmark (BENCH=regexp, BENCHTIME=1s)
+# make fuzz        every fuzz target for FUZZTIME (10s) each
+# make work        a go.work over all modules, for editors; git ignores it
 
 GO          ?= go
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -18,14 +22,37 @@ each    = $(testall) --
 # The race detector needs cgo, and so a C compiler; without one go env says 0.
 race = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: test lint bench fuzz work servers
-.PHONY: fmt vet fix tidy staticcheck vuln
+# Machines that our code is compiled for, beside this one.
+PLATFORMS ?= linux/386 linux/arm linux/s390x windows/amd64 darwin/arm64
+
+# go test's own limit is for hanging tests: on a slow machine the suite of one
+# package may take many times what it takes here.
+TIMEOUT ?= 60m
+
+.PHONY: test test-extra soak test-busy test-386 lint bench fuzz work servers
+.PHONY: fmt vet platforms fix tidy staticcheck vuln
 
 # -count=1: go test's cache does not notice changed files outside a module, such
 # as the golden events that internal/tools/schematest reads.
 test: $(if $(SHORT),,servers)
 	@$(if $(race),:,echo "make test: no C compiler found, so the tests run without the race detector")
-	$(testall) -count=1 $(race) $(if $(SHORT),-short) $(TESTFLAGS)
+	$(testall) -count=1 -timeout $(TIMEOUT) $(race) $(if $(SHORT),-short) $(TESTFLAGS)
+
+# Package internal/tools/size tells the tests in which of these they run.
+test-extra: servers
+	EXTRA=1 $(testall) -count=1 -timeout $(TIMEOUT) $(race) -run '^TestExtra' $(TESTFLAGS)
+
+soak: servers
+	SOAK=1 $(testall) -count=1 -timeout 0 $(race) -v -run '^TestSoak' $(TESTFLAGS)
+
+test-busy:
+	.ci/busy $(MAKE) --no-print-directory test
+
+# A 32-bit program has no race detector, and runs on 64-bit processors of its kind.
+test-386:
+	@[ "$$($(GO) env GOARCH)" = amd64 ] || { echo "make $@: needs an amd64 machine" >&2; exit 1; }
+	GOARCH=386 CGO_ENABLED=0 $(GO) test -count=1 -timeout $(TIMEOUT) -short $(TESTFLAGS) \
+		$$($(GO) list ./... | grep -v -e /internal/tools/ -e /examples/)
 
 bench: servers
 	$(testall) -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(TESTFLAGS)
@@ -50,7 +77,7 @@ work:
 	rm -f go.work go.work.sum
 	$(GO) work init $$($(each) $(GO) list -m -f '{{.Dir}}')
 
-lint: fmt vet fix tidy staticcheck vuln
+lint: fmt vet platforms fix tidy staticcheck vuln
 
 # todo prints, when a gate fails, what to do about it.
 todo = || { echo "make $@: $(1)" >&2; exit 1; }
@@ -63,6 +90,12 @@ fmt:
 vet:
 	@echo "gate vet: go vet finds nothing"
 	@$(each) $(GO) vet ./... $(call todo,correct what go vet reports above)
+
+platforms:
+	@for platform in $(PLATFORMS); do \
+		echo "gate platforms: go vet finds nothing for $$platform"; \
+		$(each) env GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 $(GO) vet ./... || exit 1; \
+	done $(call todo,correct what does not compile for the platform named last)
 
 fix:
 	@echo "gate fix: go fix would change nothing"

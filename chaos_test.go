@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/faultsink"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
@@ -27,13 +28,24 @@ func TestThePromisesHoldUnderChaos(t *testing.T) {
 		seeds = 10
 	}
 	for seed := range seeds {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := &chaos{t: t, store: memsink.New(nil), spare: memsink.New(nil), rand: rand.New(rand.NewPCG(seed, 1))}
-				c.run()
-			})
-		})
+		runChaos(t, seed)
 	}
+}
+
+func TestSoakThePromisesHoldUnderChaos(t *testing.T) {
+	first := size.Soak(t)
+	for seed := range uint64(20_000) {
+		runChaos(t, first+seed)
+	}
+}
+
+func runChaos(t *testing.T, seed uint64) {
+	t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := &chaos{t: t, store: memsink.New(nil), spare: memsink.New(nil), rand: rand.New(rand.NewPCG(seed, 1))}
+			c.run()
+		})
+	})
 }
 
 type chaos struct {

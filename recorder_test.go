@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
@@ -199,10 +200,22 @@ func TestTwoRecordersThatResumeFromOneOldCarrierTellOneStory(t *testing.T) {
 }
 
 func TestNothingIsLostWhenManyRecordAtOnce(t *testing.T) {
-	workers, jobs := 64, 1000
+	jobs := 200
 	if testing.Short() {
 		jobs = 50
 	}
+	requireNothingLost(t, 64, jobs)
+}
+
+func TestSoakNothingIsLostWhenManyRecordAtOnce(t *testing.T) {
+	size.Soak(t)
+	for range 20 {
+		requireNothingLost(t, 64, 1000)
+	}
+}
+
+func requireNothingLost(t *testing.T, workers, jobs int) {
+	t.Helper()
 	store := memsink.New(nil)
 	rec := open(t, store, &jobaudit.Options{Buffer: 1 << 20})
 	var wg sync.WaitGroup

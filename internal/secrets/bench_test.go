@@ -28,7 +28,7 @@ func record(m maker) []string {
 }
 
 func BenchmarkFind(b *testing.B) {
-	own := leaves(b)
+	own := leaves(b, directories(b))
 	source := make([]string, len(own))
 	for i, l := range own {
 		source[i] = l.text

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 )
 
 // deliberate are the files that hold samples of secrets on purpose, relative to
@@ -33,16 +35,26 @@ var deliberate = []string{
 	"sumdb/client_test.go", "sumdb/note/example_test.go", "sumdb/note/note.go", "sumdb/note/note_test.go",
 }
 
-// directories returns the repository and the modules that it depends on, tests
-// included, as far as the module cache holds them.
+// directories returns the repository and the modules that this package's tests
+// are compiled from, and no others: those are on this machine, or the tests
+// would not run, whatever else was ever downloaded to it.
 func directories(t testing.TB) []string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "all")
-	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off", "GOPROXY=off")
+	return directoriesOf(t, "go", "list", "-deps", "-test", "-f", "{{with .Module}}{{.Dir}}{{end}}", ".")
+}
+
+func directoriesOf(t testing.TB, command ...string) []string {
+	t.Helper()
+	var stderr strings.Builder
+	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off")
+	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	require.NoError(t, err)
+	require.NoError(t, err, stderr.String())
 	dirs := strings.Fields(string(out))
-	require.NotEmpty(t, dirs)
+	slices.Sort(dirs)
+	dirs = slices.Compact(dirs)
+	require.Greater(t, len(dirs), 1, "the repository, and testify at least")
 	return dirs
 }
 
@@ -51,10 +63,10 @@ type leaf struct{ file, text string }
 
 // leaves returns the strings of every JSON and Go file in the directories:
 // values, map keys, literals.
-func leaves(t testing.TB) []leaf {
+func leaves(t testing.TB, directories []string) []leaf {
 	t.Helper()
 	var all []leaf
-	for _, dir := range directories(t) {
+	for _, dir := range directories {
 		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				return err
@@ -121,16 +133,29 @@ func stringsOf(path string, content []byte) []string {
 }
 
 func TestOrdinaryTextHasNoSecrets(t *testing.T) {
+	requireNoSecrets(t, leaves(t, directories(t)))
+}
+
+// The modules that the repository depends on in any way, which are downloaded.
+func TestExtraTextOfEveryDependencyHasNoSecrets(t *testing.T) {
+	size.Extra(t)
+	download := exec.CommandContext(t.Context(), "go", "mod", "download", "all")
+	out, err := download.CombinedOutput()
+	require.NoError(t, err, string(out))
+	requireNoSecrets(t, leaves(t, directoriesOf(t, "go", "list", "-m", "-f", "{{.Dir}}", "all")))
+}
+
+func requireNoSecrets(t *testing.T, all []leaf) {
+	t.Helper()
 	s := newScanner(t, nil)
-	all := leaves(t)
-	size := 0
+	bytes := 0
 	for _, l := range all {
-		size += len(l.text)
+		bytes += len(l.text)
 		if rule, found := s.Find(l.text); found {
 			t.Errorf("%s: %s in %q", l.file, rule, l.text)
 		}
 	}
-	t.Logf("%d leaves, %d bytes", len(all), size)
+	t.Logf("%d leaves, %d bytes", len(all), bytes)
 	require.Greater(t, len(all), 5000)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"github.com/stretchr/testify/require"
@@ -74,13 +75,22 @@ func writeForEver(base string) error {
 
 func TestKilledWritersLoseNothingThatWasAcknowledged(t *testing.T) {
 	t.Parallel()
-	runs := 300
+	runs := 100
 	if testing.Short() {
 		runs = 20
 	}
-	p := newPlace(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
+	requireKilledWritersLoseNothing(t, seed, runs)
+}
+
+func TestSoakKilledWritersLoseNothingThatWasAcknowledged(t *testing.T) {
+	requireKilledWritersLoseNothing(t, size.Soak(t), 5000)
+}
+
+func requireKilledWritersLoseNothing(t *testing.T, seed uint64, runs int) {
+	t.Helper()
+	p := newPlace(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	acked := map[uuid.UUID]bool{}
 	var heads []auditlog.Head

@@ -70,7 +70,7 @@ func (s *redisServer) start() {
 	}, s.args...)...)
 	require.NoError(s.t, s.cmd.Start())
 	client := s.client()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	poll(ctx, s.t, "Redis answers", func() bool { return client.Ping(ctx).Err() == nil })
 }

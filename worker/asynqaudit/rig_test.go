@@ -52,7 +52,7 @@ func newRig(t *testing.T) *rig { return newRigWith(t, startRedis(t), nil) }
 // unless opts say where complaints go.
 func newRigWith(t *testing.T, r *redisServer, opts *jobaudit.Options) *rig {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	rig := &rig{T: t, ctx: ctx, redis: r, sink: memsink.New(nil)}
 	rig.open(rig.sink, rig.sink, opts)

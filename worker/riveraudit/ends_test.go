@@ -392,7 +392,7 @@ func TestAJobWhoseStartCannotBeRecordedDoesNotRunAndLosesNoAttempt(t *testing.T)
 	w := newWorld(t, database(t, server(t)), false)
 	sink := &flaky{Sink: w.sink}
 	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, &jobaudit.Options{
-		Timeout: 20 * time.Millisecond, OnError: func(context.Context, *jobaudit.AuditError) {},
+		Timeout: time.Second, OnError: func(context.Context, *jobaudit.AuditError) {},
 	})
 	require.NoError(t, err)
 	var put atomic.Int64

@@ -255,7 +255,7 @@ func startClient(w *world, config *river.Config) (*river.Client[pgx.Tx], *verdic
 // stop stops the client, cancelling what runs if it should.
 func (w *world) stop(cancelling bool) {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	if cancelling {
 		require.NoError(w, w.client.StopAndCancel(ctx))
@@ -295,7 +295,7 @@ func (w *world) await(id int64, state rivertype.JobState) {
 
 func (w *world) until(what string, is func() bool) {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(w.Context(), 10*time.Minute)
 	defer cancel()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()

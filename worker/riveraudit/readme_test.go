@@ -65,7 +65,7 @@ func whoAsks(ctx context.Context, job *rivertype.JobInsertParams) jobaudit.Submi
 
 func TestTheLinesInTheReadmePutAJobOnRecord(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	pool, err := pgxpool.New(ctx, database(t, server(t)))
 	require.NoError(t, err)

@@ -31,7 +31,7 @@ func welcome(msg *message.Message) error {
 }
 
 func Example() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	sink := memsink.New(nil) // filesink, in earnest
 	recorder, err := jobaudit.Open(ctx, sink, jobaudit.Source{System: "mailer", Environment: "production"}, nil)

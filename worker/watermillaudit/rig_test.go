@@ -68,7 +68,7 @@ type settings struct {
 
 func newRig(t *testing.T, s settings) *rig {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	r := &rig{T: t, ctx: ctx, sink: memsink.New(nil), told: make(chan error, 1024), silent: s.silent}
 	r.pubsub = gochannel.NewGoChannel(s.channel, nil)
@@ -86,7 +86,7 @@ func newRig(t *testing.T, s settings) *rig {
 	s.audit.Log = r.sink
 	r.audit = watermillaudit.New(rec, asking, &s.audit)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 		defer cancel()
 		require.NoError(t, r.audit.Wait(ctx))
 	})
@@ -106,7 +106,7 @@ func (r *rig) complain(err error) {
 // router makes a router with the adapter.
 func (r *rig) router() *message.Router {
 	r.Helper()
-	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: 30 * time.Second}, nil)
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: 10 * time.Minute}, nil)
 	require.NoError(r, err)
 	router.AddMiddleware(r.audit.Middleware)
 	router.AddPublisherDecorators(r.audit.Publisher)

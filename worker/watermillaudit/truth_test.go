@@ -260,15 +260,43 @@ func TestAHandlerThatRunsOutOfTimeHasFailedItsAttempt(t *testing.T) {
 	r.sound()
 }
 
+// expiring is a context whose deadline passes when a channel is closed.
+type expiring struct {
+	context.Context
+	passed <-chan struct{}
+}
+
+func (e *expiring) Deadline() (time.Time, bool) { return time.Now(), true }
+
+func (e *expiring) Done() <-chan struct{} { return e.passed }
+
+func (e *expiring) Err() error {
+	select {
+	case <-e.passed:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 func TestATimeoutThatTheHandlerIgnoresDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, settings{})
-	// Outside of the adapter, too: that deadline is not the Pub/Sub's.
+	// Outside of the adapter, too: that deadline is not the Pub/Sub's. It passes
+	// when the handler runs, and not before the start is on record.
 	router, err := message.NewRouter(message.RouterConfig{}, nil)
 	require.NoError(t, err)
-	router.AddMiddleware(middleware.Timeout(time.Millisecond), r.audit.Middleware)
+	running := make(chan struct{})
+	router.AddMiddleware(func(h message.HandlerFunc) message.HandlerFunc {
+		return func(msg *message.Message) ([]*message.Message, error) {
+			msg.SetContext(&expiring{Context: msg.Context(), passed: running})
+			return h(msg)
+		}
+	}, r.audit.Middleware)
 	router.AddConsumerHandler("ship", topic, r.pubsub, func(msg *message.Message) error {
+		close(running)
 		<-msg.Context().Done()
+		require.ErrorIs(t, msg.Context().Err(), context.DeadlineExceeded)
 		return nil
 	})
 	r.run(router)

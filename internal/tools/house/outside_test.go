@@ -12,8 +12,7 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// outside is a module outside the repository that uses its checkout, offline:
-// what it needs is in the module cache, or these tests could not run.
+// outside is a module outside the repository that uses its checkout.
 type outside struct{ dir string }
 
 func newOutside(t *testing.T) outside {
@@ -43,7 +42,7 @@ func (o outside) run(t *testing.T, args ...string) string {
 	var stderr strings.Builder
 	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = o.dir
-	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off")
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	require.NoError(t, err, "go %s: %s", strings.Join(args, " "), stderr.String())

@@ -1,5 +1,3 @@
-//go:build unix
-
 // Package pgserver starts private PostgreSQL servers for tests, benchmarks and
 // examples: a directory of its own, a unix socket only, nothing kept.
 package pgserver
@@ -112,7 +110,7 @@ func (s *Server) leaveRoot() error {
 	if err != nil {
 		return err
 	}
-	s.attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	runAs(s.attr, uint32(uid), uint32(gid))
 	return os.Chown(s.dir, uid, gid)
 }
 

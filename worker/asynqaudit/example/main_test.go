@@ -14,7 +14,7 @@ func TestTheExampleTellsEachJobsStory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs redis-server")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
 	require.NoError(t, run(ctx, &out))

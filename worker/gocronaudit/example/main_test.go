@@ -11,7 +11,7 @@ import (
 )
 
 func TestTheRunItsChildAndTheSkippedTicksAreToldApart(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
 	require.NoError(t, run(ctx, &out))

@@ -64,7 +64,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	broker, err := startNATS(t.TempDir())
 	require.NoError(t, err)
@@ -91,7 +91,7 @@ func (r *rig) process(sink jobaudit.AuditSink, opts *watermillaudit.Options) *wa
 		}
 	}, opts)
 	r.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 		defer cancel()
 		require.NoError(r, audit.Wait(ctx))
 	})
@@ -100,7 +100,7 @@ func (r *rig) process(sink jobaudit.AuditSink, opts *watermillaudit.Options) *wa
 
 // router is a router of a process, with one handler.
 func newRouter(audit *watermillaudit.Audit, sub message.Subscriber, h message.NoPublishHandlerFunc, inner ...message.HandlerMiddleware) (*message.Router, error) {
-	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: 30 * time.Second}, nil)
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: 10 * time.Minute}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +275,7 @@ func TestAHandlerThatOutlastsTheAckWaitHasNotSucceeded(t *testing.T) {
 	r := newRig(t)
 	running, finish := make(chan bool, 2), make(chan bool)
 	var calls atomic.Int32
-	r.serve(r.audit, 300*time.Millisecond, nil, func(*message.Message) error {
+	r.serve(r.audit, 2*time.Second, nil, func(*message.Message) error {
 		running <- true
 		if calls.Add(1) == 1 {
 			<-finish // whatever its context says
@@ -298,7 +298,7 @@ func TestAMessageOfARouterThatIsClosedIsRedeliveredToTheNext(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	running := make(chan bool, 1)
-	router := r.serve(r.audit, 500*time.Millisecond, nil, func(msg *message.Message) error {
+	router := r.serve(r.audit, 5*time.Second, nil, func(msg *message.Message) error {
 		running <- true
 		<-msg.Context().Done()
 		return msg.Context().Err()
@@ -353,7 +353,7 @@ func victim() error {
 	if err != nil {
 		return err
 	}
-	sub, err := subscriber(os.Getenv(victimURL), 500*time.Millisecond, nil)
+	sub, err := subscriber(os.Getenv(victimURL), 5*time.Second, nil)
 	if err != nil {
 		return err
 	}
@@ -394,12 +394,12 @@ func TestAMessageWhoseWorkerIsKilledIsRedeliveredAndItsLostAttemptSuperseded(t *
 	log := logs{r.sink, own}
 	audit := r.process(own, &watermillaudit.Options{Log: log})
 	handled := make(chan bool, 1)
-	r.serve(audit, 500*time.Millisecond, nil, func(*message.Message) error { handled <- true; return nil })
+	r.serve(audit, 5*time.Second, nil, func(*message.Message) error { handled <- true; return nil })
 	next(r, handled)
 	require.Eventually(t, func() bool {
 		job, err := jobaudit.Replay(log.Records(r.ctx, jobaudit.Query{JobID: id}))
 		return err == nil && job.State.Terminal()
-	}, 30*time.Second, 5*time.Millisecond)
+	}, 10*time.Minute, 5*time.Millisecond)
 	job, ends := r.sound(id, log)
 	require.Equal(t, jobaudit.Success, job.State)
 	require.Equal(t, []jobaudit.EventType{jobaudit.AttemptSuperseded, jobaudit.JobSucceeded}, ends)
