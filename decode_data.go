@@ -28,6 +28,8 @@ func (d decoder) redaction(raw []byte) *Redaction {
 				path, rule := d.pair(raw, "path", "rule")
 				r.Hits = append(r.Hits, struct{ Path, Rule string }{path, rule})
 			})
+		case "more":
+			r.More = d.Integer(raw)
 		case "taint":
 			r.Taint = d.String(raw)
 		}
@@ -180,6 +182,8 @@ func (d decoder) lost(raw []byte, e *Event) {
 			v.Count = d.Integer(raw)
 		case "types":
 			d.List(raw, func(raw []byte) { v.Types = append(v.Types, EventType(d.String(raw))) })
+		case "more":
+			v.More = d.Integer(raw)
 		case "from":
 			v.From = d.Time(raw)
 		case "to":
@@ -194,6 +198,8 @@ func (d decoder) erased(raw []byte, e *Event) {
 		switch string(name) {
 		case "keys":
 			d.List(raw, func(raw []byte) { v.Keys = append(v.Keys, d.String(raw)) })
+		case "more":
+			v.More = d.Integer(raw)
 		case "reason":
 			v.Reason = d.Text(raw)
 		}

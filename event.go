@@ -170,6 +170,7 @@ type Event struct {
 		Lost struct {
 			Count    int64
 			Types    []EventType
+			More     int64 // types that Types had no room for
 			From, To time.Time
 		}
 		Degraded struct {
@@ -180,6 +181,7 @@ type Event struct {
 		// Erased are the keys of sealed values that were deleted.
 		Erased struct {
 			Keys   []string // their IDs, as in the sealed values
+			More   int64    // keys that Keys had no room for, or whose IDs could not be stored
 			Reason string   // free text
 		}
 		Recovery json.RawMessage
@@ -225,6 +227,7 @@ type Redaction struct {
 	Removed         []struct{ Path, Class string }
 	RemovedCount    int64
 	Hits            []struct{ Path, Rule string }
+	More            int64 // hits that Hits had no room for
 	Taint           string
 }
 

@@ -1,7 +1,7 @@
 package jobaudit
 
 import (
-	"cmp"
+	"fmt"
 	"sync"
 
 	"github.com/google/uuid"
@@ -38,6 +38,14 @@ func checkID(path string, id uuid.UUID) error {
 	return nil
 }
 
+// checkAttempt is checkStrings for the number of an attempt.
+func checkAttempt(path string, n, least int) error {
+	if n < least || int64(n) > fields.MaxAttempt {
+		return &FieldError{Field: path, Problem: fmt.Sprintf("is out of range: it must be from %d to %d", least, fields.MaxAttempt)}
+	}
+	return nil
+}
+
 // fieldError is the error of a table as callers get it.
 func fieldError(err *fields.Error) error {
 	if err == nil {
@@ -45,6 +53,3 @@ func fieldError(err *fields.Error) error {
 	}
 	return &FieldError{Field: err.Path, Problem: err.Problem}
 }
-
-// firstField is fieldError of the first that is there.
-func firstField(errs ...*fields.Error) error { return fieldError(cmp.Or(errs...)) }

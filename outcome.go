@@ -133,8 +133,9 @@ func (t *Trail) Correct(ctx context.Context, c Correction) error {
 		return t.fail("correct", ErrClosed)
 	case c.Of == uuid.Nil:
 		return t.fail("correct", &FieldError{Field: "data.correction.of", Problem: "is required"})
-	case c.Reason == "":
-		return t.fail("correct", &FieldError{Field: "data.correction.reason", Problem: "is required"})
+	}
+	if err := cmp.Or(checkID("data.correction.of", c.Of), checkStrings(given{"data.correction.reason", c.Reason})); err != nil {
+		return t.fail("correct", err)
 	}
 	data := &correctionData{of: c.Of, reversal: c.Reversal, reason: t.sanitizer.text(c.Reason)}
 	redaction := t.sanitizer.gap()

@@ -62,6 +62,7 @@ type correctionData struct {
 type lostData struct {
 	count    int64
 	types    []EventType
+	more     int64
 	from, to time.Time
 }
 
@@ -183,7 +184,7 @@ func (l *lostData) append(o *object) {
 	o.Open("lost")
 	o.Integer("count", l.count)
 	o.List("types", len(l.types), func(i int) { o.StringElement(string(l.types[i])) })
-	o.more(len(l.types), 0)
+	o.more(len(l.types), l.more)
 	o.Time("from", l.from)
 	o.Time("to", l.to)
 	o.Close()
@@ -250,7 +251,7 @@ func (r *Redaction) append(o *object) {
 	}
 	if len(r.Hits) > 0 {
 		o.List("hits", len(r.Hits), func(i int) { o.pair("path", r.Hits[i].Path, "rule", r.Hits[i].Rule) })
-		o.more(len(r.Hits), 0)
+		o.more(len(r.Hits), r.More)
 	}
 	o.Optional("taint", r.Taint)
 	o.Close()

@@ -63,10 +63,13 @@ type Options struct {
 	// it goes no further. Default: the errors are logged by slog.Default.
 	OnError func(context.Context, *AuditError)
 
-	// Now is the clock that events are dated by. Default: time.Now.
+	// Now is the clock that events are dated by. A time that is not between 1970
+	// and 9999, or a panic, is replaced by time.Now and told to OnError. Default:
+	// time.Now.
 	Now func() time.Time
 	// NewID makes the IDs of jobs, events, streams and executions: UUIDs of
-	// version 7. Default: from the clock and crypto/rand.
+	// version 7. What is not one, or a panic, is replaced and told to OnError.
+	// Default: from the clock and crypto/rand.
 	NewID func() uuid.UUID
 }
 
@@ -83,12 +86,6 @@ func (o *Options) withDefaults() Options {
 		opts.OnError = func(ctx context.Context, err *AuditError) {
 			slog.Default().LogAttrs(ctx, slog.LevelError, "job audit", slog.Any("error", err))
 		}
-	}
-	if opts.Now == nil {
-		opts.Now = time.Now
-	}
-	if opts.NewID == nil {
-		opts.NewID = newID
 	}
 	return opts
 }
@@ -151,6 +148,7 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	if err := r.where.check(); err != nil {
 		return err
 	}
+	r.guardSources()
 	r.incarnation = r.opts.NewID()
 	setDefault(&r.where.Host, hostname())
 	setDefault(&r.where.Instance, r.incarnation.String())
@@ -394,7 +392,7 @@ func (r *Recorder) Erase(ctx context.Context, keys interface {
 	if err != nil && len(ids) == 0 {
 		return &AuditError{Op: "erase", Err: err}
 	}
-	data := &erasedData{keys: ids}
+	data := r.erasedKeys(ids)
 	switch {
 	case reason == "":
 	case strings.Contains(strings.ToLower(reason), strings.ToLower(subject)):
@@ -410,6 +408,24 @@ func (r *Recorder) Erase(ctx context.Context, keys interface {
 		return &AuditError{Op: "erase", Err: err}
 	}
 	return nil
+}
+
+// erasedKeys keeps the IDs that can be stored and counts the others: the keys
+// are gone whatever their store calls them.
+func (r *Recorder) erasedKeys(ids []string) *erasedData {
+	data := &erasedData{}
+	for _, id := range ids {
+		if err := checkStrings(given{"data.erased.keys", id}); err != nil || id == "" {
+			data.more++
+			continue
+		}
+		data.keys = append(data.keys, id)
+	}
+	if data.more > 0 {
+		err := fmt.Errorf("%d keys were deleted whose IDs cannot be stored", data.more)
+		r.report(context.Background(), "erase", uuid.Nil, err)
+	}
+	return data
 }
 
 // newID returns a UUID of version 7 (RFC 9562, section 5.7), with the fraction

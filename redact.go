@@ -74,14 +74,16 @@ func NewRedactor(action, version string, rules ...Rule) Redactor {
 	return r
 }
 
+var identifierField = &fields.Field{Kind: fields.String, Max: fields.MaxIdentifier, Identifier: true}
+
 func identifierProblem(s string) string {
 	switch {
 	case s == "":
 		return "missing"
-	case len(s) > 256:
+	case len(s) > fields.MaxIdentifier:
 		return "longer than 256 bytes"
 	}
-	return ""
+	return identifierField.CheckString(s)
 }
 
 // document describes the policy. scan describes the scan if it is not the

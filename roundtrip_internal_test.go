@@ -16,7 +16,7 @@ func redrafted(e Event) Record {
 	passed := func(s string) text { return text{value: s} }
 	env := &envelope{
 		jobID: e.Job.ID, parentID: e.Job.ParentID, rootID: e.Job.RootID, retryOf: e.Job.RetryOf,
-		correlationID: e.CorrelationID, requestID: e.RequestID, traceParent: e.TraceParent,
+		correlationID: e.CorrelationID, requestID: e.RequestID, traceParent: e.TraceParent, more: e.Who.More,
 	}
 	env.describe(&Submission{
 		Action: e.What.Action, Principal: e.Who.Principal, OrgID: e.Who.OrgID, OnBehalfOf: e.Who.OnBehalfOf,
@@ -51,7 +51,7 @@ func redrafted(e Event) Record {
 		d.data.correction = &correctionData{v.Of, v.Reversal, passed(v.Reason), value}
 	}
 	if v := e.Data.Lost; v.Count > 0 {
-		d.data.lost = &lostData{v.Count, v.Types, v.From, v.To}
+		d.data.lost = &lostData{v.Count, v.Types, v.More, v.From, v.To}
 	}
 	if v := e.Data.Evidence; v.Last.ID != uuid.Nil {
 		d.data.evidence = &evidenceData{
@@ -63,7 +63,7 @@ func redrafted(e Event) Record {
 		d.data.degraded = &degradedData{v.Stream, v.Event, v.Count, passed(v.Reason)}
 	}
 	if e.Type == AuditErased {
-		d.data.erased = &erasedData{keys: e.Data.Erased.Keys, reason: passed(e.Data.Erased.Reason)}
+		d.data.erased = &erasedData{keys: e.Data.Erased.Keys, more: e.Data.Erased.More, reason: passed(e.Data.Erased.Reason)}
 	}
 	d.reconstructed, d.queueTime = e.Reconstructed, e.QueueTime
 	p := delivery.Position{Stream: e.Stream.ID, Seq: e.Stream.Seq, Prev: e.Stream.Prev}
@@ -85,6 +85,7 @@ func TestAnEventSaysAllThatItsRecordDoes(t *testing.T) {
 	for i := range full.Hits {
 		full.Hits[i] = struct{ Path, Rule string }{"a[0]", "jwt"}
 	}
+	full.More = 7
 	record := minted(testEnvelope(), draft{id: testID(2), typ: JobSubmitted, time: testTime, state: Pending,
 		inputs: []byte("null"), redaction: full})
 	require.Contains(t, string(record.Bytes()), `"removed":[{"path":"user.email","class":"personal"},{"path":"user.email","class":"personal"}],`+

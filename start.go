@@ -13,8 +13,8 @@ import (
 
 // Execution is one time that a job runs.
 type Execution struct {
-	// Attempt counts the job's attempts from 1. Default: one more than this
-	// Trail's last.
+	// Attempt counts the job's attempts from 1, to at most 2³¹−1. Default: one
+	// more than this Trail's last.
 	Attempt int
 	// Deadline is how long the job may be silent before it may be taken for
 	// dead; each heartbeat starts it anew. Default: three times the recorder's
@@ -85,6 +85,9 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 	if existing == uuid.Nil {
 		return t.fail("deduplicate", &FieldError{Field: "data.existing", Problem: "is required"})
 	}
+	if err := checkID("data.existing", existing); err != nil {
+		return t.fail("deduplicate", err)
+	}
 	t.mu.Lock()
 	if t.ended == JobDeduplicated {
 		t.mu.Unlock()
@@ -149,8 +152,11 @@ func (t *Trail) start(ctx context.Context, x Execution, first *entry) (life, err
 
 // begin makes the event of a start.
 func (t *Trail) begin(x Execution) (entry, error) {
-	if x.Attempt <= 0 {
+	if x.Attempt == 0 {
 		x.Attempt = t.attempt + 1
+	}
+	if err := checkAttempt("job.attempt", x.Attempt, 1); err != nil {
+		return entry{}, err
 	}
 	typ := JobStarted
 	if x.Attempt > 1 {
@@ -174,7 +180,7 @@ func (t *Trail) begin(x Execution) (entry, error) {
 		return entry{}, err
 	}
 	if t.patience > 0 {
-		d.data.heartbeat = &heartbeatData{deadline: d.time.Add(t.patience)}
+		d.data.heartbeat = &heartbeatData{deadline: within(d.time.Add(t.patience))}
 	}
 	d.redaction = t.sanitizer.gap()
 	t.cause = d.id

@@ -149,6 +149,9 @@ func (t *Trail) Observe(j Job) error {
 	if j.ID != t.env.jobID {
 		return t.fail("observe", &FieldError{Field: "id", Problem: "is another job's"})
 	}
+	if err := checkObserved(&j); err != nil {
+		return t.fail("observe", err)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.state, t.attempt, t.execution, t.open = j.State, j.Attempt, uuid.Nil, false
@@ -158,6 +161,23 @@ func (t *Trail) Observe(j Job) error {
 	for _, x := range j.Executions {
 		if x.End == "" {
 			t.attempt, t.execution, t.open = x.Attempt, x.ID, true
+		}
+	}
+	return nil
+}
+
+// checkObserved refuses a job that no replay gives: what is recorded of it could
+// not be read back.
+func checkObserved(j *Job) error {
+	if j.State != Pending && j.State != Running && !j.State.Terminal() {
+		return &FieldError{Field: "state", Problem: "is no job state"}
+	}
+	if err := checkAttempt("attempt", j.Attempt, 0); err != nil {
+		return err
+	}
+	for _, x := range j.Executions {
+		if err := checkAttempt("executions.attempt", x.Attempt, 0); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -199,7 +219,7 @@ func (t *Trail) beat() error {
 	return t.note(JobHeartbeat, func(d *draft) {
 		d.data.heartbeat = &heartbeatData{progress: t.progress}
 		if t.patience > 0 {
-			d.data.heartbeat.deadline = d.time.Add(t.patience)
+			d.data.heartbeat.deadline = within(d.time.Add(t.patience))
 		}
 	})
 }

@@ -143,7 +143,7 @@ func evidenceOf(of, last, beat *Event) evidenceData {
 func (r *Recorder) verdictEnvelope(of *Event) *envelope {
 	env := &envelope{
 		jobID: of.Job.ID, parentID: of.Job.ParentID, rootID: of.Job.RootID, retryOf: of.Job.RetryOf,
-		correlationID: of.CorrelationID, requestID: of.RequestID, traceParent: of.TraceParent,
+		correlationID: of.CorrelationID, requestID: of.RequestID, traceParent: of.TraceParent, more: of.Who.More,
 	}
 	var behalf []Principal
 	for _, p := range append([]Principal{of.Who.Principal}, of.Who.OnBehalfOf...) {

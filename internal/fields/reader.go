@@ -19,7 +19,7 @@ import (
 // MinTime and MaxTime bound the times that a format can hold.
 var (
 	MinTime = time.Unix(0, 0).UTC()
-	MaxTime = time.Date(9999, 12, 31, 23, 59, 59, 999_999_000, time.UTC)
+	MaxTime = time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC)
 )
 
 // Error says which field is wrong, and how.

@@ -2,7 +2,9 @@ package fields
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -155,6 +157,9 @@ func (w *Writer) String(name, value string) { w.string(w.key(name), value) }
 func (w *Writer) string(f *Field, value string) {
 	if f.Max > 0 && f.tooLong(value) {
 		w.fail(f, "", "is longer than "+itoa(f.Max)+" bytes")
+	}
+	if f.Words != nil && !slices.Contains(f.Words, value) {
+		w.fail(f, "", "is none of "+strings.Join(f.Words, ", "))
 	}
 	w.Dst = jsonenc.AppendString(w.Dst, value)
 }
