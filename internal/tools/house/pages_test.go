@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/jobaudit/jobaudit/internal/fields"
 	"github.com/jobaudit/jobaudit/internal/tools/house"
 )
 
@@ -84,6 +85,23 @@ func TestEveryPromiseNamesTheTestsThatHoldIt(t *testing.T) {
 func TestATestThatDoesNotExistIsFound(t *testing.T) {
 	sources := map[string]string{"a_test.go": "package a\n\nfunc TestOne(t *testing.T) {}\n"}
 	require.Equal(t, []string{"TestTwo"}, testsThatAreNone("`TestOne`, `TestTwo` and TestThree", sources))
+}
+
+// The tables are what the encoder and the decoder go by.
+func TestTheFormatPageNamesEveryField(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join(root, "docs/format.md"))
+	require.NoError(t, err)
+	page := string(content)
+	for name, table := range map[string]*fields.Field{
+		"event": fields.Event(), "recovery": fields.Recovery(), "carrier": fields.Carrier(),
+		"job": fields.Job(), "status": fields.JobStatus(),
+	} {
+		table.All("", func(path string, f *fields.Field) {
+			if f.Name != "" && path != "data.recovery" {
+				require.Contains(t, page, "`"+f.Name+"`", "the page lacks %s of the %s", path, name)
+			}
+		})
+	}
 }
 
 // anchors returns what the headings of a page of Markdown can be linked by, as
