@@ -18,7 +18,7 @@ func TestAConstantTextStaysThoughTheCauseIsDropped(t *testing.T) {
 	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, nil)
 	require.NoError(t, err)
 	s := jobaudit.Submission{
-		Action: "ship", Inputs: []string{secret}, Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "ordered"},
+		Action: "ship", Inputs: []jobaudit.Secret[string]{jobaudit.NewSecret(secret)}, Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "ordered"},
 		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "customer-1"},
 	}
 	cause := errors.New("login with " + secret)

@@ -38,7 +38,10 @@ func (t *Trail) SetImpact(s string) {
 func (t *Trail) Succeed(ctx context.Context) error {
 	return t.end(ctx, "succeed", JobSucceeded, func(d *draft) {
 		if t.output != nil {
-			d.data.output, d.redaction = t.output.json, t.output.redaction
+			d.data.output = t.output.json
+			if t.output.redaction != nil {
+				d.redaction = t.output.redaction
+			}
 		}
 	})
 }
@@ -92,9 +95,6 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*dr
 	t.ended, t.open = typ, false
 	d.data.impact = t.impact
 	fill(&d)
-	if d.redaction == nil {
-		d.redaction = t.sanitizer.gap()
-	}
 	return t.fail(op, t.unlockAndSettle(ctx, &d))
 }
 
@@ -138,10 +138,10 @@ func (t *Trail) Correct(ctx context.Context, c Correction) error {
 		return t.fail("correct", err)
 	}
 	data := &correctionData{of: c.Of, reversal: c.Reversal, reason: t.sanitizer.text(c.Reason)}
-	redaction := t.sanitizer.gap()
+	var value content
 	if c.Value != nil {
-		value := t.sanitizer.output(c.Value)
-		data.value, redaction = value.json, value.redaction
+		value = t.sanitizer.output(c.Value)
+		data.value = value.json
 	}
 	t.mu.Lock()
 	d, err := t.advance(JobCorrected)
@@ -149,7 +149,10 @@ func (t *Trail) Correct(ctx context.Context, c Correction) error {
 		t.mu.Unlock()
 		return t.fail("correct", err)
 	}
-	d.data.correction, d.redaction = data, redaction
+	d.data.correction = data
+	if value.redaction != nil {
+		d.redaction = value.redaction
+	}
 	return t.fail("correct", t.unlockAndSettle(ctx, &d))
 }
 

@@ -120,7 +120,7 @@ func (r Redactor) try(v any, side string) (json.RawMessage, error) {
 	if r.action == "" {
 		return nil, &FieldError{"redactor.action", "missing"}
 	}
-	c, err := r.redact(v, side, walk.Env{Limit: fields.MaxContent, Guard: trial{}})
+	c, err := r.redact(v, side, &policy.Call{Env: walk.Env{Limit: fields.MaxContent, Guard: trial{}}})
 	if err != nil {
 		return nil, fmt.Errorf("%s of %q are withheld (%s): %w", side, r.action, c.redaction.Outcome, err)
 	}
@@ -129,7 +129,7 @@ func (r Redactor) try(v any, side string) (json.RawMessage, error) {
 
 // redact applies the rule of one side. The error is the cause of an outcome
 // other than kept.
-func (r *Redactor) redact(v any, side string, env walk.Env) (content, error) {
+func (r *Redactor) redact(v any, side string, call *policy.Call) (content, error) {
 	if absent(v) {
 		return content{json: null}, nil
 	}
@@ -140,7 +140,7 @@ func (r *Redactor) redact(v any, side string, env walk.Env) (content, error) {
 	if rule == nil {
 		return content{json: null, redaction: r.block(RedactionNoPolicy)}, ErrNoPolicy
 	}
-	result, err := rule.Apply(v, env)
+	result, err := rule.Apply(v, call)
 	if err == nil && len(result.Removed)+len(result.Hits) == 0 {
 		return content{json: result.JSON, redaction: rule.plainly(r, result.Count)}, nil
 	}

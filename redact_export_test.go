@@ -1,6 +1,10 @@
 package jobaudit
 
-import "github.com/jobaudit/jobaudit/internal/walk"
+import (
+	"github.com/jobaudit/jobaudit/internal/fields"
+	"github.com/jobaudit/jobaudit/internal/policy"
+	"github.com/jobaudit/jobaudit/internal/walk"
+)
 
 // Stored is what may be stored, for tests.
 type Stored struct {
@@ -45,11 +49,14 @@ func (g *Registry) Policies() (all []Policy) {
 // with or without the scan, and tells how many bytes of them are stored.
 func (g *Registry) BenchSanitize(action string, scan bool) func(v any) int {
 	d := g.sanitizer(action)
-	var guard walk.Guard
-	if scan {
-		guard = (*inputGuard)(d)
+	return func(v any) int {
+		call := policy.Call{Env: walk.Env{Limit: fields.MaxContent}}
+		if scan {
+			call.Guard = &inputGuard{sanitizer: d}
+		}
+		c, _ := d.content(v, sideInputs, &call)
+		return len(c.json)
 	}
-	return func(v any) int { return len(d.content(v, sideInputs, guard).json) }
 }
 
 // BenchJob is BenchSanitize with the sanitizer of a new job each time, which remembers

@@ -2,10 +2,12 @@ package jobaudit
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 
 	"github.com/jobaudit/jobaudit/internal/fields"
 	"github.com/jobaudit/jobaudit/internal/policy"
+	"github.com/jobaudit/jobaudit/internal/taint"
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
 
@@ -45,20 +47,42 @@ func (d *sanitizer) describes(s *Submission) {
 	d.removed.Known(s.Action, s.Principal.ID, s.OrgID)
 }
 
-// inputs returns what may be stored of a job's inputs, and remembers what
-// is removed.
-// The error wraps ErrNoPolicy, under RequirePolicy, and is nil otherwise: every
-// other failure keeps the event, and its redaction block says so.
+// under notes that the job was asked for by another one, if parent is not nil: it
+// may have been given what was removed from that one's inputs.
+func (d *sanitizer) under(parent *Trail) {
+	if parent != nil {
+		d.removed.Inherit(&parent.sanitizer.removed)
+	}
+}
+
+// inputs returns what may be stored of a job's inputs, and keeps the values that
+// are removed from them. The error wraps ErrNoPolicy, under RequirePolicy, and
+// is nil otherwise: every other failure keeps the event, and its redaction block
+// says so.
 func (d *sanitizer) inputs(v any) (content, error) {
 	if d.redactor == nil && d.registry != nil && d.registry.opts.RequirePolicy {
 		return content{}, fmt.Errorf("action %q: %w", d.action, ErrNoPolicy)
 	}
-	c := d.content(v, sideInputs, (*inputGuard)(d))
-	d.removed.From(v, c.json, revealed)
-	return c, nil
+	var c content
+	d.removed.Collect(func(to *policy.Collection) []byte {
+		c = d.collect(v, to)
+		return c.json
+	})
+	return d.marked(c), nil
 }
 
-// resume remembers what inputs would have remembered where the job was
+// marked returns c with a block that says, if it is so, that not all that was
+// removed from the inputs is known.
+func (d *sanitizer) marked(c content) content {
+	if c.redaction != nil && d.removed.Incomplete() {
+		block := *c.redaction // which may be shared
+		block.Taint = taintUnavailable
+		c.redaction = &block
+	}
+	return c
+}
+
+// resume keeps the values that inputs would have kept where the job was
 // submitted. If there is a policy and no inputs, it notes that later texts
 // cannot be compared with what the policy removed.
 func (d *sanitizer) resume(inputs any) {
@@ -68,18 +92,50 @@ func (d *sanitizer) resume(inputs any) {
 		}
 		return
 	}
-	d.removed.From(inputs, d.content(inputs, sideInputs, (*inputGuard)(d)).json, revealed)
+	d.removed.Collect(func(to *policy.Collection) []byte { return d.collect(inputs, to).json })
 }
+
+// collect sanitizes inputs and collects what is removed from them: by a policy
+// all that it does not keep, without one what looks like a credential.
+func (d *sanitizer) collect(v any, to *policy.Collection) (c content) {
+	collector := walk.Collector{To: to.To, Reveal: revealed}
+	if d.redactor == nil && !d.passes() {
+		to.To.CredentialsOnly(func(text string) bool { return d.registry.Scan(text) != "" })
+		collector.Named = taint.Names
+	}
+	guard := &inputGuard{sanitizer: d}
+	call := &policy.Call{Env: walk.Env{Limit: fields.MaxContent, Guard: guard, Removed: &collector}}
+	call.Again = func(result walk.Result) bool {
+		if !to.Again(result) {
+			return false
+		}
+		guard.credentials, call.Removed = to, nil
+		return true
+	}
+	c, err := d.content(v, sideInputs, call)
+	if err != nil { // none of it is stored
+		collectAll(v, &collector)
+	}
+	return c
+}
+
+// collectAll collects all of v, which may be anything.
+func collectAll(v any, collector *walk.Collector) {
+	defer func() {
+		if recover() != nil {
+			collector.To.SetIncomplete()
+		}
+	}()
+	collector.Texts(reflect.ValueOf(v), false)
+}
+
+// passes reports whether content is stored whole.
+func (d *sanitizer) passes() bool { return d.registry != nil && d.registry.opts.PassThrough }
 
 // output returns what may be stored of a job's output.
 func (d *sanitizer) output(v any) content {
-	c := d.content(v, sideOutput, (*laterGuard)(d))
-	if c.redaction != nil && d.removed.Incomplete() {
-		block := *c.redaction // which may be shared
-		block.Taint = taintUnavailable
-		c.redaction = &block
-	}
-	return c
+	c, _ := d.content(v, sideOutput, &policy.Call{Env: walk.Env{Limit: fields.MaxContent, Guard: (*laterGuard)(d)}})
+	return d.marked(c)
 }
 
 const (
@@ -101,26 +157,44 @@ func (d *sanitizer) text(s string) text {
 }
 
 // gap returns the redaction block of an event whose texts could not be
-// compared with what was removed from the job's inputs, and nil if they could.
+// compared with all that was removed from the job's inputs, and nil if they
+// could.
 func (d *sanitizer) gap() *Redaction {
-	if d.redactor == nil || !d.removed.Incomplete() {
+	if !d.removed.Incomplete() {
 		return nil
 	}
-	block := d.redactor.block(RedactionKept)
+	block := &Redaction{Outcome: RedactionNoPolicy}
+	switch {
+	case d.redactor != nil:
+		block = d.redactor.block(RedactionKept)
+	case d.passes():
+		block.Outcome = RedactionPassedThrough
+	}
 	block.Taint = taintUnavailable
 	return block
 }
 
-// inputGuard checks what is kept of a job's inputs; laterGuard checks its later
-// texts and its output, which must not hold what was removed from the inputs.
-type inputGuard sanitizer
-
-func (d *inputGuard) Check(text string) (rule string) { return d.registry.Scan(text) }
-
-func (d *inputGuard) Pseudonym(class, text string) string {
-	return (*sanitizer)(d).pseudonym(class, text)
+// inputGuard checks what is kept of a job's inputs. It must not hold a
+// credential that was removed beside it.
+type inputGuard struct {
+	*sanitizer
+	credentials *policy.Collection // nil until they are all known
 }
 
+func (d *inputGuard) Check(text string) (rule string) {
+	if rule := d.registry.Scan(text); rule != "" {
+		return rule
+	}
+	if d.credentials != nil && d.credentials.Holds(text) {
+		return ruleTaint
+	}
+	return ""
+}
+
+func (d *inputGuard) Pseudonym(class, text string) string { return d.pseudonym(class, text) }
+
+// laterGuard checks a job's later texts and its output. They must not hold what
+// was removed from the inputs.
 type laterGuard sanitizer
 
 func (d *laterGuard) Check(text string) (rule string) {
@@ -147,19 +221,19 @@ func (d *sanitizer) pseudonym(class, text string) string {
 // null has no room behind it that an append could write to.
 var null = slices.Clip([]byte("null"))
 
-func (d *sanitizer) content(v any, side string, guard walk.Guard) content {
-	env := walk.Env{Limit: fields.MaxContent, Guard: guard}
+// content passes a value through the policy. The error is the cause of an
+// outcome for which the value is withheld.
+func (d *sanitizer) content(v any, side string, call *policy.Call) (content, error) {
 	switch {
 	case absent(v):
-		return content{json: null}
+		return content{json: null}, nil
 	case d.redactor != nil:
-		c, _ := d.redactor.redact(v, side, env)
-		return c
-	case d.registry != nil && d.registry.opts.PassThrough:
-		r, err := policy.Whole(v, env)
-		return complete(&Redaction{Outcome: RedactionPassedThrough}, r, err)
+		return d.redactor.redact(v, side, call)
+	case d.passes():
+		r, err := policy.Whole(v, call)
+		return complete(&Redaction{Outcome: RedactionPassedThrough}, r, err), err
 	}
-	return content{json: null, redaction: &Redaction{Outcome: RedactionNoPolicy}}
+	return content{json: null, redaction: &Redaction{Outcome: RedactionNoPolicy}}, ErrNoPolicy
 }
 
 // complete completes a redaction block with what came of a walk.

@@ -182,7 +182,6 @@ func (t *Trail) begin(x Execution) (entry, error) {
 	if t.patience > 0 {
 		d.data.heartbeat = &heartbeatData{deadline: within(d.time.Add(t.patience))}
 	}
-	d.redaction = t.sanitizer.gap()
 	t.cause = d.id
 	return t.seal(&d, delivery.Admission), nil
 }

@@ -251,11 +251,12 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft,
 	}
 	t := &Trail{rec: r, submitter: r.incarnation, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
 	t.sanitizer.describes(&s)
+	parent, _ := FromContext(ctx)
+	t.sanitizer.under(parent)
 	inputs, err := t.sanitizer.inputs(s.Inputs)
 	if err != nil {
 		return refuse(err)
 	}
-	parent, _ := FromContext(ctx)
 	cause := s.inherit(parent, &t.env)
 	t.sub = s
 	if r.opts.Authorize == nil {
@@ -295,6 +296,9 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	s.Inputs = inputs
 	t := &Trail{rec: r, sub: s, submitter: g.recorder, resumed: true, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
 	t.sanitizer.describes(&s)
+	if parent, ok := FromContext(ctx); ok {
+		t.sanitizer.under(parent)
+	}
 	t.sanitizer.resume(inputs)
 	t.env = envelope{
 		jobID: s.ID, parentID: g.parentID, rootID: g.rootID, retryOf: s.RetryOf,

@@ -107,6 +107,7 @@ func (t *Trail) draft(typ EventType) draft {
 		id: t.rec.opts.NewID(), typ: typ, time: t.rec.opts.Now(),
 		state: t.state, attempt: t.attempt, executionID: t.execution, queue: t.queue, causationID: t.cause,
 		reconstructed: t.rebuilt, queueTime: t.queueTime,
+		redaction: t.sanitizer.gap(),
 	}
 }
 

@@ -25,18 +25,18 @@ func ByPath[In any](paths ...Path) *Rule {
 		return r
 	}
 	r.Keeps, r.Drops, r.Pseudonyms = plan.Keeps(), plan.Drops(), plan.Pseudonyms
-	r.apply = func(v any, env walk.Env) (walk.Result, error) {
+	r.apply = func(v any, c *Call) (walk.Result, error) {
 		rv := reflect.ValueOf(v)
 		switch t := rv.Type(); {
 		case t == reflect.TypeFor[json.RawMessage](),
 			isBytes(t) && (t == in || t.Name() == "" && in.Kind() != reflect.Interface):
-			return parsed(plan.Raw(rv.Bytes(), env))
+			return parsed(c.encode(func(env walk.Env) (walk.Result, error) { return plan.Raw(rv.Bytes(), env) }))
 		case in.Kind() == reflect.Interface && t.Name() == "" && isBytes(t):
 			return walk.Result{}, ErrType
 		}
 		switch v.(type) {
 		case In, *In:
-			return plan.Value(rv, env)
+			return c.encode(func(env walk.Env) (walk.Result, error) { return plan.Value(rv, env) })
 		}
 		return walk.Result{}, ErrType
 	}

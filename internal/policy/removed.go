@@ -2,100 +2,186 @@ package policy
 
 import (
 	"iter"
-	"reflect"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jobaudit/jobaudit/internal/jsonscan"
 	"github.com/jobaudit/jobaudit/internal/taint"
 	"github.com/jobaudit/jobaudit/internal/walk"
 )
 
-// RemovedValues are the values that were removed from one job's inputs. They
-// are collected before anything else of the job is compared. The zero
-// RemovedValues is empty. It is safe for concurrent use once Known was called.
+// RemovedValues are the values that were removed from one job's inputs, and
+// those that the jobs above it know of. The zero RemovedValues is empty. It is
+// safe for concurrent use once Known and Inherit were called.
 type RemovedValues struct {
-	known []string // texts that the record holds anyway
-
-	mu      sync.Mutex // guards what follows, but for a matcher that is built
-	removed taint.Set
-	kept    []byte // of the inputs, as JSON
-
-	once    sync.Once
-	matcher *taint.Matcher // made of the rest when first needed
+	known   []string // texts that the record holds anyway
+	parents []*RemovedValues
+	last    atomic.Pointer[removal]
 }
 
-// From collects the texts in v. Which of them are not in kept, the JSON that is
-// stored, is found out when the first later text is compared. reveal returns
-// what a secret value holds.
-func (m *RemovedValues) From(v any, kept []byte, reveal func(any) (any, bool)) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	defer func() {
-		if recover() != nil { // v may be anything
-			m.removed.SetIncomplete()
-		}
-	}()
-	if !walk.Texts(reflect.ValueOf(v), reveal, m.removed.Add) {
-		m.removed.SetIncomplete()
-	}
-	m.kept = kept
+// removal is what was removed from a job's inputs.
+type removal struct {
+	of   *RemovedValues
+	kept []byte // of the inputs, as JSON
+
+	once       sync.Once // guards what follows, which is made when a text is first compared
+	set        taint.Set
+	own        *taint.Matcher   // of set; nil if there is nothing to look for
+	matchers   []*taint.Matcher // own, and those of the jobs above
+	incomplete bool
 }
+
+// maxParents is how many jobs above one are looked at, of those from whose inputs
+// something was removed.
+const maxParents = 16
 
 // Known adds texts that the record holds whatever the policy says.
 func (m *RemovedValues) Known(texts ...string) { m.known = append(m.known, texts...) }
 
+// Inherit adds what a job above this one knows of.
+func (m *RemovedValues) Inherit(parent *RemovedValues) {
+	if r := parent.last.Load(); r != nil && r.ready().own != nil || r != nil && r.incomplete {
+		m.parents = append(m.parents, parent)
+	}
+	m.parents = append(m.parents, parent.parents[:min(len(parent.parents), maxParents)]...)
+	if len(m.parents) > 0 {
+		m.last.CompareAndSwap(nil, &removal{of: m})
+	}
+}
+
+// Collection takes what a policy removes from a job's inputs.
+type Collection struct {
+	To *taint.Set
+
+	parents     []*RemovedValues
+	credentials *taint.Matcher
+}
+
+// Collect calls apply, which passes a job's inputs through a policy and returns
+// the JSON that is stored of them.
+func (m *RemovedValues) Collect(apply func(*Collection) (kept []byte)) {
+	r := &removal{of: m}
+	r.kept = apply(&Collection{To: &r.set, parents: m.parents})
+	if r.set.Empty() && !r.set.Incomplete() && len(m.parents) == 0 {
+		r.kept = nil
+	}
+	m.last.Store(r)
+}
+
+// Again reports whether what is stored holds a credential that was removed
+// beside it, or from the inputs of a job above. It is for [Call].
+func (c *Collection) Again(result walk.Result) bool {
+	if !c.To.Credentials() && len(c.parents) == 0 {
+		return false
+	}
+	c.credentials = c.To.CredentialMatcher()
+	for text := range textsIn(result.JSON) {
+		if c.Holds(text) {
+			return true
+		}
+	}
+	return false
+}
+
+// Holds reports whether a text holds one of the credentials that Again has
+// looked for.
+func (c *Collection) Holds(text string) bool {
+	if c.credentials.Match(text) {
+		return true
+	}
+	for _, p := range c.parents[:min(len(c.parents), maxParents)] {
+		if p.compare(text, (*taint.Matcher).MatchCredential) {
+			return true
+		}
+	}
+	return false
+}
+
+// In reports whether a text holds a value that was removed.
+func (m *RemovedValues) In(text string) bool { return m.compare(text, (*taint.Matcher).Match) }
+
+func (m *RemovedValues) compare(text string, match func(*taint.Matcher, string) bool) bool {
+	r := m.last.Load()
+	if r == nil {
+		return false
+	}
+	for _, matcher := range r.ready().matchers {
+		if match(matcher, text) {
+			return true
+		}
+	}
+	return false
+}
+
 // SetIncomplete notes that not all that was removed is known.
 func (m *RemovedValues) SetIncomplete() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.removed.SetIncomplete()
+	r := &removal{of: m}
+	r.set.SetIncomplete()
+	m.last.Store(r)
 }
 
 // Incomplete reports whether texts cannot be compared with all that was
 // removed.
 func (m *RemovedValues) Incomplete() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.removed.Incomplete()
+	r := m.last.Load()
+	return r != nil && r.ready().incomplete
 }
 
-// In reports whether a text holds a value that was removed.
-func (m *RemovedValues) In(text string) bool {
-	m.once.Do(func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.matcher = m.removed.Matcher(m.stored())
-		m.removed.Forget()
-		m.kept = nil
+// ready makes the matchers, of what is not stored anyway.
+func (r *removal) ready() *removal {
+	r.once.Do(func() {
+		if r.own = r.set.Matcher().Without(r.stored()); r.own != nil {
+			r.matchers = append(r.matchers, r.own)
+		}
+		r.incomplete = r.set.Incomplete() || len(r.of.parents) > maxParents
+		for i, p := range r.of.parents {
+			above := p.last.Load()
+			if i == maxParents || above == nil {
+				continue
+			}
+			above.ready()
+			r.incomplete = r.incomplete || above.incomplete
+			if matcher := above.own.Without(r.stored()); matcher != nil {
+				r.matchers = append(r.matchers, matcher)
+			}
+		}
+		r.kept = nil
 	})
-	return m.matcher.Match(text)
+	return r
 }
 
 // stored yields the texts that the record holds.
-func (m *RemovedValues) stored() iter.Seq[string] {
+func (r *removal) stored() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for _, text := range m.known {
+		for _, text := range r.of.known {
 			if !yield(text) {
 				return
 			}
 		}
-		if len(m.kept) > 0 {
-			storedIn(m.kept, yield)
+		textsIn(r.kept)(yield)
+	}
+}
+
+// textsIn yields the strings and names of JSON, which may be empty.
+func textsIn(raw []byte) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if len(raw) > 0 {
+			yieldTexts(raw, yield)
 		}
 	}
 }
 
-func storedIn(raw []byte, yield func(string) bool) bool {
+func yieldTexts(raw []byte, yield func(string) bool) bool {
 	switch raw[0] {
 	case '{':
 		for name, member := range jsonscan.Object(raw) {
-			if !yield(name) || !storedIn(member, yield) {
+			if !yield(name) || !yieldTexts(member, yield) {
 				return false
 			}
 		}
 	case '[':
 		for element := range jsonscan.Array(raw) {
-			if !storedIn(element, yield) {
+			if !yieldTexts(element, yield) {
 				return false
 			}
 		}

@@ -21,8 +21,26 @@ type Rule struct {
 	Drops      []walk.Removal
 	Pseudonyms bool // some of what is kept is pseudonyms
 
-	apply func(v any, env walk.Env) (walk.Result, error)
+	apply func(v any, c *Call) (walk.Result, error)
 	err   error // what is wrong with the rule: walk.PathErrors
+}
+
+// Call is what a rule is applied with.
+type Call struct {
+	walk.Env
+	// Again looks at what was encoded. If it returns true, having changed the
+	// Env, the same is encoded once more, without calling the rule's function
+	// again. It may be nil.
+	Again func(walk.Result) bool
+}
+
+// encode calls write and, if need be, calls it again.
+func (c *Call) encode(write func(walk.Env) (walk.Result, error)) (walk.Result, error) {
+	result, err := write(c.Env)
+	if err == nil && c.Again != nil && c.Again(result) {
+		return write(c.Env)
+	}
+	return result, err
 }
 
 // ErrType means that a value is not of the type that its rule is for.
@@ -30,14 +48,14 @@ var ErrType = errors.New("the value is not of the rule's type")
 
 // Apply encodes what the rule keeps of v. A panic of the rule's function, or of
 // a method of what is kept, is an error.
-func (r *Rule) Apply(v any, env walk.Env) (walk.Result, error) {
-	return guarded(v, env, r.apply)
+func (r *Rule) Apply(v any, c *Call) (walk.Result, error) {
+	return guarded(v, c, r.apply)
 }
 
 // Whole encodes all of v, as Apply does with a rule that keeps everything.
-func Whole(v any, env walk.Env) (walk.Result, error) {
-	return guarded(v, env, func(v any, env walk.Env) (walk.Result, error) {
-		return walk.Whole(reflect.ValueOf(v), env)
+func Whole(v any, c *Call) (walk.Result, error) {
+	return guarded(v, c, func(v any, c *Call) (walk.Result, error) {
+		return c.encode(func(env walk.Env) (walk.Result, error) { return walk.Whole(reflect.ValueOf(v), env) })
 	})
 }
 
@@ -72,13 +90,13 @@ type panicError struct{ what string }
 func (e *panicError) Error() string { return "panic: " + e.what }
 
 // guarded calls apply and turns a panic into an error.
-func guarded(v any, env walk.Env, apply func(any, walk.Env) (walk.Result, error)) (r walk.Result, err error) {
+func guarded(v any, c *Call, apply func(any, *Call) (walk.Result, error)) (r walk.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			r, err = walk.Result{}, &panicError{describePanic(p)}
 		}
 	}()
-	return apply(v, env)
+	return apply(v, c)
 }
 
 // describePanic names the type of a panic's value. The value itself may be

@@ -1,236 +1,137 @@
-// Package taint remembers the values that a policy removed from a job's inputs
-// and finds them in later texts of the job, however they are encoded there:
-// as they are, in other case, line by line, escaped for URLs, for JSON or as Go
-// quotes it, in hexadecimal, in base64, or in one of these inside another.
+// Package taint finds values that were removed from a job's inputs in later
+// texts of the job, however they are written there: as they are, in other case,
+// in parts, cut short, in base64, in hexadecimal, escaped for URLs, JSON or
+// HTML, in UTF-16, with invisible characters between, or in one of these inside
+// another.
 //
-// Values are remembered in memory and nowhere else, up to a bound. A text is
-// decoded in every way that its characters allow, and each decoded form is
-// searched once for all values together: the cost is linear in the text.
+// A [Set] collects the removed values. It makes needles of them: the value, or
+// the head of each of its lines, and the parts of it that a later text could
+// hold alone, as the password in the address of a database. A [Matcher] finds
+// all needles at once, in time that is linear in the text whatever the needles
+// are, by the automaton of Aho and Corasick ("Efficient string matching: an aid
+// to bibliographic search", Communications of the ACM 18(6), 1975).
+//
+// Values are kept in memory and nowhere else, up to a bound.
 package taint
 
-import "strings"
+import (
+	"unicode/utf8"
+)
 
 const (
-	// minNeedle is the shortest value that is looked for: shorter ones stand
-	// in any text by chance.
+	// minNeedle is the shortest value that is looked for wherever it stands:
+	// shorter ones stand in any text by chance.
 	minNeedle = 8
+	// minCredential is the shortest credential that is looked for. Below
+	// minNeedle it has to stand alone.
+	minCredential = 4
 	// maxNeedle is how much of a value is compared: a text that holds the
 	// beginning of a value is as bad as one that holds the whole.
 	maxNeedle = 128
 
-	maxValue   = 16 << 10 // bytes remembered of one value
-	maxBytes   = 64 << 10 // of all values
-	maxNeedles = 2_048
+	maxNeedles     = 2_048     // besides the credentials
+	maxCredentials = 1_024     // needles made of credentials
+	maxBytes       = 128 << 10 // of all needles
+	maxRead        = 4 << 20   // bytes of values that are read
 )
 
 // Set is the values that were removed from one job's inputs. The zero Set is
 // empty. It is not safe for concurrent use.
 type Set struct {
-	buf        []byte
-	ends       []int // of the values in buf
-	incomplete bool
+	credentials, rest []value
+	read              int
+	incomplete        bool
+	only              func(text string) bool // nil, or what tells credentials by their looks
 }
 
-// Add copies a value, or its beginning, unless it is too short to be looked
-// for.
-func (s *Set) Add(v string) {
-	if len(v) < minNeedle {
+type value struct {
+	text   string
+	binary bool
+}
+
+// Add adds a text that was removed. A credential is one that is named so, and
+// is looked for whatever it looks like; of others, ordinary words are not. What
+// is no text, but may hold some, is taken apart; where hardly any text can be
+// made out in it, the set is incomplete.
+func (s *Set) Add(text string, credential bool) {
+	s.add(value{text, !utf8.ValidString(text) || controls(text)}, credential)
+}
+
+// AddBytes is Add for a copy of bytes.
+func (s *Set) AddBytes(raw []byte, credential bool) { s.Add(string(raw), credential) }
+
+func (s *Set) add(v value, credential bool) {
+	least := minNeedle
+	if credential {
+		least = minCredential
+	}
+	if len(v.text) < least {
 		return
 	}
-	room := min(maxValue, maxBytes-len(s.buf))
-	if len(v) > room {
+	if room := maxRead - s.read; len(v.text) > room {
 		s.incomplete = true
-		v = v[:max(room, 0)]
-		if len(v) < minNeedle {
-			return
-		}
+		v.text = v.text[:max(room, 0)]
 	}
-	if s.buf == nil {
-		s.buf, s.ends = make([]byte, 0, max(256, 2*len(v))), make([]int, 0, 8)
+	s.read += len(v.text)
+	if credential {
+		s.credentials = append(s.credentials, v)
+	} else {
+		s.rest = append(s.rest, v)
 	}
-	s.buf = append(s.buf, v...)
-	s.ends = append(s.ends, len(s.buf))
 }
 
-// SetIncomplete notes that there are values that were not added.
-func (s *Set) SetIncomplete() { s.incomplete = true }
-
-// Incomplete reports whether more was removed than is remembered.
-func (s *Set) Incomplete() bool { return s.incomplete }
-
-// Forget drops the values, but not whether the set is complete.
-func (s *Set) Forget() { s.buf, s.ends = nil, nil }
-
-// Matcher finds the values of a Set. It does not change and is safe for
-// concurrent use. A nil Matcher finds nothing.
-type Matcher struct {
-	needles []string // in lower case
-	next    []int32  // the needle that begins alike, or -1
-	table   []slot
-	shift   uint
-}
-
-// slot is an entry of a hash table with linear probing: the first eight bytes
-// of a needle, and its index plus one.
-type slot struct {
-	key   uint64
-	first int32
-}
-
-// Matcher returns what finds the set's values, but for ordinary words and for
-// what stands in kept, the texts that are stored anyway. It is nil if nothing
-// is left to be found.
-func (s *Set) Matcher(kept func(yield func(string) bool)) *Matcher {
-	var e expander
-	all, start := string(s.buf), 0
-	for _, end := range s.ends {
-		e.value(all[start:end], 0)
-		start = end
-	}
-	if len(e.needles) == 0 {
-		return nil
-	}
-	m := newMatcher(e.needles)
-	known := make([]bool, len(e.needles))
-	found := false
-	for text := range kept {
-		m.search([]byte(text), func(needle int) bool {
-			known[needle], found = true, true
-			return false
-		})
-	}
-	if !found {
-		return m
-	}
-	var left []string
-	for i, needle := range e.needles {
-		if !known[i] {
-			left = append(left, needle)
-		}
-	}
-	if len(left) == 0 {
-		return nil
-	}
-	return newMatcher(left)
-}
-
-func newMatcher(needles []string) *Matcher {
-	bits := uint(4)
-	for 1<<bits < 4*len(needles) {
-		bits++
-	}
-	m := &Matcher{needles: needles, next: make([]int32, len(needles)), table: make([]slot, 1<<bits), shift: 64 - bits}
-	for i, needle := range needles {
-		key := prefix(needle)
-		s := m.slot(key)
-		m.next[i] = s.first - 1
-		*s = slot{key, int32(i) + 1}
-	}
-	return m
-}
-
-func prefix(needle string) (key uint64) {
-	for i := range minNeedle {
-		key = key<<8 | uint64(needle[i])
-	}
-	return key
-}
-
-// slot returns the entry for a key, or the empty one where it belongs.
-func (m *Matcher) slot(key uint64) *slot {
-	i := key * 0x9E3779B97F4A7C15 >> m.shift
-	for m.table[i].first != 0 && m.table[i].key != key {
-		i = (i + 1) & uint64(len(m.table)-1)
-	}
-	return &m.table[i]
-}
-
-// lower maps ASCII letters to lower case.
-var lower = func() (t [256]byte) {
-	for i := range t {
-		t[i] = byte(i)
-		if 'A' <= i && i <= 'Z' {
-			t[i] += 'a' - 'A'
-		}
-	}
-	return t
-}()
-
-// search calls found with the index of each needle that text holds until it
-// returns true, and reports whether it did.
-func (m *Matcher) search(text []byte, found func(needle int) bool) bool {
-	if len(text) < minNeedle {
-		return false
-	}
-	var key uint64
-	for _, c := range text[:minNeedle-1] {
-		key = key<<8 | uint64(lower[c])
-	}
-	for i := minNeedle - 1; i < len(text); i++ {
-		key = key<<8 | uint64(lower[text[i]])
-		at := key * 0x9E3779B97F4A7C15 >> m.shift
-		if m.table[at].first == 0 {
-			continue
-		}
-		for n := m.slot(key).first - 1; n >= 0; n = m.next[n] {
-			if hasPrefix(text[i-minNeedle+1:], m.needles[n]) && found(int(n)) {
-				return true
-			}
+// controls reports whether text holds control characters that texts do not
+// have.
+func controls(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' && c != '\t' && c != '\n' && c != '\r' && c != 0x1b {
+			return true
 		}
 	}
 	return false
 }
 
-func hasPrefix(text []byte, needle string) bool {
-	if len(text) < len(needle) {
-		return false
+// SetIncomplete notes that there are values that were not added.
+func (s *Set) SetIncomplete() { s.incomplete = true }
+
+// Incomplete reports whether more was removed than is looked for. It is known
+// once the Matcher was made.
+func (s *Set) Incomplete() bool { return s.incomplete }
+
+// Empty reports whether there is nothing to look for.
+func (s *Set) Empty() bool { return len(s.credentials)+len(s.rest) == 0 }
+
+// Credentials reports whether some of the values are credentials.
+func (s *Set) Credentials() bool { return len(s.credentials) > 0 }
+
+// Matcher returns what finds the set's values, and forgets the values: only
+// whether the set is complete is still known. It is nil if there is nothing to
+// look for. Credentials come first, so that nothing else takes their room.
+func (s *Set) Matcher() *Matcher {
+	e := expander{limit: maxCredentials, only: s.only}
+	for _, v := range s.credentials {
+		e.expand(v, true)
 	}
-	for i := minNeedle; i < len(needle); i++ {
-		if lower[text[i]] != needle[i] {
-			return false
-		}
+	e.limit = len(e.needles) + maxNeedles
+	for _, v := range s.rest {
+		e.expand(v, false)
 	}
-	return true
+	s.incomplete = s.incomplete || e.full
+	s.credentials, s.rest = nil, nil
+	return newMatcher(e.needles)
 }
 
-// expander makes needles of values.
-type expander struct {
-	needles []string
-	have    map[string]bool
-}
+// CredentialsOnly makes needles only of what looks like a credential: by its
+// name or sign, because scan says so, or because nobody could have thought of
+// it. It is for inputs of which nothing is kept because nobody has said what to
+// keep: most of their words will stand in any text of the job.
+func (s *Set) CredentialsOnly(scan func(text string) bool) { s.only = scan }
 
-// add adds a value in lower case: ASCII's, which texts are compared in, and
-// for other alphabets also what a program makes of the value when it changes
-// the case.
-func (e *expander) add(v string) {
-	if len(v) < minNeedle || ordinary(v) {
-		return
+// CredentialMatcher returns what finds the credentials, and forgets nothing.
+func (s *Set) CredentialMatcher() *Matcher {
+	e := expander{limit: maxCredentials}
+	for _, v := range s.credentials {
+		e.expand(v, true)
 	}
-	e.needle(v)
-	for i := range len(v) {
-		if v[i] >= 0x80 {
-			e.needle(strings.ToUpper(v))
-			e.needle(strings.ToLower(v))
-			return
-		}
-	}
-}
-
-func (e *expander) needle(v string) {
-	if len(e.needles) == maxNeedles || len(v) < minNeedle {
-		return
-	}
-	needle := []byte(v[:min(len(v), maxNeedle)])
-	for i, c := range needle {
-		needle[i] = lower[c]
-	}
-	if e.have[string(needle)] {
-		return
-	}
-	if e.have == nil {
-		e.have = map[string]bool{}
-	}
-	v = string(needle)
-	e.have[v] = true
-	e.needles = append(e.needles, v)
+	return newMatcher(e.needles)
 }

@@ -12,6 +12,10 @@ type Env struct {
 	Limit int
 	// Guard is asked about every text that is content. If it is nil, all pass.
 	Guard Guard
+	// Removed is told of what the walk leaves out. It may be nil.
+	Removed *Collector
+	// Kept is called with every text that is written. It may be nil.
+	Kept func(text string)
 }
 
 // Guard decides over texts.
@@ -50,6 +54,7 @@ func (w *walker) unsafe(name string) bool {
 		return false
 	}
 	w.count++
+	w.removedText(name)
 	w.marks = append(w.marks, mark{len(w.buf), true, rule})
 	return true
 }

@@ -107,6 +107,7 @@ func (w *walker) kept(v reflect.Value, t *info, n *node, static bool) (bool, err
 		return true, w.keptList(v, t, n, static)
 	}
 	w.count++
+	w.removed(v, t.style == styleSecret)
 	return false, nil
 }
 
@@ -125,6 +126,7 @@ func (w *walker) keptLeaf(v reflect.Value, t *info, static bool) (bool, error) {
 	case styleBytes:
 		if !static {
 			w.count++
+			w.removed(v, false)
 			return false, nil
 		}
 	case styleMarshalJSON:
@@ -135,14 +137,17 @@ func (w *walker) keptLeaf(v reflect.Value, t *info, static bool) (bool, error) {
 		raw = bytes.Trim(raw, " \t\r\n")
 		if len(raw) > 0 && (raw[0] == '{' || raw[0] == '[') { // not a leaf
 			w.count++
+			w.removed(v, false)
 			return false, nil
 		}
+		w.inside(v, t)
 		return true, w.raw(raw)
 	case styleMarshalText:
 		text, err := receiver(v).(encoding.TextMarshaler).MarshalText()
 		if err != nil {
 			return false, err
 		}
+		w.inside(v, t)
 		return true, w.text(string(text))
 	}
 	return true, w.leaf(v, t)
@@ -164,6 +169,7 @@ func (w *walker) keptStruct(v reflect.Value, t *info, n *node, static bool) erro
 		child := children[i]
 		if child == nil {
 			w.count++
+			w.removed(fv, f.tag.verb == tagDrop && f.tag.class == ClassCredential)
 			continue
 		}
 		if child.drop > 0 {
@@ -180,6 +186,7 @@ func (w *walker) keptStruct(v reflect.Value, t *info, n *node, static bool) erro
 			w.buf = w.buf[:mark]
 		}
 	}
+	w.unseen(v, t)
 	w.buf = append(w.buf, '}')
 	w.leave()
 	return nil
@@ -202,6 +209,16 @@ func (w *walker) met(n *node, v reflect.Value) {
 		}
 	}
 	w.seen[n.drop-1] = true
+	w.removed(v, n.credential)
+}
+
+// metRaw is met for JSON.
+func (w *walker) metRaw(n *node, raw []byte) {
+	if raw[0] == 'n' {
+		return
+	}
+	w.seen[n.drop-1] = true
+	w.removedRaw(raw, n.credential)
 }
 
 func (w *walker) keptMap(v reflect.Value, t *info, n *node, static bool) error {
@@ -265,7 +282,36 @@ func (w *walker) lookUp(v reflect.Value, t *info, n *node, static bool) error {
 		}
 	}
 	w.count += left
+	if left > 0 {
+		w.others(v, n)
+	}
 	return nil
+}
+
+// others tells of the entries of a map that n does not name.
+func (w *walker) others(v reflect.Value, n *node) {
+	if w.env.Removed == nil {
+		return
+	}
+	if v.Len() > 2*MaxNodes {
+		w.env.Removed.To.SetIncomplete()
+		return
+	}
+	if m, ok := v.Interface().(map[string]any); ok {
+		for name, value := range m {
+			if _, named := n.search(name); !named {
+				w.removedText(name)
+				w.removed(reflect.ValueOf(value), false)
+			}
+		}
+		return
+	}
+	for entries := v.MapRange(); entries.Next(); {
+		if _, named := n.search(entries.Key().String()); !named {
+			w.removed(entries.Key(), false)
+			w.removed(entries.Value(), false)
+		}
+	}
 }
 
 // goThrough writes the entries that n keeps of all that the map has.
@@ -277,6 +323,8 @@ func (w *walker) goThrough(v reflect.Value, t *info, n *node, static bool) error
 		child := n.child(unescapeName(e.name))
 		if child == nil {
 			w.count++
+			w.removedText(e.name)
+			w.removed(e.v, false)
 			continue
 		}
 		elem, known := t.elem, static
@@ -284,6 +332,7 @@ func (w *walker) goThrough(v reflect.Value, t *info, n *node, static bool) error
 			elem, known = infoOf(e.v.Type()), false
 		}
 		if w.unsafe(e.name) {
+			w.removed(e.v, false)
 			continue
 		}
 		if err := w.keptMember(e.name, nil, e.v, elem, child, start, known); err != nil {
@@ -371,7 +420,7 @@ func (w *walker) keptMessage(raw []byte, n *node) (bool, error) {
 	switch err := Check(raw); err {
 	case nil:
 	case ErrJSON:
-		w.drop(ruleJSON)
+		w.malformed(raw)
 		return true, nil
 	default:
 		return false, err
@@ -395,6 +444,7 @@ func (w *walker) keptRaw(raw []byte, n *node) (bool, error) {
 		return true, w.keptRawArray(raw, n)
 	case c == '{' || c == '[' || !n.keep:
 		w.count++
+		w.removedRaw(raw, false)
 		return false, nil
 	case n.pseudonym != "":
 		start := len(w.buf)
@@ -418,13 +468,18 @@ func (w *walker) keptRawObject(raw []byte, n *node) error {
 		child := n.childOf(name)
 		if child == nil {
 			w.count++
+			if w.env.Removed != nil {
+				w.removedText(string(name))
+				w.removedRaw(member, false)
+			}
 			continue
 		}
 		if child.drop > 0 {
-			w.seen[child.drop-1] = w.seen[child.drop-1] || member[0] != 'n'
+			w.metRaw(child, member)
 			continue
 		}
 		if n.any != nil && w.unsafe(string(name)) { // other names are the policy's
+			w.removedRaw(member, false)
 			continue
 		}
 		mark := len(w.buf)
@@ -453,7 +508,7 @@ func (w *walker) keptRawArray(raw []byte, n *node) error {
 	start := len(w.buf)
 	for element := range jsonscan.Array(raw) {
 		if n.elem.drop > 0 {
-			w.seen[n.elem.drop-1] = w.seen[n.elem.drop-1] || element[0] != 'n'
+			w.metRaw(n.elem, element)
 			continue
 		}
 		mark := len(w.buf)

@@ -47,21 +47,31 @@ func (w *walker) leaf(v reflect.Value, t *info) error {
 		if err != nil {
 			return err
 		}
+		w.inside(v, t)
 		return w.raw(raw)
 	case styleMarshalText:
 		text, err := receiver(v).(encoding.TextMarshaler).MarshalText()
 		if err != nil {
 			return err
 		}
+		w.inside(v, t)
 		return w.text(string(text))
 	case styleSecret:
 		w.drop(ruleSecret)
+		w.removed(v, true)
 	case styleRaw:
 		return w.raw(v.Bytes())
 	default:
 		w.drop(ruleKind)
 	}
 	return nil
+}
+
+// inside tells of the parts of a value whose own method says what is written.
+func (w *walker) inside(v reflect.Value, t *info) {
+	if t.shape >= styleStruct {
+		w.removed(v, false)
+	}
 }
 
 // receiver returns what a marshaler's methods are called on: a pointer, so
@@ -108,8 +118,12 @@ func (w *walker) bytes(v reflect.Value) error {
 	if w.env.Guard != nil {
 		if rule := w.check(string(b)); rule != "" {
 			w.hit(rule)
+			w.removed(v, false)
 			return nil
 		}
+	}
+	if w.env.Kept != nil && !w.quiet {
+		w.env.Kept(string(b))
 	}
 	w.buf = append(w.buf, '"')
 	w.buf = base64.StdEncoding.AppendEncode(w.buf, b)
@@ -139,6 +153,9 @@ func (w *walker) time(v reflect.Value) {
 // of their own.
 func (w *walker) url(v reflect.Value) error {
 	u := v.Interface().(url.URL)
+	if w.env.Removed != nil && (u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "") {
+		w.removedText(u.String())
+	}
 	if u.Opaque != "" {
 		w.drop(ruleURL)
 		return nil
@@ -185,6 +202,9 @@ func (w *walker) collect(v reflect.Value, t *info) (base, end int) {
 			end++
 		} else {
 			w.count += j - i
+			for _, e := range own[i:j] {
+				w.removed(e.v, false)
+			}
 		}
 		i = j
 	}
@@ -247,6 +267,8 @@ func (w *walker) collectAny(v reflect.Value, t *info) {
 		name, ok := key(r.key)
 		if !ok {
 			w.count++
+			w.removed(r.key, false)
+			w.removed(r.iter.Value(), false)
 			continue
 		}
 		value := r.values.Index(r.used)

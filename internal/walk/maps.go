@@ -56,6 +56,7 @@ func writeMap[V any](w *walker, m map[string]V, write func(*walker, V) error) (o
 			return true, err
 		}
 		if w.unsafe(name) {
+			w.removed(reflect.ValueOf(m[name]), false)
 			continue
 		}
 		w.comma(start)

@@ -50,7 +50,8 @@ type node struct {
 	drop int  // index into the plan's drops, plus one
 	path string
 
-	pseudonym string // the class of what stands for the leaf
+	pseudonym  string // the class of what stands for the leaf
+	credential bool   // what is dropped here is one
 
 	kids []kid // sorted by name
 	any  *node // *
@@ -179,6 +180,8 @@ func (p *Plan) insert(n *node, steps []step, path Path) (problem string) {
 		n = n.grow(s)
 	}
 	switch {
+	case path.Drop && path.Class == "":
+		return "is dropped without a class"
 	case n.path == path.Text:
 		return "named twice"
 	case n.keep || n.drop > 0 || !n.bare():
@@ -187,7 +190,7 @@ func (p *Plan) insert(n *node, steps []step, path Path) (problem string) {
 	n.path = path.Text
 	if path.Drop {
 		p.drops = append(p.drops, Removal{path.Text, path.Class})
-		n.drop = len(p.drops)
+		n.drop, n.credential = len(p.drops), path.Class == ClassCredential
 		return ""
 	}
 	n.keep, n.pseudonym = true, path.Pseudonym

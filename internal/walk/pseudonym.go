@@ -41,6 +41,7 @@ func (w *walker) pseudonym(class string, start int) {
 			}
 		}
 	}
+	w.removedText(text)
 	w.buf = w.buf[:start]
 	if text != "" && w.env.Guard != nil {
 		if p := w.env.Guard.Pseudonym(class, text); p != "" {

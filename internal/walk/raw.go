@@ -16,13 +16,21 @@ func (w *walker) raw(raw []byte) error {
 	switch err := Check(raw); err {
 	case nil:
 	case ErrJSON:
-		w.drop(ruleJSON)
+		w.malformed(raw)
 		return nil
 	default:
 		return err
 	}
 	w.nodes-- // the same value
 	return w.rawValue(raw)
+}
+
+// malformed writes a marker for what should be JSON and is not.
+func (w *walker) malformed(raw []byte) {
+	w.drop(ruleJSON)
+	if w.env.Removed != nil {
+		w.env.Removed.To.AddBytes(raw, false)
+	}
 }
 
 func (w *walker) rawValue(raw []byte) error {
@@ -45,7 +53,7 @@ func (w *walker) rawValue(raw []byte) error {
 // rawText writes a string of raw JSON that has been checked. Without escapes it
 // is written in the record's form already.
 func (w *walker) rawText(raw []byte) error {
-	if w.env.Guard != nil || bytes.IndexByte(raw, '\\') >= 0 {
+	if w.env.Guard != nil || w.env.Kept != nil || bytes.IndexByte(raw, '\\') >= 0 {
 		return w.text(jsonscan.Unquote(raw))
 	}
 	if len(raw) > MaxBytes-len(w.buf) {
@@ -63,6 +71,7 @@ func (w *walker) rawObject(raw []byte) error {
 	start := len(w.buf)
 	for name, member := range jsonscan.Object(raw) {
 		if w.unsafe(name) {
+			w.removedRaw(member, false)
 			continue
 		}
 		w.comma(start)

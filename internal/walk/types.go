@@ -60,6 +60,11 @@ type info struct {
 	fields []field // of a struct
 	elem   *info   // of a map, slice, array, pointer
 
+	parts  []part // of a struct
+	plain  bool   // a struct of which all fields may be read
+	hidden bool   // a struct with a Mark in a field that is not exported
+	unseen []int  // the fields of a struct that are no members of its JSON object
+
 	rooms sync.Pool // of *mapRoom, for a map
 }
 
@@ -137,6 +142,8 @@ func build(t reflect.Type, building map[reflect.Type]*info) *info {
 	switch t.Kind() {
 	case reflect.Struct:
 		i.fields = fieldsOf(t)
+		i.parts, i.plain, i.hidden = partsOf(t)
+		i.unseen = unseenOf(i)
 		for f := range i.fields {
 			field := &i.fields[f]
 			field.typ = build(field.goType, building)
@@ -148,6 +155,20 @@ func build(t reflect.Type, building map[reflect.Type]*info) *info {
 		i.elem = build(t.Elem(), building)
 	}
 	return i
+}
+
+// unseenOf lists the fields that could hold a text and are never written.
+func unseenOf(i *info) (unseen []int) {
+	written := map[int]bool{}
+	for f := range i.fields {
+		written[i.fields[f].index[0]] = true
+	}
+	for _, p := range i.parts {
+		if !written[p.index] {
+			unseen = append(unseen, p.index)
+		}
+	}
+	return unseen
 }
 
 func quotable(t *info) bool {

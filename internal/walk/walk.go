@@ -130,7 +130,7 @@ func (w *walker) finish(p *Plan) Result {
 		}
 	}
 	if cap(w.buf) <= 64<<10 && cap(w.entries) <= 1<<10 {
-		w.env.Guard = nil
+		w.env = Env{}
 		w.buf, w.entries, w.rooms, w.stack, w.seen, w.marks = w.buf[:0], w.entries[:0], w.rooms[:0], w.stack[:0], w.seen[:0], w.marks[:0]
 		w.nodes, w.depth, w.count, w.quiet = 0, 0, 0, false
 		pool.Put(w)
@@ -188,7 +188,11 @@ func (w *walker) text(s string) error {
 	}
 	if rule := w.check(s); rule != "" {
 		w.hit(rule)
+		w.removedText(s)
 		return nil
+	}
+	if w.env.Kept != nil && !w.quiet {
+		w.env.Kept(s)
 	}
 	w.buf = jsonenc.AppendString(w.buf, s)
 	return nil
@@ -275,6 +279,7 @@ func (w *walker) structure(v reflect.Value, t *info) error {
 			return err
 		}
 	}
+	w.unseen(v, t)
 	w.buf = append(w.buf, '}')
 	w.leave()
 	return nil
@@ -285,7 +290,7 @@ func (w *walker) structure(v reflect.Value, t *info) error {
 func (w *walker) simple(v reflect.Value, t *info) error {
 	switch t.style {
 	case styleText:
-		if s := v.String(); w.env.Guard == nil && len(s) < 1024 {
+		if s := v.String(); w.env.Guard == nil && w.env.Kept == nil && len(s) < 1024 {
 			w.buf = jsonenc.AppendString(w.buf, s)
 			break
 		}
@@ -367,6 +372,7 @@ func (w *walker) list(v reflect.Value, t *info) error {
 	}
 	if rule := w.spelled(v, t); rule != "" {
 		w.hit(rule)
+		w.removed(v, false)
 		w.popList(v)
 		return nil
 	}
@@ -431,6 +437,7 @@ func (w *walker) mapping(v reflect.Value, t *info) error {
 	for i := base; i < end; i++ {
 		e := w.entries[i]
 		if w.unsafe(e.name) {
+			w.removed(e.v, false)
 			continue
 		}
 		w.comma(start)

@@ -104,7 +104,7 @@ func ordinaryToken(t string) bool {
 
 // ordinaryLetters splits camel case into words and looks at each.
 func ordinaryLetters(s string) bool {
-	short, humps := 0, 0
+	short, humps, mute := 0, 0, 0
 	for i := 0; i < len(s); {
 		end := i + 1
 		if isUpper(s[i]) && end < len(s) && isUpper(s[end]) { // HTTPServer
@@ -126,9 +126,18 @@ func ordinaryLetters(s string) bool {
 		if end-i < 3 {
 			short++
 		}
+		if end-i > 1 && end-i < 5 && !isUpper(s[end-1]) && !strings.ContainsAny(s[i:end], "aeiouyAEIOUY") {
+			mute++
+		}
 		i = end
 	}
-	return humps <= 8 && 2*len(s) >= 5*humps && 3*short <= 2*humps || humps == 1
+	switch {
+	case humps == 1:
+		return true
+	case humps > 8, mute > 1, humps > 4 && 5*len(s) < 16*humps:
+		return false
+	}
+	return 2*len(s) >= 5*humps && 3*short <= 2*humps
 }
 
 func isUpper(c byte) bool { return 'A' <= c && c <= 'Z' }
@@ -156,4 +165,37 @@ func wordlike(s string) bool {
 		}
 	}
 	return vowels*7 >= len(s) && vowels*10 <= len(s)*8
+}
+
+// minMade is the shortest text of which it can be told that a program made it.
+const minMade = 20
+
+// made reports whether a text can only have been made by a program to be
+// secret: long, and of small letters, capitals and digits that change often.
+// Digests, UUIDs and the names of machines are not.
+func made(text string) bool {
+	if len(text) < minMade || len(text) > 512 {
+		return false
+	}
+	var counts [4]int
+	changes, last := 0, 0
+	for i := range len(text) {
+		class := 0
+		switch c := text[i]; {
+		case isDigit(c):
+			class = 1
+		case isUpper(c):
+			class = 2
+		case isLetter(c):
+			class = 3
+		case c <= ' ' || c >= 0x7f:
+			return false
+		}
+		if class != 0 && last != 0 && class != last {
+			changes++
+		}
+		counts[class]++
+		last = class
+	}
+	return counts[1] > 0 && counts[2] > 0 && counts[3] > 0 && 3*changes >= len(text)
 }

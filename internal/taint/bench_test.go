@@ -1,0 +1,98 @@
+package taint_test
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jobaudit/jobaudit/internal/taint"
+)
+
+const prose = "rebuilding the index of acme/site: 1,000 documents, 3 shards, https://host.example.org/path?q=1; "
+
+// needleSets are 2,048 needles each, chosen against the matcher.
+func needleSets() map[string][]string {
+	sets := map[string][]string{"random": random(2_048, 32, alphanumeric)}
+	for i := range 2_048 {
+		number := fmt.Sprintf("%04dx", i)
+		sets["one beginning"] = append(sets["one beginning"], strings.Repeat("a1", 20)+number)
+		sets["one end"] = append(sets["one end"], number+strings.Repeat("a1", 20))
+		sets["prose"] = append(sets["prose"], "rebuilding the index of acme/s1te "+number)
+	}
+	for i := range 120 {
+		sets["nested"] = append(sets["nested"], strings.Repeat("a1", 4+i/2)+strings.Repeat("b", i%2)+"q9")
+	}
+	return sets
+}
+
+// worst are texts of 16 KiB that come close to what the needles of a set are.
+var worst = map[string]string{
+	"prose":     strings.Repeat(prose, 170),
+	"a1":        strings.Repeat("a1", 8<<10),
+	"a1 almost": strings.Repeat(strings.Repeat("a1", 20)+"0", 400),
+}
+
+func BenchmarkMatch(b *testing.B) {
+	for name, values := range needleSets() {
+		m := matcher(values)
+		for what, text := range worst {
+			b.Run(name+" in "+what, func(b *testing.B) {
+				b.SetBytes(int64(len(text)))
+				b.ReportAllocs()
+				for b.Loop() {
+					if m.Match(text) {
+						b.Fatal("a false alarm")
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkMatchWorst looks for the text that costs the most a byte: units that
+// some decoder reads, repeated.
+func BenchmarkMatchWorst(b *testing.B) {
+	m := matcher(random(2_048, 32, alphanumeric))
+	for _, unit := range []string{
+		"%41", "%2541", "+", "\\u0041", "\\", "\\\\\\\\", "&amp;", "&#65;", "&amp;amp;", "QUJD", "QUJD\n", "4142", "41:", "41 ", "0x41, ", "65,", "[65 ", "\x00a", "\u200b", "a…", "...",
+		base64.StdEncoding.EncodeToString([]byte(base64.StdEncoding.EncodeToString([]byte("%41\\u0041&amp;41 ")))), hex.EncodeToString([]byte("%41&amp;")), "%5C%75&amp;41:+", "a", "aaaaaaaaaaaa ",
+	} {
+		text := strings.Repeat(unit, 1+16<<10/len(unit))
+		b.Run(fmt.Sprintf("%.20q", unit), func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				if m.Match(text) {
+					b.Fatal("a false alarm")
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkBuild(b *testing.B) {
+	for name, removed := range map[string][]string{
+		"a token":    {"ghx_0123456789abcdefghijkl"},
+		"five":       {"ghx_0123456789abcdefghijkl", "acme/site", "main", "hunter2hunter2", "ann@example.org"},
+		"16 kB":      {strings.Repeat(prose, 170)},
+		"2,000 IDs":  random(2_000, 32, alphanumeric),
+		"chat lines": strings.Split(strings.Repeat(prose+"\n", 170), "\n"),
+	} {
+		b.Run(name, func(b *testing.B) {
+			total := 0
+			for _, v := range removed {
+				total += len(v)
+			}
+			b.SetBytes(int64(total))
+			b.ReportAllocs()
+			for b.Loop() {
+				var s taint.Set
+				for _, v := range removed {
+					s.Add(v, false)
+				}
+				s.Matcher()
+			}
+		})
+	}
+}

@@ -1,0 +1,243 @@
+package taint
+
+import (
+	"html"
+	"strings"
+)
+
+// splitter takes a text apart into what a later text could hold alone: words,
+// the values of NAME=value and its like, parts of addresses, and what any of
+// them encodes. A value that stands where a credential does, by the name or the
+// sign before it, is one, whatever it looks like.
+type splitter struct {
+	*expander
+	whole bool // the text is a credential
+	depth int
+
+	name     string // the last word that could be a name
+	assigned bool   // and a sign that a value follows it
+	before   string // the word before that
+}
+
+// hard are the characters that separate words: none of them is a part of a
+// value that is not quoted.
+var hard = func() (t [256]bool) {
+	for c := range 0x21 {
+		t[c] = true
+	}
+	for _, c := range []byte("\"'`;,&<>(){}[]|\x7f") {
+		t[c] = true
+	}
+	return t
+}()
+
+// split adds the parts of a line.
+func (s *splitter) split(line string) {
+	if s.depth < maxDepth { // escapes stand for the characters that words end at
+		if strings.IndexByte(line, '\\') >= 0 {
+			s.text(string(unquote(nil, []byte(line))), s.whole, s.depth+1)
+		}
+		if strings.IndexByte(line, '&') >= 0 {
+			if plain := html.UnescapeString(line); plain != line {
+				s.text(plain, s.whole, s.depth+1)
+			}
+		}
+	}
+	for i := 0; i < len(line); {
+		gap := i
+		for i < len(line) && hard[line[i]] {
+			i++
+		}
+		begin := i
+		for i < len(line) && !hard[line[i]] {
+			i++
+		}
+		if begin == i {
+			return
+		}
+		switch between := strings.TrimLeft(line[gap:begin], " \t"); {
+		case strings.HasSuffix(between, ">"), len(between) == 1 && between != "," && gap+1 < begin:
+			s.assigned = true // <password>value, PASSWORD 'value'
+		}
+		// Only a part of the line is new.
+		s.word(line[begin:i], begin == 0 && i == len(line))
+	}
+}
+
+// word adds a word and its parts, and notes what it says of the next one.
+func (s *splitter) word(w string, only bool) {
+	if strings.Trim(w, ":=") == "" {
+		s.assigned = true
+		return
+	}
+	expected := s.assigned && s.holds(s.name, w) || s.scheme(w)
+	bare := strings.TrimRight(w, ":=")
+	if !only {
+		s.part(w, expected)
+	} else {
+		s.inside(w, expected || s.whole)
+	}
+	s.before, s.name = s.name, strings.TrimLeft(bare, "-/")
+	s.assigned = len(bare) < len(w) || w[0] == '-' || strings.EqualFold(bare, "by") && strings.EqualFold(s.before, "identified")
+	if strings.EqualFold(bare, "by") && s.assigned {
+		s.name = "password"
+	}
+}
+
+// scheme reports whether the word before w is the name of a scheme in an
+// Authorization header and w are its credentials (RFC 9110, section 11.6.2).
+func (s *splitter) scheme(w string) bool {
+	switch strings.ToLower(s.name) {
+	case "bearer", "basic":
+		return !ordinary(w) || fromBase64(w) != nil && !ordinaryLetters(w)
+	case "token", "apikey", "key", "digest", "negotiate":
+		return strings.EqualFold(s.before, "authorization")
+	}
+	return false
+}
+
+// part adds a part, and its own parts. credential says that it stands where a
+// credential does.
+func (s *splitter) part(p string, credential bool) {
+	s.add(p, credential)
+	s.inside(p, credential)
+}
+
+// inside adds the parts of a part.
+func (s *splitter) inside(p string, credential bool) {
+	if len(p) < minCredential {
+		return
+	}
+	s.decoded(p, credential, s.depth)
+	if s.flag(p) {
+		return
+	}
+	if at := strings.LastIndexByte(p, '@'); at > 0 && at < len(p)-1 {
+		s.userinfo(p[:at])
+		s.inside(p[at+1:], false)
+		return
+	}
+	if name, rest, ok := strings.Cut(p, "="); ok && strings.Trim(rest, "=") != "" {
+		name = strings.TrimLeft(name[strings.LastIndexAny(name, "?/#")+1:], "-")
+		s.part(rest, s.holds(name, rest) || credential && !ordinary(rest))
+		s.soft(p[:len(p)-len(rest)-1])
+		return
+	}
+	if name, rest, ok := strings.Cut(p, ":"); ok && rest != "" && !strings.HasPrefix(rest, "//") {
+		login := s.assigned && (strings.EqualFold(s.name, "u") || strings.EqualFold(s.name, "user"))
+		s.part(rest, s.holds(name, rest) || (credential || login) && !port(rest))
+		s.soft(name)
+		return
+	}
+	s.soft(p)
+}
+
+// port reports whether a text is one, rather than a password.
+func port(s string) bool { return len(s) <= 5 && strings.Trim(s, "0123456789") == "" }
+
+// flag adds the value of a one-letter flag that it is written behind.
+func (s *splitter) flag(p string) bool {
+	if len(p) < 2+minCredential || p[0] != '-' || !isLetter(p[1]) || p[2] == '-' {
+		return false
+	}
+	if c := p[1] | 0x20; c == 'p' || c == 'a' || c == 'u' {
+		s.add(p[2:], p[1] == 'p' && (s.whole || !ordinary(p[2:])))
+		if _, password, ok := strings.Cut(p[2:], ":"); ok && c == 'u' {
+			s.add(password, true)
+		}
+		s.soft(p[2:])
+		return true
+	}
+	return false
+}
+
+// userinfo adds the user and the password before the last @ of an address.
+func (s *splitter) userinfo(p string) {
+	if at := strings.Index(p, "://"); at >= 0 {
+		p = p[at+3:]
+	} else if name, rest, ok := strings.Cut(p, "="); ok && strings.Contains(rest, ":") {
+		s.soft(name)
+		p = rest
+	}
+	user, password, ok := strings.Cut(p, ":")
+	s.part(user, false)
+	if ok && password != "" {
+		s.add(password, s.whole || len(password) >= minNeedle || !ordinary(password))
+		s.decoded(password, true, s.depth)
+		s.soft(password)
+	}
+}
+
+// soft adds what stands between the characters that end a value in some
+// notations and are a part of it in others.
+func (s *splitter) soft(p string) {
+	if strings.IndexAny(p, ":=@/?#") < 0 {
+		return
+	}
+	for token := range strings.FieldsFuncSeq(p, func(r rune) bool { return strings.ContainsRune(":=@/?#", r) }) {
+		s.add(token, false)
+		s.decoded(token, false, s.depth)
+	}
+}
+
+// naming is what a name says of its value.
+type naming int
+
+const (
+	namesNothing  naming = iota
+	namesToken           // something that a program made: no ordinary word
+	namesPassword        // something that a person may have chosen
+)
+
+// namingOf tells what a value of that name is.
+func namingOf(name string) naming {
+	var buf [48]byte
+	n := 0
+	for i := 0; i < len(name) && n < len(buf); i++ {
+		if c := name[i]; isLetter(c) {
+			buf[n] = lower[c]
+			n++
+		}
+	}
+	plain := string(buf[:n])
+	switch plain {
+	case "pass", "pw", "pat", "pin", "otp":
+		return namesPassword
+	case "auth", "cookie", "setcookie", "sig", "key", "sid", "session", "code":
+		return namesToken
+	}
+	for _, part := range [...]string{"password", "passwd", "passphrase", "passcode", "secret", "pwd"} {
+		if strings.Contains(plain, part) {
+			return namesPassword
+		}
+	}
+	for _, part := range [...]string{
+		"token", "apikey", "accesskey", "privatekey", "accountkey", "sharedkey", "credential", "authorization",
+		"signature", "connectionstring", "sessionid",
+	} {
+		if strings.Contains(plain, part) {
+			return namesToken
+		}
+	}
+	if strings.HasSuffix(plain, "pass") {
+		return namesPassword
+	}
+	return namesNothing
+}
+
+// Names reports whether a text is a credential because of its member's name.
+func Names(name, text string) bool {
+	s := splitter{}
+	return s.holds(name, text)
+}
+
+// holds reports whether a value of that name is a credential.
+func (s *splitter) holds(name, value string) bool {
+	switch namingOf(name) {
+	case namesPassword:
+		return s.whole || len(value) >= minNeedle || !ordinary(value)
+	case namesToken:
+		return !ordinary(value)
+	}
+	return false
+}
