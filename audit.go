@@ -160,6 +160,8 @@ type Recovery struct {
 	TornBytes  int64
 	TornSHA256 Hash
 	TornHeads  []tlog.Tree
+	// TornFiles name the files that keep these bytes, in the log's storage.
+	TornFiles []string
 	// Predecessor is set on a successor log: the origin of the log before it,
 	// whose heads Head and Anchor then are.
 	Predecessor string

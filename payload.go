@@ -304,6 +304,9 @@ func (v *Recovery) append(dst []byte) []byte {
 			o.Close()
 		})
 		o.more(len(v.TornHeads), 0)
+		if n := len(v.TornFiles); n > 0 {
+			o.List("files", n, func(i int) { o.TextElement(v.TornFiles[i]) })
+		}
 		o.Close()
 	}
 	o.text("predecessor", text{value: v.Predecessor})

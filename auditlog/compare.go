@@ -1,6 +1,7 @@
 package auditlog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -43,7 +44,7 @@ type comparer struct {
 
 	// heads are those to be met by the leaves, by size; met counts those that
 	// run has passed, and roots are run's roots there.
-	heads  []Head
+	heads  []outsideHead
 	states []headState
 	roots  []tlog.Hash
 	met    int
@@ -51,8 +52,11 @@ type comparer struct {
 	delivered int64 // index of the next leaf for each
 	segment   int
 	// open counts the leaves since the last commit line, good or bad.
-	open     int
-	ignore   bool // the rest of this segment
+	open   int
+	ignore bool // the rest of this segment
+	// deferred is a commit line in the last segment that does not agree with
+	// the leaves, until more is found behind it or the log ends.
+	deferred *heldPart
 	report   Report
 	findings []Finding
 	more     int
@@ -63,6 +67,12 @@ type heldPart struct {
 	part *part
 }
 
+// An outsideHead is one of Options.Heads or, if own is set, of Options.Own.
+type outsideHead struct {
+	Head
+	own bool
+}
+
 type lineage struct {
 	origin string
 	size   int64
@@ -70,8 +80,13 @@ type lineage struct {
 
 func newComparer(segments []Segment, opts *Options, each func(Leaf) error) *comparer {
 	f := &comparer{segments: segments, opts: opts, each: each}
-	f.heads = slices.Clone(opts.Heads)
-	slices.SortStableFunc(f.heads, func(a, b Head) int { return int(min(max(a.Size-b.Size, -1), 1)) })
+	for _, h := range opts.Heads {
+		f.heads = append(f.heads, outsideHead{h, false})
+	}
+	for _, h := range opts.Own {
+		f.heads = append(f.heads, outsideHead{h, true})
+	}
+	slices.SortStableFunc(f.heads, func(a, b outsideHead) int { return cmp.Compare(a.Size, b.Size) })
 	f.states = make([]headState, len(f.heads))
 	f.roots = make([]tlog.Hash, len(f.heads))
 	f.passHeads()
@@ -129,7 +144,9 @@ func (f *comparer) consumeChunk(s *scanner, ck *chunk) error {
 		}
 	}
 	if ck.last {
-		f.leave(s, ck)
+		if err := f.leave(s, ck); err != nil {
+			return err
+		}
 	}
 	if len(f.held) == 0 || f.held[len(f.held)-1].chunk != ck {
 		s.release(ck)
@@ -182,6 +199,12 @@ func (f *comparer) covered() bool {
 }
 
 func (f *comparer) consumePart(s *scanner, ck *chunk, p *part) error {
+	if d := f.deferred; d != nil { // more follows it
+		f.deferred = nil
+		if err := f.judge(s, d.chunk, d.part); err != nil {
+			return err
+		}
+	}
 	if p.refused {
 		f.refuse(ck, p)
 	}
@@ -247,6 +270,29 @@ func (f *comparer) follow(c commit) error {
 
 // commit compares the leaves since the last good commit line with this one.
 func (f *comparer) commit(s *scanner, ck *chunk, p *part) error {
+	if f.mayBeTorn(ck, p) {
+		f.deferred = &heldPart{ck, p}
+		return nil
+	}
+	return f.judge(s, ck, p)
+}
+
+// mayBeTorn reports whether a commit line that does not agree with the leaves
+// may be the end of an interrupted write: that is known when the log ends with
+// it, or goes on.
+func (f *comparer) mayBeTorn(ck *chunk, p *part) bool {
+	h := p.commit.head
+	return ck.segment == len(f.segments)-1 && h.Size > f.good.size && !f.lost && !f.agrees(ck, h) &&
+		!f.overflowed && len(f.heldChunks) < maxHeld
+}
+
+// agrees reports whether the leaves lead to a commit line's head.
+func (f *comparer) agrees(ck *chunk, h Head) bool {
+	return ck.proven || !f.lost && f.run.size == h.Size && f.run.Root() == h.Root && h.Size > f.good.size
+}
+
+// judge is commit for a line that is not the end of an interrupted write.
+func (f *comparer) judge(s *scanner, ck *chunk, p *part) error {
 	h := p.commit.head
 	f.flushPending()
 	switch {
@@ -260,7 +306,7 @@ func (f *comparer) commit(s *scanner, ck *chunk, p *part) error {
 		f.drop(s)
 		f.endTail(ck, p)
 		return nil
-	case ck.proven || !f.lost && f.run.size == h.Size && f.run.Root() == h.Root && h.Size > f.good.size:
+	case f.agrees(ck, h):
 		f.confirm()
 	case f.repair(ck, p):
 	case f.keyed():
@@ -285,6 +331,7 @@ func (f *comparer) accept(s *scanner, ck *chunk, p *part) error {
 	if f.lost {
 		f.judgeLost(from, h)
 	} else {
+		f.report.Durable = f.report.Head // this line follows it
 		f.report.Head = h
 		f.judgeHeads(h.Size, h.Origin)
 	}
@@ -370,63 +417,9 @@ func (f *comparer) enter(first int64) {
 	f.delivered = first
 }
 
-// leave ends a segment: what follows its last good commit line is the log's
-// tail, or ignored because the next segment begins there, or damaged.
-func (f *comparer) leave(s *scanner, ck *chunk) {
-	f.report.Bytes += ck.size
-	tail := &f.report.Tail
-	tail.Bytes = ck.size - tail.Offset
-	next := ck.segment + 1
-	if next == len(f.segments) {
-		f.countTail()
-		// No interrupted write leaves a well-formed line of somebody else.
-		f.pending = slices.DeleteFunc(f.pending, func(fd Finding) bool {
-			return fd.Kind != KindOrigin && fd.Kind != KindKey && fd.Kind != KindSignature
-		})
-		f.flushPending()
-		f.reset()
-		f.drop(s)
-		return
-	}
-	first := f.segments[next].First
-	if f.ignore || first == f.good.size {
-		f.pending = nil
-		f.reset()
-		f.drop(s)
-	} else if first == f.run.size {
-		if f.open > 0 {
-			f.pend(Finding{
-				Kind: KindCommit, Index: -1, First: f.good.size, End: first, Commit: -1,
-				Segment: f.segments[ck.segment].Name, Offset: ck.size,
-				Expected: "a commit line of size " + strconv.FormatInt(first, 10), Found: "the end of the segment",
-			})
-		}
-	} else {
-		f.drop(s)
-		f.open = 0
-	}
-	f.segment, f.ignore = next, false
-	f.report.Segments++
-	f.report.Tail = Tail{Segment: f.segments[next].Name}
-	f.enter(first)
-}
-
 // endTail notes that there is no tail up to here.
 func (f *comparer) endTail(ck *chunk, p *part) {
 	f.report.Tail = Tail{Segment: f.segments[ck.segment].Name, Offset: ck.off + int64(p.line.end)}
-}
-
-func (f *comparer) countTail() {
-	tail := &f.report.Tail
-	for _, h := range f.held {
-		tail.Leaves += int64(h.part.hi - h.part.lo)
-		if h.part.isCommit {
-			tail.Commits++
-		}
-	}
-	if tail.Bytes == 0 {
-		f.report.Tail = Tail{}
-	}
 }
 
 // badCommit is the finding about a commit line that cannot be used.

@@ -68,6 +68,12 @@ const (
 
 	// KindGap: a segment does not begin where the one before it ends.
 	KindGap Kind = "segment_gap"
+	// KindAcknowledged: a tail that no interrupted write can have left, so
+	// that leaves in it were acknowledged; see [InspectTail].
+	KindAcknowledged Kind = "acknowledged_tail"
+	// KindStray: bytes behind the commit line at which the next segment begins
+	// that are no interrupted write of its first batch.
+	KindStray Kind = "stray_bytes"
 	// KindTruncated: an outside head is newer than the log.
 	KindTruncated Kind = "truncated"
 	// KindFork: the log has another root at the size of an outside head.

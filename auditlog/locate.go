@@ -302,7 +302,7 @@ func (f *comparer) judgeHeads(size int64, origin string) {
 			continue
 		}
 		if f.roots[i] != (tlog.Hash{}) {
-			f.judge(i, f.roots[i])
+			f.judgeHead(i, f.roots[i])
 		}
 	}
 }
@@ -311,16 +311,18 @@ func (f *comparer) judgeHeads(size int64, origin string) {
 func (f *comparer) judgeLost(from int64, c Head) {
 	for i, h := range f.heads {
 		if f.states[i] == headOpen && h.Size > from && h.Size == c.Size && (h.Origin == "" || h.Origin == c.Origin) {
-			f.judge(i, c.Root)
+			f.judgeHead(i, c.Root)
 		}
 	}
 }
 
-func (f *comparer) judge(i int, root tlog.Hash) {
+func (f *comparer) judgeHead(i int, root tlog.Hash) {
 	h := f.heads[i]
 	if root == h.Root {
 		f.states[i] = headAgrees
-		f.report.Anchored = max(f.report.Anchored, h.Size)
+		if !h.own {
+			f.report.Anchored = max(f.report.Anchored, h.Size)
+		}
 		return
 	}
 	f.states[i] = headForked
@@ -338,7 +340,7 @@ func (f *comparer) finishHeads() bool {
 		if f.states[i] == headAgrees {
 			continue
 		}
-		agreed = false
+		agreed = agreed && h.own
 		if f.states[i] == headForked {
 			continue
 		}

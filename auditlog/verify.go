@@ -17,13 +17,15 @@ import (
 type Segment struct {
 	// Name stands in findings.
 	Name string
-	// First is the index of the segment's first leaf. What the segment before
-	// it holds beyond the commit line of that size is ignored: an interrupted
-	// write that was written again here.
+	// First is the index of the segment's first leaf, 0 to 2^53, and not less
+	// than that of the segment before. What that one holds beyond the commit
+	// line of this size is ignored if it is an interrupted write that was
+	// written again here.
 	First int64
 	// Open gives the bytes, from the first to the last that are to be
-	// verified. It is called once, when its turn comes, and what it returns
-	// is closed.
+	// verified. It is called when its turn comes, and again to look at bytes
+	// that no commit line covers; what it returns is closed. If it is an
+	// [io.Seeker], it need not be read from its beginning then.
 	Open func() (io.ReadCloser, error)
 }
 
@@ -37,6 +39,10 @@ type Options struct {
 	// Heads are newest heads kept outside the log, from an [Anchor], a
 	// colleague, a printout. One with an empty Origin is of any origin.
 	Heads []Head
+	// Own are heads that the log's storage holds beside its lines, such as the
+	// newest one that its writer knew to be durable. One that does not agree is
+	// a finding; they count for no level.
+	Own []Head
 	// Hints may hold the log's stored hashes, as a sink's cache has them.
 	// They are not trusted: they count only where they give a root that a
 	// commit line has. They help to name the damaged leaf in a damaged
@@ -80,6 +86,10 @@ type Report struct {
 	// Head is the newest head in the log that its leaves agree with. It is
 	// signed if Level is at least [Signed].
 	Head Head
+	// Durable is the newest such head that is known to be durable: bytes or
+	// another segment follow its commit line, which a writer writes only then.
+	// Another one may be lost in a crash, so it is not to be kept as evidence.
+	Durable Head
 	// Commits, Segments and Bytes count what was read: commit lines, good or
 	// bad; segments; bytes of segments, ignored ones included.
 	Commits  int64
@@ -91,13 +101,22 @@ type Report struct {
 	Anchored int64
 	// Tail is what follows the last good commit line.
 	Tail Tail
+	// Ignored are interrupted writes that were made again in the segment
+	// behind; at most 1,000, the first.
+	Ignored []Ignored
+}
+
+// Ignored is a run of bytes that are ignored.
+type Ignored struct {
+	Segment       string
+	Offset, Bytes int64
 }
 
 // A Tail is the end of the last segment, after its last good commit line:
-// unacknowledged by its writer, or being written right now, or damaged. A log
-// alone cannot tell these apart. It is no finding in itself, except for commit
-// lines that are well-formed and not by the given keys, which no interrupted
-// write leaves behind. A newer outside head makes it one of [KindTruncated].
+// unacknowledged by its writer, or being written right now, or damaged. It is a
+// finding, of [KindAcknowledged] or about a commit line, when no interrupted
+// write can have left it (see [InspectTail]). Where one can have, a log alone
+// cannot tell: a newer outside head makes it one of [KindTruncated].
 type Tail struct {
 	Segment string
 	// Offset is where the tail begins, Bytes its length. 0 bytes: no tail.
@@ -105,6 +124,10 @@ type Tail struct {
 	// Leaves and Commits count the lines in it of either sort; these commit
 	// lines are all bad.
 	Leaves, Commits int64
+	// Torn is the head that its commit line signs, if there is one: if that
+	// was acknowledged, the leaves from [Report.Head] on up to its size are
+	// lost.
+	Torn *Head
 }
 
 // Verify proves a whole log: that each line is what the commit line after it
@@ -130,6 +153,9 @@ func Verify(ctx context.Context, segments []Segment, opts *Options, each func(Le
 	if opts == nil {
 		opts = &Options{}
 	}
+	if err := checkSegments(segments); err != nil {
+		return Report{}, fmt.Errorf("verify: %w", err)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	workers := runtime.GOMAXPROCS(0)
 	s := newScanner(ctx, segments, opts, workers)
@@ -153,6 +179,34 @@ func Verify(ctx context.Context, segments []Segment, opts *Options, each func(Le
 		return f.report, fmt.Errorf("verify: %w", err)
 	}
 	return f.finish()
+}
+
+// A SegmentError says why a list of segments is no log's.
+type SegmentError struct {
+	Name   string
+	First  int64
+	Reason string
+}
+
+func (e *SegmentError) Error() string {
+	return fmt.Sprintf("segment %s from index %d: %s", e.Name, e.First, e.Reason)
+}
+
+// checkSegments checks what the caller says of the segments.
+func checkSegments(segments []Segment) error {
+	last := int64(0)
+	for _, s := range segments {
+		switch {
+		case s.First < 0 || s.First > maxSize:
+			return &SegmentError{s.Name, s.First, "out of range, 0 to 2^53"}
+		case s.First < last:
+			return &SegmentError{s.Name, s.First, fmt.Sprintf("behind one from index %d", last)}
+		case s.Open == nil:
+			return &SegmentError{s.Name, s.First, "cannot be opened"}
+		}
+		last = s.First
+	}
+	return nil
 }
 
 // finish compares what only the end can tell and gives the result.

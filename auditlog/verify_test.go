@@ -392,18 +392,6 @@ func TestATailIsReportedAndIsNoFinding(t *testing.T) {
 	}
 }
 
-func TestWhatWasWrittenAgainInTheNextSegmentIsIgnored(t *testing.T) {
-	l := threeSegments(t, newKey(t, origin))
-	segments := l.source()
-	for _, rest := range []string{"torn", "a leaf\n", "\n", l.segments[1][0] + "\n" + l.segments[1][5] + "\n", strings.Join(l.segments[1], "\n") + "\n"} {
-		segments[0] = segment("first", 0, strings.Join(l.segments[0], "\n")+"\n"+rest)
-		report, err := auditlog.Verify(t.Context(), segments, l.keys(), nil)
-		require.NoError(t, err)
-		require.Equal(t, auditlog.Signed, report.Level)
-		require.Equal(t, l.head().Head(), report.Head)
-	}
-}
-
 func TestTruncationIsFoundByANewerHead(t *testing.T) {
 	key := newKey(t, origin)
 	for name, cut := range map[string]struct {

@@ -77,7 +77,7 @@ Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(a.verifyCommand(), a.listCommand(), a.showCommand(), a.tailCommand(),
-		a.proveCommand(), a.checkProofCommand(), a.keyCommand(), a.checkpointCommand())
+		a.proveCommand(), a.checkProofCommand(), a.keyCommand(), a.checkpointCommand(), a.versionCommand())
 	return root
 }
 

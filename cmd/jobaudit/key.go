@@ -63,7 +63,7 @@ func readKeys(flags []string) ([]note.Verifier, error) {
 // keyBeside looks for the key of a log in the key files beside its directory:
 // *.key, and in keys/ there. The key is never inside.
 func keyBeside(ctx context.Context, dir string) (verifierKey, string, error) {
-	signed, err := directory{dir}.newest(ctx)
+	signed, err := directory{dir}.newest(ctx, false)
 	if err != nil {
 		return verifierKey{}, "", err
 	}
@@ -142,15 +142,20 @@ func (a *app) checkpointCommand() *cobra.Command {
 	var key string
 	cmd := &cobra.Command{
 		Use:   "checkpoint DIR",
-		Short: "Print the newest signed head",
-		Long: `Print the newest signed head (C2SP tlog-checkpoint): keep it somewhere else, and
+		Short: "Print the newest signed head that is safe to keep",
+		Long: `Print the newest signed head (C2SP tlog-checkpoint) that is known to be durable:
+a newer one may be lost in a crash, and would accuse an honest log. Keep it somewhere else, and
 jobaudit verify --anchor finds out whether the log still holds all that it held.
 
 With --key the signature is checked, without it is not.`,
 		Args:              wrongly(cobra.ExactArgs(1)),
 		ValidArgsFunction: onDir,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			signed, err := directory{args[0]}.newest(cmd.Context())
+			source, err := open(args[0])
+			if err != nil {
+				return err
+			}
+			signed, err := source.newest(cmd.Context(), true)
 			if err != nil {
 				return err
 			}

@@ -84,23 +84,28 @@ func (a *app) listCommand() *cobra.Command {
 	var asJSON bool
 	var limit int
 	cmd := &cobra.Command{
-		Use:   "list DIR",
+		Use:   "list SOURCE...",
 		Short: "List the events, one a line",
-		Long: `List the events in the order of the log, one a line.
+		Long: `List the events in the order of the log, one a line. Several logs are listed as
+one, causes before what they caused.
 
 With --json each line is the event as it is stored, byte for byte:
   jobaudit list DIR --json --type job.failed | jq -r .data.error.code | sort | uniq -c
 
 It verifies nothing: see jobaudit verify.`,
-		Args:              wrongly(cobra.ExactArgs(1)),
+		Args:              wrongly(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: onDir,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q, contains, err := f.query()
 			if err != nil {
 				return err
 			}
+			logs, err := openAll(args)
+			if err != nil {
+				return err
+			}
 			unread, n := 0, 0
-			for r, err := range (directory{args[0]}).records(cmd.Context(), q, contains, &unread) {
+			for r, err := range logs.records(cmd.Context(), q, contains, &unread) {
 				if err != nil {
 					return err
 				}

@@ -2,13 +2,14 @@
 // github.com/jobaudit/jobaudit/sink/filesink writes.
 //
 //	jobaudit verify DIR --key VKEY [--anchor FILE]   prove the log, and that its records agree
-//	jobaudit list DIR [filters]                      the events, one a line
-//	jobaudit show DIR JOB-ID                         one job: who, what, when, where, why, and its family
+//	jobaudit list DIR... [filters]                   the events, one a line
+//	jobaudit show DIR... JOB-ID                      one job: who, what, when, where, why, and its family
 //	jobaudit tail DIR [-f]                           the newest events, and those to come
 //	jobaudit prove DIR EVENT-ID                      a proof that the log holds an event, as a file
 //	jobaudit check-proof FILE --key VKEY             check such a proof, with no log at hand
 //	jobaudit key DIR-OR-KEYFILE                      the verifier key, for auditors
-//	jobaudit checkpoint DIR                          the newest signed head
+//	jobaudit checkpoint DIR                          the newest signed head that is safe to keep
+//	jobaudit version                                 the program's version
 //
 // It takes no lock and writes nothing into a log's directory. With --json it
 // prints what jq reads: events as the very bytes that are stored. Without, it
@@ -35,6 +36,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program, whatever holds it up
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

@@ -224,7 +224,10 @@ func TestALogThatWasCutShortIsFoundByItsAnchor(t *testing.T) {
 	cut = cut[:strings.LastIndex(strings.TrimSuffix(cut, "\n"), "\n")+1]
 	require.NoError(t, os.WriteFile(path, []byte(cut), 0o644))
 	c, _ := l.verify(t, "--key", l.key)
-	require.Zero(t, c.code, "a log alone cannot tell")
+	require.Equal(t, 1, c.code, "the checkpoint in the directory remembers")
+	require.NoError(t, os.Remove(filepath.Join(l.dir, "checkpoint")))
+	c, _ = l.verify(t, "--key", l.key)
+	require.Zero(t, c.code, "what is left of the log cannot tell")
 	c, v := l.verify(t, "--key", l.key, "--anchor", l.anchor())
 	require.Equal(t, 1, c.code)
 	require.Equal(t, "truncated", string(v.Findings[0].Kind))

@@ -35,11 +35,15 @@ The key is --key, or that of a key file beside the directory.`,
 			if err != nil {
 				return err
 			}
-			verifier, err := keyOf(cmd.Context(), args[0], key)
+			source, err := open(args[0])
 			if err != nil {
 				return err
 			}
-			text, err := prove(cmd.Context(), args[0], id, verifier)
+			verifier, err := keyOf(cmd.Context(), source.path, key)
+			if err != nil {
+				return err
+			}
+			text, err := prove(cmd.Context(), source.path, id, verifier)
 			if err != nil {
 				return err
 			}

@@ -15,22 +15,26 @@ import (
 func (a *app) showCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "show DIR JOB-ID",
+		Use:   "show SOURCE... JOB-ID",
 		Short: "Show one job: who, what, when, where, why, and its family",
 		Long: `Show what happened to a job, in order, and who made which job.
 
 With --json it prints the Job that the events tell of.
 It verifies nothing: see jobaudit verify.`,
-		Args:              wrongly(cobra.ExactArgs(2)),
+		Args:              wrongly(cobra.MinimumNArgs(2)),
 		ValidArgsFunction: onDir,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := readID("job", args[1])
+			last := len(args) - 1
+			id, err := readID("job", args[last])
+			if err != nil {
+				return err
+			}
+			d, err := openAll(args[:last])
 			if err != nil {
 				return err
 			}
 			var records []jobaudit.Record
 			unread := 0
-			d := directory{args[0]}
 			for r, err := range d.records(cmd.Context(), jobaudit.Query{JobID: id}, id.String(), &unread) {
 				if err != nil {
 					return err
@@ -40,7 +44,7 @@ It verifies nothing: see jobaudit verify.`,
 			a.unreadable(unread)
 			switch {
 			case len(records) == 0:
-				return fmt.Errorf("the log in %s has no job %s", args[0], id)
+				return fmt.Errorf("the log in %s has no job %s", d, id)
 			case asJSON:
 				return a.job(records)
 			}

@@ -29,7 +29,11 @@ committed, until it is interrupted.`,
 			if err != nil {
 				return err
 			}
-			t := &tail{app: a, dir: directory{args[0]}, query: q, asJSON: asJSON, keep: max(n, 0)}
+			source, err := open(args[0])
+			if err != nil {
+				return err
+			}
+			t := &tail{app: a, dir: source, query: q, asJSON: asJSON, keep: max(n, 0)}
 			if err := t.catchUp(cmd.Context()); err != nil {
 				return err
 			}

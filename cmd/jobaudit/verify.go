@@ -6,18 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 )
 
 func (a *app) verifyCommand() *cobra.Command {
-	var keys, anchors []string
+	var keys, anchors, lost []string
 	var asJSON bool
 	opts := &filesink.VerifyOptions{}
 	cmd := &cobra.Command{
@@ -47,12 +49,24 @@ whoever has its key. Read it from where that person could not change it.`,
 				}
 				opts.Checkpoints = append(opts.Checkpoints, signed)
 			}
-			return a.verify(cmd.Context(), args[0], opts, asJSON)
+			for _, text := range lost {
+				head, err := readHead(text)
+				if err != nil {
+					return err
+				}
+				opts.AcceptLoss = append(opts.AcceptLoss, head)
+			}
+			source, err := open(args[0])
+			if err != nil {
+				return err
+			}
+			return a.verify(cmd.Context(), source.path, opts, asJSON)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVar(&keys, "key", nil, "verifier key, as text or in a file; once for each log of a line of successors, oldest first")
 	flags.StringArrayVar(&anchors, "anchor", nil, "file with a signed head that was kept elsewhere; may be repeated")
+	flags.StringArrayVar(&lost, "accept-loss", nil, "a head, as a file or as SIZE:ROOT, that the log is known not to hold any more: a note if the log says so too, and never L2; may be repeated")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
 	flags.BoolVar(&opts.ParseAll, "parse-all", false, "parse each record in whole; takes some ten times as long")
 	flags.BoolVar(&opts.Quick, "quick", false, "check the signature of a commit line only where no later one covers it; much faster on logs of small batches")
@@ -138,6 +152,7 @@ func figures(r filesink.Report) string {
 	rows := []string{
 		row("log", "%s", r.Head.Origin),
 		row("head", "size %d, root %s", r.Head.Size, r.Head.Root),
+		row("durable", "%s", durable(r)),
 		row("read", "%s in %s, %s, %s", count(r.Records, "record"), count(r.Commits, "commit"), count(r.Segments, "segment"), count(r.Bytes, "byte")),
 		row("jobs", "%s in %s", count(r.Jobs, "job"), count(r.Streams, "stream")),
 	}
@@ -160,6 +175,36 @@ func figures(r filesink.Report) string {
 		}
 	}
 	return strings.Join(rows, "")
+}
+
+// durable says which head is safe to keep.
+func durable(r filesink.Report) string {
+	switch {
+	case r.Durable.Size == 0:
+		return "no head is known to be durable yet: keep none"
+	case r.Durable.Size == r.Head.Size:
+		return "this head is safe to keep as an anchor"
+	}
+	return fmt.Sprintf("verified to %d; %d is safe to keep, root %s", r.Head.Size, r.Durable.Size, r.Durable.Root)
+}
+
+// readHead reads a head that is given as a file with a signed checkpoint, or as
+// SIZE:ROOT.
+func readHead(text string) (auditlog.Head, error) {
+	if signed, err := os.ReadFile(text); err == nil {
+		lines := strings.Split(string(signed), "\n")
+		if len(lines) > 3 {
+			text = lines[1] + ":" + lines[2]
+		}
+	}
+	size, root, ok := strings.Cut(text, ":")
+	var h auditlog.Head
+	n, err := strconv.ParseInt(size, 10, 64)
+	hash, hashErr := tlog.ParseHash(root)
+	if !ok || err != nil || hashErr != nil {
+		return h, usagef("--accept-loss %q is no head: give a file that holds one, or SIZE:ROOT", plain(text))
+	}
+	return auditlog.Head{Size: n, Root: hash}, nil
 }
 
 // counted are the kinds of notes that figures counts.
@@ -209,6 +254,7 @@ func (a *app) reportJSON(r filesink.Report, found filesink.VerifyError) error {
 		"verified": len(found.Findings) == 0 && r.Level != auditlog.Unverified,
 		"level":    r.Level.String(),
 		"head":     object{"origin": r.Head.Origin, "size": r.Head.Size, "root": r.Head.Root},
+		"durable":  object{"size": r.Durable.Size, "root": r.Durable.Root},
 		"anchored": r.Anchored,
 		"records":  r.Records, "jobs": r.Jobs, "streams": r.Streams,
 		"commits": r.Commits, "segments": r.Segments, "bytes": r.Bytes,

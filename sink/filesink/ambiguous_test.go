@@ -31,9 +31,11 @@ func TestASignedHeadThatSomebodySawIsNeverContradicted(t *testing.T) {
 		return nil
 	})
 	require.ErrorIs(t, s.Append(t.Context(), records[3:6]), simdisk.ErrInjected)
-	seen, err := openReader(t, p.dir).Checkpoint(t.Context(), p.key.Verifier())
-	require.NoError(t, err)
+	seen := p.newestCommit(t)
 	require.EqualValues(t, 6, seen.Head().Size, "another process saw it")
+	kept, err := openReader(t, p.dir).Checkpoint(t.Context(), p.key.Verifier())
+	require.NoError(t, err)
+	require.EqualValues(t, 3, kept.Head().Size, "a Reader does not hand out what may not be durable")
 	require.EqualValues(t, 3, s.Checkpoint().Head().Size, "the writer's own readers did not")
 	require.ErrorIs(t, s.Append(t.Context(), records[6:9]), simdisk.ErrInjected)
 

@@ -24,6 +24,10 @@ const anchorSuffix = ".anchor"
 // needed.
 func FileAnchor(path string) auditlog.Anchor { return fileAnchor{disk.OS{}, path} }
 
+// maxCheckpoint bounds a signed head in bytes: it may carry the signatures of
+// witnesses.
+const maxCheckpoint = 64 << 10
+
 type fileAnchor struct {
 	disk disk.Disk
 	path string
@@ -41,7 +45,7 @@ func (a fileAnchor) Latest(context.Context) ([]byte, error) {
 	folder, err := a.disk.OpenDir(filepath.Dir(a.path), false)
 	var signed []byte
 	if err == nil {
-		signed, err = readAll(folder, filepath.Base(a.path), 64<<10)
+		signed, err = readAll(folder, filepath.Base(a.path), maxCheckpoint)
 		err = errors.Join(err, folder.Close())
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -62,7 +66,7 @@ type keeper struct {
 	key     note.Verifier
 	hashes  tlog.HashReader
 	onError func(error)
-	after   func(auditlog.Checkpoint) // called with each head, once the anchors had it
+	after   func(auditlog.Checkpoint) // called off the commit path, once the anchors had a head
 
 	mu      sync.Mutex // one advance at a time
 	anchors []*kept
@@ -107,6 +111,7 @@ func (k *keeper) run() {
 		head := k.head
 		k.newest.Unlock()
 		k.report(k.advance(context.Background(), head))
+		k.after(head)
 	}
 }
 
@@ -150,9 +155,6 @@ func (k *keeper) advance(ctx context.Context, c auditlog.Checkpoint) error {
 		if err := k.advanceOne(ctx, a, c); err != nil {
 			errs = append(errs, fmt.Errorf("anchor %s: %w", a.name, err))
 		}
-	}
-	if k.after != nil {
-		k.after(c)
 	}
 	return errors.Join(errs...)
 }

@@ -51,9 +51,10 @@ func newRequest(records []jobaudit.Record) (*request, error) {
 		})
 		r.lines = append(r.lines, '\n')
 	}
-	if n := int64(len(r.lines)); n > maxAppend {
+	if int64(len(r.lines)) > maxAppend {
+		n := len(r.lines)
 		r.free()
-		return nil, fmt.Errorf("filesink: an Append of %d bytes, at most %d are possible", n, maxAppend)
+		return nil, fmt.Errorf("filesink: an Append of %d bytes, at most %d are possible", n, int64(maxAppend))
 	}
 	return r, nil
 }

@@ -89,7 +89,10 @@ func (o *opening) see(h auditlog.Head) {
 // readPredecessor looks for the predecessor's newest head outside: in its own
 // default anchor.
 func (o *opening) readPredecessor() {
-	old := o.opts.Predecessor
+	old, ok := o.opts.Predecessor.(*Key)
+	if !ok {
+		return // nobody knows where it lies
+	}
 	signed, err := fileAnchor{o.opts.disk, old.path + anchorSuffix}.Latest(o.ctx)
 	if err != nil {
 		return // the report says that no such head is known

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 
 	"github.com/google/uuid"
+	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 )
 
@@ -15,6 +18,7 @@ type closedSegment struct {
 	ids              keyRange
 	// content is what its index file would hold, while there is none.
 	content *content
+	extra   int64 // bytes behind its end, as found at the open
 }
 
 func closedSegmentOf(h indexHeader) *closedSegment {
@@ -95,21 +99,21 @@ func readContent(ctx context.Context, dir disk.Dir, first, until int64, h histor
 	return &found.content, nil
 }
 
-// loadClosed loads all segments, and writes the indexes that are missing.
+// loadClosed loads all segments that stay.
 func (o *opening) loadClosed() error {
 	var before history
 	for n, first := range o.firsts {
 		s, h, err := o.repaired(first), history{}, error(nil)
 		if s == nil {
+			if o.dropped(first) {
+				continue
+			}
 			if s, h, err = o.loadOne(n, &before); err != nil {
 				return err
 			}
-		}
-		if s.content != nil {
-			if err := o.finish(s); err != nil {
+			if s.extra, err = o.measure(s); err != nil {
 				return err
 			}
-			s = s.filed()
 		}
 		o.closed = append(o.closed, s)
 		before = h
@@ -117,27 +121,89 @@ func (o *opening) loadClosed() error {
 	return nil
 }
 
-// repaired returns the segment that was repaired, which is the last, or nil.
+// repaired returns the segment that is to be repaired, or nil.
 func (o *opening) repaired(first int64) *closedSegment {
-	if len(o.repairs) == 0 {
-		return nil
-	}
-	if m := &o.repairs[len(o.repairs)-1]; m.first == first && m.size > 0 {
-		return unfiled(&m.content)
+	for i := range o.repairs {
+		if m := &o.repairs[i]; m.first == first && m.size > 0 {
+			return unfiled(&m.content)
+		}
 	}
 	return nil
 }
 
-// finish cuts what an interrupted write left behind a segment's end, and
-// writes its index.
-func (o *opening) finish(s *closedSegment) error {
-	if err := cut(o.dir, s.first, s.size); err != nil {
+// dropped tells whether a segment has no good commit line and will be removed.
+func (o *opening) dropped(first int64) bool {
+	return slices.ContainsFunc(o.repairs, func(m repair) bool { return m.first == first && m.size == 0 })
+}
+
+// measure returns how many bytes a segment has behind its end.
+func (o *opening) measure(s *closedSegment) (extra int64, err error) {
+	info, err := o.dir.Stat(segmentPath(s.first))
+	if err != nil {
+		return 0, err
+	}
+	if info.Size < s.size {
+		return 0, o.refuse(o.head.Head(), fmt.Errorf("%w: %s has %d bytes, %d were written", ErrDamaged, segmentPath(s.first), info.Size, s.size))
+	}
+	return info.Size - s.size, nil
+}
+
+// finishClosed cuts what interrupted writes left behind the segments' ends, and
+// writes the indexes that are missing.
+func (o *opening) finishClosed() error {
+	synced := false
+	for n, s := range o.closed {
+		if s.extra > 0 {
+			if err := o.cutExtra(n); err != nil {
+				return fmt.Errorf("%s: %w", segmentPath(s.first), err)
+			}
+		}
+		if s.content == nil {
+			continue
+		}
+		if !synced {
+			if err := o.cache.sync(); err != nil {
+				return err
+			}
+			synced = true
+		}
+		if err := writeIndex(o.dir, s.content); err != nil {
+			return err
+		}
+		o.closed[n] = s.filed()
+	}
+	return nil
+}
+
+// cutExtra removes what a segment holds behind its end. Only an interrupted
+// write that was made again in the next segment is thrown away: anything else
+// may be evidence, and is kept aside.
+func (o *opening) cutExtra(n int) error {
+	s := o.closed[n]
+	f, err := o.dir.Open(segmentPath(s.first))
+	if err != nil {
 		return err
 	}
-	if err := o.cache.sync(); err != nil {
-		return err
+	defer f.Close()
+	again := auditlog.NoRewrite
+	if n+1 < len(o.closed) {
+		next, err := o.dir.Open(segmentPath(o.closed[n+1].first))
+		if err != nil {
+			return err
+		}
+		defer next.Close()
+		again, err = auditlog.CompareRewrite(io.NewSectionReader(f, s.size, s.extra), io.NewSectionReader(next, 0, o.closed[n+1].size))
+		if err != nil {
+			return err
+		}
 	}
-	return writeIndex(o.dir, s.content)
+	if again != auditlog.Rewritten {
+		if err := o.saveTorn(s.end, f, s.size, s.size+s.extra); err != nil {
+			return err
+		}
+		o.opts.OnError(fmt.Errorf("filesink: %s: %d bytes behind its end were not written by this log; they are in %s now", segmentPath(s.first), s.extra, tornDir))
+	}
+	return cut(o.dir, s.first, s.size)
 }
 
 // cut makes a segment end where its last commit line does.

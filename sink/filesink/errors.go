@@ -16,6 +16,20 @@ var (
 	// or another Sink in this one. A log has one writer at a time.
 	ErrLocked = disk.ErrLocked
 
+	// ErrNotRegular means that a pipe, a device or a directory stands where one
+	// of the log's files should be.
+	ErrNotRegular = disk.ErrNotRegular
+
+	// ErrNotDurable means that a Reader finds an event under a head that a crash
+	// may still take back. The writer says within a second that it is durable.
+	ErrNotDurable = errors.New("the event is not known to be durable yet")
+
+	// ErrNothingVerified is what Verify returns of a log that holds no
+	// committed event: there was nothing to compare, so nothing is proven. An
+	// emptied log looks like one that was never written; a head kept outside
+	// tells them apart.
+	ErrNothingVerified = errors.New("the log holds no committed event: nothing was verified")
+
 	// ErrMissingAnchor means that an anchor holds no head although the log has
 	// entries. [Options.AllowMissingAnchor] switches the check off.
 	ErrMissingAnchor = errors.New("the anchor holds no head, but the log has entries")

@@ -3,6 +3,7 @@ package filesink_test
 import (
 	"bytes"
 	"context"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -96,6 +97,21 @@ func verify(t testing.TB, dir string, keys []note.Verifier, heads ...auditlog.He
 	report, err := auditlog.Verify(context.WithoutCancel(t.Context()), segments, &auditlog.Options{Keys: keys, Heads: heads}, nil)
 	require.NoError(t, err)
 	return report
+}
+
+// newestCommit returns the newest commit in the log's files, durable or not.
+func (p place) newestCommit(t testing.TB) auditlog.Checkpoint {
+	t.Helper()
+	b, err := os.ReadFile(newestSegment(t, p.dir))
+	require.NoError(t, err)
+	var newest auditlog.Checkpoint
+	for line := range bytes.Lines(b) {
+		if c, err := auditlog.OpenCommit(bytes.TrimSuffix(line, []byte("\n")), p.key.Verifier()); err == nil {
+			newest = c
+		}
+	}
+	require.False(t, newest.IsZero())
+	return newest
 }
 
 // plain returns n records that differ in their ID and their stream only. They

@@ -16,6 +16,7 @@ import (
 // A part is what an iteration sees of a segment.
 type part struct {
 	first, size int64 // size in bytes of what may be read
+	more        bool  // the file goes on behind that
 	// entries are those of a segment whose index is in memory; indexed says
 	// that there is an index file. Otherwise the lines are gone through.
 	entries []entry

@@ -180,6 +180,16 @@ func writeSecret(folder disk.Dir, name, secret string) error {
 	return errors.Join(err, f.Close())
 }
 
+// Name returns the key's name, which is the log's origin. With KeyHash and
+// Verify a Key is a [note.Verifier].
+func (k *Key) Name() string { return k.verifier.Name() }
+
+// KeyHash returns the key's hash, as signed notes have it.
+func (k *Key) KeyHash() uint32 { return k.verifier.KeyHash() }
+
+// Verify reports whether the key signed msg.
+func (k *Key) Verify(msg, sig []byte) bool { return k.verifier.Verify(msg, sig) }
+
 // Verifier returns the public half, which checks what the key signed.
 func (k *Key) Verifier() note.Verifier { return k.verifier }
 

@@ -34,14 +34,31 @@ func segmentPath(first int64) string { return entriesDir + "/" + segmentName(fir
 
 func indexPath(first int64) string { return fmt.Sprintf("%s/%020d%s", indexDir, first, indexSuffix) }
 
-// parseSegmentName is the inverse of segmentName.
+// maxIndex bounds the index of a leaf, and so the number in a segment's name.
+const maxIndex = 1 << 53
+
+// parseSegmentName is the inverse of segmentName: twenty digits, at most 2^53.
 func parseSegmentName(name string) (first int64, ok bool) {
 	digits, ok := strings.CutSuffix(name, segmentSuffix)
-	if !ok || len(digits) != 20 {
+	if !ok || len(digits) != 20 || strings.Trim(digits, "0123456789") != "" {
 		return 0, false
 	}
 	first, err := strconv.ParseInt(digits, 10, 64)
-	return first, err == nil && segmentName(first) == name
+	return first, err == nil && first <= maxIndex
+}
+
+// ErrBeginning means that the log does not begin at its first event: older
+// files of entries were deleted, moved or compressed. Put them back; a log is
+// read and written only as a whole.
+var ErrBeginning = errors.New("the log's oldest files are missing")
+
+// checkBeginning checks that the segments begin at index 0.
+func checkBeginning(firsts []int64) error {
+	if len(firsts) == 0 || firsts[0] == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: the first one that is there is %s, with event %d; put back what was moved from %s",
+		ErrBeginning, segmentPath(firsts[0]), firsts[0], entriesDir)
 }
 
 // listSegments returns the first indexes of the segments, ascending. Without

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
+	"slices"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -56,6 +58,7 @@ type opening struct {
 	rebuilt bool                // the tree's hashes were
 	clean   bool                // the newest segment was ended in order
 	repairs []repair            // newest segment first
+	torn    hash.Hash           // of all that goes to torn/
 	closed  []*closedSegment
 	history history
 
@@ -68,6 +71,7 @@ type opening struct {
 type repair struct {
 	first int64
 	scan
+	tail auditlog.TornTail // behind its newest good commit line
 }
 
 func (o *opening) open() (*Sink, error) {
@@ -81,23 +85,34 @@ func (o *opening) open() (*Sink, error) {
 	if o.firsts, err = listSegments(o.dir); err != nil {
 		return nil, err
 	}
-	if err := o.findHead(); err != nil {
-		return nil, err
-	}
-	if err := o.checkAnchors(); err != nil {
+	if err := o.check(); err != nil {
 		return nil, err
 	}
 	o.report()
 	if err := o.repair(); err != nil {
 		return nil, err
 	}
-	if err := o.loadClosed(); err != nil {
+	if err := o.finishClosed(); err != nil {
 		return nil, err
 	}
 	if err := o.putFirst(); err != nil {
 		return nil, err
 	}
 	return o.sink()
+}
+
+// check looks at all that may be a reason not to write to the log, and changes
+// nothing but caches.
+func (o *opening) check() error {
+	if err := checkBeginning(o.firsts); err != nil {
+		return o.refuse(auditlog.Head{Size: o.firsts[0]}, err)
+	}
+	for _, look := range []func() error{o.findHead, o.checkTails, o.checkAnchors, o.checkCheckpoint, o.loadClosed} {
+		if err := look(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // abandon lets go of what a failed open holds.
@@ -139,7 +154,7 @@ func (o *opening) enter() error {
 func (o *opening) keys() []note.Verifier {
 	keys := []note.Verifier{o.key.verifier}
 	if p := o.opts.Predecessor; p != nil {
-		keys = append(keys, p.verifier)
+		keys = append(keys, p)
 	}
 	return keys
 }
@@ -178,9 +193,6 @@ func (o *opening) findHead() error {
 		}
 		if err != nil {
 			return err
-		}
-		if m.behind && o.opts.Predecessor == nil {
-			return o.refuse(m.head.Head(), fmt.Errorf("%w: a signed batch in %s does not agree with its entries, and later ones were signed", ErrDamaged, segmentPath(m.first)))
 		}
 		o.repairs = append(o.repairs, m)
 		if !m.head.IsZero() {
@@ -268,20 +280,7 @@ func (o *opening) scanTail(n int) (repair, error) {
 		return m, err
 	}
 	o.history = m.content.history
-	return m, o.compareClosed(m)
-}
-
-// compareClosed refuses a segment that its index shows to have been longer.
-func (o *opening) compareClosed(m repair) error {
-	x, err := openIndex(o.dir, m.first)
-	if err != nil || o.opts.Predecessor != nil {
-		return nil // a cache
-	}
-	defer x.close()
-	if x.End > m.end {
-		return o.refuse(m.head.Head(), fmt.Errorf("%w: %s was ended in order at size %d", ErrDamaged, segmentPath(m.first), x.End))
-	}
-	return nil
+	return m, nil
 }
 
 // before takes the tree and the history at a segment's first leaf.
@@ -290,9 +289,6 @@ func (o *opening) before(n int) error {
 	first := o.firsts[n]
 	if first == 0 {
 		return nil
-	}
-	if n == 0 {
-		return o.refuse(auditlog.Head{Size: first}, fmt.Errorf("%w: the segments before %s are missing", ErrDamaged, segmentPath(first)))
 	}
 	s, h, err := o.loadOne(n-1, nil)
 	if err != nil {
@@ -334,7 +330,7 @@ func (o *opening) report() {
 		r.Anchor = &tlog.Tree{N: o.outside.Size, Hash: o.outside.Root}
 	}
 	for _, m := range o.repairs {
-		for _, h := range m.torn {
+		if h := m.tail.Head; h != nil && !slices.Contains(r.TornHeads, tlog.Tree{N: h.Size, Hash: h.Root}) {
 			r.TornHeads = append(r.TornHeads, tlog.Tree{N: h.Size, Hash: h.Root})
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
+	"golang.org/x/mod/sumdb/note"
 )
 
 // Options adjust a [Sink]. The zero value, like nil, gives the defaults.
@@ -29,13 +30,15 @@ type Options struct {
 	// recorded in [Sink.Recovery].
 	AllowMissingAnchor bool
 
-	// Predecessor is the key of the log that this one continues: set it, with
-	// a new key named by [auditlog.SuccessorOrigin], to go on after the
+	// Predecessor is the verifier key of the log that this one continues: set
+	// it, with a new key named by [auditlog.SuccessorOrigin], to go on after the
 	// directory was restored from a copy on purpose, or after the old key was
-	// given up. The anchors of the old log are evidence then and no reason to
-	// refuse; [Sink.Recovery] holds both its heads. Once the new log has a
-	// commit of its own the field has no effect and may stay.
-	Predecessor *Key
+	// given up or lost. The old log's anchors, and damage at its end, are
+	// evidence then and no reason to refuse; [Sink.Recovery] holds both its
+	// heads. Its default anchor is read if the old [Key] itself is given. Once
+	// the new key has signed a commit the field excuses nothing any more and
+	// may stay. Auditors need both verifier keys from elsewhere than the log.
+	Predecessor note.Verifier
 
 	// SegmentSize is the size in bytes at which a new file of entries is
 	// begun. Memory grows with it: the newest segment's IDs are kept, some
@@ -78,8 +81,8 @@ func (o *Options) withDefaults(key *Key) (Options, error) {
 		opts.OnError = func(err error) { slog.Default().Error("job audit log", slog.Any("error", err)) }
 	}
 	if p := opts.Predecessor; p != nil {
-		if next := auditlog.SuccessorOrigin(p.signer.Name()); next != key.signer.Name() {
-			return opts, &KeyError{key.path, fmt.Sprintf("the successor of %q is named %q", p.signer.Name(), next), nil}
+		if next := auditlog.SuccessorOrigin(p.Name()); next != key.signer.Name() {
+			return opts, &KeyError{key.path, fmt.Sprintf("the successor of %q is named %q", p.Name(), next), nil}
 		}
 	}
 	return opts, nil

@@ -72,8 +72,10 @@ func (p *prover) leaf(id uuid.UUID) (int64, []byte, error) {
 		text, err := readLine(f, nil, at.off, part.size)
 		return at.leaf, text, err
 	}
-	return 0, nil, errors.New("no such record is stored")
+	return 0, nil, errNoRecord
 }
+
+var errNoRecord = errors.New("no such record is stored")
 
 // bases lists the parts from which on hashes are made anew.
 func (p *prover) bases() []int {

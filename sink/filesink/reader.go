@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
@@ -21,7 +22,8 @@ import (
 // it takes no lock and writes nothing. What follows the newest commit line is
 // in flight and not shown. It checks form and sizes of commit lines, not their
 // signatures: that is what Verify is for. A Reader may see a commit just
-// before it is durable. It is safe for concurrent use.
+// before it is durable, but hands out durable heads only. It is safe for
+// concurrent use.
 type Reader struct {
 	dir disk.Dir
 
@@ -33,10 +35,12 @@ type Reader struct {
 type extent struct {
 	end, size int64
 	info      disk.Info
+	last      int64 // a commit line of this size is not looked at any more; 0 for none
 }
 
 // OpenReader opens a log's directory for reading. The error is
-// [io/fs.ErrNotExist] if there is none, and if it holds no log.
+// [io/fs.ErrNotExist] if there is none, and if it holds no log. A log whose
+// oldest files are missing gives [ErrBeginning] when it is read.
 func OpenReader(dir string) (*Reader, error) {
 	d, err := disk.OS{}.OpenDir(dir, false)
 	if err != nil {
@@ -104,39 +108,114 @@ func (r *Reader) Hashes() tlog.HashReader {
 	})
 }
 
-// Checkpoint returns the newest head in the log, which the key has to have
-// signed; [auditlog.ErrNoHead] if there is none. That the entries lead to it
-// is for Verify to tell.
+// Checkpoint returns the newest durable head in the log, which the key has to
+// have signed; [auditlog.ErrNoHead] if there is none. That the entries lead to
+// it is for Verify to tell.
+//
+// Whoever keeps a head accuses the log if it loses it, so it has to be one that
+// a crash cannot take back: the writer has said so in the directory's signed
+// checkpoint, or has gone on writing behind its commit line.
 func (r *Reader) Checkpoint(ctx context.Context, key note.Verifier) (auditlog.Checkpoint, error) {
-	parts, err := r.parts(ctx)
+	c, _, err := r.durable(ctx, key)
 	if err != nil {
-		return auditlog.Checkpoint{}, err
+		return auditlog.Checkpoint{}, fmt.Errorf("filesink: %w", err)
 	}
-	for i := len(parts) - 1; i >= 0; i-- {
-		if parts[i].size > 0 {
-			return commitOf(r.dir, parts[i], key)
-		}
-	}
-	return auditlog.Checkpoint{}, fmt.Errorf("filesink: %w", auditlog.ErrNoHead)
+	return c, nil
 }
 
-// Prove is [Sink.Prove], against the newest head that the key signed.
+// durable returns the newest durable head and the parts that lead to it.
+func (r *Reader) durable(ctx context.Context, key note.Verifier) (auditlog.Checkpoint, []part, error) {
+	none := auditlog.Checkpoint{}
+	known := r.known(key) // before the entries, which are ahead of it
+	parts, err := r.parts(ctx)
+	if err != nil {
+		return none, nil, err
+	}
+	for i := len(parts) - 1; i >= 0; i-- {
+		c, err := commitOf(r.dir, parts[i], key)
+		if err != nil {
+			return none, nil, err
+		}
+		last := i == len(parts)-1
+		if !last || parts[i].more || c.Head().Size <= known {
+			return c, parts[:i+1], nil
+		}
+		// The newest commit may not be durable yet: the one before it is.
+		p, ok, err := r.before(ctx, parts[i], c.Head().Size)
+		if err != nil {
+			return none, nil, err
+		}
+		if ok {
+			parts[i] = p
+			c, err := commitOf(r.dir, p, key)
+			return c, parts[:i+1], err
+		}
+	}
+	return none, nil, auditlog.ErrNoHead
+}
+
+// known returns the size up to which the writer said that the log is durable.
+func (r *Reader) known(key note.Verifier) int64 {
+	signed, err := readAll(r.dir, checkpointFile, maxCheckpoint)
+	if err != nil {
+		return 0
+	}
+	c, err := auditlog.OpenCheckpoint(signed, key)
+	if err != nil {
+		return 0
+	}
+	return c.Head().Size
+}
+
+// before returns a part as it was before the commit line of a size.
+func (r *Reader) before(ctx context.Context, p part, size int64) (part, bool, error) {
+	f, err := r.dir.Open(segmentPath(p.first))
+	if err != nil {
+		return p, false, err
+	}
+	defer f.Close()
+	x := extent{end: p.first, last: size}
+	if err := x.measure(ctx, f, p.size, -1); err != nil {
+		return p, false, err
+	}
+	return part{first: p.first, size: x.size, more: true}, x.size > 0, nil
+}
+
+// Prove is [Sink.Prove], against the newest durable head that the key signed.
 func (r *Reader) Prove(ctx context.Context, id uuid.UUID, key note.Verifier) (auditlog.Proof, error) {
 	p := prover{ctx: ctx, dir: r.dir, key: key, filed: r.Hashes()}
 	var err error
-	if p.parts, err = r.parts(ctx); err == nil && len(p.parts) > 0 {
-		p.head, err = commitOf(r.dir, p.parts[len(p.parts)-1], key)
-	}
-	if err != nil {
+	if p.head, p.parts, err = r.durable(ctx, key); err != nil {
 		return auditlog.Proof{}, fmt.Errorf("filesink: prove %s: %w", id, err)
 	}
-	return p.prove(id)
+	proof, err := p.prove(id)
+	if errors.Is(err, errNoRecord) && r.stored(ctx, id) {
+		err = fmt.Errorf("filesink: prove %s: %w", id, ErrNotDurable)
+	}
+	return proof, err
+}
+
+// stored tells whether the log holds an event, durable or not.
+func (r *Reader) stored(ctx context.Context, id uuid.UUID) bool {
+	parts, err := r.parts(ctx)
+	if err != nil {
+		return false
+	}
+	for _, p := range slices.Backward(parts) {
+		if _, found, err := p.find(ctx, r.dir, id); found && err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // parts lists the segments, each as far as it may be read: up to the next
 // one's first index, the last up to its newest commit line.
 func (r *Reader) parts(ctx context.Context) ([]part, error) {
 	firsts, err := listSegments(r.dir)
+	if err == nil {
+		err = checkBeginning(firsts)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("filesink: %w", err)
 	}
@@ -173,7 +252,7 @@ func (r *Reader) part(ctx context.Context, first, until int64) (part, error) {
 	if x, err := openIndex(r.dir, first); err == nil {
 		defer x.close()
 		if until >= 0 && x.End == until || until < 0 && x.Size == info.Size {
-			return part{first: first, size: x.Size, indexed: true}, nil
+			return part{first: first, size: x.Size, indexed: true, more: info.Size > x.Size}, nil
 		}
 	}
 	r.mu.Lock()
@@ -189,7 +268,7 @@ func (r *Reader) part(ctx context.Context, first, until int64) (part, error) {
 	r.mu.Lock()
 	r.extents[first] = known
 	r.mu.Unlock()
-	return part{first: first, size: known.size}, nil
+	return part{first: first, size: known.size, more: info.Size > known.size}, nil
 }
 
 // measure goes on from where a segment is known to be good.
@@ -208,7 +287,11 @@ func (x *extent) measure(ctx context.Context, f io.ReaderAt, size, until int64) 
 			}
 			continue
 		}
-		if head, err := auditlog.CommitHead(l.bytes); err == nil && head.Size == x.end+leaves {
+		head, err := auditlog.CommitHead(l.bytes)
+		if x.last > 0 && err == nil && head.Size >= x.last {
+			break
+		}
+		if err == nil && leaves > 0 && head.Size == x.end+leaves {
 			x.end, x.size, leaves = head.Size, l.end(), 0
 		}
 		if until >= 0 && x.end >= until {

@@ -41,13 +41,15 @@ func unclean(t *testing.T, records []jobaudit.Record) (p place, segment string, 
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-// anchorAt puts the anchor back to the head of a batch.
+// anchorAt puts the anchor and the directory's checkpoint back to the head of a
+// batch.
 func (p place) anchorAt(t *testing.T, batch []byte) {
 	t.Helper()
 	lines := bytes.Split(bytes.TrimSuffix(batch, []byte("\n")), []byte("\n"))
 	c, err := auditlog.OpenCommit(lines[len(lines)-1], p.key.Verifier())
 	require.NoError(t, err)
 	require.NoError(t, filesink.FileAnchor(p.anchorPath()).Put(t.Context(), c))
+	require.NoError(t, os.WriteFile(filepath.Join(p.dir, "checkpoint"), c.Signed(), 0o600))
 }
 
 func TestATornTailIsKeptAsideAndReported(t *testing.T) {
@@ -66,6 +68,7 @@ func TestATornTailIsKeptAsideAndReported(t *testing.T) {
 	require.EqualValues(t, 12, r.TornHeads[0].N)
 	require.EqualValues(t, 9, r.Head.N)
 	require.EqualValues(t, 6, r.Anchor.N)
+	require.Equal(t, []string{"torn/00000000000000000009.1"}, r.TornFiles)
 	requireRecords(t, records[:9], read(t, s, jobaudit.Query{}))
 
 	kept, err := filepath.Glob(filepath.Join(p.dir, "torn", "*"))

@@ -31,29 +31,22 @@ func (o *opening) repair() error {
 	if len(o.repairs) == 0 {
 		return nil
 	}
-	torn := sha256.New()
 	for _, m := range slices.Backward(o.repairs) { // oldest first
-		if err := o.repairOne(m, torn); err != nil {
+		if err := o.repairOne(m); err != nil {
 			return fmt.Errorf("recover %s: %w", segmentPath(m.first), err)
 		}
-	}
-	if o.recovery.TornBytes > 0 {
-		o.recovery.TornSHA256 = jobaudit.Hash(torn.Sum(nil))
 	}
 	return nil
 }
 
-func (o *opening) repairOne(m repair, torn hash.Hash) error {
+func (o *opening) repairOne(m repair) error {
 	old, err := o.dir.Open(segmentPath(m.first))
 	if err != nil {
 		return err
 	}
 	defer old.Close()
-	if n := m.bytes - m.size; n > 0 {
-		if err := o.saveTorn(m, old, torn); err != nil {
-			return err
-		}
-		o.recovery.TornBytes += n
+	if err := o.saveTorn(m.end, old, m.size, m.bytes); err != nil {
+		return err
 	}
 	if m.size == 0 {
 		o.firsts = o.firsts[:slices.Index(o.firsts, m.first)]
@@ -83,19 +76,30 @@ func (o *opening) drop(first int64) error {
 	return o.dir.Sync(entriesDir)
 }
 
-// saveTorn keeps the bytes behind the newest commit.
-func (o *opening) saveTorn(m repair, old disk.File, torn hash.Hash) error {
+// saveTorn keeps bytes [from, to) of a segment that follow the commit line of a
+// size, and says so in the report.
+func (o *opening) saveTorn(size int64, old disk.File, from, to int64) error {
+	if from >= to {
+		return nil
+	}
 	names, err := o.dir.List(tornDir)
 	if err != nil {
 		return err
 	}
 	name := ""
 	for n := 1; name == "" || slices.Contains(names, name); n++ {
-		name = fmt.Sprintf("%020d.%d", m.end, n)
+		name = fmt.Sprintf("%020d.%d", size, n)
 	}
-	if err := copyFile(o.dir, tornDir+"/"+name, old, m.size, m.bytes, torn); err != nil {
+	if o.torn == nil {
+		o.torn = sha256.New()
+	}
+	if err := copyFile(o.dir, tornDir+"/"+name, old, from, to, o.torn); err != nil {
 		return err
 	}
+	r := &o.recovery
+	r.TornBytes += to - from
+	r.TornSHA256 = jobaudit.Hash(o.torn.Sum(nil))
+	r.TornFiles = append(r.TornFiles, tornDir+"/"+name)
 	return o.dir.Sync(tornDir)
 }
 

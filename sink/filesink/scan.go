@@ -26,11 +26,11 @@ type scan struct {
 	head    auditlog.Checkpoint // that one; zero without keys or if there is none
 	tree    auditlog.Tree       // at head
 	bytes   int64               // of the whole file
-	// torn are the heads behind the newest good commit line that are validly
-	// signed; behind says that one of them, or a good one after a bad one,
-	// shows that acknowledged entries are damaged.
-	torn   []auditlog.Head
+	// behind: a good commit line follows a bad one, so what lies between was
+	// acknowledged and is damaged.
 	behind bool
+	// own: the first of the keys has signed a commit line of it, good or torn.
+	own bool
 }
 
 // A scanner reads a segment from its first line on.
@@ -104,7 +104,7 @@ func (s *scanner) commit(l line) error {
 	size := s.first + int64(len(s.entries))
 	if len(s.keys) == 0 {
 		head, err := auditlog.CommitHead(l.bytes)
-		if err == nil && head.Size == size {
+		if err == nil && head.Size == size && size > s.end {
 			s.root = head.Root
 			return s.accept(l)
 		}
@@ -112,22 +112,21 @@ func (s *scanner) commit(l line) error {
 	}
 	c, err := openCommit(l.bytes, s.keys)
 	if err != nil {
-		if head, parseErr := auditlog.CommitHead(l.bytes); parseErr == nil && !errors.Is(err, auditlog.ErrSignature) {
+		head, parseErr := auditlog.CommitHead(l.bytes)
+		if parseErr == nil && !errors.Is(err, auditlog.ErrSignature) && s.end == s.first {
 			return &errForeign{head, err}
 		}
 		s.bad = true
 		return nil
 	}
 	head := c.Head()
-	if head.Size == size && head.Root == s.run.Root() {
+	s.own = s.own || head.Origin == s.keys[0].Name()
+	if head.Size == size && size > s.end && head.Root == s.run.Root() {
 		s.head, s.scan.tree, s.root = c, s.run, head.Root
-		s.behind = s.behind || s.bad || len(s.torn) > 0
+		s.behind = s.behind || s.bad
 		return s.accept(l)
 	}
-	// Of an honest log, one batch at most is in flight: a second signed head
-	// behind the newest good one means that the first was acknowledged.
-	s.behind = s.behind || len(s.torn) > 0
-	s.torn = append(s.torn, head)
+	s.bad = true
 	return nil
 }
 
@@ -138,7 +137,7 @@ func (s *scanner) accept(l line) error {
 	for _, n := range s.ownEvents {
 		s.content.history.see(n)
 	}
-	s.ownEvents, s.bad, s.torn = s.ownEvents[:0], false, nil
+	s.ownEvents, s.bad = s.ownEvents[:0], false
 	if s.hashes == nil {
 		return nil
 	}
@@ -228,7 +227,7 @@ func lastClaim(f disk.File) (auditlog.Head, error) {
 	return newest, nil
 }
 
-// rebuildTree makes the stored hashes anew from the entries, up to a head.
+// rebuildTree computes the stored hashes again from the entries, up to a head.
 func rebuildTree(ctx context.Context, dir disk.Dir, firsts []int64, head auditlog.Head, cache *treeCache) (auditlog.Tree, error) {
 	var tree auditlog.Tree
 	var stored []byte

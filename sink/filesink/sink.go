@@ -134,6 +134,7 @@ func (s *Sink) end() error {
 	}
 	if w.failed == nil && !w.head.IsZero() {
 		err = errors.Join(err, s.keeper.advance(context.Background(), w.head))
+		s.noteCheckpoint(w.head)
 	}
 	if w.broken != nil {
 		_ = w.broken.file.Close() // the next open sees to it
@@ -150,9 +151,11 @@ func (s *Sink) end() error {
 	return nil
 }
 
-// noteCheckpoint keeps the newest head in the directory, for people.
+// noteCheckpoint keeps the newest durable head in the directory: readers in
+// other processes may hand out heads up to it, and a log that ends before it
+// has lost something.
 func (s *Sink) noteCheckpoint(c auditlog.Checkpoint) {
-	if err := replaceFile(s.dir, checkpointFile, c.Signed(), false); err != nil {
+	if err := replaceFile(s.dir, checkpointFile, c.Signed(), true); err != nil {
 		s.opts.OnError(fmt.Errorf("filesink: checkpoint: %w", err))
 	}
 }

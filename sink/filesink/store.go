@@ -28,10 +28,23 @@ func (w *writer) store(b *batch) error {
 		w.opts.OnError(fmt.Errorf("filesink: a new segment was begun: %w", cause))
 	}
 	if w.broken != nil {
-		w.retire(w.broken)
+		_, stray := errors.AsType[*strayError](cause)
+		w.retire(w.broken, !stray)
 		w.broken = nil
 	}
 	return nil
+}
+
+// A strayError is about bytes behind the live segment's end that this process
+// did not write. They may be evidence: nothing is written over them, and the
+// next open keeps them aside.
+type strayError struct {
+	name  string
+	bytes int64
+}
+
+func (e *strayError) Error() string {
+	return fmt.Sprintf("%s: somebody else wrote %d bytes behind the log's end", e.name, e.bytes)
 }
 
 // extend writes a batch behind the segment's end.
@@ -40,8 +53,11 @@ func (w *writer) extend(l *live, b *batch) error {
 	if err != nil {
 		return err
 	}
-	if info.Size != l.size { // writing would make good what was cut, with zeros
+	switch {
+	case info.Size < l.size: // writing would fill what was cut with zeros
 		return fmt.Errorf("%w: %s has %d bytes instead of %d", ErrReplaced, segmentPath(l.first), info.Size, l.size)
+	case info.Size > l.size:
+		return &strayError{segmentPath(l.first), info.Size - l.size}
 	}
 	if _, err := l.file.WriteAt(b.bytes, l.size); err != nil {
 		return err
@@ -61,7 +77,7 @@ func (w *writer) inPlace(l *live, size int64) error {
 		return replaced(err)
 	case !info.Same(l.info):
 		return fmt.Errorf("%w: %s is another file", ErrReplaced, segmentPath(l.first))
-	case info.Size != size:
+	case info.Size < size: // more is seen to before the next write
 		return fmt.Errorf("%w: %s has %d bytes instead of %d", ErrReplaced, segmentPath(l.first), info.Size, size)
 	}
 	return nil
@@ -137,10 +153,14 @@ func (w *writer) closeSegment(l *live) *closedSegment {
 	return s
 }
 
-// retire closes a segment in which a write failed, and cuts what is left of
-// that. Until it is cut readers go by the next segment's first index.
-func (w *writer) retire(l *live) {
+// retire closes a segment that cannot be written to. What a failed write of
+// ours left there is cut; until then readers go by the next segment's first
+// index.
+func (w *writer) retire(l *live, ours bool) {
 	s := w.closeSegment(l)
+	if !ours {
+		return
+	}
 	if err := cut(w.dir, s.first, s.size); err != nil {
 		w.opts.OnError(fmt.Errorf("filesink: cut %s: %w", segmentPath(s.first), err))
 		w.uncut = append(w.uncut, s)

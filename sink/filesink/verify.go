@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/jobcheck"
 )
 
@@ -31,6 +32,12 @@ type VerifyOptions struct {
 	// Read them before the verification begins, or a log that is being
 	// written seems to be behind.
 	Checkpoints [][]byte
+	// AcceptLoss are those of the heads above that the log is known not to
+	// hold any more, after a crash or a restore. Where an audit.opened event of
+	// the log names such a head too, that it is missing is a note and not a
+	// finding. The level is [auditlog.Signed] at most then: the log does not
+	// agree with every given head.
+	AcceptLoss []auditlog.Head
 	// ParseAll parses each record in whole, which takes some ten times as long.
 	// Without it a record is read as far as the checks need, up to its job.
 	ParseAll bool
@@ -56,12 +63,18 @@ const (
 	KindResume = jobcheck.Resume
 	// KindTransition: a record that cannot happen in its job's state.
 	KindTransition = jobcheck.Transition
+	// KindForeignFile: a file among the entries that is not the log's but looks
+	// as if it were.
+	KindForeignFile auditlog.Kind = "foreign_file"
 )
 
 // The kinds of notes, which are no findings.
 const (
 	// KindTail: an unacknowledged or damaged tail at the end of the log.
 	KindTail auditlog.Kind = "tail"
+	// KindRewritten: an interrupted write that was made again in the segment
+	// behind. It is ignored, but tools such as jq show it.
+	KindRewritten auditlog.Kind = "rewritten"
 	// KindRecovery: what an audit.opened record reports of its log: a tail
 	// that was set aside, safeguards that were switched off, a predecessor.
 	KindRecovery auditlog.Kind = "recovery"
@@ -120,6 +133,11 @@ type Report struct {
 	// Notes are worth knowing and nothing wrong; at most 100 of each kind, the
 	// first.
 	Notes []Finding
+	// Durable is the newest head that is safe to keep, as evidence for later.
+	// [auditlog.Report.Head] may be newer: a writer that crashes before it is
+	// durable loses it and is not to be accused. It is the zero Head if none
+	// is known.
+	Durable auditlog.Head
 }
 
 // A VerifyError holds what [Verify] found: first about the log, then about
@@ -152,12 +170,13 @@ func (e *VerifyError) Error() string {
 // in it is wrong. Where a damaged log also makes records disagree, that is a
 // note: it helps to see which jobs are concerned. Any other error means that
 // the log could not be read; one that wraps [fs.ErrNotExist], that there is no
-// log in the directory, though with Heads or Checkpoints that is a finding.
+// log in the directory, though with Heads or Checkpoints that is a finding. A
+// log without committed events gives [ErrNothingVerified].
 func Verify(ctx context.Context, dir string, opts *VerifyOptions) (Report, error) {
 	if opts == nil {
 		opts = &VerifyOptions{}
 	}
-	root, err := os.OpenRoot(dir)
+	root, err := disk.OpenRoot(dir)
 	if err != nil {
 		return Report{}, fmt.Errorf("verify: %w", err)
 	}
@@ -168,6 +187,9 @@ func Verify(ctx context.Context, dir string, opts *VerifyOptions) (Report, error
 	}
 	if len(v.findings) > 0 {
 		return v.report, &VerifyError{Findings: v.findings, More: v.more}
+	}
+	if v.report.Head.Size == 0 {
+		return v.report, fmt.Errorf("verify %s: %w", dir, ErrNothingVerified)
 	}
 	return v.report, nil
 }
@@ -181,6 +203,7 @@ type verification struct {
 	writing  func() bool // whether a writer has the log open
 	files    []segmentFile
 	heads    []auditlog.Head
+	own      []auditlog.Head // the directory's checkpoint, if it is signed
 	report   Report
 	findings []Finding
 	more     int
@@ -193,8 +216,9 @@ func (v *verification) run() error {
 	go func() { answer <- isLocked(v.root) }()
 	v.writing = sync.OnceValue(func() bool { return <-answer })
 	defer func() { v.report.Writing = v.writing() }()
+	v.readOwn() // before the files, which are ahead of it
 	var err error
-	if v.files, err = segmentFiles(v.root); errors.Is(err, fs.ErrNotExist) && len(v.heads) > 0 {
+	if v.files, err = v.segmentFiles(); errors.Is(err, fs.ErrNotExist) && len(v.heads) > 0 {
 		err = nil // the heads say that there was a log
 	}
 	if err != nil {
@@ -202,8 +226,8 @@ func (v *verification) run() error {
 	}
 	checks := jobcheck.New(totalSize(v.files), v.opts.ParseAll)
 	defer checks.Close()
-	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.heads, Quick: v.opts.Quick, Inspect: checks.Inspect}
-	if tree, err := v.root.Open(treeFile); err == nil {
+	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.heads, Own: v.own, Quick: v.opts.Quick, Inspect: checks.Inspect}
+	if tree, err := disk.OpenRegular(v.root, treeFile); err == nil {
 		defer tree.Close()
 		o.Hints = auditlog.StoredHashes(tree)
 	}
@@ -251,8 +275,12 @@ func (v *verification) conclude(recoveries []jobcheck.Recovery, found *jobcheck.
 			v.report.Notes = append(v.report.Notes, findingOf(n))
 		}
 	}
+	if err := v.noteIgnored(); err != nil {
+		return err
+	}
 	v.noteTail()
 	v.setLevel()
+	v.setDurable()
 	return nil
 }
 
@@ -281,10 +309,37 @@ func (v *verification) setLevel() {
 	case *level != auditlog.Unverified || v.report.Head.Size == 0:
 	case len(v.opts.Keys) == 0:
 		*level = auditlog.Consistent
-	case v.report.Anchored > 0:
-		*level = auditlog.Anchored
-	default:
+	default: // a loss was accepted: not every given head agrees
 		*level = auditlog.Signed
+	}
+}
+
+// setDurable says which head is safe to keep: the newest one if the writer, or
+// somebody who keeps heads outside, has it as durable.
+func (v *verification) setDurable() {
+	head := v.report.Head
+	v.report.Durable = v.report.Report.Durable
+	for _, h := range slices.Concat(v.own, v.heads) {
+		if h.Size == head.Size && len(v.findings) == 0 {
+			v.report.Durable = head
+		}
+	}
+}
+
+// readOwn reads the directory's checkpoint. Only one that a given key has
+// signed says anything.
+func (v *verification) readOwn() {
+	f, err := disk.OpenRegular(v.root, checkpointFile)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	signed, err := io.ReadAll(io.LimitReader(f, maxCheckpoint))
+	if err != nil {
+		return
+	}
+	if head, err := openAny(signed, v.opts.Keys); err == nil {
+		v.own = append(v.own, head)
 	}
 }
 
@@ -296,8 +351,17 @@ func (v *verification) noteTail() {
 	size := v.report.Head.Size
 	v.report.Notes = append(v.report.Notes, Finding{Finding: auditlog.Finding{
 		Kind: KindTail, Index: -1, First: size, End: size, Commit: -1, Segment: tail.Segment, Offset: tail.Offset,
-		Found: fmt.Sprintf("unacknowledged or damaged tail: %d bytes, %d records", tail.Bytes, tail.Leaves),
+		Found: tailText(tail, size),
 	}})
+}
+
+func tailText(tail auditlog.Tail, size int64) string {
+	text := fmt.Sprintf("unacknowledged or damaged tail: %d bytes, %d records", tail.Bytes, tail.Leaves)
+	if tail.Torn != nil {
+		text += fmt.Sprintf("; it ends with the signed head of size %d, root %s: if that was acknowledged, events %d to %d are lost",
+			tail.Torn.Size, tail.Torn.Root, size, tail.Torn.Size-1)
+	}
+	return text
 }
 
 // readHeads gathers the heads to compare with. Of a checkpoint that no key has

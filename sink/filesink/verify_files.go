@@ -7,6 +7,9 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 )
 
 // segmentFile is a file of a log as it was when the directory was listed. What
@@ -18,10 +21,10 @@ type segmentFile struct {
 	last  bool
 }
 
-// segmentFiles lists a log's segments in order. Names of another form are
-// files being prepared.
-func segmentFiles(root *os.Root) ([]segmentFile, error) {
-	dir, err := root.Open(entriesDir)
+// segmentFiles lists a log's segments in order. What looks like one and is
+// none is a finding: whoever reads entries/*.jsonl would take it for the log's.
+func (v *verification) segmentFiles() ([]segmentFile, error) {
+	dir, err := disk.OpenFolder(v.root, entriesDir)
 	if err != nil {
 		return nil, err
 	}
@@ -34,6 +37,9 @@ func segmentFiles(root *os.Root) ([]segmentFile, error) {
 	for _, entry := range entries {
 		first, ok := parseSegmentName(entry.Name())
 		if !ok || !entry.Type().IsRegular() {
+			if strings.HasSuffix(entry.Name(), segmentSuffix) {
+				v.foreignFile(entry)
+			}
 			continue
 		}
 		info, err := entry.Info()
@@ -49,6 +55,17 @@ func segmentFiles(root *os.Root) ([]segmentFile, error) {
 	return files, nil
 }
 
+func (v *verification) foreignFile(entry os.DirEntry) {
+	found := "a file of another name"
+	if !entry.Type().IsRegular() {
+		found = "not a regular file: " + entry.Type().String()
+	}
+	v.findings = append(v.findings, Finding{Finding: auditlog.Finding{
+		Kind: KindForeignFile, Index: -1, Commit: -1, Segment: entry.Name(), Offset: -1,
+		Expected: "files named by twenty digits, at most 2^53, and " + segmentSuffix, Found: found,
+	}})
+}
+
 func totalSize(files []segmentFile) int64 {
 	var total int64
 	for _, f := range files {
@@ -60,7 +77,7 @@ func totalSize(files []segmentFile) int64 {
 // open opens a segment. Of the newest one, which may be growing, it gives the
 // bytes that were listed.
 func (s segmentFile) open(root *os.Root) (io.ReadCloser, error) {
-	f, err := root.Open(path.Join(entriesDir, s.name))
+	f, err := disk.OpenRegular(root, path.Join(entriesDir, s.name))
 	if err != nil {
 		return nil, fmt.Errorf("segment: %w", err)
 	}
@@ -68,7 +85,7 @@ func (s segmentFile) open(root *os.Root) (io.ReadCloser, error) {
 		return f, nil
 	}
 	return struct {
-		io.Reader
+		*io.SectionReader
 		io.Closer
-	}{io.LimitReader(f, s.size), f}, nil
+	}{io.NewSectionReader(f, 0, s.size), f}, nil
 }

@@ -250,13 +250,28 @@ func TestAHeadThatARecoveryNamesIsExplained(t *testing.T) {
 	fork.signer, fork.key = l.signer, l.key
 	fork.commit(lines[:10]...)
 	fork.commit(opened)
+	_, found := fork.verify(opts)
+	require.Len(t, found, 1, "the log says what became of the head, but does not hold it")
+	require.Equal(t, auditlog.KindFork, found[0].Kind)
+	require.Contains(t, found[0].Explained, "index 10")
+
+	opts.AcceptLoss = []auditlog.Head{fork.heads[0].Head()}
+	_, found = fork.verify(opts)
+	require.Len(t, found, 1, "another head is accepted")
+	opts.AcceptLoss = []auditlog.Head{h}
 	report, found := fork.verify(opts)
 	require.Empty(t, found)
 	require.Equal(t, auditlog.Signed, report.Level)
 	require.Equal(t, auditlog.KindFork, report.Notes[0].Kind)
 	require.Contains(t, report.Notes[0].Explained, "index 10")
+	with := *opts
+	with.Heads = []auditlog.Head{fork.heads[0].Head()}
+	report, found = fork.verify(&with)
+	require.Empty(t, found)
+	require.Equal(t, auditlog.Signed, report.Level, "not every given head agrees")
 	require.Equal(t, filesink.KindRecovery, report.Notes[1].Kind)
 
+	opts.AcceptLoss = append(opts.AcceptLoss, h)
 	silent := newLog(t)
 	silent.signer, silent.key = l.signer, l.key
 	silent.commit(lines[:10]...)
@@ -340,9 +355,12 @@ func TestALogThatIsBeingWrittenIsVerifiedAsFarAsItIsCommitted(t *testing.T) {
 		require.Empty(t, report.Notes, "what is in flight is not worth a note")
 	}
 	_ = r.Close(t.Context())
-	_ = sink.Close() // its file was written to by somebody else
+	require.NoError(t, sink.Close(), "somebody else's bytes do not stop the log")
 	report, err = filesink.Verify(t.Context(), log, opts)
-	require.NoError(t, err)
+	found, ok := errors.AsType[*filesink.VerifyError](err)
+	require.True(t, ok)
+	require.Len(t, found.Findings, 1)
+	require.Equal(t, auditlog.KindStray, found.Findings[0].Kind)
 	require.False(t, report.Writing)
 }
 
@@ -391,9 +409,18 @@ func TestASuccessorVerifiesAcrossTheSeamAndExplainsTheLostHead(t *testing.T) {
 	require.NoError(t, err)
 	opts.Keys = append(opts.Keys, newKey.Verifier())
 	opts.Checkpoints = append(opts.Checkpoints, kept)
-	report, err := filesink.Verify(t.Context(), log, opts)
+	_, err = filesink.Verify(t.Context(), log, opts)
+	found, ok = errors.AsType[*filesink.VerifyError](err)
+	require.True(t, ok, "a head that the predecessor had is missing, whatever the log says of it")
+	require.Contains(t, found.Findings[0].Explained, "after a restore")
+
+	head, err := auditlog.OpenCheckpoint(lost, oldKey.Verifier())
 	require.NoError(t, err)
-	require.Equal(t, auditlog.Anchored, report.Level)
+	accepted := *opts
+	accepted.AcceptLoss = []auditlog.Head{head.Head()}
+	report, err := filesink.Verify(t.Context(), log, &accepted)
+	require.NoError(t, err)
+	require.Equal(t, auditlog.Signed, report.Level)
 	require.Equal(t, report.Head.Size, report.Anchored)
 	require.Len(t, report.Notes, 2)
 	require.Equal(t, auditlog.KindTruncated, report.Notes[0].Kind)

@@ -150,12 +150,13 @@ func (w *writer) commit(b *batch) error {
 		return err
 	}
 	w.publish(b)
-	if w.opts.AnchorEveryCommit || !w.anchored {
+	// The first head of each segment is anchored at once: of those behind it
+	// that a crash and a cut file may hide, at most a segment's are at stake.
+	if begun := w.live.first == b.first; w.opts.AnchorEveryCommit || !w.anchored || begun {
 		w.anchored = true
 		w.keeper.report(w.keeper.advance(context.Background(), b.head))
-	} else {
-		w.keeper.later(b.head)
 	}
+	w.keeper.later(b.head)
 	return nil
 }
 

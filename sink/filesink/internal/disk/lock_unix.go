@@ -12,7 +12,7 @@ import (
 // lock uses flock(2): it belongs to the open file, so it also keeps out a
 // second open in the same process, and it ends with the process.
 func lock(root *os.Root, name string) (io.Closer, error) {
-	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE, fileMode)
+	f, err := openRegular(root, name, os.O_RDWR|os.O_CREATE, fileMode)
 	if err != nil {
 		return nil, err
 	}

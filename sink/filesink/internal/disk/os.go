@@ -41,7 +41,7 @@ func (OS) OpenDir(name string, create bool) (Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(name)
+	root, err := OpenRoot(name)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ type osDir struct {
 }
 
 func (d *osDir) open(name string, flag int, mode fs.FileMode) (File, error) {
-	f, err := d.root.OpenFile(name, flag, mode)
+	f, err := openRegular(d.root, name, flag, mode)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func (d *osDir) Mkdir(name string) error {
 }
 
 func (d *osDir) List(name string) ([]string, error) {
-	f, err := d.root.Open(name)
+	f, err := OpenFolder(d.root, name)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (d *osDir) Stat(name string) (Info, error) {
 	return Info{Size: info.Size(), info: info}, nil
 }
 
-func (d *osDir) Sync(name string) error { return syncDir(d.root.Open(name)) }
+func (d *osDir) Sync(name string) error { return syncDir(OpenFolder(d.root, name)) }
 
 func (d *osDir) Reach(name string) (Info, error) {
 	info, err := os.Stat(filepath.Join(d.path, name))

@@ -23,6 +23,7 @@ type Recovery struct {
 		Bytes  int64         `json:"bytes"`
 		SHA256 jobaudit.Hash `json:"sha256"`
 		Heads  []Head        `json:"heads"`
+		Files  []string      `json:"files"`
 	} `json:"torn"`
 	Predecessor string   `json:"predecessor"`
 	Overrides   []string `json:"overrides"`

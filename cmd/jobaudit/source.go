@@ -1,0 +1,318 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/story"
+)
+
+// directory reads a log's entries as they are. Unlike a [filesink.Reader] it
+// uses no index, which could leave events out, and it goes on behind lines that
+// cannot be read, so that what is left of a damaged log can be seen. It
+// verifies nothing.
+type directory struct{ path string }
+
+// open opens a source: the one place that knows what a source can be. Today
+// that is a directory, written as a path or as file:PATH.
+func open(source string) (directory, error) {
+	scheme, rest, found := strings.Cut(source, ":")
+	switch {
+	case !found || strings.ContainsAny(scheme, `/\.`) || len(scheme) < 2:
+		return directory{source}, nil
+	case scheme == "file":
+		return directory{strings.TrimPrefix(rest, "//")}, nil
+	case exists(source):
+		return directory{source}, nil
+	}
+	return directory{}, usagef("%q: no source of the kind %q is known; a source is a directory, or file:DIRECTORY", plain(source), plain(scheme))
+}
+
+// openAll opens several sources.
+func openAll(sources []string) (list sources, err error) {
+	for _, s := range sources {
+		d, err := open(s)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, d)
+	}
+	return list, nil
+}
+
+// sources are logs that are read as one.
+type sources []directory
+
+// records is [directory.records] of all of them. Of several it reads all that
+// matches before the first is yielded, to bring it into the order of cause and
+// effect.
+func (s sources) records(ctx context.Context, q jobaudit.Query, contains string, unread *int) iter.Seq2[jobaudit.Record, error] {
+	if len(s) == 1 {
+		return s[0].records(ctx, q, contains, unread)
+	}
+	var logs []iter.Seq2[jobaudit.Record, error]
+	for _, d := range s {
+		logs = append(logs, d.records(ctx, q, contains, unread))
+	}
+	return story.Merge(logs...)
+}
+
+// String names the sources.
+func (s sources) String() string {
+	var names []string
+	for _, d := range s {
+		names = append(names, d.path)
+	}
+	return strings.Join(names, ", ")
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// segmentFirst returns the index in a segment's name.
+func segmentFirst(name string) (first int64, ok bool) {
+	digits, ok := strings.CutSuffix(name, ".jsonl")
+	if !ok || len(digits) != 20 || strings.Trim(digits, "0123456789") != "" {
+		return 0, false
+	}
+	first, err := strconv.ParseInt(digits, 10, 64)
+	return first, err == nil && first <= 1<<53
+}
+
+// segments lists the files of entries, in order.
+func (d directory) segments() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(d.path, "entries"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is not a log: it has no directory entries", d.path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if _, ok := segmentFirst(e.Name()); ok && e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	if len(names) > 0 {
+		if first, _ := segmentFirst(names[0]); first != 0 {
+			return nil, fmt.Errorf("%s: %w: the first one that is there begins with event %d", d.path, filesink.ErrBeginning, first)
+		}
+	}
+	return names, nil
+}
+
+// batch is some lines and the commit line behind them.
+type batch struct {
+	lines  [][]byte // good until the next batch
+	commit []byte
+	first  int64 // index of the first line
+}
+
+// position is how far a log has been read.
+type position struct {
+	segment string
+	offset  int64
+	index   int64
+}
+
+// batches iterates over the committed batches from a position on, which it
+// moves. What follows the last commit line is left out, and what was written
+// again in the next segment.
+func (d directory) batches(ctx context.Context, at *position) iter.Seq2[batch, error] {
+	return func(yield func(batch, error) bool) {
+		names, err := d.segments()
+		if err != nil {
+			yield(batch{}, err)
+			return
+		}
+		for i, name := range names {
+			if name < at.segment {
+				continue
+			}
+			first, _ := segmentFirst(name)
+			if name != at.segment {
+				*at = position{segment: name, index: first}
+			}
+			next := int64(-1)
+			if i+1 < len(names) {
+				next, _ = segmentFirst(names[i+1])
+			}
+			if !d.read(ctx, at, next, yield) {
+				return
+			}
+		}
+	}
+}
+
+// read reads one segment. It returns false when the iteration is to end.
+func (d directory) read(ctx context.Context, at *position, next int64, yield func(batch, error) bool) bool {
+	f, err := os.Open(filepath.Join(d.path, "entries", at.segment))
+	if err != nil {
+		yield(batch{}, err)
+		return false
+	}
+	defer f.Close()
+	if _, err := f.Seek(at.offset, io.SeekStart); err != nil {
+		yield(batch{}, err)
+		return false
+	}
+	r := bufio.NewReaderSize(f, auditlog.MaxLeaf+1)
+	b := batch{first: at.index}
+	offset := at.offset
+	for at.index != next {
+		if err := ctx.Err(); err != nil {
+			yield(batch{}, err)
+			return false
+		}
+		line, n, err := readLine(r)
+		if errors.Is(err, io.EOF) {
+			return true // what is there is not committed
+		}
+		if err != nil {
+			yield(batch{}, err)
+			return false
+		}
+		offset += n
+		if !auditlog.IsCommit(line) {
+			b.lines = append(b.lines, line)
+			continue
+		}
+		at.offset, at.index = offset, b.first+int64(len(b.lines))
+		if head, err := auditlog.CommitHead(line); err == nil {
+			at.index = head.Size
+		}
+		b.commit = line
+		if !yield(b, nil) {
+			return false
+		}
+		b = batch{lines: b.lines[:0], first: at.index}
+	}
+	return true
+}
+
+// readLine reads a line and gives its length with the line feed. Of one that is
+// too long for a log it gives the beginning.
+func readLine(r *bufio.Reader) (line []byte, n int64, err error) {
+	piece, err := r.ReadSlice('\n')
+	line, n = bytes.Clone(piece), int64(len(piece))
+	for errors.Is(err, bufio.ErrBufferFull) {
+		piece, err = r.ReadSlice('\n')
+		n += int64(len(piece))
+	}
+	return bytes.TrimSuffix(line, []byte{'\n'}), n, err
+}
+
+// records iterates over the records that match. contains, if not empty, is a
+// text that they have: others need not be parsed. Lines that are no records
+// are counted.
+func (d directory) records(ctx context.Context, q jobaudit.Query, contains string, unread *int) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		var at position
+		for b, err := range d.batches(ctx, &at) {
+			if err != nil {
+				yield(jobaudit.Record{}, err)
+				return
+			}
+			for _, line := range b.lines {
+				if !bytes.Contains(line, []byte(contains)) {
+					continue
+				}
+				r, err := jobaudit.ParseRecord(line)
+				if err != nil {
+					*unread++
+					continue
+				}
+				if q.Match(r) && !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// unreadable tells of lines that were left out.
+func (a *app) unreadable(n int) {
+	if n > 0 {
+		fmt.Fprintf(a.err, "jobaudit: %s left out that cannot be read: see jobaudit verify\n", count(n, "line"))
+	}
+}
+
+// newest returns the newest commit line's signed note, which nobody has
+// verified. A durable one is safe to keep: its writer has gone on behind it, or
+// has said in the file checkpoint that it is durable.
+func (d directory) newest(ctx context.Context, durable bool) ([]byte, error) {
+	known := d.known() // before the entries, which are ahead of it
+	var newest, before []byte
+	var at position
+	for b, err := range d.batches(ctx, &at) {
+		if err != nil {
+			return nil, err
+		}
+		newest, before = append(before[:0], b.commit...), newest
+	}
+	if len(newest) == 0 {
+		return nil, fmt.Errorf("the log in %s has no commit", d.path)
+	}
+	head, err := auditlog.CommitHead(newest)
+	info, statErr := os.Stat(filepath.Join(d.path, "entries", at.segment))
+	if !durable || err == nil && head.Size <= known || statErr == nil && info.Size() > at.offset {
+		return signedNote(newest)
+	}
+	if len(before) == 0 {
+		return nil, fmt.Errorf("the log in %s has no commit that is known to be durable yet", d.path)
+	}
+	return signedNote(before)
+}
+
+// known returns the size that the file checkpoint claims.
+func (d directory) known() int64 {
+	f, err := os.Open(filepath.Join(d.path, "checkpoint"))
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	signed, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	if err != nil {
+		return 0
+	}
+	lines := strings.SplitN(string(signed), "\n", 3)
+	if len(lines) < 3 {
+		return 0
+	}
+	size, err := strconv.ParseInt(lines[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return size
+}
+
+// signedNote takes the signed note out of a commit line.
+func signedNote(commit []byte) ([]byte, error) {
+	var line struct {
+		Checkpoint string `json:"checkpoint"`
+	}
+	if err := json.Unmarshal(commit, &line); err != nil {
+		return nil, fmt.Errorf("commit line: %w", err)
+	}
+	return []byte(line.Checkpoint), nil
+}

@@ -1,0 +1,121 @@
+package filesink
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/jobaudit/jobaudit/auditlog"
+)
+
+// continues reports whether this open makes the log a successor's: then damage
+// in what the predecessor wrote is evidence and no reason to refuse. Once the
+// new key has signed anything it is the log's own, and no longer excused.
+func (o *opening) continues() bool {
+	if o.opts.Predecessor == nil {
+		return false
+	}
+	for i := range o.repairs {
+		if o.repairs[i].own {
+			return false
+		}
+	}
+	return o.head.IsZero() || o.head.Head().Origin != o.key.Name()
+}
+
+// checkTails looks at what follows the newest good commit line: a tail that was
+// acknowledged is damage and not for this program to put aside.
+func (o *opening) checkTails() error {
+	var torn *auditlog.Head
+	for i := range o.repairs {
+		m := &o.repairs[i]
+		if err := o.inspectTail(m); err != nil {
+			return err
+		}
+		reason := m.tail.Damage
+		switch {
+		case m.behind:
+			reason = "a signed batch does not agree with its entries, and later ones were signed"
+		case m.size == 0 && m.first != o.head.Head().Size:
+			reason = fmt.Sprintf("it begins at event %d, but the log before it ends at %d: a batch that was acknowledged is missing", m.first, o.head.Head().Size)
+		case reason != "":
+		case torn != nil && m.tail.Head != nil && *torn != *m.tail.Head:
+			reason = "another signed head is torn in the file behind it: one of them was acknowledged"
+		}
+		if reason != "" && !o.continues() {
+			return o.damaged(m, reason)
+		}
+		if m.tail.Head != nil {
+			torn = m.tail.Head
+		}
+	}
+	return nil
+}
+
+func (o *opening) inspectTail(m *repair) error {
+	if m.bytes == m.size {
+		return nil
+	}
+	f, err := o.dir.Open(segmentPath(m.first))
+	if err != nil {
+		return err
+	}
+	tail := io.NewSectionReader(f, m.size, m.bytes-m.size)
+	m.tail, err = auditlog.InspectTail(tail, m.size, o.head.Head().Size, o.keys())
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("%s: %w", segmentPath(m.first), err)
+	}
+	return nil
+}
+
+// damaged refuses a log for what a segment of it shows.
+func (o *opening) damaged(m *repair, reason string) error {
+	err := o.refuse(o.head.Head(), fmt.Errorf("%w: %s: %s; nothing was moved or cut. %s",
+		ErrDamaged, segmentPath(m.first), reason, useSuccessor))
+	if refusal, ok := errors.AsType[*RefusedError](err); ok && m.tail.Head != nil && refusal.Anchor == "" {
+		refusal.Anchor, refusal.Outside = segmentPath(m.first), *m.tail.Head
+	}
+	return err
+}
+
+// useSuccessor says how a log goes on that is refused.
+const useSuccessor = "Verify says what is there. To go on without what is lost, give a new key and Options.Predecessor: the log continues as a successor"
+
+// checkCheckpoint compares the log with the head that its writer last knew to
+// be durable. Unlike the caches this one is signed, and says that events were
+// there.
+func (o *opening) checkCheckpoint() error {
+	signed, err := readAll(o.dir, checkpointFile, maxCheckpoint)
+	if err != nil || o.continues() {
+		return nil // it need not be there
+	}
+	c, err := auditlog.OpenCheckpoint(signed, o.key.verifier)
+	if err != nil {
+		return nil // of a predecessor, or of nobody
+	}
+	log := o.base.Head()
+	if c.Head().Size > log.Size {
+		return &RefusedError{
+			Dir: o.path, Log: log, Anchor: checkpointFile, Outside: c.Head(),
+			Err: fmt.Errorf("%w: events %d to %d were durable and are missing. A copy that was made while the log was written may lack them: copy it again with jobaudit copy. %s",
+				ErrDamaged, log.Size, c.Head().Size-1, useSuccessor),
+		}
+	}
+	return o.consistent(checkpointFile, c)
+}
+
+// consistent refuses a log that does not lead on from a head of its own.
+func (o *opening) consistent(name string, c auditlog.Checkpoint) error {
+	_, err := auditlog.ProveConsistency(c, o.base, o.cache.hashes())
+	if err != nil && !o.rebuilt {
+		// The hashes are a cache: before anybody is accused they are computed again.
+		if err := o.rebuild(o.base); err != nil {
+			return err
+		}
+		_, err = auditlog.ProveConsistency(c, o.base, o.cache.hashes())
+	}
+	if _, wrong := errors.AsType[*auditlog.HeadError](err); wrong {
+		return &RefusedError{Dir: o.path, Log: o.base.Head(), Anchor: name, Outside: c.Head(), Err: err}
+	}
+	return err
+}
