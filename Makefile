@@ -3,6 +3,9 @@
 # make soak        long campaigns; SEED=n repeats the one that printed it
 # make test-busy   make test beside eight busy processes
 # make test-386    the root module's short tests as a 32-bit program
+# make installable each module installs from a release of the work tree
+# make compatible  the work tree against the newest release: API and format
+# make release     VERSION=v0.1.0 makes the release commit and its tags
 # make lint        every other gate; make -k lint goes on after a failing one
 # make bench       every benchmark (BENCH=regexp, BENCHTIME=1s)
 # make fuzz        every fuzz target for FUZZTIME (10s) each
@@ -29,7 +32,7 @@ PLATFORMS ?= linux/386 linux/arm linux/s390x windows/amd64 darwin/arm64
 # package may take many times what it takes here.
 TIMEOUT ?= 60m
 
-.PHONY: test test-extra soak test-busy test-386 lint bench fuzz work servers
+.PHONY: test test-extra soak test-busy test-386 installable compatible release lint bench fuzz work servers
 .PHONY: fmt vet platforms fix tidy staticcheck vuln
 
 # -count=1: go test's cache does not notice changed files outside a module, such
@@ -53,6 +56,13 @@ test-386:
 	@[ "$$($(GO) env GOARCH)" = amd64 ] || { echo "make $@: needs an amd64 machine" >&2; exit 1; }
 	GOARCH=386 CGO_ENABLED=0 $(GO) test -count=1 -timeout $(TIMEOUT) -short $(TESTFLAGS) \
 		$$($(GO) list ./... | grep -v -e /internal/tools/ -e /examples/)
+
+installable compatible:
+	$(GO) run ./internal/tools/release $@
+
+release:
+	@[ -n "$(VERSION)" ] || { echo "make release: say which, for example VERSION=v0.1.0" >&2; exit 2; }
+	$(GO) run ./internal/tools/release commit $(VERSION)
 
 bench: servers
 	$(testall) -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(TESTFLAGS)

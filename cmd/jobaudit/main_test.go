@@ -245,6 +245,7 @@ func TestExitCodesTellWrongCallsFromWhatCannotBeRead(t *testing.T) {
 		{0, []string{"completion", "bash"}},
 		{2, nil},
 		{2, []string{"frobnicate"}},
+		{2, []string{"version", "v1"}},
 		{2, []string{"verify"}},
 		{2, []string{"verify", l.dir}},
 		{2, []string{"verify", l.dir, "--frobnicate"}},
