@@ -262,6 +262,7 @@ func TestACarrierNamesTheRecorderThatTheJobWasSubmittedBy(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, opener(log), resumed.Carrier().Recorder(), "who resumes a job has not submitted it")
 	require.NotEqual(t, opener(elsewhere), resumed.Carrier().Recorder())
+	require.Equal(t, opener(log), web.ID())
 
 	old, err := jobaudit.ParseCarrier(packed(cargo))
 	require.NoError(t, err)

@@ -314,7 +314,7 @@ func (c chooser) call(t testing.TB, r *jobaudit.Recorder, sink *parsingSink, tra
 		job.ID = trail.JobID()
 		check("Observe", trail.Observe(job))
 	case 16:
-		trail.Reconstruct(pick(c, extremeTimes))
+		check("Reconstruct", trail.Reconstruct(pick(c, extremeTimes), func() error { return trail.Start(ctx, jobaudit.Execution{}) }))
 	case 17:
 		resumed, err := r.Resume(ctx, trail.Carrier(), c.value())
 		require.NoError(t, err)

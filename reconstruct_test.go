@@ -18,20 +18,24 @@ func TestWhatIsReconstructedSaysSoAndWhenItHappened(t *testing.T) {
 	trail, err := r.Prepare(t.Context(), s)
 	require.NoError(t, err)
 	day := time.Date(2026, 1, 2, 3, 4, 5, 6_000, time.UTC)
-	trail.Reconstruct(day)
-	require.NoError(t, trail.Submit(t.Context()))
-	trail.Reconstruct(day.Add(time.Hour))
-	require.NoError(t, trail.Authorize(t.Context(), jobaudit.Decision{Allowed: true}))
-	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
-	trail.Reconstruct(time.Time{})
-	trail.Retrying(t.Context(), nil)
-	trail.Reconstruct(day.Add(2 * time.Hour))
-	require.NoError(t, trail.Succeed(t.Context()))
+	require.NoError(t, trail.Reconstruct(day, func() error { return trail.Submit(t.Context()) }))
+	require.NoError(t, trail.Reconstruct(day.Add(time.Hour), func() error {
+		require.NoError(t, trail.Authorize(t.Context(), jobaudit.Decision{Allowed: true}))
+		return trail.Start(t.Context(), jobaudit.Execution{})
+	}))
+	require.NoError(t, trail.Reconstruct(time.Time{}, func() error {
+		trail.Retrying(t.Context(), nil)
+		return nil
+	}))
+	require.NoError(t, trail.Reconstruct(day.Add(2*time.Hour), func() error { return trail.Succeed(t.Context()) }))
+	trail.Log(t.Context(), "not reconstructed")
+	require.NoError(t, trail.Flush(t.Context()))
 
 	events := sink.Trail(s.ID)
 	want := []time.Time{day, day.Add(time.Hour), day.Add(time.Hour), {}, day.Add(2 * time.Hour)}
-	require.Len(t, events, len(want))
-	for i, e := range events {
+	require.Len(t, events, len(want)+1)
+	require.False(t, events[len(want)].Reconstructed, "only what record recorded is")
+	for i, e := range events[:len(want)] {
 		require.True(t, e.Reconstructed, e.Type)
 		require.Equal(t, want[i], e.QueueTime, e.Type)
 		require.True(t, e.Time.After(day.AddDate(0, 0, 1)), "it is dated when it was recorded")
@@ -48,7 +52,7 @@ func TestWhatIsReconstructedSaysSoAndWhenItHappened(t *testing.T) {
 		again, err := jobaudit.ParseRecord(record.Bytes())
 		require.NoError(t, err)
 		require.Equal(t, record.Event(), again.Event())
-		require.Contains(t, string(record.Bytes()), `Z","reconstructed":{`, "it stands behind the time")
+		require.Equal(t, record.Event().Reconstructed, strings.Contains(string(record.Bytes()), `Z","reconstructed":{`), "behind the time")
 	}
 
 	plain, err := r.Submit(t.Context(), jobaudit.Submission{Action: "a", Principal: s.Principal, Trigger: jobaudit.Trigger{
@@ -70,8 +74,7 @@ func TestATimeThatNoRecordCanHoldIsLeftOut(t *testing.T) {
 			Trigger: jobaudit.Trigger{Kind: jobaudit.OnEvent, Reason: "r"},
 		})
 		require.NoError(t, err)
-		trail.Reconstruct(at)
-		require.NoError(t, trail.Submit(t.Context()))
+		require.NoError(t, trail.Reconstruct(at, func() error { return trail.Submit(t.Context()) }))
 		for record, err := range sink.Records(t.Context(), jobaudit.Query{JobID: trail.JobID()}) {
 			require.NoError(t, err)
 			require.True(t, strings.Contains(string(record.Bytes()), `"reconstructed":{}`), "%s", at)

@@ -336,6 +336,10 @@ func (r *Recorder) bring(ctx context.Context, records []Record) error {
 	return r.courier.Append(ctx, r.sink, records)
 }
 
+// ID returns the ID of the recorder's own stream, of which audit.opened is the
+// first event: what [Carrier.Recorder] names.
+func (r *Recorder) ID() uuid.UUID { return r.incarnation }
+
 // Close stores what is still on its way, then an audit.closed event, and ends
 // the Recorder: every later call on it or on its Trails returns [ErrClosed].
 // Let the jobs end first. It waits until ctx ends, at most OutcomeTimeout, and

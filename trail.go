@@ -184,19 +184,24 @@ func checkObserved(j *Job) error {
 	return nil
 }
 
-// Reconstruct says of all that is recorded from here on that nobody recorded it
-// when it happened: it is read from a queue's own table, which says that it
-// happened at that moment. The zero time, and one outside the years 1970 to
-// 9999, mean that the table does not tell. Readers find it in
-// [Event.Reconstructed] and [Event.QueueTime].
-func (t *Trail) Reconstruct(at time.Time) {
+// Reconstruct calls record and returns its error. What is recorded on the Trail
+// meanwhile says that nobody recorded it when it happened: it is read from a
+// queue's own table, which says that it happened at that moment. The zero time,
+// and one outside the years 1970 to 9999, mean that the table does not tell.
+// Readers find it in [Event.Reconstructed] and [Event.QueueTime].
+func (t *Trail) Reconstruct(at time.Time, record func() error) error {
 	at = at.UTC()
 	if at.Before(time.Unix(0, 0)) || at.Year() > 9999 {
 		at = time.Time{}
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.rebuilt, t.queueTime = true, at
+	mark := func(rebuilt bool, at time.Time) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.rebuilt, t.queueTime = rebuilt, at
+	}
+	mark(true, at)
+	defer mark(false, time.Time{})
+	return record()
 }
 
 // Log records a line that the job has printed.

@@ -9,30 +9,33 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
-// Asking says who asks for a job that is being inserted, and why: Principal and
-// Trigger, and whatever else of a submission the caller's context tells. Action
-// is the job's kind, unless it is set. ID, Inputs and Queue are filled in.
-type Asking func(ctx context.Context, job *rivertype.JobInsertParams) jobaudit.Submission
-
-// Options are the optional parts of an Audit. The zero value gives the
-// defaults.
+// Options are the optional parts of an [Audit]. The zero value, like nil, gives
+// the defaults.
 type Options struct {
-	// Log reads every log in which River's jobs are recorded: usually the
-	// recorder's own sink. It is asked for what was recorded before: when a job
-	// runs again, and to reconcile. A reader that sees only some of the logs
-	// leads to things being recorded twice. Without one, a job that runs again
-	// after a crash does not name the execution that was lost, and nothing can
-	// be reconciled.
-	Log jobaudit.AuditReader
+	// Logs are all the logs that the jobs of this River are recorded in: the
+	// recorder's own sink, and that of every other process that inserts jobs or
+	// works on them, if those have logs of their own. They are asked for what
+	// was recorded before: when a job runs again, and to reconcile. Without
+	// them, a job that runs again after a crash does not name the execution that
+	// was lost, and nothing can be reconciled.
+	Logs []jobaudit.AuditReader
+	// Submission says who asks for a job that is being inserted, and why:
+	// Principal and Trigger, and whatever else of a submission the caller's
+	// context tells. Action is the job's kind, unless it is set. ID, Inputs and
+	// Queue are filled in. Default: nobody is known to ask, which is right for a
+	// program that inserts no jobs but those of River's schedule and those that
+	// its jobs insert; other inserts are refused.
+	Submission func(context.Context, *rivertype.JobInsertParams) jobaudit.Submission
 	// System names this River among the queues that a log tells of. Two
 	// databases whose jobs are in one log need two names. Default: "river".
 	System string
-	// Principal stands where nobody is known to have asked: for River's periodic
-	// jobs, and for jobs that are found in its table without a record. Default:
-	// the service that System names.
-	Principal jobaudit.Principal
+	// Service stands where nobody is known to have asked: for River's periodic
+	// jobs, for jobs that jobs insert, and for those that are found in its table
+	// without a record. Default: the service that System names.
+	Service jobaudit.Principal
 	// Snooze is how long a job is put off that may not run yet: because its
 	// authorization says so, or because its start cannot be recorded. It takes
 	// no attempt from the job. Default: 30 s.
@@ -40,42 +43,43 @@ type Options struct {
 	// Timeout is how long the end of an attempt may wait for its record, before
 	// River is told of it. Default: 5 s.
 	Timeout time.Duration
-	// OnError is told of what no call returns. It must not wait. Default: it is
+	// OnError is told of every error of the audit path that no call returns. It
+	// may be called from several goroutines and must not wait. Default: they are
 	// logged by slog.Default.
 	OnError func(context.Context, error)
 }
 
-// Audit records the lives of River's jobs. It is River middleware, for inserts
-// and for work: put it first in river.Config's Middleware. It is safe for
-// concurrent use. [New] makes one; a client has one of its own.
+// Audit records River's jobs. It is River middleware, for inserts and for work:
+// put it first in river.Config's Middleware. It is safe for concurrent use.
+// [New] makes one; a client has one of its own.
 type Audit struct {
 	rec     *jobaudit.Recorder
-	asking  Asking
 	opts    Options
+	logs    *queue.Logs
 	running attempts
 	keys    keys
 }
 
-// New returns an Audit that records with rec. A nil asking is right for a
-// program that inserts no jobs but those of River's schedule and those that its
-// jobs insert. opts may be nil.
-func New(rec *jobaudit.Recorder, asking Asking, opts *Options) *Audit {
-	a := &Audit{rec: rec, asking: asking}
+// New returns an Audit that records with rec, which stays the caller's: stop the
+// client first, then the [Follower], then close rec. opts may be nil.
+func New(rec *jobaudit.Recorder, opts *Options) *Audit {
+	a := &Audit{rec: rec}
 	if opts != nil {
 		a.opts = *opts
 	}
 	o := &a.opts
 	o.System = cmp.Or(o.System, "river")
-	if o.Principal == (jobaudit.Principal{}) {
-		o.Principal = jobaudit.Principal{Kind: jobaudit.Service, ID: o.System}
+	if o.Service == (jobaudit.Principal{}) {
+		o.Service = jobaudit.Principal{Kind: jobaudit.Service, ID: o.System}
 	}
 	o.Snooze = cmp.Or(o.Snooze, 30*time.Second)
 	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
 	if o.OnError == nil {
 		o.OnError = func(ctx context.Context, err error) {
-			slog.Default().WarnContext(ctx, "riveraudit", slog.Any("error", err))
+			slog.Default().LogAttrs(ctx, slog.LevelError, "riveraudit", slog.Any("error", err))
 		}
 	}
+	a.logs = queue.NewLogs(o.Logs, o.OnError)
 	a.running.byID = map[int64]*attempt{}
 	a.keys.held = map[int64]*key{}
 	return a

@@ -21,7 +21,6 @@ import (
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/worker/riveraudit"
-	"github.com/jobaudit/jobaudit/worker/riveraudit/verdict"
 )
 
 // noop is the benchmark's job.
@@ -45,7 +44,7 @@ func (k *noopWorker) Work(context.Context, *river.Job[noop]) error {
 type bench struct {
 	pool   *pgxpool.Pool
 	client *river.Client[pgx.Tx]
-	follow *verdict.Follower
+	follow *riveraudit.Follower
 	done   atomic.Int64
 	stop   func()
 }
@@ -72,12 +71,12 @@ func startBench(b *testing.B, audited bool) *bench {
 	if audited {
 		audit, closeLog = benchAudit(b)
 		rc.Middleware = []rivertype.Middleware{audit}
-		rc.ErrorHandler = verdict.Handler(audit, nil)
+		rc.ErrorHandler = audit.ErrorHandler(nil)
 	}
 	x.client, err = river.NewClient(riverpgxv5.New(x.pool), rc)
 	require.NoError(b, err)
 	if audited {
-		x.follow = verdict.Follow(ctx, audit, x.client, nil)
+		x.follow = audit.Follow(ctx, x.client, nil)
 	}
 	require.NoError(b, x.client.Start(ctx))
 	x.stop = func() {
@@ -109,7 +108,7 @@ func benchAudit(b *testing.B) (audit *riveraudit.Audit, closeLog func()) {
 			Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "a benchmark"},
 		}
 	}
-	return riveraudit.New(rec, asking, &riveraudit.Options{Log: sink}), func() {
+	return riveraudit.New(rec, &riveraudit.Options{Logs: []jobaudit.AuditReader{sink}, Submission: asking}), func() {
 		require.NoError(b, rec.Close(ctx))
 		require.NoError(b, sink.Close())
 	}

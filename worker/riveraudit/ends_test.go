@@ -16,14 +16,14 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/memsink"
+	"github.com/jobaudit/jobaudit/worker/queue"
 	"github.com/jobaudit/jobaudit/worker/riveraudit"
-	"github.com/jobaudit/jobaudit/worker/riveraudit/verdict"
 )
 
 func TestADuplicateIsOnRecordAndNamesTheJobItDuplicates(t *testing.T) {
 	w := newWorld(t, database(t, server(t)), false)
 	rows["unique duplicate"](w)
-	first, err := w.audit.StoryID(t.Context(), w.row(1))
+	first, err := w.audit.JobID(t.Context(), w.row(1))
 	require.NoError(t, err)
 	var duplicates []jobaudit.Event
 	for r, err := range w.sink.Records(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.JobDeduplicated}}) {
@@ -41,9 +41,9 @@ func TestACancelThatNobodyToldOfIsFoundInTheTable(t *testing.T) {
 	id := w.insert(task{}, &river.InsertOpts{ScheduledAt: time.Now().Add(time.Hour)})
 	_, err := w.inserter().JobCancel(t.Context(), id)
 	require.NoError(t, err)
-	require.Equal(t, verdict.Report{Rows: 1, Added: 1}, w.reconcile())
+	require.Equal(t, queue.Report{Jobs: 1, Ended: 1}, w.reconcile())
 	w.requireTruth(truth{id: id, state: rivertype.JobStateCancelled, code: jobaudit.CodeCancelled})
-	require.Zero(t, w.reconcile().Added)
+	require.Zero(t, w.reconcile().Added())
 }
 
 func TestWhoCancelledIsOnRecord(t *testing.T) {
@@ -79,14 +79,14 @@ func TestADeletedJobIsCancelled(t *testing.T) {
 	w.start()
 	defer w.stop(false)
 	id := w.insert(task{}, &river.InsertOpts{ScheduledAt: time.Now().Add(time.Hour)})
-	jobID, err := w.audit.StoryID(t.Context(), w.row(id))
+	jobID, err := w.audit.JobID(t.Context(), w.row(id))
 	require.NoError(t, err)
 	_, err = w.admin.JobDelete(t.Context(), by(), id)
 	require.NoError(t, err)
 	job, _ := w.replay(jobID)
 	require.Equal(t, jobaudit.Cancelled, job.State)
 	require.Contains(t, job.Error.Message, "deleted by user grace")
-	require.Equal(t, verdict.Report{}, w.reconcile())
+	require.Equal(t, queue.Report{}, w.reconcile())
 }
 
 func TestPausingAQueueIsOnRecord(t *testing.T) {
@@ -148,7 +148,7 @@ func TestARetryAfterTheEndIsANewJob(t *testing.T) {
 		require.Equal(t, old, again.RetryOf)
 		require.Equal(t, jobaudit.Success, again.State)
 		require.Equal(t, w.story, again.CorrelationID)
-		require.Zero(t, w.reconcile().Added)
+		require.Zero(t, w.reconcile().Added())
 	}
 }
 
@@ -165,7 +165,7 @@ func TestADeniedJobIsCancelledAndTakesNoRetry(t *testing.T) {
 	job, _ := w.recorded(id)
 	require.Equal(t, jobaudit.Cancelled, job.State)
 	require.Equal(t, jobaudit.CodeForbidden, job.Error.Code)
-	require.Zero(t, w.reconcile().Added)
+	require.Zero(t, w.reconcile().Added())
 }
 
 func TestAJobThatIsPutOffIsAskedForAgain(t *testing.T) {
@@ -182,7 +182,7 @@ func TestAJobThatIsPutOffIsAskedForAgain(t *testing.T) {
 	job, _ := w.recorded(id)
 	require.Equal(t, jobaudit.Success, job.State)
 	require.Len(t, job.Executions, 1)
-	require.Zero(t, w.reconcile().Added)
+	require.Zero(t, w.reconcile().Added())
 }
 
 func TestARevokedJobEndsAsForbidden(t *testing.T) {
@@ -249,7 +249,7 @@ func TestRiversScheduleIsWhyAPeriodicJobRuns(t *testing.T) {
 
 func TestAnInsertThatSaysNotWhoAsksIsRefused(t *testing.T) {
 	w := newWorld(t, database(t, server(t)), false)
-	w.audit = riveraudit.New(w.rec, nil, nil)
+	w.audit = riveraudit.New(w.rec, nil)
 	_, err := w.inserter().Insert(t.Context(), task{}, nil)
 	_, refused := errors.AsType[*jobaudit.FieldError](err)
 	require.True(t, refused, err)
@@ -266,19 +266,20 @@ func TestAnInsertThatRiverRefusesIsNotLeftPending(t *testing.T) {
 		job, _ := w.replay(r.JobID())
 		require.Equal(t, jobaudit.Cancelled, job.State)
 	}
-	require.Equal(t, verdict.Report{}, w.reconcile())
+	require.Equal(t, queue.Report{}, w.reconcile())
 }
 
 func TestARollbackBehindOurBackIsFoundAsAStray(t *testing.T) {
 	w := newWorld(t, database(t, server(t)), false)
+	rows["succeeds"](w) // so that the log of a worker is seen to be there
 	err := pgx.BeginFunc(t.Context(), w.pool, func(tx pgx.Tx) error {
 		_, err := w.inserter().InsertTx(t.Context(), tx, task{}, nil)
 		require.NoError(t, err)
 		return errNo
 	})
 	require.ErrorIs(t, err, errNo)
-	require.Equal(t, verdict.Report{Strays: 1}, w.reconcile())
-	require.Equal(t, verdict.Report{}, w.reconcile())
+	require.Equal(t, queue.Report{Jobs: 1, Ended: 1}, w.reconcile())
+	require.Equal(t, queue.Report{Jobs: 1}, w.reconcile())
 	for r, err := range w.sink.Records(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.JobCancelled}}) {
 		require.NoError(t, err)
 		job, events := w.replay(r.JobID())
@@ -323,11 +324,11 @@ func TestEventsThatRiverDropsAreMadeUpFor(t *testing.T) {
 		config := w.config()
 		config.Workers, config.Queues = workers, map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 4}}
 		client := newClient(w, config)
-		opts := &verdict.FollowOptions{Sweep: time.Hour}
+		opts := &riveraudit.FollowOptions{Sweep: time.Hour}
 		if inTime {
 			opts.Sweep = 10 * time.Millisecond
 		}
-		follower := verdict.Follow(t.Context(), w.audit, deaf{client}, opts)
+		follower := w.audit.Follow(t.Context(), deaf{client}, opts)
 		require.NoError(t, client.Start(t.Context()))
 		id := w.insert(task{}, nil)
 		w.await(id, rivertype.JobStateCompleted)
@@ -337,7 +338,7 @@ func TestEventsThatRiverDropsAreMadeUpFor(t *testing.T) {
 		require.NoError(t, client.Stop(t.Context()))
 		require.NoError(t, follower.Stop(t.Context()))
 		w.requireTruth(truth{id: id, state: rivertype.JobStateCompleted, starts: 1})
-		require.Zero(t, w.reconcile().Added)
+		require.Zero(t, w.reconcile().Added())
 	}
 }
 
@@ -372,7 +373,7 @@ func TestAJobInsertedWithoutTheAdapterIsOnRecordBeforeItRuns(t *testing.T) {
 	job, _ := w.recorded(id)
 	require.Equal(t, jobaudit.Success, job.State)
 	require.Equal(t, "river", job.Metadata.UserID)
-	require.Zero(t, w.reconcile().Added)
+	require.Zero(t, w.reconcile().Added())
 }
 
 // flaky is a sink that can be switched off.
@@ -396,8 +397,9 @@ func TestAJobWhoseStartCannotBeRecordedDoesNotRunAndLosesNoAttempt(t *testing.T)
 	})
 	require.NoError(t, err)
 	var put atomic.Int64
-	w.audit = riveraudit.New(rec, w.asking, &riveraudit.Options{
-		Log: w.sink, Snooze: time.Millisecond, OnError: func(context.Context, error) { put.Add(1) },
+	w.audit = riveraudit.New(rec, &riveraudit.Options{
+		Submission: w.asking,
+		Logs:       []jobaudit.AuditReader{w.sink}, Snooze: time.Millisecond, OnError: func(context.Context, error) { put.Add(1) },
 	})
 	id := w.insert(task{}, &river.InsertOpts{MaxAttempts: 1})
 	sink.off.Store(true)
@@ -428,7 +430,7 @@ func TestWhatAWorkerReturnsIsNotTheOutcome(t *testing.T) {
 		w.until("the worker has returned", func() bool { return len(w.audit.Waiting(0)) > 0 || w.row(id).FinalizedAt != nil })
 		w.stop(false)
 		w.requireTruth(truth{id: id, state: state, starts: 1})
-		require.Zero(t, w.reconcile().Added)
+		require.Zero(t, w.reconcile().Added())
 	}
 }
 
@@ -460,7 +462,7 @@ func TestAJobTakenAwayFromItsWorkerEndsOnce(t *testing.T) {
 		}
 	}
 	require.Equal(t, 1, outcomes)
-	require.Zero(t, w.reconcile().Added)
+	require.Zero(t, w.reconcile().Added())
 }
 
 func TestAVerdictOnAnEarlierAttemptSaysNothingOfTheNewest(t *testing.T) {

@@ -25,8 +25,8 @@ import (
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/internal/tools/pgserver"
 	"github.com/jobaudit/jobaudit/sink/memsink"
+	"github.com/jobaudit/jobaudit/worker/queue"
 	"github.com/jobaudit/jobaudit/worker/riveraudit"
-	"github.com/jobaudit/jobaudit/worker/riveraudit/verdict"
 )
 
 // shared is the server that most tests use, each with a database of its own.
@@ -146,9 +146,9 @@ type world struct {
 	sink    *memsink.Sink
 	rec     *jobaudit.Recorder
 	audit   *riveraudit.Audit
-	admin   *verdict.Admin
+	admin   *riveraudit.Admin
 	client  *river.Client[pgx.Tx]
-	follow  *verdict.Follower
+	follow  *riveraudit.Follower
 	do      func(context.Context, *river.Job[task]) error
 	timeout time.Duration
 	handler river.ErrorHandler
@@ -181,8 +181,8 @@ func (w *world) openAudit(opts *jobaudit.Options) {
 	rec, err := jobaudit.Open(context.Background(), w.sink, jobaudit.Source{System: "shop", Environment: "test"}, opts)
 	require.NoError(w, err)
 	w.rec = rec
-	w.audit = riveraudit.New(rec, w.asking, &riveraudit.Options{
-		Log: w.sink, OnError: func(_ context.Context, err error) { w.Errorf("complaint: %v", err) },
+	w.audit = riveraudit.New(rec, &riveraudit.Options{
+		Logs: []jobaudit.AuditReader{w.sink}, Submission: w.asking, OnError: func(_ context.Context, err error) { w.Errorf("complaint: %v", err) },
 		Snooze: time.Millisecond,
 	})
 }
@@ -204,7 +204,7 @@ func (w *world) config() *river.Config {
 	}
 	if !w.plain {
 		config.Middleware = []rivertype.Middleware{w.audit}
-		config.ErrorHandler = verdict.Handler(w.audit, w.handler)
+		config.ErrorHandler = w.audit.ErrorHandler(w.handler)
 	}
 	return config
 }
@@ -227,11 +227,9 @@ func (w *world) start() {
 	config.Queues = map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 10}}
 	client, err := river.NewClient(riverpgxv5.New(w.pool), config)
 	require.NoError(w, err)
-	w.client, w.admin = client, verdict.NewAdmin(w.rec, w.audit, client)
+	w.client, w.admin = client, w.audit.NewAdmin(client)
 	if !w.plain {
-		w.follow = verdict.Follow(w.Context(), w.audit, client, &verdict.FollowOptions{
-			OnError: func(_ context.Context, err error) { w.Errorf("complaint: %v", err) },
-		})
+		w.follow = w.audit.Follow(w.Context(), client, nil)
 	}
 	require.NoError(w, client.Start(context.Background()))
 }
@@ -244,10 +242,10 @@ func newClient(w *world, config *river.Config) *river.Client[pgx.Tx] {
 }
 
 // startClient starts a client that another configuration than the world's makes.
-func startClient(w *world, config *river.Config) (*river.Client[pgx.Tx], *verdict.Follower) {
+func startClient(w *world, config *river.Config) (*river.Client[pgx.Tx], *riveraudit.Follower) {
 	w.Helper()
 	client := newClient(w, config)
-	follower := verdict.Follow(w.Context(), w.audit, client, nil)
+	follower := w.audit.Follow(w.Context(), client, nil)
 	require.NoError(w, client.Start(context.Background()))
 	return client, follower
 }
@@ -308,9 +306,9 @@ func (w *world) until(what string, is func() bool) {
 	}
 }
 
-func (w *world) reconcile() verdict.Report {
+func (w *world) reconcile() queue.Report {
 	w.Helper()
-	report, err := verdict.Reconcile(w.Context(), w.audit, w.inserter(), &verdict.ReconcileOptions{Grace: -1, Strays: true})
+	report, err := w.audit.Reconcile(w.Context(), w.inserter(), &queue.ReconcileOptions{Settle: -1})
 	require.NoError(w, err)
 	return report
 }
@@ -338,7 +336,7 @@ func (w *world) cancel(id int64) {
 // recorded returns what is on record of a row.
 func (w *world) recorded(id int64) (jobaudit.Job, []jobaudit.Event) {
 	w.Helper()
-	jobID, err := w.audit.StoryID(w.Context(), w.row(id))
+	jobID, err := w.audit.JobID(w.Context(), w.row(id))
 	require.NoError(w, err)
 	return w.replay(jobID)
 }
@@ -403,9 +401,9 @@ func child(url string) error {
 		Logger: slog.New(slog.DiscardHandler), LeaderElectionDisabled: true,
 	}
 	if os.Getenv("RIVERAUDIT_TEST_PLAIN") == "" {
-		audit := riveraudit.New(rec, nil, nil)
+		audit := riveraudit.New(rec, nil)
 		config.Middleware = []rivertype.Middleware{audit}
-		config.ErrorHandler = verdict.Handler(audit, nil)
+		config.ErrorHandler = audit.ErrorHandler(nil)
 	}
 	client, err := river.NewClient(riverpgxv5.New(pool), config)
 	if err != nil {

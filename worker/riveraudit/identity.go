@@ -122,8 +122,8 @@ func derivedID(parts ...string) uuid.UUID {
 	return id
 }
 
-// QueueRef is how the record names a job of River's table from its first start.
-func (a *Audit) QueueRef(job *rivertype.JobRow) jobaudit.Ref {
+// queueRef is how the record names a job of River's table from its first start.
+func (a *Audit) queueRef(job *rivertype.JobRow) jobaudit.Ref {
 	return jobaudit.Ref{System: a.opts.System, ID: strconv.FormatInt(job.ID, 10)}
 }
 
@@ -135,27 +135,37 @@ func inputsOf(args []byte) any {
 	return json.RawMessage(args)
 }
 
-// open returns a Trail for a job of River's table. Of one that was never
-// submitted through us it is a prepared one, and found is true.
-func (a *Audit) open(ctx context.Context, job *rivertype.JobRow) (trail *jobaudit.Trail, found bool, err error) {
+// opened is a Trail for a job of River's table.
+type opened struct {
+	trail   *jobaudit.Trail
+	carrier jobaudit.Carrier // that the row holds; empty if found
+	found   bool             // the job was never submitted through us: the Trail is a prepared one
+	asked   time.Time        // when the job was inserted; zero if River does not tell
+	retried *jobaudit.Trail  // of the ended job whose place it takes, if it does
+}
+
+func (a *Audit) open(ctx context.Context, job *rivertype.JobRow) (o opened, err error) {
+	o.asked = job.CreatedAt
 	if c, ok := carrierOf(job.Metadata); ok {
-		trail, err = a.rec.Resume(ctx, c, inputsOf(job.EncodedArgs))
-		return trail, false, err
+		o.carrier = c
+		o.trail, err = a.rec.Resume(ctx, c, inputsOf(job.EncodedArgs))
+		return o, err
 	}
-	trail, err = a.rec.Prepare(ctx, jobaudit.Submission{
-		ID: a.foundID(job), Action: job.Kind, Inputs: inputsOf(job.EncodedArgs), Principal: a.opts.Principal,
+	o.found = true
+	o.trail, err = a.rec.Prepare(ctx, jobaudit.Submission{
+		ID: a.foundID(job), Action: job.Kind, Inputs: inputsOf(job.EncodedArgs), Principal: a.opts.Service,
 		Trigger: jobaudit.Trigger{
 			Kind:   jobaudit.OnEvent,
 			Reason: "found in River's table without an audit record, created there at " + job.CreatedAt.UTC().Format(time.RFC3339),
 		},
-		Queue: a.QueueRef(job), Detached: true,
+		Queue: a.queueRef(job), Detached: true,
 	})
-	return trail, true, err
+	return o, err
 }
 
-// JobID returns the ID under which a job of River's table is recorded. Whoever
-// asks gets the same one.
-func (a *Audit) JobID(ctx context.Context, job *rivertype.JobRow) (uuid.UUID, error) {
+// submittedID returns the ID under which a job of River's table was submitted.
+// Whoever asks gets the same one.
+func (a *Audit) submittedID(ctx context.Context, job *rivertype.JobRow) (uuid.UUID, error) {
 	if c, ok := carrierOf(job.Metadata); ok {
 		trail, err := a.rec.Resume(ctx, c, nil)
 		if err != nil {
@@ -164,4 +174,18 @@ func (a *Audit) JobID(ctx context.Context, job *rivertype.JobRow) (uuid.UUID, er
 		return trail.JobID(), nil
 	}
 	return a.foundID(job), nil
+}
+
+// JobID returns the ID of the job that is on record for a row of River's table.
+// If that job had ended when River was told to run it again, it is the ID of
+// the job that took its place, as far as the logs tell.
+func (a *Audit) JobID(ctx context.Context, job *rivertype.JobRow) (uuid.UUID, error) {
+	if a.logs.None() {
+		return a.submittedID(ctx, job)
+	}
+	s, err := a.read(ctx, job)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	return s.trail.JobID(), nil
 }

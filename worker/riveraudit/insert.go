@@ -110,14 +110,14 @@ func (a *Audit) submission(ctx context.Context, p *rivertype.JobInsertParams) jo
 	switch {
 	case json.Unmarshal(p.Metadata, &marks) == nil && marks.Periodic:
 		s = jobaudit.Submission{
-			Principal: a.opts.Principal,
+			Principal: a.opts.Service,
 			Trigger:   jobaudit.Trigger{Kind: jobaudit.Scheduled, Reason: "River's periodic jobs", Ref: marks.ID},
 		}
-	case a.asking != nil:
-		s = a.asking(ctx, p)
+	case a.opts.Submission != nil:
+		s = a.opts.Submission(ctx, p)
 	}
 	if child && s.Principal == (jobaudit.Principal{}) {
-		s.Principal = a.opts.Principal
+		s.Principal = a.opts.Service
 	}
 	if child && s.Trigger == (jobaudit.Trigger{}) {
 		s.Trigger = jobaudit.Trigger{Kind: jobaudit.OnEvent, Reason: "inserted by a job"}
@@ -136,7 +136,7 @@ func (a *Audit) duplicates(ctx context.Context, trails []*jobaudit.Trail, result
 		if i >= len(trails) || r == nil || r.Job == nil || !r.UniqueSkippedAsDuplicate {
 			continue
 		}
-		id, err := a.JobID(ctx, r.Job)
+		id, err := a.submittedID(ctx, r.Job)
 		if err != nil {
 			a.report(ctx, fmt.Errorf("the duplicate of job %s: %w", trails[i].JobID(), err))
 			continue

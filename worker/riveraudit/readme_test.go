@@ -17,7 +17,6 @@ import (
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 	"github.com/jobaudit/jobaudit/worker/riveraudit"
-	"github.com/jobaudit/jobaudit/worker/riveraudit/verdict"
 )
 
 // serve holds the lines that the README shows, with a program's own between
@@ -28,14 +27,14 @@ func serve(
 ) error {
 	driver := riverpgxv5.New(pool)
 
-	audit := riveraudit.New(recorder, whoAsks, &riveraudit.Options{Log: sink})
+	audit := riveraudit.New(recorder, &riveraudit.Options{Logs: []jobaudit.AuditReader{sink}, Submission: whoAsks})
 	config.Middleware = append([]rivertype.Middleware{audit}, config.Middleware...) // first
-	config.ErrorHandler = verdict.Handler(audit, config.ErrorHandler)
+	config.ErrorHandler = audit.ErrorHandler(config.ErrorHandler)
 	client, err := river.NewClient(driver, config)
 	if err != nil {
 		return err
 	}
-	follower := verdict.Follow(ctx, audit, client, nil)
+	follower := audit.Follow(ctx, client, nil)
 	if err := client.Start(ctx); err != nil {
 		return err
 	}
@@ -43,11 +42,11 @@ func serve(
 	if err := program(client); err != nil {
 		return err
 	}
-	report, err := verdict.Reconcile(ctx, audit, client, nil) // once a day
+	report, err := audit.Reconcile(ctx, client, nil) // once a day
 	if err != nil {
 		return err
 	}
-	if report.Added > 0 {
+	if report.Added() > 0 {
 		return errors.New("something was missing")
 	}
 

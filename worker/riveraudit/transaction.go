@@ -2,12 +2,12 @@ package riveraudit
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 type transactionKey struct{}
@@ -27,19 +27,6 @@ func (tx *transaction) add(trails []*jobaudit.Trail, existing []uuid.UUID) {
 	tx.existing = append(tx.existing, existing...)
 }
 
-// UnrecordedError means that a transaction was committed and that submissions
-// in it could not be recorded. Do not run the transaction again: reconciling
-// records them.
-type UnrecordedError struct {
-	Err error
-}
-
-func (e *UnrecordedError) Error() string {
-	return fmt.Sprintf("committed, but not all of its jobs are on record: %v", e.Err)
-}
-
-func (e *UnrecordedError) Unwrap() error { return e.Err }
-
 // Transact calls run, which inserts jobs in a transaction of its own, under
 // the context that it gets, and commits it:
 //
@@ -58,7 +45,8 @@ func (e *UnrecordedError) Unwrap() error { return e.Err }
 // The price is a moment between the commit and the record: a worker may be
 // faster, and its start then stands before the submission; a process that dies
 // in it leaves the submission to be recorded when River's table is reconciled.
-// An error of recording is an [*UnrecordedError].
+// An error of recording is a [*queue.UnrecordedError]: do not run the transaction
+// again.
 func (a *Audit) Transact(ctx context.Context, run func(context.Context) error) error {
 	tx := &transaction{}
 	if err := run(context.WithValue(ctx, transactionKey{}, tx)); err != nil {
@@ -77,7 +65,7 @@ func (a *Audit) Transact(ctx context.Context, run func(context.Context) error) e
 		return nil
 	})
 	if err != nil {
-		return &UnrecordedError{Err: err}
+		return &queue.UnrecordedError{Err: err}
 	}
 	return nil
 }

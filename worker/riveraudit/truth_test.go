@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	osexec "os/exec"
+	"strconv"
 	"testing"
 	"time"
 
@@ -279,7 +280,7 @@ var rows = map[string]func(w *world) []truth{
 		w.await(id, rivertype.JobStateDiscarded)
 		w.stop(false)
 		if !w.plain { // River tells nobody: it is the reconciler's to find
-			require.Equal(w, 1, w.reconcile().Added)
+			require.Equal(w, 1, w.reconcile().Added())
 		}
 		return []truth{{id: id, state: rivertype.JobStateDiscarded, starts: 1, code: jobaudit.CodeError}}
 	},
@@ -385,9 +386,8 @@ func TestTheRecordAgreesWithRiver(t *testing.T) {
 			}
 			size := w.sink.Len()
 			report := w.reconcile()
-			require.Equal(t, len(truths), report.Rows)
-			require.Zero(t, report.Added, "the reconciler finds nothing to add")
-			require.Zero(t, report.Strays)
+			require.Equal(t, len(truths), report.Jobs)
+			require.Zero(t, report.Added(), "the reconciler finds nothing to add")
 			require.Equal(t, size, w.sink.Len())
 		})
 	}
@@ -399,7 +399,7 @@ func TestWithoutTheMiddlewareTheReconcilerFindsEverything(t *testing.T) {
 			w := newWorld(t, database(t, server(t)), true)
 			truths := bring(w)
 			report := w.reconcile()
-			require.Equal(t, len(truths), report.Added)
+			require.Equal(t, len(truths), report.Submitted)
 			for _, want := range truths {
 				require.Equal(t, want.state, w.row(want.id).State)
 				job, events := w.recorded(want.id)
@@ -408,6 +408,7 @@ func TestWithoutTheMiddlewareTheReconcilerFindsEverything(t *testing.T) {
 				require.False(t, job.Incomplete)
 				require.Equal(t, jobaudit.Service, events[0].Who.Principal.Kind)
 				require.Contains(t, events[0].Why.Reason, "without an audit record")
+				w.requireReconstructed(want.id, events)
 				if want.starts > 0 && want.others == nil {
 					require.Len(t, job.Executions, want.starts)
 				}
@@ -422,9 +423,29 @@ func TestWithoutTheMiddlewareTheReconcilerFindsEverything(t *testing.T) {
 				}
 			}
 			size := w.sink.Len()
-			require.Zero(t, w.reconcile().Added, "and a second time nothing")
+			require.Zero(t, w.reconcile().Added(), "and a second time nothing")
 			require.Equal(t, size, w.sink.Len())
 		})
+	}
+}
+
+// requireReconstructed holds what was read from River's table to say so, and to
+// carry River's own times.
+func (w *world) requireReconstructed(id int64, events []jobaudit.Event) {
+	w.Helper()
+	row := w.row(id)
+	times := map[jobaudit.EventType]*time.Time{
+		jobaudit.JobSubmitted: &row.CreatedAt, jobaudit.JobSucceeded: row.FinalizedAt, jobaudit.JobFailed: row.FinalizedAt,
+		jobaudit.JobCancelled: row.FinalizedAt,
+	}
+	for _, e := range events {
+		require.True(w, e.Reconstructed, e.Type)
+		if want := times[e.Type]; want != nil {
+			require.WithinDuration(w, *want, e.QueueTime, time.Microsecond, e.Type)
+		}
+		if (e.Type == jobaudit.JobStarted || e.Type == jobaudit.AttemptStarted) && e.Job.Attempt == row.Attempt {
+			require.WithinDuration(w, *row.AttemptedAt, e.QueueTime, time.Microsecond, e.Type)
+		}
 	}
 }
 
@@ -456,7 +477,7 @@ func (w *world) requireTruth(want truth) {
 		require.Equal(w, "ada", e.Who.Principal.ID, "and so does the principal")
 		require.Equal(w, "acme", e.Who.OrgID)
 		if e.Type == jobaudit.JobStarted || e.Type == jobaudit.AttemptStarted {
-			require.Equal(w, w.audit.QueueRef(w.row(want.id)), e.Job.Queue)
+			require.Equal(w, jobaudit.Ref{System: "river", ID: strconv.FormatInt(want.id, 10)}, e.Job.Queue)
 		}
 		require.NotContains(w, string(e.Data.Output), "hunter2")
 		if e.Data.Error != nil {
@@ -499,6 +520,6 @@ func TestADatabaseThatRestartsMidJobIsNoGap(t *testing.T) {
 		w.await(id, want.state)
 		w.stop(false)
 		w.requireTruth(want)
-		require.Zero(t, w.reconcile().Added)
+		require.Zero(t, w.reconcile().Added())
 	}
 }

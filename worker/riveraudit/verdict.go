@@ -26,10 +26,10 @@ func outcome(s rivertype.JobState) jobaudit.JobState {
 	return ""
 }
 
-// Verdict records what River has decided about an attempt of this process, as
+// verdict records what River has decided about an attempt of this process, as
 // the job's row says, and reports whether it was one. Of an attempt that is
 // still running it records nothing. It may be called again after an error.
-func (a *Audit) Verdict(ctx context.Context, job *rivertype.JobRow) (ours bool, err error) {
+func (a *Audit) verdict(ctx context.Context, job *rivertype.JobRow) (ours bool, err error) {
 	defer a.keys.lock(job.ID)()
 	x := a.running.of(job)
 	if x == nil {
@@ -65,7 +65,7 @@ func (a *Audit) settle(ctx context.Context, x *attempt, job *rivertype.JobRow, f
 	x.mu.Lock()
 	failure := x.err
 	x.mu.Unlock()
-	err := end(ctx, x.trail, job, final, failure, "")
+	err := end(ctx, x.trail, job, final, failure)
 	if errors.Is(err, jobaudit.ErrTransition) {
 		return nil // the worker's own code has recorded an outcome
 	}
@@ -74,7 +74,7 @@ func (a *Audit) settle(ctx context.Context, x *attempt, job *rivertype.JobRow, f
 
 // end records an outcome. failure is what the attempt returned, if that is
 // known; otherwise River's table tells.
-func end(ctx context.Context, trail *jobaudit.Trail, job *rivertype.JobRow, final jobaudit.JobState, failure error, note string) error {
+func end(ctx context.Context, trail *jobaudit.Trail, job *rivertype.JobRow, final jobaudit.JobState, failure error) error {
 	switch final {
 	case jobaudit.Success:
 		if output := job.Output(); len(output) > 0 {
@@ -87,49 +87,46 @@ func end(ctx context.Context, trail *jobaudit.Trail, job *rivertype.JobRow, fina
 		}
 		return trail.Fail(ctx, failure)
 	default:
-		if note == "" {
-			note = cancelReason(job, failure)
-		}
-		return trail.Cancel(ctx, note)
+		return trail.Cancel(ctx, cancelReason(job, failure))
 	}
 }
 
-// AttemptError is an error that River's table tells of.
-type AttemptError struct {
+// attemptFailure is an error that River's table tells of.
+type attemptFailure struct {
 	Message string
 	At      time.Time
 }
 
-func (e *AttemptError) Error() string { return e.Message }
+func (e *attemptFailure) Error() string { return e.Message }
 
 // attemptError is a failed attempt's error as River keeps it: of a panic, that
 // it was one and nothing of its value.
 func attemptError(e rivertype.AttemptError) error {
 	if e.Trace != "" {
-		return &PanicError{}
+		return &panicked{}
 	}
-	return &AttemptError{Message: e.Error, At: e.At}
+	return &attemptFailure{Message: e.Error, At: e.At}
 }
 
 func lastError(job *rivertype.JobRow) error {
 	if n := len(job.Errors); n > 0 {
 		return attemptError(job.Errors[n-1])
 	}
-	return &AttemptError{Message: "River discarded the job and kept no error"}
+	return &attemptFailure{Message: "River discarded the job and kept no error"}
 }
 
-// PanicError says that an attempt panicked. It does not hold the panic's value,
+// panicked says that an attempt panicked. It does not hold the panic's value,
 // which may be a secret.
-type PanicError struct {
+type panicked struct {
 	Type string // the value's type, if it is known
 
 	place error // of a panic in this process: it knows where it arose
 }
 
 // Unwrap returns what the stack told of the panic, nil if it was not seen.
-func (e *PanicError) Unwrap() error { return e.place }
+func (e *panicked) Unwrap() error { return e.place }
 
-func (e *PanicError) Error() string {
+func (e *panicked) Error() string {
 	if e.Type == "" {
 		return "panic"
 	}
@@ -137,7 +134,7 @@ func (e *PanicError) Error() string {
 }
 
 // JobErrorCode returns PANIC.
-func (e *PanicError) JobErrorCode() string { return string(jobaudit.CodePanic) }
+func (e *panicked) JobErrorCode() string { return string(jobaudit.CodePanic) }
 
 func cancelReason(job *rivertype.JobRow, failure error) string {
 	cancel, ok := errors.AsType[*rivertype.JobCancelError](failure)
@@ -152,9 +149,9 @@ func cancelReason(job *rivertype.JobRow, failure error) string {
 	return "cancelled in River"
 }
 
-// Gone records the end of a job that this process has run and that is no longer
+// gone records the end of a job that this process has run and that is no longer
 // in River's table: it was deleted before its end was read.
-func (a *Audit) Gone(ctx context.Context, id int64) error {
+func (a *Audit) gone(ctx context.Context, id int64) error {
 	defer a.keys.lock(id)()
 	a.running.mu.Lock()
 	x := a.running.byID[id]
@@ -170,8 +167,8 @@ func (a *Audit) Gone(ctx context.Context, id int64) error {
 	return err
 }
 
-// Waiting returns the numbers of the jobs that this process has run and whose
+// waiting returns the numbers of the jobs that this process has run and whose
 // verdict was not recorded within a time after they returned.
-func (a *Audit) Waiting(within time.Duration) []int64 {
+func (a *Audit) waiting(within time.Duration) []int64 {
 	return a.running.waiting(time.Now().Add(-within))
 }

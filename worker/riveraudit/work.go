@@ -10,6 +10,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // Work is called by River around every attempt that reaches a worker. The
@@ -61,26 +62,29 @@ func exited(err error) bool {
 }
 
 func (a *Audit) execution(job *rivertype.JobRow) jobaudit.Execution {
-	return jobaudit.Execution{Attempt: max(job.Attempt, 1), Queue: a.QueueRef(job)}
+	return jobaudit.Execution{Attempt: max(job.Attempt, 1), Queue: a.queueRef(job)}
 }
 
 // begin opens the Trail of a job that is to run.
 func (a *Audit) begin(ctx context.Context, job *rivertype.JobRow) (*jobaudit.Trail, error) {
-	trail, found, err := a.open(ctx, job)
+	o, err := a.open(ctx, job)
 	if err != nil {
 		return nil, err
 	}
-	if a.opts.Log != nil && (found || hasPast(job)) {
-		story, err := a.story(ctx, job, trail)
+	if !a.logs.None() && (o.found || hasPast(job)) {
+		s, err := a.story(ctx, job, o)
 		if err != nil {
 			return nil, err
 		}
-		return story.trail, story.complete(ctx)
+		if err := s.submit(ctx); !errors.Is(err, queue.ErrPartialLog) {
+			return s.trail, err
+		}
+		return s.trail, nil // it is on record elsewhere; the work need not wait for that log
 	}
-	if found {
-		err = trail.Submit(ctx)
+	if o.found {
+		err = o.trail.Reconstruct(o.asked, func() error { return o.trail.Submit(ctx) })
 	}
-	return trail, err
+	return o.trail, err
 }
 
 // hasPast reports whether something may be on record of a job besides its
@@ -131,12 +135,12 @@ func (a *Audit) told(ctx context.Context, x *attempt) {
 	a.report(ctx, x.trail.Flush(ctx))
 }
 
-// AttemptFailed records that an attempt has ended with an error, or, with
+// attemptFailed records that an attempt has ended with an error, or, with
 // panicked set, in a panic; a panic's err says no more than its type. It is
 // called by River's error handler, before River decides, and also for attempts
 // that never reached a worker: of an unknown kind, or with a row that cannot be
 // decoded. cancelled says that the error handler wants the job cancelled.
-func (a *Audit) AttemptFailed(ctx context.Context, job *rivertype.JobRow, err error, cancelled bool) {
+func (a *Audit) attemptFailed(ctx context.Context, job *rivertype.JobRow, err error, cancelled bool) {
 	x := a.running.of(job)
 	if x == nil {
 		trail, beginErr := a.begin(ctx, job)
@@ -150,9 +154,9 @@ func (a *Audit) AttemptFailed(ctx context.Context, job *rivertype.JobRow, err er
 		x = &attempt{trail: trail, job: job.ID, at: fetchedAt(job)}
 		a.running.put(x)
 	}
-	if p, ok := err.(*PanicError); ok {
+	if p, ok := err.(*panicked); ok {
 		x.mu.Lock()
-		err = &PanicError{Type: p.Type, place: x.err}
+		err = &panicked{Type: p.Type, place: x.err}
 		x.mu.Unlock()
 	}
 	x.end(err)

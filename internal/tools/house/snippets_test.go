@@ -108,7 +108,7 @@ func adaptersNotShown(packages map[string]*source, page string) []string {
 	for _, dir := range slices.Sorted(maps.Keys(packages)) {
 		used := regexp.MustCompile(`\b` + path.Base(dir) + `\.[A-Z]`)
 		shown := slices.ContainsFunc(slices.Collect(maps.Values(snippets(page))), used.MatchString)
-		if path.Dir(dir) == "worker" && !shown {
+		if path.Dir(dir) == "worker" && strings.HasSuffix(dir, "audit") && !shown {
 			missing = append(missing, dir)
 		}
 	}
@@ -122,7 +122,7 @@ func TestTheReadmeShowsTheLinesToAddForEveryAdapter(t *testing.T) {
 }
 
 func TestAnAdapterThatIsNotShownIsFound(t *testing.T) {
-	packages := map[string]*source{"worker/aaudit": {}, "worker/baudit": {}, "worker/baudit/verdict": {}, "sink/asink": {}}
+	packages := map[string]*source{"worker/aaudit": {}, "worker/baudit": {}, "worker/baudit/verdict": {}, "worker/queue": {}, "sink/asink": {}}
 	for page, missing := range map[string][]string{
 		"```go\naaudit.New()\nbaudit.New()\n```\n":        nil,
 		"```go\naaudit.New()\n```\n`baudit.New`\n":        {"worker/baudit"},

@@ -28,8 +28,8 @@ import (
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/internal/tools/pgserver"
 	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/worker/queue"
 	"github.com/jobaudit/jobaudit/worker/riveraudit"
-	"github.com/jobaudit/jobaudit/worker/riveraudit/verdict"
 )
 
 func main() {
@@ -103,21 +103,21 @@ func mail(ctx context.Context, out io.Writer, pool *pgxpool.Pool, sink *filesink
 	}
 
 	// The lines to add:
-	audit := riveraudit.New(recorder, whoAsks, &riveraudit.Options{Log: sink})
+	audit := riveraudit.New(recorder, &riveraudit.Options{Logs: []jobaudit.AuditReader{sink}, Submission: whoAsks})
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &postOffice{})
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Workers:      workers,
 		Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 4}},
 		Middleware:   []rivertype.Middleware{audit},
-		ErrorHandler: verdict.Handler(audit, nil),
+		ErrorHandler: audit.ErrorHandler(nil),
 		Logger:       slog.New(slog.DiscardHandler),
 		RetryPolicy:  atOnce{},
 	})
 	if err != nil {
 		return err
 	}
-	follower := verdict.Follow(ctx, audit, client, nil)
+	follower := audit.Follow(ctx, client, nil)
 	if err := client.Start(ctx); err != nil {
 		return err
 	}
@@ -136,14 +136,14 @@ func mail(ctx context.Context, out io.Writer, pool *pgxpool.Pool, sink *filesink
 	if err := errors.Join(client.Stop(ctx), follower.Stop(ctx)); err != nil {
 		return err
 	}
-	report, err := verdict.Reconcile(ctx, audit, client, &verdict.ReconcileOptions{Grace: -1, Strays: true})
+	report, err := audit.Reconcile(ctx, client, &queue.ReconcileOptions{Settle: -1})
 	if err != nil {
 		return err
 	}
 	if err := tell(ctx, out, audit, client, sink, ids); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "reconciled with River's table: %d jobs, %d to add\n", report.Rows, report.Added)
+	fmt.Fprintf(out, "reconciled with River's table: %d jobs, %d to add\n", report.Jobs, report.Added())
 	return recorder.Close(ctx)
 }
 

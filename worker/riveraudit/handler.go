@@ -1,4 +1,4 @@
-package verdict
+package riveraudit
 
 import (
 	"context"
@@ -6,24 +6,22 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
-
-	"github.com/jobaudit/jobaudit/worker/riveraudit"
 )
 
-// Handler returns the error handler for river.Config's ErrorHandler. It asks
+// ErrorHandler returns the error handler for river.Config's ErrorHandler. It asks
 // next, if that is not nil, and records the attempt's end, before River decides
 // what becomes of the job. Of a panic's value only the type is recorded.
-func Handler(audit *riveraudit.Audit, next river.ErrorHandler) river.ErrorHandler {
-	return &handler{audit: audit, next: next}
+func (a *Audit) ErrorHandler(next river.ErrorHandler) river.ErrorHandler {
+	return &handler{audit: a, next: next}
 }
 
 type handler struct {
-	audit *riveraudit.Audit
+	audit *Audit
 	next  river.ErrorHandler
 }
 
 func (h *handler) HandleError(ctx context.Context, job *rivertype.JobRow, err error) (result *river.ErrorHandlerResult) {
-	defer func() { h.audit.AttemptFailed(ctx, job, err, cancels(result)) }() // next may panic: River goes on then
+	defer func() { h.audit.attemptFailed(ctx, job, err, cancels(result)) }() // next may panic: River goes on then
 	if h.next == nil {
 		return nil
 	}
@@ -32,7 +30,7 @@ func (h *handler) HandleError(ctx context.Context, job *rivertype.JobRow, err er
 
 func (h *handler) HandlePanic(ctx context.Context, job *rivertype.JobRow, value any, trace string) (result *river.ErrorHandlerResult) {
 	defer func() {
-		h.audit.AttemptFailed(ctx, job, &riveraudit.PanicError{Type: fmt.Sprintf("%T", value)}, cancels(result))
+		h.audit.attemptFailed(ctx, job, &panicked{Type: fmt.Sprintf("%T", value)}, cancels(result))
 	}()
 	if h.next == nil {
 		return nil

@@ -1,10 +1,9 @@
-package verdict
+package riveraudit
 
 import (
 	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -12,7 +11,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
-	"github.com/jobaudit/jobaudit/worker/riveraudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // Lister reads River's table. A *river.Client of any driver is one.
@@ -20,7 +19,7 @@ type Lister interface {
 	JobList(ctx context.Context, params *river.JobListParams) (*river.JobListResult, error)
 }
 
-// Client is what [Follow] needs of River. A *river.Client of any driver is one.
+// Client is what [Audit.Follow] needs of River. A *river.Client of any driver is one.
 type Client interface {
 	Lister
 	SubscribeConfig(config *river.SubscribeConfig) (<-chan *river.Event, func())
@@ -34,22 +33,20 @@ type FollowOptions struct {
 	// Default: 5 s.
 	Sweep time.Duration
 	// Every is how often the whole table is reconciled with the log. Default:
-	// never; call Reconcile where it suits.
+	// never; call [Audit.Reconcile] where it suits.
 	Every time.Duration
 	// Reconcile are the options of that.
-	Reconcile *ReconcileOptions
+	Reconcile *queue.ReconcileOptions
 	// Writers is how many outcomes may wait for the sink at the same time. It
 	// stores those that wait together in one batch. Default: 256.
 	Writers int
-	// OnError is told of what could not be recorded; it is tried again at the
-	// next sweep. It must not wait. Default: it is logged by slog.Default.
-	OnError func(context.Context, error)
 }
 
-// Follower records the outcomes of the jobs that a client runs. [Follow] starts
-// one and Stop ends it.
+// Follower records the outcomes of the jobs that a client runs. [Audit.Follow]
+// starts one and Stop ends it. What it cannot record is told to OnError, and
+// tried again at the next sweep.
 type Follower struct {
-	audit  *riveraudit.Audit
+	audit  *Audit
 	client Client
 	opts   FollowOptions
 	events <-chan *river.Event
@@ -62,18 +59,13 @@ type Follower struct {
 // Follow begins to record the outcomes of the jobs that client runs, as River
 // commits them. Call it before client.Start, and again if the client is started
 // again. It goes on until Stop, whatever becomes of ctx, whose values it keeps.
-func Follow(ctx context.Context, audit *riveraudit.Audit, client Client, opts *FollowOptions) *Follower {
-	f := &Follower{audit: audit, client: client}
+func (a *Audit) Follow(ctx context.Context, client Client, opts *FollowOptions) *Follower {
+	f := &Follower{audit: a, client: client}
 	if opts != nil {
 		f.opts = *opts
 	}
 	f.opts.Sweep = cmp.Or(f.opts.Sweep, 5*time.Second)
 	f.opts.Writers = cmp.Or(f.opts.Writers, 256)
-	if f.opts.OnError == nil {
-		f.opts.OnError = func(ctx context.Context, err error) {
-			slog.Default().WarnContext(ctx, "riveraudit", slog.Any("error", err))
-		}
-	}
 	ctx, f.halt = context.WithCancel(context.WithoutCancel(ctx))
 	f.events, f.cancel = client.SubscribeConfig(&river.SubscribeConfig{
 		ChanSize: 50_000,
@@ -89,7 +81,7 @@ func Follow(ctx context.Context, audit *riveraudit.Audit, client Client, opts *F
 	if f.opts.Every > 0 {
 		f.sweeps.Go(func() {
 			f.every(ctx, f.opts.Every, func() {
-				_, err := Reconcile(ctx, f.audit, f.client, f.opts.Reconcile)
+				_, err := f.audit.Reconcile(ctx, f.client, f.opts.Reconcile)
 				f.report(ctx, err)
 			})
 		})
@@ -125,22 +117,16 @@ func (f *Follower) follow(ctx context.Context) {
 		if e.Job == nil {
 			continue
 		}
-		ours, err := f.audit.Verdict(ctx, e.Job)
-		if !ours && ended(e.Job) {
-			_, err = f.audit.Reconcile(ctx, e.Job, "")
+		ours, err := f.audit.verdict(ctx, e.Job)
+		if !ours && ended(e.Job) && !f.audit.logs.None() {
+			err = f.audit.compare(ctx, e.Job, &comparison{})
 		}
 		f.report(ctx, err)
 	}
 }
 
 // ended reports whether River is done with a job.
-func ended(job *rivertype.JobRow) bool {
-	switch job.State {
-	case rivertype.JobStateCompleted, rivertype.JobStateCancelled, rivertype.JobStateDiscarded:
-		return true
-	}
-	return false
-}
+func ended(job *rivertype.JobRow) bool { return outcome(job.State) != "" }
 
 func (f *Follower) every(ctx context.Context, interval time.Duration, do func()) {
 	ticker := time.NewTicker(interval)
@@ -161,7 +147,7 @@ const page = 1000
 // sweep asks River about the jobs that returned here some time ago and whose
 // verdict is not recorded.
 func (f *Follower) sweep(ctx context.Context, within time.Duration) error {
-	for ids := range slices.Chunk(f.audit.Waiting(within), page) {
+	for ids := range slices.Chunk(f.audit.waiting(within), page) {
 		list, err := f.client.JobList(ctx, river.NewJobListParams().IDs(ids...).First(len(ids)))
 		if err != nil {
 			return fmt.Errorf("asking River about %d jobs: %w", len(ids), err)
@@ -169,13 +155,13 @@ func (f *Follower) sweep(ctx context.Context, within time.Duration) error {
 		there := make(map[int64]bool, len(ids))
 		for _, job := range list.Jobs {
 			there[job.ID] = true
-			if _, err := f.audit.Verdict(ctx, job); err != nil {
+			if _, err := f.audit.verdict(ctx, job); err != nil {
 				return err
 			}
 		}
 		for _, id := range ids {
 			if !there[id] {
-				if err := f.audit.Gone(ctx, id); err != nil {
+				if err := f.audit.gone(ctx, id); err != nil {
 					return err
 				}
 			}
@@ -186,6 +172,6 @@ func (f *Follower) sweep(ctx context.Context, within time.Duration) error {
 
 func (f *Follower) report(ctx context.Context, err error) {
 	if err != nil && ctx.Err() == nil {
-		f.opts.OnError(ctx, err)
+		f.audit.report(ctx, err)
 	}
 }
