@@ -145,7 +145,7 @@ func (d decoder) consistent(e *Event) {
 		d.FailAt("job", "is missing")
 	case e.Type == AuditLost && e.Job.ID == uuid.Nil:
 		d.FailAt("job", "is missing")
-	case e.Job.ID != uuid.Nil && auditReasons[e.Type] != "":
+	case e.Job.ID != uuid.Nil && (auditReasons[e.Type] != "" || isAct(e.Type)):
 		d.FailAt("job", "is present on an event of the audit itself")
 	case e.Type == JobSubmitted && e.What.Inputs == nil:
 		d.FailAt("what.inputs", "is missing")

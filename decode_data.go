@@ -78,6 +78,8 @@ func (d decoder) data(raw []byte, e *Event) {
 			d.degraded(raw, e)
 		case "erased":
 			d.erased(raw, e)
+		case "act":
+			d.act(raw, e)
 		case "recovery":
 			e.Data.Recovery = json.RawMessage(d.Raw(raw))
 		case "policy":

@@ -58,6 +58,7 @@ type draft struct {
 	redaction   *Redaction
 	data        payload
 
+	by            *envelope // of somebody else than the job's principal; nil if it is theirs
 	reconstructed bool      // from what a queue's own table tells
 	queueTime     time.Time // when that says it happened; zero if it does not
 }
@@ -104,6 +105,9 @@ func (d *draft) shrink(excess int) {
 	}
 	if c := d.data.correction; c != nil && len(c.value) > len(*largest) {
 		largest = &c.value
+	}
+	if a := d.data.act; a != nil && len(a.data) > len(*largest) {
+		largest = &a.data
 	}
 	*largest = jsonenc.Shrink(*largest, max(len(*largest)-excess, 256))
 }

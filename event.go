@@ -44,6 +44,14 @@ const (
 	AuditDegraded EventType = "audit.degraded"
 	AuditLost     EventType = "audit.lost"
 	AuditErased   EventType = "audit.erased"
+
+	// Acts of people on records, see [Recorder.Act]. The last four are reserved.
+	AuditRead      EventType = "audit.read"
+	AuditReviewed  EventType = "audit.reviewed"
+	AuditHeld      EventType = "audit.held"
+	AuditReleased  EventType = "audit.released"
+	AuditRetention EventType = "audit.retention"
+	AuditRetired   EventType = "audit.retired"
 )
 
 // Phase is the part of a job's life that an event belongs to.
@@ -184,6 +192,11 @@ type Event struct {
 			More   int64    // keys that Keys had no room for, or whose IDs could not be stored
 			Reason string   // free text
 		}
+		// Act is what somebody did with records: with which, and what came of it.
+		Act struct {
+			Scope Query
+			Data  json.RawMessage
+		}
 		Recovery json.RawMessage
 		Policy   json.RawMessage
 	}
@@ -213,6 +226,7 @@ type Snapshot struct {
 // Correction adds to an event what was found out later. Nothing is changed.
 type Correction struct {
 	Of       uuid.UUID // the event that it corrects
+	By       Principal // who corrects it; default: the job's principal. On an event it is in Who
 	Reversal bool      // what the job did was undone; otherwise the record was wrong
 	Reason   string    // free text
 	Value    any       // passes the action's output policy

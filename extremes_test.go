@@ -276,7 +276,7 @@ func (c chooser) call(t testing.TB, r *jobaudit.Recorder, sink *parsingSink, tra
 		return
 	}
 	trail := pick(c, *trails)
-	switch c.next(21) {
+	switch c.next(24) {
 	case 0:
 		check("Start", trail.Start(ctx, filled(c, jobaudit.Execution{})))
 	case 1:
@@ -329,6 +329,12 @@ func (c chooser) call(t testing.TB, r *jobaudit.Recorder, sink *parsingSink, tra
 	case 19:
 		check("Erase", r.Erase(ctx, keysOf{c.text(), c.text(), "k"}, c.text(), c.text()))
 	case 20:
+		check("Act", r.Act(ctx, filled(c, goldenAct())))
+	case 21:
+		check("CancelBy", trail.CancelBy(ctx, filled(c, auditor), c.text()))
+	case 22:
+		check("EraseBy", r.EraseBy(ctx, keysOf{c.text(), "k"}, c.text(), filled(c, jobaudit.Act{Principal: auditor, Reason: "r"})))
+	case 23:
 		var records []jobaudit.Record
 		for r, err := range sink.Records(ctx, jobaudit.Query{JobID: trail.JobID()}) {
 			require.NoError(t, err)

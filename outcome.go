@@ -60,12 +60,16 @@ func (t *Trail) Fail(ctx context.Context, err error) error {
 // Cancel records that the job was cancelled. If it was revoked, by [Trail.Deny]
 // while it ran, the record says so.
 func (t *Trail) Cancel(ctx context.Context, reason string) error {
+	return t.cancelled(ctx, nil, reason)
+}
+
+func (t *Trail) cancelled(ctx context.Context, by *envelope, reason string) error {
 	data := &errorData{code: CodeCancelled, message: t.sanitizer.text(reason)}
 	return t.end(ctx, "cancel", JobCancelled, func(d *draft) {
 		if t.revoked {
 			data.code = CodeForbidden
 		}
-		d.data.err = data
+		d.data.err, d.by = data, by
 	})
 }
 
@@ -137,6 +141,13 @@ func (t *Trail) Correct(ctx context.Context, c Correction) error {
 	if err := cmp.Or(checkID("data.correction.of", c.Of), checkStrings(given{"data.correction.reason", c.Reason})); err != nil {
 		return t.fail("correct", err)
 	}
+	var by *envelope
+	if c.By != (Principal{}) {
+		var err error
+		if by, err = t.by(c.By, c.Reason); err != nil {
+			return t.fail("correct", err)
+		}
+	}
 	data := &correctionData{of: c.Of, reversal: c.Reversal, reason: t.sanitizer.text(c.Reason)}
 	var value content
 	if c.Value != nil {
@@ -149,7 +160,7 @@ func (t *Trail) Correct(ctx context.Context, c Correction) error {
 		t.mu.Unlock()
 		return t.fail("correct", err)
 	}
-	d.data.correction = data
+	d.data.correction, d.by = data, by
 	if value.redaction != nil {
 		d.redaction = value.redaction
 	}

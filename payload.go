@@ -24,6 +24,7 @@ type payload struct {
 	lost       *lostData
 	degraded   *degradedData
 	erased     *erasedData
+	act        *actData
 	recovery   []byte
 	policy     []byte
 }
@@ -126,6 +127,9 @@ func (p *payload) append(o *object) {
 	}
 	o.Raw("recovery", p.recovery)
 	o.Raw("policy", p.policy)
+	if p.act != nil {
+		p.act.append(o)
+	}
 }
 
 func (d *decisionData) append(o *object) {

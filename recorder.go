@@ -10,7 +10,6 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -371,65 +370,6 @@ func (r *Recorder) Close(ctx context.Context) error {
 		return nil
 	}
 	return &AuditError{Op: "close", Err: fmt.Errorf("%d events are not known to be stored: %w", lost, err)}
-}
-
-// Erase deletes the keys of a subject, a person say, and records that, as an
-// audit.erased event: what was sealed with those keys (package erasure) cannot
-// be read any more, by anybody, while every hash still verifies. keys is what
-// holds them, as erasure.KeyStore does; its Erase returns the IDs of the keys
-// that it has deleted, which the event holds. The subject is not stored.
-//
-// The reason is a free text; one that names the subject is dropped. If Erase
-// returns an error, part of this may have been done: call it again. A call
-// that finds no key is recorded as well. Backups of the keys are yours to
-// delete.
-func (r *Recorder) Erase(ctx context.Context, keys interface {
-	Erase(subject string) (ids []string, err error)
-}, subject, reason string) error {
-	if r.closed.Load() {
-		return &AuditError{Op: "erase", Err: ErrClosed}
-	}
-	if err := ctx.Err(); err != nil {
-		return &AuditError{Op: "erase", Err: err}
-	}
-	ids, err := keys.Erase(subject)
-	if err != nil && len(ids) == 0 {
-		return &AuditError{Op: "erase", Err: err}
-	}
-	data := r.erasedKeys(ids)
-	switch {
-	case reason == "":
-	case strings.Contains(strings.ToLower(reason), strings.ToLower(subject)):
-		data.reason = text{dropped: "subject"}
-	default:
-		data.reason = r.sanitizer.text(reason)
-	}
-	stored := r.store(context.WithoutCancel(ctx), []entry{r.entry(AuditErased, payload{erased: data})}, r.opts.OutcomeTimeout)
-	if stored != nil {
-		return &AuditError{Op: "erase", Err: stored}
-	}
-	if err != nil {
-		return &AuditError{Op: "erase", Err: err}
-	}
-	return nil
-}
-
-// erasedKeys keeps the IDs that can be stored and counts the others: the keys
-// are gone whatever their store calls them.
-func (r *Recorder) erasedKeys(ids []string) *erasedData {
-	data := &erasedData{}
-	for _, id := range ids {
-		if err := checkStrings(given{"data.erased.keys", id}); err != nil || id == "" {
-			data.more++
-			continue
-		}
-		data.keys = append(data.keys, id)
-	}
-	if data.more > 0 {
-		err := fmt.Errorf("%d keys were deleted whose IDs cannot be stored", data.more)
-		r.report(context.Background(), "erase", uuid.Nil, err)
-	}
-	return data
 }
 
 // newID returns a UUID of version 7 (RFC 9562, section 5.7), with the fraction

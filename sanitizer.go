@@ -221,6 +221,19 @@ func (d *sanitizer) pseudonym(class, text string) string {
 // null has no room behind it that an append could write to.
 var null = slices.Clip([]byte("null"))
 
+// act returns what may be stored of what came of an act: all that passes the
+// scan, unless a policy says less.
+func (d *sanitizer) act(v any) content {
+	switch {
+	case absent(v):
+		return content{}
+	case d.redactor != nil:
+		return d.output(v)
+	}
+	r, err := policy.Whole(v, &policy.Call{Env: walk.Env{Limit: fields.MaxContent, Guard: (*laterGuard)(d)}})
+	return complete(&Redaction{Outcome: RedactionPassedThrough}, r, err)
+}
+
 // content passes a value through the policy. The error is the cause of an
 // outcome for which the value is withheld.
 func (d *sanitizer) content(v any, side string, call *policy.Call) (content, error) {

@@ -409,7 +409,7 @@ func TestAChildJobKnowsWhatWasRemovedFromItsParents(t *testing.T) {
 		}), "refused")
 		require.NoError(t, rec.Close(t.Context()))
 		list := events(t, sink)
-		require.Equal(t, []string{dropped, dropped, "all is well", dropped}, linesOrMarkers(list))
+		require.ElementsMatch(t, []string{dropped, dropped, "all is well", dropped}, linesOrMarkers(list), "two jobs have no order of their own")
 		for _, e := range of(list, jobaudit.JobSubmitted) {
 			require.NotContains(t, string(e.What.Inputs)+e.Why.Reason, pw)
 		}

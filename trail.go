@@ -123,7 +123,11 @@ func (t *Trail) advance(typ EventType) (draft, error) {
 }
 
 func (t *Trail) seal(d *draft, u delivery.Urgency) entry {
-	return entry{Event: t.env.seal(d), Urgency: u}
+	env := &t.env
+	if d.by != nil {
+		env = d.by
+	}
+	return entry{Event: env.seal(d), Urgency: u}
 }
 
 func (t *Trail) fail(op string, err error) error {

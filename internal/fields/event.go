@@ -229,6 +229,26 @@ func dataFields() *Field {
 		),
 		raw("recovery", MaxDocument),
 		raw("policy", MaxDocument),
+		object("act", scopeFields(), raw("data", MaxContent)),
+	)
+}
+
+// scopeFields select the records that an act concerns.
+func scopeFields() *Field {
+	return object("scope",
+		id("jobId", ""),
+		id("correlationId", ""),
+		id("rootId", ""),
+		identifier("principalId"),
+		identifier("actingFor"),
+		identifier("orgId"),
+		identifier("action"),
+		identifier("resource"),
+		list("types", identifier("")),
+		identifier("state"),
+		identifier("errorCode"),
+		moment("since"),
+		moment("until"),
 	)
 }
 

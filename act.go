@@ -1,0 +1,368 @@
+package jobaudit
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/delivery"
+	"github.com/jobaudit/jobaudit/internal/fields"
+)
+
+// Act is what somebody did with records, rather than with a job: who read them,
+// who reviewed them. [Recorder.Act] records it.
+type Act struct {
+	// Type is AuditRead, AuditReviewed or AuditErased. The other types of acts
+	// are reserved until something gives them effect.
+	Type EventType
+	// Principal is who did it, and Reason why: free text, at most 1,024 bytes.
+	// Both are required.
+	Principal Principal
+	Reason    string
+	OrgID     string // whose records are concerned
+	// Scope selects the records that are concerned; the zero Query means all of
+	// the log. After, Limit and NewestFirst say in which pages somebody read and
+	// are not stored.
+	Scope Query
+	// Data is what came of it, as the findings of a review. What the Redactor of
+	// the action that is called as the type keeps of it, on the side of outputs,
+	// is stored; without such a Redactor all of it is, if it passes the scan.
+	Data any
+}
+
+// isAct reports whether events of the type are acts of people.
+func isAct(t EventType) bool {
+	switch t {
+	case AuditRead, AuditReviewed, AuditErased, AuditHeld, AuditReleased, AuditRetention, AuditRetired:
+		return true
+	}
+	return false
+}
+
+// check says what is wrong with an act.
+func (a *Act) check() error {
+	switch {
+	case !isAct(a.Type):
+		return &FieldError{Field: "type", Problem: "is no type of act"}
+	case a.Type != AuditRead && a.Type != AuditReviewed && a.Type != AuditErased:
+		return &FieldError{Field: "type", Problem: "is reserved: nothing gives it effect yet"}
+	}
+	if err := checkPrincipal("who.principal", a.Principal); err != nil {
+		return err
+	}
+	if a.OrgID != "" {
+		if err := checkStrings(given{"who.orgId", a.OrgID}); err != nil {
+			return err
+		}
+	}
+	if err := checkStrings(given{"why.reason", a.Reason}); err != nil {
+		return err
+	}
+	return a.Scope.checkScope()
+}
+
+// checkScope says which part of a scope cannot be stored as it is. A scope is
+// not cut: it would tell of other records.
+func (q *Query) checkScope() error {
+	const at = "data.act.scope."
+	for name, id := range map[string]uuid.UUID{"jobId": q.JobID, "correlationId": q.CorrelationID, "rootId": q.RootID} {
+		if err := checkID(at+name, id); err != nil {
+			return err
+		}
+	}
+	for name, t := range map[string]time.Time{"since": q.Since, "until": q.Until} {
+		if problem := clockProblem(t); !t.IsZero() && problem != "" {
+			return &FieldError{Field: at + name, Problem: "is not between 1970 and 9999"}
+		}
+	}
+	if len(q.Types) > fields.MaxList {
+		return &FieldError{Field: at + "types", Problem: fmt.Sprintf("has more than %d elements", fields.MaxList)}
+	}
+	values := []given{
+		{at + "principalId", q.PrincipalID}, {at + "actingFor", q.ActingFor}, {at + "orgId", q.OrgID}, {at + "action", q.Action},
+		{at + "resource", q.Resource}, {at + "state", string(q.State)}, {at + "errorCode", string(q.ErrorCode)},
+	}
+	for _, typ := range q.Types {
+		values = append(values, given{at + "types", string(typ)})
+	}
+	return checkStrings(values...)
+}
+
+// Act records what somebody did with records, in the recorder's own stream, and
+// returns once that is durable, or after the recorder's OutcomeTimeout. It
+// retries until then and does not end with ctx.
+//
+// Where the log has another writer, or the actor none of its keys, open a
+// Recorder on a log of its own, with a key of its own, that names the other in
+// [Options.CompanionOf]: readers and verifiers take it as a further source.
+//
+// The error is an [*AuditError]; it wraps a [*FieldError] if a field is missing
+// or malformed, and nothing was stored then.
+func (r *Recorder) Act(ctx context.Context, a Act) error {
+	if err := r.act(ctx, &a, payload{}); err != nil {
+		return &AuditError{Op: "act", Err: err}
+	}
+	return nil
+}
+
+func (r *Recorder) act(ctx context.Context, a *Act, data payload) error {
+	if r.closed.Load() {
+		return ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := a.check(); err != nil {
+		return err
+	}
+	s := r.opts.Redactors.sanitizer(string(a.Type))
+	env := &envelope{correlationID: r.incarnation, requestID: r.incarnation}
+	env.describe(&Submission{
+		Action: string(a.Type), Principal: a.Principal, OrgID: a.OrgID,
+		Trigger: Trigger{Kind: triggerOf(a.Principal), Reason: a.Reason},
+	}, r.where, s)
+	s.describes(&Submission{Action: string(a.Type), Principal: a.Principal, OrgID: a.OrgID})
+	content := s.act(a.Data)
+	data.act = &actData{scope: a.Scope, data: content.json}
+	d := draft{id: r.opts.NewID(), typ: a.Type, time: r.opts.Now(), data: data, redaction: content.redaction}
+	return r.storeOwn(ctx, env, &d)
+}
+
+// triggerOf says why somebody acts: people because they want to.
+func triggerOf(p Principal) TriggerKind {
+	if p.Kind == User {
+		return Manual
+	}
+	return OnEvent
+}
+
+// Erase deletes the keys of a subject, a person say, and records that, as an
+// audit.erased event of the recorder's own service. [Recorder.EraseBy] says who
+// did it.
+func (r *Recorder) Erase(ctx context.Context, keys interface {
+	Erase(subject string) (ids []string, err error)
+}, subject, reason string) error {
+	return r.erase(ctx, keys, subject, reason, nil)
+}
+
+// EraseBy deletes the keys of a subject, a person say, and records that, as an
+// audit.erased event: what was sealed with those keys (package erasure) cannot
+// be read any more, by anybody, while every hash still verifies. keys is what
+// holds them, as erasure.KeyStore does; its Erase returns the IDs of the keys
+// that it has deleted, which the event holds. The act says who did it and why;
+// its type is AuditErased, or empty.
+//
+// The subject is not stored: a reason that names it is dropped, and a principal
+// that is the subject is a [*FieldError]; name who does it for them. If EraseBy
+// returns an error, part of this may have been done: call it again. A call that
+// finds no key is recorded as well. Backups of the keys are yours to delete.
+func (r *Recorder) EraseBy(ctx context.Context, keys interface {
+	Erase(subject string) (ids []string, err error)
+}, subject string, a Act) error {
+	setDefault(&a.Type, AuditErased)
+	err := a.check()
+	switch {
+	case err == nil && a.Type != AuditErased:
+		err = &FieldError{Field: "type", Problem: "is not audit.erased"}
+	case err == nil && a.Principal.ID == subject:
+		err = &FieldError{Field: "who.principal.id", Problem: "is the subject, which must not be stored"}
+	}
+	if err != nil {
+		return &AuditError{Op: "erase", Err: err}
+	}
+	return r.erase(ctx, keys, subject, a.Reason, &a)
+}
+
+func (r *Recorder) erase(ctx context.Context, keys interface {
+	Erase(subject string) (ids []string, err error)
+}, subject, reason string, a *Act) error {
+	if r.closed.Load() {
+		return &AuditError{Op: "erase", Err: ErrClosed}
+	}
+	if err := ctx.Err(); err != nil {
+		return &AuditError{Op: "erase", Err: err}
+	}
+	ids, err := keys.Erase(subject)
+	if err != nil && len(ids) == 0 {
+		return &AuditError{Op: "erase", Err: err}
+	}
+	data := r.erasedKeys(ids)
+	names := strings.Contains(strings.ToLower(reason), strings.ToLower(subject))
+	var stored error
+	switch {
+	case a != nil:
+		if names {
+			a.Reason = "withheld: it named the subject"
+		}
+		stored = r.act(context.WithoutCancel(ctx), a, payload{erased: data})
+	case names && reason != "":
+		data.reason = text{dropped: "subject"}
+		stored = r.storeErased(ctx, data)
+	default:
+		if reason != "" {
+			data.reason = r.sanitizer.text(reason)
+		}
+		stored = r.storeErased(ctx, data)
+	}
+	if stored == nil {
+		stored = err
+	}
+	if stored != nil {
+		return &AuditError{Op: "erase", Err: stored}
+	}
+	return nil
+}
+
+func (r *Recorder) storeErased(ctx context.Context, data *erasedData) error {
+	d := draft{id: r.opts.NewID(), typ: AuditErased, time: r.opts.Now(), data: payload{erased: data}}
+	return r.storeOwn(ctx, r.envelope(AuditErased), &d)
+}
+
+// storeOwn stores an event of the recorder's own stream, as an outcome is.
+func (r *Recorder) storeOwn(ctx context.Context, env *envelope, d *draft) error {
+	e := entry{Event: env.seal(d), Urgency: delivery.Outcome}
+	return r.store(context.WithoutCancel(ctx), []entry{e}, r.opts.OutcomeTimeout)
+}
+
+// erasedKeys keeps the IDs that can be stored and counts the others: the keys
+// are gone whatever their store calls them.
+func (r *Recorder) erasedKeys(ids []string) *erasedData {
+	data := &erasedData{}
+	for _, id := range ids {
+		if err := checkStrings(given{"data.erased.keys", id}); err != nil || id == "" {
+			data.more++
+			continue
+		}
+		data.keys = append(data.keys, id)
+	}
+	if data.more > 0 {
+		err := fmt.Errorf("%d keys were deleted whose IDs cannot be stored", data.more)
+		r.report(context.Background(), "erase", uuid.Nil, err)
+	}
+	return data
+}
+
+// CancelBy is [Trail.Cancel] by somebody else than the job's own principal, as
+// an operator of its queue: the event's who is theirs. The reason, a free text,
+// is required. The error wraps a [*FieldError] if by or the reason is missing
+// or malformed; nothing was stored then.
+func (t *Trail) CancelBy(ctx context.Context, by Principal, reason string) error {
+	env, err := t.by(by, reason)
+	if err != nil {
+		return t.fail("cancel", err)
+	}
+	return t.cancelled(ctx, env, reason)
+}
+
+// by is what an event says of who, what, where and why that is an act of
+// somebody else than the job's principal.
+func (t *Trail) by(p Principal, reason string) (*envelope, error) {
+	if err := checkPrincipal("who.principal", p); err != nil {
+		return nil, err
+	}
+	if err := checkStrings(given{"why.reason", reason}); err != nil {
+		return nil, err
+	}
+	env := t.env
+	s := t.sub
+	s.Principal, s.OnBehalfOf, s.Upstream = p, nil, Ref{}
+	s.Trigger = Trigger{Kind: triggerOf(p), Reason: reason}
+	s.SourceIP = netip.Addr{} // where the submission came from
+	env.more = 0
+	env.describe(&s, t.rec.where, t.sanitizer)
+	return &env, nil
+}
+
+// actData is what an act says of itself.
+type actData struct {
+	scope Query
+	data  []byte
+}
+
+func (a *actData) append(o *object) {
+	o.Open("act")
+	o.scope(&a.scope)
+	if a.data != nil {
+		o.Raw("data", a.data)
+	}
+	o.Close()
+}
+
+// scope writes a scope unless it is that of all records.
+func (o *object) scope(q *Query) {
+	before := len(o.Dst)
+	o.Open("scope")
+	empty := len(o.Dst)
+	o.UUID("jobId", q.JobID)
+	o.UUID("correlationId", q.CorrelationID)
+	o.UUID("rootId", q.RootID)
+	o.Optional("principalId", q.PrincipalID)
+	o.Optional("actingFor", q.ActingFor)
+	o.Optional("orgId", q.OrgID)
+	o.Optional("action", q.Action)
+	o.Optional("resource", q.Resource)
+	if len(q.Types) > 0 {
+		o.List("types", len(q.Types), func(i int) { o.StringElement(string(q.Types[i])) })
+	}
+	o.Optional("state", string(q.State))
+	o.Optional("errorCode", string(q.ErrorCode))
+	if !q.Since.IsZero() {
+		o.Time("since", q.Since)
+	}
+	if !q.Until.IsZero() {
+		o.Time("until", q.Until)
+	}
+	isEmpty := len(o.Dst) == empty
+	o.Close()
+	if isEmpty {
+		o.Dst = o.Dst[:before]
+	}
+}
+
+func (d decoder) act(raw []byte, e *Event) {
+	d.Object(raw, func(name, raw []byte) {
+		switch string(name) {
+		case "scope":
+			d.scope(raw, &e.Data.Act.Scope)
+		case "data":
+			e.Data.Act.Data = d.Raw(raw)
+		}
+	})
+}
+
+func (d decoder) scope(raw []byte, q *Query) {
+	d.Object(raw, func(name, raw []byte) {
+		switch string(name) {
+		case "jobId":
+			q.JobID = d.UUID(raw)
+		case "correlationId":
+			q.CorrelationID = d.UUID(raw)
+		case "rootId":
+			q.RootID = d.UUID(raw)
+		case "principalId":
+			q.PrincipalID = d.String(raw)
+		case "actingFor":
+			q.ActingFor = d.String(raw)
+		case "orgId":
+			q.OrgID = d.String(raw)
+		case "action":
+			q.Action = d.String(raw)
+		case "resource":
+			q.Resource = d.String(raw)
+		case "types":
+			d.List(raw, func(raw []byte) { q.Types = append(q.Types, EventType(d.String(raw))) })
+		case "state":
+			q.State = JobState(d.String(raw))
+		case "errorCode":
+			q.ErrorCode = ErrorCode(d.String(raw))
+		case "since":
+			q.Since = d.Time(raw)
+		case "until":
+			q.Until = d.Time(raw)
+		}
+	})
+}
