@@ -186,9 +186,14 @@ func (s *Server) Restart(ctx context.Context) error {
 	return s.start(ctx)
 }
 
-// Kill kills the server as a crash would, and returns when it is gone. Start it
-// again with Restart.
-func (s *Server) Kill() error { return s.halt(syscall.SIGKILL) }
+// Crash kills the server, waits until its processes are gone, and starts it
+// again: what it recovers is what was durable.
+func (s *Server) Crash(ctx context.Context) error {
+	if err := s.halt(syscall.SIGKILL); err != nil {
+		return err
+	}
+	return s.start(ctx)
+}
 
 // Stop stops the server and removes its directory.
 func (s *Server) Stop() error {

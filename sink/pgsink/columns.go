@@ -1,0 +1,130 @@
+package pgsink
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jobaudit/jobaudit"
+)
+
+// columnNames are the columns of events in the order of copyEvents.
+var columnNames = []string{
+	"idx", "id", "writer", "line",
+	"job", "corr", "root", "principal", "org", "action", "type", "state", "resource", "error", "time",
+}
+
+// columnsOf returns what an event is selected by, from job on. Whoever verifies
+// the log computes them again.
+func columnsOf(e *jobaudit.Event) []any {
+	root := e.Job.RootID
+	if root == e.Job.ID {
+		root = uuid.Nil
+	}
+	return []any{
+		id(e.Job.ID), id(e.CorrelationID), id(root),
+		text(e.Who.Principal.ID), text(e.Who.OrgID), text(e.What.Action), string(e.Type), text(string(e.Job.State)),
+		text(e.What.Resource), text(errorCode(e)), e.Time,
+	}
+}
+
+// actingFor returns the principals on whose behalf the event's own acted.
+func actingFor(e *jobaudit.Event) []string {
+	var ids []string
+	for _, p := range e.Who.OnBehalfOf {
+		if p.ID != "" && p.ID != e.Who.Principal.ID {
+			ids = append(ids, column(p.ID))
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// errorCode returns the code that [jobaudit.Query.ErrorCode] finds the event by.
+func errorCode(e *jobaudit.Event) string {
+	switch {
+	case e.Type == jobaudit.JobDenied:
+		return string(jobaudit.CodeForbidden)
+	case e.Type == jobaudit.JobDeduplicated:
+		return string(jobaudit.CodeDuplicate)
+	case e.Data.Error != nil:
+		return string(e.Data.Error.Code)
+	}
+	return ""
+}
+
+func id(u uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: u, Valid: u != uuid.Nil} }
+
+// text is a column's text, NULL where there is none.
+func text(s string) pgtype.Text { return pgtype.Text{String: column(s), Valid: s != ""} }
+
+// column is a text as a column can hold it: PostgreSQL's text takes no NUL,
+// which an event may hold. Two texts may become one: Query.Match decides.
+func column(s string) string { return strings.ReplaceAll(s, "\x00", "\ufffd") }
+
+// selection builds the WHERE clause of a Query over the columns of events. It
+// lets through all that Query.Match does, and perhaps more.
+type selection struct {
+	conditions []string
+	args       []any
+}
+
+// add adds a condition, in which $? stands for the argument.
+func (s *selection) add(condition string, arg any) {
+	s.conditions = append(s.conditions, strings.ReplaceAll(condition, "$?", s.arg(arg)))
+}
+
+// arg adds an argument and returns its placeholder.
+func (s *selection) arg(arg any) string {
+	s.args = append(s.args, arg)
+	return fmt.Sprintf("$%d", len(s.args))
+}
+
+// where returns a WHERE clause.
+func (s *selection) where(conditions []string) string {
+	if len(conditions) == 0 {
+		return ""
+	}
+	return "WHERE " + strings.Join(conditions, " AND ")
+}
+
+func newSelection(q *jobaudit.Query) *selection {
+	s := &selection{}
+	if q.JobID != uuid.Nil {
+		s.add("job = $?", id(q.JobID))
+	}
+	if q.CorrelationID != uuid.Nil {
+		s.add("corr = $?", id(q.CorrelationID))
+	}
+	if q.RootID != uuid.Nil {
+		s.add("(root = $? OR job = $?)", id(q.RootID))
+	}
+	for _, c := range []struct{ name, value string }{
+		{"principal", q.PrincipalID}, {"org", q.OrgID}, {"action", q.Action}, {"state", string(q.State)},
+		{"resource", q.Resource}, {"error", string(q.ErrorCode)},
+	} {
+		if c.value != "" {
+			s.add(c.name+" = $?", column(c.value))
+		}
+	}
+	if q.ActingFor != "" {
+		s.add("(principal = $? OR idx IN (SELECT a.idx FROM jobaudit.acting a WHERE a.principal = $?))", column(q.ActingFor))
+	}
+	if len(q.Types) > 0 {
+		types := make([]string, len(q.Types))
+		for i, t := range q.Types {
+			types[i] = column(string(t))
+		}
+		s.add("type = ANY ($?::text[])", types)
+	}
+	if !q.Since.IsZero() {
+		s.add("time >= $?", q.Since.Truncate(time.Microsecond))
+	}
+	if !q.Until.IsZero() {
+		s.add("time < $?", q.Until.Truncate(time.Microsecond))
+	}
+	return s
+}

@@ -1,0 +1,150 @@
+package pgsink
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jobaudit/jobaudit"
+)
+
+// Between its acceptance and its place in the log, nothing signs for a record:
+// a superuser could delete it unseen. So the sink keeps what it was told is
+// accepted until it has its place, and what is gone by then it sends again.
+
+const (
+	// keptRecords and keptBytes bound what is kept. Beyond that the oldest is
+	// kept no longer.
+	keptRecords = 1 << 16
+	keptBytes   = 16 << 20
+	// keptFor is how long a record is kept before it is looked for.
+	keptFor = 5 * time.Second
+)
+
+// kept are records that are accepted and not known to have a place.
+type kept struct {
+	mu      sync.Mutex
+	records []keptRecord // oldest first
+	bytes   int
+}
+
+type keptRecord struct {
+	jobaudit.Record
+	at time.Time
+}
+
+func (k *kept) add(records []jobaudit.Record) {
+	now := time.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range records {
+		k.records = append(k.records, keptRecord{r, now})
+		k.bytes += r.Len()
+	}
+	drop := 0
+	for len(k.records)-drop > keptRecords || k.bytes > keptBytes {
+		k.bytes -= k.records[drop].Len()
+		drop++
+	}
+	k.records = append(k.records[:0], k.records[drop:]...)
+}
+
+// due returns those kept for so long.
+func (k *kept) due(age time.Duration) map[uuid.UUID]jobaudit.Record {
+	before := time.Now().Add(-age)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	due := make(map[uuid.UUID]jobaudit.Record)
+	for _, r := range k.records {
+		if r.at.After(before) {
+			break
+		}
+		due[r.ID()] = r.Record
+	}
+	return due
+}
+
+func (k *kept) forget(ids []pgtype.UUID) {
+	gone := make(map[uuid.UUID]bool, len(ids))
+	for _, id := range ids {
+		gone[id.Bytes] = true
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	rest := k.records[:0]
+	for _, r := range k.records {
+		if gone[r.ID()] {
+			k.bytes -= r.Len()
+			continue
+		}
+		rest = append(rest, r)
+	}
+	clear(k.records[len(rest):])
+	k.records = rest
+}
+
+// watch looks after what is accepted until the sink is closed: it sends again
+// what is gone, and reports when too much waits for too long.
+func (s *Sink) watch(ctx context.Context) {
+	pause := time.Second
+	var failing, late bool
+	for sleep(ctx, pause) == nil {
+		began := time.Now()
+		err := s.restore(ctx, keptFor)
+		if err != nil && !failing && ctx.Err() == nil {
+			s.opts.OnError(err)
+		}
+		failing = err != nil
+		if w, err := s.Waiting(ctx); err == nil {
+			if w.Oldest > s.opts.Backlog && !late {
+				s.report(fmt.Errorf("pgsink: accepted events have waited %v for a place in the log: is a sequencer running?", w.Oldest.Round(time.Second)))
+			}
+			late = w.Oldest > s.opts.Backlog
+			s.slow.Store(late)
+		}
+		pause = max(time.Second, 10*time.Since(began)) // a large inbox is slow to look through
+	}
+}
+
+// restore sends again what was accepted so long ago and is gone.
+func (s *Sink) restore(ctx context.Context, age time.Duration) error {
+	due := s.kept.due(age)
+	if len(due) == 0 {
+		return nil
+	}
+	ids := make([]pgtype.UUID, 0, len(due))
+	for eventID := range due {
+		ids = append(ids, id(eventID))
+	}
+	var settled, missing []pgtype.UUID
+	err := s.pool.QueryRow(ctx, `SELECT settled, missing FROM jobaudit.settled_v1($1)`, ids).Scan(&settled, &missing)
+	if err != nil {
+		return fmt.Errorf("pgsink: look for accepted events: %w", err)
+	}
+	s.kept.forget(settled)
+	for _, eventID := range missing {
+		if err := s.restoreOne(ctx, due[eventID.Bytes]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Sink) restoreOne(ctx context.Context, r jobaudit.Record) error {
+	records := []jobaudit.Record{r}
+	args := arguments(records)
+	var again bool
+	err := s.pool.QueryRow(ctx, `SELECT jobaudit.restore_v1($1, $2, $3)`, id(r.ID()), r.Bytes(), args[3]).Scan(&again)
+	if err == nil && !again {
+		// Its ID is gone too, or it has just found its place.
+		_, err = s.pool.Exec(ctx, appendSQL, args...)
+	}
+	if err != nil {
+		return fmt.Errorf("pgsink: send the event %s again: %w", r.ID(), err)
+	}
+	s.report(fmt.Errorf("pgsink: the accepted event %s was gone from the database, and was sent again", r.ID()))
+	return nil
+}

@@ -1,0 +1,142 @@
+package pgsink
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// schemaVersion is the newest version of the tables that this code knows, and
+// writerVersion the version of append that it calls.
+const (
+	schemaVersion = 1
+	writerVersion = 1
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// MigrateOptions adjust [Migrate] and [MigrationSQL]. The zero value, like nil,
+// gives the defaults.
+type MigrateOptions struct {
+	// RolePrefix begins the names of the four roles. Default: "jobaudit", for
+	// jobaudit_owner, jobaudit_writer, jobaudit_sequencer and jobaudit_reader.
+	// Roles belong to the whole server: databases whose writers may not write
+	// to each other's logs take different prefixes.
+	RolePrefix string
+}
+
+func (o *MigrateOptions) prefix() string {
+	if o == nil || o.RolePrefix == "" {
+		return "jobaudit"
+	}
+	return o.RolePrefix
+}
+
+// Migrate makes the schema jobaudit and its roles in the database, or brings
+// them to the newest version. It may be called by many processes at once and
+// again later; what is there already stays. The connection needs the rights to
+// create roles and schemas. [Open] never migrates: the roles of writers cannot.
+func Migrate(ctx context.Context, conn *pgx.Conn, opts *MigrateOptions) error {
+	if err := migrate(ctx, conn, opts.prefix()); err != nil {
+		return fmt.Errorf("migrate the audit log's tables: %w", err)
+	}
+	return nil
+}
+
+func migrate(ctx context.Context, conn *pgx.Conn, prefix string) error {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after Commit it says so
+	// One at a time. The number is the first bytes of "jobaudit".
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(1785684577)`); err != nil {
+		return err
+	}
+	var encoding string
+	if err := tx.QueryRow(ctx, `SELECT current_setting('server_encoding')`).Scan(&encoding); err != nil {
+		return err
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("the database's encoding is %s, and events are UTF-8: create it with ENCODING 'UTF8'", encoding)
+	}
+	version, err := installed(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if version > schemaVersion {
+		return nil // a newer program has been here; it keeps what older ones call
+	}
+	if _, err := tx.Exec(ctx, rolesSQL(prefix)); err != nil {
+		return err
+	}
+	for v := version + 1; v <= schemaVersion; v++ {
+		if _, err := tx.Exec(ctx, migrationSQL(v, prefix)); err != nil {
+			return fmt.Errorf("version %d: %w", v, err)
+		}
+	}
+	return tx.Commit(ctx)
+}
+
+// installed returns the version of the tables, 0 if there are none.
+func installed(ctx context.Context, tx pgx.Tx) (version int, err error) {
+	var there bool
+	if err := tx.QueryRow(ctx, `SELECT to_regclass('jobaudit.migrations') IS NOT NULL`).Scan(&there); err != nil || !there {
+		return 0, err
+	}
+	err = tx.QueryRow(ctx, `SELECT max(version) FROM jobaudit.migrations`).Scan(&version)
+	return version, err
+}
+
+// MigrationSQL returns what [Migrate] would do to a database without the
+// tables, for an administrator who reads first and then runs it by hand, in one
+// transaction.
+func MigrationSQL(opts *MigrateOptions) string {
+	var b strings.Builder
+	b.WriteString("BEGIN;\n\n" + rolesSQL(opts.prefix()))
+	for v := 1; v <= schemaVersion; v++ {
+		b.WriteString("\n" + migrationSQL(v, opts.prefix()))
+	}
+	b.WriteString("\nCOMMIT;\n")
+	return b.String()
+}
+
+var roles = []string{"owner", "writer", "sequencer", "reader"}
+
+// rolesSQL makes the roles that are missing. Nobody logs in as one of them:
+// they are granted to those who do.
+func rolesSQL(prefix string) string {
+	var b strings.Builder
+	b.WriteString("DO $$ BEGIN\n")
+	for _, role := range roles {
+		name := prefix + "_" + role
+		fmt.Fprintf(&b, "\tIF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = %s) THEN CREATE ROLE %s NOLOGIN; END IF;\n",
+			quoteText(name), pgx.Identifier{name}.Sanitize())
+	}
+	owner := pgx.Identifier{prefix + "_owner"}.Sanitize()
+	fmt.Fprintf(&b, "\tIF NOT pg_has_role(%s, 'MEMBER') THEN GRANT %s TO CURRENT_USER; END IF;\nEND $$;\n",
+		quoteText(prefix+"_owner"), owner)
+	return b.String()
+}
+
+func migrationSQL(version int, prefix string) string {
+	text, err := fs.ReadFile(migrations, fmt.Sprintf("migrations/%04d.sql", version))
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	var names []string
+	for _, role := range roles {
+		names = append(names, "{"+role+"}", pgx.Identifier{prefix + "_" + role}.Sanitize())
+	}
+	return strings.NewReplacer(names...).Replace(string(text))
+}
+
+func quoteText(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+var errNotMigrated = errors.New("the schema jobaudit is missing or not granted: run 'jobaudit migrate', and grant the writer's role")

@@ -1,0 +1,263 @@
+package pgsink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jobaudit/jobaudit"
+)
+
+// pageRecords is how many events one statement reads.
+const pageRecords = 256
+
+// Records iterates over the accepted records that match, as
+// [jobaudit.AuditReader] says: those that have a place in the log, in its
+// order, and behind them those that are accepted and still wait for one, in the
+// order in which they seem to have come. That order is final only once they
+// have a place. So a pass with Limit or After, which goes on where another
+// ended, first waits until everything that is accepted has a place; after
+// [Options.Settle] without a sequencer at work it goes on without.
+//
+// A pass holds no transaction open; each statement sees what was committed when
+// it began, and no record is missed or comes twice.
+func (s *Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		if s.isClosed() {
+			yield(jobaudit.Record{}, ErrClosed)
+			return
+		}
+		p := &pass{sink: s, query: q, yield: yield}
+		if err := p.run(ctx); err != nil && !errors.Is(err, errStop) {
+			if ctx.Err() != nil {
+				err = ctx.Err()
+			}
+			yield(jobaudit.Record{}, err)
+		}
+	}
+}
+
+// errStop ends a pass whose consumer has left, or has all that it asked for.
+var errStop = errors.New("stop")
+
+// pass is one iteration.
+type pass struct {
+	sink  *Sink
+	query jobaudit.Query
+	yield func(jobaudit.Record, error) bool
+
+	idx     int64 // the event behind which the next page begins; -1 for none
+	after   bool  // query.After has no place, and was not met yet
+	yielded int
+}
+
+func (p *pass) run(ctx context.Context) error {
+	if p.query.Limit > 0 || p.query.After != uuid.Nil {
+		if err := p.sink.settle(ctx); err != nil {
+			return err
+		}
+	}
+	for {
+		if err := p.begin(ctx); err != nil {
+			return err
+		}
+		if err := p.read(ctx); err != nil {
+			return err
+		}
+		if !p.after {
+			return ctx.Err()
+		}
+		// It got its place between two statements.
+	}
+}
+
+// begin finds where the pass begins.
+func (p *pass) begin(ctx context.Context) error {
+	p.idx, p.after = -1, false
+	if p.query.After == uuid.Nil {
+		return nil
+	}
+	var idx *int64
+	err := p.sink.pool.QueryRow(ctx, `
+		SELECT (SELECT idx FROM jobaudit.sequence WHERE id = $1),
+			EXISTS (SELECT FROM jobaudit.inbox WHERE $1 = ANY (ids))`, id(p.query.After)).Scan(&idx, &p.after)
+	switch {
+	case err != nil:
+		return fmt.Errorf("pgsink: read: %w", err)
+	case idx != nil:
+		p.idx, p.after = *idx, false
+	case !p.after:
+		return fmt.Errorf("pgsink: no record %s is stored to read on from", p.query.After)
+	}
+	return nil
+}
+
+// read reads pages until the log ends. What waits is read in one statement with
+// the newest of the log: by two statements, an event could leave the inbox
+// after the one and before the other.
+func (p *pass) read(ctx context.Context) error {
+	which := placedThenWaiting
+	switch {
+	case p.query.NewestFirst && p.idx >= 0:
+		which = onlyPlaced
+	case p.query.NewestFirst:
+		which = waitingThenPlaced
+	case p.after:
+		which = onlyWaiting // all that has a place stands before it
+	}
+	for {
+		page, err := p.page(ctx, which)
+		if err != nil {
+			return err
+		}
+		if err := p.deliver(page); err != nil {
+			return err
+		}
+		if page.placed < pageRecords || p.after {
+			return nil
+		}
+		if which == waitingThenPlaced {
+			which = onlyPlaced
+		}
+	}
+}
+
+// page is what one statement gave.
+type page struct {
+	lines  []storedLine
+	placed int // how many of them have a place
+}
+
+type storedLine struct {
+	bytes []byte
+	place string // for people
+}
+
+// deliver yields what matches.
+func (p *pass) deliver(page page) error {
+	for _, line := range page.lines {
+		r, err := jobaudit.ParseRecord(line.bytes)
+		if err != nil {
+			// About this one record: the pass goes on behind it.
+			if !p.after && !p.yield(jobaudit.Record{}, &jobaudit.UnreadableError{Place: line.place, Err: err}) {
+				return errStop
+			}
+			continue
+		}
+		if p.after {
+			p.after = r.ID() != p.query.After
+			continue
+		}
+		if !p.query.Match(r) {
+			continue
+		}
+		if !p.yield(r, nil) {
+			return errStop
+		}
+		if p.yielded++; p.yielded == p.query.Limit {
+			return errStop
+		}
+	}
+	return nil
+}
+
+// which says what a statement reads.
+type which int
+
+const (
+	placedThenWaiting which = iota // forward
+	onlyWaiting
+	waitingThenPlaced // backward
+	onlyPlaced
+)
+
+// page reads up to pageRecords events of the log from p.idx on, in the
+// direction of reading, and all that waits where which says so.
+func (p *pass) page(ctx context.Context, which which) (page, error) {
+	sql, args := p.statement(which)
+	found, err := p.sink.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return page{}, fmt.Errorf("pgsink: read: %w", err)
+	}
+	defer found.Close()
+	var read page
+	for found.Next() {
+		if err := p.scan(found, &read); err != nil {
+			return page{}, fmt.Errorf("pgsink: read: %w", err)
+		}
+	}
+	if err := found.Err(); err != nil {
+		return page{}, fmt.Errorf("pgsink: read: %w", err)
+	}
+	return read, nil
+}
+
+func (p *pass) scan(found pgx.Rows, read *page) error {
+	var idx, n *int64
+	var lines [][]byte
+	if err := found.Scan(&idx, &n, &lines); err != nil {
+		return err
+	}
+	if idx != nil {
+		p.idx = *idx
+		read.placed++
+		read.lines = append(read.lines, storedLine{lines[0], fmt.Sprintf("event %d", *idx)})
+		return nil
+	}
+	for i := range lines {
+		if p.query.NewestFirst {
+			i = len(lines) - 1 - i
+		}
+		read.lines = append(read.lines, storedLine{lines[i], fmt.Sprintf("event %d of row %d of the inbox", i, *n)})
+	}
+	return nil
+}
+
+// statement returns the SQL of one page: rows of an index, which is NULL for
+// what waits, the row of the inbox, and lines.
+func (p *pass) statement(which which) (sql string, args []any) {
+	sel := newSelection(&p.query)
+	if which == onlyWaiting {
+		sel = &selection{}
+		return `SELECT NULL::bigint, n, lines FROM jobaudit.inbox ` + sel.where(p.waiting(sel)) + ` ORDER BY n`, sel.args
+	}
+	direction, compare := "ASC", ">"
+	if p.query.NewestFirst {
+		direction, compare = "DESC", "<"
+	}
+	if p.idx >= 0 {
+		sel.add("idx "+compare+" $?", p.idx)
+	}
+	placed := fmt.Sprintf(`SELECT idx, ARRAY[line] AS lines, NULL::bigint AS n FROM jobaudit.events %s ORDER BY idx %s LIMIT %d`,
+		sel.where(sel.conditions), direction, pageRecords)
+	if which == onlyPlaced {
+		return `SELECT idx, n, lines FROM (` + placed + `) p ORDER BY idx ` + direction, sel.args
+	}
+	conditions := p.waiting(sel)
+	order := `idx IS NOT NULL, n DESC, idx DESC`
+	if which == placedThenWaiting {
+		order = `idx IS NULL, idx, n`
+		conditions = append(conditions, fmt.Sprintf(`(SELECT count(*) FROM placed) < %d`, pageRecords))
+	}
+	return `WITH placed AS MATERIALIZED (` + placed + `) SELECT idx, n, lines FROM (
+		SELECT idx, lines, n FROM placed UNION ALL
+		SELECT NULL, lines, n FROM jobaudit.inbox ` + sel.where(conditions) + `) both_of_them ORDER BY ` + order, sel.args
+}
+
+// waiting returns the conditions on rows of the inbox.
+func (p *pass) waiting(sel *selection) (conditions []string) {
+	var keys []pgtype.UUID
+	for _, key := range []uuid.UUID{p.query.JobID, p.query.CorrelationID, p.query.RootID} {
+		if key != uuid.Nil {
+			keys = append(keys, id(key))
+		}
+	}
+	if len(keys) > 0 {
+		conditions = append(conditions, "keys @> "+sel.arg(keys)+"::uuid[]")
+	}
+	return conditions
+}

@@ -1,0 +1,549 @@
+package pgsink
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// SequencerOptions say how accepted events get their places in the log, and
+// who signs for it.
+type SequencerOptions struct {
+	// Signer and Verifier are the log's key. Required. The signer's name is the
+	// log's origin.
+	Signer   note.Signer
+	Verifier note.Verifier
+
+	// Predecessor is the verifier of the log that this one continues, if the
+	// key was changed: it may have signed the newest head.
+	Predecessor note.Verifier
+
+	// Anchor keeps the newest head outside the database. Each leadership begins
+	// by comparing the log with it, and each head is put there within about a
+	// second of its commit.
+	Anchor auditlog.Anchor
+
+	// MinPoll and MaxPoll bound how long the sequencer sleeps when it found
+	// nothing to do: longer the longer that lasts. Defaults: 10 and 200 ms.
+	MinPoll, MaxPoll time.Duration
+
+	step func(name string) error // of tests
+}
+
+const (
+	cycleRecords = 4096
+	cycleBytes   = 8 << 20
+	// anchorEvery is the shortest time between two heads that are put to the
+	// anchor.
+	anchorEvery = time.Second
+	// leadTimeout bounds each statement and each pause of a leader: one that
+	// hangs would keep all others from leading.
+	leadTimeout = 5 * time.Second
+)
+
+// Sequencer gives accepted events their places in the log: it extends the
+// tree, signs the head, and publishes it once it is committed. Any number may
+// run over one database; the one that holds the lock works.
+type Sequencer struct {
+	opts   SequencerOptions
+	config *pgx.ConnConfig
+	report func(error)
+	woken  chan struct{}
+
+	// What the last cycle knew. It counts only while it is what the database
+	// says.
+	tree       auditlog.Tree
+	head       auditlog.Checkpoint
+	line       []byte // the head's commit line
+	loaded     bool
+	partitions int // those below are made
+
+	anchored   int64 // the size that the anchor has
+	anchoredAt time.Time
+}
+
+// NewSequencer returns a sequencer for the database. Of the sink's options,
+// which may be nil, Pooled and OnError matter. It connects in Run.
+func NewSequencer(connString string, sequencer SequencerOptions, opts *Options) (*Sequencer, error) {
+	o := opts.withDefaults()
+	o.Sequencer = &sequencer
+	return newSequencer(connString, &o, o.OnError)
+}
+
+func newSequencer(connString string, opts *Options, report func(error)) (*Sequencer, error) {
+	s := &Sequencer{opts: *opts.Sequencer, report: report, woken: make(chan struct{}, 1)}
+	if s.opts.Signer == nil || s.opts.Verifier == nil {
+		return nil, errors.New("a sequencer needs a signer and its verifier")
+	}
+	if s.opts.Signer.Name() != s.opts.Verifier.Name() || s.opts.Signer.KeyHash() != s.opts.Verifier.KeyHash() {
+		return nil, fmt.Errorf("the verifier %s+%08x is not that of the signer %s+%08x",
+			s.opts.Verifier.Name(), s.opts.Verifier.KeyHash(), s.opts.Signer.Name(), s.opts.Signer.KeyHash())
+	}
+	if err := auditlog.CheckOrigin(s.opts.Signer.Name()); err != nil {
+		return nil, err
+	}
+	if s.opts.MinPoll <= 0 {
+		s.opts.MinPoll = 10 * time.Millisecond
+	}
+	if s.opts.MaxPoll <= 0 {
+		s.opts.MaxPoll = 200 * time.Millisecond
+	}
+	s.opts.MaxPoll = max(s.opts.MaxPoll, s.opts.MinPoll)
+	config, err := pgx.ParseConfig(connString)
+	if err != nil {
+		return nil, err
+	}
+	prepareConn(config, opts)
+	// A session's parameters, and no SET: poolers pass them on or refuse them.
+	if !opts.Pooled {
+		limit := fmt.Sprint(leadTimeout.Milliseconds())
+		config.RuntimeParams["lock_timeout"] = limit
+		config.RuntimeParams["statement_timeout"] = limit
+		config.RuntimeParams["idle_in_transaction_session_timeout"] = limit
+	}
+	s.config = config
+	return s, nil
+}
+
+// wake ends the pause of a sequencer in this process. It does not wait.
+func (s *Sequencer) wake() {
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until ctx ends, and returns its error. What fails is reported once
+// for a run of failures and tried again, however long that lasts: accepted
+// events are safe where they are.
+func (s *Sequencer) Run(ctx context.Context) error {
+	var conn *pgx.Conn
+	defer func() {
+		if conn != nil {
+			_ = conn.Close(context.WithoutCancel(ctx))
+		}
+	}()
+	pause := s.opts.MinPoll
+	var failing bool
+	for ctx.Err() == nil {
+		n, err := s.once(ctx, &conn)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil && !failing:
+			failing = true
+			s.report(fmt.Errorf("pgsink: sequence: %w", err))
+		case err == nil:
+			failing = false
+		}
+		if n > 0 {
+			pause = s.opts.MinPoll
+			if n >= cycleRecords/2 {
+				continue // there is more
+			}
+		}
+		if !s.sleep(ctx, pause) {
+			pause = min(2*pause, s.opts.MaxPoll)
+		} else {
+			pause = s.opts.MinPoll
+		}
+	}
+	s.putAnchor(context.WithoutCancel(ctx), conn, true)
+	return ctx.Err()
+}
+
+// sleep waits and reports whether it was woken before its time.
+func (s *Sequencer) sleep(ctx context.Context, pause time.Duration) (woken bool) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-s.woken:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// once runs one cycle, on a new connection if there is none. After an error the
+// connection is dropped, and what was known with it: a commit may or may not
+// have happened, and only the database knows.
+func (s *Sequencer) once(ctx context.Context, conn **pgx.Conn) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, 6*leadTimeout)
+	defer cancel()
+	if *conn == nil {
+		var err error
+		if *conn, err = pgx.ConnectConfig(ctx, s.config.Copy()); err != nil {
+			return 0, err
+		}
+	}
+	n, err := s.cycle(ctx, *conn)
+	if err != nil {
+		_ = (*conn).Close(context.WithoutCancel(ctx))
+		*conn, s.loaded = nil, false
+		return 0, err
+	}
+	s.putAnchor(ctx, *conn, false)
+	s.makePartition(ctx, *conn)
+	return n, nil
+}
+
+// accepted is one event of the inbox.
+type accepted struct {
+	n        int64
+	position int // in its row
+	writer   string
+	id       uuid.UUID
+	line     []byte
+	record   jobaudit.Record
+	hash     jobaudit.Hash
+	event    jobaudit.Event
+	refused  string // why it can have no index
+}
+
+// cycle takes what the inbox holds, up to a bound, and returns how many events
+// it gave a place. It returns 0 where another sequencer leads.
+func (s *Sequencer) cycle(ctx context.Context, conn *pgx.Conn) (int, error) {
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after Commit it says so
+	var one bool
+	err = tx.QueryRow(ctx, `SELECT one FROM jobaudit.lead WHERE one FOR UPDATE SKIP LOCKED`).Scan(&one)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if err := s.at("locked"); err != nil {
+		return 0, err
+	}
+	// In statements after the lock: they see what the leader before committed.
+	if err := s.load(ctx, tx); err != nil {
+		return 0, err
+	}
+	events, rows, err := readInbox(ctx, tx)
+	if err != nil || len(rows) == 0 {
+		return 0, err
+	}
+	if err := s.at("read"); err != nil {
+		return 0, err
+	}
+	next, err := s.place(ctx, tx, events, rows)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.at("written"); err != nil {
+		return 0, err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return 0, err
+	}
+	// Only now may anybody see the head: had the commit failed, another
+	// sequencer could sign another tree of this size.
+	s.tree, s.head, s.line = next.tree, next.head, next.line
+	return next.placed, s.at("committed")
+}
+
+func (s *Sequencer) at(step string) error {
+	if s.opts.step == nil {
+		return nil
+	}
+	return s.opts.step(step)
+}
+
+// load makes tree and head those of the newest commit.
+func (s *Sequencer) load(ctx context.Context, tx pgx.Tx) error {
+	line, err := newestCommit(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if s.loaded && bytes.Equal(line, s.line) {
+		return nil
+	}
+	hashes := storedHashes{ctx, tx}
+	tree, head := auditlog.Tree{}, auditlog.Checkpoint{}
+	if line != nil {
+		if head, err = s.open(line); err != nil {
+			return fmt.Errorf("the newest commit: %w", err)
+		}
+		if tree, err = auditlog.ResumeTree(head, hashes); err != nil {
+			return err
+		}
+	}
+	if err := s.checkAnchor(ctx, head, hashes); err != nil {
+		return err
+	}
+	s.tree, s.head, s.line, s.loaded = tree, head, line, true
+	return nil
+}
+
+// newestCommit returns the newest commit line, nil if there is none.
+func newestCommit(ctx context.Context, db interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}) (line []byte, err error) {
+	err = db.QueryRow(ctx, `SELECT line FROM jobaudit.commits ORDER BY size DESC LIMIT 1`).Scan(&line)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	return line, err
+}
+
+// open verifies a head of this log or, at its beginning, of the one before.
+func (s *Sequencer) open(line []byte) (auditlog.Checkpoint, error) {
+	head, err := auditlog.OpenCommit(line, s.opts.Verifier)
+	if err != nil && s.opts.Predecessor != nil {
+		if before, beforeErr := auditlog.OpenCommit(line, s.opts.Predecessor); beforeErr == nil {
+			return before, nil
+		}
+	}
+	return head, err
+}
+
+// checkAnchor refuses to lead a log that the anchor contradicts: it was rolled
+// back, or is another one.
+func (s *Sequencer) checkAnchor(ctx context.Context, head auditlog.Checkpoint, hashes storedHashes) error {
+	if s.opts.Anchor == nil {
+		return nil
+	}
+	if head.IsZero() {
+		switch _, err := s.opts.Anchor.Latest(ctx); {
+		case errors.Is(err, auditlog.ErrNoHead):
+			return nil
+		case err != nil:
+			return fmt.Errorf("the anchor: %w", err)
+		}
+		return errors.New("the anchor holds a head and the database no log: it was emptied, or is another one")
+	}
+	if head.Head().Origin != s.opts.Signer.Name() {
+		return nil // a successor's first leadership: its anchor is new
+	}
+	kept, err := auditlog.CheckAnchor(ctx, s.opts.Anchor, head, s.opts.Verifier, hashes)
+	switch {
+	case errors.Is(err, auditlog.ErrNoHead):
+		return nil
+	case err != nil:
+		return fmt.Errorf("the anchor: %w", err)
+	}
+	s.anchored = kept.Head().Size
+	return nil
+}
+
+// readInbox reads whole rows, in their order, up to the bounds of a cycle, one
+// row at least. It reads from the beginning each time: a smaller n may have
+// become visible since.
+func readInbox(ctx context.Context, tx pgx.Tx) (events []accepted, ns []int64, err error) {
+	rows, err := tx.Query(ctx, `
+		SELECT n, writer, ids, lines FROM (
+			SELECT n, writer, ids, lines, row_number() OVER w AS r,
+				sum(cardinality(ids)) OVER w AS k, sum(pg_column_size(lines)) OVER w AS b
+			FROM (SELECT * FROM jobaudit.inbox ORDER BY n LIMIT $1) i WINDOW w AS (ORDER BY n)
+		) t WHERE r = 1 OR (k <= $1 AND b <= $2) ORDER BY n`, cycleRecords, cycleBytes)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var n int64
+		var writer string
+		var ids []pgtype.UUID
+		var lines [][]byte
+		if err := rows.Scan(&n, &writer, &ids, &lines); err != nil {
+			return nil, nil, err
+		}
+		ns = append(ns, n)
+		for i := range ids {
+			events = append(events, accepted{n: n, position: i, writer: writer, id: ids[i].Bytes, line: lines[i]})
+		}
+	}
+	return events, ns, rows.Err()
+}
+
+// growth is what a cycle makes of the log.
+type growth struct {
+	tree   auditlog.Tree
+	head   auditlog.Checkpoint
+	line   []byte
+	placed int
+}
+
+// place gives the events their indexes and writes all that follows from it. The
+// transaction is still open when it returns.
+func (s *Sequencer) place(ctx context.Context, tx pgx.Tx, events []accepted, rows []int64) (growth, error) {
+	g := growth{tree: s.tree, head: s.head, line: s.line}
+	if err := inspect(ctx, tx, events); err != nil {
+		return g, err
+	}
+	prev := g.tree.Size()
+	var good []accepted
+	var stored []byte
+	batch := &pgx.Batch{}
+	for _, e := range events {
+		if e.refused != "" {
+			batch.Queue(`INSERT INTO jobaudit.refused (n, position, id, line, writer, reason) VALUES ($1, $2, $3, $4, $5, $6)`,
+				e.n, e.position, id(e.id), e.line, e.writer, e.refused)
+			continue
+		}
+		stored = g.tree.Append(stored, e.hash)
+		good = append(good, e)
+	}
+	if g.placed = len(good); g.placed > 0 {
+		var err error
+		if g.head, err = s.sign(&g.tree); err != nil {
+			return g, err
+		}
+		if err := s.at("signed"); err != nil {
+			return g, err
+		}
+		if err := copyEvents(ctx, tx, good, prev); err != nil {
+			return g, err
+		}
+		g.line = auditlog.AppendCommit(nil, g.head)
+		batch.Queue(`INSERT INTO jobaudit.hashes (first, h) VALUES ($1, $2)`, tlog.StoredHashCount(prev), stored)
+		batch.Queue(`INSERT INTO jobaudit.commits (size, prev, line) VALUES ($1, $2, $3)`, g.tree.Size(), prev, g.line)
+	}
+	batch.Queue(`DELETE FROM jobaudit.inbox WHERE n = ANY ($1)`, rows)
+	return g, tx.SendBatch(ctx, batch).Close()
+}
+
+// sign signs the tree's head and checks the signature: a signer that works
+// elsewhere may fail in any way.
+func (s *Sequencer) sign(tree *auditlog.Tree) (auditlog.Checkpoint, error) {
+	head, err := tree.Sign(s.opts.Signer)
+	if err != nil {
+		return head, fmt.Errorf("sign the head of size %d: %w", tree.Size(), err)
+	}
+	if _, err := auditlog.OpenCheckpoint(head.Signed(), s.opts.Verifier); err != nil {
+		return head, fmt.Errorf("the signer's signature on the head of size %d: %w", tree.Size(), err)
+	}
+	return head, nil
+}
+
+// inspect parses the events and finds those that can have no index: a writer's
+// mistake must not stop the log.
+func inspect(ctx context.Context, tx pgx.Tx, events []accepted) error {
+	ids := make([]pgtype.UUID, len(events))
+	for i := range events {
+		ids[i] = id(events[i].id)
+	}
+	known, err := tx.Query(ctx, `
+		SELECT i.hash, q.id IS NOT NULL FROM unnest($1::uuid[]) WITH ORDINALITY a(id, o)
+		LEFT JOIN jobaudit.ids i ON i.id = a.id LEFT JOIN jobaudit.sequence q ON q.id = a.id ORDER BY o`, ids)
+	if err != nil {
+		return err
+	}
+	defer known.Close()
+	seen := make(map[uuid.UUID]bool, len(events))
+	for i := 0; known.Next(); i++ {
+		var hash []byte
+		var placed bool
+		if err := known.Scan(&hash, &placed); err != nil {
+			return err
+		}
+		e := &events[i]
+		e.refused = e.inspect(hash, placed || seen[e.id])
+		if e.refused == "" {
+			seen[e.id] = true
+		}
+	}
+	return known.Err()
+}
+
+func (e *accepted) inspect(hash []byte, placed bool) (refused string) {
+	if err := auditlog.CheckLeaf(e.line); err != nil {
+		return err.Error()
+	}
+	e.hash = auditlog.HashLeaf(e.line)
+	var err error
+	e.record, err = jobaudit.ParseRecord(e.line)
+	switch {
+	case placed:
+		return "the event has a place already"
+	case hash == nil:
+		return "the event's ID was never accepted"
+	case string(hash) != string(e.hash[:]):
+		return "the line is not the one that was accepted"
+	case err != nil:
+		return "no event: " + err.Error()
+	case e.record.ID() != e.id:
+		return "the line is the event of another ID"
+	}
+	e.event = e.record.Event()
+	return ""
+}
+
+// copyEvents writes events, what they are selected by, and their places.
+func copyEvents(ctx context.Context, tx pgx.Tx, events []accepted, first int64) error {
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"jobaudit", "events"}, columnNames,
+		pgx.CopyFromSlice(len(events), func(i int) ([]any, error) {
+			e := &events[i]
+			return append([]any{first + int64(i), id(e.id), e.writer, e.line}, columnsOf(&e.event)...), nil
+		}))
+	if err != nil {
+		return err
+	}
+	var acting [][]any
+	for i := range events {
+		for _, principal := range actingFor(&events[i].event) {
+			acting = append(acting, []any{principal, first + int64(i)})
+		}
+	}
+	if len(acting) > 0 {
+		if _, err := tx.CopyFrom(ctx, pgx.Identifier{"jobaudit", "acting"}, []string{"principal", "idx"}, pgx.CopyFromRows(acting)); err != nil {
+			return err
+		}
+	}
+	_, err = tx.CopyFrom(ctx, pgx.Identifier{"jobaudit", "sequence"}, []string{"id", "idx"},
+		pgx.CopyFromSlice(len(events), func(i int) ([]any, error) {
+			return []any{id(events[i].id), first + int64(i)}, nil
+		}))
+	return err
+}
+
+// putAnchor puts the newest committed head to the anchor, now and then.
+func (s *Sequencer) putAnchor(ctx context.Context, conn *pgx.Conn, now bool) {
+	if s.opts.Anchor == nil || conn == nil || !s.loaded || s.head.IsZero() || s.head.Head().Size == s.anchored ||
+		s.head.Head().Origin != s.opts.Signer.Name() || !now && time.Since(s.anchoredAt) < anchorEvery {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leadTimeout)
+	defer cancel()
+	s.anchoredAt = time.Now()
+	if err := auditlog.AdvanceAnchor(ctx, s.opts.Anchor, s.head, s.opts.Verifier, storedHashes{ctx, conn}); err != nil {
+		s.report(fmt.Errorf("pgsink: put the head of size %d to the anchor: %w", s.head.Head().Size, err))
+		return
+	}
+	s.anchored = s.head.Head().Size
+}
+
+// partitionSize is how many events a partition holds.
+const partitionSize = 10_000_000
+
+// makePartition makes the next partition while the one before is half empty.
+func (s *Sequencer) makePartition(ctx context.Context, conn *pgx.Conn) {
+	next := int((s.tree.Size()+partitionSize/2)/partitionSize) + 1
+	if next < s.partitions || !s.loaded {
+		return
+	}
+	if s.partitions == 0 {
+		s.partitions = 2 // the schema comes with two
+	}
+	for ; s.partitions <= next; s.partitions++ {
+		if _, err := conn.Exec(ctx, `SELECT jobaudit.partition_v1($1)`, s.partitions); err != nil {
+			s.report(fmt.Errorf("pgsink: make partition %d: %w", s.partitions, err))
+			return
+		}
+	}
+}

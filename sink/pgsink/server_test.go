@@ -1,0 +1,194 @@
+package pgsink_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/tools/pgserver"
+	"github.com/jobaudit/jobaudit/sink/pgsink"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
+)
+
+const origin = "example.com/pg"
+
+var (
+	shared     *pgserver.Server
+	sharedErr  error
+	startOnce  sync.Once
+	databaseNo atomic.Int64
+)
+
+func TestMain(m *testing.M) {
+	if url := os.Getenv(writerURL); url != "" {
+		if err := writeUntilKilled(url); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(1)
+	}
+	code := m.Run()
+	if shared != nil {
+		if err := shared.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// server returns the server that the tests share.
+func server(tb testing.TB) *pgserver.Server {
+	tb.Helper()
+	startOnce.Do(func() {
+		shared, sharedErr = pgserver.Start(context.Background())
+		if sharedErr == nil {
+			sharedErr = makeTemplate(shared)
+		}
+	})
+	require.NoError(tb, sharedErr)
+	return shared
+}
+
+// makeTemplate makes the database of which each test gets a copy.
+func makeTemplate(s *pgserver.Server) error {
+	ctx := context.Background()
+	if err := execOn(ctx, s.URL("postgres"), `CREATE DATABASE prepared ENCODING 'UTF8' TEMPLATE template0`); err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, s.URL("prepared"))
+	if err != nil {
+		return err
+	}
+	return errors.Join(pgsink.Migrate(ctx, conn, nil), conn.Close(ctx))
+}
+
+func execOn(ctx context.Context, url, sql string, args ...any) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, sql, args...)
+	return errors.Join(err, conn.Close(ctx))
+}
+
+// database makes a database with the tables and returns its connection string.
+func database(tb testing.TB) string {
+	tb.Helper()
+	s := server(tb)
+	name := fmt.Sprintf("d%d", databaseNo.Add(1))
+	require.NoError(tb, execOn(context.Background(), s.URL("postgres"), `CREATE DATABASE `+name+` TEMPLATE prepared`))
+	return s.URL(name)
+}
+
+// execute runs SQL as the superuser, whom nothing stops.
+func execute(tb testing.TB, url, sql string, args ...any) {
+	tb.Helper()
+	require.NoError(tb, execOn(context.Background(), url, sql, args...))
+}
+
+// key is a log's key.
+type key struct {
+	note.Signer
+	note.Verifier
+}
+
+func newKey(tb testing.TB) key {
+	tb.Helper()
+	secret, public, err := auditlog.GenerateKey(origin)
+	require.NoError(tb, err)
+	signer, err := note.NewSigner(secret)
+	require.NoError(tb, err)
+	verifier, err := note.NewVerifier(public)
+	require.NoError(tb, err)
+	return key{signer, verifier}
+}
+
+func (k key) options() pgsink.SequencerOptions {
+	return pgsink.SequencerOptions{Signer: k.Signer, Verifier: k.Verifier}
+}
+
+// network makes the connections of a sink hang or break.
+type network struct {
+	mu      sync.Mutex
+	blocked chan struct{} // closed when writes go on; nil while they do
+	healthy int           // writes that still go through; -1 for all
+}
+
+func newNetwork() *network { return &network{healthy: -1} }
+
+func (n *network) configure(c *pgx.ConnConfig) {
+	dial := c.DialFunc
+	c.DialFunc = func(ctx context.Context, kind, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, kind, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &wire{conn, n}, nil
+	}
+}
+
+// hang makes every write wait.
+func (n *network) hang() (heal func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	blocked := make(chan struct{})
+	n.blocked = blocked
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		close(blocked)
+		n.blocked = nil
+	}
+}
+
+// fail lets so many writes through and breaks the connection at each one after.
+func (n *network) fail(healthy int) (heal func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.healthy = healthy
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.healthy = -1
+	}
+}
+
+// admit waits while the network hangs and returns an error when it is broken.
+func (n *network) admit() error {
+	n.mu.Lock()
+	blocked := n.blocked
+	n.mu.Unlock()
+	if blocked != nil {
+		<-blocked
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.healthy == 0 {
+		return errors.New("the network is broken by the test")
+	}
+	if n.healthy > 0 {
+		n.healthy--
+	}
+	return nil
+}
+
+type wire struct {
+	net.Conn
+	network *network
+}
+
+func (w *wire) Write(b []byte) (int, error) {
+	if err := w.network.admit(); err != nil {
+		_ = w.Conn.Close()
+		return 0, err
+	}
+	return w.Conn.Write(b)
+}

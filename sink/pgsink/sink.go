@@ -1,0 +1,230 @@
+package pgsink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jobaudit/jobaudit"
+)
+
+// ErrClosed is returned by Append after Close.
+var ErrClosed = errors.New("pgsink: closed")
+
+// Options adjust a [Sink]. The zero value, like nil, gives the defaults.
+type Options struct {
+	// Conns is the greatest number of connections. Two carry Appends, the rest
+	// reads. Default: 4.
+	Conns int
+
+	// Pooled is set behind a pooler that gives each transaction another
+	// connection, such as PgBouncer in transaction mode.
+	Pooled bool
+
+	// Timeout is how long one statement of an Append may take; the Append's
+	// own context may end before. Default: 30 s.
+	Timeout time.Duration
+
+	// Settle is how long a read with Limit or After waits for a sequencer to
+	// give accepted events their places, see [Sink.Records]. Default: 1 s.
+	Settle time.Duration
+
+	// Backlog is how long an accepted event may wait for its place before that
+	// is reported and Appends slow down: they are not refused. Default: 60 s.
+	Backlog time.Duration
+
+	// Sequencer, if not nil, runs a sequencer in this process too. Several may
+	// run at once: one of them works.
+	Sequencer *SequencerOptions
+
+	// OnError is told of what fails without making an Append fail. It may be
+	// called from several goroutines and must not wait. Default: slog.Default.
+	OnError func(error)
+
+	configure func(*pgx.ConnConfig) // of tests
+}
+
+func (o *Options) withDefaults() Options {
+	var opts Options
+	if o != nil {
+		opts = *o
+	}
+	if opts.Conns <= 0 {
+		opts.Conns = 4
+	}
+	opts.Conns = max(opts.Conns, appendConns+1)
+	if opts.Timeout <= 0 {
+		opts.Timeout = 30 * time.Second
+	}
+	if opts.Settle <= 0 {
+		opts.Settle = time.Second
+	}
+	if opts.Backlog <= 0 {
+		opts.Backlog = time.Minute
+	}
+	if opts.OnError == nil {
+		opts.OnError = func(err error) { slog.Default().Error("job audit log", slog.Any("error", err)) }
+	}
+	return opts
+}
+
+// Sink stores records in PostgreSQL. Make one with [Open]. It is safe for
+// concurrent use, by many processes too.
+type Sink struct {
+	opts Options
+	pool *pgxpool.Pool
+
+	queue *queue // Appends that wait for a connection
+	kept  kept
+	slow  atomic.Bool // too much waits for a sequencer
+
+	stop    context.CancelFunc
+	workers sync.WaitGroup
+
+	mu       sync.Mutex
+	closed   bool
+	wakeUp   func()      // tells the sequencer of this process, if there is one
+	degraded func(error) // given by the recorder
+	stalled  int64       // the log's size when waiting for a sequencer was last in vain
+}
+
+// Open opens the log in a database that [Migrate] has prepared. The connection
+// string is that of pgx: a URL or keywords and values. The sink has a pool of
+// its own: shared with jobs it would deadlock when they hold every connection
+// and wait for an Append.
+func Open(ctx context.Context, connString string, opts *Options) (*Sink, error) {
+	s := &Sink{opts: opts.withDefaults(), wakeUp: func() {}, stalled: -1}
+	var err error
+	if s.pool, err = newPool(ctx, connString, &s.opts); err != nil {
+		return nil, fmt.Errorf("open the audit log: %w", err)
+	}
+	if err := s.checkVersion(ctx); err != nil {
+		s.pool.Close()
+		return nil, fmt.Errorf("open the audit log: %w", err)
+	}
+	running, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.queue = newQueue()
+	if s.opts.Sequencer != nil {
+		sequencer, err := newSequencer(connString, &s.opts, s.report)
+		if err != nil {
+			stop()
+			s.pool.Close()
+			return nil, fmt.Errorf("open the audit log: %w", err)
+		}
+		s.wakeUp = sequencer.wake
+		s.workers.Go(func() { _ = sequencer.Run(running) }) // it ends when running does
+	}
+	for range appendConns {
+		s.workers.Go(s.appendBatches)
+	}
+	s.workers.Go(func() { s.watch(running) })
+	return s, nil
+}
+
+func newPool(ctx context.Context, connString string, opts *Options) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(connString)
+	if err != nil {
+		return nil, err // pgx leaves the password out
+	}
+	config.MaxConns = int32(opts.Conns)
+	prepareConn(config.ConnConfig, opts)
+	return pgxpool.NewWithConfig(ctx, config)
+}
+
+// prepareConn sets what every connection of ours has.
+func prepareConn(config *pgx.ConnConfig, opts *Options) {
+	if _, set := config.RuntimeParams["application_name"]; !set {
+		config.RuntimeParams["application_name"] = "jobaudit"
+	}
+	if opts.Pooled {
+		// No statement that outlives its transaction. Parameters still have
+		// their types: the arrays of append need them.
+		config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
+	config.OnNotice = noteUncertainCommit
+	if opts.configure != nil {
+		opts.configure(config)
+	}
+}
+
+// checkVersion refuses tables that no longer take what this code writes.
+func (s *Sink) checkVersion(ctx context.Context) error {
+	var version, minWriter *int
+	err := s.pool.QueryRow(ctx, `SELECT version, min_writer FROM jobaudit.compatible_v1()`).Scan(&version, &minWriter)
+	switch {
+	case hasCode(err, "3F000", "42883", "42501"): // no schema, no function, no right
+		return fmt.Errorf("%w (%w)", errNotMigrated, err)
+	case err != nil:
+		return err
+	case version == nil:
+		return errNotMigrated
+	case *minWriter > writerVersion:
+		return fmt.Errorf("the tables take writers of version %d and newer, this one is %d: update the program", *minWriter, writerVersion)
+	}
+	return nil
+}
+
+// hasCode reports whether err is PostgreSQL's, with one of the codes.
+func hasCode(err error, codes ...string) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return false
+	}
+	return slices.Contains(codes, pg.Code)
+}
+
+// Degraded is called by [jobaudit.Open]: from then on report is told when the
+// log goes on without all that it promises.
+func (s *Sink) Degraded(report func(error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.degraded = report
+}
+
+// report tells of trouble that does not make an Append fail.
+func (s *Sink) report(err error) {
+	s.opts.OnError(err)
+	s.mu.Lock()
+	degraded := s.degraded
+	s.mu.Unlock()
+	if degraded != nil {
+		degraded(err)
+	}
+}
+
+// Close refuses further Appends, waits for those that have been sent, and for
+// the sequencer of this process to finish what it is at. It may be called again.
+func (s *Sink) Close() error {
+	s.mu.Lock()
+	again := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if again {
+		return nil
+	}
+	s.queue.close()
+	s.stop()
+	s.workers.Wait()
+	s.pool.Close()
+	return nil
+}
+
+func (s *Sink) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+var _ interface {
+	jobaudit.AuditSink
+	jobaudit.AuditReader
+} = (*Sink)(nil)

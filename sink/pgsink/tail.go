@@ -1,0 +1,77 @@
+package pgsink
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// Tail iterates over the records that match and then over those that come, as
+// [jobaudit.AuditReader] says. It yields a record when it has its place in the
+// log, so the order is final; without a sequencer at work nothing comes.
+func (s *Sink) Tail(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		p := &pass{sink: s, query: q, yield: yield, idx: -1}
+		if err := p.tail(ctx); err != nil && !errors.Is(err, errStop) {
+			if ctx.Err() != nil {
+				err = ctx.Err()
+			}
+			yield(jobaudit.Record{}, err)
+		}
+	}
+}
+
+func (p *pass) tail(ctx context.Context) error {
+	if p.query.NewestFirst {
+		return errors.New("pgsink: records to come cannot be read newest first")
+	}
+	if err := p.place(ctx); err != nil {
+		return err
+	}
+	const shortest, longest = 10 * time.Millisecond, 200 * time.Millisecond
+	for pause := shortest; ; pause = min(2*pause, longest) {
+		if p.sink.isClosed() {
+			return ErrClosed
+		}
+		// Read before the page: what it ends with has been looked at.
+		w, err := p.sink.waiting(ctx, 0)
+		if err != nil {
+			return err
+		}
+		for w.Size > p.idx+1 {
+			read, err := p.page(ctx, onlyPlaced)
+			if err != nil {
+				return err
+			}
+			if err := p.deliver(read); err != nil {
+				return err
+			}
+			if read.placed > 0 {
+				pause = shortest
+			}
+			if read.placed < pageRecords {
+				p.idx = max(p.idx, w.Size-1) // the rest does not match
+				break
+			}
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// place waits until the record that the pass begins behind has its place.
+func (p *pass) place(ctx context.Context) error {
+	for {
+		if err := p.begin(ctx); err != nil || !p.after {
+			return err
+		}
+		p.sink.wakeUp()
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package pgsink
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jobaudit/jobaudit"
+)
+
+// Tx returns a sink that stores records in the caller's transaction, for
+// [jobaudit.Recorder.SubmitTx]: the record of a submission lives or dies with
+// the business change that caused it. Rolled back, there is no trace of it; a
+// nil error of Append means nothing before the commit.
+//
+// An error dooms the transaction, as PostgreSQL's errors do. A serialization
+// failure or a deadlock is retried as a whole, by the caller, with the same
+// Submission.ID. Two transactions that submit the same two jobs in opposite
+// order may deadlock.
+//
+// Everything that follows a submission goes through a [Sink], with connections
+// of its own: an outcome must outlive the job's transaction.
+func Tx(tx pgx.Tx) jobaudit.AuditSink { return pgxTx{tx} }
+
+// SQLTx is [Tx] for database/sql, whatever its driver for PostgreSQL is.
+func SQLTx(tx *sql.Tx) jobaudit.AuditSink { return sqlTx{tx} }
+
+type pgxTx struct{ tx pgx.Tx }
+
+func (t pgxTx) Append(ctx context.Context, records []jobaudit.Record) error {
+	records, _, err := check(records)
+	if err != nil || len(records) == 0 {
+		return err
+	}
+	_, err = t.tx.Exec(ctx, appendSQL, arguments(records)...)
+	return appendError(err)
+}
+
+type sqlTx struct{ tx *sql.Tx }
+
+func (t sqlTx) Append(ctx context.Context, records []jobaudit.Record) error {
+	records, _, err := check(records)
+	if err != nil || len(records) == 0 {
+		return err
+	}
+	// Text, which every driver can send.
+	args := arguments(records)
+	for i := range args {
+		args[i] = arrayText(args[i])
+	}
+	_, err = t.tx.ExecContext(ctx, `SELECT jobaudit.append_v1($1::text::uuid[], $2::text::bytea[], $3::text::int[], $4::text::uuid[])`, args...)
+	return appendError(err)
+}
+
+// arrayText writes one of append_v1's arguments as PostgreSQL reads arrays.
+func arrayText(array any) string {
+	var elements []string
+	switch a := array.(type) {
+	case []pgtype.UUID:
+		for _, id := range a {
+			elements = append(elements, id.String())
+		}
+	case [][]byte:
+		for _, line := range a {
+			elements = append(elements, `"\\x`+hex.EncodeToString(line)+`"`)
+		}
+	case []int32:
+		for _, n := range a {
+			elements = append(elements, strconv.Itoa(int(n)))
+		}
+	default:
+		panic(fmt.Sprintf("no argument of append_v1: %T", array))
+	}
+	return "{" + strings.Join(elements, ",") + "}"
+}

@@ -1,0 +1,442 @@
+package pgsink
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"golang.org/x/mod/sumdb/note"
+)
+
+// VerifyOptions are what a verification knows from elsewhere: nothing in the
+// database is trusted. The zero value, or nil, compares hashes only.
+type VerifyOptions struct {
+	// Keys are the verifier keys that may have signed the log, oldest first.
+	Keys []note.Verifier
+	// Heads are newest heads kept outside the database. One with an empty
+	// Origin is of any origin.
+	Heads []auditlog.Head
+	// Quick is [auditlog.Options.Quick].
+	Quick bool
+	// Progress, if not nil, is told how many events of how many have been
+	// read. It must not wait.
+	Progress func(done, total int64)
+}
+
+// The kinds of findings about the tables, beside those of auditlog about the
+// log itself.
+const (
+	// KindColumns: a column, or a row of acting, that is not what its event
+	// says: selections by it would lie.
+	KindColumns auditlog.Kind = "column_changed"
+	// KindPlanted: an event that was never accepted, or not with these bytes.
+	KindPlanted auditlog.Kind = "event_planted"
+	// KindLost: an accepted event that is nowhere.
+	KindLost auditlog.Kind = "accepted_event_lost"
+	// KindSequence: an event whose entry in sequence is missing or another.
+	KindSequence auditlog.Kind = "sequence_changed"
+	// KindInbox: a waiting event that is not the one that was accepted.
+	KindInbox auditlog.Kind = "inbox_changed"
+	// KindRefused: an accepted event that could have no place.
+	KindRefused auditlog.Kind = "event_refused"
+	// KindChain: a commit that does not follow the one before it.
+	KindChain auditlog.Kind = "commit_missing"
+	// KindRecord: a line that is no record.
+	KindRecord auditlog.Kind = "unparsable_record"
+)
+
+// The kinds of notes, which are no findings.
+const (
+	// KindWaiting: events that were accepted before the newest head and have
+	// no place: withheld, or their transaction was long.
+	KindWaiting auditlog.Kind = "waiting"
+	// KindGuard: a trigger, a function or a partition that is not as Migrate
+	// made it. What it guards is proven all the same, or found.
+	KindGuard auditlog.Kind = "guard_changed"
+)
+
+// A Finding is one thing that is wrong with a log, or a note, and where.
+type Finding struct {
+	auditlog.Finding
+	// EventID and JobID are the record's, if known.
+	EventID uuid.UUID `json:"eventId,omitzero"`
+	JobID   uuid.UUID `json:"jobId,omitzero"`
+}
+
+// String returns the finding in one line, for people.
+func (f Finding) String() string {
+	s := f.Finding.String()
+	if f.JobID != uuid.Nil {
+		s += ", job " + f.JobID.String()
+	}
+	if f.EventID != uuid.Nil {
+		s += ", event " + f.EventID.String()
+	}
+	return s
+}
+
+// A Report says what was verified.
+type Report struct {
+	// Report is what is known of the log itself. Level is
+	// [auditlog.Unverified] whenever there is a finding of any kind.
+	auditlog.Report
+	// Records counts the events read, Waiting those that have no place yet:
+	// nothing signs for them.
+	Records, Waiting int64
+	// Notes are worth knowing and nothing wrong.
+	Notes []Finding
+}
+
+// A VerifyError holds what [Verify] found.
+type VerifyError struct {
+	// Findings has at least one and at most 2,000 elements, More counts the
+	// others.
+	Findings []Finding
+	More     int
+}
+
+const maxFindings = 2000
+
+func (e *VerifyError) Error() string {
+	if n := len(e.Findings) + e.More; n > 1 {
+		return fmt.Sprintf("log not verified: %d findings, the first: %v", n, e.Findings[0])
+	}
+	return fmt.Sprintf("log not verified: %v", e.Findings[0])
+}
+
+// ErrFiltered is returned by [Verify] when row-level security may hide rows
+// from the user that it connects as: it would accuse an untouched log.
+var ErrFiltered = errors.New("row-level security is active for this user: verify as one that sees every row")
+
+// Verify proves the log in a database: all that [auditlog.Verify] proves of its
+// events and commits; that every event that was accepted is in it or waits, and
+// nothing else is; and that selections tell the truth. The user needs the
+// reader's role.
+//
+// The log may be written meanwhile: it is verified up to the head that is the
+// newest at the beginning. No transaction stays open for longer than a page.
+//
+// The error is a [*VerifyError] when everything was read and something is
+// wrong. Any other error means that the log could not be read.
+func Verify(ctx context.Context, connString string, opts *VerifyOptions) (Report, error) {
+	if opts == nil {
+		opts = &VerifyOptions{}
+	}
+	pool, err := newPool(ctx, connString, &Options{Conns: 4})
+	if err != nil {
+		return Report{}, fmt.Errorf("verify: %w", err)
+	}
+	defer pool.Close()
+	v := &verification{ctx: ctx, db: pool, opts: opts}
+	if err := v.run(); err != nil {
+		return v.report, fmt.Errorf("verify: %w", err)
+	}
+	if len(v.findings) > 0 {
+		v.report.Level = auditlog.Unverified
+		return v.report, &VerifyError{Findings: v.findings, More: v.more}
+	}
+	return v.report, nil
+}
+
+// verification is one call of Verify.
+type verification struct {
+	ctx  context.Context
+	db   *pgxpool.Pool // auditlog reads lines and hints at once
+	opts *VerifyOptions
+
+	size   int64     // of the newest head at the beginning
+	at     time.Time // when it was committed
+	report Report
+
+	mu       sync.Mutex
+	findings []Finding
+	more     int
+}
+
+func (v *verification) run() error {
+	if err := v.refuseFilters(); err != nil {
+		return err
+	}
+	var at *time.Time
+	err := v.db.QueryRow(v.ctx, `SELECT coalesce(max(size), 0), max(at) FROM jobaudit.commits`).Scan(&v.size, &at)
+	if err != nil {
+		return err
+	}
+	if at != nil {
+		v.at = *at
+	}
+	if err := v.verifyLog(); err != nil {
+		return err
+	}
+	return v.reconcile()
+}
+
+func (v *verification) find(f Finding) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.findings) == maxFindings {
+		v.more++
+		return
+	}
+	v.findings = append(v.findings, f)
+}
+
+func (v *verification) note(kind auditlog.Kind, format string, args ...any) {
+	v.report.Notes = append(v.report.Notes, Finding{Finding: auditlog.Finding{
+		Kind: kind, Index: -1, First: v.size, End: v.size, Commit: -1, Offset: -1, Found: fmt.Sprintf(format, args...),
+	}})
+}
+
+// refuseFilters makes sure that every row is seen.
+func (v *verification) refuseFilters() error {
+	rows, err := v.db.Query(v.ctx, `
+		SELECT relname::text FROM pg_class WHERE relnamespace = 'jobaudit'::regnamespace AND relkind IN ('r', 'p')
+			AND row_security_active(oid) ORDER BY 1`)
+	if err != nil {
+		return err
+	}
+	filtered, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	if len(filtered) > 0 {
+		return fmt.Errorf("%w: %v", ErrFiltered, filtered)
+	}
+	return nil
+}
+
+// verifyLog hands the events and commits to auditlog.Verify as the lines of
+// segments.
+func (v *verification) verifyLog() error {
+	borders, err := v.borders()
+	if err != nil {
+		return err
+	}
+	var segments []auditlog.Segment
+	for i, first := range borders[:len(borders)-1] {
+		end := borders[i+1]
+		segments = append(segments, auditlog.Segment{
+			Name: fmt.Sprintf("events %d-%d", first, end-1), First: first,
+			Open: func() (io.ReadCloser, error) { return &lines{v: v, next: first, end: end}, nil },
+		})
+	}
+	hints := storedHashes{v.ctx, v.db}
+	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.opts.Heads, Quick: v.opts.Quick}
+	if v.size > 0 {
+		o.Hints = hints
+	}
+	v.report.Report, err = auditlog.Verify(v.ctx, segments, &o, nil)
+	if damage, ok := errors.AsType[*auditlog.VerifyError](err); ok {
+		for _, f := range damage.Findings {
+			v.find(Finding{Finding: f})
+		}
+		v.mu.Lock()
+		v.more += damage.More
+		v.mu.Unlock()
+		return nil
+	}
+	return err
+}
+
+// segmentSize is about how many events one segment has.
+const segmentSize = 1 << 17
+
+// borders returns where segments begin, and the end: sizes of commits, as no
+// batch spans two segments.
+func (v *verification) borders() ([]int64, error) {
+	rows, err := v.db.Query(v.ctx, `SELECT max(size) FROM jobaudit.commits WHERE size <= $1 GROUP BY size / $2 ORDER BY 1`, v.size, int64(segmentSize))
+	if err != nil {
+		return nil, err
+	}
+	sizes, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	return append([]int64{0}, sizes...), err
+}
+
+// lines reads the lines of one segment: events and, where they were committed,
+// commit lines. It also checks each event's row against its line.
+type lines struct {
+	v         *verification
+	next, end int64
+	commits   []commit // of the page
+	buffer    bytes.Buffer
+	done      bool
+}
+
+type commit struct {
+	size int64
+	line []byte
+}
+
+// verifyPage is how many indexes one page covers.
+const verifyPage = 2048
+
+func (l *lines) Read(p []byte) (int, error) {
+	for l.buffer.Len() == 0 {
+		if l.done {
+			return 0, io.EOF
+		}
+		if err := l.fill(); err != nil {
+			return 0, err
+		}
+	}
+	return l.buffer.Read(p)
+}
+
+// Close implements io.Closer.
+func (l *lines) Close() error { return nil }
+
+// fill reads the next page.
+func (l *lines) fill() error {
+	end := min(l.next+verifyPage, l.end)
+	rows, err := l.v.db.Query(l.v.ctx, `SELECT size, line FROM jobaudit.commits WHERE size > $1 AND size <= $2 ORDER BY size`, l.next, end)
+	if err != nil {
+		return err
+	}
+	l.commits, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c commit, err error) { return c, row.Scan(&c.size, &c.line) })
+	if err != nil {
+		return err
+	}
+	events, err := l.v.readPage(l.next, end)
+	if err != nil {
+		return err
+	}
+	for i := range events {
+		l.writeCommits(events[i].idx)
+		l.buffer.Write(events[i].line)
+		l.buffer.WriteByte('\n')
+	}
+	l.writeCommits(end)
+	l.next = end
+	l.done = end == l.end
+	if l.v.opts.Progress != nil {
+		l.v.opts.Progress(end, l.v.size)
+	}
+	return nil
+}
+
+// writeCommits writes the commit lines of sizes up to idx.
+func (l *lines) writeCommits(idx int64) {
+	for len(l.commits) > 0 && l.commits[0].size <= idx {
+		l.buffer.Write(l.commits[0].line)
+		l.buffer.WriteByte('\n')
+		l.commits = l.commits[1:]
+	}
+}
+
+// row is one event's row.
+type row struct {
+	idx     int64
+	id      uuid.UUID
+	line    []byte
+	columns []any
+	acting  []string
+}
+
+// readPage reads the rows of [first, end), and checks each against its line and
+// against ids and sequence.
+func (v *verification) readPage(first, end int64) ([]row, error) {
+	found, err := v.db.Query(v.ctx, `
+		SELECT e.idx, e.id, e.line, e.job, e.corr, e.root, e.principal, e.org, e.action, e.type, e.state, e.resource, e.error, e.time,
+			(SELECT array_agg(principal ORDER BY principal) FROM jobaudit.acting a WHERE a.idx = e.idx),
+			(SELECT hash FROM jobaudit.ids i WHERE i.id = e.id),
+			(SELECT idx FROM jobaudit.sequence s WHERE s.id = e.id)
+		FROM jobaudit.events e WHERE e.idx >= $1 AND e.idx < $2 ORDER BY e.idx`, first, end)
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	var page []row
+	for found.Next() {
+		var r row
+		var eventID, job, corr, root pgtype.UUID
+		var principal, org, action, state, resource, code pgtype.Text
+		var typ string
+		var at time.Time
+		var hash []byte
+		var place *int64
+		err := found.Scan(&r.idx, &eventID, &r.line, &job, &corr, &root, &principal, &org, &action, &typ, &state, &resource, &code, &at,
+			&r.acting, &hash, &place)
+		if err != nil {
+			return nil, err
+		}
+		r.id = eventID.Bytes
+		r.columns = []any{job, corr, root, principal, org, action, typ, state, resource, code, at}
+		v.checkRow(&r, hash, place)
+		page = append(page, r)
+	}
+	return page, found.Err()
+}
+
+func (v *verification) checkRow(r *row, hash []byte, place *int64) {
+	v.report.Records++
+	record, err := jobaudit.ParseRecord(r.line)
+	at := func(kind auditlog.Kind, expected, found string) {
+		v.find(Finding{EventID: r.id, JobID: record.JobID(), Finding: auditlog.Finding{
+			Kind: kind, Index: r.idx, First: r.idx, End: r.idx + 1, Commit: -1, Offset: -1, Expected: expected, Found: found,
+		}})
+	}
+	leaf := auditlog.HashLeaf(r.line)
+	switch {
+	case hash == nil:
+		at(KindPlanted, "an accepted event", "an ID that was never accepted")
+	case !bytes.Equal(hash, leaf[:]):
+		at(KindPlanted, "the accepted event, hash "+jobaudit.Hash(hash).String(), leaf.String())
+	}
+	switch {
+	case place == nil:
+		at(KindSequence, fmt.Sprint(r.idx), "no place in sequence")
+	case *place != r.idx:
+		at(KindSequence, fmt.Sprint(r.idx), fmt.Sprint(*place))
+	}
+	if err != nil {
+		at(KindRecord, "a record", err.Error())
+		return
+	}
+	e := record.Event()
+	if record.ID() != r.id {
+		at(KindColumns, "id "+record.ID().String(), r.id.String())
+	}
+	for i, want := range columnsOf(&e) {
+		if !sameColumn(want, r.columns[i]) {
+			at(KindColumns, fmt.Sprintf("%s %s", columnNames[4+i], printColumn(want)), printColumn(r.columns[i]))
+		}
+	}
+	if want := actingFor(&e); fmt.Sprint(want) != fmt.Sprint(r.acting) {
+		at(KindColumns, fmt.Sprintf("acting for %q", want), fmt.Sprintf("%q", r.acting))
+	}
+}
+
+func sameColumn(want, found any) bool {
+	if t, ok := want.(time.Time); ok {
+		return t.Equal(found.(time.Time))
+	}
+	return want == found
+}
+
+func printColumn(c any) string {
+	switch c := c.(type) {
+	case pgtype.UUID:
+		if !c.Valid {
+			return "NULL"
+		}
+		return c.String()
+	case pgtype.Text:
+		if !c.Valid {
+			return "NULL"
+		}
+		return fmt.Sprintf("%q", c.String)
+	case time.Time:
+		return c.UTC().Format(time.RFC3339Nano)
+	}
+	return fmt.Sprintf("%q", c)
+}
