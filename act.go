@@ -51,7 +51,7 @@ func (a *Act) check() error {
 	case a.Type != AuditRead && a.Type != AuditReviewed && a.Type != AuditErased:
 		return &FieldError{Field: "type", Problem: "is reserved: nothing gives it effect yet"}
 	}
-	if err := checkPrincipal("who.principal", a.Principal); err != nil {
+	if err := checkPrincipal(principalFields, a.Principal); err != nil {
 		return err
 	}
 	if a.OrgID != "" {
@@ -224,7 +224,7 @@ func (r *Recorder) storeErased(ctx context.Context, data *erasedData) error {
 
 // storeOwn stores an event of the recorder's own stream, as an outcome is.
 func (r *Recorder) storeOwn(ctx context.Context, env *envelope, d *draft) error {
-	e := entry{Event: env.seal(d), Urgency: delivery.Outcome}
+	e := entry{Event: env.encode(d), Urgency: delivery.Outcome}
 	return r.store(context.WithoutCancel(ctx), []entry{e}, r.opts.OutcomeTimeout)
 }
 
@@ -261,7 +261,7 @@ func (t *Trail) CancelBy(ctx context.Context, by Principal, reason string) error
 // by is what an event says of who, what, where and why that is an act of
 // somebody else than the job's principal.
 func (t *Trail) by(p Principal, reason string) (*envelope, error) {
-	if err := checkPrincipal("who.principal", p); err != nil {
+	if err := checkPrincipal(principalFields, p); err != nil {
 		return nil, err
 	}
 	if err := checkStrings(given{"why.reason", reason}); err != nil {

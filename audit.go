@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/mod/sumdb/tlog"
 
-	"github.com/jobaudit/jobaudit/internal/fields"
 	"github.com/jobaudit/jobaudit/internal/jsonenc"
 )
 
@@ -173,7 +172,7 @@ type Recovery struct {
 }
 
 // Record is one event as it is stored: bytes that never change, and their
-// RFC 6962 leaf hash. It is minted by a Recorder, or read back by
+// RFC 6962 leaf hash. It is made by a Recorder, or read back by
 // [ParseRecord]; nothing else makes one. The zero Record is empty. A Record
 // may be copied and used from several goroutines.
 type Record struct {
@@ -183,8 +182,6 @@ type Record struct {
 	jobID uuid.UUID
 	typ   EventType
 	time  time.Time
-
-	unreadable *fields.Error // why no reader would accept it: [checkedSink] refuses it
 }
 
 // ParseRecord reads a record's line, without its line feed. It accepts what a

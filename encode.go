@@ -2,9 +2,7 @@ package jobaudit
 
 import (
 	"cmp"
-	"context"
 	"crypto/sha256"
-	"errors"
 	"sync"
 	"time"
 
@@ -63,9 +61,9 @@ type draft struct {
 	queueTime     time.Time // when that says it happened; zero if it does not
 }
 
-// sealed is an encoded event that still lacks its stream object: buf[:split]
+// encoded is an encoded event that still lacks its stream object: buf[:split]
 // comes before it, buf[split:] after.
-type sealed struct {
+type encoded struct {
 	id    uuid.UUID
 	jobID uuid.UUID
 	typ   EventType
@@ -75,17 +73,17 @@ type sealed struct {
 	err   *fields.Error // why no reader would accept it
 }
 
-// sealedPool holds sealed events that have been minted, for their buffers.
-var sealedPool = sync.Pool{New: func() any { return new(sealed) }}
+// encodedPool holds encoded events that have their place, for their buffers.
+var encodedPool = sync.Pool{New: func() any { return new(encoded) }}
 
-func (s *sealed) ID() uuid.UUID { return s.id }
+func (s *encoded) ID() uuid.UUID { return s.id }
 
-func (s *sealed) Size() int { return len(s.buf) }
+func (s *encoded) Size() int { return len(s.buf) }
 
-// seal encodes d. Content shrinks to a truncated marker if the event would be
+// encode encodes d. Content shrinks to a truncated marker if the event would be
 // too large otherwise.
-func (env *envelope) seal(d *draft) *sealed {
-	s := sealedPool.Get().(*sealed)
+func (env *envelope) encode(d *draft) *encoded {
+	s := encodedPool.Get().(*encoded)
 	buf, split, err := env.appendEvent(s.buf[:0], d)
 	if excess := len(buf) + maxStreamPart - fields.MaxRecord; excess > 0 {
 		d.shrink(excess)
@@ -93,7 +91,7 @@ func (env *envelope) seal(d *draft) *sealed {
 	}
 	// The record's time is the one that its bytes tell.
 	when := d.time.UTC().Truncate(time.Microsecond)
-	*s = sealed{id: d.id, jobID: env.jobID, typ: d.typ, time: when, buf: buf, split: split, err: cmp.Or(env.err, err)}
+	*s = encoded{id: d.id, jobID: env.jobID, typ: d.typ, time: when, buf: buf, split: split, err: cmp.Or(env.err, err)}
 	return s
 }
 
@@ -112,10 +110,12 @@ func (d *draft) shrink(excess int) {
 	*largest = jsonenc.Shrink(*largest, max(len(*largest)-excess, 256))
 }
 
-// Mint gives a sealed event its place and makes it a Record. It allocates the
-// record's bytes and nothing else. A Record that no reader would accept says so
-// to [checkedSink].
-func (s *sealed) Mint(p delivery.Position) Record {
+// Place gives an encoded event its place and makes it a Record. It allocates the
+// record's bytes and nothing else. It is the last check, and the reason that
+// nothing is stored which cannot be read: what [ParseRecord] would refuse is a
+// [*RecordError] here. Everything that can make an event so is checked earlier,
+// where its caller is told which field it is.
+func (s *encoded) Place(p delivery.Position) (Record, error) {
 	room := maxStreamPart / 2
 	if p.After != nil {
 		room = maxStreamPart
@@ -125,39 +125,16 @@ func (s *sealed) Mint(p delivery.Position) Record {
 	leaf, err := appendPosition(leaf, p)
 	leaf = append(leaf, s.buf[s.split:]...)
 	r := Record{leaf: leaf, hash: sha256.Sum256(leaf), id: s.id, jobID: s.jobID, typ: s.typ, time: s.time}
-	r.unreadable = cmp.Or(s.err, err)
-	if r.unreadable == nil && r.Len() > fields.MaxRecord {
-		r.unreadable = &fields.Error{Problem: "the event is too large"}
+	problem := cmp.Or(s.err, err)
+	if problem == nil && r.Len() > fields.MaxRecord {
+		problem = &fields.Error{Problem: "the event is too large"}
 	}
-	*s = sealed{buf: s.buf[:0]}
-	sealedPool.Put(s)
-	return r
-}
-
-// checkedSink is the last check before a sink, and the reason that nothing is
-// stored which cannot be read: a record that [ParseRecord] would refuse is
-// refused here, for good. Everything that can make an event so is checked
-// earlier, where its caller is told which field it is.
-type checkedSink struct{ AuditSink }
-
-func (s checkedSink) Append(ctx context.Context, records []Record) error {
-	for i := range records {
-		if err := records[i].check(); err != nil {
-			return &RecordError{ID: records[i].id, Err: err}
-		}
+	*s = encoded{buf: s.buf[:0]}
+	encodedPool.Put(s)
+	if problem != nil {
+		return Record{}, &RecordError{ID: r.id, Err: fieldError(problem)}
 	}
-	return s.AuditSink.Append(ctx, records)
-}
-
-// check says why no reader would accept the record.
-func (r *Record) check() error {
-	if r.unreadable != nil {
-		return fieldError(r.unreadable)
-	}
-	if r.id == uuid.Nil || len(r.leaf) == 0 {
-		return errors.New("the record is empty")
-	}
-	return nil
+	return r, nil
 }
 
 func appendPosition(dst []byte, p delivery.Position) ([]byte, *fields.Error) {

@@ -40,7 +40,8 @@ func envelopeOf(s Submission) *envelope {
 
 // minted returns the draft as the first record of a stream.
 func minted(env *envelope, d draft) Record {
-	return env.seal(&d).Mint(delivery.Position{Stream: testID(0xf0), Seq: 1})
+	r, _ := env.encode(&d).Place(delivery.Position{Stream: testID(0xf0), Seq: 1})
+	return r
 }
 
 // rareDrafts are drafts of the types that take a failure to be written, or

@@ -104,12 +104,24 @@ func checkSourceIP(ip netip.Addr) error {
 	return checkStrings(given{"where.sourceIp", ip.String()})
 }
 
-// checkPrincipal says what is wrong with a principal that a caller names.
-func checkPrincipal(path string, p Principal) error {
-	if err := checkKind(path, p.Kind); err != nil {
+// principalPaths are the paths of a principal's fields.
+type principalPaths struct{ kind, id, method, session string }
+
+func fieldsOfPrincipal(principal string) *principalPaths {
+	return &principalPaths{principal + ".kind", principal + ".id", principal + ".auth.method", principal + ".auth.session"}
+}
+
+// Made once: they are asked for at every submission.
+var (
+	principalFields  = fieldsOfPrincipal("who.principal")
+	onBehalfOfFields = fieldsOfPrincipal("who.onBehalfOf")
+)
+
+func checkPrincipal(at *principalPaths, p Principal) error {
+	if err := checkKind(at.kind, p.Kind); err != nil {
 		return err
 	}
-	return checkStrings(given{path + ".id", p.ID}, given{path + ".auth.method", p.AuthMethod}, given{path + ".auth.session", p.AuthSession})
+	return checkStrings(given{at.id, p.ID}, given{at.method, p.AuthMethod}, given{at.session, p.AuthSession})
 }
 
 func checkKind(path string, k PrincipalKind) error {
@@ -117,9 +129,9 @@ func checkKind(path string, k PrincipalKind) error {
 	case User, Service, System:
 		return nil
 	case "":
-		return &FieldError{Field: path + ".kind", Problem: "is required"}
+		return &FieldError{Field: path, Problem: "is required"}
 	}
-	return &FieldError{Field: path + ".kind", Problem: "is no kind of principal"}
+	return &FieldError{Field: path, Problem: "is no kind of principal"}
 }
 
 func checkTrigger(k TriggerKind) error {

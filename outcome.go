@@ -85,7 +85,7 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*dr
 	t.mu.Lock()
 	if t.ended == typ {
 		t.mu.Unlock()
-		return t.fail(op, t.settle(ctx, nil))
+		return t.fail(op, t.waitStored(ctx, nil))
 	}
 	if t.rec.closed.Load() {
 		t.mu.Unlock()
@@ -99,32 +99,32 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*dr
 	t.ended, t.open = typ, false
 	d.data.impact = t.impact
 	fill(&d)
-	return t.fail(op, t.unlockAndSettle(ctx, &d))
+	return t.fail(op, t.unlockAndStore(ctx, &d))
 }
 
-// unlockAndSettle sends an event and waits, through retries, until it is
+// unlockAndStore sends an event and waits, through retries, until it is
 // stored.
-func (t *Trail) unlockAndSettle(ctx context.Context, d *draft) error {
-	e := t.seal(d, delivery.Outcome)
-	e.Ticket = delivery.NewTicket()
-	err := t.rec.courier.Send(t.stream, e)
+func (t *Trail) unlockAndStore(ctx context.Context, d *draft) error {
+	e := t.encode(d, delivery.Outcome)
+	e.Ack = delivery.NewAck()
+	err := t.rec.queue.Send(t.stream, e)
 	t.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	return t.settle(ctx, e.Ticket)
+	return t.waitStored(ctx, e.Ack)
 }
 
-// settle waits for a ticket, or for all that the stream holds, up to the
+// settle waits for a ack, or for all that the stream holds, up to the
 // recorder's own deadline, and then turns to the fallback sink.
-func (t *Trail) settle(ctx context.Context, ticket *delivery.Ticket) error {
-	if ticket == nil {
+func (t *Trail) waitStored(ctx context.Context, ack *delivery.Ack) error {
+	if ack == nil {
 		return t.flush(context.Background(), t.rec.opts.OutcomeTimeout)
 	}
-	err := t.rec.courier.Wait(context.Background(), t.stream, ticket, t.rec.opts.OutcomeTimeout)
-	if errors.Is(err, context.DeadlineExceeded) && t.rec.courier.Divert(t.stream) {
+	err := t.rec.queue.Wait(context.Background(), t.stream, ack, t.rec.opts.OutcomeTimeout)
+	if errors.Is(err, context.DeadlineExceeded) && t.rec.queue.FailOver(t.stream) {
 		t.report(context.WithoutCancel(ctx), "store", fmt.Errorf("turning to the fallback sink: %w", err))
-		err = t.rec.courier.Wait(context.Background(), t.stream, ticket, t.rec.opts.Timeout)
+		err = t.rec.queue.Wait(context.Background(), t.stream, ack, t.rec.opts.Timeout)
 	}
 	return err
 }
@@ -164,7 +164,7 @@ func (t *Trail) Correct(ctx context.Context, c Correction) error {
 	if value.redaction != nil {
 		d.redaction = value.redaction
 	}
-	return t.fail("correct", t.unlockAndSettle(ctx, &d))
+	return t.fail("correct", t.unlockAndStore(ctx, &d))
 }
 
 // Flush returns once all that the Trail has recorded is durable, or with an
@@ -174,11 +174,11 @@ func (t *Trail) Flush(ctx context.Context) error {
 }
 
 func (t *Trail) flush(ctx context.Context, timeout time.Duration) error {
-	ticket, err := t.rec.courier.Flush(t.stream)
-	if ticket == nil || err != nil {
+	ack, err := t.rec.queue.Flush(t.stream)
+	if ack == nil || err != nil {
 		return err
 	}
-	return t.rec.courier.Wait(ctx, t.stream, ticket, timeout)
+	return t.rec.queue.Wait(ctx, t.stream, ack, timeout)
 }
 
 // errorData says of an error what may be stored: its code and type, and its

@@ -96,7 +96,7 @@ type Recorder struct {
 	where       Source
 	incarnation uuid.UUID
 	sink        AuditSink
-	courier     *delivery.Courier[Record]
+	queue       *delivery.Queue[Record]
 	stream      *stream    // of the recorder's own events
 	sanitizer   *sanitizer // of the recorder's own texts
 	closed      atomic.Bool
@@ -123,7 +123,7 @@ func Open(ctx context.Context, sink AuditSink, where Source, opts *Options) (*Re
 	entries := r.opening(recovery)
 	if err := r.store(ctx, entries, r.opts.Timeout); err != nil {
 		r.closed.Store(true)
-		r.courier.Stop()
+		r.queue.Stop()
 		return nil, &AuditError{Op: "open", Err: err}
 	}
 	if weak, ok := sink.(interface{ Degraded(report func(error)) }); ok {
@@ -153,17 +153,14 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	setDefault(&r.where.Instance, r.incarnation.String())
 	setDefault(&r.where.Version, buildVersion())
 	r.sanitizer = r.opts.Redactors.sanitizer("")
-	r.sink = checkedSink{sink}
-	var fallback AuditSink
-	if r.opts.Fallback != nil {
-		fallback = checkedSink{r.opts.Fallback}
-	}
-	r.courier = delivery.New[Record](r.sink, fallback, delivery.Options[Record]{
+	r.sink = sink
+	r.queue = delivery.New[Record](sink, r.opts.Fallback, delivery.Options[Record]{
 		Timeout: r.opts.Timeout, Capacity: r.opts.Buffer, Closed: ErrClosed, Definite: definite,
-		Failed:  func(s *stream, err error) { r.report(context.Background(), "store", s.Job, err) },
+		Failed:  func(s *stream, err error) { r.reportLater("store", s.Job, err) },
 		Refused: r.degraded,
+		Spilled: func() {}, Recovered: func() {},
 	})
-	r.stream = r.courier.Open(r.incarnation, uuid.Nil, nil)
+	r.stream = r.queue.Open(r.incarnation, uuid.Nil, nil)
 	return nil
 }
 
@@ -214,7 +211,7 @@ func (r *Recorder) envelope(typ EventType) *envelope {
 // entry makes an event of the recorder's own stream.
 func (r *Recorder) entry(typ EventType, data payload) entry {
 	d := draft{id: r.opts.NewID(), typ: typ, time: r.opts.Now(), data: data}
-	return entry{Event: r.envelope(typ).seal(&d), Urgency: delivery.Outcome}
+	return entry{Event: r.envelope(typ).encode(&d), Urgency: delivery.Outcome}
 }
 
 func (r *Recorder) opening(recovery *Recovery) []entry {
@@ -237,31 +234,34 @@ func (r *Recorder) opening(recovery *Recovery) []entry {
 func (r *Recorder) store(ctx context.Context, entries []entry, timeout time.Duration) error {
 	last := &entries[len(entries)-1]
 	last.Urgency = delivery.Admission
-	last.Ticket = delivery.NewTicket()
-	if err := r.courier.Send(r.stream, entries...); err != nil {
+	last.Ack = delivery.NewAck()
+	if err := r.queue.Send(r.stream, entries...); err != nil {
 		return err
 	}
-	return r.courier.Wait(ctx, r.stream, last.Ticket, timeout)
+	return r.queue.Wait(ctx, r.stream, last.Ack, timeout)
 }
 
-// degraded records that a stream has ended because the sink refused a record.
-func (r *Recorder) degraded(s *stream, event uuid.UUID, behind int, err error) {
-	if s.Judged() {
-		return
-	}
-	defer r.report(context.Background(), "store", s.Job, err)
+// degraded records that the sink has refused an event for good. lost is how many
+// events are not stored for that: 0 if the fallback gets them.
+func (r *Recorder) degraded(s *stream, event uuid.UUID, lost int, err error) {
+	r.reportLater("store", s.Job, err)
 	if s == r.stream {
 		return
 	}
-	if err := r.recordDegraded(degradedData{stream: s.ID, event: event, count: int64(behind), reason: message(r.sanitizer, err)}); err != nil {
-		defer r.report(context.Background(), "degrade", s.Job, err)
+	reason := message(r.sanitizer, err)
+	if lost == 0 && reason.dropped == "" {
+		reason.value = "sent to the fallback: " + reason.value
+	}
+	d := degradedData{stream: s.ID, event: event, count: int64(max(lost-1, 0)), reason: reason}
+	if err := r.recordDegraded(d); err != nil {
+		r.reportLater("degrade", s.Job, err)
 	}
 }
 
 func (r *Recorder) recordDegraded(d degradedData) error {
 	e := r.entry(AuditDegraded, payload{degraded: &d})
-	e.Urgency = delivery.Notice
-	return r.courier.Send(r.stream, e)
+	e.Urgency = delivery.Reserved
+	return r.queue.Send(r.stream, e)
 }
 
 // sinkDegraded records that the sink works but does not give all that it
@@ -273,6 +273,11 @@ func (r *Recorder) sinkDegraded(err error) {
 	if err := r.recordDegraded(degradedData{reason: message(r.sanitizer, err)}); err != nil {
 		r.report(context.Background(), "degrade", uuid.Nil, err)
 	}
+}
+
+// reportLater is report where nothing may wait for OnError.
+func (r *Recorder) reportLater(op string, job uuid.UUID, err error) {
+	go r.report(context.Background(), op, job, err)
 }
 
 // report tells OnError of an error that no call returns. A panic in it does
@@ -332,7 +337,7 @@ func (r *Recorder) Drain(ctx context.Context) error {
 func (r *Recorder) bring(ctx context.Context, records []Record) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
 	defer cancel()
-	return r.courier.Append(ctx, r.sink, records)
+	return r.queue.Append(ctx, r.sink, records)
 }
 
 // ID returns the ID of the recorder's own stream, of which audit.opened is the
@@ -349,20 +354,20 @@ func (r *Recorder) Close(ctx context.Context) error {
 		return &AuditError{Op: "close", Err: ErrClosed}
 	}
 	drainCtx, cancel := context.WithTimeout(ctx, r.opts.OutcomeTimeout)
-	err := r.courier.Drain(drainCtx)
+	err := r.queue.Drain(drainCtx)
 	cancel()
 	if err != nil && r.opts.Fallback != nil {
-		for _, s := range r.courier.Outstanding() {
-			r.courier.Divert(s)
+		for _, s := range r.queue.Outstanding() {
+			r.queue.FailOver(s)
 		}
 		drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.Timeout)
-		err = r.courier.Drain(drainCtx)
+		err = r.queue.Drain(drainCtx)
 		cancel()
 	}
 	if err == nil {
 		err = r.store(context.WithoutCancel(ctx), []entry{r.entry(AuditClosed, payload{})}, r.opts.Timeout)
 	}
-	lost := r.courier.Stop()
+	lost := r.queue.Stop()
 	if err == nil && lost > 0 {
 		err = errors.New("they were recorded while it closed")
 	}

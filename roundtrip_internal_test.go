@@ -70,7 +70,8 @@ func redrafted(e Event) Record {
 	if after := e.Stream.After; after.Seq > 0 {
 		p.After = &streamHead{Stream: after.Stream, Seq: after.Seq, Hash: after.Hash}
 	}
-	return env.seal(&d).Mint(p)
+	r, _ := env.encode(&d).Place(p)
+	return r
 }
 
 func TestAnEventSaysAllThatItsRecordDoes(t *testing.T) {
@@ -104,7 +105,8 @@ func hotPath() (once func() Record) {
 			id: testID(2), typ: JobLogged, time: testTime, state: Running, attempt: 2, executionID: testID(3),
 			causationID: testID(4), data: payload{line: &line},
 		}
-		return env.seal(&d).Mint(p)
+		r, _ := env.encode(&d).Place(p)
+		return r
 	}
 }
 

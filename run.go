@@ -32,13 +32,13 @@ func (r *Recorder) run(ctx context.Context, s Submission, fn func(context.Contex
 	if err != nil {
 		return err
 	}
-	t.owned = true
-	submitted := t.seal(&d, delivery.Admission)
+	t.inProcess = true
+	submitted := t.encode(&d, delivery.Admission)
 	first := &submitted
 	if r.opts.Authorize != nil { // it is to be on record who was asked about
 		first = nil
 		t.mu.Lock()
-		err = t.unlockAndAdmit(ctx, "submit", admissionOf{entries: []entry{submitted}, before: t.life})
+		err = t.unlockAndAdmit(ctx, "submit", admission{entries: []entry{submitted}, before: t.trailState})
 	}
 	if err != nil {
 		t.notRun(ctx, err)
@@ -125,15 +125,15 @@ func (t *Trail) notRun(ctx context.Context, err error) {
 	}
 	typ := AttemptDeferred
 	switch {
-	case t.owned && t.rec.courier.Begun(t.stream):
+	case t.inProcess && t.rec.queue.HandedOver(t.stream):
 		typ = JobCancelled
-	case t.owned || !t.resumed:
+	case t.inProcess || !t.resumed:
 		return
 	}
-	t.report(ctx, "run", t.giveNotice(typ))
+	t.report(ctx, "run", t.recordNotRun(typ))
 }
 
-func (t *Trail) giveNotice(typ EventType) error {
+func (t *Trail) recordNotRun(typ EventType) error {
 	data := &errorData{code: CodeNotRun, message: t.sanitizer.text("the start could not be recorded")}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -143,7 +143,7 @@ func (t *Trail) giveNotice(typ EventType) error {
 	}
 	t.open = false
 	d.data.err = data
-	return t.rec.courier.Send(t.stream, t.seal(&d, delivery.Notice))
+	return t.rec.queue.Send(t.stream, t.encode(&d, delivery.Reserved))
 }
 
 // KeepAlive records a heartbeat at every interval of the recorder, and asks
@@ -182,15 +182,15 @@ func (t *Trail) heartbeats(ctx context.Context) (stop func()) {
 	if t.rec.opts.Heartbeat < 0 {
 		return func() {}
 	}
-	p := &pulse{trail: t, ctx: ctx}
+	p := &heartbeater{trail: t, ctx: ctx}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.timer = time.AfterFunc(t.rec.opts.Heartbeat, p.beat)
+	p.timer = time.AfterFunc(t.rec.opts.Heartbeat, p.tick)
 	return p.stop
 }
 
-// pulse is the heartbeats of one execution.
-type pulse struct {
+// heartbeater is the heartbeats of one execution.
+type heartbeater struct {
 	trail  *Trail
 	ctx    context.Context
 	asking atomic.Bool
@@ -200,14 +200,14 @@ type pulse struct {
 	stopped bool
 }
 
-func (p *pulse) stop() {
+func (p *heartbeater) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stopped = true
 	p.timer.Stop()
 }
 
-func (p *pulse) beat() {
+func (p *heartbeater) tick() {
 	t := p.trail
 	p.mu.Lock()
 	if !p.stopped {
@@ -215,7 +215,7 @@ func (p *pulse) beat() {
 	}
 	p.mu.Unlock()
 	if t.running() {
-		if err := t.beat(); !errors.Is(err, ErrTransition) { // it may just have ended
+		if err := t.offerHeartbeat(); !errors.Is(err, ErrTransition) { // it may just have ended
 			t.report(p.ctx, "heartbeat", err)
 		}
 	}
@@ -235,21 +235,21 @@ func (t *Trail) running() bool {
 
 // overtaken reports whether another start on this Trail has superseded the one
 // that a Run began with: what the job's outcome is, that one's end says.
-func (t *Trail) overtaken(began life) bool {
+func (t *Trail) overtaken(began trailState) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.execution != began.execution && t.execution != uuid.Nil
 }
 
 // late records the end of an execution that has been superseded.
-func (t *Trail) late(ctx context.Context, began life, data *errorData) {
-	t.report(ctx, "run", t.note(AttemptLate, func(d *draft) {
+func (t *Trail) late(ctx context.Context, began trailState, data *errorData) {
+	t.report(ctx, "run", t.offer(AttemptLate, func(d *draft) {
 		d.executionID, d.attempt, d.data.err = began.execution, began.attempt, data
 	}))
 }
 
 // returned records how a function that has returned ended.
-func (t *Trail) returned(ctx context.Context, began life, ctxErr, err error) {
+func (t *Trail) returned(ctx context.Context, began trailState, ctxErr, err error) {
 	if t.overtaken(began) {
 		var data *errorData
 		if err != nil {
@@ -295,7 +295,7 @@ func setGeneric(code *ErrorCode, by ErrorCode) {
 
 // unwound records that a function ended by a panic, or, with nil, by
 // runtime.Goexit.
-func (t *Trail) unwound(ctx context.Context, began life, p any) {
+func (t *Trail) unwound(ctx context.Context, began trailState, p any) {
 	overtaken := t.overtaken(began)
 	if !overtaken && !t.running() {
 		return

@@ -33,24 +33,24 @@ func (t *Trail) ready(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// admissionOf is what a call records before work begins.
-type admissionOf struct {
+// admission is what a call records before work begins.
+type admission struct {
 	entries []entry
-	before  life   // what the Trail knew without them
-	after   life   // and with them
-	stays   bool   // if the caller gives up: the entries wait for the next call
-	sent    func() // called when they are on their way
+	before  trailState // what the Trail knew without them
+	after   trailState // and with them
+	stays   bool       // if the caller gives up: the entries wait for the next call
+	sent    func()     // called when they are on their way
 }
 
 // unlockAndAdmit sends what was made under mu, in that order, and waits for
 // the last entry. When it gives up, what has not been handed over is taken
 // back.
-func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a admissionOf) error {
+func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a admission) error {
 	last := &a.entries[len(a.entries)-1]
-	last.Ticket, a.after = delivery.NewTicket(), t.life
-	err := t.rec.courier.Send(t.stream, a.entries...)
+	last.Ack, a.after = delivery.NewAck(), t.trailState
+	err := t.rec.queue.Send(t.stream, a.entries...)
 	if err != nil {
-		t.life = a.before
+		t.trailState = a.before
 	}
 	t.mu.Unlock()
 	if err != nil {
@@ -59,20 +59,20 @@ func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a admissionOf) er
 	if a.sent != nil {
 		a.sent()
 	}
-	err = t.rec.courier.Wait(ctx, t.stream, last.Ticket, t.rec.opts.Timeout)
+	err = t.rec.queue.Wait(ctx, t.stream, last.Ack, t.rec.opts.Timeout)
 	if err != nil && !a.stays {
-		t.takeBack(&a)
+		t.withdraw(&a)
 	}
 	return t.fail(op, err)
 }
 
 // takeBack makes the Trail forget what has not been handed over. If that can
 // be taken back, no other event builds on it.
-func (t *Trail) takeBack(a *admissionOf) {
+func (t *Trail) withdraw(a *admission) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.rec.courier.Withdraw(t.stream, a.entries) && t.life == a.after {
-		t.life = a.before
+	if t.rec.queue.Withdraw(t.stream, a.entries) && t.trailState == a.after {
+		t.trailState = a.before
 	}
 }
 
@@ -93,7 +93,7 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 		t.mu.Unlock()
 		return t.fail("deduplicate", t.flush(ctx, t.rec.opts.Timeout))
 	}
-	a := admissionOf{before: t.life}
+	a := admission{before: t.trailState}
 	event, err := t.advance(JobDeduplicated)
 	if err != nil {
 		t.mu.Unlock()
@@ -101,7 +101,7 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 	}
 	t.ended = JobDeduplicated
 	event.data.existing = existing
-	a.entries = []entry{t.seal(&event, delivery.Admission)}
+	a.entries = []entry{t.encode(&event, delivery.Admission)}
 	return t.unlockAndAdmit(ctx, "deduplicate", a)
 }
 
@@ -119,16 +119,16 @@ func (t *Trail) Start(ctx context.Context, x Execution) error {
 
 // start records the start, behind first, if that is not nil. It returns what
 // the Trail knew of its job then.
-func (t *Trail) start(ctx context.Context, x Execution, first *entry) (life, error) {
+func (t *Trail) start(ctx context.Context, x Execution, first *entry) (trailState, error) {
 	if err := cmp.Or(t.ready(ctx), x.Queue.check()); err != nil {
-		return life{}, t.fail("start", err)
+		return trailState{}, t.fail("start", err)
 	}
 	decision, err := t.decide(ctx)
 	if err != nil {
-		return life{}, err
+		return trailState{}, err
 	}
 	t.mu.Lock()
-	a := admissionOf{before: t.life, entries: make([]entry, 0, 3)}
+	a := admission{before: t.trailState, entries: make([]entry, 0, 3)}
 	if first != nil {
 		a.entries = append(a.entries, *first)
 	}
@@ -137,16 +137,16 @@ func (t *Trail) start(ctx context.Context, x Execution, first *entry) (life, err
 	}
 	if t.open && !t.state.Terminal() {
 		d := t.draft(AttemptSuperseded)
-		a.entries = append(a.entries, t.seal(&d, delivery.Admission))
+		a.entries = append(a.entries, t.encode(&d, delivery.Admission))
 	}
 	started, err := t.begin(x)
 	if err != nil {
-		t.life = a.before
+		t.trailState = a.before
 		t.mu.Unlock()
-		return life{}, t.fail("start", err)
+		return trailState{}, t.fail("start", err)
 	}
 	a.entries = append(a.entries, started)
-	began := t.life
+	began := t.trailState
 	return began, t.unlockAndAdmit(ctx, "start", a)
 }
 
@@ -172,18 +172,18 @@ func (t *Trail) begin(x Execution) (entry, error) {
 		t.queue = x.Queue
 	}
 	if x.Deadline > 0 {
-		t.patience = x.Deadline
+		t.heartbeatTimeout = x.Deadline
 	}
 	t.attempt, t.execution, t.open = x.Attempt, t.rec.opts.NewID(), true
 	d, err := t.advance(typ)
 	if err != nil {
 		return entry{}, err
 	}
-	if t.patience > 0 {
-		d.data.heartbeat = &heartbeatData{deadline: within(d.time.Add(t.patience))}
+	if t.heartbeatTimeout > 0 {
+		d.data.heartbeat = &heartbeatData{deadline: within(d.time.Add(t.heartbeatTimeout))}
 	}
 	t.cause = d.id
-	return t.seal(&d, delivery.Admission), nil
+	return t.encode(&d, delivery.Admission), nil
 }
 
 // Authorize records a decision that was taken elsewhere. A decision that does
@@ -200,7 +200,7 @@ func (t *Trail) Authorize(ctx context.Context, d Decision) error {
 		return t.fail("authorize", err)
 	}
 	t.mu.Lock()
-	a := admissionOf{before: t.life}
+	a := admission{before: t.trailState}
 	a.entries = []entry{t.authorization(data)}
 	return t.unlockAndAdmit(ctx, "authorize", a)
 }
@@ -209,7 +209,7 @@ func (t *Trail) authorization(data *decisionData) entry {
 	d := t.draft(JobAuthorized)
 	d.data.decision = data
 	t.authorized, t.revoked, t.cause = true, false, d.id
-	return t.seal(&d, delivery.Admission)
+	return t.encode(&d, delivery.Admission)
 }
 
 func (t *Trail) decision(d Decision) (*decisionData, error) {
@@ -254,14 +254,14 @@ func (t *Trail) deny(ctx context.Context, d Decision) error {
 		t.mu.Unlock()
 		return t.fail("deny", t.flush(ctx, t.rec.opts.Timeout))
 	}
-	a := admissionOf{before: t.life, stays: true}
+	a := admission{before: t.trailState, stays: true}
 	event, err := t.advance(typ)
 	if err != nil {
 		t.mu.Unlock()
 		return t.fail("deny", err)
 	}
 	event.data.decision = data
-	a.entries = []entry{t.seal(&event, delivery.Notice)}
+	a.entries = []entry{t.encode(&event, delivery.Reserved)}
 	switch {
 	case t.state.Terminal():
 		t.ended = typ
@@ -287,12 +287,12 @@ func (t *Trail) decide(ctx context.Context) (*decisionData, error) {
 	case revoked && t.rec.opts.Authorize == nil:
 		return nil, t.fail("authorize", ErrDenied)
 	}
-	d, err := t.ask(ctx)
+	d, err := t.askAuthorize(ctx)
 	if err != nil {
 		return nil, t.fail("authorize", err)
 	}
 	if !d.Allowed {
-		d.AskAgain = d.AskAgain && !t.owned // nobody else could bring it back
+		d.AskAgain = d.AskAgain && !t.inProcess // nobody else could bring it back
 		err := errors.Join(ErrDenied, t.deny(ctx, d))
 		return nil, &AuditError{Op: "authorize", JobID: t.env.jobID, Err: err, putOff: d.AskAgain}
 	}
@@ -301,7 +301,7 @@ func (t *Trail) decide(ctx context.Context) (*decisionData, error) {
 }
 
 // ask calls the recorder's Authorize.
-func (t *Trail) ask(ctx context.Context) (d Decision, err error) {
+func (t *Trail) askAuthorize(ctx context.Context) (d Decision, err error) {
 	authorize := t.rec.opts.Authorize
 	if authorize == nil {
 		return Decision{Allowed: true}, nil
@@ -322,7 +322,7 @@ func (t *Trail) reauthorize(ctx context.Context) {
 	if !t.rec.opts.Reauthorize || t.rec.opts.Authorize == nil || ctx.Err() != nil {
 		return
 	}
-	d, err := t.ask(ctx)
+	d, err := t.askAuthorize(ctx)
 	if ctx.Err() != nil {
 		return // it has ended meanwhile
 	}

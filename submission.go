@@ -62,11 +62,11 @@ func (s *Submission) check() error {
 	if err := s.checkShape(); err != nil {
 		return err
 	}
-	if err := checkPrincipal("who.principal", s.Principal); err != nil {
+	if err := checkPrincipal(principalFields, s.Principal); err != nil {
 		return err
 	}
 	for _, p := range s.OnBehalfOf {
-		if err := checkPrincipal("who.onBehalfOf", p); err != nil {
+		if err := checkPrincipal(onBehalfOfFields, p); err != nil {
 			return err
 		}
 	}
@@ -102,12 +102,12 @@ func (s *Submission) check() error {
 // checkShape says what is missing, or of an unknown kind: what neither a caller
 // nor a Carrier may leave out.
 func (s *Submission) checkShape() error {
-	if err := cmp.Or(checkKind("who.principal", s.Principal.Kind), checkTrigger(s.Trigger.Kind)); err != nil {
+	if err := cmp.Or(checkKind("who.principal.kind", s.Principal.Kind), checkTrigger(s.Trigger.Kind)); err != nil {
 		return err
 	}
 	required := []given{{"who.principal.id", s.Principal.ID}, {"what.action", s.Action}, {"why.reason", s.Trigger.Reason}}
 	for _, p := range s.OnBehalfOf {
-		if err := checkKind("who.onBehalfOf", p.Kind); err != nil {
+		if err := checkKind("who.onBehalfOf.kind", p.Kind); err != nil {
 			return err
 		}
 		required = append(required, given{"who.onBehalfOf.id", p.ID})
@@ -179,8 +179,8 @@ func (r *Recorder) Submit(ctx context.Context, s Submission) (*Trail, error) {
 		return nil, t.fail("submit", err)
 	}
 	t.mu.Lock()
-	e := t.seal(&d, delivery.Admission)
-	return t, t.unlockAndAdmit(ctx, "submit", admissionOf{entries: []entry{e}, before: t.life, stays: true})
+	e := t.encode(&d, delivery.Admission)
+	return t, t.unlockAndAdmit(ctx, "submit", admission{entries: []entry{e}, before: t.trailState, stays: true})
 }
 
 // Prepare opens a Trail for a job that is going to be asked for, and stores
@@ -192,7 +192,7 @@ func (r *Recorder) Prepare(ctx context.Context, s Submission) (*Trail, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.asked = &d
+	t.prepared = &d
 	return t, nil
 }
 
@@ -205,26 +205,26 @@ func (t *Trail) Submit(ctx context.Context) error {
 		return t.fail("submit", err)
 	}
 	t.mu.Lock()
-	if t.asked == nil && t.resumed && !t.submitted {
-		d, err := t.askAgain()
+	if t.prepared == nil && t.resumed && !t.submitted {
+		d, err := t.resubmission()
 		if err != nil {
 			t.mu.Unlock()
 			return t.fail("submit", err)
 		}
-		t.asked = &d
+		t.prepared = &d
 	}
-	if t.asked == nil {
+	if t.prepared == nil {
 		t.mu.Unlock()
 		return t.fail("submit", t.flush(ctx, t.rec.opts.Timeout))
 	}
-	t.asked.reconstructed, t.asked.queueTime = t.rebuilt, t.queueTime
-	a := admissionOf{entries: []entry{t.seal(t.asked, delivery.Admission)}, stays: true}
-	t.asked, t.submitted = nil, true
+	t.prepared.reconstructed, t.prepared.queueTime = t.rebuilt, t.queueTime
+	a := admission{entries: []entry{t.encode(t.prepared, delivery.Admission)}, stays: true}
+	t.prepared, t.submitted = nil, true
 	return t.unlockAndAdmit(ctx, "submit", a)
 }
 
 // askAgain makes the submission's event from what a Carrier says. mu is held.
-func (t *Trail) askAgain() (draft, error) {
+func (t *Trail) resubmission() (draft, error) {
 	inputs, err := t.sanitizer.inputs(t.sub.Inputs)
 	if err != nil {
 		return draft{}, err
@@ -263,12 +263,12 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft,
 		t.sub.Inputs = nil // nobody asks for them again
 	}
 	t.env.describe(&t.sub, r.where, t.sanitizer)
-	t.stream = r.courier.Open(r.opts.NewID(), t.env.jobID, nil)
+	t.stream = r.queue.Open(r.opts.NewID(), t.env.jobID, nil)
 	d := draft{
 		id: r.opts.NewID(), typ: JobSubmitted, time: r.opts.Now(), state: Pending,
 		queue: s.Queue, causationID: cause, inputs: inputs.json, redaction: inputs.redaction,
 	}
-	t.life = life{state: Pending, queue: s.Queue, cause: d.id, patience: 3 * r.opts.Heartbeat}
+	t.trailState = trailState{state: Pending, queue: s.Queue, cause: d.id, heartbeatTimeout: 3 * r.opts.Heartbeat}
 	return t, d, nil
 }
 
@@ -305,8 +305,8 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 		correlationID: s.CorrelationID, requestID: s.RequestID, traceParent: s.TraceParent,
 	}
 	t.env.describe(&t.sub, r.where, t.sanitizer)
-	t.stream = r.courier.Open(r.opts.NewID(), t.env.jobID, g.head)
-	t.life = life{state: Pending, patience: 3 * r.opts.Heartbeat}
+	t.stream = r.queue.Open(r.opts.NewID(), t.env.jobID, g.head)
+	t.trailState = trailState{state: Pending, heartbeatTimeout: 3 * r.opts.Heartbeat}
 	t.cause = g.cause
 	if g.head != nil {
 		t.cause = g.head.Event

@@ -35,35 +35,35 @@ type Trail struct {
 	sanitizer *sanitizer
 	stream    *stream
 	resumed   bool
-	owned     bool // submitted by Run or Call: nobody else can start it
+	inProcess bool // submitted by Run or Call: nobody else can start it
 	// submitter is the recorder that the job was submitted by, as far as it is
 	// known.
 	submitter uuid.UUID
 
 	mu sync.Mutex // guards what follows, and the order of the stream's events
-	life
+	trailState
 	output    *content
 	impact    text
 	progress  *struct{ Done, Total int64 }
 	cancel    context.CancelCauseFunc // of the execution in Run
-	asked     *draft                  // the submission, until Submit sends it
+	prepared  *draft                  // the submission, until Submit sends it
 	rebuilt   bool                    // what is recorded is reconstructed
 	queueTime time.Time               // and happened then, as the queue tells
 	submitted bool                    // by Submit
 }
 
-// life is what a Trail knows of its job.
-type life struct {
-	state      JobState
-	authorized bool
-	revoked    bool // denied while it ran, and not authorized since
-	attempt    int
-	execution  uuid.UUID
-	open       bool // the execution has no end yet
-	patience   time.Duration
-	queue      Ref
-	cause      uuid.UUID // the event that later ones follow from
-	ended      EventType // the outcome recorded here
+// trailState is what a Trail knows of its job.
+type trailState struct {
+	state            JobState
+	authorized       bool
+	revoked          bool // denied while it ran, and not authorized since
+	attempt          int
+	execution        uuid.UUID
+	open             bool // the execution has no end yet
+	heartbeatTimeout time.Duration
+	queue            Ref
+	cause            uuid.UUID // the event that later ones follow from
+	ended            EventType // the outcome recorded here
 }
 
 // JobID returns the job's ID.
@@ -73,7 +73,7 @@ func (t *Trail) JobID() uuid.UUID { return t.env.jobID }
 func (t *Trail) Carrier() Carrier {
 	g := cargo{
 		sub: t.sub, parentID: t.env.parentID, rootID: t.env.rootID,
-		reason: t.sanitizer.text(t.sub.Trigger.Reason), head: t.rec.courier.Head(t.stream), cause: t.newestCause(),
+		reason: t.sanitizer.text(t.sub.Trigger.Reason), head: t.rec.queue.Head(t.stream), cause: t.newestCause(),
 		recorder: t.submitter,
 	}
 	g.sub.Resource = t.env.resource.value
@@ -122,12 +122,12 @@ func (t *Trail) advance(typ EventType) (draft, error) {
 	return draft{}, fmt.Errorf("%s in state %s: %w", typ, t.state, ErrTransition)
 }
 
-func (t *Trail) seal(d *draft, u delivery.Urgency) entry {
+func (t *Trail) encode(d *draft, u delivery.Urgency) entry {
 	env := &t.env
 	if d.by != nil {
 		env = d.by
 	}
-	return entry{Event: env.seal(d), Urgency: u}
+	return entry{Event: env.encode(d), Urgency: u}
 }
 
 func (t *Trail) fail(op string, err error) error {
@@ -211,7 +211,7 @@ func (t *Trail) Reconstruct(at time.Time, record func() error) error {
 // Log records a line that the job has printed.
 func (t *Trail) Log(ctx context.Context, line string) {
 	passed := t.sanitizer.text(line)
-	t.report(ctx, "log", t.note(JobLogged, func(d *draft) { d.data.line = &passed }))
+	t.report(ctx, "log", t.offer(JobLogged, func(d *draft) { d.data.line = &passed }))
 }
 
 // Heartbeat records that the job is alive, and that so much of the total is
@@ -221,15 +221,15 @@ func (t *Trail) Heartbeat(ctx context.Context, done, total int64) {
 	t.mu.Lock()
 	t.progress = &struct{ Done, Total int64 }{done, total}
 	t.mu.Unlock()
-	t.report(ctx, "heartbeat", t.beat())
+	t.report(ctx, "heartbeat", t.offerHeartbeat())
 }
 
 // beat records a heartbeat with the newest progress.
-func (t *Trail) beat() error {
-	return t.note(JobHeartbeat, func(d *draft) {
+func (t *Trail) offerHeartbeat() error {
+	return t.offer(JobHeartbeat, func(d *draft) {
 		d.data.heartbeat = &heartbeatData{progress: t.progress}
-		if t.patience > 0 {
-			d.data.heartbeat.deadline = within(d.time.Add(t.patience))
+		if t.heartbeatTimeout > 0 {
+			d.data.heartbeat.deadline = within(d.time.Add(t.heartbeatTimeout))
 		}
 	})
 }
@@ -243,14 +243,14 @@ func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
 		return
 	}
 	data := &snapshotData{resource: t.sanitizer.text(s.Resource), after: s.After, digest: s.Digest, summary: t.textOf(s.Summary)}
-	t.report(ctx, "snapshot", t.note(JobSnapshot, func(d *draft) { d.data.snapshot = data }))
+	t.report(ctx, "snapshot", t.offer(JobSnapshot, func(d *draft) { d.data.snapshot = data }))
 }
 
 // Retrying records that the attempt has failed and that its queue will run the
 // job again. The job stays running; the next start is another execution.
 func (t *Trail) Retrying(ctx context.Context, err error) {
 	data := t.errorData(err)
-	t.report(ctx, "retry", t.note(AttemptFailed, func(d *draft) {
+	t.report(ctx, "retry", t.offer(AttemptFailed, func(d *draft) {
 		d.data.err = data
 		t.open = false
 	}))
@@ -261,14 +261,14 @@ func (t *Trail) Retrying(ctx context.Context, err error) {
 // the next start is another execution.
 func (t *Trail) Deferring(ctx context.Context, reason string) {
 	data := &errorData{code: CodeDeferred, message: t.sanitizer.text(reason)}
-	t.report(ctx, "defer", t.note(AttemptDeferred, func(d *draft) {
+	t.report(ctx, "defer", t.offer(AttemptDeferred, func(d *draft) {
 		d.data.err = data
 		t.open = false
 	}))
 }
 
 // note records an event that no caller waits for.
-func (t *Trail) note(typ EventType, fill func(*draft)) error {
+func (t *Trail) offer(typ EventType, fill func(*draft)) error {
 	if t.rec.closed.Load() {
 		return ErrClosed
 	}
@@ -279,8 +279,8 @@ func (t *Trail) note(typ EventType, fill func(*draft)) error {
 		return err
 	}
 	fill(&d)
-	stored, err := t.rec.courier.Offer(t.stream, t.seal(&d, delivery.Background))
-	if err == nil && !stored && t.rec.courier.Lose(t.stream, d.time, string(typ), t.lost(d)) {
+	stored, err := t.rec.queue.Offer(t.stream, t.encode(&d, delivery.Background))
+	if err == nil && !stored && t.rec.queue.Drop(t.stream, d.time, string(typ), t.lost(d)) {
 		err = delivery.ErrFull
 	}
 	return err
@@ -294,6 +294,6 @@ func (t *Trail) lost(d draft) func(delivery.Loss) delivery.Event[Record] {
 			data.types = append(data.types, EventType(typ))
 		}
 		d.typ, d.time, d.redaction, d.data = AuditLost, l.To, nil, payload{lost: data}
-		return t.env.seal(&d)
+		return t.env.encode(&d)
 	}
 }

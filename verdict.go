@@ -64,18 +64,17 @@ func (r *Recorder) conclude(ctx context.Context, c *conclusion, typ EventType) (
 		return false, err
 	}
 	d := c.draft(typ, r.opts.Now())
-	s := r.courier.Open(r.opts.NewID(), c.of.Job.ID, nil)
-	s.Single()
-	e := entry{Event: c.env.seal(&d), Urgency: delivery.Admission, Ticket: delivery.NewTicket()}
-	err := r.courier.Send(s, e)
+	s := r.queue.OpenSingle(r.opts.NewID(), c.of.Job.ID)
+	e := entry{Event: c.env.encode(&d), Urgency: delivery.Admission, Ack: delivery.NewAck()}
+	err := r.queue.Send(s, e)
 	if err == nil {
-		err = r.courier.Wait(ctx, s, e.Ticket, r.opts.Timeout)
+		err = r.queue.Wait(ctx, s, e.Ack, r.opts.Timeout)
 	}
 	if errors.Is(err, ErrConflict) {
 		return false, nil
 	}
 	if err != nil {
-		r.courier.Withdraw(s, []entry{e})
+		r.queue.Withdraw(s, []entry{e})
 	}
 	return err == nil, err
 }

@@ -1,0 +1,322 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Queue is a delivery queue: it sends the events of streams to a sink, in
+// batches, and again until they are stored. It is safe for concurrent use. Its
+// lock is never held during a call of the sink or of its owner's functions.
+type Queue[R Record] struct {
+	opts Options[R]
+
+	ctx    context.Context // of all calls: it ends when the Queue stops
+	cancel context.CancelFunc
+
+	mu             sync.Mutex
+	main, fallback sinkQueue[R]
+	active         map[*Stream[R]]struct{} // streams with something to store
+	idle           chan struct{}           // closed when nothing is to be stored, if somebody waits
+	background     room
+	reserved       room
+	telling        int // calls of the owner's functions that have not returned
+	stopped        bool
+	spilled        bool // the fallback has taken records since the main sink took some
+	stats          Stats
+}
+
+// New returns a Queue for a sink and, if it is not nil, for the fallback that
+// takes streams which the sink does not.
+func New[R Record](sink, fallback Sink[R], opts Options[R]) *Queue[R] {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Queue[R]{
+		opts: opts, ctx: ctx, cancel: cancel,
+		main:       sinkQueue[R]{sink: sink},
+		fallback:   sinkQueue[R]{sink: fallback},
+		active:     map[*Stream[R]]struct{}{},
+		background: room{maxEvents: opts.Capacity, maxBytes: maxBackgroundBytes},
+		reserved:   room{maxEvents: maxReserved, maxBytes: maxReservedBytes},
+	}
+}
+
+// Open returns a new stream, which follows after, if that is not nil.
+func (q *Queue[R]) Open(id, job uuid.UUID, after *Head) *Stream[R] {
+	return &Stream[R]{ID: id, Job: job, after: after, acked: after, to: &q.main, group: MaxBatchRecords}
+}
+
+// OpenSingle returns a stream for one event, which goes in a call of its own. A
+// refusal is for its caller to judge: nobody else is told.
+func (q *Queue[R]) OpenSingle(id, job uuid.UUID) *Stream[R] {
+	s := q.Open(id, job, nil)
+	s.single = true
+	return s
+}
+
+func (q *Queue[R]) usable(s *Stream[R]) error {
+	switch {
+	case s.refused != nil:
+		return s.refused
+	case q.stopped:
+		return q.opts.Closed
+	}
+	return nil
+}
+
+// Send puts entries at the end of a stream, to be sent as soon as possible. The
+// error is [ErrFull] if the first is a reserved event without room.
+func (q *Queue[R]) Send(s *Stream[R], entries ...Entry[R]) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.usable(s); err != nil {
+		return err
+	}
+	if !q.takeRoom(s, &entries[0]) {
+		return ErrFull
+	}
+	for i := range entries {
+		entries[i].since = now()
+	}
+	s.pending = append(s.pending, entries...)
+	q.enqueue(s)
+	return nil
+}
+
+// Offer puts an event that nobody waits for at the end of a stream if there is
+// room, and reports whether there was. It does not hasten a retry.
+func (q *Queue[R]) Offer(s *Stream[R], e Entry[R]) (bool, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.usable(s); err != nil {
+		return false, err
+	}
+	if !q.takeRoom(s, &e) {
+		return false, nil
+	}
+	e.since = now()
+	s.pending = append(s.pending, e)
+	q.enqueueUnlessBackoff(s)
+	return true, nil
+}
+
+// Drop counts an event that Offer had no room for. The event that encode makes
+// of the count stands where it would have stood. Drop reports whether it is the
+// first in a row.
+func (q *Queue[R]) Drop(s *Stream[R], at time.Time, typ string, encode func(Loss) Event[R]) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.usable(s) != nil {
+		return false
+	}
+	q.stats.Lost++
+	first := s.drop(at, typ, encode)
+	q.enqueueUnlessBackoff(s)
+	return first
+}
+
+// Flush returns an acknowledgement of all that the stream holds, nil if it holds
+// nothing.
+func (q *Queue[R]) Flush(s *Stream[R]) (*Ack, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.usable(s); err != nil {
+		return nil, err
+	}
+	last := s.handed
+	if len(s.pending) > 0 {
+		last = s.pending
+	}
+	if len(last) == 0 {
+		return nil, nil
+	}
+	e := &last[len(last)-1]
+	if e.Ack.resolved() {
+		e.Ack = NewAck()
+	} else {
+		e.Ack.waiting++
+	}
+	q.enqueue(s)
+	return e.Ack, nil
+}
+
+// Wait returns the answer, or an error if ctx or the time ends first.
+func (q *Queue[R]) Wait(ctx context.Context, s *Stream[R], a *Ack, timeout time.Duration) error {
+	if a.resolved() { // an answer counts even if the context has ended by then
+		return a.err
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	var err error
+	select {
+	case <-a.done:
+		return a.err
+	case <-ctx.Done():
+		err = fmt.Errorf("not known to be stored: %w", ctx.Err())
+	case <-timer.C:
+		err = fmt.Errorf("not known to be stored within %v: %w", timeout, context.DeadlineExceeded)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if a.resolved() {
+		return a.err
+	}
+	a.waiting = max(a.waiting-1, 0)
+	q.parkUnlessWanted(s)
+	return err
+}
+
+// Withdraw takes back the entries of a caller who has given up, and reports
+// whether it could. What has been handed over stays, and so does what another
+// caller waits for or builds on.
+func (q *Queue[R]) Withdraw(s *Stream[R], entries []Entry[R]) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if a := entries[len(entries)-1].Ack; a.waiting > 0 || !s.takeBack(entries[0].Event.ID(), len(entries)) {
+		return false
+	}
+	q.parkUnlessWanted(s)
+	return true
+}
+
+// parkUnlessWanted stops sending a stream if nothing in it is wanted any more.
+// Its events stay with it, in case more are sent.
+func (q *Queue[R]) parkUnlessWanted(s *Stream[R]) {
+	if s.state == sending || s.wanted() {
+		return
+	}
+	q.park(s)
+}
+
+func (q *Queue[R]) park(s *Stream[R]) {
+	q.unqueue(s)
+	delete(q.active, s)
+	q.checkIdle()
+}
+
+func (q *Queue[R]) busy() bool { return len(q.active) > 0 || q.telling > 0 }
+
+func (q *Queue[R]) checkIdle() {
+	if !q.busy() && q.idle != nil {
+		close(q.idle)
+		q.idle = nil
+	}
+}
+
+// FailOver sends a stream's events to the fallback from now on, ambiguous ones
+// as the very same records. It reports whether what the stream holds is on its
+// way there.
+func (q *Queue[R]) FailOver(s *Stream[R]) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.failOver(s)
+}
+
+func (q *Queue[R]) failOver(s *Stream[R]) bool {
+	switch {
+	case q.fallback.sink == nil || q.usable(s) != nil || s.empty():
+		return false
+	case s.to == &q.fallback:
+		return true
+	}
+	q.unqueue(s)
+	s.to = &q.fallback
+	s.call = nil // the answer of a call that is under way does not count
+	s.trust, s.group, s.isolating, s.failures = clean, MaxBatchRecords, false, 0
+	q.enqueue(s)
+	return true
+}
+
+// Drain waits until nothing is left to store, or until ctx ends. What waits to
+// be sent again is sent at once.
+func (q *Queue[R]) Drain(ctx context.Context) error {
+	q.mu.Lock()
+	for s := range q.active {
+		if s.state == backoff {
+			q.enqueue(s)
+		}
+	}
+	if !q.busy() {
+		q.mu.Unlock()
+		return nil
+	}
+	if q.idle == nil {
+		q.idle = make(chan struct{})
+	}
+	idle := q.idle
+	q.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Outstanding returns the streams with something to store.
+func (q *Queue[R]) Outstanding() []*Stream[R] {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	streams := make([]*Stream[R], 0, len(q.active))
+	for s := range q.active {
+		streams = append(streams, s)
+	}
+	return streams
+}
+
+// Stop ends all retries and calls, and returns how many events were not stored.
+func (q *Queue[R]) Stop() (lost int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stopped = true
+	q.cancel()
+	for s := range q.active {
+		q.unqueue(s)
+		s.each(func(e *Entry[R]) {
+			lost += e.events()
+			if e.gap == nil {
+				q.stats.Lost++
+			}
+			e.Ack.resolve(q.opts.Closed)
+		})
+	}
+	return lost
+}
+
+// Head returns the newest event of the stream known to be stored, nil if none.
+func (q *Queue[R]) Head(s *Stream[R]) *Head {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return s.acked
+}
+
+// HandedOver reports whether the sink may have seen anything of the stream.
+func (q *Queue[R]) HandedOver(s *Stream[R]) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return s.seq > 0
+}
+
+// Stats returns what the Queue has done and holds. It looks at every stream that
+// has something to store.
+func (q *Queue[R]) Stats() Stats {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	stats := q.stats
+	var oldest int64
+	for s := range q.active {
+		s.each(func(e *Entry[R]) {
+			stats.Buffered++
+			if oldest == 0 || e.since < oldest {
+				oldest = e.since
+			}
+		})
+	}
+	if oldest != 0 {
+		stats.Oldest = time.Unix(0, oldest)
+	}
+	return stats
+}

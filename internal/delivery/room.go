@@ -1,0 +1,99 @@
+package delivery
+
+// The room for events that no caller waits for. Of background events the user
+// bounds the number.
+const (
+	maxBackgroundBytes = 16 << 20
+	maxReserved        = 10_000
+	maxReservedBytes   = 16 << 20
+)
+
+// share bounds what one stream takes of a room: so many times what is free. A
+// stream alone gets 8/9 of it, two get 8/17 each, and so on: however much the
+// others send, there is room for one more (dynamic thresholds: Choudhury and
+// Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
+const share = 8
+
+// room is a bounded memory: for so many events, of so many bytes together.
+type room struct{ events, bytes, maxEvents, maxBytes int }
+
+// usage is what a stream takes of a room.
+type usage struct{ events, bytes int }
+
+// take gives a stream room for an event, if there is some.
+func (r *room) take(u *usage, size int) bool {
+	free, freeBytes := r.maxEvents-r.events, r.maxBytes-r.bytes
+	if free < 1 || freeBytes < size || u.events >= share*free || u.bytes >= share*freeBytes {
+		return false
+	}
+	r.add(u, 1, size)
+	return true
+}
+
+func (r *room) add(u *usage, events, bytes int) {
+	r.events += events
+	r.bytes += bytes
+	u.events += events
+	u.bytes += bytes
+}
+
+// halfFull reports whether at least half of the room is taken.
+func (r *room) halfFull() bool { return 2*r.events >= r.maxEvents || 2*r.bytes >= r.maxBytes }
+
+// roomOf returns the room for an entry, and what its stream takes of it; nil if
+// it needs none.
+func (q *Queue[R]) roomOf(s *Stream[R], e *Entry[R]) (*room, *usage) {
+	switch e.Urgency {
+	case Background:
+		return &q.background, &s.background
+	case Snapshot, Reserved:
+		return &q.reserved, &s.reserved
+	}
+	return nil, nil
+}
+
+// takeRoom reports whether there is room for an entry, which it takes. What an
+// entry that has room keeps in memory counts as its own: a batch is not
+// forgotten before what stands behind it.
+func (q *Queue[R]) takeRoom(s *Stream[R], e *Entry[R]) bool {
+	r, u := q.roomOf(s, e)
+	if r == nil {
+		return true
+	}
+	if e.Urgency == Snapshot && r.halfFull() {
+		return false
+	}
+	size := max(e.bytes(), 1)
+	if r == &q.reserved {
+		size += s.withoutRoom()
+	}
+	if !r.take(u, size) {
+		return false
+	}
+	e.size = size
+	return true
+}
+
+// freeRoom gives back what an entry has taken.
+func (q *Queue[R]) freeRoom(s *Stream[R], e *Entry[R]) {
+	if r, u := q.roomOf(s, e); r != nil && e.size > 0 {
+		r.add(u, -1, -e.size)
+		e.size = 0
+	}
+}
+
+// withoutRoom is the size of what the stream holds beside the rooms.
+func (s *Stream[R]) withoutRoom() int {
+	size := 0
+	for i := range s.records {
+		if s.handed[i].size == 0 {
+			size += s.records[i].Len()
+		}
+	}
+	for i := range s.pending {
+		if s.pending[i].size == 0 {
+			size += s.pending[i].bytes()
+		}
+	}
+	return size
+}

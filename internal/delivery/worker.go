@@ -1,0 +1,458 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"time"
+)
+
+// Bounds of one call of Append.
+const (
+	MaxBatchRecords = 256
+	maxBatchBytes   = 1 << 20
+)
+
+// maxCalls bounds the calls that run at once on one sink: in all, for what is
+// ambiguous, and for streams that hang. While so many run, what is recorded
+// gathers for the next.
+var maxCalls = [...]int{clean: 4, suspect: 2, hanging: 1}
+
+// Waits between calls with the same batch: they double with each failure. A wait
+// is at least as long as the call that failed, and up to half as long again.
+const (
+	firstBackoff = 10 * time.Millisecond
+	lastBackoff  = 2 * time.Second
+)
+
+// A first try gets a part of the time that a call may take, but several times
+// what the slowest call took of late: it may be that one stream of many hangs.
+const (
+	firstTryPart   = 8
+	firstTryFactor = 8
+)
+
+// sinkQueue is the per-sink queue: the streams that wait for a worker, and what
+// is known of the sink.
+type sinkQueue[R Record] struct {
+	sink      Sink[R] // nil if there is none
+	waiting   [len(maxCalls)]list[R]
+	calls     [len(maxCalls)]int    // under way, by the trust of their streams
+	forgiven  [len(maxCalls)]uint64 // how often streams were stored that had failed on their own
+	workers   int                   // goroutines that make calls
+	gathering bool                  // one of them is about to begin: what is queued now goes with it
+	slowest   time.Duration         // call of late that succeeded
+}
+
+// call is one call of Append: one batch of each of several streams, its parts.
+type call[R Record] struct {
+	to       *sinkQueue[R]
+	trust    trust
+	parts    []*Stream[R]
+	one      [1]*Stream[R] // most calls have one part
+	records  []R
+	misfits  []misfit[R]
+	firstTry bool
+	timeout  time.Duration
+	took     time.Duration
+	err      error
+}
+
+// enqueue gives a stream that has something to store its place in the queue.
+func (q *Queue[R]) enqueue(s *Stream[R]) {
+	q.active[s] = struct{}{}
+	if s.state == parked || s.state == backoff {
+		q.unqueue(s)
+		s.to.forgive(s)
+		s.state = queued
+		s.to.waiting[s.trust].push(s)
+	}
+	q.dispatch(s.to)
+}
+
+// enqueueUnlessBackoff is for events that nobody waits for.
+func (q *Queue[R]) enqueueUnlessBackoff(s *Stream[R]) {
+	if s.state != backoff {
+		q.enqueue(s)
+	}
+}
+
+// unqueue parks a stream: out of the queue, or of its wait for a retry.
+func (q *Queue[R]) unqueue(s *Stream[R]) {
+	switch s.state {
+	case backoff:
+		s.retry.Stop()
+		s.retry = nil
+	case queued:
+		s.to.waiting[s.trust].remove(s)
+	case ended:
+		return
+	}
+	s.state = parked
+}
+
+// forgive believes a stream to be well if another has been stored that had failed
+// on its own: the sink takes again what it did not.
+func (l *sinkQueue[R]) forgive(s *Stream[R]) {
+	if l.forgives(s) {
+		s.trust, s.group, s.forgiven = suspect, MaxBatchRecords, l.forgiven[suspect]
+	}
+}
+
+func (l *sinkQueue[R]) forgives(s *Stream[R]) bool {
+	return s.trust != clean && s.forgiven != l.forgiven[s.trust]
+}
+
+// next returns which streams a worker takes; ok is false if there are none, or
+// too many calls of their kind.
+func (l *sinkQueue[R]) next() (t trust, ok bool) {
+	for s := l.waiting[hanging].first; s != nil && l.forgives(s); s = l.waiting[hanging].first {
+		l.waiting[hanging].remove(s)
+		l.forgive(s)
+		l.waiting[suspect].push(s)
+	}
+	if l.calls[suspect]+l.calls[hanging] < maxCalls[suspect] {
+		switch {
+		case l.waiting[hanging].first != nil && l.calls[hanging] < maxCalls[hanging]:
+			return hanging, true
+		case l.waiting[suspect].first != nil:
+			return suspect, true
+		}
+	}
+	return clean, l.waiting[clean].first != nil
+}
+
+// dispatch sees to it that what is queued gets a worker, while there may be one
+// more. Where none is at work that is at once. Else the worker lets those go
+// first who are about to add to its call: the more share it, the less each of
+// them costs.
+func (q *Queue[R]) dispatch(l *sinkQueue[R]) {
+	if l.gathering || l.workers == maxCalls[clean] {
+		return
+	}
+	if _, ok := l.next(); !ok {
+		return
+	}
+	l.workers++
+	if l.workers == 1 {
+		go q.work(l, q.assemble(l))
+		return
+	}
+	l.gathering = true
+	go func() {
+		runtime.Gosched()
+		q.mu.Lock()
+		l.gathering = false
+		q.mu.Unlock()
+		q.work(l, q.nextCall(l))
+	}()
+}
+
+// work is a worker: it makes one call after another until there is none to make.
+func (q *Queue[R]) work(l *sinkQueue[R], c *call[R]) {
+	for c != nil {
+		if q.send(c); c.err == errGoexit {
+			return // send was the goroutine's end, and has let another take over
+		}
+		c = q.nextCall(l)
+	}
+}
+
+// nextCall assembles a call; nil, and one worker less, if there is none to make.
+func (q *Queue[R]) nextCall(l *sinkQueue[R]) *call[R] {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	c := q.assemble(l)
+	if c == nil {
+		l.workers--
+	}
+	q.dispatch(l)
+	return c
+}
+
+// assemble puts the next batches into a call; nil if there are none.
+func (q *Queue[R]) assemble(l *sinkQueue[R]) *call[R] {
+	t, ok := l.next()
+	if !ok {
+		return nil
+	}
+	c := &call[R]{to: l, trust: t}
+	c.parts = c.one[:0]
+	size, group := 0, MaxBatchRecords
+	for s := l.waiting[t].first; s != nil; s = l.waiting[t].first {
+		l.forgive(s)
+		group = min(group, s.group)
+		if len(c.parts) > 0 && (s.alone() || len(c.parts) >= group || len(c.records) >= MaxBatchRecords || size >= maxBatchBytes) {
+			break
+		}
+		l.waiting[t].remove(s)
+		size += q.addPart(c, s)
+		if s.alone() {
+			break
+		}
+	}
+	l.calls[t]++
+	c.firstTry = t == clean || len(c.parts) > 1
+	c.timeout = q.opts.Timeout
+	if c.firstTry && l.slowest > 0 {
+		c.timeout = min(max(firstTryFactor*l.slowest, c.timeout/firstTryPart), c.timeout)
+	}
+	return c
+}
+
+// addPart makes a stream's next batch a part of a call, and returns its size.
+func (q *Queue[R]) addPart(c *call[R], s *Stream[R]) (size int) {
+	for _, m := range s.place() {
+		c.misfits = append(c.misfits, m)
+		q.resolve(s, &m.entry, m.err)
+		q.stats.Lost++
+	}
+	s.tryAll()
+	s.state, s.call = sending, c
+	batch := s.batch()
+	if len(c.parts) == 0 {
+		c.records = slices.Clip(batch)
+	} else {
+		c.records = append(c.records, batch...)
+	}
+	c.parts = append(c.parts, s)
+	for _, r := range batch {
+		size += r.Len()
+	}
+	return size
+}
+
+// send makes a call and takes its answer in.
+func (q *Queue[R]) send(c *call[R]) {
+	c.err = errGoexit
+	begun := time.Now()
+	defer func() {
+		c.took = time.Since(begun)
+		tell := q.complete(c, q.opts.Definite(c.err))
+		defer q.told()
+		for _, f := range tell {
+			f()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(q.ctx, c.timeout)
+	defer cancel()
+	c.err = q.Append(ctx, c.to.sink, c.records)
+}
+
+// Append calls a sink, and turns a panic of it, or of its error's methods, into
+// an error.
+func (q *Queue[R]) Append(ctx context.Context, sink Sink[R], records []R) (err error) {
+	if len(records) == 0 {
+		return nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the sink panicked with a %T", p)
+		}
+	}()
+	if err = sink.Append(ctx, records); err != nil {
+		// What will be asked of the error later must not panic there.
+		_, _ = q.opts.Definite(err), err.Error()
+	}
+	return err
+}
+
+// complete takes a call's answer in, and whether it is a definite refusal. It
+// returns what the owner is to be told once the lock is free.
+func (q *Queue[R]) complete(c *call[R], refused bool) (tell []func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.telling++
+	l := c.to
+	l.calls[c.trust]--
+	q.note(c)
+	for _, m := range c.misfits {
+		tell = append(tell, func() { q.opts.Refused(m.stream, m.event, 1, m.err) })
+	}
+	for _, s := range c.parts {
+		if s.call != c {
+			continue // it has failed over
+		}
+		s.state, s.call = parked, nil
+		if f := q.completePart(s, c, refused); f != nil {
+			tell = append(tell, f)
+		}
+	}
+	if c.err == nil && l == &q.fallback {
+		q.spilled = true
+		tell = append(tell, q.opts.Spilled)
+	} else if c.err == nil && q.spilled {
+		q.spilled = false
+		tell = append(tell, q.opts.Recovered)
+	}
+	if c.err == errGoexit {
+		l.workers--
+	}
+	q.dispatch(l)
+	return tell
+}
+
+// note keeps what a call says of its sink.
+func (q *Queue[R]) note(c *call[R]) {
+	l := c.to
+	switch {
+	case c.err == nil && len(c.records) > 0:
+		l.slowest = max(c.took, l.slowest-l.slowest/8, 1)
+	case c.err != nil && l == &q.main:
+		q.stats.LastErr, q.stats.FailedAt = c.err, time.Now()
+	}
+	if l == &q.main {
+		q.stats.Err = c.err
+	}
+}
+
+// told notes that the functions that complete returned have been called: what
+// they recorded is on its way.
+func (q *Queue[R]) told() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.telling--
+	q.checkIdle()
+}
+
+// completePart takes in what a call's answer means for one of its streams, and
+// returns what the owner is to be told.
+func (q *Queue[R]) completePart(s *Stream[R], c *call[R], refused bool) (tell func()) {
+	own := len(c.parts) == 1
+	late := c.firstTry && !refused && c.err != nil && c.took >= c.timeout && c.timeout < q.opts.Timeout
+	switch {
+	case c.err == nil:
+		q.stored(s)
+		q.proceed(s, 0)
+	case !own, late: // whose fault it is will show when it is sent with fewer
+		q.suspect(s, suspect, max(len(c.parts)/2, 1))
+		q.proceed(s, 0)
+	case refused && len(s.handed) > 1 && !s.isolating:
+		s.isolating, s.failures = true, 0
+		q.suspect(s, suspect, 1)
+		q.proceed(s, 0)
+	case refused:
+		return q.refuse(s, c.err)
+	default:
+		return q.failed(s, c)
+	}
+	return nil
+}
+
+// suspect says that a stream's batch is ambiguous.
+func (q *Queue[R]) suspect(s *Stream[R], t trust, group int) {
+	s.trust, s.group, s.forgiven = t, group, s.to.forgiven[t]
+}
+
+// stored marks as stored what has just been sent of the stream.
+func (q *Queue[R]) stored(s *Stream[R]) {
+	n := len(s.batch())
+	for i := range s.handed[:n] {
+		q.resolve(s, &s.handed[i], nil)
+	}
+	if n > 0 {
+		r := s.records[n-1]
+		s.acked = &Head{Stream: s.ID, Seq: s.seq - uint64(len(s.handed)-n), Hash: r.Hash(), Event: r.ID()}
+	}
+	if s.to == &q.fallback {
+		q.stats.Fallback += uint64(n)
+	} else {
+		q.stats.Stored += uint64(n)
+	}
+	s.records = s.records[n:]
+	s.handed = slices.Delete(s.handed, 0, n)
+	for t := suspect; t <= s.trust && s.failures > 0; t++ {
+		s.to.forgiven[t]++
+	}
+	s.failures = 0
+	if len(s.handed) > 0 { // it is isolating
+		s.trust = suspect
+		return
+	}
+	s.records = nil
+	s.trust, s.group, s.isolating = clean, MaxBatchRecords, false
+}
+
+// resolve ends an entry: its callers get their answer, its room is free.
+func (q *Queue[R]) resolve(s *Stream[R], e *Entry[R], err error) {
+	e.Ack.resolve(err)
+	q.freeRoom(s, e)
+}
+
+// failed notes that a call of the stream's own has failed, and that its outcome
+// is unknown.
+func (q *Queue[R]) failed(s *Stream[R], c *call[R]) (tell func()) {
+	t := suspect
+	if c.took >= c.timeout {
+		t = hanging
+	}
+	q.suspect(s, t, 1)
+	s.failures++
+	delay := time.Duration(0)
+	if !s.answer(c.err) { // else somebody came too late for the call that failed
+		delay = max(min(firstBackoff<<min(s.failures-1, 16), lastBackoff), c.took)
+		delay += rand.N(delay/2 + 1)
+	}
+	if s.failures == 1 && s.wanted() {
+		tell = func() { q.opts.Failed(s, c.err) }
+	}
+	q.proceed(s, delay)
+	return tell
+}
+
+// refuse sends a stream whose next record the sink will never store to the
+// fallback. Without one, the stream ends. Callers who must know before work
+// begins are refused in any case.
+func (q *Queue[R]) refuse(s *Stream[R], err error) (tell func()) {
+	event := s.records[0].ID()
+	s.each(func(e *Entry[R]) {
+		if e.Urgency == Admission {
+			e.Ack.resolve(err)
+		}
+	})
+	if !s.single && s.to == &q.main && s.wanted() && q.failOver(s) {
+		return func() { q.opts.Refused(s, event, 0, err) }
+	}
+	lost := 0
+	s.each(func(e *Entry[R]) {
+		lost += e.events()
+		if e.gap == nil {
+			q.stats.Lost++
+		}
+		q.resolve(s, e, err)
+	})
+	s.refused = err
+	s.handed, s.records, s.pending = nil, nil, nil
+	q.park(s)
+	s.state = ended
+	if s.single {
+		return nil
+	}
+	return func() { q.opts.Refused(s, event, lost, err) }
+}
+
+// proceed decides what a stream whose call has completed does next.
+func (q *Queue[R]) proceed(s *Stream[R], delay time.Duration) {
+	switch {
+	case s.empty():
+		q.park(s)
+	case q.stopped:
+	case delay == 0:
+		q.enqueue(s)
+	case !s.wanted():
+		q.park(s)
+	default:
+		s.state = backoff
+		var timer *time.Timer
+		timer = time.AfterFunc(delay, func() {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			if s.retry == timer {
+				q.enqueue(s)
+			}
+		})
+		s.retry = timer
+	}
+}
