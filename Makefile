@@ -1,5 +1,6 @@
 # make test        every test of every module, with the race detector (SHORT=1: the short ones)
 # make test-extra  the tests that need more programs than make test does
+# make campaign    the part of it that changes a log's files: 120,000 changes, every byte, 2,000 honest logs
 # make soak        long campaigns; SEED=n repeats the one that printed it
 # make test-busy   make test beside eight busy processes
 # make test-386    the root module's short tests as a 32-bit program
@@ -32,7 +33,7 @@ PLATFORMS ?= linux/386 linux/arm linux/s390x windows/amd64 darwin/arm64
 # package may take many times what it takes here.
 TIMEOUT ?= 60m
 
-.PHONY: test test-extra soak test-busy test-386 installable compatible release lint bench fuzz work servers
+.PHONY: test test-extra campaign soak test-busy test-386 installable compatible release lint bench fuzz work servers
 .PHONY: fmt vet platforms fix tidy staticcheck vuln
 
 # -count=1: go test's cache does not notice changed files outside a module, such
@@ -44,6 +45,9 @@ test: $(if $(SHORT),,servers)
 # Package internal/tools/size tells the tests in which of these they run.
 test-extra: servers
 	EXTRA=1 $(testall) -count=1 -timeout $(TIMEOUT) $(race) -run '^TestExtra' $(TESTFLAGS)
+
+campaign:
+	SOAK=1 $(GO) test -count=1 -timeout 0 -v -run '^TestSoak(Campaign|EveryByte|HonestLogs)$$' $(TESTFLAGS) ./sink/filesink
 
 soak: servers
 	SOAK=1 $(testall) -count=1 -timeout 0 $(race) -v -run '^TestSoak' $(TESTFLAGS)

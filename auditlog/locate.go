@@ -298,7 +298,7 @@ func (f *comparer) judgeHeads(size int64, origin string) {
 		if h.Size > size {
 			break
 		}
-		if f.states[i] != headOpen || h.Size > 0 && h.Size <= f.good.size || h.Origin != "" && origin != "" && h.Origin != origin {
+		if f.states[i] != headOpen || h.Size > 0 && h.Size <= f.good.size || origin != "" && !speaksOf(h.Origin, origin) {
 			continue
 		}
 		if f.roots[i] != (tlog.Hash{}) {
@@ -310,7 +310,7 @@ func (f *comparer) judgeHeads(size int64, origin string) {
 // judgeLost compares heads when leaves cannot be: with the commit line itself.
 func (f *comparer) judgeLost(from int64, c Head) {
 	for i, h := range f.heads {
-		if f.states[i] == headOpen && h.Size > from && h.Size == c.Size && (h.Origin == "" || h.Origin == c.Origin) {
+		if f.states[i] == headOpen && h.Size > from && h.Size == c.Size && speaksOf(h.Origin, c.Origin) {
 			f.judgeHead(i, c.Root)
 		}
 	}
@@ -373,8 +373,24 @@ func (f *comparer) reach(origin string) (size int64, known bool) {
 		return f.origins[n-1].size, true
 	}
 	i := slices.IndexFunc(f.origins, func(l lineage) bool { return l.origin == origin })
-	if i < 0 {
-		return 0, false
+	last := f.origins[len(f.origins)-1]
+	switch {
+	case i >= 0:
+		return f.origins[i].size, true
+	case speaksOf(origin, last.origin): // a successor that has not committed anything here
+		return last.size, true
 	}
-	return f.origins[i].size, true
+	return 0, false
+}
+
+// speaksOf reports whether a head of one origin says what the log of another
+// holds: they are one, or it is of a later log of the same line, whose tree
+// begins with that one's.
+func speaksOf(head, log string) bool {
+	if head == "" || head == log {
+		return true
+	}
+	first, number := SplitOrigin(head)
+	of, before := SplitOrigin(log)
+	return first == of && number > before
 }

@@ -1,6 +1,9 @@
 package filesink
 
 import (
+	"encoding/binary"
+	"hash/crc32"
+
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
@@ -65,4 +68,9 @@ func LookUp(file []byte, id uuid.UUID) (offsets []uint32, err error) {
 		offsets = append(offsets, r.off)
 	}
 	return offsets, err
+}
+
+// ChecksumPage ends a changed page of an index file with its checksum.
+func ChecksumPage(page []byte) {
+	binary.LittleEndian.PutUint32(page[pageSize-4:], crc32.Checksum(page[:pageSize-4], castagnoli))
 }

@@ -542,3 +542,39 @@ func (f *memoryFile) Stat() (disk.Info, error) {
 }
 
 func (f *memoryFile) Close() error { return nil }
+
+// Files returns the contents of all files below a directory as they are now, by
+// their names from there.
+func (m *Memory) Files(name string) map[string][]byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := map[string][]byte{}
+	m.addFiles(all, path.Clean("/"+name), "")
+	return all
+}
+
+func (m *Memory) addFiles(all map[string][]byte, dir, prefix string) {
+	f := m.dirs[dir]
+	if f == nil {
+		return
+	}
+	for base, entry := range f.entries {
+		switch entry := entry.(type) {
+		case *node:
+			all[prefix+base] = slices.Clone(entry.data)
+		case *folder:
+			m.addFiles(all, path.Join(dir, base), prefix+base+"/")
+		}
+	}
+}
+
+// Freeze keeps what there is: what the process that uses the disk does from now
+// on reaches nothing, as if it had been killed. Thaw ends that, and its locks.
+func (m *Memory) Freeze() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls, m.cut = 1, 1
+}
+
+// Thaw lets another process use the disk.
+func (m *Memory) Thaw() { m.Kill() }
