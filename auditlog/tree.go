@@ -39,6 +39,48 @@ func ResumeTree(c Checkpoint, r tlog.HashReader) (Tree, error) {
 	return t, nil
 }
 
+// ResumeTreeAt returns the tree at a size up to a checkpoint's, from stored
+// hashes that are not trusted: they have to lead to the checkpoint's root, else
+// the error is a [*HeadError].
+func ResumeTreeAt(c Checkpoint, size int64, r tlog.HashReader) (Tree, error) {
+	if size < 0 || size > c.head.Size {
+		return Tree{}, fmt.Errorf("resume tree at %d of %d: %w", size, c.head.Size, ErrFormat)
+	}
+	t, err := resume(size, r)
+	if err == nil {
+		err = t.LeadsTo(c, r)
+	}
+	if err != nil {
+		return Tree{}, fmt.Errorf("resume tree: %w", err)
+	}
+	return t, nil
+}
+
+// LeadsTo checks that the log at the checkpoint begins with the leaves of this
+// tree: that the stored hashes, which are not trusted, prove its root consistent
+// with the checkpoint's (RFC 6962 §2.1.2). If they do not, the error is a
+// [*HeadError].
+func (t *Tree) LeadsTo(c Checkpoint, r tlog.HashReader) error {
+	h, root := c.Head(), t.Root()
+	wrong := &HeadError{Log: Head{Origin: h.Origin, Size: t.size, Root: root}, Outside: h}
+	switch {
+	case t.size == 0:
+		return nil
+	case t.size > h.Size || t.size == h.Size && root != h.Root:
+		return wrong
+	case t.size == h.Size:
+		return nil
+	}
+	proof, err := tlog.ProveTree(h.Size, t.size, exactReader(r))
+	if err != nil {
+		return fmt.Errorf("prove consistency of sizes %d and %d: %w", t.size, h.Size, err)
+	}
+	if tlog.CheckTree(proof, h.Size, h.Root, t.size, root) != nil {
+		return wrong
+	}
+	return nil
+}
+
 // resume reads a right edge without knowing whether it is the right one.
 func resume(size int64, r tlog.HashReader) (Tree, error) {
 	t := Tree{size: size}

@@ -25,6 +25,7 @@ var requests = sync.Pool{New: func() any { return new(request) }}
 // An item is a record in a request.
 type item struct {
 	id, job, correlation uuid.UUID
+	time                 int64 // microseconds since 1970
 	hash                 tlog.Hash
 	from, to             int // in the request's lines, without the line feed
 	ownEvent             *ownEvent
@@ -46,7 +47,7 @@ func newRequest(records []jobaudit.Record) (*request, error) {
 			return nil, &jobaudit.RecordError{ID: record.ID(), Err: err}
 		}
 		r.items = append(r.items, item{
-			id: record.ID(), job: record.JobID(), correlation: correlationOf(line),
+			id: record.ID(), job: record.JobID(), correlation: correlationOf(line), time: record.Time().UnixMicro(),
 			hash: record.Hash(), from: from, to: len(r.lines), ownEvent: ownEventOf(record),
 		})
 		r.lines = append(r.lines, '\n')

@@ -57,7 +57,7 @@ func (b *batch) reset() {
 }
 
 func (b *batch) add(r *request, it *item) {
-	b.entries = append(b.entries, entry{it.id, it.job, it.correlation, uint32(len(b.bytes))})
+	b.entries = append(b.entries, entry{it.id, it.job, it.correlation, it.time, uint32(len(b.bytes))})
 	b.leaves = append(b.leaves, it.hash)
 	b.bytes = append(b.bytes, r.lines[it.from:it.to+1]...)
 	if it.ownEvent != nil {

@@ -10,19 +10,22 @@ import (
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 // A closedSegment is written no more. It is immutable.
 type closedSegment struct {
 	first, end, size int64
 	ids              keyRange
-	// content is what its index file would hold, while there is none.
+	// content is what its index file would hold, while there is none; else
+	// index is what that file holds.
 	content *content
+	index   digest
 	extra   int64 // bytes behind its end, as found at the open
 }
 
-func closedSegmentOf(h indexHeader) *closedSegment {
-	return &closedSegment{first: h.First, end: h.End, size: h.Size, ids: h.Range}
+func closedSegmentOf(x *indexFile) *closedSegment {
+	return &closedSegment{first: x.First, end: x.End, size: x.Size, ids: x.Range, index: x.sum}
 }
 
 // unfiled is the segment of a content that has no index file yet.
@@ -35,9 +38,9 @@ func unfiled(c *content) *closedSegment {
 }
 
 // filed returns the segment once its index file is written.
-func (s *closedSegment) filed() *closedSegment {
+func (s *closedSegment) filed(index digest) *closedSegment {
 	f := *s
-	f.content = nil
+	f.content, f.index = nil, index
 	return &f
 }
 
@@ -49,11 +52,11 @@ func (o *opening) loadOne(n int, before *history) (*closedSegment, history, erro
 	if n+1 < len(o.firsts) {
 		until = o.firsts[n+1]
 	}
-	if x, err := openIndex(o.dir, first); err == nil {
+	if x, err := openIndex(o.dir, first, o.keys()); err == nil {
 		defer x.close()
 		h, err := x.history()
-		if err == nil && (until < 0 || x.End == until) {
-			return closedSegmentOf(x.indexHeader), h, nil
+		if err == nil && (until < 0 || x.End == until) && x.agrees(o.dir) {
+			return closedSegmentOf(x), h, nil
 		}
 	}
 	var h history
@@ -167,12 +170,58 @@ func (o *opening) finishClosed() error {
 			}
 			synced = true
 		}
-		if err := writeIndex(o.dir, s.content); err != nil {
+		if err := o.prove(s); err != nil {
+			o.opts.OnError(fmt.Errorf("filesink: no index is made of %s, whose entries are not those that were signed: see Verify: %w", segmentPath(s.first), err))
+			continue
+		}
+		sum, err := writeIndex(o.dir, s.content, o.key.signer)
+		if err != nil {
 			return err
 		}
-		o.closed[n] = s.filed()
+		o.closed[n] = s.filed(sum)
 	}
 	return nil
+}
+
+// prove checks that a segment's entries are under the log's head before an index
+// of them is signed: else whoever removes an index could have this program sign
+// what he wrote into the entries.
+func (o *opening) prove(s *closedSegment) error {
+	if s.content.proven {
+		return nil
+	}
+	root, err := o.fold(s)
+	if err != nil && !o.rebuilt {
+		// The hashes are a cache, and may be wrong.
+		if o.rebuild(o.base) == nil {
+			root, err = o.fold(s)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	s.content.root, s.content.proven = root, true
+	return nil
+}
+
+// fold computes the tree at a segment's end, and proves it.
+func (o *opening) fold(s *closedSegment) (root tlog.Hash, err error) {
+	tree, err := auditlog.ResumeTreeAt(o.base, s.first, o.cache.hashes())
+	if err != nil {
+		return root, err
+	}
+	f, err := o.dir.Open(segmentPath(s.first))
+	if err != nil {
+		return root, err
+	}
+	err = eachLeaf(o.ctx, f, s.size, -1, func(l line) error {
+		tree.Append(nil, auditlog.HashLeaf(l.bytes))
+		return nil
+	})
+	if err := errors.Join(err, f.Close()); err != nil {
+		return root, err
+	}
+	return tree.Root(), tree.LeadsTo(o.base, o.cache.hashes())
 }
 
 // cutExtra removes what a segment holds behind its end. Only an interrupted
@@ -276,7 +325,7 @@ func (s *closedSegment) rows(dir disk.Dir, id uuid.UUID) ([]row, error) {
 		}
 		return nil, nil
 	}
-	x, err := openIndex(dir, s.first)
+	x, err := openKnown(dir, s.first, s.index)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 // An entry is what memory holds of an event in the live segment.
 type entry struct {
 	id, job, correlation uuid.UUID
+	time                 int64  // when it happened, in microseconds since 1970
 	off                  uint32 // of its line in the segment
 }
 

@@ -2,11 +2,12 @@ package filesink
 
 import (
 	"encoding/binary"
-	"hash/crc32"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
+	"golang.org/x/mod/sumdb/note"
 )
 
 // On returns the options for a log on another disk.
@@ -35,16 +36,20 @@ func ReadLineHeader(line []byte) (id, job, correlation uuid.UUID) {
 
 // EncodeIndex makes an index file of a segment from index 0 whose events have
 // their numbers for offsets.
-func EncodeIndex(ids []uuid.UUID) []byte {
+func EncodeIndex(ids []uuid.UUID, key *Key) []byte {
 	c := content{end: int64(len(ids)), size: int64(len(ids))}
 	for i, id := range ids {
 		c.entries = append(c.entries, entry{id: id, off: uint32(i)})
 	}
-	return c.encode()
+	file, _, err := c.encode(key.signer)
+	if err != nil {
+		panic(err)
+	}
+	return file
 }
 
 // LookUp looks for an event in an index file.
-func LookUp(file []byte, id uuid.UUID) (offsets []uint32, err error) {
+func LookUp(file []byte, id uuid.UUID, key *Key) (offsets []uint32, err error) {
 	dir, err := simdisk.NewMemory().OpenDir("log", true)
 	if err != nil {
 		return nil, err
@@ -55,7 +60,7 @@ func LookUp(file []byte, id uuid.UUID) (offsets []uint32, err error) {
 	if err := writeFile(dir, indexPath(0), file, false); err != nil {
 		return nil, err
 	}
-	x, err := openIndex(dir, 0)
+	x, err := openIndex(dir, 0, []note.Verifier{key})
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +75,26 @@ func LookUp(file []byte, id uuid.UUID) (offsets []uint32, err error) {
 	return offsets, err
 }
 
-// ChecksumPage ends a changed page of an index file with its checksum.
-func ChecksumPage(page []byte) {
-	binary.LittleEndian.PutUint32(page[pageSize-4:], crc32.Checksum(page[:pageSize-4], castagnoli))
+// ForgeIndex lets change do something to the pages of an index file and makes
+// all of it that needs no key again; with a key it signs it too.
+func ForgeIndex(file []byte, key *Key, change func(pages []byte)) []byte {
+	n := len(file)
+	pages, text := int(binary.LittleEndian.Uint32(file[n-8:])), int(binary.LittleEndian.Uint32(file[n-4:]))
+	out := slices.Clone(file[:pages*pageSize])
+	change(out)
+	hashes, sum := hashPages(out)
+	signed := file[n-8-text : n-8]
+	if key != nil {
+		var h indexHeader
+		if _, err := binary.Decode(out[len(indexMagic):], binary.LittleEndian, &h); err != nil {
+			panic(err)
+		}
+		var err error
+		if signed, err = note.Sign(&note.Note{Text: noteText(key.Name(), h.First, h.End, h.Root, h.Size, sum)}, key.signer); err != nil {
+			panic(err)
+		}
+	}
+	out = append(append(out, hashes...), signed...)
+	out = binary.LittleEndian.AppendUint32(out, uint32(pages))
+	return binary.LittleEndian.AppendUint32(out, uint32(len(signed)))
 }

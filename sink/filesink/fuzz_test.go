@@ -50,7 +50,8 @@ func FuzzIndex(f *testing.F) {
 	for _, r := range sinktest.Records(400) {
 		ids = append(ids, r.ID())
 	}
-	good := filesink.EncodeIndex(ids)
+	key := newPlace(f).key
+	good := filesink.EncodeIndex(ids, key)
 	f.Add(good, uint(0), byte(0))
 	f.Add(good[:4096], uint(0), byte(0))
 	f.Add(good, uint(5000), byte(1))
@@ -61,7 +62,7 @@ func FuzzIndex(f *testing.F) {
 			file[at%uint(len(file))] ^= flip
 		}
 		for i, id := range ids[:50] {
-			offsets, err := filesink.LookUp(file, id)
+			offsets, err := filesink.LookUp(file, id, key)
 			if err == nil && bytes.Equal(file, good) {
 				require.Equal(t, []uint32{uint32(i)}, offsets)
 			}
@@ -75,16 +76,17 @@ func TestAnIndexFindsEachOfItsEventsAndNoOther(t *testing.T) {
 	for _, r := range sinktest.Records(1000) {
 		ids = append(ids, r.ID())
 	}
-	file := filesink.EncodeIndex(ids)
+	key := newPlace(t).key
+	file := filesink.EncodeIndex(ids, key)
 	for i, id := range ids {
-		offsets, err := filesink.LookUp(file, id)
+		offsets, err := filesink.LookUp(file, id, key)
 		require.NoError(t, err)
 		require.Equal(t, []uint32{uint32(i)}, offsets)
 	}
-	offsets, err := filesink.LookUp(file, uuid.New())
+	offsets, err := filesink.LookUp(file, uuid.New(), key)
 	require.NoError(t, err)
 	require.Empty(t, offsets)
 	file[5000]++
-	_, err = filesink.LookUp(file, ids[0])
+	_, err = filesink.LookUp(file, ids[0], key)
 	require.Error(t, err)
 }

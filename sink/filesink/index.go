@@ -2,34 +2,56 @@ package filesink
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// An index file belongs to a closed segment. It is a cache: what it finds is
-// confirmed against the segment's line, and it is made anew when it is missing
-// or does not read well. It consists of pages of 4 KiB, each with a checksum:
-// a header, rows sorted by event ID, by job and by correlation, then what the
-// recorder's own events said up to the segment's end. Its presence also marks
-// that the segment was ended in order: everything in it was durable.
+// An index file belongs to a closed segment. It is a cache, but its misses are
+// believed, so it is signed: a signed note covers the digest of all its pages
+// and what it is an index of. One that does not check is taken for missing; it
+// is made again from lines that were proven to lead to the log's head. It
+// consists of
+//
+//   - pages of 4 KiB: a header, then rows sorted by event ID, by job, by
+//     correlation, and by place in the segment, then what the recorder's own
+//     events said up to the segment's end;
+//   - the SHA-256 of each page, whose own SHA-256 is the digest;
+//   - the signed note, see indexNote;
+//   - the number of pages and the length of the note, 4 bytes each.
+//
+// Its presence also marks that the segment was ended in order: everything in it
+// was durable.
 const (
 	pageSize    = 4096
 	rowSize     = 24
-	rowsPerPage = (pageSize - 4) / rowSize
-	indexMagic  = "jobaudit index 1"
+	rowsPerPage = pageSize / rowSize
+	indexMagic  = "jobaudit index 2"
+	indexNote   = "jobaudit.index/v1"
+
+	// maxIndexNote bounds the note in bytes, maxIndexPages the pages: a segment
+	// has at most 4 GiB.
+	maxIndexNote  = 4 << 10
+	maxIndexPages = 1 << 20
+
+	// blockLines is how many events one row by place stands for.
+	blockLines = 128
 )
 
-var errIndex = errors.New("the index does not read well")
+// A digest identifies an index's content.
+type digest [sha256.Size]byte
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var errIndex = errors.New("the index does not read well")
 
 // A row leads from a key to a leaf of the segment.
 type row struct {
@@ -85,13 +107,14 @@ func (k *keyRange) has(id uuid.UUID) bool {
 type indexHeader struct {
 	// First and End bound the segment's leaves; Size are its bytes, Root is
 	// the tree's at End.
-	First, End, Size      int64
-	Root                  tlog.Hash
-	IDs, Jobs, Correlated uint32 // rows
-	Range                 keyRange
-	Incarnation           uuid.UUID
-	Closed                bool
-	Policies              uint32
+	First, End, Size int64
+	Root             tlog.Hash
+	// IDs, Jobs, Correlated and Blocks count rows.
+	IDs, Jobs, Correlated, Blocks uint32
+	Range                         keyRange
+	Incarnation                   uuid.UUID
+	Closed                        bool
+	Policies                      uint32
 }
 
 // history is what the recorder's own events say, up to some point of the log.
@@ -133,10 +156,13 @@ type content struct {
 	// leaves holds the indexes of the entries by ID, and perhaps those of
 	// later ones; nil if they have to be looked for.
 	leaves map[uuid.UUID]int64
+	// proven: the entries are under the log's signed head, or were written by
+	// this process. Only such a content is signed.
+	proven bool
 }
 
-// encode returns the bytes of the index file.
-func (c *content) encode() []byte {
+// pages returns the pages of the index file.
+func (c *content) pages() []byte {
 	h := indexHeader{
 		First: c.first, End: c.end, Size: c.size, Root: c.root,
 		IDs:         uint32(len(c.entries)),
@@ -154,26 +180,49 @@ func (c *content) encode() []byte {
 			correlated = append(correlated, row{e.correlation, uint32(i), e.off})
 		}
 	}
-	h.Jobs, h.Correlated = uint32(len(jobs)), uint32(len(correlated))
+	blocks := c.blocks()
+	h.Jobs, h.Correlated, h.Blocks = uint32(len(jobs)), uint32(len(correlated)), uint32(len(blocks))
 
 	head := append(make([]byte, 0, pageSize), indexMagic...)
 	head, _ = binary.Append(head, binary.LittleEndian, &h) // fixed sizes cannot fail
 	file := appendPage(nil, head)
 	for _, rows := range [][]row{ids, jobs, correlated} {
+		slices.SortFunc(rows, row.compare)
 		file = appendRows(file, rows)
 	}
+	file = appendRows(file, blocks)
 	var policies []byte
 	for _, p := range c.history.policies {
 		policies = append(policies, p[:]...)
 	}
-	for part := range slices.Chunk(policies, pageSize-4) {
+	for part := range slices.Chunk(policies, pageSize) {
 		file = appendPage(file, part)
 	}
 	return file
 }
 
+// blocks returns a row for each run of events, as many as blockLines: the bytes
+// where it begins and ends, and the lowest and highest time in it. The key
+// holds the times, in microseconds since 1970, lowest first.
+func (c *content) blocks() (rows []row) {
+	for run := range slices.Chunk(c.entries, blockLines) {
+		low, high := run[0].time, run[0].time
+		for _, e := range run {
+			low, high = min(low, e.time), max(high, e.time)
+		}
+		var r row
+		binary.LittleEndian.PutUint64(r.key[:], uint64(low))
+		binary.LittleEndian.PutUint64(r.key[8:], uint64(high))
+		r.leaf, r.off = run[0].off, uint32(c.size)
+		if n := len(rows); n > 0 {
+			rows[n-1].off = run[0].off
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
+
 func appendRows(file []byte, rows []row) []byte {
-	slices.SortFunc(rows, row.compare)
 	page := make([]byte, 0, pageSize)
 	for part := range slices.Chunk(rows, rowsPerPage) {
 		page = page[:0]
@@ -187,20 +236,50 @@ func appendRows(file []byte, rows []row) []byte {
 	return file
 }
 
-// appendPage pads content to a page and ends it with its checksum.
+// appendPage pads content to a page.
 func appendPage(file, content []byte) []byte {
-	start := len(file)
 	file = append(file, content...)
-	file = append(file, make([]byte, start+pageSize-4-len(file))...)
-	return binary.LittleEndian.AppendUint32(file, crc32.Checksum(file[start:], castagnoli))
+	return append(file, make([]byte, pageSize-len(content))...)
+}
+
+// hashPages returns the hashes of pages and the digest over them.
+func hashPages(pages []byte) (hashes []byte, sum digest) {
+	for page := range slices.Chunk(pages, pageSize) {
+		h := sha256.Sum256(page)
+		hashes = append(hashes, h[:]...)
+	}
+	return hashes, sha256.Sum256(hashes)
+}
+
+// noteText is what is signed of an index.
+func noteText(origin string, first, end int64, root tlog.Hash, size int64, sum digest) string {
+	return fmt.Sprintf("%s\n%s\n%d\n%d\n%s\n%d\n%s\n", indexNote, origin, first, end, root, size, base64.StdEncoding.EncodeToString(sum[:]))
+}
+
+// encode returns the bytes of the index file.
+func (c *content) encode(signer note.Signer) ([]byte, digest, error) {
+	file := c.pages()
+	hashes, sum := hashPages(file)
+	pages := len(file) / pageSize
+	signed, err := note.Sign(&note.Note{Text: noteText(signer.Name(), c.first, c.end, c.root, c.size, sum)}, signer)
+	if err != nil {
+		return nil, sum, err
+	}
+	file = append(append(file, hashes...), signed...)
+	file = binary.LittleEndian.AppendUint32(file, uint32(pages))
+	return binary.LittleEndian.AppendUint32(file, uint32(len(signed))), sum, nil
 }
 
 // writeIndex makes the index file durable, or leaves the old one.
-func writeIndex(dir disk.Dir, c *content) error {
-	if err := replaceFile(dir, indexPath(c.first), c.encode(), true); err != nil {
-		return fmt.Errorf("index of segment %d: %w", c.first, err)
+func writeIndex(dir disk.Dir, c *content, signer note.Signer) (digest, error) {
+	file, sum, err := c.encode(signer)
+	if err == nil {
+		err = replaceFile(dir, indexPath(c.first), file, true)
 	}
-	return nil
+	if err != nil {
+		return sum, fmt.Errorf("index of segment %d: %w", c.first, err)
+	}
+	return sum, nil
 }
 
 // replaceFile puts a new file in the place of an old one, in one step for
@@ -232,43 +311,124 @@ func writeFile(dir disk.Dir, name string, data []byte, sync bool) error {
 	return errors.Join(err, f.Close())
 }
 
-// indexFile is an open index.
+// indexFile is an open index. What its header says counts after the digest was
+// checked.
 type indexFile struct {
 	indexHeader
-	f disk.File
+	f      disk.File
+	hashes []byte // of the pages
+	sum    digest
+	signed []byte
 }
 
-// openIndex opens the index of a segment and checks its header.
-func openIndex(dir disk.Dir, first int64) (*indexFile, error) {
+// openIndex opens the index of a segment that one of the keys has signed.
+func openIndex(dir disk.Dir, first int64, keys []note.Verifier) (*indexFile, error) {
+	x, err := openUnsigned(dir, first)
+	if err != nil {
+		return nil, err
+	}
+	n, err := note.Open(x.signed, note.VerifierList(keys...))
+	if err == nil && n.Text != noteText(n.Sigs[0].Name, x.First, x.End, x.Root, x.Size, x.sum) {
+		err = errIndex
+	}
+	if err != nil {
+		return nil, errors.Join(err, x.close())
+	}
+	return x, nil
+}
+
+// openKnown opens an index that was verified before.
+func openKnown(dir disk.Dir, first int64, known digest) (*indexFile, error) {
+	x, err := openUnsigned(dir, first)
+	if err != nil {
+		return nil, err
+	}
+	if x.sum != known {
+		return nil, errors.Join(errIndex, x.close())
+	}
+	return x, nil
+}
+
+// openUnsigned opens an index of which nobody has said whose it is.
+func openUnsigned(dir disk.Dir, first int64) (*indexFile, error) {
 	f, err := dir.Open(indexPath(first))
 	if err != nil {
 		return nil, err
 	}
 	x := &indexFile{f: f}
-	page, err := x.page(0)
-	if err == nil && !bytes.HasPrefix(page, []byte(indexMagic)) {
-		err = errIndex
-	}
-	if err == nil {
-		_, err = binary.Decode(page[len(indexMagic):], binary.LittleEndian, &x.indexHeader)
-	}
-	if err == nil && (x.First != first || x.End < x.First || x.Size < 0 || int64(x.IDs) != x.End-x.First) {
-		err = errIndex
-	}
-	if err != nil {
+	if err := x.load(first); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return x, nil
 }
 
+func (x *indexFile) load(first int64) error {
+	info, err := x.f.Stat()
+	if err != nil {
+		return err
+	}
+	var trailer [8]byte
+	if info.Size < int64(len(trailer)) {
+		return errIndex
+	}
+	if err := readFull(x.f, trailer[:], info.Size-int64(len(trailer))); err != nil {
+		return err
+	}
+	pages, text := int64(binary.LittleEndian.Uint32(trailer[:])), int64(binary.LittleEndian.Uint32(trailer[4:]))
+	if pages == 0 || pages > maxIndexPages || text > maxIndexNote ||
+		pages*(pageSize+sha256.Size)+text+int64(len(trailer)) != info.Size {
+		return errIndex
+	}
+	tail := make([]byte, pages*sha256.Size+text)
+	if err := readFull(x.f, tail, pages*pageSize); err != nil {
+		return err
+	}
+	x.hashes, x.signed = tail[:pages*sha256.Size], tail[pages*sha256.Size:]
+	x.sum = sha256.Sum256(x.hashes)
+	page, err := x.page(0)
+	if err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(page, []byte(indexMagic)) {
+		return errIndex
+	}
+	if _, err := binary.Decode(page[len(indexMagic):], binary.LittleEndian, &x.indexHeader); err != nil {
+		return err
+	}
+	if x.First != first || x.End <= x.First || x.Size <= 0 || int64(x.IDs) != x.End-x.First {
+		return errIndex
+	}
+	return nil
+}
+
 func (x *indexFile) close() error { return x.f.Close() }
 
+// agrees reports whether the segment's bytes end, where the index says so, with
+// the commit line that it names.
+func (x *indexFile) agrees(dir disk.Dir) bool {
+	f, err := dir.Open(segmentPath(x.First))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	text, err := lastCommit(f, x.Size)
+	if err != nil {
+		return false
+	}
+	head, err := auditlog.CommitHead(text)
+	return err == nil && head.Size == x.End && head.Root == x.Root
+}
+
+// page reads a page and checks it.
 func (x *indexFile) page(n int64) ([]byte, error) {
+	if (n+1)*sha256.Size > int64(len(x.hashes)) {
+		return nil, errIndex
+	}
 	page := make([]byte, pageSize)
 	if err := readFull(x.f, page, n*pageSize); err != nil {
 		return nil, err
 	}
-	if crc32.Checksum(page[:pageSize-4], castagnoli) != binary.LittleEndian.Uint32(page[pageSize-4:]) {
+	if sum := sha256.Sum256(page); !bytes.Equal(sum[:], x.hashes[n*sha256.Size:][:sha256.Size]) {
 		return nil, errIndex
 	}
 	return page, nil
@@ -288,8 +448,13 @@ func (x *indexFile) jobs() table { return table{x, 1 + pagesOf(x.IDs), int(x.Job
 func (x *indexFile) correlated() table {
 	return table{x, 1 + pagesOf(x.IDs) + pagesOf(x.Jobs), int(x.Correlated)}
 }
+func (x *indexFile) blocks() table {
+	return table{x, 1 + pagesOf(x.IDs) + pagesOf(x.Jobs) + pagesOf(x.Correlated), int(x.Blocks)}
+}
 
 // find returns the rows of a key, in the order of the segment.
+//
+// It is not for the rows by place.
 func (t table) find(key uuid.UUID) ([]row, error) {
 	pages := (t.rows + rowsPerPage - 1) / rowsPerPage
 	// The first page whose last row is not before the key.
@@ -342,7 +507,7 @@ func (t table) read(page int) ([]row, error) {
 // history reads what the recorder's own events said up to the segment's end.
 func (x *indexFile) history() (history, error) {
 	h := history{incarnation: x.Incarnation, closed: x.Closed}
-	page := 1 + pagesOf(x.IDs) + pagesOf(x.Jobs) + pagesOf(x.Correlated)
+	page := 1 + pagesOf(x.IDs) + pagesOf(x.Jobs) + pagesOf(x.Correlated) + pagesOf(x.Blocks)
 	const size = 32
 	var raw []byte
 	for int64(len(raw)) < int64(x.Policies)*size {
@@ -350,7 +515,7 @@ func (x *indexFile) history() (history, error) {
 		if err != nil {
 			return history{}, err
 		}
-		raw = append(raw, b[:pageSize-4]...)
+		raw = append(raw, b...)
 		page++
 	}
 	for i := range int(x.Policies) {

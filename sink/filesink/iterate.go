@@ -17,19 +17,21 @@ import (
 type part struct {
 	first, size int64 // size in bytes of what may be read
 	more        bool  // the file goes on behind that
-	// entries are those of a segment whose index is in memory; indexed says
-	// that there is an index file. Otherwise the lines are gone through.
+	// entries are those of a segment whose index is in memory; index is what an
+	// index file holds that was verified. Otherwise the lines are gone through.
 	entries []entry
-	indexed bool
+	index   *digest
 }
 
 // parts lists what a view shows, in the order of the log.
 func (v view) parts() []part {
 	parts := make([]part, 0, len(v.closed)+1)
 	for _, s := range v.closed {
-		p := part{first: s.first, size: s.size, indexed: s.content == nil}
+		p := part{first: s.first, size: s.size}
 		if s.content != nil {
 			p.entries = s.content.entries
+		} else {
+			p.index = &s.index
 		}
 		parts = append(parts, p)
 	}
@@ -200,7 +202,7 @@ func (p part) offsets(dir disk.Dir, q jobaudit.Query) ([]int64, bool) {
 	if key == uuid.Nil {
 		key, job = q.CorrelationID, false
 	}
-	if key == uuid.Nil || p.entries == nil && !p.indexed {
+	if key == uuid.Nil || p.entries == nil && p.index == nil {
 		return nil, false
 	}
 	var offsets []int64
@@ -212,7 +214,7 @@ func (p part) offsets(dir disk.Dir, q jobaudit.Query) ([]int64, bool) {
 	if p.entries != nil {
 		return offsets, true
 	}
-	x, err := openIndex(dir, p.first)
+	x, err := openKnown(dir, p.first, *p.index)
 	if err != nil {
 		return nil, false
 	}
@@ -241,11 +243,11 @@ func (p part) find(ctx context.Context, dir disk.Dir, id uuid.UUID) (place, bool
 	if p.entries != nil {
 		return place{}, false, nil
 	}
-	if p.indexed {
-		if x, err := openIndex(dir, p.first); err == nil {
+	if p.index != nil {
+		if x, err := openKnown(dir, p.first, *p.index); err == nil {
 			defer x.close()
 			if x.Range.has(id) {
-				s := closedSegmentOf(x.indexHeader)
+				s := closedSegmentOf(x)
 				var at place
 				found, err := s.find(dir, id, func(p place, _ []byte) { at = p })
 				if err == nil {

@@ -2,6 +2,7 @@ package filesink
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -10,6 +11,7 @@ import (
 type lineHeader struct {
 	id, job, correlation uuid.UUID
 	typ                  []byte
+	time                 int64 // microseconds since 1970
 }
 
 // readLineHeader reads the few members of an event line that the indexes need. The line
@@ -23,6 +25,10 @@ func readLineHeader(line []byte) lineHeader {
 			p.id = parseID(value)
 		case "type":
 			p.typ = bytes.Trim(value, `"`)
+		case "time":
+			if t, err := time.Parse(time.RFC3339Nano, string(bytes.Trim(value, `"`))); err == nil {
+				p.time = t.UnixMicro()
+			}
 		case "job":
 			members(value, func(name, value []byte) bool {
 				if string(name) != "id" {

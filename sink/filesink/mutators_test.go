@@ -310,22 +310,23 @@ func resign(signs *world) func(*rand.Rand, *world, image) {
 	}
 }
 
-// forgeIndex changes rows of an index and its checksums, so that it reads well.
+// forgeIndex changes rows of an index and its hashes, so that it reads well.
 func forgeIndex(r *rand.Rand, _ *world, im image) {
 	name := cacheOf(r, im)
 	b := im[name]
 	if name == "tree" || len(b) < 8192 {
 		return
 	}
-	page := b[4096*(1+r.IntN(len(b)/4096-1)):][:4096]
-	switch r.IntN(3) {
-	case 0:
-		clear(page[:24*(1+r.IntN(40))])
-	case 1:
-		page[r.IntN(1000)] ^= 1 << r.IntN(8)
-	case 2:
-		page = b[:4096]
-		page[16+r.IntN(200)] ^= 1 << r.IntN(8)
-	}
-	filesink.ChecksumPage(page)
+	im[name] = filesink.ForgeIndex(b, nil, func(pages []byte) {
+		page := pages[4096*r.IntN(len(pages)/4096):][:4096]
+		switch r.IntN(3) {
+		case 0:
+			clear(page[:24*(1+r.IntN(40))])
+		case 1:
+			page[r.IntN(1000)] ^= 1 << r.IntN(8)
+		case 2:
+			page = pages[:4096]
+			page[16+r.IntN(200)] ^= 1 << r.IntN(8)
+		}
+	})
 }

@@ -189,6 +189,9 @@ func (o *opening) findHead() error {
 		}
 		m, err := o.scanTail(n - 1)
 		if foreign, ok := errors.AsType[*errForeign](err); ok {
+			if newest, err := claimedHead(o.dir, o.firsts); err == nil {
+				foreign.claimed = newest
+			}
 			return o.refuse(foreign.claimed, foreign.err)
 		}
 		if err != nil {
@@ -206,7 +209,7 @@ func (o *opening) findHead() error {
 // findClean takes the head of the newest segment if it was ended in order: the
 // index says so, and the segment ends with that very commit line.
 func (o *opening) findClean(n int) (bool, error) {
-	x, err := openIndex(o.dir, o.firsts[n])
+	x, err := openIndex(o.dir, o.firsts[n], o.keys())
 	if err != nil {
 		return false, nil // a cache
 	}

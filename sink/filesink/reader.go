@@ -25,7 +25,8 @@ import (
 // before it is durable, but hands out durable heads only. It is safe for
 // concurrent use.
 type Reader struct {
-	dir disk.Dir
+	dir  disk.Dir
+	keys []note.Verifier
 
 	mu      sync.Mutex
 	extents map[int64]extent // of segments without an index, by first index
@@ -41,7 +42,11 @@ type extent struct {
 // OpenReader opens a log's directory for reading. The error is
 // [io/fs.ErrNotExist] if there is none, and if it holds no log. A log whose
 // oldest files are missing gives [ErrBeginning] when it is read.
-func OpenReader(dir string) (*Reader, error) {
+//
+// With the log's verifier keys, looking for a job or an event uses the log's
+// indexes, which the log's key has signed. Without them nobody knows whose the
+// indexes are, so all lines are read.
+func OpenReader(dir string, keys ...note.Verifier) (*Reader, error) {
 	d, err := disk.OS{}.OpenDir(dir, false)
 	if err != nil {
 		return nil, fmt.Errorf("filesink: %w", err)
@@ -49,7 +54,7 @@ func OpenReader(dir string) (*Reader, error) {
 	if _, err := d.Stat(entriesDir); err != nil {
 		return nil, errors.Join(fmt.Errorf("filesink: %s holds no log: %w", dir, err), d.Close())
 	}
-	return &Reader{dir: d, extents: make(map[int64]extent)}, nil
+	return &Reader{dir: d, keys: keys, extents: make(map[int64]extent)}, nil
 }
 
 // Close ends the reading; iterations that are under way fail.
@@ -249,10 +254,12 @@ func (r *Reader) part(ctx context.Context, first, until int64) (part, error) {
 	if err != nil {
 		return part{}, err
 	}
-	if x, err := openIndex(r.dir, first); err == nil {
-		defer x.close()
-		if until >= 0 && x.End == until || until < 0 && x.Size == info.Size {
-			return part{first: first, size: x.Size, indexed: true, more: info.Size > x.Size}, nil
+	if len(r.keys) > 0 {
+		if x, err := openIndex(r.dir, first, r.keys); err == nil {
+			defer x.close()
+			if (until >= 0 && x.End == until || until < 0 && x.Size == info.Size) && x.agrees(r.dir) {
+				return part{first: first, size: x.Size, index: &x.sum, more: info.Size > x.Size}, nil
+			}
 		}
 	}
 	r.mu.Lock()

@@ -62,7 +62,7 @@ func scanSegment(ctx context.Context, f disk.File, first int64, h history, s sca
 	if info.Size > math.MaxUint32 {
 		return scan{}, fmt.Errorf("segment %d: %d bytes, at most 4 GiB are expected", first, info.Size)
 	}
-	s.scan.content = content{first: first, end: first, history: h}
+	s.scan.content = content{first: first, end: first, history: h, proven: len(s.keys) > 0}
 	s.scan.tree, s.run, s.scan.bytes = s.tree, s.tree, info.Size
 	n := 0
 	for l, err := range forward(f, 0, info.Size) {
@@ -94,7 +94,7 @@ func (s *scanner) leaf(l line) {
 		s.stored = s.run.Append(s.stored, auditlog.HashLeaf(l.bytes))
 	}
 	p := readLineHeader(l.bytes)
-	s.entries = append(s.entries, entry{p.id, p.job, p.correlation, uint32(l.off)})
+	s.entries = append(s.entries, entry{p.id, p.job, p.correlation, p.time, uint32(l.off)})
 	if n := ownEventIn(p, l.bytes); n != nil {
 		s.ownEvents = append(s.ownEvents, *n)
 	}

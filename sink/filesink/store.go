@@ -134,7 +134,7 @@ func (w *writer) begin(b *batch) (err error) {
 // follow; what cannot be written is left to the next open.
 func (w *writer) closeSegment(l *live) *closedSegment {
 	w.filing.Wait() // the entries of one segment at most are kept for it
-	c := &content{first: l.first, end: l.first + int64(len(l.entries)), size: l.size, root: w.head.Head().Root, entries: l.entries, history: w.history}
+	c := &content{first: l.first, end: l.first + int64(len(l.entries)), size: l.size, root: w.head.Head().Root, entries: l.entries, history: w.history, proven: true}
 	s := &closedSegment{first: c.first, end: c.end, size: c.size, ids: l.ids, content: c}
 	_ = l.file.Close() // all of it is durable
 	c.leaves = w.queue.rotate(l.ids, s.end)
@@ -144,11 +144,12 @@ func (w *writer) closeSegment(l *live) *closedSegment {
 		return s
 	}
 	w.filing.Go(func() {
-		if err := writeIndex(w.dir, c); err != nil {
+		sum, err := writeIndex(w.dir, c, w.key.signer)
+		if err != nil {
 			w.opts.OnError(fmt.Errorf("filesink: %w", err))
 			return
 		}
-		w.replace(s, s.filed())
+		w.replace(s, s.filed(sum))
 	})
 	return s
 }

@@ -47,7 +47,12 @@ func openTree(dir disk.Dir, size int64) (*treeCache, error) {
 func (t *treeCache) rewind(size int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.kept, t.pending, t.lost = tlog.StoredHashCount(size), nil, false
+	count := tlog.StoredHashCount(size)
+	if waiting := count - t.kept; waiting > 0 && waiting*tlog.HashSize <= int64(len(t.pending)) {
+		t.pending = t.pending[:waiting*tlog.HashSize] // they are not in the file yet
+		return
+	}
+	t.kept, t.pending, t.lost = count, nil, false
 }
 
 // add takes the hashes that the log's newest leaves completed. An error is
