@@ -81,17 +81,18 @@ func rareDrafts() map[EventType]draft {
 		d.state = ""
 		d.data.degraded = &degradedData{stream: testID(6), event: testID(7), count: 2, reason: text{value: "conflict"}}
 	})
+	add(AuditProbed, func(d *draft) { d.state = "" })
 	return drafts
 }
 
 // rareEnvelope is the envelope for a rare draft.
 func rareEnvelope(typ EventType) *envelope {
 	env := testEnvelope()
-	if typ == AuditDegraded {
+	if typ == AuditDegraded || typ == AuditProbed {
 		r := &Recorder{incarnation: testID(0xf0), where: Source{
 			System: "deployer", Environment: "test", Host: "host-1", Instance: "deployer-1", Version: "v1.2.3",
 		}, sanitizer: (*Registry)(nil).sanitizer("")}
-		env = r.envelope(AuditDegraded)
+		env = r.envelope(typ)
 	}
 	return env
 }
@@ -99,7 +100,7 @@ func rareEnvelope(typ EventType) *envelope {
 func TestRareTypesAreWrittenAsTheirGoldenFilesSay(t *testing.T) {
 	for typ, d := range rareDrafts() {
 		t.Run(string(typ), func(t *testing.T) {
-			if typ == AuditDegraded {
+			if typ == AuditDegraded || typ == AuditProbed {
 				d.attempt, d.executionID, d.causationID = 0, uuid.Nil, uuid.Nil
 			}
 			Golden(t, "events/"+string(typ)+".json", append(minted(rareEnvelope(typ), d).Bytes(), '\n'))
@@ -108,7 +109,7 @@ func TestRareTypesAreWrittenAsTheirGoldenFilesSay(t *testing.T) {
 }
 
 func TestEveryTypeHasAGoldenFile(t *testing.T) {
-	want := []EventType{AuditOpened, AuditClosed, AuditPolicy, AuditDegraded, AuditErased}
+	want := []EventType{AuditOpened, AuditClosed, AuditPolicy, AuditDegraded, AuditErased, AuditProbed}
 	want = slices.AppendSeq(want, maps.Keys(transitions))
 	require.ElementsMatch(t, want, slices.Collect(maps.Keys(goldenRecords(t))))
 }

@@ -43,6 +43,7 @@ const (
 	AuditPolicy   EventType = "audit.policy"
 	AuditDegraded EventType = "audit.degraded"
 	AuditLost     EventType = "audit.lost"
+	AuditProbed   EventType = "audit.probed"
 	AuditErased   EventType = "audit.erased"
 
 	// Acts of people on records, see [Recorder.Act]. The last four are reserved.
@@ -268,4 +269,5 @@ var auditReasons = map[EventType]string{
 	AuditPolicy:   "a redaction policy is in force",
 	AuditDegraded: "events could not be stored",
 	AuditErased:   "the keys of sealed values were deleted",
+	AuditProbed:   "before a verdict, the log is to take a record",
 }

@@ -185,7 +185,7 @@ func (t *Trail) heartbeats(ctx context.Context) (stop func()) {
 	p := &heartbeater{trail: t, ctx: ctx}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.timer = time.AfterFunc(t.rec.opts.Heartbeat, p.tick)
+	p.timer = time.AfterFunc(t.heartbeatInterval(), p.tick)
 	return p.stop
 }
 
@@ -211,7 +211,7 @@ func (p *heartbeater) tick() {
 	t := p.trail
 	p.mu.Lock()
 	if !p.stopped {
-		p.timer.Reset(t.rec.opts.Heartbeat)
+		p.timer.Reset(t.heartbeatInterval())
 	}
 	p.mu.Unlock()
 	if t.running() {

@@ -222,6 +222,33 @@ func TestHeartbeatsAnnounceWhenTheNextIsDue(t *testing.T) {
 	})
 }
 
+// An execution whose deadline is shorter than the recorder's Heartbeat would
+// look dead between any two heartbeats.
+func TestHeartbeatsKeepTheDeadlineThatTheExecutionAnnounced(t *testing.T) {
+	for deadline, want := range map[time.Duration]int{ // heartbeats in ten minutes
+		3 * time.Second: 599, time.Minute: 29, 15 * time.Minute: 1, time.Hour: 1, 0: 1, // behind the end comes none
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			store := memsink.New(nil)
+			rec := open(t, store, &jobaudit.Options{Heartbeat: 5 * time.Minute})
+			tr, err := rec.Submit(t.Context(), submission())
+			require.NoError(t, err)
+			require.NoError(t, tr.Run(t.Context(), jobaudit.Execution{Deadline: deadline}, func(context.Context) error {
+				time.Sleep(10*time.Minute - time.Millisecond)
+				return nil
+			}))
+			require.NoError(t, rec.Close(t.Context()))
+			alive := store.Trail(tr.JobID())
+			require.Len(t, of(alive, jobaudit.JobHeartbeat), want, deadline)
+			for i, e := range alive[3:] {
+				if due := alive[i+2].Data.Heartbeat.Deadline; !due.IsZero() {
+					require.False(t, e.Time.After(due), "%s: silent until %s", deadline, e.Time)
+				}
+			}
+		})
+	}
+}
+
 func TestADeniedJobDoesNotRun(t *testing.T) {
 	store := memsink.New(nil)
 	var asked []any

@@ -17,12 +17,25 @@ type Execution struct {
 	// more than this Trail's last.
 	Attempt int
 	// Deadline is how long the job may be silent before it may be taken for
-	// dead; each heartbeat starts it anew. Default: three times the recorder's
-	// Heartbeat.
+	// dead; each heartbeat starts it anew. [Trail.Run] records one after a
+	// third of it, or at the recorder's Heartbeat if that comes first. Default:
+	// three times the recorder's Heartbeat.
 	Deadline time.Duration
 	// Queue names the job in the framework that owns its retries, where the
 	// submission could not.
 	Queue Ref
+}
+
+// heartbeatInterval is the recorder's, or a third of the time that the execution
+// may be silent, if that is shorter: one heartbeat that is late, or two that are
+// dropped, must not make it look dead.
+func (t *Trail) heartbeatInterval() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.heartbeatTimeout <= 0 {
+		return t.rec.opts.Heartbeat
+	}
+	return min(t.rec.opts.Heartbeat, max(t.heartbeatTimeout/3, time.Millisecond))
 }
 
 // ready says whether a call that must succeed before work begins can begin.

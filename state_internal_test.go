@@ -47,6 +47,7 @@ var wantTransitions = map[string][3]string{
 	"audit.policy":   {"keeps", "keeps", "keeps"},
 	"audit.degraded": {"keeps", "keeps", "keeps"},
 	"audit.erased":   {"keeps", "keeps", "keeps"},
+	"audit.probed":   {"keeps", "keeps", "keeps"},
 	// A later version's.
 	"job.paused": {"keeps", "keeps", "keeps"},
 }
@@ -102,7 +103,7 @@ func TestEveryTypeHasItsPhase(t *testing.T) {
 		JobStarted: "execution", JobHeartbeat: "execution", JobLogged: "execution", JobSnapshot: "execution",
 		AttemptStarted: "execution", AttemptFailed: "execution", AttemptDeferred: "execution",
 		AttemptLost: "execution", AttemptSuperseded: "execution", AttemptLate: "execution",
-		AuditOpened: "", AuditClosed: "", AuditPolicy: "", AuditDegraded: "", AuditLost: "", AuditErased: "", "audit.new": "",
+		AuditOpened: "", AuditClosed: "", AuditPolicy: "", AuditDegraded: "", AuditLost: "", AuditErased: "", AuditProbed: "", "audit.new": "",
 	} {
 		require.Equal(t, want, typ.Phase(), typ)
 	}

@@ -37,15 +37,18 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	dog := watchdog.New(recorder, []jobaudit.AuditReader{log}, &watchdog.Options{Now: clock})
-	for range 2 {
-		report, err := dog.Sweep(ctx)
+	watcher := watchdog.New(recorder, []jobaudit.AuditReader{log}, &watchdog.Options{Now: clock})
+	for range 5 {
+		report, err := watcher.Sweep(ctx)
 		fmt.Println(report.Open, "at work,", len(report.Findings), "found", err)
-		now = now.Add(10 * time.Minute)
+		now = now.Add(30 * time.Second) // the default interval
 	}
 	job, err := jobaudit.Replay(log.Records(ctx, jobaudit.Query{JobID: trail.JobID()}))
 	fmt.Println(job.State, job.Error.Code, err)
 	// Output:
+	// 1 at work, 0 found <nil>
+	// 1 at work, 0 found <nil>
+	// 1 at work, 0 found <nil>
 	// 1 at work, 0 found <nil>
 	// 0 at work, 1 found <nil>
 	// failed ABANDONED <nil>

@@ -3,6 +3,7 @@
 package watchdog_test
 
 import (
+	"context"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -64,13 +65,27 @@ func (g *graveyard) start(p *process, carrier ...string) (string, uuid.UUID) {
 	return words[0], id
 }
 
-// conclude sweeps before the deadline and behind it, and returns what the
-// second sweep finds.
+// conclude sweeps until well behind the deadline, and returns what is found.
 func (g *graveyard) conclude() []watchdog.Finding {
 	g.t.Helper()
 	require.Empty(g.t, sweep(g.t, g.dog).Findings, "nothing is due yet")
-	g.forward = 5 * time.Minute
-	return sweep(g.t, g.dog).Findings
+	findings, err := watch(g.t.Context(), g.dog, &g.forward)
+	require.NoError(g.t, err)
+	return findings
+}
+
+// watch sweeps for five minutes by a clock that is put forward, and returns
+// what is found.
+func watch(ctx context.Context, w *watchdog.Watchdog, forward *time.Duration) (findings []watchdog.Finding, err error) {
+	for range 10 {
+		*forward += 30 * time.Second
+		report, err := w.Sweep(ctx)
+		findings = append(findings, report.Findings...)
+		if err != nil {
+			return findings, err
+		}
+	}
+	return findings, nil
 }
 
 // requireAbandoned fails the test unless the job has one verdict, with the
@@ -233,7 +248,7 @@ func TestTwoWatchdogProcessesThatRaceReachOneVerdict(t *testing.T) {
 	}
 	for range 2 { // the second time there is nothing left
 		for _, p := range dogs {
-			p.say("5m")
+			p.say("watch")
 		}
 		for _, p := range dogs {
 			require.Contains(t, []string{"1 <nil>", "0 <nil>"}, p.hear())
@@ -277,20 +292,20 @@ func TestTwoWatchdogsOfOneProcessThatRaceReachOneVerdict(t *testing.T) {
 	worker.kill()
 	other, err := jobaudit.Open(t.Context(), g.own, jobaudit.Source{System: "watchdog", Environment: "test"}, nil)
 	require.NoError(t, err)
-	g.forward = 5 * time.Minute
-	second := watchdog.New(other, g.logs, &watchdog.Options{Now: func() time.Time { return time.Now().Add(5 * time.Minute) }})
-	reports := make(chan watchdog.Report)
+	var forward time.Duration
+	second := watchdog.New(other, g.logs, &watchdog.Options{Now: func() time.Time { return time.Now().Add(forward) }})
+	reports := make(chan []watchdog.Finding)
 	errs := make(chan error, 2)
-	for _, dog := range []*watchdog.Watchdog{g.dog, second} {
+	for w, forward := range map[*watchdog.Watchdog]*time.Duration{g.dog: &g.forward, second: &forward} {
 		go func() {
-			report, err := dog.Sweep(t.Context())
+			findings, err := watch(t.Context(), w, forward)
 			errs <- err
-			reports <- report
+			reports <- findings
 		}()
 	}
 	var found []watchdog.Finding
 	for range 2 {
-		for _, f := range (<-reports).Findings {
+		for _, f := range <-reports {
 			if f.Recorded {
 				found = append(found, f)
 			}

@@ -21,7 +21,8 @@ type dossier struct {
 	queued     bool // a queue owns it
 	submission jobaudit.Record
 	newest     jobaudit.Record
-	putOff     time.Time // when its start was put off last
+	putOff     jobaudit.Record    // the newest that puts its start off
+	verdicts   map[uuid.UUID]bool // the executions of which somebody has said that they are lost
 	executions map[uuid.UUID]*execution
 }
 
@@ -39,9 +40,12 @@ func (w *Watchdog) collect(ctx context.Context, id uuid.UUID) (*dossier, error) 
 	for _, log := range w.logs {
 		passes = append(passes, log.Records(ctx, jobaudit.Query{JobID: id}))
 	}
-	d := &dossier{executions: make(map[uuid.UUID]*execution)}
+	d := &dossier{executions: make(map[uuid.UUID]*execution), verdicts: make(map[uuid.UUID]bool)}
 	var records []jobaudit.Record
 	for r, err := range story.Merge(passes...) {
+		if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {
+			continue // the sweep has told of it
+		}
 		if err != nil {
 			return nil, fmt.Errorf("watchdog: read job %s: %w", id, err)
 		}
@@ -76,7 +80,9 @@ func (w *Watchdog) add(d *dossier, r jobaudit.Record) {
 			d.submission = r
 		}
 	case jobaudit.AttemptDeferred:
-		d.putOff = latest(d.putOff, e.Time)
+		d.putOff = r
+	case jobaudit.AttemptLost:
+		d.verdicts[e.Job.ExecutionID] = d.verdicts[e.Job.ExecutionID] || e.ID.Version() == 8
 	case jobaudit.JobStarted, jobaudit.AttemptStarted:
 		if _, again := d.executions[e.Job.ExecutionID]; !again {
 			d.executions[e.Job.ExecutionID] = &execution{stream: e.Stream.ID, evidence: jobaudit.Verdict{Of: r}}
@@ -100,15 +106,14 @@ func (w *Watchdog) add(d *dossier, r jobaudit.Record) {
 
 // judge concludes what there is to conclude of a job.
 func (w *Watchdog) judge(ctx context.Context, id uuid.UUID, now time.Time) ([]Finding, error) {
-	d, err := w.collect(ctx, id)
-	if err != nil {
-		return nil, err
-	}
 	j := w.jobs[id]
 	defer w.forget(id)
-	if d == nil {
+	d, err := w.collect(ctx, id)
+	if definite(err) || d == nil && err == nil {
 		*j = job{}
-		return nil, nil
+	}
+	if err != nil || d == nil {
+		return nil, w.failure(err)
 	}
 	expired, err := w.judgeStart(ctx, j, d, now)
 	lost, lostErr := w.judgeRuns(ctx, j, d, now)
@@ -117,64 +122,89 @@ func (w *Watchdog) judge(ctx context.Context, id uuid.UUID, now time.Time) ([]Fi
 
 // judgeStart concludes that a job has expired, if it has.
 func (w *Watchdog) judgeStart(ctx context.Context, j *job, d *dossier, now time.Time) ([]Finding, error) {
-	if !w.passed(j.startBy, now) {
+	r := j.find(uuid.Nil)
+	if r == nil || !w.quiet(r, now) {
 		return nil, nil
 	}
 	if d.State != jobaudit.Pending || d.queued || d.submission.Len() == 0 {
-		j.startBy = time.Time{}
+		j.remove(uuid.Nil)
 		return nil, nil
 	}
-	j.startBy = latest(d.submission.Time(), d.putOff).Add(j.within)
-	if !w.passed(j.startBy, now) {
+	waits := d.submission
+	if d.putOff.Len() > 0 && (!w.opts.OneShot || d.putOff.Time().After(waits.Time())) {
+		waits = d.putOff
+	}
+	w.hear(r, waits.ID(), heardAny)
+	r.due = waits.Time().Add(r.patience)
+	if !w.concludes(r, now) {
 		return nil, nil
 	}
 	f := Finding{
-		Kind: Expired, JobID: d.ID, Since: j.startBy,
+		Kind: Expired, JobID: d.ID, Since: r.due,
 		Evidence: jobaudit.Verdict{Of: d.submission, Last: d.newest},
 	}
-	var err error
-	if f.Recorded, err = w.recorder.Conclude(ctx, f.Evidence); err != nil {
-		return nil, err
+	if err := w.conclude(ctx, &f); err != nil {
+		return nil, w.keep(j, uuid.Nil, err)
 	}
-	j.startBy = time.Time{}
+	j.remove(uuid.Nil)
 	return []Finding{f}, nil
+}
+
+// definite reports whether an error is about one job, and will not go away.
+func definite(err error) bool {
+	_, refused := errors.AsType[*jobaudit.RecordError](err)
+	_, malformed := errors.AsType[*jobaudit.FieldError](err)
+	return refused || malformed || errors.Is(err, errTaken)
+}
+
+// failure notes that a sweep has not seen or not recorded all that it should,
+// unless the error is about one job only: that must not keep the watchdog from
+// finding others.
+func (w *Watchdog) failure(err error) error {
+	w.failed = w.failed || err != nil && !definite(err)
+	return err
+}
+
+// keep goes on watching what could not be concluded, unless it never can be.
+func (w *Watchdog) keep(j *job, id uuid.UUID, err error) error {
+	r := j.run(id)
+	r.patience = max(r.patience, 1)
+	switch {
+	case errors.Is(err, errTaken) && !j.taken:
+		j.taken = true // the next sweep may be able to read the verdict of another
+		return nil
+	case definite(err):
+		j.remove(id)
+	}
+	return w.failure(err)
+}
+
+// concludes reports whether a run that has been silent for too long is gone. If
+// that is not certain yet, the log has to be seen to take records: else what
+// the run has to say may just not have got through.
+func (w *Watchdog) concludes(r *run, now time.Time) bool {
+	if !w.opts.OneShot && w.quiet(r, now) && r.probed.IsZero() {
+		w.probing = true
+	}
+	return w.gone(r, now)
 }
 
 // judgeRuns concludes which executions are lost, and whether the job has failed
 // with them.
 func (w *Watchdog) judgeRuns(ctx context.Context, j *job, d *dossier, now time.Time) ([]Finding, error) {
-	var findings []Finding
-	lost := make(map[uuid.UUID]bool)
-	for i := len(j.runs) - 1; i >= 0; i-- {
-		r := &j.runs[i]
-		at := slices.IndexFunc(d.Executions, func(x jobaudit.JobExecution) bool { return x.ID == r.id })
-		if at < 0 || d.Executions[at].End != "" { // nobody knows its start, or it has ended
-			j.runs = slices.Delete(j.runs, i, i+1)
-			continue
-		}
-		x := d.executions[r.id]
-		if !r.due.IsZero() {
-			r.due = latest(r.due, x.due)
-		}
-		if w.passed(r.due, now) {
-			lost[r.id] = true
-		} else if w.stalled(r) {
-			r.told = true
-			findings = append(findings, Finding{
-				Kind: Stalled, JobID: d.ID, ExecutionID: r.id, Since: r.moved, Evidence: x.evidence,
-			})
-		}
-	}
+	findings, lost := w.lostOf(j, d, now)
 	orphan := d.orphan(lost)
 	var errs []error
 	for _, x := range d.Executions {
 		if x.ID == uuid.Nil || !lost[x.ID] && x.ID != orphan {
 			continue
 		}
-		f, err := w.conclude(ctx, d, x.ID, x.ID == orphan)
-		if err != nil {
-			errs = append(errs, err)
-			j.run(x.ID).due = x.StartedAt // to be judged again
+		f := d.finding(x.ID, x.ID == orphan)
+		if err := w.conclude(ctx, &f); err != nil {
+			errs = append(errs, w.keep(j, x.ID, err))
+			if r := j.find(x.ID); r != nil {
+				r.due = x.StartedAt
+			}
 			continue
 		}
 		if !lost[x.ID] && !f.Recorded {
@@ -184,6 +214,37 @@ func (w *Watchdog) judgeRuns(ctx context.Context, j *job, d *dossier, now time.T
 		findings = append(findings, f)
 	}
 	return findings, errors.Join(errs...)
+}
+
+// lostOf returns which of a job's executions are gone without an end. It drops
+// those that have ended, and finds those that make no progress.
+func (w *Watchdog) lostOf(j *job, d *dossier, now time.Time) (findings []Finding, lost map[uuid.UUID]bool) {
+	lost = make(map[uuid.UUID]bool)
+	for i := len(j.runs) - 1; i >= 0; i-- {
+		r := &j.runs[i]
+		if r.id == uuid.Nil {
+			continue
+		}
+		at := slices.IndexFunc(d.Executions, func(x jobaudit.JobExecution) bool { return x.ID == r.id })
+		if at < 0 || d.Executions[at].End != "" { // nobody knows its start, or it has ended
+			j.runs = slices.Delete(j.runs, i, i+1)
+			continue
+		}
+		x := d.executions[r.id]
+		if !r.due.IsZero() {
+			r.due = latest(r.due, x.due)
+		}
+		w.hear(r, x.evidence.Last.ID(), heardAny)
+		if w.concludes(r, now) {
+			lost[r.id] = true
+		} else if w.stalled(r) {
+			r.told = true
+			findings = append(findings, Finding{
+				Kind: Stalled, JobID: d.ID, ExecutionID: r.id, Since: r.moved, Evidence: x.evidence,
+			})
+		}
+	}
+	return findings, lost
 }
 
 // orphan returns the execution whose loss is the job's end, if there is one: the
@@ -204,16 +265,46 @@ func (d *dossier) orphan(lost map[uuid.UUID]bool) uuid.UUID {
 	return uuid.Nil
 }
 
-// conclude records that an execution is lost, and the job with it if it is an
+// finding says that an execution is lost, and the job with it if it is an
 // orphan.
-func (w *Watchdog) conclude(ctx context.Context, d *dossier, id uuid.UUID, orphan bool) (Finding, error) {
+func (d *dossier) finding(id uuid.UUID, orphan bool) Finding {
 	x := d.executions[id]
 	f := Finding{Kind: Lost, JobID: d.ID, ExecutionID: id, Since: x.due, Evidence: x.evidence}
 	f.Evidence.AttemptOnly = !orphan
 	if orphan {
 		f.Kind = Abandoned
 	}
+	return f
+}
+
+// conclude records a finding.
+func (w *Watchdog) conclude(ctx context.Context, f *Finding) error {
 	var err error
-	f.Recorded, err = w.recorder.Conclude(ctx, f.Evidence)
-	return f, err
+	if f.Recorded, err = w.recorder.Conclude(ctx, f.Evidence); err != nil {
+		return err
+	}
+	return w.confirm(ctx, f)
+}
+
+// errTaken means that the sink holds another record under a verdict's ID.
+var errTaken = errors.New("the sink holds a record under the verdict's ID that is not in the watched logs, or is no verdict: " +
+	"watch the log that the recorder writes to; if it is watched, somebody has taken the ID to keep the verdict out")
+
+// confirm reads whether the verdict is in force. That the sink holds a record
+// under its ID does not say so: anybody can compute the ID. It cannot be told if
+// the log that the recorder writes to is not watched.
+func (w *Watchdog) confirm(ctx context.Context, f *Finding) error {
+	d, err := w.collect(ctx, f.JobID)
+	if err != nil {
+		return err
+	}
+	ended := d != nil && d.State.Terminal()
+	lost := d != nil && d.verdicts[f.ExecutionID]
+	switch {
+	case f.Kind == Lost && lost, f.Kind != Lost && ended: // an end of the job is one of the execution as well
+		return nil
+	case f.Recorded && !lost: // its own log is not watched
+		return nil
+	}
+	return fmt.Errorf("watchdog: job %s is %s: %w", f.JobID, f.Kind, errTaken)
 }

@@ -58,6 +58,7 @@ func TestAJobThatWasPutOffWaitsAnewWhicheverLogSaysSo(t *testing.T) {
 	for _, logs := range [][]jobaudit.AuditReader{{asked, putOff}, {putOff, asked}} {
 		dog := watchdog.New(open(t, own, "watchdog", c), logs, &watchdog.Options{
 			Now: func() time.Time { return c.Now().Add(50 * time.Minute) }, StartWithin: func(jobaudit.Event) time.Duration { return time.Hour },
+			OneShot: true,
 		})
 		require.Equal(t, watchdog.Report{Open: 1}, sweep(t, dog))
 	}

@@ -199,14 +199,11 @@ func beWatchdog(dirs []string) error {
 	}
 	fmt.Println("ready")
 	commands := bufio.NewScanner(os.Stdin)
-	for commands.Scan() { // how far to put the clock forward
-		forward, err := time.ParseDuration(commands.Text())
-		if err != nil {
-			return err
-		}
+	for commands.Scan() { // each time a new one watches
+		var forward time.Duration
 		dog := watchdog.New(rec, logs, &watchdog.Options{Now: func() time.Time { return time.Now().Add(forward) }})
-		report, err := dog.Sweep(ctx)
-		fmt.Println(len(report.Findings), err)
+		findings, err := watch(ctx, dog, &forward)
+		fmt.Println(len(findings), err)
 	}
 	return errors.Join(rec.Close(ctx), sink.Close())
 }

@@ -3,7 +3,9 @@ package watchdog
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -14,18 +16,31 @@ import (
 
 // job is what is kept of a job without an end.
 type job struct {
-	runs []run
-	// startBy is when a job that waits for its start expires, and within how
-	// long it may wait. Both are zero for others.
-	startBy time.Time
-	within  time.Duration
+	runs  []run
+	taken bool // a verdict's ID, by a record that could not be read then
 }
 
-// run is an execution without an end, as far as the logs have been read. What
-// is certain is found out when it is due.
+// run is something that is expected to show itself again: an execution without
+// an end, or, with the zero ID, a job that waits for its start. It is what the
+// logs say as far as they have been read; what is certain is found out when it
+// is due.
 type run struct {
-	id  uuid.UUID
-	due time.Time // for a sign of life; zero: never
+	id     uuid.UUID
+	origin origin // of the start
+	// patience is how long it may be silent. 0: for ever.
+	patience time.Duration
+	// heard are the newest start and heartbeat that have been read, and the
+	// newest record of any type when the job was judged last. Any other record
+	// is a new sign of life.
+	heard [3]uuid.UUID
+	// silent is for how long this watchdog has seen no sign of life, since that
+	// moment by its own clock.
+	silent time.Duration
+	since  time.Time
+	// probed is when, in that silence, the log was seen to take records.
+	probed time.Time
+
+	due time.Time // for a sign of life, by the records' times; zero: never
 	// beat is the newest heartbeat that told of progress, and moved the first
 	// with as much, both by the worker's clock.
 	beat, moved time.Time
@@ -33,21 +48,37 @@ type run struct {
 	told        bool // that it is stalled
 }
 
-func (j *job) open() int {
-	n := len(j.runs)
-	if !j.startBy.IsZero() {
-		n++
+// origin is what all events of a job have in common. What contradicts it is not
+// of this job.
+type origin struct {
+	org, action       string
+	root, correlation uuid.UUID
+}
+
+func originOf(e *jobaudit.Event) origin {
+	return origin{e.Who.OrgID, e.What.Action, e.Job.RootID, e.CorrelationID}
+}
+
+// The places of run.heard.
+const (
+	heardStart = iota
+	heardHeartbeat
+	heardAny
+)
+
+func (j *job) find(id uuid.UUID) *run {
+	if i := slices.IndexFunc(j.runs, func(r run) bool { return r.id == id }); i >= 0 {
+		return &j.runs[i]
 	}
-	return n
+	return nil
 }
 
 func (j *job) run(id uuid.UUID) *run {
-	i := slices.IndexFunc(j.runs, func(r run) bool { return r.id == id })
-	if i < 0 {
-		i = len(j.runs)
-		j.runs = append(j.runs, run{id: id})
+	if r := j.find(id); r != nil {
+		return r
 	}
-	return &j.runs[i]
+	j.runs = append(j.runs, run{id: id})
+	return &j.runs[len(j.runs)-1]
 }
 
 func (j *job) remove(id uuid.UUID) {
@@ -62,27 +93,36 @@ var telling = []jobaudit.EventType{
 	jobaudit.AttemptSuperseded, jobaudit.AttemptLate,
 }
 
-// read reads what a log has that was not read before.
-func (w *Watchdog) read(ctx context.Context, log *watched) error {
-	if open, fast := log.AuditReader.(OpenJobs); fast {
-		for r, err := range open.OpenJobs(ctx) {
-			if err != nil {
-				return fmt.Errorf("watchdog: read the open jobs of a log: %w", err)
-			}
-			e := r.Event()
-			w.note(&e, time.Time{})
-		}
-		return nil
+// read reads what a log has that was not read before. It returns the errors
+// that tell of records which cannot be read.
+func (w *Watchdog) read(ctx context.Context, log *watched) (unreadable []error, err error) {
+	var records iter.Seq2[jobaudit.Record, error]
+	open, fast := log.AuditReader.(OpenJobs)
+	if fast {
+		records = open.OpenJobs(ctx)
+	} else {
+		records = log.Records(ctx, jobaudit.Query{After: log.after, Types: telling})
 	}
-	for r, err := range log.Records(ctx, jobaudit.Query{After: log.after, Types: telling}) {
+	for r, err := range records {
+		if damage, one := errors.AsType[*jobaudit.UnreadableError](err); one {
+			if !log.told[damage.Place] {
+				log.told[damage.Place] = true
+				unreadable = append(unreadable, fmt.Errorf("watchdog: %w", err))
+			}
+			continue
+		}
 		if err != nil {
-			return fmt.Errorf("watchdog: read a log: %w", err)
+			return unreadable, fmt.Errorf("watchdog: read a log: %w", err)
 		}
 		e := r.Event()
+		if fast {
+			w.note(&e, time.Time{})
+			continue
+		}
 		w.note(&e, w.swept)
 		log.after = r.ID()
 	}
-	return nil
+	return unreadable, nil
 }
 
 // note takes from an event what it tells about its job's life. arrived, if not
@@ -94,48 +134,60 @@ func (w *Watchdog) note(e *jobaudit.Event, arrived time.Time) {
 		j = &job{}
 		w.jobs[e.Job.ID] = j
 	}
+	defer w.forget(e.Job.ID)
 	x := e.Job.ExecutionID
 	switch e.Type {
 	case jobaudit.JobStarted, jobaudit.AttemptStarted, jobaudit.JobHeartbeat, jobaudit.AttemptLost:
 		if x == uuid.Nil {
-			w.forget(e.Job.ID)
 			return
 		}
 	}
 	switch e.Type {
 	case jobaudit.JobSubmitted:
 		if within := w.startWithin(e); within > 0 {
-			j.within, j.startBy = within, e.Time.Add(within)
+			w.waits(j.run(uuid.Nil), e, within)
 		}
 	case jobaudit.JobStarted, jobaudit.AttemptStarted:
-		j.startBy = time.Time{}
-		w.alive(j.run(x), e, arrived)
+		j.remove(uuid.Nil)
+		r := j.run(x)
+		r.origin = originOf(e)
+		w.alive(r, e, arrived, heardStart)
 	case jobaudit.JobHeartbeat:
 		r := j.run(x)
-		w.alive(r, e, arrived)
+		w.alive(r, e, arrived, heardHeartbeat)
 		r.progress(e)
 	case jobaudit.AttemptLost:
 		// Whoever found it may not have come to say what becomes of the job.
-		j.run(x).due = e.Time
+		r := j.run(x)
+		r.due, r.patience = e.Time, max(r.patience, 1)
 	case jobaudit.AttemptDeferred:
-		if !j.startBy.IsZero() {
-			j.startBy = e.Time.Add(j.within)
+		if r := j.find(uuid.Nil); r != nil {
+			w.waits(r, e, r.patience)
 		}
-		j.remove(x)
+		if x != uuid.Nil {
+			j.ended(x, e)
+		}
 	case jobaudit.AttemptFailed, jobaudit.AttemptSuperseded, jobaudit.AttemptLate:
-		j.remove(x)
+		j.ended(x, e)
 	default:
 		if e.Job.State.Terminal() {
-			j.startBy = time.Time{}
-			j.remove(x)
+			j.ended(uuid.Nil, e)
+			j.ended(x, e)
 		}
 	}
-	w.forget(e.Job.ID)
+}
+
+// ended drops what has ended. If the event contradicts the start it may be
+// forged: then the run stays until it is due, and all records are read.
+func (j *job) ended(id uuid.UUID, e *jobaudit.Event) {
+	if r := j.find(id); r != nil && (r.origin == origin{} || r.origin == originOf(e)) {
+		j.remove(id)
+	}
 }
 
 // forget drops a job of which nothing is open.
 func (w *Watchdog) forget(id uuid.UUID) {
-	if j := w.jobs[id]; j.open() == 0 {
+	if j := w.jobs[id]; j != nil && len(j.runs) == 0 {
 		delete(w.jobs, id)
 	}
 }
@@ -147,15 +199,58 @@ func (w *Watchdog) startWithin(submission *jobaudit.Event) time.Duration {
 	return w.opts.StartWithin(*submission)
 }
 
+// waits notes that a job has been submitted or put off, and how long it may
+// wait for its start.
+func (w *Watchdog) waits(r *run, e *jobaudit.Event, within time.Duration) {
+	r.origin, r.patience, r.due = originOf(e), within, e.Time.Add(within)
+	w.hear(r, e.ID, heardAny)
+}
+
 // alive notes a sign of life.
-func (w *Watchdog) alive(r *run, e *jobaudit.Event, arrived time.Time) {
+func (w *Watchdog) alive(r *run, e *jobaudit.Event, arrived time.Time, kind int) {
+	w.hear(r, e.ID, kind)
 	patience := w.patience(e)
 	if patience <= 0 {
 		return
 	}
+	r.patience = patience
 	r.due = latest(r.due, e.Time.Add(patience))
 	if !arrived.IsZero() {
 		r.due = latest(r.due, arrived.Add(patience))
+	}
+}
+
+// hear notes that a record has been read. If it is a new one, the silence has
+// ended.
+func (w *Watchdog) hear(r *run, id uuid.UUID, kind int) {
+	if !slices.Contains(r.heard[:], id) {
+		w.listen(r)
+	}
+	r.heard[kind] = id
+}
+
+// listen begins to wait for the next sign of life.
+func (w *Watchdog) listen(r *run) {
+	r.silent, r.since, r.probed = 0, w.opts.Now(), time.Time{}
+}
+
+// pass counts the time since the last sweep as silence, as none of it has been
+// heard of yet. Not more than the time between sweeps counts: what is more the
+// watchdog itself may have spent asleep. If it has missed a sweep, or could not
+// read, it has not seen what happened meanwhile, and waits from now on.
+func (w *Watchdog) pass(now time.Time) {
+	elapsed := now.Sub(w.swept)
+	seen := !w.swept.IsZero() && elapsed >= 0 && elapsed <= w.opts.Interval+w.opts.Interval/2
+	for _, j := range w.jobs {
+		for i := range j.runs {
+			r := &j.runs[i]
+			switch {
+			case !seen:
+				w.listen(r)
+			case now.After(r.since):
+				r.silent += min(now.Sub(latest(r.since, w.swept)), w.opts.Interval)
+			}
+		}
 	}
 }
 
@@ -193,18 +288,30 @@ func (w *Watchdog) stalled(r *run) bool {
 	return w.opts.StalledAfter > 0 && !r.told && !r.moved.IsZero() && r.beat.Sub(r.moved) >= w.opts.StalledAfter
 }
 
-// passed reports whether a moment lies behind, whichever clock it is by.
-func (w *Watchdog) passed(moment, now time.Time) bool {
-	return !moment.IsZero() && now.After(moment.Add(w.opts.Grace))
+// quiet reports whether a run has been silent for longer than it may be, so
+// that all that the logs hold of it is to be read.
+func (w *Watchdog) quiet(r *run, now time.Time) bool {
+	if w.opts.OneShot {
+		return w.gone(r, now)
+	}
+	return r.patience > 0 && r.silent > r.patience
+}
+
+// gone reports whether a run has been silent for so long that nobody is there
+// any more.
+func (w *Watchdog) gone(r *run, now time.Time) bool {
+	if w.opts.OneShot {
+		return !r.due.IsZero() && now.After(r.due.Add(w.opts.Grace))
+	}
+	return r.patience > 0 && r.silent > r.patience+w.opts.Grace &&
+		!r.probed.IsZero() && now.Sub(r.probed) >= w.opts.Grace
 }
 
 // due returns the jobs to be judged.
 func (w *Watchdog) due(now time.Time) []uuid.UUID {
 	var ids []uuid.UUID
 	for id, j := range w.jobs {
-		if w.passed(j.startBy, now) || slices.ContainsFunc(j.runs, func(r run) bool {
-			return w.passed(r.due, now) || w.stalled(&r)
-		}) {
+		if slices.ContainsFunc(j.runs, func(r run) bool { return w.quiet(&r, now) || w.stalled(&r) }) {
 			ids = append(ids, id)
 		}
 	}

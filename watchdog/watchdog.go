@@ -1,9 +1,9 @@
 // Package watchdog finds the jobs whose end nobody recorded, and records it:
 // every job's story has an end.
 //
-//	dog := watchdog.New(recorder, logs, nil)
-//	go dog.Run(ctx)                 // sweeps at intervals, or
-//	report, err := dog.Sweep(ctx)   // once, from a job of your own
+//	watcher := watchdog.New(recorder, logs, nil)
+//	go watcher.Run(ctx)                 // sweeps at intervals, or
+//	report, err := watcher.Sweep(ctx)   // at intervals of your own
 //
 // It reads what workers have recorded and concludes:
 //
@@ -24,24 +24,45 @@
 // deadline that was missed and the stream of the process that owned the
 // execution, which no restart under the same name shares.
 //
+// # Whom it accuses
+//
+// A verdict stands for good, so nobody who lives is to be accused. The watchdog
+// goes by what it has seen itself, and not by the times in the records:
+//
+//   - It measures silence by its own monotonic clock, from the sweep in which it
+//     read the newest sign of life. Workers' clocks may differ as they like.
+//   - It concludes when the silence has lasted longer than the deadline and the
+//     grace, over sweeps that came in time. When a sweep fails, or is late
+//     because the host slept, or is the first one, the wait begins again.
+//   - Before that, it records an audit.probed event. If the log does not take
+//     it, the wait begins again: a worker that cannot write is as silent as one
+//     that is gone. Once it does, there is a grace for what others have kept.
+//
+// So a verdict comes one deadline, one grace and up to three intervals after the
+// last sign of life. [Options.OneShot] concludes from the records' times alone.
+//
 // # What it must be given
 //
 // The logs in which the end of a job may be: those that its workers write, the
 // sinks they fall back to, and best the watchdog's own, so that it sees what it
 // has concluded before. Of a log that cannot be read nothing is known, so no
-// verdict is given in that sweep.
+// verdict is given in that sweep. A record that cannot be read is passed over
+// and told.
 //
 // # What it cannot know
 //
-// A process that is stopped, or cut off from its sink, for longer than its
-// deadline looks like one that is gone. If it comes back, the end that it
-// records is kept and shown ([jobaudit.Job.Unapplied]), and changes nothing.
+// A process that is stopped alone, or that alone is cut off from its sink, for
+// longer than its deadline looks like one that is gone. If it comes back, the
+// end that it records is kept and shown ([jobaudit.Job.Unapplied]), and changes
+// nothing.
 //
 // # Several at once
 //
 // Any number of watchdogs may watch the same logs, in one process or in many:
 // they write a verdict under the same ID, so that a sink keeps one; of those in
-// different logs [jobaudit.Replay] counts one.
+// different logs [jobaudit.Replay] counts one. Anybody can compute that ID. If a
+// sink holds a record under it already, the watchdog reads whether the job has
+// got its end, and returns an error if it has not.
 package watchdog
 
 import (
@@ -60,12 +81,22 @@ import (
 // Options are the optional parts of a [Watchdog]. The zero value, like nil,
 // gives the defaults.
 type Options struct {
-	// Interval is the time between the sweeps of [Watchdog.Run]. Default: 30 s.
+	// Interval is the time between the sweeps of [Watchdog.Run], or between
+	// your own calls of [Watchdog.Sweep]. A sweep that is late by more than
+	// half of it concludes nothing and begins to watch from the start.
+	// Default: 30 s.
 	Interval time.Duration
-	// Grace is how long beyond a deadline nothing is concluded: room for
-	// clocks that differ, and for a heartbeat that is on its way. Default:
-	// 30 s. Negative: none.
+	// Grace is how long beyond a deadline nothing is concluded: room for a
+	// heartbeat that is on its way. Default: 30 s. Negative: none.
 	Grace time.Duration
+	// OneShot lets each sweep conclude from the times in the records alone,
+	// also the first: for a process that sweeps once and ends, as from cron.
+	// Such a sweep cannot tell a job that is gone from one whose clock is
+	// behind, or whose sink or host has been out for longer than its deadline:
+	// it may record that a job was abandoned which is alive, and that stands.
+	// Set Grace to more than all that, an hour say. Default: only silence that
+	// the Watchdog itself has seen counts.
+	OneShot bool
 	// Patience is how long an execution may be silent that has announced no
 	// deadline, as of a recorder that records no heartbeats. Default: for ever.
 	Patience time.Duration
@@ -88,7 +119,9 @@ type Options struct {
 	// by slog.Default.
 	OnError func(context.Context, error)
 
-	// Now is the clock that deadlines are held against. Default: time.Now.
+	// Now is the clock by which silence is measured. It should be monotonic, as
+	// time.Now is; one that jumps makes the watchdog wait longer. Default:
+	// time.Now.
 	Now func() time.Time
 }
 
@@ -137,6 +170,9 @@ type Report struct {
 	Findings []Finding
 	// Open counts the executions and the waiting jobs that are watched.
 	Open int
+	// Unreadable are the records that could not be read and were passed over,
+	// each told once: a job may have its end there.
+	Unreadable []error
 }
 
 // Watchdog watches logs. [New] makes one. It is safe for concurrent use.
@@ -147,13 +183,17 @@ type Watchdog struct {
 	mu    sync.Mutex // of one sweep at a time; guards what follows
 	logs  []*watched
 	jobs  map[uuid.UUID]*job
-	swept time.Time // when the last sweep that read all logs began
+	swept time.Time // when the last sweep began; zero if it failed
+
+	probing bool // the sweep has to know whether the log takes records
+	failed  bool // the sweep has not seen or recorded all that it should
 }
 
 // watched is a log and how far it has been read.
 type watched struct {
 	jobaudit.AuditReader
 	after uuid.UUID
+	told  map[string]bool // the places of records that cannot be read
 }
 
 // New returns a watchdog over the logs, whose verdicts recorder records. It
@@ -182,7 +222,7 @@ func New(recorder *jobaudit.Recorder, logs []jobaudit.AuditReader, opts *Options
 		}
 	}
 	for _, log := range logs {
-		w.logs = append(w.logs, &watched{AuditReader: log})
+		w.logs = append(w.logs, &watched{AuditReader: log, told: make(map[string]bool)})
 	}
 	return w
 }
@@ -193,7 +233,8 @@ func logFinding(ctx context.Context, f Finding) {
 }
 
 // Run sweeps at once and then at every interval, until ctx ends, whose error it
-// returns. A sweep that fails is told to OnError and made up for by the next.
+// returns. A sweep that fails, or that passes over records which cannot be read,
+// is told to OnError.
 func (w *Watchdog) Run(ctx context.Context) error {
 	ticker := time.NewTicker(w.opts.Interval)
 	defer ticker.Stop()
@@ -201,6 +242,9 @@ func (w *Watchdog) Run(ctx context.Context) error {
 		report, err := w.Sweep(ctx)
 		for _, f := range report.Findings {
 			w.opts.OnFinding(ctx, f)
+		}
+		for _, unreadable := range report.Unreadable {
+			w.opts.OnError(ctx, unreadable)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -218,22 +262,28 @@ func (w *Watchdog) Run(ctx context.Context) error {
 
 // Sweep reads what is new in the logs, and concludes what there is to conclude.
 // The first sweep of a Watchdog reads the logs from their beginning; of what
-// they hold only the jobs without an end are kept in memory.
+// they hold only the jobs without an end are kept in memory. It concludes
+// nothing, unless the Watchdog is OneShot: call Sweep at every interval.
 //
-// If a log cannot be read nothing is concluded. If a verdict cannot be
-// recorded, the report holds the other findings, and the next sweep tries
-// again.
+// If a log cannot be read nothing is concluded, and what was silent is waited
+// for from the next sweep on. If a verdict cannot be recorded, the report holds
+// the other findings, and it is tried again after another such wait.
 func (w *Watchdog) Sweep(ctx context.Context) (Report, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := w.opts.Now()
+	w.pass(now)
+	w.failed = false
+	var report Report
 	for _, log := range w.logs {
-		if err := w.read(ctx, log); err != nil {
-			return Report{}, err
+		unreadable, err := w.read(ctx, log)
+		report.Unreadable = append(report.Unreadable, unreadable...)
+		if err != nil {
+			w.swept = time.Time{}
+			return report, err
 		}
 	}
 	w.swept = now
-	var report Report
 	var errs []error
 	for _, id := range w.due(now) {
 		findings, err := w.judge(ctx, id, now)
@@ -245,8 +295,36 @@ func (w *Watchdog) Sweep(ctx context.Context) (Report, error) {
 			break
 		}
 	}
+	if err := w.probe(ctx); err != nil {
+		errs = append(errs, w.failure(err))
+	}
+	if w.failed || ctx.Err() != nil {
+		w.swept = time.Time{}
+	}
 	for _, j := range w.jobs {
-		report.Open += j.open()
+		report.Open += len(j.runs)
 	}
 	return report, errors.Join(errs...)
+}
+
+// probe finds out whether the log takes records, if anything is about to be
+// concluded: a worker that cannot write is as silent as one that is gone. What
+// the log was closed to until then comes into it before the grace is over.
+func (w *Watchdog) probe(ctx context.Context) error {
+	if !w.probing {
+		return nil
+	}
+	w.probing = false
+	if err := w.recorder.Probe(ctx); err != nil {
+		return err
+	}
+	now := w.opts.Now()
+	for _, j := range w.jobs {
+		for i := range j.runs {
+			if r := &j.runs[i]; r.probed.IsZero() && w.quiet(r, now) {
+				r.probed = now
+			}
+		}
+	}
+	return nil
 }

@@ -65,9 +65,11 @@ func newScene(t *testing.T, opts watchdog.Options) *scene {
 	return s
 }
 
-// another returns a watchdog over these logs, which writes to the scene's.
+// another returns a watchdog over these logs, which writes to the scene's. It
+// goes by the records' times: what else a watchdog waits for, watching_test.go
+// tests.
 func (s *scene) another(opts watchdog.Options, logs ...jobaudit.AuditReader) *watchdog.Watchdog {
-	opts.Now = s.Now
+	opts.Now, opts.OneShot = s.Now, true
 	return watchdog.New(open(s.t, s.log, "watchdog", s.clock), logs, &opts)
 }
 
@@ -291,7 +293,7 @@ func TestAVerdictThatWasInterruptedIsCompleted(t *testing.T) {
 	faulty := faultsink.New(s.log)
 	dying := open(t, faulty, "watchdog", s.clock)
 	faulty.Set(faultsink.Rule{First: faulty.Appends() + 2, Fault: faultsink.Fail}) // once the attempt is lost
-	dog := watchdog.New(dying, []jobaudit.AuditReader{s.log}, &watchdog.Options{Grace: -1, Now: s.Now})
+	dog := watchdog.New(dying, []jobaudit.AuditReader{s.log}, &watchdog.Options{Grace: -1, Now: s.Now, OneShot: true})
 	report, err := dog.Sweep(t.Context())
 	require.ErrorIs(t, err, faultsink.ErrInjected)
 	require.Empty(t, report.Findings)
@@ -353,7 +355,7 @@ func TestAnEndInAnotherLogCountsWhicheverIsReadFirst(t *testing.T) {
 	require.NoError(t, observer.Succeed(t.Context()))
 	c.pass(time.Hour)
 	for _, logs := range [][]jobaudit.AuditReader{{a, b, own}, {own, b, a}} {
-		dog := watchdog.New(open(t, own, "watchdog", c), logs, &watchdog.Options{Now: c.Now})
+		dog := watchdog.New(open(t, own, "watchdog", c), logs, &watchdog.Options{Now: c.Now, OneShot: true})
 		require.Equal(t, watchdog.Report{}, sweep(t, dog))
 	}
 }

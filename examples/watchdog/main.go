@@ -65,13 +65,7 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	clock.pass(50 * time.Second)
-	alive.Heartbeat(ctx, 3, 12)
-	if err := alive.Flush(ctx); err != nil {
-		return err
-	}
-	clock.pass(50 * time.Second)
-	if err := sweep(ctx, out, recorder, sink, clock.Now); err != nil {
+	if err := watch(ctx, out, recorder, sink, clock, alive); err != nil {
 		return err
 	}
 	if err := lost.Succeed(ctx); err != nil { // too late
@@ -107,18 +101,30 @@ func start(ctx context.Context, recorder *jobaudit.Recorder, action string) (*jo
 	return trail, err
 }
 
-func sweep(ctx context.Context, out io.Writer, recorder *jobaudit.Recorder, log jobaudit.AuditReader, now func() time.Time) error {
-	dog := watchdog.New(recorder, []jobaudit.AuditReader{log}, &watchdog.Options{Now: now})
-	report, err := dog.Sweep(ctx)
-	if err != nil {
-		return err
+// watch sweeps at every interval, until it has found something. Meanwhile one
+// job gives signs of life.
+func watch(ctx context.Context, out io.Writer, recorder *jobaudit.Recorder, log jobaudit.AuditReader, clock *clock, alive *jobaudit.Trail) error {
+	const interval = 30 * time.Second
+	watcher := watchdog.New(recorder, []jobaudit.AuditReader{log}, &watchdog.Options{Interval: interval, Now: clock.Now})
+	for done := int64(1); ; done++ {
+		report, err := watcher.Sweep(ctx)
+		if err != nil {
+			return err
+		}
+		for _, finding := range report.Findings {
+			fmt.Fprintf(out, "%s: %s, silent since %s\n", finding.Evidence.Of.Event().What.Action, finding.Kind,
+				finding.Evidence.Last.Time().Format(time.TimeOnly))
+		}
+		if len(report.Findings) > 0 {
+			fmt.Fprintf(out, "%d still at work\n\n", report.Open)
+			return nil
+		}
+		clock.pass(interval)
+		alive.Heartbeat(ctx, done, 12)
+		if err := alive.Flush(ctx); err != nil {
+			return err
+		}
 	}
-	for _, finding := range report.Findings {
-		fmt.Fprintf(out, "%s: %s, silent since %s\n", finding.Evidence.Of.Event().What.Action, finding.Kind,
-			finding.Evidence.Last.Time().Format(time.TimeOnly))
-	}
-	fmt.Fprintf(out, "%d still at work\n\n", report.Open)
-	return nil
 }
 
 // tell prints a job's timeline, and what came too late.

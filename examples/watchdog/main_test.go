@@ -25,21 +25,21 @@ Tuesday, 3 February 2026, UTC
                              job    ID
 09:30:00.000   +0.000000s  job.authorized  pending  allowed as nothing decides
 09:30:00.000   +0.000000s  job.started     running, attempt 1  next sign of life by 09:31:00.000
-09:31:40.000 +100.000000s  attempt.lost    running  ABANDONED: no sign of life within the announced deadline
+09:32:00.000 +120.000000s  attempt.lost    running  ABANDONED: no sign of life within the announced deadline
                              evidence: last event job.started at 09:30:00.000, next sign of life was due by 09:31:00.000
                              owner: host h1, instance ID, stream ID
                              who    service reports (verified), on behalf of user ada (claimed)
                              why    event: an execution gives no sign of life
-09:31:40.000 +100.000000s  job.failed      failed  ABANDONED: no sign of life within the announced deadline
+09:32:00.000 +120.000000s  job.failed      failed  ABANDONED: no sign of life within the announced deadline
                              evidence: last event job.started at 09:30:00.000, next sign of life was due by 09:31:00.000
                              owner: host h1, instance ID, stream ID
-09:31:40.000 +100.000000s  job.succeeded   success
+09:32:00.000 +120.000000s  job.succeeded   success
                              who    user ada (verified)
                              why    manual: the board meets tomorrow
 
 job.succeeded came late: the job is failed
 
-✗ rebuild-index  failed  1m40s  1 late events  ABANDONED: no sign of life within the announced deadline  ID
-✓ send-reports  success  1m40s  ID
+✗ rebuild-index  failed  2m0s  1 late events  ABANDONED: no sign of life within the announced deadline  ID
+✓ send-reports  success  2m0s  ID
 `, printed)
 }

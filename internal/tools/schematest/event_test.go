@@ -102,6 +102,7 @@ var validEvents = []eventCase{
 	{"a closing", auditEvent, `{"type":"audit.closed","what":{"action":"audit.closed"}}`, ""},
 	{"a policy", auditEvent, `{"type":"audit.policy","what":{"action":"audit.policy"},"data":{"policy":{"action":"a"}}}`, ""},
 	{"a degradation", auditEvent, `{"type":"audit.degraded","what":{"action":"audit.degraded"},"data":{"degraded":{"stream":"01980000-0000-7000-8000-000000000002","event":"01980000-0000-7000-8000-000000000003","count":0,"reason":"conflict"}}}`, ""},
+	{"a probe", auditEvent, `{"type":"audit.probed","what":{"action":"audit.probed"},"data":null}`, ""},
 	{"an erasure", auditEvent, `{"type":"audit.erased","what":{"action":"audit.erased"},"data":{"erased":{"keys":["0123456789abcdef"],"reason":"asked for"}}}`, ""},
 	{"a loss in a job's stream", jobEvent, `{"type":"audit.lost","phase":null,"data":{"line":null,"lost":{"count":3,"types":["job.logged","job.heartbeat"],"from":"2026-01-02T03:04:05.000006Z","to":"2026-01-02T03:04:06.000006Z"}}}`, ""},
 	{"a submission", jobEvent, `{"type":"job.submitted","phase":"submission","stream":{"seq":1,"prev":null},"job":{"state":"pending","attempt":0,"executionId":null},"what":{"resource":"r","inputs":{"repo":"a/b","deep":[{"n":1.5}]},"redaction":{"policy":"p","version":"1","digest":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=","outcome":"kept","removed":[{"path":"pat","class":"secret"}],"removedCount":2,"hits":[{"path":"a[0]","rule":"github-token"}],"taint":"unavailable"}},"data":null}`, ""},

@@ -35,6 +35,7 @@ const (
 	codePolicy
 	codeDegraded
 	codeErased
+	codeProbed
 	codeLost
 	codeCount
 )
@@ -125,6 +126,7 @@ var codes = [codeCount]code{
 	codePolicy:   {typ: jobaudit.AuditPolicy, moves: keeps, noJob: true},
 	codeDegraded: {typ: jobaudit.AuditDegraded, moves: keeps, noJob: true},
 	codeErased:   {typ: jobaudit.AuditErased, moves: keeps, noJob: true},
+	codeProbed:   {typ: jobaudit.AuditProbed, moves: keeps, noJob: true},
 	codeLost:     {typ: jobaudit.AuditLost, moves: keeps},
 }
 
@@ -217,6 +219,8 @@ func codeOf(typ []byte) eventCode {
 		return codeDegraded
 	case jobaudit.AuditErased:
 		return codeErased
+	case jobaudit.AuditProbed:
+		return codeProbed
 	case jobaudit.AuditLost:
 		return codeLost
 	}
