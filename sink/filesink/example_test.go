@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
@@ -53,4 +55,47 @@ func Example() {
 	// job.logged
 	// job.succeeded
 	// 5 events under a signed head <nil>
+}
+
+// A log is verified with its public key, which the auditor got some other way
+// than from the log, and best with a head that was kept elsewhere.
+func ExampleVerify() {
+	ctx := context.Background()
+	base, err := os.MkdirTemp("", "jobaudit")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(base)
+	dir, keyPath := filepath.Join(base, "audit"), filepath.Join(base, "audit.key")
+	key, err := filesink.LoadOrCreateKey(dir, keyPath, "example.com/jobs")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	sink, err := filesink.Open(ctx, dir, key, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := sink.Append(ctx, sinktest.Records(5)); err != nil {
+		fmt.Println(err)
+		return
+	}
+	kept := sink.Checkpoint().Signed() // to be kept on another host
+	if err := sink.Close(); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	verifier, err := note.NewVerifier(key.String())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	report, err := filesink.Verify(ctx, dir, &filesink.VerifyOptions{
+		Keys: []note.Verifier{verifier}, Checkpoints: [][]byte{kept},
+	})
+	fmt.Println(report.Level, report.Records, "records of", report.Jobs, "job", err)
+	// Output: L2 5 records of 1 job <nil>
 }
