@@ -1,6 +1,7 @@
-// Package verifier verifies a log on disk. It was written from docs/format.md
-// alone and imports nothing but the standard library: it shows that the page
-// is enough, and finds what the page and the code say differently.
+// Package verifier verifies a log on disk and folds a job's events. It was
+// written from docs/format.md alone and imports nothing but the standard
+// library: it shows that the page is enough, and finds what the page and the
+// code say differently.
 package verifier
 
 import (

@@ -94,9 +94,9 @@ func TestThePageAndTheCodeAgreeOnDamagedLogs(t *testing.T) {
 	lines := bytes.SplitAfter(whole, []byte("\n"))
 	lines = lines[:len(lines)-1] // SplitAfter ends with an empty one
 	random := rand.New(rand.NewPCG(9, 9))
-	rounds := 240
+	rounds := 96
 	if testing.Short() {
-		rounds = 60
+		rounds = 48
 	}
 	refused := 0
 	for round := range rounds {
