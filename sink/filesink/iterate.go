@@ -2,6 +2,7 @@ package filesink
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
@@ -129,17 +130,30 @@ func (p *iteration) readPart(part part, after int64) error {
 	if offsets, ok := part.offsets(p.dir, p.query); ok {
 		return p.readOffsets(f, part, offsets, after)
 	}
-	from, to := int64(0), part.size
+	spans := part.spans(p.dir, p.query)
+	if p.query.NewestFirst {
+		slices.Reverse(spans)
+	}
+	for _, s := range spans {
+		if err := p.readSpan(f, part, s, after); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readSpan yields what matches of the lines in a span of a segment.
+func (p *iteration) readSpan(f disk.File, part part, s span, after int64) error {
 	lines := forward
 	switch {
 	case p.query.NewestFirst && after >= 0:
-		to, lines = after, backward
+		s.to, lines = min(s.to, after), backward
 	case p.query.NewestFirst:
 		lines = backward
 	case after >= 0:
-		from = after
+		s.from = max(s.from, after)
 	}
-	for l, err := range lines(f, from, to) {
+	for l, err := range lines(f, s.from, s.to) {
 		if err != nil {
 			return fmt.Errorf("filesink: read %s: %w", segmentPath(part.first), err)
 		}
@@ -231,6 +245,42 @@ func (p part) offsets(dir disk.Dir, q jobaudit.Query) ([]int64, bool) {
 		offsets = append(offsets, int64(r.off))
 	}
 	return offsets, true
+}
+
+// A span is a run of whole lines of a segment, in bytes.
+type span struct{ from, to int64 }
+
+// spans returns where the lines of a query's times may be, ascending.
+func (p part) spans(dir disk.Dir, q jobaudit.Query) []span {
+	all := []span{{0, p.size}}
+	if q.Since.IsZero() && q.Until.IsZero() || p.index == nil {
+		return all
+	}
+	x, err := openKnown(dir, p.first, *p.index)
+	if err != nil {
+		return all
+	}
+	defer x.close()
+	var spans []span
+	t := x.blocks()
+	for page := range (t.rows + rowsPerPage - 1) / rowsPerPage {
+		rows, err := t.read(page)
+		if err != nil {
+			return all
+		}
+		for _, r := range rows {
+			low, high := int64(binary.LittleEndian.Uint64(r.key[:])), int64(binary.LittleEndian.Uint64(r.key[8:]))
+			if !q.Since.IsZero() && high < q.Since.UnixMicro() || !q.Until.IsZero() && low > q.Until.UnixMicro() {
+				continue
+			}
+			if n := len(spans); n > 0 && spans[n-1].to == int64(r.leaf) {
+				spans[n-1].to = int64(r.off)
+				continue
+			}
+			spans = append(spans, span{int64(r.leaf), int64(r.off)})
+		}
+	}
+	return spans
 }
 
 // find looks for an event in the part.

@@ -66,6 +66,9 @@ const (
 	// KindForeignFile: a file among the entries that is not the log's but looks
 	// as if it were.
 	KindForeignFile auditlog.Kind = "foreign_file"
+	// KindIndex: an index that the key has signed and that is not that of its
+	// segment; as a note, one that no given key has signed.
+	KindIndex auditlog.Kind = "wrong_index"
 )
 
 // The kinds of notes, which are no findings.
@@ -231,7 +234,16 @@ func (v *verification) run() error {
 		defer tree.Close()
 		o.Hints = auditlog.StoredHashes(tree)
 	}
-	v.report.Report, err = auditlog.Verify(v.ctx, v.segments(), &o, checks.Leaf)
+	dir, err := disk.OS{}.OpenDir(v.root.Name(), false)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	indexes := v.checkIndexes(dir)
+	v.report.Report, err = auditlog.Verify(v.ctx, v.segments(), &o, func(l auditlog.Leaf) error {
+		indexes.leaf(l)
+		return checks.Leaf(l)
+	})
 	if damage, ok := errors.AsType[*auditlog.VerifyError](err); ok {
 		for _, f := range damage.Findings {
 			v.findings = append(v.findings, Finding{Finding: f})
@@ -240,6 +252,7 @@ func (v *verification) run() error {
 	} else if err != nil {
 		return err
 	}
+	v.findings = append(v.findings, indexes.findings(v.findings)...)
 	found, err := checks.Finish(v.ctx)
 	if err != nil {
 		return err

@@ -1,0 +1,239 @@
+package filesink_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
+	"github.com/jobaudit/jobaudit/sink/sinktest"
+	"github.com/stretchr/testify/require"
+)
+
+// indexed is a log of several segments with indexes.
+func indexed(t *testing.T) (place, *filesink.Options, []jobaudit.Record) {
+	t.Helper()
+	p := newPlace(t)
+	opts := &filesink.Options{SegmentSize: 64 << 10, OnError: func(error) {}}
+	records := sinktest.Records(400)
+	p.write(t, opts, 7, records...)
+	return p, opts, records
+}
+
+func indexFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "index", "*.idx"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	return files
+}
+
+// hides makes an index say that its segment has no events, of three sorts.
+func hides(pages []byte) {
+	for at := 4096; at < len(pages); at += 24 {
+		if at%4096 <= 4096-24 && binary.LittleEndian.Uint64(pages[at:]) != 0 {
+			pages[at]++ // another ID
+		}
+	}
+}
+
+// queriesOf asks for jobs, correlations, times and events, and compares with
+// all that the log holds.
+func queriesOf(t *testing.T, r jobaudit.AuditReader, records []jobaudit.Record) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(7, 7))
+	for range 12 {
+		e := records[random.IntN(len(records))].Event()
+		until := records[random.IntN(len(records))].Event().Time
+		for _, q := range []jobaudit.Query{
+			{JobID: e.Job.ID}, {CorrelationID: e.CorrelationID}, {Since: e.Time}, {Until: e.Time}, {Since: e.Time, Until: until},
+			{Since: e.Time, Until: until, NewestFirst: true}, {After: e.ID}, {JobID: e.Job.ID, NewestFirst: true},
+		} {
+			var want []jobaudit.Record
+			after := q.After == uuid.Nil
+			for _, record := range records {
+				if after && q.Match(record) {
+					want = append(want, record)
+				}
+				after = after || record.ID() == q.After
+			}
+			if q.NewestFirst {
+				slices.Reverse(want)
+			}
+			requireRecords(t, want, read(t, r, q))
+		}
+	}
+}
+
+func TestAForgedIndexHidesNothingAndAccusesNobody(t *testing.T) {
+	p, opts, records := indexed(t)
+	pristine := filepath.Join(p.base, "pristine")
+	copyDir(t, p.dir, pristine)
+	other := newPlace(t)
+	other.write(t, opts, 7, sinktest.Records(400)...)
+	strangers := indexFiles(t, other.dir)
+	for name, forge := range map[string]func(file string) []byte{
+		"its rows are changed": func(file string) []byte { return filesink.ForgeIndex(contentOf(t, file), nil, hides) },
+		"another log's key signed it": func(file string) []byte {
+			return filesink.ForgeIndex(contentOf(t, file), other.key, func([]byte) {})
+		},
+		"it is of another log":     func(string) []byte { return contentOf(t, strangers[0]) },
+		"it is of another segment": func(string) []byte { return contentOf(t, indexFiles(t, pristine)[1]) },
+		"it is empty":              func(string) []byte { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			copyDir(t, pristine, p.dir)
+			for _, file := range indexFiles(t, p.dir) {
+				require.NoError(t, os.WriteFile(file, forge(file), 0o600))
+			}
+			queriesOf(t, openReader(t, p.dir), records)
+			with, err := filesink.OpenReader(p.dir, p.key.Verifier())
+			require.NoError(t, err)
+			defer with.Close()
+			queriesOf(t, with, records)
+			report, found := p.findingsOf(t)
+			require.Empty(t, found)
+			require.NotEmpty(t, report.Notes)
+			require.Equal(t, filesink.KindIndex, report.Notes[0].Kind)
+
+			s := p.open(t, opts)
+			queriesOf(t, s, records)
+			store(t, s, 40, records...)
+			require.EqualValues(t, len(records), s.Checkpoint().Head().Size, "none is stored twice")
+			require.NoError(t, s.Close())
+			report, found = p.findingsOf(t, s.Checkpoint().Head())
+			require.Empty(t, found)
+			require.Empty(t, report.Notes, "the indexes were made again")
+		})
+	}
+}
+
+func contentOf(t *testing.T, file string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	return b
+}
+
+func TestAWrongIndexThatTheKeySignedIsAFinding(t *testing.T) {
+	p, opts, _ := indexed(t)
+	file := indexFiles(t, p.dir)[0]
+	good := contentOf(t, file)
+	for name, change := range map[string]func([]byte){
+		"rows":   hides,
+		"policy": func(pages []byte) { pages[16+8*3+32+16] ^= 1 },
+	} {
+		require.NoError(t, os.WriteFile(file, filesink.ForgeIndex(good, p.key, change), 0o600))
+		_, found := p.findingsOf(t)
+		require.Equal(t, []auditlog.Kind{filesink.KindIndex}, kinds(found), name)
+	}
+	require.NoError(t, os.WriteFile(file, good, 0o600))
+	_, found := p.findingsOf(t)
+	require.Empty(t, found)
+	_ = opts
+}
+
+// Somebody changes an event in an old segment and removes its index, for the
+// program to sign another one.
+func TestNoIndexIsSignedOfEntriesThatWereChanged(t *testing.T) {
+	p, opts, _ := indexed(t)
+	var told []error
+	opts.OnError = func(err error) { told = append(told, err) }
+	segment, index := segments(t, p.dir)[1], indexFiles(t, p.dir)[1]
+	b := contentOf(t, segment)
+	b[300] ^= 1
+	require.NoError(t, os.WriteFile(segment, b, 0o600))
+	require.NoError(t, os.Remove(index))
+	s := p.open(t, opts)
+	require.NoError(t, s.Append(t.Context(), sinktest.Records(1)), "an old event does not stop the log")
+	require.NoError(t, s.Close())
+	require.NoFileExists(t, index)
+	require.Len(t, told, 1)
+	require.Contains(t, told[0].Error(), filepath.Base(segment))
+}
+
+// requireLittleRead asks and counts what the disk gives.
+func requireLittleRead(t *testing.T, p place, opts *filesink.Options, share float64, size int64, ask func(s *filesink.Sink)) {
+	t.Helper()
+	faults := simdisk.NewFaults(simdisk.OS)
+	s := p.open(t, filesink.On(faults, opts))
+	var read int64
+	faults.Before(func(op simdisk.Op) error {
+		if op.Kind == "read" {
+			read += int64(op.Size)
+		}
+		return nil
+	})
+	ask(s)
+	faults.Before(nil)
+	require.NoError(t, s.Close())
+	t.Logf("%d of %d bytes were read, %.3f %%", read, size, 100*float64(read)/float64(size))
+	require.Less(t, float64(read), share*float64(size))
+}
+
+// timed returns n records of jobs of five events each, a millisecond apart.
+func timed(t *testing.T, n, from int) []jobaudit.Record {
+	t.Helper()
+	line := sinktest.Records(1)[0].Bytes()
+	at := func(name string) int { return bytes.Index(line, []byte(name)) + len(name) }
+	id, job, correlation, when := at(`"id":"`), at(`"job":{"id":"`), at(`"correlationId":"`), at(`"time":"`)
+	records := make([]jobaudit.Record, n)
+	for i := range records {
+		copy(line[id:], uuid.Must(uuid.NewV7()).String())
+		if i%5 == 0 {
+			copy(line[job:], uuid.NewString())
+			copy(line[correlation:], uuid.NewString())
+		}
+		moment := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(from+i) * time.Millisecond)
+		copy(line[when:], moment.Format("2006-01-02T15:04:05.000000Z"))
+		var err error
+		records[i], err = jobaudit.ParseRecord(line)
+		require.NoError(t, err)
+	}
+	return records
+}
+
+func TestLookingForLittleReadsLittle(t *testing.T) {
+	events, share := 100_000, .01
+	if testing.Short() {
+		events, share = 20_000, .03 // what is read of each segment weighs more
+	}
+	p := newPlace(t)
+	opts := &filesink.Options{SegmentSize: int64(events) * 100} // some twelve segments at a million events of 64 MiB
+	s := p.open(t, opts)
+	var some []jobaudit.Record
+	size := int64(0)
+	for n := 0; n < events; n += 1000 {
+		batch := timed(t, 1000, n)
+		require.NoError(t, s.Append(t.Context(), batch))
+		if n == events/2 {
+			some = batch
+		}
+	}
+	require.NoError(t, s.Close())
+	for _, file := range segments(t, p.dir) {
+		info, err := os.Stat(file)
+		require.NoError(t, err)
+		size += info.Size()
+	}
+	e := some[500].Event()
+	want := map[string]int{"a time": events / 1000, "a job": 5, "a correlation": 5, "an event": 1}
+	for name, q := range map[string]jobaudit.Query{
+		"a time": {Since: some[500].Time(), Until: some[500+events/1000].Time()},
+		"a job":  {JobID: e.Job.ID}, "a correlation": {CorrelationID: e.CorrelationID}, "an event": {After: e.ID, Limit: 1},
+	} {
+		t.Run(fmt.Sprint(name, " of ", events), func(t *testing.T) {
+			requireLittleRead(t, p, opts, share, size, func(s *filesink.Sink) { require.Len(t, read(t, s, q), want[name]) })
+		})
+	}
+}

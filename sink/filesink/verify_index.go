@@ -1,0 +1,111 @@
+package filesink
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
+)
+
+// indexCheck makes the indexes of a log again, from the lines that are verified,
+// and compares them with those in the directory. A wrong one that the key has
+// signed hides events from whoever believes it.
+type indexCheck struct {
+	dir   disk.Dir
+	files map[string]*storedIndex // by the segment's name
+
+	history history
+	segment string
+	content content
+	wrong   []Finding
+}
+
+// A storedIndex is what a signed index file says of itself.
+type storedIndex struct {
+	indexHeader
+	sum digest
+}
+
+// checkIndexes looks at the index files. Those that no given key has signed are
+// notes: nobody uses them.
+func (v *verification) checkIndexes(dir disk.Dir) *indexCheck {
+	c := &indexCheck{dir: dir, files: map[string]*storedIndex{}}
+	if len(v.opts.Keys) == 0 {
+		return c
+	}
+	for _, file := range v.files {
+		x, err := openIndex(dir, file.first, v.opts.Keys)
+		if err == nil {
+			c.files[file.name] = &storedIndex{x.indexHeader, x.sum}
+			_ = x.close() // it was only read
+			continue
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			v.report.Notes = append(v.report.Notes, Finding{Finding: auditlog.Finding{
+				Kind: KindIndex, Index: -1, Commit: -1, Offset: -1, Segment: file.name,
+				Found: "an index that the given keys have not signed: it is not used, and the next open makes it again",
+			}})
+		}
+	}
+	return c
+}
+
+// leaf takes the next verified line.
+func (c *indexCheck) leaf(l auditlog.Leaf) {
+	if len(c.files) == 0 {
+		return
+	}
+	if l.Segment != c.segment {
+		c.finish()
+		c.segment = l.Segment
+		c.content = content{first: l.Index, entries: c.content.entries[:0]}
+	}
+	h := readLineHeader(l.Bytes)
+	if e := ownEventIn(h, l.Bytes); e != nil {
+		c.history.see(*e)
+	}
+	if c.files[c.segment] != nil {
+		c.content.entries = append(c.content.entries, entry{h.id, h.job, h.correlation, h.time, uint32(l.Offset)})
+	}
+}
+
+// finish compares the index of the segment that has ended.
+func (c *indexCheck) finish() {
+	x := c.files[c.segment]
+	if x == nil {
+		return
+	}
+	delete(c.files, c.segment)
+	c.content.end, c.content.size, c.content.root, c.content.history = x.End, x.Size, x.Root, c.history
+	_, sum := hashPages(c.content.pages())
+	agrees := (&indexFile{indexHeader: x.indexHeader}).agrees(c.dir)
+	if sum == x.sum && agrees {
+		return
+	}
+	found := "another one, signed by the key"
+	if !agrees {
+		found = "one whose last commit line is not there, signed by the key"
+	}
+	c.wrong = append(c.wrong, Finding{Finding: auditlog.Finding{
+		Kind: KindIndex, Index: -1, First: x.First, End: x.End, Commit: -1, Offset: -1, Segment: c.segment,
+		Expected: fmt.Sprintf("the index of events %d to %d", x.First, x.End-1), Found: found,
+	}})
+}
+
+// findings returns the indexes that are wrong though the entries they are of are
+// not.
+func (c *indexCheck) findings(damage []Finding) (wrong []Finding) {
+	c.finish()
+	for _, f := range c.wrong {
+		follows := false
+		for _, d := range damage {
+			follows = follows || d.First < f.End && f.First < max(d.End, d.First+1)
+		}
+		if !follows {
+			wrong = append(wrong, f)
+		}
+	}
+	return wrong
+}
