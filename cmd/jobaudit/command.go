@@ -66,7 +66,7 @@ func (a *app) root() *cobra.Command {
 		Short: "Read and verify the audit logs of background jobs",
 		Long: `Read and verify the audit logs of background jobs.
 
-It takes no lock and writes nothing into a log's directory.
+It takes no lock and writes nothing into a log's directory; copy writes another.
 Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -77,7 +77,7 @@ Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(a.verifyCommand(), a.listCommand(), a.showCommand(), a.tailCommand(),
-		a.proveCommand(), a.checkProofCommand(), a.keyCommand(), a.checkpointCommand(), a.versionCommand())
+		a.proveCommand(), a.checkProofCommand(), a.keyCommand(), a.checkpointCommand(), a.copyCommand(), a.versionCommand())
 	return root
 }
 

@@ -9,6 +9,7 @@
 //	jobaudit check-proof FILE --key VKEY             check such a proof, with no log at hand
 //	jobaudit key DIR-OR-KEYFILE                      the verifier key, for auditors
 //	jobaudit checkpoint DIR                          the newest signed head that is safe to keep
+//	jobaudit copy SOURCE DIR --key VKEY              a proven copy, also of a log that is written
 //	jobaudit version                                 the program's version
 //
 // It takes no lock and writes nothing into a log's directory. With --json it

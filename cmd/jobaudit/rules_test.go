@@ -104,3 +104,19 @@ func TestPipesAmongTheEntriesHoldUpNoCommand(t *testing.T) {
 		require.NotZero(t, run(t, args...).code+1, "%v ends", args)
 	}
 }
+
+func TestACopyIsProvenAndRepeated(t *testing.T) {
+	l := newLog(t)
+	dir := filepath.Join(t.TempDir(), "copy")
+	require.Equal(t, 2, run(t, "copy", l.dir, dir).code, "without a key")
+	c := run(t, "copy", l.dir, dir, "--key", l.key)
+	require.Zero(t, c.code, c.err)
+	l.close(t)
+	c = run(t, "copy", l.dir, dir, "--key", l.key)
+	require.Zero(t, c.code, c.err)
+	require.Contains(t, c.out, "copied and proven")
+	require.Equal(t, run(t, "list", l.dir, "--json").out, run(t, "list", dir, "--json").out)
+	c = run(t, "verify", dir, "--key", l.key, "--anchor", l.anchor())
+	require.Zero(t, c.code, c.out)
+	require.Equal(t, 3, run(t, "copy", l.dir, filepath.Join(t.TempDir(), "other"), "--key", newLog(t).close(t).key).code, "not with another key")
+}

@@ -31,8 +31,11 @@ func TestConformance(t *testing.T) {
 				return filesink.Open(ctx, dir, key, filesink.On(faults, &filesink.Options{SegmentSize: 16 << 10, OnError: func(error) {}}))
 			},
 			Bytes: func(context.Context) iter.Seq2[[]byte, error] { return files(dir) },
-			Hang:  faults.Hang,
-			Fail:  faults.FailAfter,
+			Replace: func(_ context.Context, r jobaudit.Record, line []byte) error {
+				return replaceLine(dir, r.Bytes(), line)
+			},
+			Hang: faults.Hang,
+			Fail: faults.FailAfter,
 			Prove: func(ctx context.Context, sink jobaudit.AuditSink, r jobaudit.Record) error {
 				proof, err := sink.(*filesink.Sink).Prove(ctx, r.ID())
 				if err != nil {
@@ -49,7 +52,32 @@ func TestConformance(t *testing.T) {
 				return err
 			},
 		}, nil
-	}, sinktest.Traits{NoTail: true, Irreplaceable: true})
+	}, sinktest.Traits{})
+}
+
+// replaceLine puts a line in the place of another one in the entries.
+func replaceLine(dir string, old, line []byte) error {
+	names, err := filepath.Glob(filepath.Join(dir, "entries", "*.jsonl"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		i := bytes.Index(b, old)
+		if i < 0 {
+			continue
+		}
+		f, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteAt(line, int64(i))
+		return errors.Join(err, f.Close())
+	}
+	return errors.New("no such line")
 }
 
 // files iterates over the contents of all files below a directory.

@@ -51,17 +51,81 @@ type iteration struct {
 
 	yield   func(jobaudit.Record, error) bool
 	yielded int
+	// from is where reading goes on that was interrupted: the offset in the
+	// segment whose first index is fromFirst.
+	fromFirst, from int64
 }
 
 // Records iterates over the stored records that match, as
 // [jobaudit.AuditReader] says. An iteration sees what was durable when it began; it
 // reads the files and holds no lock, so its body may append, and it may go on
-// after Close. Selecting by job or by correlation uses the segments' indexes,
-// the rest reads all lines from After on.
+// after Close. Selecting by job, correlation or time uses the segments' indexes,
+// the rest reads all lines from After on. A line that is no record is a
+// [*jobaudit.UnreadableError], behind which reading goes on.
 func (s *Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
 		p := iteration{ctx: ctx, dir: s.dir, parts: s.current().parts(), query: q, yield: yield}
 		p.run()
+	}
+}
+
+// Tail iterates over the stored records that match and then over those to come,
+// as [jobaudit.AuditReader] says. After Close it yields what is stored and then
+// [ErrClosed].
+func (s *Sink) Tail(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		p := iteration{ctx: ctx, dir: s.dir, query: q, yield: yield}
+		p.tail(func() ([]part, <-chan struct{}, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.changed == nil {
+				s.changed = make(chan struct{})
+			}
+			if s.closed {
+				return s.view.parts(), nil, nil
+			}
+			return s.view.parts(), s.changed, nil
+		}, ErrClosed)
+	}
+}
+
+// tail reads what there is, waits for more, and reads on. next gives what there
+// is and a channel that tells of more, nil if no more will come: then the
+// iteration ends with the error last.
+func (p *iteration) tail(next func() ([]part, <-chan struct{}, error), last error) {
+	err := errNewestFirst
+	if !p.query.NewestFirst {
+		err = p.follow(next, last)
+	}
+	if err != errStop {
+		p.yield(jobaudit.Record{}, err)
+	}
+}
+
+var errNewestFirst = errors.New("filesink: records to come cannot be read newest first")
+
+func (p *iteration) follow(next func() ([]part, <-chan struct{}, error), last error) error {
+	for {
+		parts, more, err := next()
+		if err != nil {
+			return err
+		}
+		p.parts = parts
+		if err := p.read(); err != nil {
+			return err
+		}
+		p.query.After = uuid.Nil
+		if n := len(parts); n > 0 {
+			p.fromFirst, p.from = parts[n-1].first, parts[n-1].size
+		}
+		if more == nil {
+			return last
+		}
+		select {
+		case <-more:
+		case <-p.ctx.Done():
+			return p.ctx.Err()
+		}
 	}
 }
 
@@ -91,6 +155,9 @@ func (p *iteration) read() error {
 		step = -1
 	}
 	for ; n >= 0 && n < len(p.parts); n += step {
+		if p.parts[n].first < p.fromFirst {
+			continue
+		}
 		if err := p.readPart(p.parts[n], after); err != nil {
 			return err
 		}
@@ -122,19 +189,27 @@ func (p *iteration) start() (n int, after int64, err error) {
 
 // readPart yields what matches in one segment.
 func (p *iteration) readPart(part part, after int64) error {
+	from := int64(0)
+	if part.first == p.fromFirst {
+		from = p.from
+	}
+	if from >= part.size {
+		return nil
+	}
 	f, err := p.dir.Open(segmentPath(part.first))
 	if err != nil {
 		return fmt.Errorf("filesink: read: %w", err)
 	}
 	defer f.Close()
 	if offsets, ok := part.offsets(p.dir, p.query); ok {
-		return p.readOffsets(f, part, offsets, after)
+		return p.readOffsets(f, part, offsets, from, after)
 	}
 	spans := part.spans(p.dir, p.query)
 	if p.query.NewestFirst {
 		slices.Reverse(spans)
 	}
 	for _, s := range spans {
+		s.from = max(s.from, from)
 		if err := p.readSpan(f, part, s, after); err != nil {
 			return err
 		}
@@ -154,6 +229,12 @@ func (p *iteration) readSpan(f disk.File, part part, s span, after int64) error 
 		s.from = max(s.from, after)
 	}
 	for l, err := range lines(f, s.from, s.to) {
+		if errors.Is(err, errLongLine) {
+			if err := p.unreadable(part, l.off, err); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("filesink: read %s: %w", segmentPath(part.first), err)
 		}
@@ -168,16 +249,22 @@ func (p *iteration) readSpan(f disk.File, part part, s span, after int64) error 
 }
 
 // readOffsets yields what matches of the lines that an index leads to.
-func (p *iteration) readOffsets(f disk.File, part part, offsets []int64, after int64) error {
+func (p *iteration) readOffsets(f disk.File, part part, offsets []int64, from, after int64) error {
 	if p.query.NewestFirst {
 		slices.Reverse(offsets)
 	}
 	buf := make([]byte, 4<<10)
 	for _, off := range offsets {
-		if after >= 0 && (p.query.NewestFirst && off >= after || !p.query.NewestFirst && off <= after) {
+		if off < from || after >= 0 && (p.query.NewestFirst && off >= after || !p.query.NewestFirst && off <= after) {
 			continue
 		}
 		text, err := readLine(f, buf, off, part.size)
+		if errors.Is(err, errNoLine) {
+			if err := p.unreadable(part, off, err); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("filesink: read %s at %d: %w", segmentPath(part.first), off, err)
 		}
@@ -195,7 +282,7 @@ func (p *iteration) offer(part part, l line) error {
 	}
 	r, err := jobaudit.ParseRecord(l.bytes)
 	if err != nil {
-		return fmt.Errorf("filesink: read %s at %d: %w", segmentPath(part.first), l.off, err)
+		return p.unreadable(part, l.off, err)
 	}
 	if !p.query.Match(r) {
 		return nil
@@ -249,6 +336,15 @@ func (p part) offsets(dir disk.Dir, q jobaudit.Query) ([]int64, bool) {
 
 // A span is a run of whole lines of a segment, in bytes.
 type span struct{ from, to int64 }
+
+// unreadable yields that a line is no record, and reading goes on behind it.
+func (p *iteration) unreadable(part part, off int64, err error) error {
+	place := fmt.Sprintf("byte %d of %s", off, segmentPath(part.first))
+	if !p.yield(jobaudit.Record{}, fmt.Errorf("filesink: %w", &jobaudit.UnreadableError{Place: place, Err: err})) {
+		return errStop
+	}
+	return nil
+}
 
 // spans returns where the lines of a query's times may be, ascending.
 func (p part) spans(dir disk.Dir, q jobaudit.Query) []span {

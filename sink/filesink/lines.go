@@ -17,8 +17,8 @@ const maxLine = auditlog.MaxLeaf
 // lines can be long.
 const blockSize = 256 << 10
 
-// errLongLine is what the iterators end with at a line of more than maxLine
-// bytes.
+// errLongLine is what the iterators yield in place of a line of more than
+// maxLine bytes. They go on behind it.
 var errLongLine = fmt.Errorf("a line of more than %d bytes", maxLine)
 
 // A line is one line of a segment, without its line feed. Its bytes are only
@@ -57,12 +57,34 @@ func forward(f io.ReaderAt, from, to int64) iter.Seq2[line, error] {
 			}
 			at += int64(n)
 			if len(rest) > maxLine {
-				yield(line{off: start}, errLongLine)
-				return
+				if !yield(line{off: start}, errLongLine) {
+					return
+				}
+				var err error
+				if at, err = lineEnd(f, buf, at, to); err != nil {
+					yield(line{}, err)
+					return
+				}
+				rest = nil
 			}
 			held = copy(buf, rest)
 		}
 	}
+}
+
+// lineEnd returns where the line ends that goes on at an offset.
+func lineEnd(f io.ReaderAt, buf []byte, at, to int64) (int64, error) {
+	for at < to {
+		n := int(min(int64(len(buf)), to-at))
+		if err := readFull(f, buf[:n], at); err != nil {
+			return at, err
+		}
+		if i := bytes.IndexByte(buf[:n], '\n'); i >= 0 {
+			return at + int64(i) + 1, nil
+		}
+		at += int64(n)
+	}
+	return at, nil
 }
 
 // backward is forward from the last line to the first; to has to be the end of
@@ -95,14 +117,39 @@ func backward(f io.ReaderAt, from, to int64) iter.Seq2[line, error] {
 					return
 				}
 			}
-			if end > maxLine {
-				yield(line{off: start}, errLongLine)
-				return
-			}
 			to = start + int64(end) + 1
+			if end > maxLine {
+				begin, err := lineBegin(f, buf, from, start)
+				if err != nil {
+					yield(line{}, err)
+					return
+				}
+				if !yield(line{off: begin}, errLongLine) {
+					return
+				}
+				to = begin
+			}
 		}
 	}
 }
+
+// lineBegin returns where the line begins that reaches back over an offset.
+func lineBegin(f io.ReaderAt, buf []byte, from, at int64) (int64, error) {
+	for at > from {
+		n := int(min(int64(len(buf)), at-from))
+		if err := readFull(f, buf[:n], at-int64(n)); err != nil {
+			return at, err
+		}
+		if i := bytes.LastIndexByte(buf[:n], '\n'); i >= 0 {
+			return at - int64(n) + int64(i) + 1, nil
+		}
+		at -= int64(n)
+	}
+	return at, nil
+}
+
+// errNoLine means that an index leads to no line.
+var errNoLine = errors.New("no line ends there")
 
 // readLine reads the line that begins at off and ends before limit.
 func readLine(f io.ReaderAt, buf []byte, off, limit int64) ([]byte, error) {
@@ -122,7 +169,7 @@ func readLine(f io.ReaderAt, buf []byte, off, limit int64) ([]byte, error) {
 			return text, nil
 		}
 		if n < size {
-			return nil, errors.New("no line ends there")
+			return nil, errNoLine
 		}
 	}
 }

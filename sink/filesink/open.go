@@ -107,7 +107,7 @@ func (o *opening) check() error {
 	if err := checkBeginning(o.firsts); err != nil {
 		return o.refuse(auditlog.Head{Size: o.firsts[0]}, err)
 	}
-	for _, look := range []func() error{o.findHead, o.checkTails, o.checkAnchors, o.checkCheckpoint, o.loadClosed} {
+	for _, look := range []func() error{o.findHead, o.checkTails, o.checkAnchors, o.checkCheckpoint, o.checkCopy, o.loadClosed} {
 		if err := look(); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
@@ -70,6 +71,40 @@ func (r *Reader) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaud
 		}
 		p := iteration{ctx: ctx, dir: r.dir, parts: parts, query: q, yield: yield}
 		p.run()
+	}
+}
+
+// pollInterval is how often Tail looks for more. Polling, unlike notifications,
+// works on every file system.
+const pollInterval = 200 * time.Millisecond
+
+// Tail is [Sink.Tail]. It looks for more every 200 ms.
+func (r *Reader) Tail(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		tick := time.NewTicker(pollInterval)
+		defer tick.Stop()
+		more := make(chan struct{})
+		done := make(chan struct{})
+		defer close(done)
+		go func() {
+			for {
+				select {
+				case <-tick.C:
+				case <-done:
+					return
+				}
+				select {
+				case more <- struct{}{}:
+				case <-done:
+					return
+				}
+			}
+		}()
+		p := iteration{ctx: ctx, dir: r.dir, query: q, yield: yield}
+		p.tail(func() ([]part, <-chan struct{}, error) {
+			parts, err := r.parts(ctx)
+			return parts, more, err
+		}, nil)
 	}
 }
 

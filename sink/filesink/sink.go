@@ -29,8 +29,10 @@ type Sink struct {
 	writer   *writer
 	close    func() error
 
-	mu   sync.Mutex
-	view view
+	mu      sync.Mutex
+	view    view
+	closed  bool          // no more will come
+	changed chan struct{} // closed when there is more to read; nil if nobody waits
 }
 
 // A view is what readers see: what is durable.
@@ -103,6 +105,15 @@ func (s *Sink) change(do func(*view)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	do(&s.view)
+	s.wake()
+}
+
+// wake lets those go on who wait for more to read. The caller holds s.mu.
+func (s *Sink) wake() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
 }
 
 // replace puts another form of a closed segment in its place.
@@ -124,6 +135,12 @@ func (s *Sink) Close() error {
 }
 
 func (s *Sink) end() error {
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.closed = true
+		s.wake()
+	}()
 	w := s.writer
 	s.keeper.stop()
 	err := w.retryPinned()
