@@ -209,7 +209,7 @@ func message(d *sanitizer, err error) (passed text) {
 	}()
 	passed = d.text(err.Error())
 	if passed.dropped != "" {
-		if constant, ok := constantText(err); ok {
+		if constant, ok := constantText(d, err); ok {
 			return constant
 		}
 	}
@@ -256,7 +256,7 @@ func panicMessage(d *sanitizer, p any) (message text) {
 	message = d.text("panic")
 	defer func() { _ = recover() }() // the error's own methods may panic
 	if err, ok := p.(error); ok {
-		if constant, ok := constantText(err); ok {
+		if constant, ok := constantText(d, err); ok {
 			return constant
 		}
 	}
@@ -318,10 +318,11 @@ type vouching interface {
 	JobErrorText() string
 }
 
-// constantText returns the first constant text in an error's chain.
-func constantText(err error) (text, bool) {
+// constantText returns the first constant text in an error's chain. That it is a
+// constant is its program's word, so it is scanned all the same.
+func constantText(d *sanitizer, err error) (text, bool) {
 	if err, ok := errors.AsType[vouching](err); ok {
-		return text{value: err.JobErrorText()}, true
+		return d.text(err.JobErrorText()), true
 	}
 	return text{}, false
 }

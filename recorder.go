@@ -59,7 +59,8 @@ type Options struct {
 	// It may be called from several goroutines, the job's own among them: it
 	// must not wait, or the job waits with it. It may use the Recorder and its
 	// Trails, but what it records may fail and be told to it again. A panic in
-	// it goes no further. Default: the errors are logged by slog.Default.
+	// it goes no further. Default: the errors are logged by slog.Default, without
+	// texts that hold a secret or what was removed from a job's inputs.
 	OnError func(context.Context, *AuditError)
 
 	// Now is the clock that events are dated by. A time that is not between 1970
@@ -81,12 +82,17 @@ func (o *Options) withDefaults() Options {
 	setDefault(&opts.Timeout, 5*time.Second)
 	setDefault(&opts.OutcomeTimeout, 30*time.Second)
 	setDefault(&opts.Buffer, 10_000)
-	if opts.OnError == nil {
-		opts.OnError = func(ctx context.Context, err *AuditError) {
-			slog.Default().LogAttrs(ctx, slog.LevelError, "job audit", slog.Any("error", err))
-		}
-	}
 	return opts
+}
+
+// logError is the default of OnError. What a sink's error quotes may be content.
+func (r *Recorder) logError(ctx context.Context, err *AuditError) {
+	said := message(r.sanitizer, err)
+	if said.dropped != "" {
+		said.value = "the text was dropped: " + said.dropped
+	}
+	slog.Default().LogAttrs(ctx, slog.LevelError, "job audit",
+		slog.String("error", said.value), slog.String("op", err.Op), slog.String("job", err.JobID.String()))
 }
 
 // Recorder records the lives of jobs in a sink. One per process is enough. It
@@ -153,6 +159,10 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	setDefault(&r.where.Instance, r.incarnation.String())
 	setDefault(&r.where.Version, buildVersion())
 	r.sanitizer = r.opts.Redactors.sanitizer("")
+	r.sanitizer.recent = new(recentJobs)
+	if r.opts.OnError == nil {
+		r.opts.OnError = r.logError
+	}
 	r.sink = sink
 	r.queue = delivery.New[Record](sink, r.opts.Fallback, delivery.Options[Record]{
 		Timeout: r.opts.Timeout, Capacity: r.opts.Buffer, Closed: ErrClosed, Definite: definite,

@@ -77,6 +77,37 @@ func (g *Registry) Scan(text string) (rule string) {
 	return rule
 }
 
+// credential names the rule by which an identifier gives itself away as a
+// credential, or returns "". Numbers are identifiers, whatever they look like.
+func (g *Registry) credential(identifier string) (rule string) {
+	scanner := defaultScanner()
+	if g != nil {
+		scanner = g.scanner
+	}
+	rule, _ = scanner.Credentials().Find(identifier)
+	return rule
+}
+
+// checkIdentifiers refuses identifiers that hold a credential: they are stored as
+// they are.
+func (g *Registry) checkIdentifiers(list ...given) error {
+	for _, id := range list {
+		if rule := g.credential(id.value); rule != "" {
+			return &FieldError{id.path, "holds a secret: " + rule}
+		}
+	}
+	return nil
+}
+
+// safe returns an identifier, or what stands for one that holds a credential,
+// where there is no caller to refuse it to.
+func (g *Registry) safe(identifier string) string {
+	if rule := g.credential(identifier); rule != "" {
+		return "dropped:" + rule
+	}
+	return identifier
+}
+
 // defaultScanner is the scan without options.
 var defaultScanner = sync.OnceValue(func() *secrets.Scanner {
 	s, err := secrets.New(nil)

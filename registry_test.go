@@ -1,10 +1,13 @@
 package jobaudit_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -142,5 +145,70 @@ func TestTheScanIsTheRegistrysOwn(t *testing.T) {
 		_, err := jobaudit.NewRegistry(&opts)
 		_, ok := errors.AsType[*jobaudit.FieldError](err)
 		require.True(t, ok, "%v", err)
+	}
+}
+
+// A number that nothing names may be a card's.
+func TestACardInANumberThatNothingNamesIsDropped(t *testing.T) {
+	pass, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PassThrough: true})
+	require.NoError(t, err)
+	personal, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{Personal: []string{"email"}},
+		jobaudit.NewRedactor("act", "1", jobaudit.Output(func(in struct{ Card int64 }) (struct{ Card int64 }, error) { return in, nil })))
+	require.Error(t, err, "the input itself")
+	type in struct{ Card int64 }
+	type kept struct{ Number int64 }
+	rule := jobaudit.Inputs(func(i in) (kept, error) { return kept{i.Card}, nil })
+	personal, err = jobaudit.NewRegistry(&jobaudit.RegistryOptions{Personal: []string{"email"}}, jobaudit.NewRedactor("act", "1", rule))
+	require.NoError(t, err)
+	for _, card := range []int64{4111111111111111, 5500005555555559, 378282246310005, 6011000990139424, 30569309025904} {
+		for _, v := range []any{
+			card, uint64(card), float64(card), json.Number(fmt.Sprint(card)), map[string]any{"a": card}, map[string]int64{"a": card}, []int64{1, card}, []any{card},
+			json.RawMessage(fmt.Sprintf(`{"a":[%d]}`, card)), struct{ A int64 }{card}, &struct{ A any }{card},
+		} {
+			s := pass.StoredOutput("act", v)
+			require.NotContains(t, s.JSON, fmt.Sprint(card), "%T", v)
+			require.Len(t, s.Redaction.Hits, 1, "%T", v)
+		}
+		for _, v := range []any{map[string]any{"a": card}, json.RawMessage(fmt.Sprintf(`{"a":%d}`, card))} {
+			require.NotContains(t, inputs(t, jobaudit.InputPaths[any](jobaudit.Keep("*")), v).JSON, fmt.Sprint(card))
+			require.Contains(t, inputs(t, jobaudit.InputPaths[any](jobaudit.Keep("a")), v).JSON, fmt.Sprint(card), "the policy names it")
+		}
+		require.Contains(t, inputs(t, rule, in{card}).JSON, fmt.Sprint(card), "the policy's word")
+		stored, err := personal.StoredInputs("act", in{card})
+		require.NoError(t, err)
+		require.NotContains(t, stored.JSON, fmt.Sprint(card))
+	}
+}
+
+// quoting is a sink whose error quotes what it was given.
+type quoting struct{ text string }
+
+func (q quoting) Append(_ context.Context, records []jobaudit.Record) error {
+	if records[0].Type() == jobaudit.JobLogged {
+		return &jobaudit.RecordError{ID: records[0].ID(), Err: errors.New("cannot store " + q.text)}
+	}
+	return nil
+}
+
+// What is said of the audit itself, in the log and to the program's logger, is
+// scanned and compared like a job's texts.
+func TestTheDefaultLogOfErrorsHoldsNoSecret(t *testing.T) {
+	var out bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&out, nil)))
+	defer slog.SetDefault(before)
+	for _, secret := range []string{apiToken(), "s3cr3t-x7y8z9"} {
+		rec, err := jobaudit.Open(t.Context(), quoting{secret}, source, &jobaudit.Options{Heartbeat: -1})
+		require.NoError(t, err)
+		s := submission()
+		s.Inputs = map[string]any{"pw": jobaudit.NewSecret(secret)}
+		job, err := rec.Submit(t.Context(), s)
+		require.NoError(t, err)
+		job.Log(t.Context(), "a line")
+		_ = job.Flush(t.Context())
+		_ = rec.Close(t.Context())
+		require.Contains(t, out.String(), "job audit")
+		require.NotContains(t, out.String(), secret)
+		out.Reset()
 	}
 }

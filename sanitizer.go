@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
+	"weak"
 
 	"github.com/jobaudit/jobaudit/internal/fields"
 	"github.com/jobaudit/jobaudit/internal/policy"
@@ -28,6 +30,7 @@ type sanitizer struct {
 	redactor *Redactor // nil if the action has none
 	org      string
 	removed  policy.RemovedValues
+	recent   *recentJobs // of a recorder's own texts; else nil
 }
 
 // sanitizer returns what sanitizes the content of one job of an action. g may
@@ -201,7 +204,7 @@ func (d *laterGuard) Check(text string) (rule string) {
 	if rule := d.registry.Scan(text); rule != "" {
 		return rule
 	}
-	if d.removed.In(text) {
+	if d.removed.In(text) || d.recent.hold(text) {
 		return ruleTaint
 	}
 	return ""
@@ -237,12 +240,14 @@ func (d *sanitizer) act(v any) content {
 // content passes a value through the policy. The error is the cause of an
 // outcome for which the value is withheld.
 func (d *sanitizer) content(v any, side string, call *policy.Call) (content, error) {
+	call.Numbers = d.registry != nil && len(d.registry.opts.Personal) > 0
 	switch {
 	case absent(v):
 		return content{json: null}, nil
 	case d.redactor != nil:
 		return d.redactor.redact(v, side, call)
 	case d.passes():
+		call.Numbers = true
 		r, err := policy.Whole(v, call)
 		return complete(&Redaction{Outcome: RedactionPassedThrough}, r, err), err
 	}
@@ -280,4 +285,39 @@ func revealed(v any) (any, bool) {
 		return nil, false
 	}
 	return s.held(), true
+}
+
+// recentJobs are the jobs of a recorder that had something removed from their
+// inputs, the last of them: a text of the recorder's own, as an error of its
+// sink, may quote it. It does not keep them in memory.
+type recentJobs struct {
+	mu   sync.Mutex
+	ring [1024]weak.Pointer[sanitizer]
+	next int
+}
+
+func (r *recentJobs) add(d *sanitizer) {
+	if !d.removed.Any() {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ring[r.next] = weak.Make(d)
+	r.next = (r.next + 1) % len(r.ring)
+}
+
+// hold reports whether a text holds what was removed from one of the jobs.
+func (r *recentJobs) hold(text string) bool {
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	ring := r.ring
+	r.mu.Unlock()
+	for _, job := range ring {
+		if d := job.Value(); d != nil && d.removed.In(text) {
+			return true
+		}
+	}
+	return false
 }

@@ -133,7 +133,8 @@ func (t *Trail) Start(ctx context.Context, x Execution) error {
 // start records the start, behind first, if that is not nil. It returns what
 // the Trail knew of its job then.
 func (t *Trail) start(ctx context.Context, x Execution, first *entry) (trailState, error) {
-	if err := cmp.Or(t.ready(ctx), x.Queue.check()); err != nil {
+	queue := []given{{"job.queue.system", x.Queue.System}, {"job.queue.id", x.Queue.ID}}
+	if err := cmp.Or(t.ready(ctx), x.Queue.check(), t.rec.opts.Redactors.checkIdentifiers(queue...)); err != nil {
 		return trailState{}, t.fail("start", err)
 	}
 	decision, err := t.decide(ctx)
@@ -230,6 +231,13 @@ func (t *Trail) decision(d Decision) (*decisionData, error) {
 	err := checkStrings(given{"data.decision.by", d.By}, given{"data.decision.permission", d.Permission})
 	if err != nil {
 		return nil, err
+	}
+	registry := t.rec.opts.Redactors
+	if err := registry.checkIdentifiers(given{"data.decision.by", d.By}, given{"data.decision.permission", d.Permission}); err != nil {
+		if d.Allowed {
+			return nil, err
+		}
+		d.By, d.Permission = registry.safe(d.By), registry.safe(d.Permission) // a refusal is recorded whatever it says
 	}
 	return &decisionData{allowed: d.Allowed, by: d.By, permission: d.Permission, reason: t.textOf(d.Reason)}, nil
 }

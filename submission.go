@@ -126,6 +126,22 @@ func (s *Submission) checkShape() error {
 	return nil
 }
 
+// identifiers are what of a submission is stored as it is.
+func (s *Submission) identifiers() []given {
+	all := []given{
+		{"what.action", s.Action}, {"who.orgId", s.OrgID}, {"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.ID},
+		{"where.target", s.Target}, {"why.ref", s.Trigger.Ref}, {"job.queue.system", s.Queue.System}, {"job.queue.id", s.Queue.ID},
+	}
+	for i, p := range append([]Principal{s.Principal}, s.OnBehalfOf...) {
+		field := "who.principal"
+		if i > 0 {
+			field = "who.onBehalfOf"
+		}
+		all = append(all, given{field + ".id", p.ID}, given{field + ".auth.method", p.AuthMethod}, given{field + ".auth.session", p.AuthSession})
+	}
+	return all
+}
+
 // inherit completes a submission from the job that the context carries, if it
 // carries one, and returns the ID of the event that caused it.
 func (s *Submission) inherit(parent *Trail, env *envelope) (cause uuid.UUID) {
@@ -246,7 +262,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft,
 	if r.closed.Load() {
 		return refuse(ErrClosed)
 	}
-	if err := s.check(); err != nil {
+	if err := cmp.Or(s.check(), r.opts.Redactors.checkIdentifiers(s.identifiers()...)); err != nil {
 		return refuse(err)
 	}
 	t := &Trail{rec: r, submitter: r.incarnation, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
@@ -257,6 +273,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft,
 	if err != nil {
 		return refuse(err)
 	}
+	r.sanitizer.recent.add(t.sanitizer)
 	cause := s.inherit(parent, &t.env)
 	t.sub = s
 	if r.opts.Authorize == nil {
@@ -300,6 +317,7 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 		t.sanitizer.under(parent)
 	}
 	t.sanitizer.resume(inputs)
+	r.sanitizer.recent.add(t.sanitizer)
 	t.env = envelope{
 		jobID: s.ID, parentID: g.parentID, rootID: g.rootID, retryOf: s.RetryOf,
 		correlationID: s.CorrelationID, requestID: s.RequestID, traceParent: s.TraceParent,

@@ -242,7 +242,7 @@ func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
 		t.report(ctx, "snapshot", err)
 		return
 	}
-	data := &snapshotData{resource: t.sanitizer.text(s.Resource), after: s.After, digest: s.Digest, summary: t.textOf(s.Summary)}
+	data := &snapshotData{resource: t.sanitizer.text(s.Resource), after: s.After, digest: t.rec.opts.Redactors.safe(s.Digest), summary: t.textOf(s.Summary)}
 	t.report(ctx, "snapshot", t.offer(JobSnapshot, func(d *draft) { d.data.snapshot = data }))
 }
 

@@ -23,6 +23,7 @@ type RemovedValues struct {
 type removal struct {
 	of   *RemovedValues
 	kept []byte // of the inputs, as JSON
+	any  bool   // something was removed
 
 	once       sync.Once // guards what follows, which is made when a text is first compared
 	set        taint.Set
@@ -62,7 +63,8 @@ type Collection struct {
 func (m *RemovedValues) Collect(apply func(*Collection) (kept []byte)) {
 	r := &removal{of: m}
 	r.kept = apply(&Collection{To: &r.set, parents: m.parents})
-	if r.set.Empty() && !r.set.Incomplete() && len(m.parents) == 0 {
+	r.any = !r.set.Empty()
+	if !r.any && len(m.parents) == 0 {
 		r.kept = nil
 	}
 	m.last.Store(r)
@@ -95,6 +97,12 @@ func (c *Collection) Holds(text string) bool {
 		}
 	}
 	return false
+}
+
+// Any reports whether there may be something to look for.
+func (m *RemovedValues) Any() bool {
+	r := m.last.Load()
+	return r != nil && r.any
 }
 
 // In reports whether a text holds a value that was removed.

@@ -1,10 +1,13 @@
 package secrets_test
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jobaudit/jobaudit/internal/secrets"
 )
@@ -62,4 +65,46 @@ func BenchmarkFind(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkWorst looks for the text that costs the most a byte: each prefix of the
+// table, with what may stand around it, repeated.
+func BenchmarkWorst(b *testing.B) {
+	s := newScanner(b, nil)
+	type result struct {
+		unit string
+		took time.Duration
+	}
+	var all []result
+	for b.Loop() {
+		all = all[:0]
+		for _, unit := range units() {
+			text := strings.Repeat(unit, 1+16<<10/len(unit))
+			best := time.Hour
+			for range 3 {
+				start := time.Now()
+				s.Find(text)
+				best = min(best, time.Since(start)*(16<<10)/time.Duration(len(text)))
+			}
+			all = append(all, result{unit, best})
+		}
+	}
+	slices.SortFunc(all, func(x, y result) int { return cmp.Compare(y.took, x.took) })
+	b.ReportMetric(float64(16<<10)/all[0].took.Seconds()/1e6, "MB/s-of-the-worst")
+	for _, r := range all[:8] {
+		b.Logf("%q %.0f MB/s", r.unit, float64(16<<10)/r.took.Seconds()/1e6)
+	}
+}
+
+// units are the prefixes of the table, and other beginnings, with what may stand
+// behind them.
+func units() (all []string) {
+	starts := append(secrets.Prefixes(), "://", "a://b:", "@", "a@", "a:b@", "a:b@c.de", "~", "Q~", "1Q~", "=", "token=", "password=", "key=", ":", "a:", "%41", "\\u0041", "\\", "1111", "4111 1111 ", strings.Repeat("4", 16), "0123456789:", "DE89", "+4912",
+		"eyJhbGciOiJIUzI1NiJ9", "ey", "YWJj", "MC", "kty\"", "\"kty\":\"d\"", "BEGIN PRIVATE", "BEGIN", "curl -u ", "Cookie: ", "Authorization: ", "_mmk", "-us1")
+	for _, start := range starts {
+		for _, behind := range []string{"", " ", "=", ":", "a", "/", "%3D", "\n", "a1B2", "=a1", "\"", "YWJjZGVmZ2hpamtsbW5v"} {
+			all = append(all, start+behind)
+		}
+	}
+	return all
 }

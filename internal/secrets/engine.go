@@ -1,9 +1,9 @@
 package secrets
 
 import (
-	"math/bits"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // minText is the shortest text that holds a secret, and the shortest match of
@@ -18,6 +18,7 @@ const (
 	kindWord               // letters and digits
 	kindJoiner             // separates words, but not in base64: + / - _
 	kindEscape             // a backslash, %, or ESC: what it begins ends where a word may begin
+	kindAssign             // = after a name
 	kindSign               // where something else may begin, or has just ended: : @ ~ $
 )
 
@@ -28,6 +29,8 @@ var kinds = func() (table [256]kind) {
 			table[b] = kindWord
 		case strings.IndexByte("+/-_", byte(b)) >= 0:
 			table[b] = kindJoiner
+		case b == '=':
+			table[b] = kindAssign
 		case b == '\\', b == '%', b == 0x1b:
 			table[b] = kindEscape
 		case strings.IndexByte(":@~$", byte(b)) >= 0:
@@ -99,15 +102,32 @@ func (x *index) put(first, second byte, p probe) {
 // scan is one pass over one text.
 type scan struct {
 	*Scanner
-	text     string
-	rule     string // of the hit
-	begun    int    // where the current run of base64 began
-	edge     int    // where the last escape ended: a word may begin there
-	nested   bool   // the text was base64 in another
-	joined   int    // up to here, wrapped lines of base64 were read as one
-	tokenEnd int    // of the run of base64url in which JWTs were looked for
-	tokens   int    // how many in it
-	work     int    // bytes looked at beyond the main loop, which tests bound
+	text       string
+	rule       string // of the hit
+	begun      int    // where the current run of base64 began
+	edge       int    // where the last escape ended: a word may begin there
+	nested     bool   // the text was base64 in another
+	joined     int    // up to here, wrapped lines of base64 were read as one
+	tokenEnd   int    // of the run of base64url in which JWTs were looked for
+	tokens     int    // how many in it
+	named      bool   // a credential was found that is known by its name alone
+	keys       int    // how many keys in JSON were looked at
+	headers    int    // up to here, headers were looked at
+	commands   int    // up to here, command lines were looked at
+	blocks     int    // up to here, private keys were looked for
+	valueEnd   int    // of the last value of a name
+	values     int    // how many names in it
+	token68    int    // the end of the last credentials of a scheme
+	schemes    int    // how many names of schemes in them
+	login      int    // where the last word with an @ began
+	logins     int    // how many in it
+	at         int    // the last @
+	addressEnd int    // of what was looked at behind a scheme
+	addresses  int    // how many schemes in it
+	triesIn    int    // the run in which
+	triesEnd   int    // up to here, tries at long formats are counted
+	tries      int    // how many there were
+	work       int    // bytes looked at beyond the main loop, which tests bound
 }
 
 // Find returns the rule that the first secret in the text belongs to.
@@ -116,8 +136,49 @@ func (s *Scanner) Find(text string) (rule string, found bool) {
 		return "", false
 	}
 	c := scan{Scanner: s, text: text}
-	found = c.run()
-	return c.rule, found
+	if c.run() {
+		return c.rule, true
+	}
+	if at := strings.IndexByte(text, '%'); at >= 0 && strings.IndexByte(text[at+1:], '%') >= 0 {
+		return c.unescaped()
+	}
+	return "", false
+}
+
+// unescaped scans the text without the escapes of URLs, behind which the parts of
+// a secret are not what they are.
+func (c *scan) unescaped() (rule string, found bool) {
+	room := plains.Get().(*[]byte)
+	plain := (*room)[:0]
+	for i := 0; i < len(c.text); i++ {
+		b := c.text[i]
+		if b == '%' && hexes(c.text[i+1:], 2) {
+			b = hexByte(c.text[i+1])<<4 | hexByte(c.text[i+2])
+			i += 2
+		}
+		plain = append(plain, b)
+	}
+	c.work += len(c.text)
+	if len(plain) < len(c.text) && len(plain) >= minText {
+		inner := scan{Scanner: c.Scanner, text: asString(plain), nested: c.nested}
+		found = inner.run()
+		rule = inner.rule
+		c.work += len(plain) + inner.work
+	}
+	if *room = plain; cap(plain) <= 64<<10 {
+		plains.Put(room)
+	}
+	return rule, found
+}
+
+// plains are rooms for texts without escapes.
+var plains = sync.Pool{New: func() any { return new([]byte) }}
+
+func hexByte(c byte) byte {
+	if isDigit(c) {
+		return c - '0'
+	}
+	return c | 0x20 - 'a' + 10
 }
 
 // run goes over the text word by word. A secret begins where a word begins, so
@@ -148,10 +209,14 @@ func (c *scan) run() bool {
 			i++
 			words = true
 			continue
+		case kindAssign:
+			if c.assigned(i) {
+				return true
+			}
 		case kindSign:
 			// Most colons are punctuation.
 			plain := text[i] == ':' && !c.ip && (i+1 == len(text) || text[i+1] != '/' && text[i+1] != '\\')
-			if !plain && c.sign(i) {
+			if !plain && c.sign(i) || text[i] == ':' && c.assigned(i) {
 				return true
 			}
 		}
@@ -169,7 +234,13 @@ func (c *scan) run() bool {
 		i, run, words = next, next, false
 		c.begun = run
 	}
-	return len(text)-run >= minEncoded && c.encoded(run, len(text), words)
+	if len(text)-run >= minEncoded && c.encoded(run, len(text), words) {
+		return true
+	}
+	if c.named {
+		c.rule = ruleNamed
+	}
+	return c.named
 }
 
 // prefixed looks for the formats whose prefix is at i.
@@ -209,17 +280,47 @@ func (c *scan) matches(f *format, i int) bool {
 		end = c.bearer(i + len(f.prefix))
 	case checkBasic:
 		end = c.basic(i + len(f.prefix))
+	case checkDER:
+		end = c.derKey(i)
+	case checkJWK:
+		end = c.webKey(i)
+	case checkHeader:
+		end = c.header(i + len(f.prefix))
+	case checkCurl:
+		end = c.curl(i)
 	default:
-		if (f.weak || len(f.prefix) <= 4) && c.amidBase64(i) {
+		if (f.weak || len(f.prefix) <= 4) && c.amidBase64(i) || c.tired(f, i) {
 			return false
 		}
-		end = f.match(c.text, i)
-		c.work += max(end-i, 64)
-		if end >= 0 && !f.plausible(c.text[i+len(f.prefix):end]) {
+		var seen int
+		end, seen = f.match(c.text, i)
+		c.tried(i, seen)
+		if end >= 0 && (!f.plausible(c.text[i+len(f.prefix):end]) || f.inName(c.text, i, end)) {
 			return false
 		}
 	}
 	return end >= 0 && c.hit(f.rule, i, end)
+}
+
+// maxTries is how many tries at long formats there may be in maxOpen bytes. In
+// more of them one stands in the other, and none is a token.
+const maxTries = 4
+
+// tired tells whether there were too many.
+func (c *scan) tired(f *format, i int) bool {
+	return f.builtin && i < c.triesEnd && c.begun == c.triesIn && c.tries >= maxTries
+}
+
+// tried counts a try at i that looked at so many bytes.
+func (c *scan) tried(i, seen int) {
+	c.work += seen
+	if seen < 24 {
+		return
+	}
+	if i >= c.triesEnd || c.begun != c.triesIn {
+		c.triesEnd, c.triesIn, c.tries = i+maxOpen, c.begun, 0
+	}
+	c.tries++
 }
 
 // amidBase64 tells whether what begins at i is more likely a part of something
@@ -234,23 +335,72 @@ func (f *format) plausible(body string) bool {
 	if !f.builtin || len(body) < 16 { // a user's own pattern says what it means
 		return true
 	}
+	body = body[:min(len(body), 40)]
 	if few(body) {
 		return false
+	}
+	if f.tail {
+		return made(body)
 	}
 	return !f.weak || random(body)
 }
 
+// made tells whether a text is not made of words: it mixes digits or capitals
+// with small letters, and not at the seams of words alone.
+func made(body string) bool {
+	var counts [4]int
+	changes, last := 0, 0
+	for i := range len(body) {
+		class := classOf(body[i])
+		if class != 0 && last != 0 && class != last {
+			changes++
+		}
+		counts[class]++
+		last = class
+	}
+	if counts[0] > 3 { // separators
+		return false
+	}
+	return counts[3] > 0 && changes > 2 || counts[3] == len(body) || changes > 4
+}
+
+// inName tells whether the match is a part of a name in which its prefix is a
+// common word: task_test_…, icon-key-….png.
+func (f *format) inName(text string, from, to int) bool {
+	if !f.builtin || !f.weak && len(f.prefix) > 4 {
+		return false
+	}
+	if from > 1 && (text[from-1] == '_' || text[from-1] == '-') && isAlnum(text[from-2]) && len(f.prefix) <= 5 {
+		return true
+	}
+	rest := text[to:]
+	if len(rest) < 3 || rest[0] != '.' {
+		return false
+	}
+	for _, ending := range [...]string{"png", "svg", "jpg", "jpeg", "gif", "webp", "ico", "css", "js", "mjs", "map", "json", "woff", "ttf", "html", "pdf", "txt", "gz", "zip"} {
+		if after, ok := strings.CutPrefix(rest[1:], ending); ok && (after == "" || !isAlnum(after[0])) {
+			return true
+		}
+	}
+	return false
+}
+
 // few tells whether the text has at most two different bytes.
 func few(body string) bool {
-	var seen set
-	for i := range len(body) {
-		seen.add(body[i])
+	if body == "" {
+		return true
 	}
-	n := 0
-	for _, word := range seen {
-		n += bits.OnesCount64(word)
+	other, found := byte(0), false
+	for i := 1; i < len(body); i++ {
+		switch b := body[i]; {
+		case b == body[0], found && b == other:
+		case found:
+			return false
+		default:
+			other, found = b, true
+		}
 	}
-	return n <= 2
+	return true
 }
 
 // random tells whether the text looks drawn by lot, by how often it goes from
@@ -309,6 +459,10 @@ func (c *scan) hit(rule string, from, to int) bool {
 		if strings.Contains(c.text[begin:end], safe) {
 			return false
 		}
+	}
+	if rule == ruleNamed { // another rule may say more
+		c.named = true
+		return false
 	}
 	c.rule = rule
 	return true

@@ -13,3 +13,11 @@ func (s *Scanner) Work(text string) int {
 
 // Rows returns the number of the table's prefixes and of its rules.
 func Rows() (prefixes, rules int) { return len(builtin()), len(ruleNames()) }
+
+// Prefixes returns what the table's formats begin with.
+func Prefixes() (all []string) {
+	for _, f := range builtin() {
+		all = append(all, f.prefix)
+	}
+	return all
+}

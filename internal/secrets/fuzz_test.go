@@ -29,6 +29,11 @@ func hostile() []string {
 	} {
 		all = append(all, strings.Repeat(unit, 1+20000/len(unit)))
 	}
+	for i, unit := range units() {
+		if i%7 == 0 || !testing.Short() && i%2 == 0 {
+			all = append(all, strings.Repeat(unit, 1+2000/len(unit)))
+		}
+	}
 	return append(all, m.of('b', 20000), m.of('h', 20000), m.of('d', 20000), m.of('s', 20000))
 }
 

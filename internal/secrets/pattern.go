@@ -8,6 +8,10 @@ import (
 	"strings"
 )
 
+// maxOpen is how far beyond what it needs the end of an open-ended match is
+// looked for.
+const maxOpen = 64
+
 // maxRepeat bounds how often a class may be repeated before something else
 // follows, and with it what a text that only looks like a match costs.
 const maxRepeat = 512
@@ -39,6 +43,7 @@ type format struct {
 	fold    bool // the prefix and literals match in any case
 	parts   []part
 	weak    bool // the prefix alone says little: what follows has to look random
+	tail    bool // what follows may be a part of a token: it must not be words
 	check   check
 }
 
@@ -51,6 +56,10 @@ const (
 	checkJWT
 	checkBearer
 	checkBasic
+	checkDER
+	checkJWK
+	checkHeader
+	checkCurl
 )
 
 // parse compiles a pattern. What it accepts can be matched greedily, without
@@ -228,30 +237,35 @@ func parseRepeat(s string) (least, most int, rest string, err error) {
 // or -1. A match does not end inside a longer word of its last class, unless
 // that may be repeated for ever; then the end is not looked for beyond
 // maxRepeat.
-func (f *format) match(text string, start int) int {
+//
+// seen is how many bytes it has looked at.
+func (f *format) match(text string, start int) (end, seen int) {
 	i := start + len(f.prefix)
 	for n := range f.parts {
 		p := &f.parts[n]
 		if p.literal != "" {
 			if len(text)-i < len(p.literal) || !f.same(text[i:i+len(p.literal)], p.literal) {
-				return -1
+				return -1, i - start
 			}
 			i += len(p.literal)
 			continue
 		}
 		stop := min(len(text), i+min(p.max, maxRepeat))
+		if p.max > maxRepeat {
+			stop = min(stop, i+p.min+maxOpen)
+		}
 		begin := i
 		for i < stop && p.set.has(text[i]) {
 			i++
 		}
 		if i-begin < p.min {
-			return -1
+			return -1, i - start
 		}
 		if n == len(f.parts)-1 && p.max <= maxRepeat && i == stop && i < len(text) && p.set.has(text[i]) {
-			return -1
+			return -1, i - start
 		}
 	}
-	return i
+	return i, i - start
 }
 
 func (f *format) same(a, b string) bool {

@@ -20,6 +20,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -84,6 +85,7 @@ type Scanner struct {
 	iban     bool
 	ip       bool
 	describe Description
+	bare     *Scanner  // finds credentials alone
 	spaces   sync.Pool // of *space
 }
 
@@ -135,8 +137,14 @@ func New(config *Config) (*Scanner, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	s.bare = &Scanner{index: s.index, allow: s.allow, off: maps.Clone(s.off), spaces: sync.Pool{New: s.spaces.New}}
+	s.bare.off[ruleCard] = true
 	return s, nil
 }
+
+// Credentials returns a Scanner that finds the same but for personal data and
+// payment cards. It is for identifiers: one of sixteen digits is an identifier.
+func (s *Scanner) Credentials() *Scanner { return s.bare }
 
 func (s *Scanner) add(class Class) error {
 	switch class {

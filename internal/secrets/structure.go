@@ -19,6 +19,8 @@ const (
 	ruleChimp    = "mailchimp"
 	ruleAzure    = "azure"
 	ruleAtlas    = "terraform"
+	ruleMaxMind  = "maxmind"
+	ruleNamed    = "named-credential"
 )
 
 // maxTokens is how many beginnings of a JWT are looked at in one run of
@@ -33,6 +35,9 @@ const minKey = 32
 // any type, PEM (RFC 7468), OpenPGP or SSH2, on lines or on one, with its line
 // ends or spaces escaped.
 func (c *scan) privateKey(i int) int {
+	if i < c.blocks {
+		return -1
+	}
 	label := c.text[i:min(len(c.text), i+96)]
 	at := strings.Index(label, "PRIVATE")
 	if at < 0 {
@@ -46,6 +51,7 @@ func (c *scan) privateKey(i int) int {
 		return -1
 	}
 	from := i + at
+	c.blocks = from + 512 // a later one is looked for in what is not seen here
 	window := c.text[from:min(len(c.text), from+1024)]
 	c.work += 1024
 	run := 0
@@ -81,7 +87,7 @@ func (c *scan) signedToken(i int) int {
 	if end == len(c.text) || c.text[end] != '.' || end-i < minText {
 		return -1
 	}
-	if !isHeader(c.text[i:end]) {
+	if !isHeader(c.text[i:end]) && !(isObject(c.text[i:end]) && isObject(c.text[end+1:])) {
 		return -1
 	}
 	stop := end + 1
@@ -93,6 +99,14 @@ func (c *scan) signedToken(i int) int {
 		return -1
 	}
 	return stop
+}
+
+// isObject tells whether what the text encodes begins as a JSON object.
+func isObject(encoded string) bool {
+	var buf [48]byte
+	n, _ := decode(buf[:], encoded)
+	rest := strings.TrimLeft(strings.TrimPrefix(asString(buf[:n]), "{"), " \t\r\n")
+	return n > 3 && buf[0] == '{' && len(rest) > 1 && rest[0] == '"' && isText([]byte(rest[:min(len(rest), 8)]))
 }
 
 // isHeader tells whether the text is a JOSE header (RFC 7515 §4). Of one that is
@@ -152,6 +166,13 @@ func (c *scan) authority(colon, i int) bool {
 	if !isAlnum(text[colon-1]) {
 		return false
 	}
+	if i < c.addressEnd {
+		if c.addresses++; c.addresses > maxInside {
+			return false
+		}
+	} else {
+		c.addresses = 0
+	}
 	end := i
 	at, separator, slash := -1, -1, -1
 scan:
@@ -177,6 +198,7 @@ scan:
 			break scan
 		}
 	}
+	c.addressEnd = max(c.addressEnd, end)
 	c.work += end - i
 	if at < 0 || at == i {
 		return false
@@ -201,41 +223,132 @@ func digits(s string) bool {
 	return true
 }
 
-// dataSource looks for credentials before @tcp(host), as MySQL's driver writes
-// them, without a scheme.
+// dataSource looks for credentials before the @ at at without a scheme: those of
+// Go's MySQL driver, before a protocol and an address, and user:password@host.
 func (c *scan) dataSource(at int) bool {
 	rest := c.text[at+1:]
-	if !strings.HasPrefix(rest, "tcp(") && !strings.HasPrefix(rest, "unix(") && !strings.HasPrefix(rest, "tcp6(") {
+	if at == 0 || rest == "" || rest[0] <= ' ' {
 		return false
 	}
-	begin := at
-	for begin > 0 && at-begin < 128 && c.text[begin-1] > ' ' && c.text[begin-1] != '"' {
+	begin, last := at, c.at
+	for begin > last && at-begin < 128 && c.text[begin-1] > ' ' && strings.IndexByte("\"'`<>,", c.text[begin-1]) < 0 {
 		begin--
 	}
 	c.work += at - begin
-	_, password, ok := strings.Cut(c.text[begin:at], ":")
-	return ok && !masked(password) && c.hit(ruleURL, begin, at)
+	c.at = at
+	if begin == last && last > 0 { // the same word
+		if c.logins++; c.logins > maxInside {
+			return false
+		}
+		begin = c.login
+	} else {
+		c.login, c.logins = begin, 0
+	}
+	login := c.text[begin:at]
+	if slash := strings.LastIndex(login, "://"); slash >= 0 {
+		return false // looked at already
+	}
+	user, password, ok := strings.Cut(login, ":")
+	if name, after, assigned := strings.Cut(user, "="); assigned && name != "" { // DSN=user:password@…
+		user = after
+	}
+	for _, protocol := range [...]string{"tcp(", "tcp6(", "unix(", "udp(", "cloudsql(", "(", "/"} {
+		if strings.HasPrefix(rest, protocol) {
+			return ok && user != "" && !masked(password) && (protocol != "/" || !wordy(password)) && c.hit(ruleURL, begin, at)
+		}
+	}
+	if !ok {
+		return c.oracle(begin, at, rest)
+	}
+	return plainName(user) && isHost(rest) && len(password) >= minText && !masked(password) && !wordy(password) && !version(password) &&
+		c.hit(ruleURL, begin, at)
+}
+
+// oracle looks for user/password@host:port/service.
+func (c *scan) oracle(begin, at int, rest string) bool {
+	user, password, ok := strings.Cut(c.text[begin:at], "/")
+	rest = strings.TrimPrefix(rest, "//")
+	host := span(rest, &hostSet)
+	port := rest[host:]
+	return ok && plainName(user) && host > 0 && len(port) > 2 && port[0] == ':' && isDigit(port[1]) &&
+		len(password) >= minText && !masked(password) && !wordy(password) && c.hit(ruleURL, begin, at)
+}
+
+// plainName tells whether a text is a user's name.
+func plainName(s string) bool {
+	return s != "" && len(s) <= 64 && span(s, &hostSet) == len(s)
+}
+
+// isHost tells whether a text begins with the name of a host that is one beyond
+// doubt: with a dot and a letter, or with a port or a path behind it.
+func isHost(s string) bool {
+	n := span(s, &hostSet)
+	if n == 0 || n > 100 {
+		return false
+	}
+	host, rest := s[:n], s[n:]
+	if strings.HasPrefix(host, "sha256") || strings.HasPrefix(host, "sha512") || version(host) {
+		return false
+	}
+	if strings.HasPrefix(rest, ":") && len(rest) > 2 && isDigit(rest[1]) && isDigit(rest[2]) {
+		return true
+	}
+	dot := strings.LastIndexByte(host, '.')
+	return dot > 0 && len(host)-dot > 2 && !isDigit(host[dot+1]) || host == "localhost"
+}
+
+// version tells whether a text is the version of something: digits, dots, and a
+// word or two.
+func version(s string) bool {
+	s = strings.TrimLeft(s, "v^~>=")
+	return s != "" && isDigit(s[0]) && strings.IndexByte(s, '.') > 0
 }
 
 // masked tells whether a password is none: empty, a mask, or a place where a
 // template puts it.
 func masked(password string) bool {
-	switch {
-	case password == "":
+	if password == "" {
 		return true
-	case strings.IndexByte("$<{[%", password[0]) >= 0:
-		last := password[len(password)-1]
-		return password[0] == '$' || strings.IndexByte(">}]svq", last) >= 0
-	case len(password) >= 3 && strings.Trim(password, password[:1]) == "":
+	}
+	last := password[len(password)-1]
+	switch rest := password[1:]; password[0] {
+	case '$':
+		return rest != "" && (rest[0] == '{' && last == '}' || rest[0] == '(' || capitals(rest))
+	case '<', '[', '{':
+		return len(password) > 1 && last == "> ] }"[strings.IndexByte("< [ {", password[0])]
+	case '%':
+		if rest == "" || len(rest) > 2 && last == '%' && capitals(rest[:len(rest)-1]) {
+			return true
+		}
+		verb := strings.TrimLeft(rest, "+#-0123456789.")
+		if verb != "" && (verb[0] == '[' || verb[0] == '(') {
+			_, verb, _ = strings.Cut(verb, map[byte]string{'[': "]", '(': ")"}[verb[0]])
+		}
+		return len(verb) == 1 && strings.IndexByte("svqdxXtT", verb[0]) >= 0 && !hexes(rest, 2)
+	}
+	if len(password) >= 3 && strings.Trim(password, password[:1]) == "" {
 		return strings.IndexByte("*xX.-_#?", password[0]) >= 0
 	}
-	return strings.EqualFold(password, "redacted")
+	if strings.Trim(password, "•…") == "" {
+		return true
+	}
+	return strings.EqualFold(password, "redacted") || strings.EqualFold(password, "hidden") || strings.EqualFold(password, "masked")
+}
+
+// capitals tells whether a text is a name as variables of the environment have.
+func capitals(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c != '_' && !isDigit(c) && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // bearer returns the end of the credential after the word Bearer, which ends at
 // i, or -1 (RFC 6750 §2.1).
 func (c *scan) bearer(i int) int {
-	begin := after(c.text, i)
+	begin := c.behindScheme(i)
 	if begin < 0 {
 		return -1
 	}
@@ -243,6 +356,7 @@ func (c *scan) bearer(i int) int {
 	for end < len(c.text) && end-begin < maxRepeat && isToken68(c.text[end]) {
 		end++
 	}
+	c.token68 = end
 	c.work += end - i
 	if !credential(c.text[begin:end], 16) {
 		return -1
@@ -256,7 +370,7 @@ func (c *scan) bearer(i int) int {
 // basic returns the end of the credentials after the word Basic, which ends at
 // i, or -1 (RFC 7617 §2): they decode to user:password.
 func (c *scan) basic(i int) int {
-	begin := after(c.text, i)
+	begin := c.behindScheme(i)
 	if begin < 0 {
 		return -1
 	}
@@ -264,6 +378,7 @@ func (c *scan) basic(i int) int {
 	for end < len(c.text) && end-begin < 1024 && isToken68(c.text[end]) && c.text[end] != '=' {
 		end++
 	}
+	c.token68 = end
 	c.work += end - i
 	var buf [768]byte
 	n, _ := decode(buf[:], c.text[begin:end])
@@ -276,6 +391,19 @@ func (c *scan) basic(i int) int {
 		return -1
 	}
 	return end
+}
+
+// behindScheme is after for the names of schemes, of which few are looked at in
+// what may be the credentials of another one.
+func (c *scan) behindScheme(i int) int {
+	if i < c.token68 {
+		if c.schemes++; c.schemes > maxInside {
+			return -1
+		}
+	} else {
+		c.schemes = 0
+	}
+	return after(c.text, i)
 }
 
 // after returns where the credentials begin after the name of their scheme,

@@ -48,9 +48,9 @@ var code = []row{
 	// GitLab: "Token overview", token prefixes.
 	{rule: "gitlab", prefixes: "glpat- gldt- glrt- glrtr- glft- glsoat- glagent- glimt- glffct- glwt- glcbt-", rest: `[0-9A-Za-z_.=-]{20,}`},
 	{rule: "gitlab", prefixes: "glptt-", rest: hex + "{40,}"},
-	{rule: "gitlab", prefixes: "gloas-", rest: hex + "{64,}"},
+	{rule: "gitlab", prefixes: "gloas-", rest: url64 + "{64,}"},
 	{rule: "gitlab", prefixes: "GR1348941", rest: url64 + "{20,}"},
-	{rule: "gitlab", prefixes: "gitlab_session=", rest: hex + "{32}"},
+	{rule: "gitlab", prefixes: "gitlab_session= gitlab_session%3D", rest: alnum + "{32}"},
 	{rule: "bitbucket", prefixes: "ATBB", rest: alnum + "{32}", weak: true},
 	{rule: "bitbucket", prefixes: "BBDC-", rest: `[0-9A-Za-z+/]{40,50}`},
 	{rule: "sourcegraph", prefixes: "sgp_", rest: alnum + "{16,64}_" + hex + "{40}"},
@@ -61,7 +61,8 @@ var code = []row{
 	{rule: "sonar", prefixes: "squ_ sqp_ sqa_", rest: hex + "{40}"},
 	{rule: "snyk", prefixes: "snyk_uat. snyk_sat.", rest: hex + `{8}\.[0-9A-Za-z_.-]{40,}`},
 	{rule: "octopus", prefixes: "API-", rest: "[0-9A-Z]{25,31}", weak: true},
-	{rule: "harness", prefixes: "pat. sat.", rest: url64 + `{22}\.` + hex + `{24}\.` + alnum + "{20}"},
+	{rule: "harness", prefixes: "pat. sat.", rest: url64 + `{22}\.` + alnum + `{24}\.` + alnum + "{20}"},
+	{rule: "intra42", prefixes: "s-s4t2ud- s-s4t2af-", rest: hex + "{64}"},
 	{rule: "infracost", prefixes: "ico-", rest: alnum + "{32}"},
 	{rule: "infracost", prefixes: "ics_", rest: `v1_[0-9A-Za-z_-]{40,}`},
 }
@@ -78,6 +79,7 @@ var packages = []row{
 	{rule: "packagist", prefixes: "packagist_ack_ packagist_out_ packagist_orc_ packagist_uat_ packagist_ort_", rest: `[0-9a-f]{68}`},
 	{rule: "jfrog", prefixes: "AKCp", rest: alnum + "{69}"},
 	{rule: "jfrog", prefixes: "cmVmdGtu", rest: alnum + "{56}"}, // "reftkn" in base64
+	{rule: "jfrog", prefixes: "cmVmd", rest: alnum + "{59}", weak: true},
 	{rule: "docker", prefixes: "dckr_pat_ dckr_oat_", rest: url64 + "{27,}"},
 	{rule: "jsr", prefixes: "jsrp_ jsrd_", rest: alnum + "{32,}"},
 }
@@ -88,7 +90,7 @@ var clouds = []row{
 	// their own; behind their name they do.
 	{rule: "aws", prefixes: "AKIA ASIA ABIA ACCA", rest: "[2-7A-Z]{16}"},
 	{rule: "aws", prefixes: "ABSK", rest: `[0-9A-Za-z+/]{109,269}`},
-	{rule: "aws", prefixes: "bedrock-api-key-", rest: `[0-9A-Za-z+/=]{40,}`},
+	{rule: "aws", prefixes: "bedrock-api-key-", rest: `[0-9A-Za-z+/=]{27,}`},
 	{rule: "aws", prefixes: "IQoJb3JpZ2lu FwoGZXIvYXdz FQoGZXIvYXdz", rest: `[0-9A-Za-z+/=%]{64,}`}, // session tokens
 	{rule: "aws", prefixes: "(?i)aws_secret_access_key (?i)aws-secret-access-key (?i)awsSecretAccessKey (?i)SecretAccessKey", rest: `["'\\ :=>]{1,8}[0-9A-Za-z+/]{40}`},
 	{rule: "aws", prefixes: "X-Amz-Signature=", rest: hex + "{64}"}, // a signed URL is a capability
@@ -121,6 +123,9 @@ var clouds = []row{
 	{rule: "yandex", prefixes: "y0_ y1_ y2_ y3_", rest: url64 + "{50,}", weak: true},
 	{rule: "exoscale", prefixes: "EXO", rest: hex + "{24}", weak: true},
 	{rule: "scaleway", prefixes: "SCW", rest: "[0-9A-Z]{17}", weak: true},
+	{rule: "adobe", prefixes: "p8e-", rest: alnum + "{32}", weak: true},
+	{rule: "clickhouse", prefixes: "4b1d", rest: alnum + "{38}", weak: true},
+	{rule: "scalingo", prefixes: "tk-us- tk-eu-", rest: url64 + "{48}"},
 	{rule: "upcloud", prefixes: "ucat_", rest: "[0-9A-Z]{26}"},
 }
 
@@ -128,7 +133,7 @@ var clouds = []row{
 var platforms = []row{
 	{rule: "heroku", prefixes: "HRKU-", rest: `[0-9A-Za-z_-]{36,}`},
 	{rule: "fly-io", prefixes: "fo1_", rest: url64 + "{43}"},
-	{rule: "fly-io", prefixes: "fm1r_ fm1a_ fm2_", rest: `[0-9A-Za-z+/=,_-]{100,}`},
+	{rule: "fly-io", prefixes: "fm1r_ fm1a_ fm2_", rest: `[0-9A-Za-z+/=,%_-]{100,}`},
 	{rule: "netlify", prefixes: "nfp_ nfc_ nfo_ nfu_ nfb_", rest: alnum + "{36}"},
 	{rule: "vercel", prefixes: "vcp_ vci_ vca_ vcr_ vck_", rest: alnum + "{24,64}", weak: true},
 	{rule: "vercel", prefixes: "vercel_blob_rw_", rest: alnum + "{16,64}_" + alnum + "{20,}"},
@@ -155,7 +160,7 @@ var platforms = []row{
 	{rule: "sentry", prefixes: "sntrys_", rest: `[0-9A-Za-z+/=_]{60,}`},
 	{rule: "sentry", prefixes: "sntryu_ sntrya_ sntryi_ sntryr_", rest: hex + "{64}"},
 	{rule: "datadog", prefixes: "ddapp_ ddap_ ddpat_ ddsat_", rest: alnum + "{32,}"},
-	{rule: "dynatrace", prefixes: "dt0a01 dt0c01 dt0e01 dt0s01 dt0s02 dt0s03 dt0s04 dt0s06 dt0s08 dt0s16", rest: `\.[0-9A-Z]{8,24}\.[0-9A-Z]{64}`},
+	{rule: "dynatrace", prefixes: "dt0a01 dt0c01 dt0e01 dt0s01 dt0s02 dt0s03 dt0s04 dt0s06 dt0s08 dt0s16", rest: `\.[0-9A-Za-z]{8,24}\.[0-9A-Za-z]{64}`},
 	{rule: "honeycomb", prefixes: "hcaik_ hcxik_ hcaic_ hcamk_ hcxmk_", rest: "[0-9a-z]{52,64}"},
 	{rule: "axiom", prefixes: "xaat- xapt-", rest: uuidRE},
 	{rule: "checkly", prefixes: "cu_", rest: hex + "{32}"},
@@ -171,7 +176,7 @@ var platforms = []row{
 var models = []row{
 	{rule: "openai", prefixes: "sk-proj- sk-svcacct- sk-admin- sk-None-", rest: url64 + "{40,}", weak: true},
 	{rule: "openai", prefixes: "sk-", rest: alnum + "{20}T3BlbkFJ" + alnum + "{20}"},
-	{rule: "anthropic", prefixes: "sk-ant-", rest: `[0-9A-Za-z_-]{40,}`, weak: true},
+	{rule: "anthropic", prefixes: "sk-ant-", rest: `[0-9A-Za-z_-]{40,}`},
 	{rule: "openrouter", prefixes: "sk-or-v1-", rest: hex + "{64}"},
 	{rule: "deepseek", prefixes: "sk-", rest: hex + "{32}"},
 	{rule: "moonshot", prefixes: "sk- sk-kimi-", rest: alnum + "{48,}", weak: true}, // and Stability AI
@@ -182,7 +187,7 @@ var models = []row{
 	{rule: "xai", prefixes: "xai-", rest: alnum + "{70,90}"},
 	{rule: "fireworks", prefixes: "fw_", rest: alnum + "{22,24}", weak: true},
 	{rule: "together", prefixes: "tgp_v1_", rest: url64 + "{43}"},
-	{rule: "nvidia", prefixes: "nvapi-", rest: url64 + "{60,}", weak: true},
+	{rule: "nvidia", prefixes: "nvapi-", rest: url64 + "{60,}"},
 	{rule: "cerebras", prefixes: "csk-", rest: "[0-9a-z]{48}"},
 	{rule: "jina", prefixes: "jina_", rest: url64 + "{60}"},
 	{rule: "pinecone", prefixes: "pcsk_", rest: alnum + "{5,6}_" + alnum + "{50,70}"},
@@ -203,8 +208,9 @@ var models = []row{
 var messaging = []row{
 	// Slack: "Tokens"; and its webhook URLs.
 	{rule: "slack", prefixes: "xoxb- xoxp- xoxa- xoxr- xoxs- xoxo- xoxc- xoxd- xoxe- xoxe.xoxb- xoxe.xoxp-", rest: `[0-9A-Za-z%+/=-]{20,}`},
+	{rule: "slack", prefixes: "xoxa- xoxr-", rest: `[0-9A-Za-z-]{10,}`},
 	{rule: "slack", prefixes: "xapp-1- xwfp-", rest: `[0-9A-Za-z-]{40,}`},
-	{rule: "slack", prefixes: "hooks.slack.com/services/ hooks.slack.com/workflows/ hooks.slack.com/triggers/", rest: `[0-9A-Z]{8,14}/[0-9A-Z]{8,24}/[0-9A-Za-z/]{16,}`},
+	{rule: "slack", prefixes: "hooks.slack.com/services/ hooks.slack.com/workflows/ hooks.slack.com/triggers/", rest: `[0-9A-Za-z/+]{30,}`},
 	{rule: "teams", prefixes: "webhook.office.com/webhookb2/ outlook.office.com/webhook/", rest: uuidRE + "@" + uuidRE + `/[A-Za-z]{8,24}/` + hex + "{32}"},
 	{rule: "discord", prefixes: "discord.com/api/webhooks/ discordapp.com/api/webhooks/", rest: `[0-9]{17,20}/[0-9A-Za-z_-]{60,72}`},
 	{rule: "discord", prefixes: "mfa.", rest: url64 + "{80,}", weak: true},
@@ -213,6 +219,7 @@ var messaging = []row{
 	{rule: "zapier", prefixes: "hooks.zapier.com/hooks/catch/", rest: `[0-9]{4,12}/[0-9a-z]{6,}`},
 	{rule: "twilio", prefixes: "SK", rest: hex + "{32}"},
 	{rule: "sendgrid", prefixes: "SG.", rest: url64 + `{16,32}\.` + url64 + "{16,64}"},
+	{rule: "sendgrid", prefixes: "SG.", rest: `[0-9A-Za-z_=.-]{66}`, weak: true},
 	{rule: "mailgun", prefixes: "key-", rest: hex + "{32}"},
 	{rule: "mandrill", prefixes: "md-", rest: url64 + "{22}", weak: true},
 	{rule: "brevo", prefixes: "xkeysib- xsmtpsib-", rest: hex + "{64}-" + alnum + "{16}"},
@@ -227,24 +234,24 @@ var messaging = []row{
 // money: payments and shops.
 var money = []row{
 	// Stripe, and others that took its prefixes (Paystack, Clerk, WorkOS).
-	{rule: "stripe", prefixes: "sk_live_ sk_test_ rk_live_ rk_test_ sk_org_live_ sk_org_test_", rest: alnum + "{16,}"},
+	{rule: "stripe", prefixes: "sk_live_ sk_test_ rk_live_ rk_test_ sk_prod_ rk_prod_ sk_org_live_ sk_org_test_", rest: alnum + "{10,}"},
 	{rule: "stripe", prefixes: "whsec_", rest: `[0-9A-Za-z+/]{32,}`},
 	{rule: "shopify", prefixes: "shpat_ shpca_ shppa_ shpss_ shpua_ shptka_ shprka_", rest: `[0-9A-Fa-f]{32}`},
-	{rule: "square", prefixes: "sq0atp-", rest: url64 + "{22}"},
+	{rule: "square", prefixes: "sq0atp-", rest: url64 + "{22,}"},
 	{rule: "square", prefixes: "sq0csp-", rest: url64 + "{43}"},
-	{rule: "square", prefixes: "EAAA", rest: url64 + "{60}", weak: true},
+	{rule: "square", prefixes: "EAAA", rest: url64 + "{22,}", weak: true},
 	{rule: "braintree", prefixes: "access_token$production$ access_token$sandbox$", rest: "[0-9a-z]{16}\\$" + hex + "{32}"},
 	{rule: "razorpay", prefixes: "rzp_live_ rzp_test_", rest: alnum + "{14}"},
-	{rule: "flutterwave", prefixes: "FLWSECK- FLWSECK_TEST-", rest: "[0-9A-Za-z]{12,32}-X"},
+	{rule: "flutterwave", prefixes: "FLWSECK- FLWSECK_TEST- FLWPUBK_TEST-", rest: "[0-9A-Za-z]{12,}"},
 	{rule: "plaid", prefixes: "access-production- access-sandbox- access-development-", rest: uuidRE},
 	{rule: "gocardless", prefixes: "live_ sandbox_", rest: url64 + "{40}", weak: true},
-	{rule: "lob", prefixes: "live_ test_", rest: hex + "{35}"},
+	{rule: "lob", prefixes: "live_ test_", rest: hex + "{35}", weak: true},
 	{rule: "mollie", prefixes: "live_ test_ access_", rest: alnum + "{30,40}", weak: true},
 	{rule: "easypost", prefixes: "EZAK EZTK", rest: alnum + "{54}"},
 	{rule: "shippo", prefixes: "shippo_live_ shippo_test_", rest: hex + "{40}"},
 	{rule: "paddle", prefixes: "pdl_live_ pdl_sdbx_", rest: `[a-z]{4,12}_[0-9a-z]{20,30}_[0-9A-Za-z]{20,24}_[0-9A-Za-z]{3}`},
 	{rule: "paddle", prefixes: "pdl_ntfset_", rest: `[0-9a-z]{20,30}_[0-9A-Za-z+/]{20,40}`},
-	{rule: "duffel", prefixes: "duffel_live_ duffel_test_", rest: `[0-9A-Za-z_=-]{43}`},
+	{rule: "duffel", prefixes: "duffel_live_ duffel_test_", rest: `[0-9A-Za-z_=%-]{43,}`},
 	{rule: "adyen", prefixes: "AQE", rest: `[a-z]hm[0-9A-Za-z+/]{30,}`},
 	{rule: "checkout", prefixes: "sk_ sk_sbox_", rest: "[0-9a-z]{26}", weak: true},
 }
@@ -271,11 +278,12 @@ var work = []row{
 	{rule: "contentful", prefixes: "CFPAT-", rest: url64 + "{43}"},
 	{rule: "postman", prefixes: "PMAK-", rest: hex + "{24}-" + hex + "{34}"},
 	{rule: "readme", prefixes: "rdme_", rest: "[0-9a-z]{70}"},
-	{rule: "frameio", prefixes: "fio-u-", rest: url64 + "{64}"},
+	{rule: "frameio", prefixes: "fio-u-", rest: `[0-9A-Za-z_=%-]{60,}`},
 	{rule: "sanity", prefixes: "sk", rest: alnum + "{150,190}", weak: true},
 	{rule: "mapbox", prefixes: "sk.eyJ tk.eyJ", rest: url64 + `{40,500}\.` + url64 + "{20,}"},
 	{rule: "adafruit", prefixes: "aio_", rest: alnum + "{28}"},
 	{rule: "settlemint", prefixes: "sm_aat_ sm_pat_ sm_sat_", rest: alnum + "{16}"},
+	{rule: "authress", prefixes: "sc_ ext_ scauth_ authress_", rest: `[0-9A-Za-z]{5,30}\.[0-9A-Za-z]{4,6}\.acc[_-][0-9A-Za-z-]{10,32}\.[0-9A-Za-z+/_=-]{30,}`},
 	{rule: "okta", prefixes: "SSWS ", rest: url64 + "{40,44}"},
 	{rule: "lark", prefixes: "open.feishu.cn/open-apis/bot/v2/hook/ open.larksuite.com/open-apis/bot/v2/hook/", rest: uuidRE},
 }
@@ -283,7 +291,7 @@ var work = []row{
 // data: databases and warehouses.
 var data = []row{
 	{rule: "databricks", prefixes: "dapi dkea dose dsapi", rest: hex + "{32}"},
-	{rule: "planetscale", prefixes: "pscale_tkn_ pscale_pw_ pscale_oauth_ pscale_app_secret_", rest: `[0-9A-Za-z_=.-]{32,}`},
+	{rule: "planetscale", prefixes: "pscale_tkn_ pscale_pw_ pscale_oauth_ pscale_app_secret_", rest: `[0-9A-Za-z_=.%-]{32,}`},
 	{rule: "supabase", prefixes: "sbp_", rest: hex + "{40}"},
 	{rule: "supabase", prefixes: "sb_secret_ sbp_oauth_", rest: url64 + "{30,}"},
 	{rule: "neon", prefixes: "napi_", rest: "[0-9a-z]{60,}"},
@@ -300,10 +308,6 @@ var keys = []row{
 	{rule: ruleKey, prefixes: "nsec1", rest: "[0-9a-z]{58}"},                      // Nostr, NIP-19
 	{rule: ruleKey, prefixes: "xprv yprv zprv tprv", rest: alnum + "{107}"},       // BIP 32
 	{rule: ruleKey, prefixes: "b3BlbnNzaC1rZXktdjEA", rest: `[0-9A-Za-z+/]{40,}`}, // OpenSSH without its first line
-	{rule: ruleKey, prefixes: "MC4CAQAwBQYDK2VwBCIEI", rest: `[0-9A-Za-z+/]{40,}`},
-	{rule: ruleKey, prefixes: "MIGHAgEAMBMGByqGSM49AgEG", rest: `[0-9A-Za-z+/]{40,}`},
-	{rule: ruleKey, prefixes: "MII", rest: `[0-9A-Za-z+/]{3}IBAA[0-9A-Za-z+/]{60,}`}, // PKCS #1
-	{rule: ruleKey, prefixes: "MII", rest: `[0-9A-Za-z+/]{2}IBAD[0-9A-Za-z+/]{60,}`}, // PKCS #8
 	{rule: ruleKey, prefixes: "PRIVATE+KEY+", rest: `[0-9A-Za-z./-]{1,120}\+[0-9a-f]{8}\+[0-9A-Za-z+/=]{40,}`},
 	{rule: "1password", prefixes: "ops_eyJ", rest: `[0-9A-Za-z+/=_-]{100,}`},
 	{rule: "1password", prefixes: "A3-", rest: "[0-9A-Z]{6}-[0-9A-Z]{6}-[0-9A-Z]{5}-[0-9A-Z]{5}-[0-9A-Z]{5}-[0-9A-Z]{5}"},
@@ -324,15 +328,24 @@ var structures = []struct {
 	{ruleJWT, "eyJ eyA ewo ew0 ewk", checkJWT},
 	{ruleBearer, "(?i)bearer", checkBearer},
 	{ruleBasic, "(?i)basic", checkBasic},
+	{ruleKey, "MC MD ME MF MG MH MI", checkDER}, // 0x30 and a length, in base64
+	{ruleKey, "kty", checkJWK},
+	{ruleNamed, "(?i)authorization (?i)cookie", checkHeader},
+	{ruleNamed, "curl", checkCurl},
 }
 
 // builtin returns the table, compiled once, when it is first needed.
 var builtin = sync.OnceValue(func() []format {
 	var formats []format
+	lenient := map[string]bool{}
 	for _, r := range table() {
 		for prefix := range strings.SplitSeq(strings.ReplaceAll(r.prefixes, "SSWS ", "SSWS\x00"), " ") {
 			prefix = strings.ReplaceAll(prefix, "\x00", " ")
 			formats = append(formats, r.compile(prefix))
+			if r.unmistakable(prefix) && !lenient[prefix] {
+				lenient[prefix] = true
+				formats = append(formats, row{rule: r.rule, rest: tail}.compile(prefix).open())
+			}
 		}
 	}
 	for _, s := range structures {
@@ -343,6 +356,30 @@ var builtin = sync.OnceValue(func() []format {
 	}
 	return formats
 })
+
+// tail is what follows an unmistakable prefix in a token that was cut, or made
+// longer since the row was written. It has to look drawn by lot.
+const tail = `[0-9A-Za-z_-]{20,}`
+
+// unmistakable reports whether nothing but the provider's tokens begins with the
+// prefix: it is long enough, ends where a word ends, and is not made of words
+// that others use.
+func (r row) unmistakable(prefix string) bool {
+	if r.weak || r.rule == ruleKey || len(prefix) < 4 || strings.ContainsAny(prefix, " ()/$=") {
+		return false
+	}
+	switch prefix {
+	case "live_", "test_", "pat-", "api-", "sdk-", "API-", "key-", "ext_":
+		return false
+	}
+	return strings.IndexByte("_-.", prefix[len(prefix)-1]) >= 0
+}
+
+// open returns the format with its rest being a tail.
+func (f format) open() format {
+	f.tail = true
+	return f
+}
 
 func (r row) compile(prefix string) format {
 	fold := ""
@@ -369,7 +406,7 @@ func escapeLiteral(s string) string {
 }
 
 // unprefixed are the rules that are found by other means than a prefix.
-var unprefixed = []string{ruleURL, ruleCard, ruleDiscord, ruleTelegram, ruleMailgun, ruleChimp, ruleAzure, ruleAtlas,
+var unprefixed = []string{ruleURL, ruleCard, ruleDiscord, ruleTelegram, ruleMailgun, ruleChimp, ruleAzure, ruleAtlas, ruleMaxMind, ruleNamed,
 	string(Email), string(Phone), string(IBAN), string(IP)}
 
 // ruleNames returns every built-in rule.
@@ -386,7 +423,7 @@ var ruleNames = sync.OnceValue(func() map[string]bool {
 
 // engineVersion is raised when something other than the table changes what is
 // found.
-const engineVersion = 1
+const engineVersion = 2
 
 // tableDigest stands for everything that is built in.
 var tableDigest = sync.OnceValue(func() string {

@@ -14,12 +14,14 @@ func (c *scan) word(begin, end int) bool {
 	word, rest := c.text[begin:end], c.text[end:]
 	switch n := len(word); {
 	case n == 14 && strings.HasPrefix(rest, ".atlasv1."):
-		body := span(rest[9:], &base64Set)
+		body := span(rest[9:], &paddedSet)
 		return body >= 60 && c.hit(ruleAtlas, begin, end+9+body)
 	case n >= 23 && n <= 28 && strings.HasPrefix(rest, ".") && strings.IndexByte("MNO", word[0]) >= 0:
 		return c.botToken(begin, end)
 	case n == 32 && strings.HasPrefix(rest, "-") && hexes(word, n):
 		return c.mailKey(begin, end)
+	case n == 29 && strings.HasPrefix(rest, "_mmk") && begin >= 7 && c.text[begin-1] == '_':
+		return c.hit(ruleMaxMind, begin-7, end+4)
 	case n == 84 && strings.HasPrefix(word[52:], "JQQJ9"):
 		// Azure's current keys: 52 random characters, then this mark.
 		return c.hit(ruleAzure, begin, end)
@@ -107,11 +109,13 @@ func (c *scan) clientSecret(i int) bool {
 	return c.hit(ruleAzure, begin, i+1+n)
 }
 
-var alnumSet, base64Set, clientSet = func() (a, b, c set) {
+var alnumSet, base64Set, clientSet, paddedSet, hostSet = func() (a, b, c, d, e set) {
 	add(&a, "", '0', '9', 'A', 'Z', 'a', 'z')
 	add(&b, "-_", '0', '9', 'A', 'Z', 'a', 'z')
 	add(&c, "-_.~", '0', '9', 'A', 'Z', 'a', 'z')
-	return a, b, c
+	add(&d, "-_=%", '0', '9', 'A', 'Z', 'a', 'z')
+	add(&e, "-_.", '0', '9', 'A', 'Z', 'a', 'z')
+	return a, b, c, d, e
 }()
 
 // span returns how many bytes at the start of the text are of the set, or a
@@ -136,13 +140,32 @@ func (c *scan) number(begin, end int) bool {
 			return true
 		}
 	}
-	if n >= 14 {
+	if (n == 15 || n == 16) && c.appToken(begin, end) {
+		return true
+	}
+	if n >= 13 {
 		return c.card(begin, end, false)
 	}
 	if n == 4 && c.grouped(begin) {
 		return true
 	}
 	return c.ip && n <= 3 && c.ipv4At(begin)
+}
+
+// appToken looks for an access token of a Facebook app: its ID, a bar, and its
+// secret.
+func (c *scan) appToken(begin, end int) bool {
+	rest := c.text[end:]
+	switch {
+	case strings.HasPrefix(rest, "|"):
+		rest = rest[1:]
+	case len(rest) > 3 && strings.EqualFold(rest[:3], "%7C"):
+		rest = rest[3:]
+	default:
+		return false
+	}
+	body := span(rest, &base64Set)
+	return body >= 27 && body <= 40 && random(rest[:body]) && c.hit("facebook", begin, len(c.text)-len(rest)+body)
 }
 
 // groups are how the digits of cards are grouped when printed.
@@ -217,8 +240,8 @@ func issued(number []byte, grouped bool) bool {
 	in := func(value, from, to int) bool { return from <= value && value <= to }
 	four := head(4)
 	switch {
-	case number[0] == 4: // Visa; 19 digits without groups are as likely an ID
-		return n == 16 || n == 19 && grouped
+	case number[0] == 4: // Visa; 13 and 19 digits without groups are as likely an ID
+		return n == 16 || (n == 13 || n == 19) && grouped
 	case in(head(2), 51, 55), in(four, 2221, 2720): // Mastercard
 		return n == 16
 	case in(four, 2200, 2204): // Mir

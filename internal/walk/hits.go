@@ -12,6 +12,9 @@ type Env struct {
 	Limit int
 	// Guard is asked about every text that is content. If it is nil, all pass.
 	Guard Guard
+	// Numbers says that whole numbers are texts to ask about, too: nothing says
+	// what they are.
+	Numbers bool
 	// Removed is told of what the walk leaves out. It may be nil.
 	Removed *Collector
 	// Kept is called with every text that is written. It may be nil.
@@ -44,6 +47,24 @@ func (w *walker) check(s string) (rule string) {
 		return ""
 	}
 	return w.env.Guard.Check(s)
+}
+
+// whole asks the guard about the number that was written from start on, if it has
+// as many digits as something that is personal.
+func (w *walker) whole(start int) {
+	digits := w.buf[start:]
+	if len(digits) < 8 || len(digits) > 19 || w.env.Guard == nil || w.quiet {
+		return
+	}
+	for _, c := range digits {
+		if c < '0' || '9' < c {
+			return
+		}
+	}
+	if rule := w.env.Guard.Check(string(digits)); rule != "" {
+		w.buf = w.buf[:start]
+		w.hit(rule)
+	}
 }
 
 // unsafe reports whether a name that is content must not be stored, and then

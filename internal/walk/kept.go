@@ -82,10 +82,14 @@ func (w *walker) kept(v reflect.Value, t *info, n *node, static bool) (bool, err
 	case t.style == styleRaw:
 		return w.keptMessage(v.Bytes(), n)
 	case n.keep && t.style.leaf():
-		if n.pseudonym == "" {
-			return w.keptLeaf(v, t, static)
-		}
 		start := len(w.buf)
+		if n.pseudonym == "" {
+			ok, err := w.keptLeaf(v, t, static)
+			if ok && err == nil && t.style.number() && (w.env.Numbers || n.nameless && !static) {
+				w.whole(start)
+			}
+			return ok, err
+		}
 		w.quiet = true
 		ok, err := w.keptLeaf(v, t, static)
 		if w.quiet = false; ok && err == nil {
@@ -454,7 +458,11 @@ func (w *walker) keptRaw(raw []byte, n *node) (bool, error) {
 	case c == '"':
 		return true, w.rawText(raw)
 	}
+	start := len(w.buf)
 	w.buf = append(w.buf, raw...)
+	if w.env.Numbers || n.nameless {
+		w.whole(start)
+	}
 	return true, nil
 }
 

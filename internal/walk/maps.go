@@ -10,6 +10,9 @@ import (
 // common writes the entries of a map of one of the types that most maps have,
 // without reflection, and reports whether v is one.
 func (w *walker) common(v reflect.Value) (ok bool, err error) {
+	if w.env.Numbers {
+		return false, nil
+	}
 	switch m := v.Interface().(type) {
 	case map[string]string:
 		return writeMap(w, m, (*walker).text)

@@ -52,6 +52,7 @@ type node struct {
 
 	pseudonym  string // the class of what stands for the leaf
 	credential bool   // what is dropped here is one
+	nameless   bool   // a star stands for the leaf's name: nothing says what it is
 
 	kids []kid // sorted by name
 	any  *node // *
@@ -205,7 +206,7 @@ func (n *node) grow(s step) *node {
 	switch s.kind {
 	case '*':
 		if n.any == nil {
-			n.any = &node{}
+			n.any = &node{nameless: true}
 		}
 		return n.any
 	case '[':
@@ -342,7 +343,7 @@ func (r *resolver) leaf(n *node, t *info, at string) *node {
 	default:
 		r.plan.keeps[at] = t.kind()
 	}
-	return &node{keep: true, path: n.path, pseudonym: n.pseudonym}
+	return &node{keep: true, path: n.path, pseudonym: n.pseudonym, nameless: n.nameless}
 }
 
 func (r *resolver) named(out, n *node, at string, typeOf func(string) (*info, bool)) {

@@ -46,7 +46,11 @@ func (w *walker) rawValue(raw []byte) error {
 	case '"':
 		return w.rawText(raw)
 	}
+	start := len(w.buf)
 	w.buf = append(w.buf, raw...)
+	if w.env.Numbers {
+		w.whole(start)
+	}
 	return nil
 }
 

@@ -52,6 +52,8 @@ const (
 
 func (s style) leaf() bool { return s < styleRaw }
 
+func (s style) number() bool { return s >= styleInt && s <= styleFloat64 || s == styleNumber }
+
 // info is what is known of a type. It never changes once published.
 type info struct {
 	typ    reflect.Type

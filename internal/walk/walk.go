@@ -213,10 +213,18 @@ func (w *walker) value(v reflect.Value, t *info) error {
 	case styleText:
 		return w.text(v.String())
 	case styleInt:
+		start := len(w.buf)
 		w.buf = strconv.AppendInt(w.buf, v.Int(), 10)
+		if w.env.Numbers {
+			w.whole(start)
+		}
 		return nil
 	case styleFloat64:
+		start := len(w.buf)
 		w.float(v.Float(), 64)
+		if w.env.Numbers {
+			w.whole(start)
+		}
 		return nil
 	case styleBool:
 		w.buf = strconv.AppendBool(w.buf, v.Bool())
@@ -238,7 +246,12 @@ func (w *walker) value(v reflect.Value, t *info) error {
 		v = v.Elem()
 		return w.value(v, infoOf(v.Type()))
 	}
-	return w.leaf(v, t)
+	start := len(w.buf)
+	err := w.leaf(v, t)
+	if w.env.Numbers && err == nil && (t.style == styleUint || t.style == styleNumber) {
+		w.whole(start)
+	}
+	return err
 }
 
 func (w *walker) pointer(v reflect.Value, t *info) error {
@@ -296,10 +309,16 @@ func (w *walker) simple(v reflect.Value, t *info) error {
 		}
 		return w.value(v, t)
 	case styleInt:
+		if w.env.Numbers {
+			return w.value(v, t)
+		}
 		w.buf = strconv.AppendInt(w.buf, v.Int(), 10)
 	case styleBool:
 		w.buf = strconv.AppendBool(w.buf, v.Bool())
 	case styleFloat64:
+		if w.env.Numbers {
+			return w.value(v, t)
+		}
 		w.float(v.Float(), 64)
 	case styleTime:
 		w.time(v)
