@@ -101,6 +101,11 @@ const (
 	CauseLate      Cause = "late"      // the job had ended
 	CauseDuplicate Cause = "duplicate" // a second submission
 	CauseIllegal   Cause = "illegal"   // the state machine has no such transition
+
+	// CauseForeign is an event whose organization, action, root or correlation
+	// is not that of the job's first submission: somebody who could write to
+	// the log or to the queue has used the job's ID.
+	CauseForeign Cause = "foreign"
 )
 
 // UnappliedEvent is an event that did not change its job.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,6 +24,12 @@ import (
 // two verdicts under one ID, from different logs, the one with the lower leaf
 // hash counts.
 //
+// The first submission says whose job it is: in one log the one that was stored
+// first, of several logs (package story) one by a verified principal before one
+// that is only claimed. Events whose organization, action, root or correlation
+// contradict it have no effect and are in [Job.Unapplied] as well, as foreign:
+// who controls a queue may use another's job ID.
+//
 // Without a record the error is [ErrNotFound]. It is an error, too, if the
 // records are of several jobs, or if two records that are not verdicts share an
 // ID ([ErrConflict]). Of records that the iterator could not read
@@ -39,11 +46,23 @@ func replay(records iter.Seq2[Record, error]) (fold, error) {
 		return fold{}, err
 	}
 	f := fold{executions: map[uuid.UUID]int{}, concluded: map[uuid.UUID]bool{}}
-	for _, i := range causal.NewGraph(c.links).Order() {
-		f.apply(&c.events[i])
+	order := causal.NewGraph(c.links).Order()
+	authority := slices.IndexFunc(order, func(i int) bool { return c.events[i].Type == JobSubmitted })
+	for _, i := range order {
+		if e := &c.events[i]; authority >= 0 && foreign(e, &c.events[order[authority]]) {
+			f.setAside(e, CauseForeign)
+		} else {
+			f.apply(e)
+		}
 	}
 	f.job.Unreadable = c.unreadable
 	return f, nil
+}
+
+// foreign reports whether an event contradicts the submission of its job.
+func foreign(e, submission *Event) bool {
+	return e.Who.OrgID != submission.Who.OrgID || e.What.Action != submission.What.Action ||
+		e.Job.RootID != submission.Job.RootID || e.CorrelationID != submission.CorrelationID
 }
 
 // maxUnreadable is how many places of unreadable records a Job tells of.
@@ -135,7 +154,7 @@ func (f *fold) apply(e *Event) {
 	case enters:
 		f.enter(e, next)
 	case duplicate, late, illegal:
-		f.setAside(e, effect)
+		f.setAside(e, Cause(effect))
 	}
 	switch e.Type {
 	case JobLogged:
@@ -151,7 +170,7 @@ func (f *fold) apply(e *Event) {
 // begin takes from the first event what all events of a job have in common.
 func (f *fold) begin(e *Event) {
 	f.begun = true
-	f.job = Job{ID: e.Job.ID, State: none, Logs: []string{}}
+	f.job = Job{ID: e.Job.ID, State: none, Logs: []string{}, Unapplied: f.job.Unapplied}
 	f.submit(e)
 	if e.Type != JobSubmitted {
 		f.job.State = Pending
@@ -210,9 +229,9 @@ func errorOf(e *Event) *ErrorDetail {
 	return e.Data.Error
 }
 
-func (f *fold) setAside(e *Event, why effect) {
-	u := UnappliedEvent{EventID: e.ID, Type: e.Type, Time: e.Time, Cause: Cause(why), Error: errorOf(e)}
-	if why == duplicate && !bytes.Equal(e.What.Inputs, f.job.Metadata.Inputs) {
+func (f *fold) setAside(e *Event, why Cause) {
+	u := UnappliedEvent{EventID: e.ID, Type: e.Type, Time: e.Time, Cause: why, Error: errorOf(e)}
+	if why == CauseDuplicate && !bytes.Equal(e.What.Inputs, f.job.Metadata.Inputs) {
 		u.Inputs = e.What.Inputs
 	}
 	f.job.Unapplied = append(f.job.Unapplied, u)

@@ -1,6 +1,7 @@
 package jobaudit_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +31,9 @@ type told struct {
 	data    string
 	job     string
 	second  int // of the event's time
+
+	org, action, root, correlation string // default: as in any other event
+	claimed                        bool   // the principal
 }
 
 const storyJob = "7d444840-9dc0-41d1-b245-5ffdce74fad2"
@@ -64,6 +68,10 @@ func stream(t *testing.T, number int, events ...told) []jobaudit.Record {
 			}
 			return fmt.Sprintf(`,"%s":%s`, name, value)
 		}
+		assurance := "verified"
+		if e.claimed {
+			assurance = "claimed"
+		}
 		inputs := e.inputs
 		if e.typ == jobaudit.JobSubmitted && inputs == "" {
 			inputs = `{"n":1}`
@@ -72,9 +80,10 @@ func stream(t *testing.T, number int, events ...told) []jobaudit.Record {
 			member("phase", `"`+string(e.typ.Phase())+`"`, e.typ.Phase() != "") +
 			fmt.Sprintf(`,"time":"2026-01-02T03:04:%02d.000000Z","stream":%s},"job":{"id":"%s","state":"running","attempt":%d`, e.second, place, job, e.attempt) +
 			member("executionId", `"`+eventID(e.exec, 7)+`"`, e.exec > 0) +
-			fmt.Sprintf(`,"rootId":"%s"},"correlationId":"%s"`, job, job) +
+			fmt.Sprintf(`,"rootId":"%s"},"correlationId":"%s"`, cmp.Or(e.root, job), cmp.Or(e.correlation, job)) +
 			member("causationId", `"`+eventID(e.cause, 7)+`"`, e.cause > 0) +
-			fmt.Sprintf(`,"requestId":"%s","who":{"principal":{"kind":"user","id":"u-1","assurance":"verified"},"orgId":"o"},"what":{"action":"a"`, job) +
+			fmt.Sprintf(`,"requestId":"%s","who":{"principal":{"kind":"user","id":"u-1","assurance":"%s"},"orgId":"%s"},"what":{"action":"%s"`,
+				job, assurance, cmp.Or(e.org, "o"), cmp.Or(e.action, "a")) +
 			member("inputs", inputs, inputs != "") +
 			`},"where":{"system":"s","environment":"e","host":"h","instance":"i","version":"v"},"why":{"trigger":"manual","reason":"r"}` +
 			member("data", e.data, e.data != "") + `}`

@@ -30,6 +30,9 @@ func Story(ctx context.Context, w io.Writer, correlation uuid.UUID, logs ...joba
 //   - no record stands before one that it follows, by its stream, by the
 //     stream that it resumes, by its causation;
 //   - the records of one log keep its order otherwise;
+//   - of submissions of one job in different logs, none of which follows from
+//     the other, those by verified principals stand first, and otherwise the
+//     lower event ID; the first one counts ([jobaudit.CauseForeign]);
 //   - of outcomes of one job in different logs, none of which follows from the
 //     other, a verdict stands first, as it rests on what had been recorded
 //     until then, and otherwise the lower event ID;
@@ -138,6 +141,9 @@ func link(e *jobaudit.Event, hash jobaudit.Hash) causal.Event {
 		ID: e.ID, Hash: hash, Stream: e.Stream.ID, Seq: e.Stream.Seq, Prev: e.Stream.Prev, Cause: e.CausationID,
 	}
 	l.Resumes.Stream, l.Resumes.Seq, l.Resumes.Hash = e.Stream.After.Stream, e.Stream.After.Seq, e.Stream.After.Hash
+	if e.Type == jobaudit.JobSubmitted {
+		l.Submission, l.Claimed = e.Job.ID, !e.Who.Principal.Verified
+	}
 	if e.Job.State.Terminal() {
 		switch e.Type {
 		case jobaudit.JobSucceeded, jobaudit.JobFailed, jobaudit.JobCancelled, jobaudit.JobDenied, jobaudit.JobDeduplicated:

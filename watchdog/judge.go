@@ -50,7 +50,6 @@ func (w *Watchdog) collect(ctx context.Context, id uuid.UUID) (*dossier, error) 
 			return nil, fmt.Errorf("watchdog: read job %s: %w", id, err)
 		}
 		records = append(records, r)
-		w.add(d, r)
 	}
 	if len(records) == 0 {
 		return nil, nil
@@ -65,6 +64,17 @@ func (w *Watchdog) collect(ctx context.Context, id uuid.UUID) (*dossier, error) 
 	})
 	if err != nil {
 		return nil, fmt.Errorf("watchdog: job %s: %w", id, err)
+	}
+	foreign := make(map[uuid.UUID]bool)
+	for _, u := range d.Unapplied {
+		if u.Cause == jobaudit.CauseForeign {
+			foreign[u.EventID] = true
+		}
+	}
+	for _, r := range records {
+		if !foreign[r.ID()] {
+			w.add(d, r)
+		}
 	}
 	return d, nil
 }

@@ -154,6 +154,9 @@ func (w *Watchdog) note(e *jobaudit.Event, arrived time.Time) {
 		w.alive(r, e, arrived, heardStart)
 	case jobaudit.JobHeartbeat:
 		r := j.run(x)
+		if r.contradicts(e) {
+			return
+		}
 		w.alive(r, e, arrived, heardHeartbeat)
 		r.progress(e)
 	case jobaudit.AttemptLost:
@@ -180,9 +183,14 @@ func (w *Watchdog) note(e *jobaudit.Event, arrived time.Time) {
 // ended drops what has ended. If the event contradicts the start it may be
 // forged: then the run stays until it is due, and all records are read.
 func (j *job) ended(id uuid.UUID, e *jobaudit.Event) {
-	if r := j.find(id); r != nil && (r.origin == origin{} || r.origin == originOf(e)) {
+	if r := j.find(id); r != nil && !r.contradicts(e) {
 		j.remove(id)
 	}
+}
+
+// contradicts reports whether an event is not of the job that was started.
+func (r *run) contradicts(e *jobaudit.Event) bool {
+	return r.origin != origin{} && r.origin != originOf(e)
 }
 
 // forget drops a job of which nothing is open.

@@ -289,3 +289,24 @@ func TestAnyRecordOfAnExecutionIsASignOfItsLife(t *testing.T) {
 	w.sweep(10)
 	w.requireFound(ghost, logging)
 }
+
+// Somebody who has learned a job's ID writes an end, or signs of life, in the
+// name of another organization.
+func TestAForgedRecordNeitherHidesAJobWithoutAnEndNorAccusesOneThatLives(t *testing.T) {
+	w := newWatching(t, nil)
+	ghost, kept, alive := w.start(0), w.start(0), w.start(0)
+	forge := func(a *author, typ jobaudit.EventType, state jobaudit.JobState, data string) {
+		evil := *a
+		evil.org, evil.stream, evil.seq = "evil", uuid.New(), 0
+		w.store(evil.next(w.Now(), typ, state, data))
+	}
+	forge(ghost, jobaudit.JobSucceeded, jobaudit.Success, "{}")
+	forge(alive, jobaudit.AttemptLost, jobaudit.Running, "")
+	for range 6 {
+		forge(kept, jobaudit.JobHeartbeat, jobaudit.Running, deadline(w.Now().Add(1000*time.Hour)))
+		w.store(alive.next(w.Now(), jobaudit.JobHeartbeat, jobaudit.Running, deadline(w.Now().Add(90*time.Second))))
+		w.sweep(1)
+	}
+	require.ElementsMatch(t, []uuid.UUID{ghost.job, kept.job}, []uuid.UUID{w.found[0].JobID, w.found[1].JobID})
+	require.Equal(t, jobaudit.Running, replay(t, alive.job, w.log).State)
+}

@@ -35,6 +35,10 @@ type Event struct {
 
 	// Outcome is the job that the event ends, the zero UUID if it ends none.
 	Outcome uuid.UUID
+	// Submission is the job that the event submits, the zero UUID if it submits
+	// none. Claimed says that nobody has verified by whom.
+	Submission uuid.UUID
+	Claimed    bool
 }
 
 // verdict reports whether the event is of a verdict, which has an ID of its
@@ -67,12 +71,10 @@ func NewGraph(events []Event) *Graph {
 			return cmp.Or(cmp.Compare(events[a].Seq, events[b].Seq), compare(&events[a], &events[b], 1))
 		})
 	}
-	// newest returns the newest event of a stream up to a number: the one with
-	// the hash if it is there, since forged events may share its number.
+	// newest returns the newest event of a stream up to a number. If several
+	// share its number, as forged ones may, it is the one with the hash, or else
+	// the one with the lowest ID.
 	newest := func(stream uuid.UUID, upTo uint64, hash [32]byte) int {
-		if i, known := byHash[hash]; known && events[i].Stream == stream && events[i].Seq <= upTo {
-			return i
-		}
 		list := streams[stream]
 		n, _ := slices.BinarySearchFunc(list, upTo, func(i int, seq uint64) int {
 			if events[i].Seq <= seq {
@@ -83,7 +85,11 @@ func NewGraph(events []Event) *Graph {
 		if n == 0 {
 			return -1
 		}
-		n, _ = slices.BinarySearchFunc(list[:n], events[list[n-1]].Seq, func(i int, seq uint64) int {
+		newest := events[list[n-1]].Seq
+		if i, known := byHash[hash]; known && events[i].Stream == stream && events[i].Seq == newest {
+			return i
+		}
+		n, _ = slices.BinarySearchFunc(list[:n], newest, func(i int, seq uint64) int {
 			return cmp.Compare(events[i].Seq, seq)
 		})
 		return list[n] // the first of those that share the number

@@ -2,6 +2,7 @@ package causal
 
 import (
 	"bytes"
+	"cmp"
 	"container/heap"
 	"maps"
 	"slices"
@@ -15,6 +16,9 @@ import (
 //
 //   - no event stands before one that it follows;
 //   - the events of one log keep its order otherwise;
+//   - of submissions of one job in different logs, none of which follows from
+//     the other, those by verified principals come first, and otherwise the
+//     lower event ID: the first one counts;
 //   - of outcomes of one job in different logs, none of which follows from the
 //     other, a verdict comes first, as it rests on what had been recorded until
 //     then, and otherwise the lower event ID;
@@ -31,7 +35,7 @@ func (g *Graph) Merge(logs [][]int) []int {
 	for i := range m.before {
 		m.before[i] = slices.Clip(m.before[i])
 	}
-	m.decideOutcomes()
+	m.decideContests()
 	return m.merge()
 }
 
@@ -80,47 +84,76 @@ func (m *merger) merge() []int {
 	})
 }
 
-// decideOutcomes lets the outcomes of one job that stand in different logs
-// follow the one that counts.
-func (m *merger) decideOutcomes() {
+// contest is what events of different logs contend for: to be the submission of
+// a job, or its outcome.
+type contest struct {
+	job     uuid.UUID
+	outcome bool
+}
+
+// decideContests lets the submissions of one job that stand in different logs
+// follow the one that counts, and its outcomes likewise.
+func (m *merger) decideContests() {
 	m.in, m.previous = make([][]int, len(m.events)), make([][]int, len(m.events))
 	m.reached = make([]int, len(m.events))
-	first := make(map[uuid.UUID][]int) // of each job, the first outcome in each log
+	first := make(map[contest][]int) // the first event of each log
 	for n, log := range m.logs {
-		ended := make(map[uuid.UUID]bool)
+		decided := make(map[contest]bool)
 		for at, i := range log {
 			m.in[i] = append(m.in[i], n)
 			if at > 0 {
 				m.previous[i] = append(m.previous[i], log[at-1])
 			}
-			if job := m.events[i].Outcome; job != uuid.Nil && !ended[job] {
-				ended[job] = true
-				first[job] = append(first[job], i)
+			for _, c := range []contest{{m.events[i].Submission, false}, {m.events[i].Outcome, true}} {
+				if c.job != uuid.Nil && !decided[c] {
+					decided[c] = true
+					first[c] = append(first[c], i)
+				}
 			}
 		}
 	}
-	jobs := slices.SortedFunc(maps.Keys(first), func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
-	for _, job := range jobs {
-		outcomes := first[job]
-		slices.SortFunc(outcomes, func(a, b int) int { return compare(&m.events[a], &m.events[b], -1) })
-		if outcomes = slices.Compact(outcomes); len(outcomes) > 1 {
-			m.decide(outcomes)
+	contests := slices.SortedFunc(maps.Keys(first), func(a, b contest) int {
+		if a.outcome != b.outcome {
+			return falseFirst(a.outcome, b.outcome)
+		}
+		return bytes.Compare(a.job[:], b.job[:])
+	})
+	for _, c := range contests {
+		events := first[c]
+		slices.SortFunc(events, func(a, b int) int {
+			x, y := &m.events[a], &m.events[b]
+			if !c.outcome {
+				return cmp.Or(falseFirst(x.Claimed, y.Claimed), compare(x, y, -1))
+			}
+			return compare(x, y, -1)
+		})
+		if events = slices.Compact(events); len(events) > 1 {
+			m.decide(events)
 		}
 	}
 }
 
-// decide lets outcomes follow the first of them that follows none.
-func (m *merger) decide(outcomes []int) {
-	at := slices.IndexFunc(outcomes, func(i int) bool {
-		return !slices.ContainsFunc(outcomes, func(other int) bool { return other != i && m.follows(i, other) })
+func falseFirst(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// decide lets events follow the first of them that follows none of them.
+func (m *merger) decide(events []int) {
+	at := slices.IndexFunc(events, func(i int) bool {
+		return !slices.ContainsFunc(events, func(other int) bool { return other != i && m.follows(i, other) })
 	})
 	if at < 0 {
 		return // they follow each other in a circle: forged ones
 	}
-	winner := outcomes[at]
-	for _, i := range outcomes {
-		if i != winner && !m.follows(i, winner) {
-			m.before[i] = append(m.before[i], winner)
+	for _, i := range events {
+		if i != events[at] && !m.follows(i, events[at]) {
+			m.before[i] = append(m.before[i], events[at])
 		}
 	}
 }
