@@ -7,6 +7,8 @@
 # make installable each module installs from a release of the work tree
 # make compatible  the work tree against the newest release: API and format
 # make release     VERSION=v0.1.0 makes the release commit and its tags
+# make test-gates  shows that the gates fail on planted faults
+# make stats       files, lengths, names and the reading order of the root
 # make lint        every other gate; make -k lint goes on after a failing one
 # make bench       every benchmark (BENCH=regexp, BENCHTIME=1s)
 # make fuzz        every fuzz target for FUZZTIME (10s) each
@@ -33,7 +35,7 @@ PLATFORMS ?= linux/386 linux/arm linux/s390x windows/amd64 darwin/arm64
 # package may take many times what it takes here.
 TIMEOUT ?= 60m
 
-.PHONY: test test-extra campaign soak test-busy test-386 installable compatible release lint bench fuzz work servers
+.PHONY: test test-extra campaign soak test-busy test-386 installable compatible release stats test-gates lint bench fuzz work servers
 .PHONY: fmt vet platforms fix tidy staticcheck vuln
 
 # -count=1: go test's cache does not notice changed files outside a module, such
@@ -67,6 +69,12 @@ installable compatible:
 release:
 	@[ -n "$(VERSION)" ] || { echo "make release: say which, for example VERSION=v0.1.0" >&2; exit 2; }
 	$(GO) run ./internal/tools/release commit $(VERSION)
+
+test-gates:
+	.ci/test-gates
+
+stats:
+	@$(GO) run ./internal/tools/stats
 
 bench: servers
 	$(testall) -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(TESTFLAGS)
