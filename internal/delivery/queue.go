@@ -175,7 +175,7 @@ func (q *Queue[R]) Wait(ctx context.Context, s *Stream[R], a *Ack, timeout time.
 func (q *Queue[R]) Withdraw(s *Stream[R], entries []Entry[R]) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if a := entries[len(entries)-1].Ack; a.waiting > 0 || !s.takeBack(entries[0].Event.ID(), len(entries)) {
+	if a := entries[len(entries)-1].Ack; a.waiting > 0 || !s.takeBack(a, len(entries)) {
 		return false
 	}
 	q.parkUnlessWanted(s)

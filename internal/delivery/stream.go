@@ -94,9 +94,10 @@ func (s *Stream[R]) place() (misfits []misfit[R]) {
 		if e.gap != nil {
 			e.Event = e.gap.encode(e.gap.Loss)
 		}
+		id := e.Event.ID() // which Place may give to another event
 		r, err := e.Event.Place(Position{Stream: s.ID, Seq: s.seq + 1, Prev: s.prev, After: s.after})
 		if err != nil {
-			misfits = append(misfits, misfit[R]{s, *e, e.Event.ID(), err})
+			misfits = append(misfits, misfit[R]{s, *e, id, err})
 			continue
 		}
 		s.seq++
@@ -137,12 +138,13 @@ func (s *Stream[R]) drop(at time.Time, typ string, encode func(Loss) Event[R]) b
 
 func now() int64 { return time.Now().UnixNano() }
 
-// takeBack takes the last n entries, of which the first has this ID, out of
+// takeBack takes the last n entries, of which the last has this Ack, out of
 // pending, all or none: none if one has been handed over or another entry
-// stands behind them.
-func (s *Stream[R]) takeBack(first uuid.UUID, n int) bool {
+// stands behind them. An event that was handed over is no longer its caller's,
+// so nothing is asked of events here.
+func (s *Stream[R]) takeBack(last *Ack, n int) bool {
 	at := len(s.pending) - n
-	if at < 0 || s.pending[at].gap != nil || s.pending[at].Event.ID() != first {
+	if at < 0 || s.pending[len(s.pending)-1].Ack != last {
 		return false
 	}
 	s.pending = slices.Delete(s.pending, at, len(s.pending))
