@@ -1,12 +1,15 @@
 package jobaudit_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
@@ -176,4 +179,72 @@ func TestContentIsWrittenInTheOneForm(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, c.want, string(sink.Trail(trail.JobID())[0].What.Inputs))
 	}
+}
+
+func TestSubmissionsInATransactionGoToItsSinkOnceAndNowhereElse(t *testing.T) {
+	own, tx := memsink.New(nil), memsink.New(nil)
+	rec := open(t, own, nil)
+	before := own.Len()
+	first, second := submission(), submission()
+	first.ID = uuid.Must(uuid.NewV7())
+	carriers, err := rec.SubmitTx(t.Context(), tx, first, second)
+	require.NoError(t, err)
+	require.Len(t, carriers, 2)
+	require.Equal(t, before, own.Len())
+	require.Equal(t, 2, tx.Len())
+	require.Equal(t, first.ID, tx.Jobs()[0])
+
+	// Committed, the records are where the job's others go.
+	for r, err := range tx.Records(t.Context(), jobaudit.Query{}) {
+		require.NoError(t, err)
+		require.NoError(t, own.Append(t.Context(), []jobaudit.Record{r}))
+	}
+	trail, err := rec.Resume(t.Context(), carriers[0], nil)
+	require.NoError(t, err)
+	require.NoError(t, trail.Run(t.Context(), jobaudit.Execution{Attempt: 1}, func(context.Context) error { return nil }))
+	require.NoError(t, rec.Close(t.Context()))
+	events(t, own) // each stream is whole
+	job, err := jobaudit.Replay(own.Records(t.Context(), jobaudit.Query{JobID: first.ID}))
+	require.NoError(t, err)
+	require.Equal(t, jobaudit.Success, job.State)
+	require.Empty(t, job.Unapplied)
+	resumed := own.Trail(first.ID)[1]
+	require.NotNil(t, resumed.Stream.After)
+	require.Equal(t, own.Trail(first.ID)[0].Stream.ID, resumed.Stream.After.Stream)
+}
+
+// sinkFunc is a sink that is one function.
+type sinkFunc func(context.Context, []jobaudit.Record) error
+
+func (f sinkFunc) Append(ctx context.Context, records []jobaudit.Record) error {
+	return f(ctx, records)
+}
+
+func TestAFailedTransactionIsToldAndNothingIsTriedAgain(t *testing.T) {
+	own := memsink.New(nil)
+	rec := open(t, own, &jobaudit.Options{Fallback: memsink.New(nil)})
+	before := own.Len()
+	calls := 0
+	failing := sinkFunc(func(context.Context, []jobaudit.Record) error {
+		calls++
+		return errors.New("serialization failure")
+	})
+	for _, test := range []struct {
+		tx   jobaudit.AuditSink
+		subs []jobaudit.Submission
+	}{
+		{failing, []jobaudit.Submission{submission()}},
+		{nil, []jobaudit.Submission{submission()}},
+		{failing, []jobaudit.Submission{submission(), {}}}, // one is malformed: none is sent
+	} {
+		carriers, err := rec.SubmitTx(t.Context(), test.tx, test.subs...)
+		var audit *jobaudit.AuditError
+		require.ErrorAs(t, err, &audit)
+		require.Nil(t, carriers)
+	}
+	require.Equal(t, 1, calls)
+	require.Equal(t, before, own.Len())
+	carriers, err := rec.SubmitTx(t.Context(), failing)
+	require.NoError(t, err)
+	require.Empty(t, carriers)
 }

@@ -70,10 +70,13 @@ type trailState struct {
 func (t *Trail) JobID() uuid.UUID { return t.env.jobID }
 
 // Carrier returns what takes the job's identity through a queue.
-func (t *Trail) Carrier() Carrier {
+func (t *Trail) Carrier() Carrier { return t.carrierAt(t.rec.queue.Head(t.stream)) }
+
+// carrierAt returns the Carrier that names head as the stream's newest event.
+func (t *Trail) carrierAt(head *streamHead) Carrier {
 	g := cargo{
 		sub: t.sub, parentID: t.env.parentID, rootID: t.env.rootID,
-		reason: t.sanitizer.text(t.sub.Trigger.Reason), head: t.rec.queue.Head(t.stream), cause: t.newestCause(),
+		reason: t.sanitizer.text(t.sub.Trigger.Reason), head: head, cause: t.newestCause(),
 		recorder: t.submitter,
 	}
 	g.sub.Resource = t.env.resource.value

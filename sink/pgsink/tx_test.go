@@ -118,3 +118,50 @@ func TestAConflictInATransactionIsErrConflict(t *testing.T) {
 		})
 	}
 }
+
+// The story of a job whose submission was stored with the business change is
+// one story, and one that was rolled back never was.
+func TestASubmissionLivesAndDiesWithTheBusinessChange(t *testing.T) {
+	url, k := database(t), newKey(t)
+	opts := k.options()
+	sink := open(t, url, &pgsink.Options{Sequencer: &opts})
+	execute(t, url, `CREATE TABLE orders (id text)`)
+	recorder, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, nil)
+	require.NoError(t, err)
+	submission := func() jobaudit.Submission {
+		return jobaudit.Submission{
+			ID: uuid.Must(uuid.NewV7()), Action: "ship-order",
+			Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada"},
+			Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "order placed"},
+		}
+	}
+	for name, begin := range transactions(t, url) {
+		t.Run(name, func(t *testing.T) {
+			kept, dropped := submission(), submission()
+			tx := begin()
+			require.NoError(t, tx.exec(`INSERT INTO orders VALUES ('a')`))
+			carriers, err := recorder.SubmitTx(t.Context(), tx.sink, kept, submission())
+			require.NoError(t, err)
+			require.NoError(t, tx.commit())
+
+			tx = begin()
+			require.NoError(t, tx.exec(`INSERT INTO orders VALUES ('b')`))
+			_, err = recorder.SubmitTx(t.Context(), tx.sink, dropped)
+			require.NoError(t, err)
+			require.NoError(t, tx.rollback())
+
+			trail, err := recorder.Resume(t.Context(), carriers[0], nil)
+			require.NoError(t, err)
+			require.NoError(t, trail.Run(t.Context(), jobaudit.Execution{Attempt: 1}, func(context.Context) error { return nil }))
+			job, err := jobaudit.Replay(sink.Records(t.Context(), jobaudit.Query{JobID: kept.ID}))
+			require.NoError(t, err)
+			require.Equal(t, jobaudit.Success, job.State)
+			require.Empty(t, job.Unapplied)
+			_, err = jobaudit.Replay(sink.Records(t.Context(), jobaudit.Query{JobID: dropped.ID}))
+			require.ErrorIs(t, err, jobaudit.ErrNotFound)
+		})
+	}
+	require.NoError(t, recorder.Close(t.Context()))
+	require.NoError(t, sink.Sequenced(t.Context()))
+	verified(t, url, k)
+}
