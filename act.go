@@ -11,6 +11,7 @@ import (
 
 	"github.com/jobaudit/jobaudit/internal/delivery"
 	"github.com/jobaudit/jobaudit/internal/fields"
+	"github.com/jobaudit/jobaudit/internal/taint"
 )
 
 // Act is what somebody did with records, rather than with a job: who read them,
@@ -186,12 +187,15 @@ func (r *Recorder) erase(ctx context.Context, keys interface {
 	if err := ctx.Err(); err != nil {
 		return &AuditError{Op: "erase", Err: err}
 	}
+	if subject == "" {
+		return &AuditError{Op: "erase", Err: &FieldError{"subject", "is required"}}
+	}
 	ids, err := keys.Erase(subject)
 	if err != nil && len(ids) == 0 {
 		return &AuditError{Op: "erase", Err: err}
 	}
 	data := r.erasedKeys(ids)
-	names := strings.Contains(strings.ToLower(reason), strings.ToLower(subject))
+	names := tellsOf(reason, subject, ids)
 	var stored error
 	switch {
 	case a != nil:
@@ -230,6 +234,22 @@ func (r *Recorder) storeOwn(ctx context.Context, env *envelope, d *draft) error 
 
 // erasedKeys keeps the IDs that can be stored and counts the others: the keys
 // are gone whatever their store calls them.
+// tellsOf reports whether a text holds the subject, in whatever form, or something
+// that was sealed for it.
+func tellsOf(text, subject string, keys []string) bool {
+	if strings.Contains(strings.ToLower(text), strings.ToLower(subject)) {
+		return true
+	}
+	for _, id := range keys {
+		if id != "" && strings.Contains(text, id) {
+			return true
+		}
+	}
+	var named taint.Set
+	named.Add(subject, true)
+	return named.Matcher().Match(text)
+}
+
 func (r *Recorder) erasedKeys(ids []string) *erasedData {
 	data := &erasedData{}
 	for _, id := range ids {

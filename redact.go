@@ -3,7 +3,6 @@ package jobaudit
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"reflect"
 	"sync/atomic"
 
@@ -99,11 +98,15 @@ func (r *Redactor) document(scan []byte) policy.Document {
 	return policy.NewDocument(r.action, r.version, inputs, output, scan)
 }
 
-// RedactInputs returns the bytes that would be stored of a job's inputs. It is
-// for unit tests of a policy: the error says why they would be withheld and
-// wraps the redactor's own error, which nothing else tells. It is
-// [ErrNoPolicy] if there is no rule for the inputs. Pseudonyms are made with a
-// key that ends with the process.
+// RedactInputs returns the bytes that a registry without options would store of a
+// job's inputs. It is for unit tests of a policy alone: [Registry.RedactInputs]
+// tells what is stored with a registry's patterns, allowed texts, personal data
+// and pseudonyms, and drops what holds a credential that was removed beside it.
+// Here, pseudonyms are made with a key that ends with the process.
+//
+// The error says why the inputs would be withheld and wraps the redactor's own
+// error, which nothing else tells. It is [ErrNoPolicy] if there is no rule for
+// the inputs.
 func (r Redactor) RedactInputs(inputs any) (json.RawMessage, error) {
 	return r.try(inputs, sideInputs)
 }
@@ -121,10 +124,7 @@ func (r Redactor) try(v any, side string) (json.RawMessage, error) {
 		return nil, &FieldError{"redactor.action", "missing"}
 	}
 	c, err := r.redact(v, side, &policy.Call{Env: walk.Env{Limit: fields.MaxContent, Guard: trial{}}})
-	if err != nil {
-		return nil, fmt.Errorf("%s of %q are withheld (%s): %w", side, r.action, c.redaction.Outcome, err)
-	}
-	return c.json, nil
+	return c.trial(r.action, side, err)
 }
 
 // redact applies the rule of one side. The error is the cause of an outcome

@@ -1,6 +1,7 @@
 package jobaudit_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
 // workflow is the inputs of the action that the package's tests share.
@@ -487,4 +489,94 @@ func TestAPolicyTooLargeToRecordIsRefused(t *testing.T) {
 	}
 	_, err := jobaudit.NewRegistry(nil, jobaudit.NewRedactor("act", "1", jobaudit.InputPaths[any](paths...)))
 	require.ErrorContains(t, err, "too large")
+}
+
+// A kept type that is the input's type by another name keeps everything.
+func TestAKeptTypeThatIsTheInputByAnotherNameIsRefused(t *testing.T) {
+	type in struct {
+		Repo, PAT string
+		Nested    struct{ A, B string }
+	}
+	type kept in
+	type wrapped struct{ In kept }
+	type listed struct{ In []kept }
+	type mapped struct{ In map[string]*kept }
+	for name, rule := range map[string]jobaudit.Rule{
+		"itself":  jobaudit.Inputs(func(i in) (kept, error) { return kept(i), nil }),
+		"pointer": jobaudit.Inputs(func(i in) (*kept, error) { k := kept(i); return &k, nil }),
+		"inside":  jobaudit.Inputs(func(i *in) (wrapped, error) { return wrapped{kept(*i)}, nil }),
+		"list":    jobaudit.Inputs(func(i in) (listed, error) { return listed{}, nil }),
+		"map":     jobaudit.Inputs(func(i in) (mapped, error) { return mapped{}, nil }),
+	} {
+		_, err := jobaudit.NewRegistry(nil, jobaudit.NewRedactor("act", "1", rule))
+		require.ErrorContains(t, err, "keeps the whole value", name)
+	}
+}
+
+// The registry tells what it would store, with its own options.
+func TestTheRegistryTellsWhatItWouldStore(t *testing.T) {
+	g, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{Patterns: map[string]string{"acme": "acme_[0-9a-f]{16}"}, PseudonymKey: bytes.Repeat([]byte{7}, 32)},
+		jobaudit.NewRedactor("rebuild-index", "1", jobaudit.InputPaths[any](jobaudit.Keep("repo"), jobaudit.Keep("mail").Pseudonym("email"), jobaudit.Drop("pw", "credential")), outputs()))
+	require.NoError(t, err)
+	for _, repo := range []string{"acme/site", "acme_0123456789abcdef", apiToken(), "run -phunter2"} {
+		in := map[string]any{"repo": repo, "mail": "ann@example.org", "pw": "hunter2"}
+		sink := memsink.New(nil)
+		rec := open(t, sink, &jobaudit.Options{Redactors: g})
+		s := submission()
+		s.Inputs, s.OrgID = in, ""
+		job, err := rec.Submit(t.Context(), s)
+		require.NoError(t, err)
+		require.NoError(t, job.Cancel(t.Context(), "done"))
+		tried, err := g.RedactInputs("rebuild-index", in)
+		require.NoError(t, err)
+		require.Equal(t, string(of(events(t, sink), jobaudit.JobSubmitted)[0].What.Inputs), string(tried))
+		require.Contains(t, string(tried), g.Pseudonym("", "email", "ann@example.org"))
+	}
+	out, err := g.RedactOutput("rebuild-index", map[string]any{"a": "b"})
+	require.NoError(t, err)
+	require.Equal(t, `{"a":"b"}`, string(out))
+	require.NotEqual(t, g.Pseudonym("acme", "email", "ann@example.org"), g.Pseudonym("", "email", "ann@example.org"))
+	require.NotEqual(t, g.Pseudonym("", "email", "Ann@example.org"), g.Pseudonym("", "email", "ann@example.org"), "case matters")
+	require.Empty(t, (*jobaudit.Registry)(nil).Pseudonym("", "email", "x"))
+	_, err = g.RedactInputs("other", 1)
+	require.ErrorIs(t, err, jobaudit.ErrNoPolicy)
+	cause := errors.New("no")
+	failing := registry(t, jobaudit.NewRedactor("act", "1", jobaudit.Inputs(func(workflow) (keptWorkflow, error) { return keptWorkflow{}, cause })))
+	_, err = failing.RedactInputs("act", workflow{})
+	require.ErrorIs(t, err, cause)
+}
+
+// A text in the APIs of chats is a string or a list of parts.
+func TestATextThatMayBeAListIsNamedByTwoPaths(t *testing.T) {
+	rule := jobaudit.InputPaths[any](jobaudit.Keep("messages[*].role"), jobaudit.Keep("messages[*].content"), jobaudit.Keep("messages[*].content[*].text"))
+	raw := `{"messages":[{"content":"hello","role":"user"},{"content":[{"image":"x","text":"part"}],"role":"user"}],"key":"k"}`
+	var v any
+	require.NoError(t, json.Unmarshal([]byte(raw), &v))
+	for _, in := range []any{v, json.RawMessage(raw)} {
+		require.Equal(t, `{"messages":[{"content":"hello","role":"user"},{"content":[{"text":"part"}],"role":"user"}]}`, inputs(t, rule, in).JSON)
+	}
+	_, err := jobaudit.NewRegistry(nil, jobaudit.NewRedactor("act", "1", jobaudit.InputPaths[struct{ A string }](jobaudit.Keep("A"), jobaudit.Keep("A[*]"))))
+	require.Error(t, err)
+	_, err = jobaudit.NewRegistry(nil, jobaudit.NewRedactor("act", "1", jobaudit.InputPaths[any](jobaudit.Keep("a"), jobaudit.Keep("a.b"))))
+	require.Error(t, err)
+}
+
+func TestPathsOfAPointerTakeTheValue(t *testing.T) {
+	rule := jobaudit.InputPaths[*workflow](jobaudit.Keep("repo"))
+	w := aWorkflow()
+	for _, v := range []any{w, &w} {
+		require.Equal(t, `{"repo":"acme/site"}`, inputs(t, rule, v).JSON, "%T", v)
+	}
+}
+
+func TestAListAsAPseudonymIsRefusedWithTheRealReason(t *testing.T) {
+	type in struct {
+		Tags []string
+		Map  map[string]string
+	}
+	for _, path := range []string{"Tags", "Map"} {
+		_, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PseudonymKey: make([]byte, 32)},
+			jobaudit.NewRedactor("act", "1", jobaudit.InputPaths[in](jobaudit.Keep(path).Pseudonym("x"))))
+		require.ErrorContains(t, err, "more than one value")
+	}
 }

@@ -3,12 +3,15 @@ package jobaudit
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
 
+	"github.com/jobaudit/jobaudit/internal/fields"
 	"github.com/jobaudit/jobaudit/internal/policy"
 	"github.com/jobaudit/jobaudit/internal/secrets"
+	"github.com/jobaudit/jobaudit/internal/walk"
 )
 
 // RegistryOptions says what happens to the content of actions that have no
@@ -75,6 +78,52 @@ func (g *Registry) Scan(text string) (rule string) {
 	}
 	rule, _ = g.scanner.Find(text)
 	return rule
+}
+
+// RedactInputs returns the bytes that would be stored of an action's inputs, with
+// this registry's options, for a job without an organization. It is for unit
+// tests of policies. The error says why the inputs would be withheld: it wraps
+// [ErrNoPolicy], or the redactor's own error, which nothing else tells.
+func (g *Registry) RedactInputs(action string, inputs any) (json.RawMessage, error) {
+	d := g.sanitizer(action)
+	if d.redactor == nil && !d.passes() {
+		return nil, fmt.Errorf("action %q: %w", action, ErrNoPolicy)
+	}
+	var c content
+	var cause error
+	d.removed.Collect(func(to *policy.Collection) []byte {
+		c, cause = d.collect(inputs, to)
+		return c.json
+	})
+	return c.trial(action, sideInputs, cause)
+}
+
+// RedactOutput is [Registry.RedactInputs] for an action's output. Nothing is known
+// to it of a job's inputs, which an output must not tell of.
+func (g *Registry) RedactOutput(action string, output any) (json.RawMessage, error) {
+	d := g.sanitizer(action)
+	c, cause := d.content(output, sideOutput, &policy.Call{Env: walk.Env{Limit: fields.MaxContent, Guard: (*laterGuard)(d)}})
+	return c.trial(action, sideOutput, cause)
+}
+
+// trial returns what would be stored, or why nothing would.
+func (c content) trial(action, side string, cause error) (json.RawMessage, error) {
+	if cause != nil {
+		return nil, fmt.Errorf("%s of %q are withheld (%s): %w", side, action, c.redaction.Outcome, cause)
+	}
+	return c.json, nil
+}
+
+// Pseudonym returns the pseudonym that stands for a text of a class in the
+// records of an organization, by which they can be found: for a person who asks
+// what is stored of them. Case and spaces matter: bring a text into one form,
+// an address in small letters say, before it is submitted and before it is looked
+// up. It is "" if the registry has no PseudonymKey.
+func (g *Registry) Pseudonym(org, class, text string) string {
+	if g == nil || g.pseudonyms == nil {
+		return ""
+	}
+	return g.pseudonyms.Of(org, class, text)
 }
 
 // credential names the rule by which an identifier gives itself away as a

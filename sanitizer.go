@@ -68,7 +68,7 @@ func (d *sanitizer) inputs(v any) (content, error) {
 	}
 	var c content
 	d.removed.Collect(func(to *policy.Collection) []byte {
-		c = d.collect(v, to)
+		c, _ = d.collect(v, to)
 		return c.json
 	})
 	return d.marked(c), nil
@@ -95,12 +95,16 @@ func (d *sanitizer) resume(inputs any) {
 		}
 		return
 	}
-	d.removed.Collect(func(to *policy.Collection) []byte { return d.collect(inputs, to).json })
+	d.removed.Collect(func(to *policy.Collection) []byte {
+		c, _ := d.collect(inputs, to)
+		return c.json
+	})
 }
 
 // collect sanitizes inputs and collects what is removed from them: by a policy
-// all that it does not keep, without one what looks like a credential.
-func (d *sanitizer) collect(v any, to *policy.Collection) (c content) {
+// all that it does not keep, without one what looks like a credential. The error
+// is the cause of an outcome for which the inputs are withheld.
+func (d *sanitizer) collect(v any, to *policy.Collection) (content, error) {
 	collector := walk.Collector{To: to.To, Reveal: revealed}
 	if d.redactor == nil && !d.passes() {
 		to.To.CredentialsOnly(func(text string) bool { return d.registry.Scan(text) != "" })
@@ -119,7 +123,7 @@ func (d *sanitizer) collect(v any, to *policy.Collection) (c content) {
 	if err != nil { // none of it is stored
 		collectAll(v, &collector)
 	}
-	return c
+	return c, err
 }
 
 // collectAll collects all of v, which may be anything.

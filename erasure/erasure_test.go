@@ -2,6 +2,8 @@ package erasure_test
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -203,5 +205,41 @@ func TestAnErasedPersonIsUnreadableAndEveryHashStillVerifies(t *testing.T) {
 		require.Len(t, e.Data.Erased.Keys, 1)
 		require.Contains(t, name.String(), e.Data.Erased.Keys[0])
 		require.NotContains(t, string(r.Bytes()), "customer-1", "not even in the reason")
+	}
+}
+
+func TestWhatCouldNotBeErasedOrReadIsNotSealed(t *testing.T) {
+	for name, keys := range stores(t) {
+		_, err := erasure.Seal(keys, "", "Ann Example")
+		require.ErrorIs(t, err, erasure.ErrSubject, name)
+		for _, size := range []int{709, 1_000, 100_000} {
+			_, err = erasure.Seal(keys, "ann", strings.Repeat("é ", size/2+1))
+			require.ErrorIs(t, err, erasure.ErrTooLong, name)
+		}
+		s, err := erasure.Seal(keys, "ann", strings.Repeat("a ", 354))
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(s.String()), 1_024)
+	}
+}
+
+// The reason of an erasure tells neither who it was about nor what was sealed.
+func TestTheReasonOfAnErasureTellsNothingOfTheSubject(t *testing.T) {
+	const subject = "customer-4711-x"
+	for _, around := range []string{"asked by %s", "ASKED BY %s", "see ?id=%s", "%s"} {
+		for _, form := range []string{subject, strings.ToUpper(subject), base64.StdEncoding.EncodeToString([]byte(subject)), hex.EncodeToString([]byte(subject)), "sealed"} {
+			keys := new(erasure.MemoryKeys)
+			name, err := erasure.Seal(keys, subject, "Ann Example")
+			require.NoError(t, err)
+			if form == "sealed" {
+				form = name.String()
+			}
+			sink := memsink.New(nil)
+			rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, nil)
+			require.NoError(t, err)
+			require.NoError(t, rec.Erase(t.Context(), keys, subject, fmt.Sprintf(around, form)))
+			require.Error(t, rec.Erase(t.Context(), keys, "", "ticket 4711"))
+			require.NoError(t, rec.Close(t.Context()))
+			sink.ExpectAbsent(t, form)
+		}
 	}
 }

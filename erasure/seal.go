@@ -21,6 +21,14 @@ var (
 	// away, which is dropped and never sealed.
 	ErrCredential = errors.New("erasure: credentials are not sealed")
 
+	// ErrSubject means that no subject was named: a key of nobody would be
+	// everybody's.
+	ErrSubject = errors.New("erasure: a subject is required")
+
+	// ErrTooLong means that the sealed form of a text would not fit where texts
+	// are stored, and would be cut there.
+	ErrTooLong = errors.New("erasure: the text is too long to be sealed")
+
 	// ErrMalformed means that a text is not a sealed value, or was changed.
 	ErrMalformed = errors.New("erasure: not a sealed value")
 )
@@ -68,15 +76,26 @@ func (s Sealed) MarshalText() ([]byte, error) { return []byte(s.text), nil }
 
 const sealedPrefix = "sealed:1:"
 
+// maxSealed is the most bytes of a text form: those of a principal's name, and of
+// any other text of a record.
+const maxSealed = 1_024
+
 // Seal encrypts a text with the subject's key: AES-256-GCM (NIST SP 800-38D)
 // with a random nonce of 96 bits, which is for at most 2^32 texts of one
 // subject. The key's ID is authenticated with it. The length of the text, plus
-// 28 bytes, shows. The error wraps [ErrCredential] if the text may not be
-// stored even so; otherwise it is the store's. With an error the Sealed is
-// empty.
+// 28 bytes, shows. The text form has at most 1,024 bytes, so that no record cuts
+// it: the text has at most 708. The error wraps [ErrCredential] if the text may
+// not be stored even so, [ErrSubject], or [ErrTooLong]; otherwise it is the
+// store's. With an error the Sealed is empty.
 func Seal(keys KeyStore, subject, text string) (Sealed, error) {
 	if rule := (*jobaudit.Registry)(nil).Scan(text); rule != "" {
 		return Sealed{}, fmt.Errorf("%w: %s", ErrCredential, rule)
+	}
+	if subject == "" {
+		return Sealed{}, ErrSubject
+	}
+	if size := len(sealedPrefix) + 33 + base64.RawURLEncoding.EncodedLen(len(text)+28); size > maxSealed {
+		return Sealed{}, fmt.Errorf("%w: its sealed form has %d bytes, of which %d fit", ErrTooLong, size, maxSealed)
 	}
 	key, err := keys.SubjectKey(subject)
 	if err != nil {

@@ -34,6 +34,9 @@ func ByPath[In any](paths ...Path) *Rule {
 		case in.Kind() == reflect.Interface && t.Name() == "" && isBytes(t):
 			return walk.Result{}, ErrType
 		}
+		if in.Kind() == reflect.Pointer && rv.Type() == in.Elem() { // In is *T and v is a T
+			return c.encode(func(env walk.Env) (walk.Result, error) { return plan.Value(rv, env) })
+		}
 		switch v.(type) {
 		case In, *In:
 			return c.encode(func(env walk.Env) (walk.Result, error) { return plan.Value(rv, env) })

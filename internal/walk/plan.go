@@ -175,7 +175,7 @@ func parsePath(text string) (steps []step, problem string) {
 // insert adds a path to the tree, whatever the types are.
 func (p *Plan) insert(n *node, steps []step, path Path) (problem string) {
 	for _, s := range steps {
-		if n.keep || n.drop > 0 {
+		if n.keep && s.kind != '[' || n.drop > 0 {
 			return "contradicts " + n.path
 		}
 		n = n.grow(s)
@@ -185,7 +185,7 @@ func (p *Plan) insert(n *node, steps []step, path Path) (problem string) {
 		return "is dropped without a class"
 	case n.path == path.Text:
 		return "named twice"
-	case n.keep || n.drop > 0 || !n.bare():
+	case n.keep || n.drop > 0 || !n.bare() && (path.Drop || !n.listOnly()):
 		return "contradicts another path"
 	}
 	n.path = path.Text
@@ -198,6 +198,10 @@ func (p *Plan) insert(n *node, steps []step, path Path) (problem string) {
 	p.Pseudonyms = p.Pseudonyms || n.pseudonym != ""
 	return ""
 }
+
+// listOnly reports whether only elements of a list are named below n. What may be
+// a leaf or a list, as texts in the APIs of chats, is named by both paths.
+func (n *node) listOnly() bool { return len(n.kids) == 0 && n.any == nil }
 
 func (n *node) bare() bool { return len(n.kids) == 0 && n.any == nil && n.elem == nil }
 
@@ -287,6 +291,15 @@ func (r *resolver) resolve(n *node, t *info, at string) *node {
 	if n.drop > 0 {
 		return n
 	}
+	if n.keep && n.elem != nil {
+		if t != nil {
+			r.fail(n, at, "is a leaf or a list, and not both: name the one")
+			return nil
+		}
+		both := r.leaf(n, nil, at)
+		both.elem = r.resolve(n.elem, nil, at+"[*]")
+		return both
+	}
 	if n.keep {
 		return r.leaf(n, t, at)
 	}
@@ -325,8 +338,8 @@ func (r *resolver) resolve(n *node, t *info, at string) *node {
 // leaf resolves a path that ends here.
 func (r *resolver) leaf(n *node, t *info, at string) *node {
 	switch {
-	case n.pseudonym != "" && t != nil && t.tooFew() != "":
-		r.fail(n, at, t.tooFew())
+	case n.pseudonym != "" && t != nil && t.noPseudonym(true) != "":
+		r.fail(n, at, t.noPseudonym(true))
 		return nil
 	case n.pseudonym != "":
 		r.plan.keeps[at] = "pseudonym " + n.pseudonym

@@ -23,6 +23,22 @@ func (i *info) tooFew() string {
 	return "has too few values for a pseudonym"
 }
 
+// noPseudonym says why a value of type t cannot have a pseudonym, or "". inAny
+// says that it may turn out to be a text when it is met.
+func (i *info) noPseudonym(inAny bool) string {
+	switch t := i.base(); t.style {
+	case styleRaw, styleInterface:
+		if !inAny {
+			return "may hold anything: a pseudonym stands for one text or integer"
+		}
+	case styleSecret, styleOpaque:
+		return "cannot be stored, nor can a pseudonym of it"
+	case styleList, styleMap, styleStruct, stylePointer:
+		return "holds more than one value: a pseudonym stands for one"
+	}
+	return i.tooFew()
+}
+
 // pseudonym puts a pseudonym in place of the leaf that was written from start
 // on. What is no text or integer is dropped.
 func (w *walker) pseudonym(class string, start int) {

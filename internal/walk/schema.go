@@ -78,7 +78,7 @@ func (d *describer) describe(t *info, at string) {
 		return
 	}
 	t = t.base()
-	if t.typ == d.other {
+	if d.other != nil && (t.typ == d.other || t.shape == styleStruct && sameFields(t.typ, d.other)) {
 		d.fail(at, "keeps the whole value that it is to be chosen from")
 		return
 	}
@@ -112,6 +112,12 @@ func (d *describer) describe(t *info, at string) {
 	delete(d.above, t)
 }
 
+// sameFields reports whether one struct can be converted to the other: type Kept
+// In is In by another name.
+func sameFields(t, other reflect.Type) bool {
+	return other.Kind() == reflect.Struct && t.NumField() > 0 && t.ConvertibleTo(other)
+}
+
 // field describes a member of a kept type, where a tag may ask for a
 // pseudonym.
 func (d *describer) field(f *field, at string) {
@@ -120,8 +126,8 @@ func (d *describer) field(f *field, at string) {
 		d.fail(at, "a kept type's tag is keep or pseudonym=class")
 	case f.tag.verb != tagPseudonym:
 		d.describe(f.typ, at)
-	case f.typ.tooFew() != "" || f.typ.base().style >= styleRaw:
-		d.fail(at, "has too few values for a pseudonym, or more than one")
+	case f.typ.noPseudonym(false) != "":
+		d.fail(at, f.typ.noPseudonym(false))
 	default:
 		d.leaves[at] = "pseudonym " + f.tag.class
 	}

@@ -106,10 +106,13 @@ func taskOf(info *asynq.TaskInfo) task {
 
 // inputs are a task's payload as far as a policy can read it.
 func inputs(payload []byte) any {
-	if !json.Valid(payload) {
+	switch {
+	case len(payload) == 0:
 		return nil
+	case json.Valid(payload):
+		return json.RawMessage(payload)
 	}
-	return json.RawMessage(payload)
+	return payload // no policy reads it, but what is in it is kept out of later texts
 }
 
 // adoptedID is the ID of the job of a task that carries none: whoever meets the

@@ -26,10 +26,13 @@ func actionOf(name string) string { return cmp.Or(name, system) }
 
 // inputs are a message's payload as far as a policy can read it.
 func inputs(payload []byte) any {
-	if !json.Valid(payload) {
+	switch {
+	case len(payload) == 0:
 		return nil
+	case json.Valid(payload):
+		return json.RawMessage(payload)
 	}
-	return json.RawMessage(payload)
+	return payload // no policy reads it, but what is in it is kept out of later texts
 }
 
 // refTo names a message in job.queue: its topic and its UUID, or the job's ID if
