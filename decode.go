@@ -14,7 +14,7 @@ import (
 	"github.com/jobaudit/jobaudit/internal/jsonscan"
 )
 
-// eventPrefix begins every event line (format F2).
+// eventPrefix begins every event line (docs/format.md, F2).
 const eventPrefix = `{"schemaVersion":`
 
 // parseEvent decodes an event's line. On an error, the event holds what was

@@ -51,12 +51,14 @@
 //   - What became of a job whose process is gone: package watchdog, or
 //     [Recorder.Conclude] for a [Verdict] of your own.
 //   - To make sealed personal data unreadable: package erasure and [Recorder.Erase].
+//   - What people did with the record, as reading or reviewing it: [Recorder.Act].
 //   - The records as people read them: package story.
 //
 // Storing:
 //
-//   - In a signed log, in a directory: package filesink, which also verifies it. In
-//     memory, for unit tests: package memsink.
+//   - In a signed log, in a directory: package filesink, which also verifies it. In a
+//     PostgreSQL database that many processes share: package pgsink. In memory, for
+//     unit tests: package memsink.
 //   - In a store of your own: implement [AuditSink], one method, and test it with
 //     package sinktest.
 //

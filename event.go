@@ -16,7 +16,7 @@ type Hash = tlog.Hash
 // EventType says what happened, as a past fact.
 type EventType string
 
-// The types of events. What each does to a job's state is format F1's table.
+// The types of events. What each does to a job's state is the table of docs/format.md, F1.
 const (
 	JobSubmitted    EventType = "job.submitted"
 	JobDeduplicated EventType = "job.deduplicated"
@@ -234,7 +234,7 @@ type Correction struct {
 }
 
 // Redaction says what was done to an event's content before it was encoded
-// (format F4).
+// (docs/format.md, F4).
 type Redaction struct {
 	Policy, Version string
 	Digest          Hash

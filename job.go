@@ -11,7 +11,7 @@ import (
 	"github.com/jobaudit/jobaudit/internal/fields"
 )
 
-// Job is what a job's events add up to (format F1): the fold that [Replay]
+// Job is what a job's events add up to (docs/format.md, F1): the fold that [Replay]
 // computes. Its JSON form is a wire contract. The fields from CorrelationID on
 // are ours and optional there.
 //

@@ -40,7 +40,7 @@ type transition struct {
 	next   JobState
 }
 
-// transitions is format F1's table: for each type of event, what it does to a
+// transitions is the table of docs/format.md, F1: for each type of event, what it does to a
 // job in each state. Terminal states have a row in common, done: they absorb.
 var transitions = map[EventType]struct{ none, pending, running, done transition }{
 	JobSubmitted:    {enter(Pending), stay(duplicate), stay(duplicate), stay(duplicate)},

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// wantTransitions is format F1's table as a reader of its text would write it
+// wantTransitions is the table of docs/format.md, F1, as a reader of its text would write it
 // down, one row an event: what it does to a pending, to a running and to an
 // ended job. A state means that the job enters it.
 var wantTransitions = map[string][3]string{

@@ -196,7 +196,7 @@ func (c *conclusion) draft(typ EventType, now time.Time) draft {
 	}
 }
 
-// verdictID is the ID of a verdict's event (format F5): a UUIDv8 of the type
+// verdictID is the ID of a verdict's event (docs/format.md, F5): a UUIDv8 of the type
 // and the execution concerned, or the job for a verdict that it has expired.
 // Whoever reaches the same verdict writes the same ID, so a log keeps one.
 func verdictID(typ EventType, subject uuid.UUID) uuid.UUID {

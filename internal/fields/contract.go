@@ -2,12 +2,12 @@ package fields
 
 import "sync"
 
-// Job returns the table of the job contract (format F1). It has no limits:
+// Job returns the table of the job contract (docs/format.md, F1). It has no limits:
 // other programs write jobs too. Its words are read by whoever knows the
 // states.
 var Job = sync.OnceValue(func() *Field { return job("") })
 
-// JobStatus returns the table of a job's status (format F1).
+// JobStatus returns the table of a job's status (docs/format.md, F1).
 var JobStatus = sync.OnceValue(func() *Field {
 	return object("", must(id("requestId", "")), must(job("job")))
 })
@@ -42,7 +42,7 @@ func job(name string) *Field {
 	)
 }
 
-// Carrier returns the table of what a Carrier holds (format F3).
+// Carrier returns the table of what a Carrier holds (docs/format.md, F3).
 var Carrier = sync.OnceValue(func() *Field {
 	return object("",
 		must(id("job", "")),

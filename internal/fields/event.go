@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// Limits of format F3, in encoded bytes; a string's quotation marks do not
+// Limits of docs/format.md, F3, in encoded bytes; a string's quotation marks do not
 // count.
 const (
 	MaxRecord     = 48_000
@@ -79,7 +79,7 @@ const (
 	oursOrSet = "78" // 8 for an ID that follows from what it names
 )
 
-// Event returns the table of format F2: every field of an event with its
+// Event returns the table of docs/format.md, F2: every field of an event with its
 // limits and ranges. The encoder, the decoder, the checks of callers' values
 // and, by a test, docs/schema go by it.
 var Event = sync.OnceValue(func() *Field {

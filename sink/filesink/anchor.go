@@ -55,7 +55,7 @@ func (a fileAnchor) Latest(context.Context) ([]byte, error) {
 }
 
 // anchorDelay is how long after a commit its head goes to the anchors, off the
-// commit path (format F6: within a second).
+// commit path (docs/format.md, F6: within a second).
 const anchorDelay = 500 * time.Millisecond
 
 // anchorTimeout bounds a call on an anchor.

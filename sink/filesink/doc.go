@@ -12,7 +12,7 @@
 //
 // # What is where
 //
-// entries/ holds the log: event lines and commit lines (format F6). All else in
+// entries/ holds the log: event lines and commit lines (docs/format.md, F6). All else in
 // the directory but torn/ is a cache: tree, index/, checkpoint can be deleted
 // while no writer is open, and are made anew. torn/ keeps bytes that a crash
 // left behind the newest commit; they were never acknowledged.

@@ -35,7 +35,7 @@ func FuzzLineHeader(f *testing.F) {
 		}
 		e := r.Event()
 		require.Equal(t, e.ID, id)
-		if bytes.Index(line, []byte(`"job":`)) < bytes.Index(line, []byte(`"correlationId":`)) { // as format F2 has it
+		if bytes.Index(line, []byte(`"job":`)) < bytes.Index(line, []byte(`"correlationId":`)) { // as docs/format.md, F2 has it
 			require.Equal(t, e.Job.ID, job)
 		}
 		require.Equal(t, e.CorrelationID, correlation)

@@ -11,7 +11,7 @@ import (
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 )
 
-// The names in a log's directory (format F6).
+// The names in a log's directory (docs/format.md, F6).
 const (
 	entriesDir     = "entries"
 	indexDir       = "index"

@@ -39,7 +39,7 @@ func readLineHeader(line []byte) lineHeader {
 			})
 		case "correlationId":
 			p.correlation = parseID(value)
-			return false // the last of them, in the order of format F2
+			return false // the last of them, in the order of docs/format.md, F2
 		}
 		return true
 	})

@@ -76,7 +76,7 @@ func submission(i int) jobaudit.Submission {
 	}
 }
 
-// testLog writes a log as format F6 says.
+// testLog writes a log as docs/format.md, F6 says.
 type testLog struct {
 	t      testing.TB
 	dir    string

@@ -21,7 +21,7 @@
 // would change them. A superuser passes triggers; verification does not rest
 // on them.
 //
-// The tables are format F7 in docs/format.md. Set-up, roles and what is
+// The tables are in docs/format.md, F7. Set-up, roles and what is
 // promised when are in docs/postgresql.md.
 //
 // It uses github.com/jackc/pgx/v5, the PostgreSQL driver that is kept up best:

@@ -36,12 +36,12 @@ func factsOf(e *jobaudit.Event) lineFacts {
 
 const (
 	linePrefix = `{"schemaVersion":"1.0.0","id":"`
-	// maxRecord is the greatest length of a record (format F3).
+	// maxRecord is the greatest length of a record (docs/format.md, F3).
 	maxRecord = 48_000
 )
 
 // scanLine reads the facts from a record that begins exactly as an encoder
-// writes it (format F2: keys in order, no white space, nothing unknown up to
+// writes it (docs/format.md, F2: keys in order, no white space, nothing unknown up to
 // job.executionId). It returns false for anything else, which has to be
 // parsed. It does not look at what follows.
 //

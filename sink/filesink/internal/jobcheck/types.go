@@ -57,7 +57,7 @@ func (s stateCode) String() string {
 	return [...]string{"none", "pending", "running", "success", "failed", "cancelled"}[s]
 }
 
-// moves is what a type of events does to a job in each state (format F1): the
+// moves is what a type of events does to a job in each state (docs/format.md, F1): the
 // state that it enters, or one of the effects below.
 type moves struct{ none, pending, running, done move }
 
