@@ -55,7 +55,7 @@ type Options struct {
 	// Default: 10,000.
 	Buffer int
 
-	// OnError is told of every error of the audit path that no call returns.
+	// OnError is called with every error of the audit path that no call returns.
 	// It may be called from several goroutines, the job's own among them: it
 	// must not wait, or the job waits with it. It may use the Recorder and its
 	// Trails, but what it records may fail and be told to it again. A panic in
@@ -68,7 +68,7 @@ type Options struct {
 	// time.Now.
 	Now func() time.Time
 	// NewID makes the IDs of jobs, events, streams and executions: UUIDs of
-	// version 7. What is not one, or a panic, is replaced and told to OnError.
+	// version 7. What is not one, or a panic, is replaced and reported to OnError.
 	// Default: from the clock and crypto/rand.
 	NewID func() uuid.UUID
 }

@@ -46,7 +46,7 @@ type RegistryOptions struct {
 	// loses it loses the means to look a value's records up; who publishes it
 	// has published every value that can be guessed.
 	PseudonymKey []byte
-	// PseudonymEpoch counts how often pseudonyms were begun anew with the same
+	// PseudonymEpoch counts how often pseudonyms were begun again with the same
 	// key: those of different epochs cannot be told to be of one value. It is
 	// 0 or more.
 	PseudonymEpoch int

@@ -20,7 +20,7 @@ import (
 // Before fn is called, an error of the audit path is returned, as an
 // [*AuditError], and fn is not called at all: there is no unaudited work. From
 // then on Run returns fn's own error and nothing else; what goes wrong with
-// the record is told to OnError. A panic of fn is recorded and goes on. If
+// the record is reported to OnError. A panic of fn is recorded and goes on. If
 // fn's context was cancelled and fn returns an error, the job is cancelled; if
 // fn has recorded an outcome, or [Trail.Retrying], Run adds none.
 func (r *Recorder) Run(ctx context.Context, s Submission, fn func(context.Context) error) error {

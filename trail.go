@@ -22,7 +22,7 @@ import (
 // Trail settles it first.
 //
 // Log, Heartbeat, Snapshot and Retrying never wait for the sink and return
-// nothing: what goes wrong is told to OnError.
+// nothing: what goes wrong is reported to OnError.
 //
 // Succeed, Fail, Cancel and Correct return once the event and all before it
 // are durable. They ignore ctx's end, retry, and give up after the recorder's

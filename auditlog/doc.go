@@ -25,7 +25,7 @@
 //
 // A log that agrees with itself proves only that. Signatures prove something
 // when the key comes from outside ([Options.Keys]), and a log that was cut
-// short, rolled back or written anew by the holder of the key is seen only by
+// short, rolled back or written again by the holder of the key is seen only by
 // comparing it with a head that was kept outside ([Options.Heads]).
 // [Level] says how far a verification came, and never more.
 //

@@ -98,10 +98,10 @@ type Options struct {
 	// the Watchdog itself has seen counts.
 	OneShot bool
 	// Patience is how long an execution may be silent that has announced no
-	// deadline, as of a recorder that records no heartbeats. Default: for ever.
+	// deadline, as of a recorder that records no heartbeats. Default: no limit.
 	Patience time.Duration
 	// StartWithin says of a submission how long the job may wait for its
-	// start, or for the next one after it was put off; zero is for ever. Set
+	// start, or for the next one after it was put off; zero means no limit. Set
 	// it only if the watchdog is given every log that may hold the start, and
 	// only for jobs that are not meant to wait. Jobs that a queue is known to
 	// own never expire: that is for their queue to say. Default: no job
@@ -109,13 +109,13 @@ type Options struct {
 	StartWithin func(submission jobaudit.Event) time.Duration
 	// StalledAfter is how long, by its own clock, an execution may send
 	// heartbeats without progress. Those that have never told of any are not
-	// judged. Default: for ever.
+	// judged. Default: no limit.
 	StalledAfter time.Duration
 
-	// OnFinding is told of what Run finds. Default: it is logged by
+	// OnFinding is called with what Run finds. Default: it is logged by
 	// slog.Default.
 	OnFinding func(context.Context, Finding)
-	// OnError is told of the sweeps of Run that fail. Default: they are logged
+	// OnError is called with the errors of sweeps in Run. Default: they are logged
 	// by slog.Default.
 	OnError func(context.Context, error)
 
@@ -234,7 +234,7 @@ func logFinding(ctx context.Context, f Finding) {
 
 // Run sweeps at once and then at every interval, until ctx ends, whose error it
 // returns. A sweep that fails, or that passes over records which cannot be read,
-// is told to OnError.
+// is reported to OnError.
 func (w *Watchdog) Run(ctx context.Context) error {
 	ticker := time.NewTicker(w.opts.Interval)
 	defer ticker.Stop()

@@ -14,7 +14,7 @@
 //
 // entries/ holds the log: event lines and commit lines (docs/format.md, F6). All else in
 // the directory but torn/ is a cache: tree, index/, checkpoint can be deleted
-// while no writer is open, and are made anew. torn/ keeps bytes that a crash
+// while no writer is open, and are made again. torn/ keeps bytes that a crash
 // left behind the newest commit; they were never acknowledged.
 //
 // The key and the newest head lie outside: the default anchor is the key's

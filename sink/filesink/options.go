@@ -45,7 +45,7 @@ type Options struct {
 	// 150 bytes an event, and for a moment those of the one before. Default: 64 MiB; at most 1 GiB.
 	SegmentSize int64
 
-	// OnError is told of what fails without making an Append fail: an anchor
+	// OnError is called with what fails without making an Append fail: an anchor
 	// that cannot be reached, a cache that cannot be written, an interrupted
 	// segment that cannot be cut. It may be called from several goroutines and
 	// must not wait. Default: slog.Default.
