@@ -14,7 +14,7 @@ import (
 // attempt is one time that asynq gave a task to this process, from its start to
 // asynq's verdict on it.
 type attempt struct {
-	a     *Adapter
+	a     *Audit
 	place place
 	// number counts the attempts that asynq counts: an attempt that is given
 	// back has the number of the one before it.

@@ -38,7 +38,7 @@ func NewTask(s jobaudit.Submission, typename string, payload []byte, opts ...asy
 // Client enqueues tasks whose submission is recorded first. It is safe for
 // concurrent use.
 type Client struct {
-	a         *Adapter
+	a         *Audit
 	redis     redis.UniversalClient
 	client    *asynq.Client
 	inspector *asynq.Inspector
@@ -46,7 +46,7 @@ type Client struct {
 }
 
 // NewClient returns a Client, as asynq.NewClient does.
-func (a *Adapter) NewClient(r asynq.RedisConnOpt) *Client {
+func (a *Audit) NewClient(r asynq.RedisConnOpt) *Client {
 	c := a.NewClientFromRedisClient(makeRedisClient(r))
 	c.shared = false
 	return c
@@ -54,7 +54,7 @@ func (a *Adapter) NewClient(r asynq.RedisConnOpt) *Client {
 
 // NewClientFromRedisClient returns a Client, as asynq.NewClientFromRedisClient
 // does. It adds a hook to c, which stays the caller's to close.
-func (a *Adapter) NewClientFromRedisClient(c redis.UniversalClient) *Client {
+func (a *Audit) NewClientFromRedisClient(c redis.UniversalClient) *Client {
 	c.AddHook(hook(noteReach))
 	return &Client{
 		a: a, redis: c, shared: true,

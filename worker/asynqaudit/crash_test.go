@@ -25,6 +25,7 @@ import (
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 	"github.com/jobaudit/jobaudit/worker/asynqaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // logs reads several logs one after another.
@@ -137,9 +138,9 @@ func TestAWorkerThatIsKilledLosesItsAttemptAndTheJobGoesOn(t *testing.T) {
 		log := logs{r.sink, own}
 		rec, err := jobaudit.Open(r.ctx, own, source, nil)
 		require.NoError(t, err)
-		adapter := asynqaudit.New(rec, &asynqaudit.Options{Log: log})
+		adapter := asynqaudit.New(rec, &asynqaudit.Options{Logs: log})
 		inspector := adapter.NewInspector(r.redis.opt())
-		settle := &asynqaudit.ReconcileOptions{Settle: time.Nanosecond}
+		settle := &queue.ReconcileOptions{Settle: time.Nanosecond}
 		report, err := inspector.Reconcile(r.ctx, settle)
 		require.NoError(t, err)
 		require.Zero(t, report.Added(), "for asynq it still runs")

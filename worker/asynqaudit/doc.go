@@ -2,7 +2,7 @@
 // job's audit record: who asked for it and why, each attempt, and what finally
 // became of it, by asynq's own verdict. Put these in the places of asynq's:
 //
-//	audit := asynqaudit.New(recorder, &asynqaudit.Options{Log: sink})
+//	audit := asynqaudit.New(recorder, &asynqaudit.Options{Logs: []jobaudit.AuditReader{sink}})
 //
 //	client := audit.NewClient(redis)
 //	info, err := client.Enqueue(ctx, asynqaudit.NewTask(jobaudit.Submission{
@@ -18,7 +18,33 @@
 //
 // A handler finds its job's Trail by [jobaudit.FromContext]; jobs enqueued
 // under its context are the job's children. For asynq.Scheduler and
-// asynq.PeriodicTaskManager see [Adapter.SchedulerOpts].
+// asynq.PeriodicTaskManager see [Audit.SchedulerOpts].
+//
+// What operators do to tasks and queues goes through an [Inspector], which records
+// who did it and why: each act is a job of its own.
+//
+// # Several processes
+//
+// Processes that share one log, as in one database, need nothing more. If each
+// has a log of its own, the one that reconciles reads all of them: those of the
+// processes that enqueue, and those of the processes that work.
+//
+//	// in the web process
+//	audit := asynqaudit.New(recorder, nil)
+//	client := audit.NewClient(redis)
+//
+//	// in a worker
+//	audit := asynqaudit.New(recorder, &asynqaudit.Options{Logs: []jobaudit.AuditReader{own}})
+//	server := audit.NewServer(redis, config)
+//
+//	// in the process that reconciles
+//	audit := asynqaudit.New(recorder, &asynqaudit.Options{Logs: []jobaudit.AuditReader{own, web, worker1, worker2}})
+//	report, err := audit.NewInspector(redis).Reconcile(ctx, nil)
+//
+// If it sees a part only, it records nothing of the jobs concerned and returns
+// [queue.ErrPartialLog] for each. Servers with the adapter say in Redis, under the
+// key jobaudit:recorders, which recorders they use, so that a task that has left
+// its queue is not taken for deleted where a log is missing that may hold its end.
 //
 // # Whose verdict
 //

@@ -167,16 +167,14 @@ func (g *grouping) submit(ctx context.Context, whole *asynq.Task, members []*job
 // whose behalf each was asked for, and the tenant and the correlation, if all
 // have the same.
 func (g *grouping) inherit(ctx context.Context, s *jobaudit.Submission, members []*jobaudit.Trail) error {
-	if g.s.a.opts.Log == nil {
-		return nil
-	}
 	tenants, correlations := map[string]bool{}, map[uuid.UUID]bool{}
 	for _, m := range members {
-		for record, err := range g.s.a.opts.Log.Records(ctx, jobaudit.Query{JobID: m.JobID(), Limit: 1}) {
-			if err != nil {
-				return err
-			}
-			e := record.Event()
+		past, err := g.s.a.logs.Past(ctx, m.JobID())
+		if err != nil {
+			return err
+		}
+		if past.Known {
+			e := past.First.Event()
 			tenants[e.Who.OrgID], correlations[e.CorrelationID] = true, true
 			if !slices.Contains(s.OnBehalfOf, e.Who.Principal) {
 				s.OnBehalfOf = append(s.OnBehalfOf, e.Who.Principal)

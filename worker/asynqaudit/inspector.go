@@ -1,6 +1,7 @@
 package asynqaudit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,25 +12,29 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
-// Inspector is an asynq.Inspector whose changes to single tasks are recorded,
-// with who made them and why. [Inspector.Reconcile] finds what others have
-// changed, and what asynq's methods for many tasks at once have.
+// Inspector is an asynq.Inspector whose changes to tasks and queues are on record:
+// each is a job of its own, of the principal and for the reason that its
+// Submission gives; the action and the resource are filled in. What is done to a
+// task is also told by its job's record, which names the other; what a change to
+// a whole queue ends is found by [Inspector.Reconcile]. A log that cannot be
+// written keeps nobody from acting: see [queue.Act].
 type Inspector struct {
 	*asynq.Inspector
 	client *Client
 }
 
 // NewInspector returns an Inspector, as asynq.NewInspector does.
-func (a *Adapter) NewInspector(r asynq.RedisConnOpt) *Inspector {
+func (a *Audit) NewInspector(r asynq.RedisConnOpt) *Inspector {
 	return newInspector(a.NewClient(r))
 }
 
 // NewInspectorFromRedisClient returns an Inspector, as
 // asynq.NewInspectorFromRedisClient does. It adds a hook to c, which stays the
 // caller's to close.
-func (a *Adapter) NewInspectorFromRedisClient(c redis.UniversalClient) *Inspector {
+func (a *Audit) NewInspectorFromRedisClient(c redis.UniversalClient) *Inspector {
 	return newInspector(a.NewClientFromRedisClient(c))
 }
 
@@ -38,148 +43,142 @@ func newInspector(c *Client) *Inspector { return &Inspector{c.inspector, c} }
 // Close closes the connection to Redis, unless that is the caller's.
 func (i *Inspector) Close() error { return i.client.Close() }
 
-// By says who changes a task, and why. Both are required.
-type By struct {
-	Principal jobaudit.Principal
-	Reason    string // free text
+// act does something to a queue, on record as a job of its own: see [queue.Act].
+func (i *Inspector) act(ctx context.Context, by jobaudit.Submission, action, resource string,
+	do func(context.Context, *jobaudit.Trail) error,
+) error {
+	by.Action, by.Resource = action, resource
+	return queue.Act(ctx, i.client.a.rec, by, do)
 }
 
-func (by By) did(what string) string {
-	assurance := "claimed"
-	if by.Principal.Verified {
-		assurance = "verified"
-	}
-	return fmt.Sprintf("%s by %s %s (%s): %s", what, by.Principal.Kind, by.Principal.ID, assurance, by.Reason)
+// task does something to a task and then tells its job's own record of it. An
+// error of the latter is not the call's: reconciling makes up for it.
+func (i *Inspector) task(ctx context.Context, by jobaudit.Submission, action string, at place, do func() error,
+	tell func(trail *jobaudit.Trail, job jobaudit.Job, note string) error,
+) error {
+	return i.act(ctx, by, action, "asynq task "+at.ref().ID, func(ctx context.Context, act *jobaudit.Trail) error {
+		info, err := i.GetTaskInfo(at.queue, at.id)
+		if err != nil {
+			return err
+		}
+		if err := do(); err != nil || act == nil { // nil if the Recorder is closed
+			return err
+		}
+		trail, job, err := i.open(ctx, info)
+		if err == nil {
+			act.Log(ctx, "its record: job "+trail.JobID().String())
+			err = tell(trail, job, fmt.Sprintf("by %s %s, job %s", by.Principal.Kind, by.Principal.ID, act.JobID()))
+		}
+		if err != nil {
+			act.Log(ctx, "not told by its record: "+err.Error())
+			i.client.a.report(ctx, err)
+		}
+		return nil
+	})
 }
 
-func (by By) check() error {
-	switch {
-	case by.Principal.Kind == "":
-		return &jobaudit.FieldError{Field: "by.principal.kind", Problem: "is required"}
-	case by.Principal.ID == "":
-		return &jobaudit.FieldError{Field: "by.principal.id", Problem: "is required"}
-	case by.Reason == "":
-		return &jobaudit.FieldError{Field: "by.reason", Problem: "is required"}
-	}
-	return nil
-}
-
-// open returns a task and a Trail of its job that knows what the log does.
-func (i *Inspector) open(ctx context.Context, queue, id string, by By) (*asynq.TaskInfo, *jobaudit.Trail, jobaudit.Job, error) {
-	var job jobaudit.Job
-	if err := by.check(); err != nil {
-		return nil, nil, job, err
-	}
-	info, err := i.GetTaskInfo(queue, id)
-	if err != nil {
-		return nil, nil, job, err
-	}
+// open returns a Trail of a task's job that knows what the logs do.
+func (i *Inspector) open(ctx context.Context, info *asynq.TaskInfo) (*jobaudit.Trail, jobaudit.Job, error) {
 	trail, err := i.client.a.trail(ctx, taskOf(info))
 	if err != nil {
-		return nil, nil, job, err
+		return nil, jobaudit.Job{}, err
 	}
-	job, known, err := i.client.a.job(ctx, trail.JobID())
+	past, err := i.client.a.logs.Past(ctx, trail.JobID())
 	if err != nil {
-		return nil, nil, job, err
+		return nil, past.Job, err
 	}
-	if !known { // what the queue tells
+	job := past.Job
+	if !past.Known { // what the queue tells
 		job = jobaudit.Job{ID: trail.JobID(), State: jobaudit.Pending, Attempt: info.Retried}
 		if info.Retried > 0 || info.LastErr != "" {
 			job.State = jobaudit.Running
 		}
 	}
-	return info, trail, job, trail.Observe(job)
+	return trail, job, trail.Observe(job)
 }
 
-// CancelProcessing asks the worker that runs the task to stop, once it is on
-// record who asks. What becomes of the task is asynq's to say: it may be tried
-// again, as after any error.
-func (i *Inspector) CancelProcessing(ctx context.Context, queue, id string, by By) error {
-	_, trail, _, err := i.open(ctx, queue, id, by)
-	if err != nil {
-		return err
-	}
-	trail.Log(ctx, by.did("the worker was asked to stop"))
-	if err := trail.Flush(ctx); err != nil {
-		return err
-	}
-	return i.Inspector.CancelProcessing(id)
+// log records on a job's own record what an operator did to its task.
+func log(ctx context.Context, trail *jobaudit.Trail, what string) error {
+	trail.Log(ctx, what)
+	return trail.Flush(ctx)
 }
 
-// DeleteTask deletes the task and records that its job is cancelled, if it had
-// no end. The error may be asynq's, or, of a task that has been deleted, an
-// [*jobaudit.AuditError].
-func (i *Inspector) DeleteTask(ctx context.Context, queue, id string, by By) error {
-	info, trail, job, err := i.open(ctx, queue, id, by)
-	if err != nil {
-		return err
-	}
-	if err := i.Inspector.DeleteTask(queue, id); err != nil {
-		return err
-	}
-	if job.State.Terminal() || info.State == asynq.TaskStateArchived || info.State == asynq.TaskStateCompleted {
-		trail.Log(ctx, by.did("the task was deleted"))
-		return trail.Flush(ctx)
-	}
-	return trail.Cancel(ctx, by.did("deleted"))
+// CancelProcessing asks the worker that runs the task to stop. What becomes of
+// the task is asynq's to say: it may be tried again, as after any error.
+func (i *Inspector) CancelProcessing(ctx context.Context, by jobaudit.Submission, name, id string) error {
+	return i.task(ctx, by, "asynq-task-cancel", place{name, id}, func() error { return i.Inspector.CancelProcessing(id) },
+		func(trail *jobaudit.Trail, _ jobaudit.Job, note string) error {
+			return log(ctx, trail, "asked to stop "+note)
+		})
 }
 
-// ArchiveTask archives the task and records that its job has failed, or, if it
-// never ran, that it is cancelled. The error is as with
-// [Inspector.DeleteTask].
-func (i *Inspector) ArchiveTask(ctx context.Context, queue, id string, by By) error {
-	_, trail, job, err := i.open(ctx, queue, id, by)
-	if err != nil {
-		return err
-	}
-	if err := i.Inspector.ArchiveTask(queue, id); err != nil {
-		return err
-	}
-	switch {
-	case job.State.Terminal():
-		return nil
-	case job.State == jobaudit.Pending:
-		return trail.Cancel(ctx, by.did("archived"))
-	}
-	return trail.Fail(ctx, errors.New(by.did("archived")))
+// DeleteTask deletes the task. If its job had no end, it is cancelled by whoever
+// deletes it.
+func (i *Inspector) DeleteTask(ctx context.Context, by jobaudit.Submission, name, id string) error {
+	return i.task(ctx, by, "asynq-task-delete", place{name, id}, func() error { return i.Inspector.DeleteTask(name, id) },
+		func(trail *jobaudit.Trail, job jobaudit.Job, note string) error {
+			if job.State.Terminal() {
+				return log(ctx, trail, "deleted "+note)
+			}
+			return queue.CancelBy(ctx, trail, by, "deleted "+note)
+		})
+}
+
+// ArchiveTask archives the task. Its job has failed, or, if it never ran, is
+// cancelled by whoever archives it.
+func (i *Inspector) ArchiveTask(ctx context.Context, by jobaudit.Submission, name, id string) error {
+	return i.task(ctx, by, "asynq-task-archive", place{name, id}, func() error { return i.Inspector.ArchiveTask(name, id) },
+		func(trail *jobaudit.Trail, job jobaudit.Job, note string) error {
+			switch {
+			case job.State.Terminal():
+				return log(ctx, trail, "archived "+note)
+			case job.State == jobaudit.Pending:
+				return queue.CancelBy(ctx, trail, by, "archived "+note)
+			}
+			return trail.Fail(ctx, errors.New("archived "+note))
+		})
 }
 
 // RunTask makes the task run now. The job of an archived task has ended: what
 // runs is a copy of the task and another job, a retry of the first, which is
 // deleted from the archive. RunTask returns the task that will run.
-func (i *Inspector) RunTask(ctx context.Context, queue, id string, by By) (*asynq.TaskInfo, error) {
-	info, trail, job, err := i.open(ctx, queue, id, by)
+func (i *Inspector) RunTask(ctx context.Context, by jobaudit.Submission, name, id string) (next *asynq.TaskInfo, err error) {
+	err = i.act(ctx, by, "asynq-task-run", "asynq task "+place{name, id}.ref().ID, func(ctx context.Context, act *jobaudit.Trail) error {
+		info, err := i.GetTaskInfo(name, id)
+		if err != nil {
+			return err
+		}
+		if info.State == asynq.TaskStateArchived {
+			next, err = i.runAgain(ctx, by, info)
+			return err
+		}
+		if err := i.Inspector.RunTask(name, id); err != nil {
+			return err
+		}
+		if trail, _, err := i.open(ctx, info); err != nil {
+			i.client.a.report(ctx, err)
+		} else if act != nil {
+			i.client.a.report(ctx, log(ctx, trail, fmt.Sprintf("told to run now by %s %s, job %s", by.Principal.Kind, by.Principal.ID, act.JobID())))
+		}
+		next, err = i.GetTaskInfo(name, id)
+		return err
+	})
+	return next, err
+}
+
+func (i *Inspector) runAgain(ctx context.Context, by jobaudit.Submission, info *asynq.TaskInfo) (*asynq.TaskInfo, error) {
+	_, job, err := i.open(ctx, info)
 	if err != nil {
 		return nil, err
 	}
-	if info.State == asynq.TaskStateArchived {
-		return i.runAgain(ctx, info, job, by)
-	}
-	trail.Log(ctx, by.did("the task was told to run now"))
-	if err := trail.Flush(ctx); err != nil {
-		return nil, err
-	}
-	if err := i.Inspector.RunTask(queue, id); err != nil {
-		return nil, err
-	}
-	return i.GetTaskInfo(queue, id)
-}
-
-func (i *Inspector) runAgain(ctx context.Context, info *asynq.TaskInfo, job jobaudit.Job, by By) (*asynq.TaskInfo, error) {
-	correlation := job.CorrelationID
-	if correlation == uuid.Nil {
-		correlation = job.ID
-	}
-	again := &Task{
+	again := by
+	again.Action, again.Resource, again.OrgID = cmp.Or(job.Metadata.Action, info.Type), "", job.Metadata.OrgID
+	again.ID, again.Inputs, again.Queue, again.Detached = uuid.Nil, nil, jobaudit.Ref{}, true
+	again.Trigger.Kind, again.RetryOf, again.CorrelationID = jobaudit.OnRetry, job.ID, cmp.Or(job.CorrelationID, job.ID)
+	next, err := i.client.Enqueue(ctx, &Task{
 		Type: info.Type, Payload: info.Payload, Headers: info.Headers,
-		Options: slices.Concat(limits(info), []asynq.Option{asynq.Queue(info.Queue)}),
-		Submission: jobaudit.Submission{
-			Action: job.Metadata.Action, OrgID: job.Metadata.OrgID, Principal: by.Principal,
-			Trigger: jobaudit.Trigger{Kind: jobaudit.OnRetry, Reason: by.Reason},
-			RetryOf: job.ID, CorrelationID: correlation,
-		},
-	}
-	next, err := i.client.Enqueue(ctx, again)
+		Options: slices.Concat(limits(info), []asynq.Option{asynq.Queue(info.Queue)}), Submission: again,
+	})
 	if err != nil {
 		return nil, err
 	}

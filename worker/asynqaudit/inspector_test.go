@@ -9,22 +9,25 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/worker/asynqaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 func TestATaskThatIsDeletedBeforeItRanIsCancelledByWhoDeletedIt(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	info := r.enqueue(asynq.ProcessIn(time.Hour))
-	require.NoError(t, r.inspector.DeleteTask(r.ctx, info.Queue, info.ID, byAnn))
+	require.NoError(t, r.inspector.DeleteTask(r.ctx, byAnn, info.Queue, info.ID))
 	job := r.job(jobID(info))
 	require.Equal(t, jobaudit.Cancelled, job.State)
-	require.Equal(t, "deleted by user ann (verified): no longer wanted", job.Error.Message)
+	require.Contains(t, job.Error.Message, "deleted by user ann, job ")
+	act := r.act("asynq-task-delete")
+	require.Equal(t, jobaudit.Success, act.State)
+	require.Contains(t, act.Logs[0], job.ID.String())
 	r.sound()
 
-	require.ErrorIs(t, r.inspector.DeleteTask(r.ctx, info.Queue, info.ID, byAnn), asynq.ErrTaskNotFound)
+	require.ErrorIs(t, r.inspector.DeleteTask(r.ctx, byAnn, info.Queue, info.ID), asynq.ErrTaskNotFound)
 	var field *jobaudit.FieldError
-	require.ErrorAs(t, r.inspector.DeleteTask(r.ctx, info.Queue, info.ID, asynqaudit.By{Principal: ann}), &field)
+	require.ErrorAs(t, r.inspector.DeleteTask(r.ctx, jobaudit.Submission{Principal: ann}, info.Queue, info.ID), &field)
 }
 
 func TestATaskThatOthersDeleteIsCancelledByTheReconciler(t *testing.T) {
@@ -65,16 +68,16 @@ func TestAnArchivedTaskHasFailedUnlessItNeverRan(t *testing.T) {
 	never, once := r.enqueue(asynq.ProcessIn(time.Hour)), r.enqueue()
 	r.state(once, asynq.TaskStateRetry)
 	for _, info := range []*asynq.TaskInfo{never, once} {
-		require.NoError(t, r.inspector.ArchiveTask(r.ctx, info.Queue, info.ID, byAnn))
+		require.NoError(t, r.inspector.ArchiveTask(r.ctx, byAnn, info.Queue, info.ID))
 		r.state(info, asynq.TaskStateArchived)
 	}
 	require.Equal(t, jobaudit.Cancelled, r.job(jobID(never)).State)
 	job := r.job(jobID(once))
 	require.Equal(t, jobaudit.Failed, job.State)
-	require.Equal(t, "archived by user ann (verified): no longer wanted", job.Error.Message)
+	require.Contains(t, job.Error.Message, "archived by user ann, job ")
 	r.sound()
 
-	require.NoError(t, r.inspector.DeleteTask(r.ctx, once.Queue, once.ID, byAnn))
+	require.NoError(t, r.inspector.DeleteTask(r.ctx, byAnn, once.Queue, once.ID))
 	require.Equal(t, jobaudit.Failed, r.job(jobID(once)).State, "what is deleted from the archive has failed before")
 	r.sound()
 }
@@ -99,7 +102,7 @@ func TestATaskThatIsRunFromTheArchiveIsAnotherJob(t *testing.T) {
 	r.state(info, asynq.TaskStateArchived)
 	server.Shutdown()
 
-	next, err := r.inspector.RunTask(r.ctx, info.Queue, info.ID, byAnn)
+	next, err := r.inspector.RunTask(r.ctx, byAnn, info.Queue, info.ID)
 	require.NoError(t, err)
 	require.Equal(t, info.Payload, next.Payload)
 	require.Equal(t, time.Minute, next.Timeout)
@@ -117,12 +120,12 @@ func TestATaskThatIsToldToRunNowSaysWhoToldIt(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	info := r.enqueue(asynq.ProcessIn(time.Hour), asynq.Retention(time.Hour))
-	next, err := r.inspector.RunTask(r.ctx, info.Queue, info.ID, byAnn)
+	next, err := r.inspector.RunTask(r.ctx, byAnn, info.Queue, info.ID)
 	require.NoError(t, err)
 	require.Equal(t, asynq.TaskStatePending, next.State)
 	r.serve(quick(), returns(nil)(nil))
 	job := r.ended(jobID(info))
-	require.Equal(t, []string{"the task was told to run now by user ann (verified): no longer wanted"}, job.Logs)
+	require.Equal(t, []string{"told to run now by user ann, job " + r.act("asynq-task-run").ID.String()}, job.Logs)
 	r.sound()
 }
 
@@ -133,8 +136,8 @@ func TestATaskWithoutASubmissionIsAdoptedByTheWorkerAsByTheReconciler(t *testing
 	defer plain.Close()
 	info, err := plain.Enqueue(asynq.NewTask(taskType, nil, asynq.MaxRetry(1), asynq.Retention(time.Hour)))
 	require.NoError(t, err)
-	require.Equal(t, asynqaudit.Report{Tasks: 1, Submitted: 1}, r.reconcile())
-	require.Equal(t, asynqaudit.Report{Tasks: 1}, r.reconcile())
+	require.Equal(t, queue.Report{Jobs: 1, Submitted: 1}, r.reconcile())
+	require.Equal(t, queue.Report{Jobs: 1}, r.reconcile())
 
 	r.serve(quick(), failsOnce())
 	r.state(info, asynq.TaskStateCompleted)

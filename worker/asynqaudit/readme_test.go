@@ -16,7 +16,7 @@ import (
 func begin(recorder *jobaudit.Recorder, sink *memsink.Sink, redis asynq.RedisConnOpt, config asynq.Config) (
 	*asynqaudit.Client, *asynqaudit.Server, *asynqaudit.Inspector,
 ) {
-	audit := asynqaudit.New(recorder, &asynqaudit.Options{Log: sink})
+	audit := asynqaudit.New(recorder, &asynqaudit.Options{Logs: []jobaudit.AuditReader{sink}})
 	client := audit.NewClient(redis)         // for asynq.NewClient
 	server := audit.NewServer(redis, config) // for asynq.NewServer
 	inspector := audit.NewInspector(redis)   // for asynq.NewInspector

@@ -11,41 +11,8 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
-
-// ReconcileOptions adjust [Inspector.Reconcile]. The zero value, like nil,
-// gives the defaults.
-type ReconcileOptions struct {
-	// Settle is how long a job must have been quiet before anything is
-	// concluded about it: longer than it takes to enqueue a task after its
-	// submission, and to record an outcome after asynq's verdict. Default: 2
-	// minutes.
-	Settle time.Duration
-	// Since limits the search for tasks that have disappeared to jobs that have
-	// events from then on. Default: all.
-	Since time.Time
-	// Unaudited says that these queues have workers without the adapter. Of a
-	// task that has disappeared nobody can tell then whether it ran; it is
-	// reported in Unresolved and its job stays as it is.
-	Unaudited bool
-}
-
-// Report is what [Inspector.Reconcile] has found and recorded.
-type Report struct {
-	Tasks     int // tasks in all queues
-	Submitted int // submissions recorded, of tasks that nobody had submitted a job for
-	Attempts  int // ends recorded of attempts that asynq has given up
-	Ended     int // outcomes recorded
-	Unsettled int // jobs that differ from their tasks, but changed only just now
-	// Unresolved are jobs whose task is gone, and the log does not tell how.
-	Unresolved []uuid.UUID
-}
-
-// Added is how many events were missing.
-func (r Report) Added() int { return r.Submitted + r.Attempts + r.Ended }
-
-// errNoLog says that [Options.Log] is not set.
-var errNoLog = errors.New("asynqaudit: Reconcile needs Options.Log")
 
 // Reconcile compares all tasks of all queues with the log, and records what is
 // missing there: what passed no worker with the adapter, or was lost with the
@@ -67,66 +34,52 @@ var errNoLog = errors.New("asynqaudit: Reconcile needs Options.Log")
 //     failed, ABANDONED. Give tasks a Retention longer than the time between
 //     two calls of Reconcile, and this does not happen.
 //
-// After an error, what was recorded before it stays; the next call does the
-// rest.
-func (i *Inspector) Reconcile(ctx context.Context, opts *ReconcileOptions) (Report, error) {
-	r := reconciliation{i: i, a: i.client.a, met: map[uuid.UUID]bool{}}
-	if opts != nil {
-		r.opts = *opts
+// What it records says that it is reconstructed, and when it happened by asynq's
+// own times. Nothing is recorded of a job that the logs hold a part of, and the
+// error is [queue.ErrPartialLog] for each: it is found by the task's Carrier, by
+// attempts that asynq tells of, and by what servers with the adapter say in
+// Redis of their recorders. After another error, what was recorded before it
+// stays; the next call does the rest.
+func (i *Inspector) Reconcile(ctx context.Context, opts *queue.ReconcileOptions) (queue.Report, error) {
+	r := reconciliation{i: i, a: i.client.a, opts: opts.WithDefaults(), met: map[uuid.UUID]bool{}}
+	if r.a.logs.None() {
+		return r.report, queue.ErrNoLogs
 	}
-	if r.opts.Settle == 0 {
-		r.opts.Settle = 2 * time.Minute
-	}
-	if r.a.opts.Log == nil {
-		return r.report, errNoLog
-	}
-	open, err := r.openJobs(ctx) // before the tasks: a job that is submitted now is not missed
+	unended, err := r.a.logs.Unended(ctx, system, r.opts.Since) // before the tasks: a job that is submitted now is not missed
 	if err != nil {
 		return r.report, err
 	}
 	if err := r.tasks(ctx); err != nil {
 		return r.report, err
 	}
-	for id, ref := range open {
-		if !r.met[id] {
-			if err := r.gone(ctx, id, ref); err != nil {
-				return r.report, err
-			}
+	unseen, err := r.a.unseen(ctx, i.client.redis)
+	if err != nil {
+		return r.report, err
+	}
+	gone := queue.Gone{Recorder: r.a.rec, Options: r.opts, Complete: func(since time.Time) bool {
+		return unseen.Before(since.Add(-presenceSlack))
+	}}
+	for id, e := range unended.Jobs {
+		if r.met[id] {
+			continue
+		}
+		there, err := r.moved(e.Job.Queue)
+		if err == nil && !there {
+			err = gone.End(ctx, r.a.logs, id, &r.report)
+		}
+		if err != nil {
+			return r.report, err
 		}
 	}
-	return r.report, nil
+	return r.report, r.report.Err()
 }
 
 type reconciliation struct {
 	i      *Inspector
-	a      *Adapter
-	opts   ReconcileOptions
+	a      *Audit
+	opts   queue.ReconcileOptions
 	met    map[uuid.UUID]bool // jobs whose task was met
-	report Report
-}
-
-// openJobs returns the jobs in asynq's queues that have no end in the log, and
-// where their tasks are.
-func (r *reconciliation) openJobs(ctx context.Context) (map[uuid.UUID]jobaudit.Ref, error) {
-	open, ended := map[uuid.UUID]jobaudit.Ref{}, map[uuid.UUID]bool{}
-	query := jobaudit.Query{Since: r.opts.Since, Types: []jobaudit.EventType{
-		jobaudit.JobSubmitted, jobaudit.JobDeduplicated, jobaudit.JobDenied, jobaudit.JobStarted, jobaudit.AttemptStarted,
-		jobaudit.JobSucceeded, jobaudit.JobFailed, jobaudit.JobCancelled,
-	}}
-	for record, err := range r.a.opts.Log.Records(ctx, query) {
-		if err != nil {
-			return nil, err
-		}
-		e := record.Event()
-		switch {
-		case e.Job.State.Terminal():
-			ended[e.Job.ID] = true
-			delete(open, e.Job.ID)
-		case e.Job.Queue.System == system && !ended[e.Job.ID]:
-			open[e.Job.ID] = e.Job.Queue
-		}
-	}
-	return open, nil
+	report queue.Report
 }
 
 // tasks looks at every task. The states come in the order in which tasks go
@@ -179,187 +132,188 @@ func (r *reconciliation) list(ctx context.Context, queue string, list func(strin
 
 // task records what is missing of one task's job.
 func (r *reconciliation) task(ctx context.Context, info *asynq.TaskInfo) error {
-	r.report.Tasks++
-	before := r.report.Submitted
-	trail, err := r.trail(ctx, taskOf(info))
+	r.report.Jobs++
+	t := taskOf(info)
+	carrier, carried := t.carrier()
+	if !carried {
+		return r.adopted(ctx, info, t)
+	}
+	trail, err := r.a.rec.Resume(ctx, carrier, inputs(t.payload))
 	if err != nil {
 		return err
 	}
-	r.met[trail.JobID()] = true
-	job, newest, err := r.job(ctx, trail.JobID())
+	id := trail.JobID()
+	r.met[id] = true
+	past, err := r.a.logs.Past(ctx, id)
 	if err != nil {
 		return err
 	}
-	if job.State.Terminal() || !r.differs(info, job) {
+	lost, err := r.a.logs.Lost(ctx, carrier, past, id)
+	if err == nil && !r.opts.Unaudited && tellsMore(info, past) {
+		err = queue.Partial(id)
+	}
+	if err != nil {
+		return r.report.Skip(id, err)
+	}
+	if past.Known && r.settling(info, past) {
 		return nil
 	}
-	if r.report.Submitted == before && time.Since(newest) < r.opts.Settle {
+	if lost {
+		r.report.Submitted++
+		if err := trail.Reconstruct(time.Time{}, func() error { return trail.Submit(ctx) }); err != nil {
+			return err
+		}
+	}
+	return r.compare(ctx, info, trail, past)
+}
+
+// adopted is task for one that carries no job.
+func (r *reconciliation) adopted(ctx context.Context, info *asynq.TaskInfo, t task) error {
+	id := t.adoptedID()
+	r.met[id] = true
+	past, err := r.a.logs.Past(ctx, id)
+	if err != nil {
+		return err
+	}
+	if past.Known && r.settling(info, past) {
+		return nil
+	}
+	if !past.Known {
+		r.report.Submitted++
+	}
+	trail, err := r.a.trail(ctx, t)
+	if err != nil {
+		return err
+	}
+	return r.compare(ctx, info, trail, past)
+}
+
+// settling reports whether there is nothing to record yet, or at all.
+func (r *reconciliation) settling(info *asynq.TaskInfo, past queue.Past) bool {
+	if past.Job.State.Terminal() || past.Submitted() && !differs(info, past) {
+		return true
+	}
+	if time.Since(past.Newest) < r.opts.Settle {
 		r.report.Unsettled++
+		return true
+	}
+	return false
+}
+
+// compare records what asynq tells of the task and its job's record does not.
+func (r *reconciliation) compare(ctx context.Context, info *asynq.TaskInfo, trail *jobaudit.Trail, past queue.Past) error {
+	if !past.Known {
+		past.Job.State = jobaudit.Pending
+	}
+	if past.Job.State.Terminal() || !differs(info, past) {
 		return nil
 	}
-	if err := trail.Observe(job); err != nil {
-		return err
+	if past.Known {
+		if err := trail.Observe(past.Job); err != nil {
+			return err
+		}
 	}
 	switch info.State {
 	case asynq.TaskStateCompleted, asynq.TaskStateArchived:
-		return r.end(ctx, info, trail, job)
+		return r.end(ctx, info, trail, past)
 	}
 	r.report.Attempts++
-	if info.Retried >= job.Attempt {
-		trail.Retrying(ctx, failureOf(info))
-	} else {
-		trail.Deferring(ctx, "the task is back in its queue")
-	}
-	return trail.Flush(ctx)
-}
-
-// trail opens the job's Trail, and counts if that took a submission.
-func (r *reconciliation) trail(ctx context.Context, t task) (*jobaudit.Trail, error) {
-	if _, ok := t.carrier(); !ok {
-		if _, known, err := r.a.job(ctx, t.adoptedID()); err != nil {
-			return nil, err
-		} else if !known {
-			r.report.Submitted++
+	return trail.Reconstruct(info.LastFailedAt, func() error {
+		if info.Retried >= past.Job.Attempt {
+			trail.Retrying(ctx, failureOf(info))
+		} else {
+			trail.Deferring(ctx, "the task is back in its queue")
 		}
-	}
-	return r.a.trail(ctx, t)
-}
-
-// job returns what the log says of a job, and when its newest event was. Of a
-// job that the log does not know, the queue's word is all there is.
-func (r *reconciliation) job(ctx context.Context, id uuid.UUID) (job jobaudit.Job, newest time.Time, err error) {
-	job, err = jobaudit.Replay(func(yield func(jobaudit.Record, error) bool) {
-		for record, err := range r.a.opts.Log.Records(ctx, jobaudit.Query{JobID: id}) {
-			if record.Time().After(newest) {
-				newest = record.Time()
-			}
-			if !yield(record, err) {
-				return
-			}
-		}
+		return trail.Flush(ctx)
 	})
-	if newest.IsZero() && ctx.Err() == nil {
-		return jobaudit.Job{ID: id, State: jobaudit.Pending}, newest, nil
-	}
-	return job, newest, err
 }
 
 // differs reports whether a job without an end is not what its task is.
-func (r *reconciliation) differs(info *asynq.TaskInfo, job jobaudit.Job) bool {
+func differs(info *asynq.TaskInfo, past queue.Past) bool {
 	switch info.State {
 	case asynq.TaskStateCompleted, asynq.TaskStateArchived:
 		return true
 	case asynq.TaskStateActive:
 		return false
 	}
-	return isOpen(job)
+	return past.Open() != nil
 }
 
-// isOpen reports whether an execution of the job has no end.
-func isOpen(job jobaudit.Job) bool {
-	for _, x := range job.Executions {
-		if x.End == "" {
-			return true
-		}
+// tellsMore reports whether asynq tells of attempts whose start is not on
+// record. A worker with the adapter records it before it works.
+func tellsMore(info *asynq.TaskInfo, past queue.Past) bool {
+	job := past.Job
+	switch {
+	case job.State.Terminal():
+		return false
+	case info.Retried > job.Attempt:
+		return true
+	case info.State == asynq.TaskStateCompleted:
+		return !worked(info, job)
+	case info.State != asynq.TaskStateArchived || past.Open() != nil || info.LastErr == asynq.ErrLeaseExpired.Error():
+		return false
 	}
-	return false
+	n := len(job.Executions)
+	if n == 0 {
+		return info.LastErr != ""
+	}
+	return info.LastFailedAt.After(job.Executions[n-1].EndedAt) // and a person who archives it leaves that as it is
+}
+
+// worked reports whether the attempt that completed a task is on record. One
+// that was given back left its number to another.
+func worked(info *asynq.TaskInfo, job jobaudit.Job) bool {
+	n := len(job.Executions)
+	return n > 0 && job.Attempt > info.Retried && job.Executions[n-1].End != jobaudit.AttemptDeferred
 }
 
 // end records the outcome that asynq keeps of a task.
-func (r *reconciliation) end(ctx context.Context, info *asynq.TaskInfo, trail *jobaudit.Trail, job jobaudit.Job) error {
+func (r *reconciliation) end(ctx context.Context, info *asynq.TaskInfo, trail *jobaudit.Trail, past queue.Past) error {
 	r.report.Ended++
-	done := info.State == asynq.TaskStateCompleted
+	done, job := info.State == asynq.TaskStateCompleted, past.Job
 	if job.State == jobaudit.Pending && !done && info.LastErr == "" {
-		return trail.Cancel(ctx, "archived before it ran")
+		return trail.Reconstruct(time.Time{}, func() error { return trail.Cancel(ctx, "archived before it ran") })
 	}
-	unseen := job.State == jobaudit.Pending || done && !isOpen(job) && job.Attempt <= info.Retried
-	if unseen {
+	if job.State == jobaudit.Pending || done && !worked(info, job) {
 		if err := r.begin(ctx, info, trail); err != nil {
 			return err
 		}
 	}
 	if done {
-		trail.Log(ctx, "asynq completed the task at "+info.CompletedAt.UTC().Format(time.RFC3339)+", as found in its queue")
-		return trail.Succeed(ctx)
+		return trail.Reconstruct(info.CompletedAt, func() error { return trail.Succeed(ctx) })
 	}
-	trail.Log(ctx, "asynq archived the task at "+info.LastFailedAt.UTC().Format(time.RFC3339)+", as found in its queue")
-	return trail.Fail(ctx, failureOf(info))
+	return trail.Reconstruct(info.LastFailedAt, func() error { return trail.Fail(ctx, failureOf(info)) })
 }
 
-// begin records the start of an attempt that nobody recorded.
+// begin records the start of an attempt that nobody recorded. asynq does not
+// tell when that was.
 func (r *reconciliation) begin(ctx context.Context, info *asynq.TaskInfo, trail *jobaudit.Trail) error {
-	// It has run: the question whether it may comes too late.
-	err := trail.Authorize(ctx, jobaudit.Decision{
-		Allowed: true, Reason: "nobody was asked: the task ran in a worker that did not record it",
-	})
-	if err != nil {
-		return err
-	}
-	return trail.Start(ctx, jobaudit.Execution{Attempt: info.Retried + 1, Queue: taskOf(info).ref()})
-}
-
-// gone records the end of a job whose task is in no queue.
-func (r *reconciliation) gone(ctx context.Context, id uuid.UUID, ref jobaudit.Ref) error {
-	if p, ok := placeOf(ref); ok {
-		_, err := r.i.GetTaskInfo(p.queue, p.id)
-		switch {
-		case err == nil: // it moved while the tasks were listed
-			return nil
-		case !isGone(err):
+	r.report.Attempts++
+	return trail.Reconstruct(time.Time{}, func() error {
+		// It has run: the question whether it may comes too late.
+		err := trail.Authorize(ctx, jobaudit.Decision{
+			Allowed: true, By: system, Reason: "asynq had run it before this was recorded",
+		})
+		if err != nil {
 			return err
 		}
-	}
-	job, newest, err := r.job(ctx, id)
-	switch {
-	case err != nil:
-		return err
-	case job.State.Terminal():
-		return nil
-	case time.Since(newest) < r.opts.Settle:
-		r.report.Unsettled++
-		return nil
-	case r.opts.Unaudited:
-		r.report.Unresolved = append(r.report.Unresolved, id)
-		return nil
-	}
-	trail, err := r.resume(ctx, job)
-	if err != nil {
-		return err
-	}
-	r.report.Ended++
-	switch {
-	case isOpen(job):
-		return trail.Fail(ctx, abandonedError{})
-	case job.State == jobaudit.Pending:
-		return trail.Cancel(ctx, "the task is no longer in its queue, and has not been started")
-	}
-	return trail.Cancel(ctx, "the task is no longer in its queue, where it was to wait for its next attempt")
+		return trail.Start(ctx, jobaudit.Execution{Attempt: info.Retried + 1, Queue: taskOf(info).ref()})
+	})
 }
 
-// resume opens a Trail for a job of which only the log tells.
-func (r *reconciliation) resume(ctx context.Context, job jobaudit.Job) (*jobaudit.Trail, error) {
-	for record, err := range r.a.opts.Log.Records(ctx, jobaudit.Query{JobID: job.ID, Limit: 1}) {
-		if err != nil {
-			return nil, err
-		}
-		trail, err := r.a.rec.Resume(ctx, record.Carrier(), nil)
-		if err != nil {
-			return nil, err
-		}
-		return trail, trail.Observe(job)
+// moved reports whether a task that was not met is in its queue all the same: it
+// has moved on while the tasks were listed.
+func (r *reconciliation) moved(ref jobaudit.Ref) (bool, error) {
+	p, ok := placeOf(ref)
+	if !ok {
+		return false, nil
 	}
-	return nil, fmt.Errorf("asynqaudit: the records of job %s have disappeared", job.ID)
+	_, err := r.i.GetTaskInfo(p.queue, p.id)
+	if err != nil && isGone(err) {
+		return false, nil
+	}
+	return err == nil, err
 }
-
-// abandonedError is the end of a job of which nobody knows how it ended.
-type abandonedError struct{}
-
-func (abandonedError) Error() string {
-	return "the task left its queue while it was running, and nothing tells whether it succeeded"
-}
-
-// JobErrorCode gives the code of a job without a known end.
-func (abandonedError) JobErrorCode() string { return string(jobaudit.CodeAbandoned) }
 
 // failureOf is the error that asynq keeps of a task's last attempt.
 func failureOf(info *asynq.TaskInfo) error {

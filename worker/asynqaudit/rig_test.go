@@ -15,11 +15,12 @@ import (
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 	"github.com/jobaudit/jobaudit/worker/asynqaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 var (
 	ann    = jobaudit.Principal{Kind: jobaudit.User, ID: "ann", Verified: true}
-	byAnn  = asynqaudit.By{Principal: ann, Reason: "no longer wanted"}
+	byAnn  = jobaudit.Submission{Principal: ann, Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "no longer wanted"}}
 	source = jobaudit.Source{System: "worker", Environment: "test", Host: "host", Version: "v1"}
 )
 
@@ -41,7 +42,7 @@ type rig struct {
 	redis     *redisServer
 	sink      *memsink.Sink
 	rec       *jobaudit.Recorder
-	adapter   *asynqaudit.Adapter
+	adapter   *asynqaudit.Audit
 	client    *asynqaudit.Client
 	inspector *asynqaudit.Inspector
 }
@@ -74,8 +75,12 @@ func (r *rig) open(sink jobaudit.AuditSink, log jobaudit.AuditReader, opts *joba
 	require.NoError(r, err)
 	r.Cleanup(func() { require.NoError(r, rec.Close(context.Background())) })
 	r.rec = rec
+	var logs []jobaudit.AuditReader
+	if log != nil {
+		logs = append(logs, log)
+	}
 	r.adapter = asynqaudit.New(rec, &asynqaudit.Options{
-		Log: log, OnError: func(_ context.Context, err error) { complain(err) },
+		Logs: logs, OnError: func(_ context.Context, err error) { complain(err) },
 	})
 	r.client = r.adapter.NewClient(r.redis.opt())
 	r.Cleanup(func() { _ = r.client.Close() })
@@ -136,6 +141,17 @@ func (r *rig) job(id uuid.UUID) jobaudit.Job {
 	return job
 }
 
+// act returns the job that an operator's act is.
+func (r *rig) act(action string) jobaudit.Job {
+	r.Helper()
+	for record, err := range r.sink.Records(r.ctx, jobaudit.Query{Action: action}) {
+		require.NoError(r, err)
+		return r.job(record.JobID())
+	}
+	require.FailNow(r, "no act is on record: "+action)
+	panic("unreachable")
+}
+
 // ended waits for the job's end.
 func (r *rig) ended(id uuid.UUID) jobaudit.Job {
 	r.Helper()
@@ -169,9 +185,9 @@ func (r *rig) vanished(info *asynq.TaskInfo) {
 }
 
 // reconcile reconciles at once, without waiting for jobs to settle.
-func (r *rig) reconcile() asynqaudit.Report {
+func (r *rig) reconcile() queue.Report {
 	r.Helper()
-	report, err := r.inspector.Reconcile(r.ctx, &asynqaudit.ReconcileOptions{Settle: time.Nanosecond})
+	report, err := r.inspector.Reconcile(r.ctx, &queue.ReconcileOptions{Settle: time.Nanosecond})
 	require.NoError(r, err)
 	return report
 }
@@ -226,7 +242,7 @@ func taskFor(typ string, payload []byte, opts ...asynq.Option) *asynqaudit.Task 
 	return asynqaudit.NewTask(submission(), typ, payload, opts...)
 }
 
-var unauditedWorkers = &asynqaudit.ReconcileOptions{Settle: time.Nanosecond, Unaudited: true}
+var unauditedWorkers = &queue.ReconcileOptions{Settle: time.Nanosecond, Unaudited: true}
 
 func texts(ids []uuid.UUID) []string {
 	var all []string

@@ -13,7 +13,7 @@ import (
 
 // NewPeriodicTask returns a task for asynq.Scheduler.Register, or for a
 // PeriodicTaskConfigProvider, that can carry a job: each time that it is
-// enqueued it carries another one. See [Adapter.SchedulerOpts]. A
+// enqueued it carries another one. See [Audit.SchedulerOpts]. A
 // GroupAggregator returns one, too.
 func NewPeriodicTask(typename string, payload []byte, opts ...asynq.Option) *asynq.Task {
 	return asynq.NewTaskWithHeaders(typename, payload, map[string]string{}, opts...)
@@ -27,7 +27,7 @@ func NewPeriodicTask(typename string, payload []byte, opts ...asynq.Option) *asy
 // The tasks come from [NewPeriodicTask]; others, and those whose submission
 // could not be recorded, are enqueued without a job and get one when they run.
 // A scheduler with these hooks enqueues one task at a time.
-func (a *Adapter) SchedulerOpts(opts *asynq.SchedulerOpts, submission func(*asynq.Task) jobaudit.Submission) *asynq.SchedulerOpts {
+func (a *Audit) SchedulerOpts(opts *asynq.SchedulerOpts, submission func(*asynq.Task) jobaudit.Submission) *asynq.SchedulerOpts {
 	var own asynq.SchedulerOpts
 	if opts != nil {
 		own = *opts
@@ -42,7 +42,7 @@ func (a *Adapter) SchedulerOpts(opts *asynq.SchedulerOpts, submission func(*asyn
 // task's headers are shared by all its ticks and because after is not told
 // which task failed.
 type tick struct {
-	a          *Adapter
+	a          *Audit
 	submission func(*asynq.Task) jobaudit.Submission
 	pre        func(*asynq.Task, []asynq.Option)
 	post       func(*asynq.TaskInfo, error)

@@ -29,7 +29,7 @@ type Server struct {
 }
 
 // NewServer returns a Server, as asynq.NewServer does.
-func (a *Adapter) NewServer(r asynq.RedisConnOpt, cfg asynq.Config) *Server {
+func (a *Audit) NewServer(r asynq.RedisConnOpt, cfg asynq.Config) *Server {
 	c := makeRedisClient(r)
 	s := a.NewServerFromRedisClient(c, cfg)
 	s.s.disconnect = c.Close
@@ -38,9 +38,10 @@ func (a *Adapter) NewServer(r asynq.RedisConnOpt, cfg asynq.Config) *Server {
 
 // NewServerFromRedisClient returns a Server, as asynq.NewServerFromRedisClient
 // does. It adds a hook to c, which stays the caller's to close.
-func (a *Adapter) NewServerFromRedisClient(c redis.UniversalClient, cfg asynq.Config) *Server {
+func (a *Audit) NewServerFromRedisClient(c redis.UniversalClient, cfg asynq.Config) *Server {
 	s := a.serving(&cfg)
 	s.inspector = asynq.NewInspectorFromRedisClient(c)
+	s.presence.redis, s.presence.recorder = c, a.rec.ID()
 	c.AddHook(hook(s.see))
 	return &Server{asynq.NewServerFromRedisClient(c, cfg), s}
 }
@@ -51,6 +52,9 @@ func (s *Server) Start(h asynq.Handler) error {
 	if h == nil {
 		return s.Server.Start(nil)
 	}
+	if err := s.s.presence.announce(context.Background()); err != nil {
+		return err
+	}
 	return s.Server.Start(s.s.middleware(h))
 }
 
@@ -58,6 +62,9 @@ func (s *Server) Start(h asynq.Handler) error {
 func (s *Server) Run(h asynq.Handler) error {
 	if h == nil {
 		return s.Server.Run(nil)
+	}
+	if err := s.s.presence.announce(context.Background()); err != nil {
+		return err
 	}
 	err := s.Server.Run(s.s.middleware(h))
 	s.s.close()
@@ -72,18 +79,19 @@ func (s *Server) Shutdown() {
 
 // serving is one server's part of the adapter.
 type serving struct {
-	a          *Adapter
+	a          *Audit
 	user       asynq.ErrorHandler
 	isFailure  func(error) bool
 	inspector  *asynq.Inspector
 	disconnect func() error // nil if the connection is the caller's
 	attempts   attempts
+	presence   presence
 	groups     *grouping      // nil if the server aggregates nothing
 	pending    sync.WaitGroup // what is to be on record before the server is down
 }
 
 // serving takes the configuration's hooks and puts its own in their place.
-func (a *Adapter) serving(cfg *asynq.Config) *serving {
+func (a *Audit) serving(cfg *asynq.Config) *serving {
 	s := &serving{a: a, user: cfg.ErrorHandler, isFailure: cfg.IsFailure}
 	s.attempts.by = map[place]*attempt{}
 	s.attempts.swept = time.Now()
@@ -154,6 +162,7 @@ func (s *serving) begin(ctx context.Context, t *asynq.Task) (*attempt, error) {
 	tk.id, _ = asynq.GetTaskID(ctx)
 	retried, _ := asynq.GetRetryCount(ctx)
 	at := &attempt{a: s.a, place: tk.place, number: retried + 1, ctx: ctx, over: make(chan struct{})}
+	s.a.report(ctx, s.presence.refresh(context.WithoutCancel(ctx)))
 	before, dead := s.attempts.put(at)
 	for _, other := range dead {
 		s.pending.Go(func() { s.resolve(ctx, other) })
@@ -180,10 +189,10 @@ func (s *serving) start(ctx context.Context, at *attempt) error {
 	retried := at.number - 1
 	last, _ := asynq.GetMaxRetry(ctx)
 	if retried > 0 {
-		if job, ok, err := s.a.job(ctx, at.trail.JobID()); err != nil {
+		if past, err := s.a.logs.Past(ctx, at.trail.JobID()); err != nil {
 			s.a.report(ctx, err)
-		} else if ok && !job.State.Terminal() {
-			s.a.report(ctx, at.trail.Observe(job))
+		} else if past.Known && !past.Job.State.Terminal() {
+			s.a.report(ctx, at.trail.Observe(past.Job))
 		}
 	}
 	for {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/worker/asynqaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // gate is a handler that tells when it runs and returns when it is told to.
@@ -109,7 +110,7 @@ func TestAWorkerThatIsToldToStopEndsAsAsynqSaysWhetherItObeysOrNot(t *testing.T)
 				n, err := client.PubSubNumSub(r.ctx, "asynq:cancel").Result()
 				return err == nil && n["asynq:cancel"] > 0
 			})
-			require.NoError(t, r.inspector.CancelProcessing(r.ctx, info.Queue, info.ID, byAnn))
+			require.NoError(t, r.inspector.CancelProcessing(r.ctx, byAnn, info.Queue, info.ID))
 			<-ctx.Done()
 			if !last {
 				next(r, g.running)
@@ -117,7 +118,7 @@ func TestAWorkerThatIsToldToStopEndsAsAsynqSaysWhetherItObeysOrNot(t *testing.T)
 				g.open <- nil
 			}
 			job := r.ended(jobID(info))
-			require.Contains(t, job.Logs, "the worker was asked to stop by user ann (verified): no longer wanted")
+			require.Contains(t, job.Logs, "asked to stop by user ann, job "+r.act("asynq-task-cancel").ID.String())
 			if last {
 				r.state(info, asynq.TaskStateArchived)
 				require.Equal(t, jobaudit.Failed, job.State)
@@ -254,5 +255,5 @@ func TestAReconcilerWithoutALogSaysSo(t *testing.T) {
 	blind := asynqaudit.New(r.rec, nil).NewInspector(r.redis.opt())
 	defer blind.Close()
 	_, err := blind.Reconcile(r.ctx, nil)
-	require.Error(t, err)
+	require.ErrorIs(t, err, queue.ErrNoLogs)
 }

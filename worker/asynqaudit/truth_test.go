@@ -198,7 +198,8 @@ func TestTheReconcilerFindsEverythingThatNobodyRecorded(t *testing.T) {
 				require.Equal(t, []string{submitted.ID}, texts(report.Unresolved))
 				return
 			}
-			report := r.reconcile()
+			report, err := r.inspector.Reconcile(r.ctx, unauditedWorkers)
+			require.NoError(t, err)
 			require.Equal(t, 1, report.Submitted)
 			require.Equal(t, 2, report.Ended)
 			jobs := r.sink.Jobs()

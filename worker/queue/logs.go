@@ -131,15 +131,15 @@ func (l *Logs) Lost(ctx context.Context, c jobaudit.Carrier, p Past, job uuid.UU
 	if p.Submitted() {
 		return false, nil
 	}
-	held, err := l.holds(ctx, c.Recorder())
+	held, err := l.Holds(ctx, c.Recorder())
 	if err == nil && !held {
 		err = Partial(job)
 	}
 	return held, err
 }
 
-// holds reports whether one of the logs is the one that a recorder writes to.
-func (l *Logs) holds(ctx context.Context, recorder uuid.UUID) (bool, error) {
+// Holds reports whether one of the logs is the one that a recorder writes to.
+func (l *Logs) Holds(ctx context.Context, recorder uuid.UUID) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if recorder == uuid.Nil || l.recorders[recorder] {

@@ -9,23 +9,26 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
-
-// Asking says who asks for the job that a message is, and why: Principal and
-// Trigger, and whatever else of a submission the message and its context tell.
-// Action is the topic, and Inputs are the payload if that is JSON, unless they
-// are set. Queue is filled in. It may be called from several goroutines.
-type Asking func(topic string, msg *message.Message) jobaudit.Submission
 
 // Options are the optional parts of an [Audit]. The zero value, like nil, gives
 // the defaults.
 type Options struct {
-	// Log reads what has been recorded, of every log that the jobs of these
-	// topics are recorded in: usually the recorder's own sink. It is read once
-	// for each delivery. It numbers the attempts, closes those that were lost
-	// with their process, and finds the jobs of messages that carry none.
-	// Without it every delivery counts as a first attempt.
-	Log jobaudit.AuditReader
+	// Logs are all the logs that the jobs of these topics are recorded in: the
+	// recorder's own sink, and that of every other process that publishes or
+	// subscribes, if those have logs of their own. They are read once for each
+	// delivery, to number the attempts, to close those that were lost with their
+	// process, and to find the jobs of messages that carry none. Without them
+	// every delivery counts as a first attempt.
+	Logs []jobaudit.AuditReader
+	// Submission says who asks for the job that a message is, and why: Principal
+	// and Trigger, and whatever else of a submission the message and its context
+	// tell. Action is the topic, and Inputs are the payload if that is JSON,
+	// unless they are set. Queue is filled in. It may be called from several
+	// goroutines. Default: nobody is known to ask, which is right for a program
+	// that publishes only what its handlers do; other messages are refused.
+	Submission func(topic string, msg *message.Message) jobaudit.Submission
 	// Events says of which topics every message goes to several handlers, or to
 	// several consumer groups. Publishing is a job there, which ends when the
 	// message is published, and each handler's work is a job of its own, a child
@@ -52,9 +55,9 @@ type Options struct {
 // Audit records the messages of watermill's topics as jobs. [New] makes one;
 // one per Recorder is enough. It is safe for concurrent use.
 type Audit struct {
-	rec    *jobaudit.Recorder
-	asking Asking
-	opts   Options
+	rec  *jobaudit.Recorder
+	opts Options
+	logs *queue.Logs
 
 	mu         sync.Mutex                    // guards what follows, which is of attempts without an end:
 	attempts   map[uuid.UUID]*attempt        // the newest of each job
@@ -63,11 +66,11 @@ type Audit struct {
 	idle       chan struct{}                 // closed when there are none; nil if nobody waits
 }
 
-// New returns an Audit that records with rec. A nil asking is right for a
-// program that publishes only what its handlers do. opts may be nil.
-func New(rec *jobaudit.Recorder, asking Asking, opts *Options) *Audit {
+// New returns an Audit that records with rec, which stays the caller's: close the
+// router first, then [Audit.Wait], then close rec. opts may be nil.
+func New(rec *jobaudit.Recorder, opts *Options) *Audit {
 	a := &Audit{
-		rec: rec, asking: asking,
+		rec:      rec,
 		attempts: map[uuid.UUID]*attempt{}, deliveries: map[*message.Message]*attempt{},
 	}
 	if opts != nil {
@@ -85,9 +88,10 @@ func New(rec *jobaudit.Recorder, asking Asking, opts *Options) *Audit {
 	}
 	if o.OnError == nil {
 		o.OnError = func(ctx context.Context, err error) {
-			slog.Default().ErrorContext(ctx, "watermillaudit", "err", err)
+			slog.Default().LogAttrs(ctx, slog.LevelError, "watermillaudit", slog.Any("error", err))
 		}
 	}
+	a.logs = queue.NewLogs(o.Logs, o.OnError)
 	return a
 }
 

@@ -25,16 +25,16 @@ func BenchmarkMessage(b *testing.B) {
 	for name, open := range map[string]func(*testing.B) store{
 		"memsink": func(*testing.B) store { return memsink.New(nil) }, "filesink": openFile,
 	} {
-		for log, reads := range map[string]bool{"": false, " and Log": true} {
+		for log, reads := range map[string]bool{"": false, " and Logs": true} {
 			b.Run(name+log, func(b *testing.B) {
 				sink := open(b)
 				rec, err := jobaudit.Open(b.Context(), sink, source, nil)
 				require.NoError(b, err)
-				opts := &watermillaudit.Options{}
+				opts := &watermillaudit.Options{Submission: whoAsks}
 				if reads {
-					opts.Log = sink
+					opts.Logs = []jobaudit.AuditReader{sink}
 				}
-				audit := watermillaudit.New(rec, whoAsks, opts)
+				audit := watermillaudit.New(rec, opts)
 				benchmark(b, audit)
 				require.NoError(b, audit.Wait(context.Background()))
 				require.NoError(b, rec.Close(context.Background()))

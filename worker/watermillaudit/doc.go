@@ -5,7 +5,9 @@
 //
 // These are the lines to add:
 //
-//	audit := watermillaudit.New(recorder, whoAsks, &watermillaudit.Options{Log: sink})
+//	audit := watermillaudit.New(recorder, &watermillaudit.Options{
+//		Logs: []jobaudit.AuditReader{sink}, Submission: whoAsks,
+//	})
 //	publisher, err := audit.Publisher(publisher)
 //	router.AddMiddleware(audit.Middleware) // first
 //	router.AddPublisherDecorators(audit.Publisher)
@@ -13,7 +15,7 @@
 //	err = router.Close()
 //	err = audit.Wait(ctx) // then close the recorder, then the sink
 //
-// whoAsks is an [Asking]: it says on whose behalf a message is published.
+// whoAsks says on whose behalf a message is published: see [Options.Submission].
 // Handlers stay as they are. Under a message's context [jobaudit.FromContext]
 // gives the job's Trail; what a handler returns to be published, and what it
 // publishes under that context, are the job's children. Give a message that you
@@ -35,6 +37,27 @@
 // they were given. Decorate their publishers: what they publish is then a job of
 // its own, a child of the one that it comes from. Otherwise it goes on to carry
 // that one, whose record then shows late attempts.
+//
+// # Several processes
+//
+// Processes that share one log, as in one database, need nothing more. If each
+// has a log of its own, give each of those that subscribe all the logs of those
+// that subscribe to the same topics:
+//
+//	// in the web process, which publishes
+//	audit := watermillaudit.New(recorder, &watermillaudit.Options{Submission: whoAsks})
+//
+//	// in each subscriber
+//	audit := watermillaudit.New(recorder, &watermillaudit.Options{Logs: []jobaudit.AuditReader{own, other}})
+//
+// From its own log alone a subscriber takes an attempt for the first of its job
+// if another process had the message before; the execution that was lost there
+// stays open, for a watchdog that reads all logs. A message without a job that
+// was handled there before gets the same job again, whose second submission is
+// on record as a duplicate.
+//
+// watermill has no calls by which operators cancel, retry or pause: there are no
+// acts to record. Those of a broker's own tools are not seen.
 //
 // # Whose verdict
 //

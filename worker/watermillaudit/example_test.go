@@ -43,7 +43,7 @@ func Example() {
 	router.AddConsumerHandler("welcome", "mails", pubsub, welcome)
 
 	// The lines to add:
-	audit := watermillaudit.New(recorder, whoAsks, &watermillaudit.Options{Log: sink})
+	audit := watermillaudit.New(recorder, &watermillaudit.Options{Logs: []jobaudit.AuditReader{sink}, Submission: whoAsks})
 	publisher, err := audit.Publisher(pubsub)
 	if err != nil {
 		log.Fatal(err)

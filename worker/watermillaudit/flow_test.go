@@ -89,8 +89,8 @@ func TestARetryThatCannotBeRecordedLeavesNothingBehind(t *testing.T) {
 
 func TestALogThatHangsDoesNotHoldUpAHandlerForEver(t *testing.T) {
 	onBench(t, settings{silent: true}, func(b *bench) {
-		audit := watermillaudit.New(b.rec, nil, &watermillaudit.Options{
-			Log: stuck{}, OnError: func(_ context.Context, err error) { b.complain(err) },
+		audit := watermillaudit.New(b.rec, &watermillaudit.Options{
+			Logs: []jobaudit.AuditReader{stuck{}}, OnError: func(_ context.Context, err error) { b.complain(err) },
 		})
 		msg := message.NewMessage("1", nil)
 		began := time.Now()
@@ -203,9 +203,11 @@ func TestAFinalThatPanicsIsReported(t *testing.T) {
 }
 
 // A panic of the program's own code comes out where the program can recover it.
-func TestAnAskingThatPanicsDoesSoWhereItIsCalled(t *testing.T) {
+func TestASubmissionThatPanicsDoesSoWhereItIsCalled(t *testing.T) {
 	onBench(t, settings{}, func(b *bench) {
-		audit := watermillaudit.New(b.rec, func(string, *message.Message) jobaudit.Submission { panic(errBroken) }, nil)
+		audit := watermillaudit.New(b.rec, &watermillaudit.Options{
+			Submission: func(string, *message.Message) jobaudit.Submission { panic(errBroken) },
+		})
 		pub, err := audit.Publisher(b.pubsub)
 		require.NoError(b, err)
 		require.PanicsWithError(b, errBroken.Error(), func() {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 const (
@@ -122,54 +123,31 @@ func (a *Audit) adoption(s subject, topic, handler string, msg *message.Message)
 	return sub
 }
 
-// past is what a log says of a job.
-type past struct {
-	known bool
-	job   jobaudit.Job
-	first jobaudit.Record
-}
-
-// past reads what the log says of a job. Without a log, or if it cannot be
-// read, that is nothing: the work does not wait for it.
-func (a *Audit) past(ctx context.Context, id uuid.UUID) (p past) {
-	if a.opts.Log == nil {
-		return p
-	}
+// past reads what the logs say of a job. If they cannot be read, that is nothing:
+// the work does not wait for them.
+func (a *Audit) past(ctx context.Context, id uuid.UUID) queue.Past {
 	reading, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
-	var unread error
-	job, err := jobaudit.Replay(func(yield func(jobaudit.Record, error) bool) {
-		for r, err := range a.opts.Log.Records(reading, jobaudit.Query{JobID: id}) {
-			if err != nil {
-				unread = err
-			} else if !p.known {
-				p.known, p.first = true, r
-			}
-			if !yield(r, err) {
-				return
-			}
-		}
-	})
-	switch {
-	case err == nil:
-		p.job = job
-		return p
-	case (p.known || unread != nil) && ctx.Err() == nil: // else it knows no such job
+	past, err := a.logs.Past(reading, id)
+	if err == nil {
+		return past
+	}
+	if ctx.Err() == nil {
 		a.report(ctx, fmt.Errorf("reading the record of job %s: %w", id, err))
 	}
-	return past{}
+	return queue.Past{}
 }
 
 // enter opens the Trail of the job that a delivery is an attempt of, and returns
 // the attempt's number.
 func (a *Audit) enter(ctx context.Context, s subject, msg *message.Message) (trail *jobaudit.Trail, number int, err error) {
 	before := a.past(ctx, s.job)
-	number = before.job.Attempt + 1
+	number = before.Job.Attempt + 1
 	switch {
 	case !s.adopted:
 		trail = s.trail
-	case before.known:
-		trail, err = a.rec.Resume(ctx, before.first.Carrier(), inputs(msg.Payload))
+	case before.Known:
+		trail, err = a.rec.Resume(ctx, before.First.Carrier(), inputs(msg.Payload))
 	default:
 		topic, handler := message.SubscribeTopicFromCtx(ctx), message.HandlerNameFromCtx(ctx)
 		if s.trail != nil {
@@ -177,8 +155,8 @@ func (a *Audit) enter(ctx context.Context, s subject, msg *message.Message) (tra
 		}
 		trail, err = a.rec.Submit(ctx, a.adoption(s, topic, handler, msg))
 	}
-	if err == nil && before.known && !before.job.State.Terminal() {
-		err = trail.Observe(before.job)
+	if err == nil && before.Known && !before.Job.State.Terminal() {
+		err = trail.Observe(before.Job)
 	}
 	return trail, number, err
 }

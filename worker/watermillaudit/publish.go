@@ -152,8 +152,8 @@ func (b *batch) place(i int, o order) error {
 
 // submission asks who wants a message published.
 func (a *Audit) submission(topic string, msg *message.Message, child bool) (s jobaudit.Submission, err error) {
-	if a.asking != nil {
-		s = a.asking(topic, msg)
+	if a.opts.Submission != nil {
+		s = a.opts.Submission(topic, msg)
 	}
 	if child && s.Principal == (jobaudit.Principal{}) {
 		s.Principal = a.opts.Service

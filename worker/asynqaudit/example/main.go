@@ -44,7 +44,7 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	audit := asynqaudit.New(recorder, &asynqaudit.Options{Log: sink})
+	audit := asynqaudit.New(recorder, &asynqaudit.Options{Logs: []jobaudit.AuditReader{sink}})
 
 	ids, err := work(ctx, audit, redis, sink)
 	if err = errors.Join(err, recorder.Close(ctx)); err != nil {
@@ -60,7 +60,7 @@ func run(ctx context.Context, out io.Writer) error {
 }
 
 // work puts tasks into the queue and serves them until all have ended.
-func work(ctx context.Context, audit *asynqaudit.Adapter, redis asynq.RedisConnOpt, sink *memsink.Sink) ([]uuid.UUID, error) {
+func work(ctx context.Context, audit *asynqaudit.Audit, redis asynq.RedisConnOpt, sink *memsink.Sink) ([]uuid.UUID, error) {
 	client := audit.NewClient(redis)
 	defer client.Close()
 	for _, task := range []*asynqaudit.Task{
@@ -78,9 +78,10 @@ func work(ctx context.Context, audit *asynqaudit.Adapter, redis asynq.RedisConnO
 	if err != nil {
 		return nil, err
 	}
-	err = inspector.DeleteTask(ctx, unwanted.Queue, unwanted.ID, asynqaudit.By{
-		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "bob", Verified: true}, Reason: "the invoice is paid",
-	})
+	err = inspector.DeleteTask(ctx, jobaudit.Submission{
+		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "bob", Verified: true},
+		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "the invoice is paid"},
+	}, unwanted.Queue, unwanted.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +110,7 @@ func asked(reason string) jobaudit.Submission {
 }
 
 // serve runs the worker until the sink has the end of every job.
-func serve(ctx context.Context, audit *asynqaudit.Adapter, redis asynq.RedisConnOpt, sink *memsink.Sink) error {
+func serve(ctx context.Context, audit *asynqaudit.Audit, redis asynq.RedisConnOpt, sink *memsink.Sink) error {
 	mux := asynq.NewServeMux()
 	mux.HandleFunc("mail:welcome", welcome)
 	mux.HandleFunc("mail:digest", digest)

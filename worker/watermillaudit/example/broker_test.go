@@ -71,7 +71,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(broker.WaitForShutdown)
 	t.Cleanup(broker.Shutdown)
 	r := &rig{T: t, ctx: ctx, broker: broker, sink: memsink.New(nil)}
-	r.audit = r.process(r.sink, &watermillaudit.Options{Log: r.sink})
+	r.audit = r.process(r.sink, &watermillaudit.Options{Logs: []jobaudit.AuditReader{r.sink}})
 	return r
 }
 
@@ -84,12 +84,13 @@ func (r *rig) process(sink jobaudit.AuditSink, opts *watermillaudit.Options) *wa
 	require.NoError(r, err)
 	r.Cleanup(func() { require.NoError(r, rec.Close(context.Background())) })
 	opts.OnError = func(_ context.Context, err error) { r.Errorf("complaint: %v", err) }
-	audit := watermillaudit.New(rec, func(_ string, msg *message.Message) jobaudit.Submission {
+	opts.Submission = func(_ string, msg *message.Message) jobaudit.Submission {
 		id, _ := msg.Context().Value(jobKey{}).(uuid.UUID)
 		return jobaudit.Submission{
 			ID: id, Principal: ann, Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "asked by support"},
 		}
-	}, opts)
+	}
+	audit := watermillaudit.New(rec, opts)
 	r.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 		defer cancel()
@@ -235,7 +236,7 @@ func TestAMessageThatTheBrokerTerminatesHasFailed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	audit := r.process(r.sink, &watermillaudit.Options{
-		Log: r.sink, Final: func(_ *message.Message, attempt int, _ error) bool { return attempt >= 3 },
+		Logs: []jobaudit.AuditReader{r.sink}, Final: func(_ *message.Message, attempt int, _ error) bool { return attempt >= 3 },
 	})
 	r.serve(audit, time.Second, atMost(3), failsTimes(99, func() error { return errBroken }))
 	id := r.publish()
@@ -311,7 +312,7 @@ func TestAMessageOfARouterThatIsClosedIsRedeliveredToTheNext(t *testing.T) {
 	require.Equal(t, jobaudit.Running, job.State)
 	require.Equal(t, []jobaudit.EventType{jobaudit.AttemptDeferred}, ends)
 
-	r.serve(r.process(r.sink, &watermillaudit.Options{Log: r.sink}), time.Minute, nil, failsTimes(0, nil))
+	r.serve(r.process(r.sink, &watermillaudit.Options{Logs: []jobaudit.AuditReader{r.sink}}), time.Minute, nil, failsTimes(0, nil))
 	r.event(id, outcomes...)
 	job, ends = r.sound(id, r.sink)
 	require.Equal(t, jobaudit.Success, job.State)
@@ -357,7 +358,7 @@ func victim() error {
 	if err != nil {
 		return err
 	}
-	router, err := newRouter(watermillaudit.New(rec, nil, nil), sub, func(*message.Message) error {
+	router, err := newRouter(watermillaudit.New(rec, nil), sub, func(*message.Message) error {
 		if _, err := os.Stdout.WriteString("running\n"); err != nil {
 			return err
 		}
@@ -392,7 +393,7 @@ func TestAMessageWhoseWorkerIsKilledIsRedeliveredAndItsLostAttemptSuperseded(t *
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, own.Close()) })
 	log := logs{r.sink, own}
-	audit := r.process(own, &watermillaudit.Options{Log: log})
+	audit := r.process(own, &watermillaudit.Options{Logs: []jobaudit.AuditReader{log}})
 	handled := make(chan bool, 1)
 	r.serve(audit, 5*time.Second, nil, func(*message.Message) error { handled <- true; return nil })
 	next(r, handled)

@@ -49,7 +49,7 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	audit := watermillaudit.New(recorder, whoAsks, &watermillaudit.Options{Log: sink})
+	audit := watermillaudit.New(recorder, &watermillaudit.Options{Logs: []jobaudit.AuditReader{sink}, Submission: whoAsks})
 	err = work(ctx, audit, nats.ClientURL(), sink)
 	if err = errors.Join(err, audit.Wait(ctx), recorder.Close(ctx)); err != nil {
 		return err

@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 const (
@@ -19,16 +21,18 @@ const (
 	header = "jobaudit" // the task header that holds the Carrier
 )
 
-// Options are the optional parts of an [Adapter]. The zero value, like nil,
+// Options are the optional parts of an [Audit]. The zero value, like nil,
 // gives the defaults.
 type Options struct {
-	// Log reads what has been recorded, of every log that the jobs of these
-	// queues are recorded in. [Inspector.Reconcile] needs it. Elsewhere it
-	// closes executions that were lost with their process, and finds the
-	// submissions of tasks that carry none.
-	Log jobaudit.AuditReader
-	// Service is who a job is submitted by whose task was put into its queue
-	// by somebody without the adapter. Default: the service "asynqaudit".
+	// Logs are all the logs that the jobs of these queues are recorded in: the
+	// recorder's own sink, and that of every other process that enqueues tasks
+	// or works on them, if those have logs of their own. [Inspector.Reconcile]
+	// needs them. Elsewhere they close executions that were lost with their
+	// process, and find the submissions of tasks that carry none.
+	Logs []jobaudit.AuditReader
+	// Service stands where nobody is known to have asked: for tasks that were
+	// put into their queue without the adapter, and for those that asynq
+	// aggregates. Default: the service "asynqaudit".
 	Service jobaudit.Principal
 	// OnError is told of every error of the audit path that no call returns.
 	// It may be called from several goroutines and must not wait. Default:
@@ -36,17 +40,18 @@ type Options struct {
 	OnError func(context.Context, error)
 }
 
-// Adapter records the tasks of asynq's queues as jobs. [New] makes one; one per
+// Audit records the tasks of asynq's queues as jobs. [New] makes one; one per
 // Recorder is enough. It is safe for concurrent use.
-type Adapter struct {
+type Audit struct {
 	rec  *jobaudit.Recorder
 	opts Options
+	logs *queue.Logs
 }
 
-// New returns an Adapter that records with rec, which stays the caller's: close
+// New returns an Audit that records with rec, which stays the caller's: close
 // servers and clients first, then the Recorder. opts may be nil.
-func New(rec *jobaudit.Recorder, opts *Options) *Adapter {
-	a := &Adapter{rec: rec}
+func New(rec *jobaudit.Recorder, opts *Options) *Audit {
+	a := &Audit{rec: rec}
 	if opts != nil {
 		a.opts = *opts
 	}
@@ -55,13 +60,14 @@ func New(rec *jobaudit.Recorder, opts *Options) *Adapter {
 	}
 	if a.opts.OnError == nil {
 		a.opts.OnError = func(ctx context.Context, err error) {
-			slog.Default().ErrorContext(ctx, "asynqaudit", "err", err)
+			slog.Default().LogAttrs(ctx, slog.LevelError, "asynqaudit", slog.Any("error", err))
 		}
 	}
+	a.logs = queue.NewLogs(a.opts.Logs, a.opts.OnError)
 	return a
 }
 
-func (a *Adapter) report(ctx context.Context, err error) {
+func (a *Audit) report(ctx context.Context, err error) {
 	if err != nil {
 		a.opts.OnError(ctx, err)
 	}
@@ -131,50 +137,34 @@ func (t task) carrier() (jobaudit.Carrier, bool) {
 	return c, err == nil
 }
 
-// trail opens a Trail for the task's job: by its header, else by what the log
-// says of the job that it would be, else by submitting that job, since there is
+// trail opens a Trail for the task's job: by its header, else by what the logs
+// say of the job that it would be, else by submitting that job, since there is
 // no job without a submission.
-func (a *Adapter) trail(ctx context.Context, t task) (*jobaudit.Trail, error) {
+func (a *Audit) trail(ctx context.Context, t task) (*jobaudit.Trail, error) {
 	if c, ok := t.carrier(); ok {
 		return a.rec.Resume(ctx, c, inputs(t.payload))
 	}
-	if a.opts.Log != nil {
-		for r, err := range a.opts.Log.Records(ctx, jobaudit.Query{JobID: t.adoptedID(), Limit: 1}) {
-			if err != nil {
-				return nil, err
-			}
-			return a.rec.Resume(ctx, r.Carrier(), inputs(t.payload))
-		}
+	past, err := a.logs.Past(ctx, t.adoptedID())
+	if err != nil {
+		return nil, err
 	}
-	return a.rec.Submit(ctx, a.adoption(t))
+	if past.Known {
+		return a.rec.Resume(ctx, past.First.Carrier(), inputs(t.payload))
+	}
+	return a.adopt(ctx, t)
 }
 
-func (a *Adapter) adoption(t task) jobaudit.Submission {
-	return jobaudit.Submission{
+// adopt submits the job of a task that carries none. asynq does not tell when it
+// was enqueued.
+func (a *Audit) adopt(ctx context.Context, t task) (*jobaudit.Trail, error) {
+	trail, err := a.rec.Prepare(ctx, jobaudit.Submission{
 		ID: t.adoptedID(), Action: t.typ, Inputs: inputs(t.payload), Principal: a.opts.Service, Queue: t.ref(), Detached: true,
 		Trigger: jobaudit.Trigger{
 			Kind: jobaudit.OnEvent, Reason: "a task was found in its queue that nobody had submitted a job for",
 		},
-	}
-}
-
-// job returns what the log says of a job; false if it knows none, or if there
-// is no log to read.
-func (a *Adapter) job(ctx context.Context, id uuid.UUID) (jobaudit.Job, bool, error) {
-	if a.opts.Log == nil {
-		return jobaudit.Job{}, false, nil
-	}
-	known := false
-	job, err := jobaudit.Replay(func(yield func(jobaudit.Record, error) bool) {
-		for r, err := range a.opts.Log.Records(ctx, jobaudit.Query{JobID: id}) {
-			known = true
-			if !yield(r, err) {
-				return
-			}
-		}
 	})
-	if !known {
-		return jobaudit.Job{}, false, nil
+	if err != nil {
+		return nil, err
 	}
-	return job, err == nil, err
+	return trail, trail.Reconstruct(time.Time{}, func() error { return trail.Submit(ctx) })
 }
