@@ -67,7 +67,7 @@ func (i *Inspector) task(ctx context.Context, by jobaudit.Submission, action str
 		trail, job, err := i.open(ctx, info)
 		if err == nil {
 			act.Log(ctx, "its record: job "+trail.JobID().String())
-			err = tell(trail, job, fmt.Sprintf("by %s %s, job %s", by.Principal.Kind, by.Principal.ID, act.JobID()))
+			err = tell(trail, job, noteOf(by, act))
 		}
 		if err != nil {
 			act.Log(ctx, "not told by its record: "+err.Error())
@@ -75,6 +75,12 @@ func (i *Inspector) task(ctx context.Context, by jobaudit.Submission, action str
 		}
 		return nil
 	})
+}
+
+// noteOf says on a job's own record who did something to it and why, and names
+// the job that the act is.
+func noteOf(by jobaudit.Submission, act *jobaudit.Trail) string {
+	return fmt.Sprintf("by %s %s, job %s: %s", by.Principal.Kind, by.Principal.ID, act.JobID(), by.Trigger.Reason)
 }
 
 // open returns a Trail of a task's job that knows what the logs do.
@@ -120,7 +126,7 @@ func (i *Inspector) DeleteTask(ctx context.Context, by jobaudit.Submission, name
 			if job.State.Terminal() {
 				return log(ctx, trail, "deleted "+note)
 			}
-			return queue.CancelBy(ctx, trail, by, "deleted "+note)
+			return trail.CancelBy(ctx, by.Principal, "deleted "+note)
 		})
 }
 
@@ -133,7 +139,7 @@ func (i *Inspector) ArchiveTask(ctx context.Context, by jobaudit.Submission, nam
 			case job.State.Terminal():
 				return log(ctx, trail, "archived "+note)
 			case job.State == jobaudit.Pending:
-				return queue.CancelBy(ctx, trail, by, "archived "+note)
+				return trail.CancelBy(ctx, by.Principal, "archived "+note)
 			}
 			return trail.Fail(ctx, errors.New("archived "+note))
 		})
@@ -158,7 +164,7 @@ func (i *Inspector) RunTask(ctx context.Context, by jobaudit.Submission, name, i
 		if trail, _, err := i.open(ctx, info); err != nil {
 			i.client.a.report(ctx, err)
 		} else if act != nil {
-			i.client.a.report(ctx, log(ctx, trail, fmt.Sprintf("told to run now by %s %s, job %s", by.Principal.Kind, by.Principal.ID, act.JobID())))
+			i.client.a.report(ctx, log(ctx, trail, "told to run now "+noteOf(by, act)))
 		}
 		next, err = i.GetTaskInfo(name, id)
 		return err

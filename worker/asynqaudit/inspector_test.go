@@ -16,10 +16,17 @@ func TestATaskThatIsDeletedBeforeItRanIsCancelledByWhoDeletedIt(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	info := r.enqueue(asynq.ProcessIn(time.Hour))
-	require.NoError(t, r.inspector.DeleteTask(r.ctx, byAnn, info.Queue, info.ID))
+	byBob := byAnn
+	byBob.Principal.ID = "bob"
+	require.NoError(t, r.inspector.DeleteTask(r.ctx, byBob, info.Queue, info.ID))
 	job := r.job(jobID(info))
 	require.Equal(t, jobaudit.Cancelled, job.State)
-	require.Contains(t, job.Error.Message, "deleted by user ann, job ")
+	require.Contains(t, job.Error.Message, "deleted by user bob, job ")
+	require.Contains(t, job.Error.Message, "no longer wanted")
+	last := r.sink.Trail(job.ID)[1]
+	require.Equal(t, "bob", last.Who.Principal.ID, "who cancels is not who submitted")
+	require.True(t, last.Who.Principal.Verified)
+	require.Equal(t, "ann", job.Metadata.UserID)
 	act := r.act("asynq-task-delete")
 	require.Equal(t, jobaudit.Success, act.State)
 	require.Contains(t, act.Logs[0], job.ID.String())
@@ -125,7 +132,7 @@ func TestATaskThatIsToldToRunNowSaysWhoToldIt(t *testing.T) {
 	require.Equal(t, asynq.TaskStatePending, next.State)
 	r.serve(quick(), returns(nil)(nil))
 	job := r.ended(jobID(info))
-	require.Equal(t, []string{"told to run now by user ann, job " + r.act("asynq-task-run").ID.String()}, job.Logs)
+	require.Equal(t, []string{"told to run now by user ann, job " + r.act("asynq-task-run").ID.String() + ": no longer wanted"}, job.Logs)
 	r.sound()
 }
 

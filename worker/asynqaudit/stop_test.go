@@ -118,7 +118,7 @@ func TestAWorkerThatIsToldToStopEndsAsAsynqSaysWhetherItObeysOrNot(t *testing.T)
 				g.open <- nil
 			}
 			job := r.ended(jobID(info))
-			require.Contains(t, job.Logs, "asked to stop by user ann, job "+r.act("asynq-task-cancel").ID.String())
+			require.Contains(t, job.Logs, "asked to stop by user ann, job "+r.act("asynq-task-cancel").ID.String()+": no longer wanted")
 			if last {
 				r.state(info, asynq.TaskStateArchived)
 				require.Equal(t, jobaudit.Failed, job.State)

@@ -87,8 +87,3 @@ func refused(err error) bool {
 	failed, ok := errors.AsType[*jobaudit.AuditError](err)
 	return ok && failed.Op == "authorize"
 }
-
-// CancelBy records on a job's own record that an operator has ended it.
-func CancelBy(ctx context.Context, trail *jobaudit.Trail, by jobaudit.Submission, how string) error {
-	return trail.Cancel(ctx, how)
-}

@@ -104,7 +104,7 @@ func (a *Admin) job(ctx context.Context, by jobaudit.Submission, action string, 
 		if target, err := a.audit.submittedID(ctx, row); err == nil {
 			act.Log(ctx, "its record: job "+target.String())
 		}
-		note := fmt.Sprintf("by %s %s, job %s", by.Principal.Kind, by.Principal.ID, act.JobID())
+		note := fmt.Sprintf("by %s %s, job %s: %s", by.Principal.Kind, by.Principal.ID, act.JobID(), by.Trigger.Reason)
 		if err := tell(ctx, row, note); err != nil {
 			act.Log(ctx, fmt.Sprintf("not told by its record: %v", err))
 			a.audit.report(ctx, err)
@@ -117,7 +117,7 @@ func (a *Admin) job(ctx context.Context, by jobaudit.Submission, action string, 
 // end records that an operator has ended a job.
 func (a *Admin) end(ctx context.Context, by jobaudit.Submission, row *rivertype.JobRow, how string) error {
 	return a.audit.compare(ctx, row, &comparison{ending: func(ctx context.Context, trail *jobaudit.Trail) error {
-		return trail.Cancel(ctx, how)
+		return trail.CancelBy(ctx, by.Principal, how)
 	}})
 }
 

@@ -30,6 +30,7 @@ type truth struct {
 	// others are the ends of the executions before the last one.
 	others []jobaudit.EventType
 	code   jobaudit.ErrorCode
+	by     string // who cancelled it, through the adapter
 }
 
 var errNo = errors.New("no")
@@ -171,7 +172,7 @@ var rows = map[string]func(w *world) []truth{
 		id := w.insert(task{}, &river.InsertOpts{ScheduledAt: time.Now().Add(time.Hour)})
 		w.cancel(id)
 		w.stop(false)
-		return []truth{{id: id, state: rivertype.JobStateCancelled, code: jobaudit.CodeCancelled}}
+		return []truth{{id: id, state: rivertype.JobStateCancelled, code: jobaudit.CodeCancelled, by: "grace"}}
 	},
 	"unknown kind": func(w *world) []truth {
 		w.start()
@@ -474,7 +475,11 @@ func (w *world) requireTruth(want truth) {
 	for _, e := range events {
 		counts[e.Type]++
 		require.Equal(w, w.story, e.CorrelationID, "the correlation reaches from submit to end")
-		require.Equal(w, "ada", e.Who.Principal.ID, "and so does the principal")
+		if e.Type != jobaudit.JobCancelled || want.by == "" {
+			require.Equal(w, "ada", e.Who.Principal.ID, "and so does the principal")
+		} else {
+			require.Equal(w, want.by, e.Who.Principal.ID, "who cancels is not who submitted")
+		}
 		require.Equal(w, "acme", e.Who.OrgID)
 		if e.Type == jobaudit.JobStarted || e.Type == jobaudit.AttemptStarted {
 			require.Equal(w, jobaudit.Ref{System: "river", ID: strconv.FormatInt(want.id, 10)}, e.Job.Queue)
