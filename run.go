@@ -272,8 +272,11 @@ func (t *Trail) returned(ctx context.Context, began trailState, ctxErr, err erro
 	case err == nil:
 		auditErr = t.Succeed(ctx)
 	case errors.Is(ctxErr, context.Canceled):
-		data := t.errorData(err)
+		data := t.errorData(cancellation(ctx, err))
 		setGeneric(&data.code, CodeCancelled)
+		if data.typ == "signal.signalError" { // which os/signal does not export; the message names the signal
+			data.typ = ""
+		}
 		auditErr = t.end(ctx, "cancel", JobCancelled, func(d *draft) { d.data.err = data })
 	default:
 		data := t.errorData(err)
@@ -283,6 +286,15 @@ func (t *Trail) returned(ctx context.Context, began trailState, ctxErr, err erro
 		auditErr = t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data })
 	}
 	t.report(ctx, "run", auditErr)
+}
+
+// cancellation is the error of a job whose context was cancelled: what cancelled
+// it, as a signal, if the job says no more than that its context was.
+func cancellation(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err == context.Canceled && cause != nil {
+		return cause
+	}
+	return err
 }
 
 // setGeneric replaces a code that the error did not bring itself.

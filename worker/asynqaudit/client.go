@@ -25,8 +25,8 @@ type Task struct {
 	Headers map[string]string
 	Options []asynq.Option
 	// Submission asks for the job: its principal and trigger are required. Its
-	// Action is the task's type, and its Inputs are the payload if that is
-	// JSON, unless they are set. Queue is set by the Client.
+	// Action is the task's type, and its Inputs are the payload, unless
+	// they are set. Queue is set by the Client.
 	Submission jobaudit.Submission
 }
 

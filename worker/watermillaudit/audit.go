@@ -24,8 +24,8 @@ type Options struct {
 	Logs []jobaudit.AuditReader
 	// Submission says who asks for the job that a message is, and why: Principal
 	// and Trigger, and whatever else of a submission the message and its context
-	// tell. Action is the topic, and Inputs are the payload if that is JSON,
-	// unless they are set. Queue is filled in. It may be called from several
+	// tell. Action is the topic, and Inputs are the payload, unless they
+	// are set. Queue is filled in. It may be called from several
 	// goroutines. Default: nobody is known to ask, which is right for a program
 	// that publishes only what its handlers do; other messages are refused.
 	Submission func(topic string, msg *message.Message) jobaudit.Submission

@@ -111,6 +111,6 @@
 //     pending, like one that nobody handles: jobs that nobody starts are for a
 //     watchdog to expire.
 //
-// Message payloads reach the record only as inputs, if they are JSON, and by the
+// Message payloads reach the record only as inputs, and by the
 // action's policy. The tests run on the gochannel Pub/Sub and on NATS JetStream.
 package watermillaudit

@@ -290,16 +290,36 @@ func TestCommandsAreJobsByTheirTopics(t *testing.T) {
 	require.Equal(t, []jobaudit.EventType{jobaudit.AttemptFailed, jobaudit.JobFailed}, ends(job)[:2])
 }
 
-func TestAPayloadThatIsNoJSONHasNoInputs(t *testing.T) {
+// A form, msgpack, a protocol buffer: nothing of it is stored, and what stands in
+// it is kept out of the job's texts.
+func TestAPayloadThatIsNoJSONHasNoInputsAndLeaksNowhere(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, settings{})
-	r.serve(failsOnce(errBroken))
-	msg, id := order("\xff\x00 no JSON")
-	require.NoError(t, r.publisher().Publish(topic, msg))
-	job := r.ended(id)
-	require.Equal(t, jobaudit.Success, job.State)
-	require.Equal(t, "null", string(job.Metadata.Inputs))
-	r.sound()
+	const secret = "hunter2hunter2"
+	for name, payload := range map[string]string{
+		"a form":            "user=ada&password=" + secret,
+		"msgpack":           "\x82\xa4user\xa3ada\xa8password\xae" + secret,
+		"a protocol buffer": "\x0a\x03ada\x12\x0e" + secret,
+		"broken JSON":       `{"user":"ada","password":"` + secret + `"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			redactors, err := jobaudit.NewRegistry(nil, jobaudit.NewRedactor(topic, "1",
+				jobaudit.InputPaths[map[string]any](jobaudit.Keep("user"))))
+			require.NoError(t, err)
+			s := settings{}
+			s.recorder.Redactors = redactors
+			r := newRig(t, s)
+			r.serve(failsOnce(errors.New("the password " + secret + " was refused")))
+			msg, id := order(payload)
+			require.NoError(t, r.publisher().Publish(topic, msg))
+			job := r.ended(id)
+			require.Equal(t, jobaudit.Success, job.State)
+			require.Equal(t, "null", string(job.Metadata.Inputs))
+			require.NoError(t, r.audit.Wait(r.ctx))
+			r.sink.ExpectAbsent(t, secret)
+			r.sound()
+		})
+	}
 }
 
 func TestEventsHaveAJobForEachHandler(t *testing.T) {
