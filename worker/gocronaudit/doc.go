@@ -42,6 +42,13 @@
 // The first two go to [Options]; a listener of your own behind the option of
 // [Audit.Job] is called instead of ours, and the locker's error is not on record.
 //
+// # Several processes
+//
+// A scheduler is one process's: each tick of each process is a job, in that
+// process's own log, and nothing here reads a log. With a distributed locker or
+// elector the tick of the process that runs it succeeds or fails, and those of
+// the others are cancelled, SKIPPED.
+//
 // # Limits
 //
 // gocron tells nobody of a tick that waits (LimitModeWait). Such a tick is on
