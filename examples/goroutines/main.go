@@ -93,7 +93,7 @@ func (r *reporter) report(ctx context.Context) error {
 	return nil
 }
 
-// alert is a job of its own: it belongs to whoever reads alerts.
+// alert is a job of its own: it belongs to those who read alerts.
 func (r *reporter) alert(ctx context.Context) error {
 	s := submission("send-alert")
 	s.Detached = true

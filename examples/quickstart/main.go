@@ -134,7 +134,7 @@ func record(ctx context.Context, sink jobaudit.AuditSink, id uuid.UUID, inputs t
 	if err != nil {
 		return errors.Join(err, trouble.Close())
 	}
-	h := &hasher{recorder: recorder, inputs: inputs, trouble: trouble, who: whoever(), skip: map[string]bool{trouble.dir: true}}
+	h := &hasher{recorder: recorder, inputs: inputs, trouble: trouble, who: currentUser(), skip: map[string]bool{trouble.dir: true}}
 	for _, file := range skip {
 		h.skip[file] = true
 	}
@@ -165,8 +165,8 @@ func tell(ctx context.Context, out io.Writer, c config, log auditLog, id uuid.UU
 	return err
 }
 
-// whoever returns the user who runs the program.
-func whoever() jobaudit.Principal {
+// currentUser returns the user who runs the program.
+func currentUser() jobaudit.Principal {
 	who := jobaudit.Principal{Kind: jobaudit.User, ID: "unknown"}
 	if u, err := user.Current(); err == nil {
 		who.ID, who.Name = u.Username, u.Name

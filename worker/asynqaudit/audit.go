@@ -121,8 +121,8 @@ func inputs(payload []byte) any {
 	return payload // no policy reads it, but what is in it is kept out of later texts
 }
 
-// adoptedID is the ID of the job of a task that carries none: whoever meets the
-// task makes the same of it.
+// adoptedID is the ID of the job of a task that carries none. It is the same in
+// every process.
 func (p place) adoptedID() uuid.UUID {
 	sum := sha256.Sum256([]byte("jobaudit " + system + " task\n" + p.ref().ID))
 	id := uuid.UUID(sum[:16])

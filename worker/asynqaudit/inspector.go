@@ -118,8 +118,8 @@ func (i *Inspector) CancelProcessing(ctx context.Context, by jobaudit.Submission
 		})
 }
 
-// DeleteTask deletes the task. If its job had no end, it is cancelled by whoever
-// deletes it.
+// DeleteTask deletes the task. If its job had no end, it is cancelled, by the
+// principal who deletes it.
 func (i *Inspector) DeleteTask(ctx context.Context, by jobaudit.Submission, name, id string) error {
 	return i.task(ctx, by, "asynq-task-delete", place{name, id}, func() error { return i.Inspector.DeleteTask(name, id) },
 		func(trail *jobaudit.Trail, job jobaudit.Job, note string) error {
@@ -131,7 +131,7 @@ func (i *Inspector) DeleteTask(ctx context.Context, by jobaudit.Submission, name
 }
 
 // ArchiveTask archives the task. Its job has failed, or, if it never ran, is
-// cancelled by whoever archives it.
+// cancelled, by the principal who archives it.
 func (i *Inspector) ArchiveTask(ctx context.Context, by jobaudit.Submission, name, id string) error {
 	return i.task(ctx, by, "asynq-task-archive", place{name, id}, func() error { return i.Inspector.ArchiveTask(name, id) },
 		func(trail *jobaudit.Trail, job jobaudit.Job, note string) error {

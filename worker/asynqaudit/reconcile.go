@@ -257,7 +257,7 @@ func tellsMore(info *asynq.TaskInfo, past queue.Past) bool {
 	if n == 0 {
 		return info.LastErr != ""
 	}
-	return info.LastFailedAt.After(job.Executions[n-1].EndedAt) // and a person who archives it leaves that as it is
+	return info.LastFailedAt.After(job.Executions[n-1].EndedAt) // archiving by hand does not change it
 }
 
 // worked reports whether the attempt that completed a task is on record. One

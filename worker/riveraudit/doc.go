@@ -85,7 +85,7 @@
 //	}))
 //
 // River also keeps the text of each error, and of a panic its value, in the
-// errors column of its table: whoever may read the table may read them.
+// errors column of its table, for all who may read the table.
 //
 // # Limits
 //

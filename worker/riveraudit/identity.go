@@ -104,7 +104,7 @@ func stringEnd(text []byte, i int) int {
 
 // foundID is the ID of a job that is in River's table and was never submitted
 // through us. Whoever finds it gives it the same one. The time of its creation
-// tells it from a job with its number in a table that was made anew.
+// tells it from a job with its number in a table that was created again.
 func (a *Audit) foundID(job *rivertype.JobRow) uuid.UUID {
 	return derivedID("job", a.opts.System, strconv.FormatInt(job.ID, 10), job.CreatedAt.UTC().Format(time.RFC3339Nano))
 }

@@ -136,7 +136,7 @@ func (at *attempt) sentBack() bool {
 	return nacked(at.msg) || at.told || at.decided
 }
 
-// ended waits for the record of the attempt's end, but not for ever: middleware
+// ended waits for the record of the attempt's end, but not without limit: middleware
 // outside may hold the message for as long as it likes.
 func (at *attempt) ended(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
