@@ -58,7 +58,7 @@ func (m *merger) timeline(out *bufio.Writer) {
 	}
 	graph := m.graph()
 	order := graph.Order()
-	t := timeline{out: out, begin: m.events[order[0]].Time, told: make(map[uuid.UUID]fiveWs)}
+	t := timeline{out: out, begin: m.events[order[0]].Time, printed: make(map[uuid.UUID]fiveWs)}
 	t.measure(m.events, order)
 	for _, i := range order {
 		t.event(&m.events[i], skew(m.events, i, graph.Before(i)))
@@ -88,7 +88,7 @@ type timeline struct {
 	day   string // printed last
 
 	numbers map[uuid.UUID]int    // of the jobs, if they are several
-	told    map[uuid.UUID]fiveWs // of each job, or stream without one
+	printed map[uuid.UUID]fiveWs // of each job, or stream without one
 	last    uuid.UUID            // the job that was new last
 	width   int                  // of the longest event type
 }
@@ -170,16 +170,16 @@ func (t *timeline) changes(e *jobaudit.Event, label string) {
 		subject = e.Stream.ID
 	}
 	ws := fiveWs{who(e), what(e), where(e), why(e), lineage(e, t.numbers)}
-	told, again := t.told[subject]
+	printed, again := t.printed[subject]
 	model := 0
 	if !again {
-		model, told = t.model(e)
+		model, printed = t.model(e)
 	}
 	var shared []string
 	for i, name := range [len(ws)]string{"who", "what", "where", "why", "job"} {
 		switch {
 		case ws[i] == "":
-		case ws[i] != told[i]:
+		case ws[i] != printed[i]:
 			t.below(label, fmt.Sprintf("%-6s %s", name, ws[i]))
 		case !again:
 			shared = append(shared, name)
@@ -188,7 +188,7 @@ func (t *timeline) changes(e *jobaudit.Event, label string) {
 	if len(shared) > 0 {
 		t.below(label, fmt.Sprintf("%s as in #%d", strings.Join(shared, ", "), model))
 	}
-	t.told[subject] = ws
+	t.printed[subject] = ws
 	if !again && e.Job.ID != uuid.Nil {
 		t.last = subject
 	}
@@ -196,12 +196,12 @@ func (t *timeline) changes(e *jobaudit.Event, label string) {
 
 // model returns the job that a new job's five Ws are compared with, by its
 // number: its parent, if it has been told, or the last job that was.
-func (t *timeline) model(e *jobaudit.Event) (number int, told fiveWs) {
+func (t *timeline) model(e *jobaudit.Event) (number int, printed fiveWs) {
 	id := e.Job.ParentID
-	if _, known := t.told[id]; !known {
+	if _, known := t.printed[id]; !known {
 		id = t.last
 	}
-	return t.numbers[id], t.told[id]
+	return t.numbers[id], t.printed[id]
 }
 
 // offset prints a duration since the first event.

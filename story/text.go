@@ -263,15 +263,15 @@ func evidence(e *jobaudit.Event) []string {
 	if v.Last.ID == uuid.Nil {
 		return nil
 	}
-	beat, deadline := "", ""
+	heartbeat, deadline := "", ""
 	if v.Heartbeat.ID != uuid.Nil {
-		beat = "last heartbeat at " + clock(v.Heartbeat.Time)
+		heartbeat = "last heartbeat at " + clock(v.Heartbeat.Time)
 	}
 	if !v.Deadline.IsZero() {
 		deadline = "next sign of life was due by " + clock(v.Deadline)
 	}
 	return []string{
-		"evidence: " + list(", ", "last event "+plain(v.Last.Type)+" at "+clock(v.Last.Time), beat, deadline),
+		"evidence: " + list(", ", "last event "+plain(v.Last.Type)+" at "+clock(v.Last.Time), heartbeat, deadline),
 		fmt.Sprintf("owner: host %s, instance %s, stream %s", plain(v.Owner.Host), plain(v.Owner.Instance), v.Owner.Stream),
 	}
 }

@@ -42,7 +42,7 @@ func run(ctx context.Context, out io.Writer, sink *memsink.Sink, token, events s
 	if err := record(ctx, sink, server.URL, token); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "GitHub was asked %d times, %d times with the right token: %s\n", server.asked, server.authorized, server.dispatched)
+	fmt.Fprintf(out, "GitHub was asked %d times, %d times with the right token: %s\n", server.requests, server.authorized, server.dispatched)
 	if events != "" {
 		if err := export(ctx, events, sink); err != nil {
 			return err

@@ -10,9 +10,9 @@ import (
 // server is what the action needs of GitHub. It counts who asks, and with what.
 type server struct {
 	*httptest.Server
-	token             string
-	asked, authorized int
-	dispatched        string // what was set off
+	token                string
+	requests, authorized int
+	dispatched           string // what was set off
 }
 
 func newServer(token string) *server {
@@ -27,7 +27,7 @@ func newServer(token string) *server {
 // authorize lets only those pass who have the token.
 func (s *server) authorize(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.asked++
+		s.requests++
 		if r.Header.Get("Authorization") != "Bearer "+s.token {
 			http.Error(w, `{"message":"Bad credentials"}`, http.StatusUnauthorized)
 			return

@@ -24,7 +24,7 @@ func (s *Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit
 			yield(jobaudit.Record{}, err)
 			return
 		}
-		v.pass(ctx, &q, yield)
+		v.iterate(ctx, &q, yield)
 	}
 }
 
@@ -52,7 +52,7 @@ func (s *Sink) tail(ctx context.Context, q jobaudit.Query, yield func(jobaudit.R
 			return err
 		}
 		v.from = max(v.from, seen)
-		if !v.pass(ctx, &q, yield) {
+		if !v.iterate(ctx, &q, yield) {
 			return nil
 		}
 		seen = v.to
@@ -69,7 +69,7 @@ func (s *Sink) tail(ctx context.Context, q jobaudit.Query, yield func(jobaudit.R
 
 // pass yields what matches. It takes what it yielded off q.Limit, and reports
 // false if no more is wanted, or can be had.
-func (v view) pass(ctx context.Context, q *jobaudit.Query, yield func(jobaudit.Record, error) bool) bool {
+func (v view) iterate(ctx context.Context, q *jobaudit.Query, yield func(jobaudit.Record, error) bool) bool {
 	for at := range v.positions(q.NewestFirst) {
 		if err := ctx.Err(); err != nil {
 			yield(jobaudit.Record{}, err)

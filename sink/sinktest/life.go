@@ -33,8 +33,8 @@ func writeAfterClose(ctx context.Context, b *bench) error {
 
 // run is what one writer did until its sink was closed.
 type run struct {
-	acknowledged, inDoubt []jobaudit.Record
-	err                   error
+	acknowledged, ambiguous []jobaudit.Record
+	err                     error
 }
 
 func closeDuringWrites(ctx context.Context, b *bench) error {
@@ -57,7 +57,7 @@ func closeDuringWrites(ctx context.Context, b *bench) error {
 					return
 				}
 				if err != nil {
-					runs[i].inDoubt, runs[i].err = batch, notRefused(err)
+					runs[i].ambiguous, runs[i].err = batch, notRefused(err)
 					return
 				}
 				runs[i].acknowledged = append(runs[i].acknowledged, batch...)
@@ -92,7 +92,7 @@ func (b *bench) survived(ctx context.Context, runs []run) error {
 		byJob[id(r.JobID())] = append(byJob[id(r.JobID())], r)
 	}
 	for _, r := range runs {
-		wrote := slices.Concat(r.acknowledged, r.inDoubt)
+		wrote := slices.Concat(r.acknowledged, r.ambiguous)
 		if len(wrote) == 0 {
 			continue
 		}

@@ -199,8 +199,8 @@ func (c clause) waivedBy(traits Traits) (trait, bool) {
 }
 
 const (
-	// patience is how long a case may take. Only a sink that hangs uses it up.
-	patience = time.Minute
+	// caseTimeout is how long a case may take. Only a sink that hangs uses it up.
+	caseTimeout = time.Minute
 	// grace is how long a case may go on after its context has ended.
 	grace = 10 * time.Second
 )
@@ -209,7 +209,7 @@ var errNoReturn = errors.New("the case does not end: some call of the sink does 
 
 // check runs the clause on a new medium and returns nil or a *Violation.
 func (c clause) check(ctx context.Context, open func(ctx context.Context) (Medium, error), traits Traits) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, caseTimeout)
 	defer cancel()
 	b := &bench{traits: traits}
 	defer b.heal()

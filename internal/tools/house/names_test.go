@@ -22,7 +22,7 @@ var metaphors = map[string]string{
 	"patience": "heartbeat timeout", "pulse": "heartbeater", "beat": "heartbeat", "beats": "heartbeats",
 	"cargo": "carrier data", "moot": "superseded", "desk": "commit queue",
 	"foresee": "reserve", "foreseen": "reserved", "spilled": "written", "intake": "commit queue", "mend": "repair",
-	"mends": "repairs", "mended": "repaired", "peek": "scan the header", "dog": "watchdog", "told": "complaints",
+	"mends": "repairs", "mended": "repaired", "dog": "watchdog", "told": "complaints",
 	"kid": "child", "kids": "children", "lose": "drop", "notice": "reserved event", "notices": "reserved events",
 	"memory": "removed values", "rest": "park, or what is left over", "pass": "iteration", "owned": "in flight",
 	"asked": "submission", "folder": "commit queue",
@@ -30,18 +30,15 @@ var metaphors = map[string]string{
 
 // usual are metaphors that have a usual sense as well, in which a variable or a
 // part of a name may bear them: what is asked.
-var usual = []string{"asked", "owned", "told", "mint", "notice"}
+var usual = []string{"folder", "asked", "owned", "told", "mint", "notice"}
 
 // onlyHere are metaphors that are banned in one part of the repository, and the
 // plain word for a thing everywhere else: memory, the rest of a line, a pass.
-var onlyHere = map[string]string{"rest": "internal/delivery", "memory": ".", "pass": "sink/memsink", "folder": "sink/filesink"}
+var onlyHere = map[string]string{"life": ".", "rest": "internal/delivery", "memory": ".", "pass": "sink/memsink", "folder": "sink/filesink"}
 
 // namesToCome are the directories whose names still have to follow.
 var namesToCome = []string{
-	".", "auditlog", "examples/watchdog", "internal/delivery", "internal/jsonscan", "internal/policy",
-	"internal/walk", "sink/memsink", "sink/sinktest", "story", "watchdog",
-	"worker/asynqaudit", "worker/riveraudit", "worker/riveraudit/verdict", "worker/watermillaudit",
-	"examples/quickstart", "examples/github-workflow", "sink/filesink", "worker/asynqaudit/example",
+	".", "auditlog", "internal/delivery", "internal/walk", "watchdog", "worker/riveraudit", "worker/watermillaudit",
 }
 
 // declared is an identifier where it is declared.

@@ -64,8 +64,8 @@ func work(ctx context.Context, audit *asynqaudit.Audit, redis asynq.RedisConnOpt
 	client := audit.NewClient(redis)
 	defer client.Close()
 	for _, task := range []*asynqaudit.Task{
-		asynqaudit.NewTask(asked("a new customer"), "mail:welcome", []byte(`{"customer":7}`), asynq.Retention(time.Hour)),
-		asynqaudit.NewTask(asked("the monthly digest"), "mail:digest", nil, asynq.MaxRetry(0), asynq.Timeout(time.Second)),
+		asynqaudit.NewTask(requested("a new customer"), "mail:welcome", []byte(`{"customer":7}`), asynq.Retention(time.Hour)),
+		asynqaudit.NewTask(requested("the monthly digest"), "mail:digest", nil, asynq.MaxRetry(0), asynq.Timeout(time.Second)),
 	} {
 		if _, err := client.Enqueue(ctx, task); err != nil {
 			return nil, err
@@ -74,7 +74,7 @@ func work(ctx context.Context, audit *asynqaudit.Audit, redis asynq.RedisConnOpt
 
 	inspector := audit.NewInspector(redis)
 	defer inspector.Close()
-	unwanted, err := client.Enqueue(ctx, asynqaudit.NewTask(asked("a reminder"), "mail:remind", nil, asynq.ProcessIn(time.Hour)))
+	unwanted, err := client.Enqueue(ctx, asynqaudit.NewTask(requested("a reminder"), "mail:remind", nil, asynq.ProcessIn(time.Hour)))
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func work(ctx context.Context, audit *asynqaudit.Audit, redis asynq.RedisConnOpt
 	return sink.Jobs(), err
 }
 
-func asked(reason string) jobaudit.Submission {
+func requested(reason string) jobaudit.Submission {
 	return jobaudit.Submission{
 		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada", Verified: true, AuthMethod: "oidc"},
 		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: reason},
