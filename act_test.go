@@ -35,6 +35,7 @@ func goldenAct() jobaudit.Act {
 
 // actsSink is a sink in which people have acted.
 func actsSink(t *testing.T) *memsink.Sink {
+	jobaudit.WithoutEnvironment(t)
 	ctx := t.Context()
 	sink := memsink.New(nil)
 	r, err := jobaudit.Open(ctx, sink, goldenSource, &jobaudit.Options{Heartbeat: -1, Now: ticking(), NewID: counted()})

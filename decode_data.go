@@ -80,6 +80,10 @@ func (d decoder) data(raw []byte, e *Event) {
 			d.erased(raw, e)
 		case "act":
 			d.act(raw, e)
+		case "environment":
+			d.environment(raw, e)
+		case "companionOf":
+			d.companion(raw, e)
 		case "recovery":
 			e.Data.Recovery = json.RawMessage(d.Raw(raw))
 		case "policy":

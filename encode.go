@@ -104,6 +104,9 @@ func (d *draft) shrink(excess int) {
 	if c := d.data.correction; c != nil && len(c.value) > len(*largest) {
 		largest = &c.value
 	}
+	if e := d.data.environment; e != nil && len(e.facts) > len(*largest) {
+		largest = &e.facts
+	}
 	if a := d.data.act; a != nil && len(a.data) > len(*largest) {
 		largest = &a.data
 	}

@@ -198,6 +198,31 @@ type Event struct {
 			Scope Query
 			Data  json.RawMessage
 		}
+		// Environment is of the process that a recorder was opened in. Its starts
+		// refer to it by their Where.Instance.
+		Environment struct {
+			Go, OS, Arch string
+			Module       struct{ Path, Version string } // the main one
+			VCS          struct {
+				Revision, Time string
+				Modified       bool // the source was not as the revision has it
+			}
+			Dependencies Hash // of the modules that the program is built from
+			Image        string
+			Orchestrator map[string]string
+			Clock        struct {
+				Known        bool // the system says something of its clock
+				Synchronized bool
+				ErrorMicros  int64  // estimated
+				Source       string // what counts its time, as in "tsc"
+			}
+			Facts json.RawMessage // the application's own
+		}
+		// CompanionOf is the log that the acts in this one are about.
+		CompanionOf struct {
+			Origin string
+			Head   tlog.Tree
+		}
 		Recovery json.RawMessage
 		Policy   json.RawMessage
 	}

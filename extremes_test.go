@@ -234,6 +234,10 @@ func (c chooser) calls(t testing.TB, n int) {
 	if c.next(2) == 0 {
 		opts.Heartbeat = c.duration()
 	}
+	if c.next(4) == 0 {
+		c.set(reflect.ValueOf(&opts.Environment).Elem())
+		c.set(reflect.ValueOf(&opts.CompanionOf).Elem())
+	}
 	where := goldenSource
 	if c.next(4) == 0 {
 		where = filled(c, where)

@@ -25,6 +25,32 @@ func Golden(t *testing.T, name string, got []byte) {
 	require.Equal(t, string(want), string(got))
 }
 
+// WithoutEnvironment lets recorders say nothing of their process, which is
+// another on each machine.
+func WithoutEnvironment(t testing.TB) {
+	t.Helper()
+	before := process
+	t.Cleanup(func() { process = before })
+	process = func() *environment { return nil }
+}
+
+// WithFixedEnvironment lets recorders say of their process all that can be said.
+func WithFixedEnvironment(t testing.TB) {
+	t.Helper()
+	before := process
+	t.Cleanup(func() { process = before })
+	process = func() *environment {
+		digest := Hash{1, 2, 3}
+		return &environment{
+			program: program{
+				goVersion: "go1.26.0", os: "linux", arch: "amd64", path: "example.com/deployer", version: "v1.2.3",
+				revision: "0123456789abcdef0123456789abcdef01234567", time: "2026-01-02T03:04:05Z", modified: true, dependencies: &digest,
+			},
+			clock: &clockState{synchronized: true, errorMicros: 1_234, source: "tsc"},
+		}
+	}
+}
+
 // goldenRecords reads the golden files, one for each type of event.
 func goldenRecords(t testing.TB) map[EventType]Record {
 	t.Helper()

@@ -84,6 +84,7 @@ func (oneKey) Erase(string) ([]string, error) { return []string{"0123456789abcde
 // goldenSink is a sink in which a recorder has written every type of event
 // that it can.
 func goldenSink(t *testing.T) *memsink.Sink {
+	jobaudit.WithoutEnvironment(t)
 	ctx := t.Context()
 	registry, err := jobaudit.NewRegistry(nil, jobaudit.NewRedactor("trigger-github-workflow", "3",
 		jobaudit.InputPaths[map[string]any](jobaudit.Keep("repo"), jobaudit.Keep("branch"), jobaudit.Keep("depth")),

@@ -25,8 +25,11 @@ type payload struct {
 	degraded   *degradedData
 	erased     *erasedData
 	act        *actData
-	recovery   []byte
-	policy     []byte
+
+	environment *environment
+	companionOf *companionData
+	recovery    []byte
+	policy      []byte
 }
 
 type decisionData struct {
@@ -129,6 +132,12 @@ func (p *payload) append(o *object) {
 	o.Raw("policy", p.policy)
 	if p.act != nil {
 		p.act.append(o)
+	}
+	if p.environment != nil {
+		p.environment.append(o)
+	}
+	if p.companionOf != nil {
+		p.companionOf.append(o)
 	}
 }
 

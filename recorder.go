@@ -1,6 +1,7 @@
 package jobaudit
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -8,12 +9,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit/internal/delivery"
 )
@@ -62,6 +63,29 @@ type Options struct {
 	// it goes no further. Default: the errors are logged by slog.Default, without
 	// texts that hold a secret or what was removed from a job's inputs.
 	OnError func(context.Context, *AuditError)
+
+	// Environment is what the audit.opened event says of the process beyond what
+	// it can tell by itself, which is the version of Go, the operating system,
+	// the architecture, the main module, the revision of the source and whether
+	// that was modified, a digest of the dependencies, and, on Linux, how good
+	// the clock is.
+	Environment struct {
+		// Image is the container image, as in registry.example/billing@sha256:….
+		Image string
+		// Orchestrator holds what it calls the process, by the kind of name, as
+		// "namespace", "pod" or "node": at most 16.
+		Orchestrator map[string]string
+		// Facts are the application's own: what the Redactor of the action
+		// "audit.opened" keeps of them, on the side of inputs.
+		Facts any
+	}
+	// CompanionOf names the log that the acts recorded here are about, where that
+	// has another writer or another key: its origin, and its head as the actor
+	// knows it.
+	CompanionOf struct {
+		Origin string
+		Head   tlog.Tree
+	}
 
 	// Now is the clock that events are dated by. A time that is not between 1970
 	// and 9999, or a panic, is replaced by time.Now and told to OnError. Default:
@@ -150,14 +174,15 @@ func (r *Recorder) prepare(sink AuditSink) error {
 			return &FieldError{Field: "Options.Fallback", Problem: "must be an AuditReader, for Drain"}
 		}
 	}
-	if err := r.where.check(); err != nil {
+	if err := cmp.Or(r.where.check(), r.opts.checkEnvironment()); err != nil {
 		return err
 	}
 	r.guardSources()
 	r.incarnation = r.opts.NewID()
 	setDefault(&r.where.Host, hostname())
 	setDefault(&r.where.Instance, r.incarnation.String())
-	setDefault(&r.where.Version, buildVersion())
+	build := thisProgram()
+	setDefault(&r.where.Version, build.buildVersion())
 	r.sanitizer = r.opts.Redactors.sanitizer("")
 	r.sanitizer.recent = new(recentJobs)
 	if r.opts.OnError == nil {
@@ -180,30 +205,6 @@ func hostname() string {
 		return "unknown"
 	}
 	return name
-}
-
-// buildVersion is the main module's version, else its commit.
-func buildVersion() string {
-	if v := builtVersion(); checkStrings(given{"where.version", v}) == nil {
-		return v
-	}
-	return "unknown"
-}
-
-func builtVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
-		}
-	}
-	return "unknown"
 }
 
 // envelope returns what an event of the audit itself says of its who, what,
@@ -231,7 +232,13 @@ func (r *Recorder) opening(recovery *Recovery) []entry {
 		data.recovery = recovery.append(nil)
 		known = recovery.Policies
 	}
-	entries := []entry{r.entry(AuditOpened, data)}
+	if c := &r.opts.CompanionOf; c.Origin != "" {
+		data.companionOf = &companionData{origin: c.Origin, head: c.Head}
+	}
+	d := draft{id: r.opts.NewID(), typ: AuditOpened, time: r.opts.Now()}
+	data.environment, d.redaction = r.environment()
+	d.data = data
+	entries := []entry{{Event: r.envelope(AuditOpened).encode(&d), Urgency: delivery.Outcome}}
 	for _, doc := range r.opts.Redactors.policies() {
 		if !slices.Contains(known, doc.Digest) {
 			entries = append(entries, r.entry(AuditPolicy, payload{policy: doc.JSON}))

@@ -228,6 +228,12 @@ func (d *sanitizer) pseudonym(class, text string) string {
 // null has no room behind it that an append could write to.
 var null = slices.Clip([]byte("null"))
 
+// facts returns what may be stored of an application's facts about itself.
+func (d *sanitizer) facts(v any) content {
+	c, _ := d.content(v, sideInputs, &policy.Call{Env: walk.Env{Limit: fields.MaxContent, Guard: (*laterGuard)(d)}})
+	return c
+}
+
 // act returns what may be stored of what came of an act: all that passes the
 // scan, unless a policy says less.
 func (d *sanitizer) act(v any) content {

@@ -230,6 +230,23 @@ func dataFields() *Field {
 		raw("recovery", MaxDocument),
 		raw("policy", MaxDocument),
 		object("act", scopeFields(), raw("data", MaxContent)),
+		environmentFields(),
+		object("companionOf", answer(identifier("origin")), must(integer("size", 0, math.MaxInt64)), must(hash("root"))),
+	)
+}
+
+func environmentFields() *Field {
+	return object("environment",
+		must(identifier("go")),
+		must(identifier("os")),
+		must(identifier("arch")),
+		object("module", identifier("path"), identifier("version")),
+		object("vcs", must(identifier("revision")), identifier("time"), must(flag("modified"))),
+		hash("dependencies"),
+		identifier("image"),
+		list("orchestrator", object("", answer(identifier("name")), must(identifier("value")))),
+		object("clock", must(flag("synchronized")), must(integer("errorMicros", 0, math.MaxInt64)), identifier("source")),
+		raw("facts", MaxContent),
 	)
 }
 
