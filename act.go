@@ -292,7 +292,7 @@ func (t *Trail) by(p Principal, reason string) (*envelope, error) {
 	s.Principal, s.OnBehalfOf, s.Upstream = p, nil, Ref{}
 	s.Trigger = Trigger{Kind: triggerOf(p), Reason: reason}
 	s.SourceIP = netip.Addr{} // where the submission came from
-	env.more = 0
+	env.more, env.proof = 0, proof{}
 	env.describe(&s, t.rec.where, t.sanitizer)
 	return &env, nil
 }

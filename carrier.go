@@ -2,8 +2,6 @@ package jobaudit
 
 import (
 	"bytes"
-	"encoding/base64"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -11,10 +9,7 @@ import (
 	"github.com/jobaudit/jobaudit/internal/jsonscan"
 )
 
-const (
-	carrierPrefix = "ja1."
-	maxCarrier    = 4_096
-)
+const maxCarrier = 4_096
 
 // Carrier takes a job's identity through a queue: an opaque ASCII string of at
 // most 4,096 bytes that goes into the queue's metadata or headers and comes
@@ -22,6 +17,10 @@ const (
 // back is a claim until the log confirms it: it says what came before, as it
 // was known when the Carrier was made, and is never a position. The zero
 // Carrier is empty.
+//
+// A checksum finds what damages it on its way. Where [Options.CarrierKeys] are
+// given, a MAC proves besides that a holder of such a key made it, so that who
+// writes to the queue cannot make one for another job.
 type Carrier struct {
 	text  string
 	cargo *cargo // what text says, if it has been read
@@ -73,18 +72,26 @@ func (r Record) Carrier() Carrier {
 		return Carrier{}
 	}
 	e := r.Event()
-	g := cargo{
+	g := &cargo{
 		sub: Submission{
 			ID: e.Job.ID, Action: e.What.Action, CorrelationID: e.CorrelationID, RequestID: e.RequestID,
 			RetryOf: e.Job.RetryOf, OrgID: e.Who.OrgID, Resource: e.What.Resource, Target: e.Where.Target,
 			TraceParent: e.TraceParent, Principal: e.Who.Principal, OnBehalfOf: e.Who.OnBehalfOf,
 			Upstream: e.Who.Upstream, Trigger: e.Why,
 		},
-		parentID: e.Job.ParentID, rootID: e.Job.RootID,
+		parentID: e.Job.ParentID, rootID: e.Job.RootID, more: e.Who.More,
 		reason: text{value: e.Why.Reason},
 		head:   &streamHead{Stream: e.Stream.ID, Seq: e.Stream.Seq, Hash: r.hash, Event: e.ID},
 	}
-	return g.encode()
+	if e.Type == JobSubmitted {
+		g.submission = e.Stream.ID
+	}
+	c := g.encode(nil)
+	if c.text != "" {
+		c.cargo, _ = decodeCarrier(c.text)
+		c.cargo.logged = true
+	}
+	return c
 }
 
 // Recorder returns the recorder that the job was submitted by: the ID of that
@@ -109,17 +116,29 @@ type cargo struct {
 	head             *streamHead
 	cause            uuid.UUID // the newest event, where no head tells it
 	recorder         uuid.UUID // by which the job was submitted
+	submission       uuid.UUID // the stream that the submission stands in
+
+	seal   seal // as it came
+	logged bool // it was made from a record, in this process
 }
 
-// encode makes the Carrier. What makes it too long is left out, least
-// important first: principals on whose behalf the job runs, the reference, the
-// end of the reason.
-func (g *cargo) encode() Carrier {
+// encode makes the Carrier, signed if signer is not nil. What makes it too long
+// is left out, least important first: principals on whose behalf the job runs,
+// the reference, the end of the reason, the resource and the target. No more
+// than one of each is tried: the time does not depend on how much there is.
+func (g *cargo) encode(signer *carrierKey) Carrier {
 	reason := fields.MaxText
+	if n := len(g.sub.OnBehalfOf); n > fields.MaxList {
+		g.sub.OnBehalfOf = g.sub.OnBehalfOf[:fields.MaxList]
+		g.more += int64(n - fields.MaxList)
+	}
 	for {
-		raw := g.append(nil, reason)
-		if base64.RawURLEncoding.EncodedLen(len(raw)) <= maxCarrier-len(carrierPrefix) {
-			return Carrier{text: carrierPrefix + base64.RawURLEncoding.EncodeToString(raw)}
+		raw, err := g.append(nil, reason)
+		if err != nil {
+			return Carrier{}
+		}
+		if c := sealCarrier(raw, signer); len(c) <= maxCarrier {
+			return Carrier{text: c}
 		}
 		switch {
 		case len(g.sub.OnBehalfOf) > 0:
@@ -127,13 +146,17 @@ func (g *cargo) encode() Carrier {
 			g.more++
 		case g.sub.Trigger.Ref != "":
 			g.sub.Trigger.Ref = ""
-		default:
+		case reason > 0:
 			reason /= 2
+		case g.sub.Resource+g.sub.Target != "":
+			g.sub.Resource, g.sub.Target = "", ""
+		default:
+			return Carrier{}
 		}
 	}
 }
 
-func (g *cargo) append(dst []byte, reason int) []byte {
+func (g *cargo) append(dst []byte, reason int) ([]byte, *fields.Error) {
 	o := newObject(append(dst, '{'), fields.Carrier())
 	o.UUID("job", g.sub.ID)
 	o.String("action", g.sub.Action)
@@ -158,8 +181,8 @@ func (g *cargo) append(dst []byte, reason int) []byte {
 			o.OpenElement()
 			o.identity(g.sub.OnBehalfOf[i])
 		})
-		o.more(n, g.more)
 	}
+	o.more(0, g.more)
 	if g.sub.Upstream != (Ref{}) {
 		o.Open("upstream")
 		o.String("system", g.sub.Upstream.System)
@@ -182,7 +205,8 @@ func (g *cargo) append(dst []byte, reason int) []byte {
 		o.UUID("cause", g.cause)
 	}
 	o.UUID("recorder", g.recorder)
-	return append(o.Dst, '}')
+	o.UUID("submission", g.submission)
+	return append(o.Dst, '}'), o.Err()
 }
 
 // identity writes what identifies a principal. Its name stays behind: it may be
@@ -195,16 +219,12 @@ func (o *object) identity(p Principal) {
 
 func decodeCarrier(s string) (*cargo, error) {
 	problem := func(text string) error { return &FieldError{Field: "carrier", Problem: text} }
-	encoded, ok := strings.CutPrefix(s, carrierPrefix)
-	switch {
-	case !ok:
-		return nil, problem("does not begin with " + carrierPrefix)
-	case len(s) > maxCarrier:
+	if len(s) > maxCarrier {
 		return nil, problem("is longer than 4096 bytes")
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
-	if err != nil || strings.ContainsAny(encoded, "\r\n") {
-		return nil, problem("is not unpadded base64url")
+	raw, seal, wrong := openSeal(s)
+	if wrong != "" {
+		return nil, problem(wrong)
 	}
 	if jsonscan.Check(raw) != nil {
 		return nil, problem("does not hold JSON")
@@ -218,6 +238,7 @@ func decodeCarrier(s string) (*cargo, error) {
 	if err := g.sub.checkShape(); err != nil {
 		return nil, err
 	}
+	g.seal = seal
 	return g, nil
 }
 
@@ -273,6 +294,8 @@ func (d decoder) cargo(raw []byte) *cargo {
 			g.cause = d.UUID(raw)
 		case "recorder":
 			g.recorder = d.UUID(raw)
+		case "submission":
+			g.submission = d.UUID(raw)
 		}
 	})
 	for _, id := range []*uuid.UUID{&s.CorrelationID, &s.RequestID, &g.rootID} {

@@ -240,6 +240,15 @@ func (d decoder) who(raw []byte, e *Event) {
 			e.Who.More = d.Integer(raw)
 		case "upstream":
 			d.upstream(raw, &e.Who.Upstream)
+		case "proof":
+			d.Object(raw, func(name, raw []byte) {
+				switch string(name) {
+				case "carrier":
+					e.Who.Proof.Carrier = d.String(raw)
+				case "submission":
+					e.Who.Proof.Submission = d.UUID(raw)
+				}
+			})
 		}
 	})
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/jobaudit/jobaudit/internal/fields"
 )
 
-// fullEvent is an event with everything in it that the table has, each value as
-// large as it may be, as a tree; replace gives another value to one path.
+// fullEvent is an event with everything in it that the table has; replace gives
+// other values, by their paths.
 func fullEvent(f *fields.Field, path string, replace map[string]string) string {
 	if v, ok := replace[path]; ok && f.Kind != fields.List {
 		return v
@@ -39,9 +39,9 @@ func fullEvent(f *fields.Field, path string, replace map[string]string) string {
 		if f.Words != nil {
 			return `"` + f.Words[0] + `"`
 		}
-		return `"` + strings.Repeat("x", int(f.Max)) + `"`
+		return `"` + strings.Repeat("x", 100) + `"`
 	case fields.Text:
-		return `"` + strings.Repeat("x", min(int(f.Max), 300)) + `"`
+		return `"` + strings.Repeat("x", 100) + `"`
 	case fields.UUID:
 		return `"01980000-0000-7000-8000-000000000001"`
 	case fields.Hash:

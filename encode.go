@@ -29,6 +29,7 @@ type envelope struct {
 	correlationID, requestID         uuid.UUID
 	traceParent                      string
 	resource                         text
+	proof                            proof
 	more                             int64 // principals on whose behalf, beyond those of a record that this follows
 
 	// Encoded once, each with the comma before it:
@@ -274,7 +275,7 @@ func (env *envelope) describe(s *Submission, where Source, d *sanitizer) {
 	env.origin = part(func() {
 		o.UUID("requestId", env.requestID)
 		o.Optional("traceparent", env.traceParent)
-		o.who(s, d, env.more)
+		o.who(s, d, env)
 		o.Open("what")
 		o.String("action", s.Action)
 		o.text("resource", env.resource)
@@ -294,16 +295,16 @@ func (env *envelope) describe(s *Submission, where Source, d *sanitizer) {
 
 // who leaves names of principals on whose behalf the job runs out if they make
 // it too long.
-func (o *object) who(s *Submission, d *sanitizer, more int64) {
+func (o *object) who(s *Submission, d *sanitizer, env *envelope) {
 	start := len(o.Dst)
-	o.whoWith(s, d, more, true)
+	o.whoWith(s, d, env, true)
 	if len(o.Dst)-start > maxWho {
 		o.Dst = o.Dst[:start]
-		o.whoWith(s, d, more, false)
+		o.whoWith(s, d, env, false)
 	}
 }
 
-func (o *object) whoWith(s *Submission, d *sanitizer, more int64, names bool) {
+func (o *object) whoWith(s *Submission, d *sanitizer, env *envelope, names bool) {
 	o.Open("who")
 	o.Open("principal")
 	o.principal(s.Principal, d, true)
@@ -315,7 +316,7 @@ func (o *object) whoWith(s *Submission, d *sanitizer, more int64, names bool) {
 			o.principal(s.OnBehalfOf[i], d, names)
 			o.Close()
 		})
-		o.more(n, more)
+		o.more(n, env.more)
 	}
 	if s.Upstream != (Ref{}) {
 		o.Open("upstream")
@@ -323,7 +324,20 @@ func (o *object) whoWith(s *Submission, d *sanitizer, more int64, names bool) {
 		o.String("eventId", s.Upstream.ID)
 		o.Close()
 	}
+	if p := env.proof; p != (proof{}) {
+		o.Open("proof")
+		o.String("carrier", p.carrier)
+		o.UUID("submission", p.submission)
+		o.Close()
+	}
 	o.Close()
+}
+
+// proof says that a signed Carrier brought the job: with which key, and in which
+// stream the submission stands that it was made for.
+type proof struct {
+	carrier    string
+	submission uuid.UUID
 }
 
 func (o *object) principal(p Principal, d *sanitizer, name bool) {

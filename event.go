@@ -136,6 +136,13 @@ type Event struct {
 		OnBehalfOf []Principal // nearest first
 		More       int64       // principals that OnBehalfOf had no room for
 		Upstream   Ref
+		// Proof is set where a signed Carrier brought the job: the principal and
+		// the rest of what it says are claimed by a holder of that key, not by
+		// whoever can write to the queue.
+		Proof struct {
+			Carrier    string    // ID of the key
+			Submission uuid.UUID // the stream that the submission stands in; zero if the Carrier does not say
+		}
 	}
 	What struct {
 		Action    string

@@ -64,6 +64,18 @@ type Options struct {
 	// texts that hold a secret or what was removed from a job's inputs.
 	OnError func(context.Context, *AuditError)
 
+	// CarrierKeys are secrets, of at least 32 random bytes each, by their IDs, of
+	// 1 to 32 letters, digits, - and _. Carriers are signed with the one that
+	// CarrierKey names, which may be left out where there is one only, and those
+	// signed with any of them are proven when they come back. All programs that
+	// share queues share the secrets: to rotate, give the new one to all of them,
+	// then name it, then take the old one away when no queue holds its Carriers.
+	CarrierKeys map[string][]byte
+	CarrierKey  string
+	// RequireCarrierProof lets Resume refuse a Carrier that is not signed with one
+	// of CarrierKeys, but for those that [Record.Carrier] makes from the log.
+	RequireCarrierProof bool
+
 	// Environment is what the audit.opened event says of the process beyond what
 	// it can tell by itself, which is the version of Go, the operating system,
 	// the architecture, the main module, the revision of the source and whether
@@ -129,6 +141,7 @@ type Recorder struct {
 	queue       *delivery.Queue[Record]
 	stream      *stream    // of the recorder's own events
 	sanitizer   *sanitizer // of the recorder's own texts
+	carrierKeys carrierKeys
 	closed      atomic.Bool
 }
 
@@ -177,6 +190,11 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	if err := cmp.Or(r.where.check(), r.opts.checkEnvironment()); err != nil {
 		return err
 	}
+	keys, err := r.opts.carrierKeys()
+	if err != nil {
+		return err
+	}
+	r.carrierKeys = keys
 	r.guardSources()
 	r.incarnation = r.opts.NewID()
 	setDefault(&r.where.Host, hostname())

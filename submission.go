@@ -309,7 +309,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft,
 	if err := cmp.Or(s.check(), r.opts.Redactors.checkIdentifiers(s.identifiers()...)); err != nil {
 		return refuse(err)
 	}
-	t := &Trail{rec: r, submitter: r.incarnation, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
+	t := &Trail{rec: r, submitter: r.incarnation, vouched: true, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
 	t.sanitizer.describes(&s)
 	parent, _ := FromContext(ctx)
 	t.sanitizer.under(parent)
@@ -325,6 +325,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft,
 	}
 	t.env.describe(&t.sub, r.where, t.sanitizer)
 	t.stream = r.queue.Open(r.opts.NewID(), t.env.jobID, nil)
+	t.submission = t.stream.ID
 	d := draft{
 		id: r.opts.NewID(), typ: JobSubmitted, time: r.opts.Now(), state: Pending,
 		queue: s.Queue, causationID: cause, inputs: inputs.json, redaction: inputs.redaction,
@@ -353,9 +354,13 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	if err != nil {
 		return nil, &AuditError{Op: "resume", Err: err}
 	}
+	proven, err := r.carrierKeys.prove(g, r.opts.RequireCarrierProof)
+	if err != nil {
+		return nil, &AuditError{Op: "resume", Err: err}
+	}
 	s := g.sub
 	s.Inputs = inputs
-	t := &Trail{rec: r, sub: s, submitter: g.recorder, resumed: true, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
+	t := &Trail{rec: r, sub: s, submitter: g.recorder, submission: g.submission, vouched: proven, resumed: true, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
 	t.sanitizer.describes(&s)
 	if parent, ok := FromContext(ctx); ok {
 		t.sanitizer.under(parent)
@@ -364,7 +369,10 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	r.sanitizer.recent.add(t.sanitizer)
 	t.env = envelope{
 		jobID: s.ID, parentID: g.parentID, rootID: g.rootID, retryOf: s.RetryOf,
-		correlationID: s.CorrelationID, requestID: s.RequestID, traceParent: s.TraceParent,
+		correlationID: s.CorrelationID, requestID: s.RequestID, traceParent: s.TraceParent, more: g.more,
+	}
+	if proven {
+		t.env.proof = proof{carrier: g.seal.keyID, submission: g.submission}
 	}
 	t.env.describe(&t.sub, r.where, t.sanitizer)
 	t.stream = r.queue.Open(r.opts.NewID(), t.env.jobID, g.head)

@@ -39,6 +39,11 @@ type Trail struct {
 	// submitter is the recorder that the job was submitted by, as far as it is
 	// known.
 	submitter uuid.UUID
+	// submission is the stream that the submission stands in, likewise.
+	submission uuid.UUID
+	// vouched says that a Carrier of the Trail may be signed: the job was
+	// submitted here, or a signed Carrier brought it.
+	vouched bool
 
 	mu sync.Mutex // guards what follows, and the order of the stream's events
 	trailState
@@ -74,13 +79,16 @@ func (t *Trail) Carrier() Carrier { return t.carrierAt(t.rec.queue.Head(t.stream
 
 // carrierAt returns the Carrier that names head as the stream's newest event.
 func (t *Trail) carrierAt(head *streamHead) Carrier {
-	g := cargo{
+	g := &cargo{
 		sub: t.sub, parentID: t.env.parentID, rootID: t.env.rootID,
 		reason: t.sanitizer.text(t.sub.Trigger.Reason), head: head, cause: t.newestCause(),
-		recorder: t.submitter,
+		recorder: t.submitter, submission: t.submission, more: t.env.more,
 	}
 	g.sub.Resource = t.env.resource.value
-	return g.encode()
+	if t.vouched {
+		return g.encode(t.rec.carrierKeys.signer)
+	}
+	return g.encode(nil)
 }
 
 type trailKey struct{}

@@ -73,6 +73,7 @@ var Carrier = sync.OnceValue(func() *Field {
 		),
 		id("cause", oursOrSet),
 		id("recorder", ours),
+		id("submission", ours),
 	)
 })
 

@@ -111,6 +111,7 @@ var Event = sync.OnceValue(func() *Field {
 			list("onBehalfOf", principalFields("")),
 			count("more"),
 			object("upstream", answer(identifier("system")), answer(identifier("eventId"))),
+			object("proof", must(identifier("carrier")), id("submission", ours)),
 		)),
 		must(object("what",
 			answer(identifier("action")),
