@@ -80,6 +80,17 @@ func (d decoder) data(raw []byte, e *Event) {
 			d.erased(raw, e)
 		case "act":
 			d.act(raw, e)
+		case "affected":
+			d.Object(raw, func(name, raw []byte) {
+				switch string(name) {
+				case "count":
+					e.Data.Affected.Count = d.Integer(raw)
+				case "unit":
+					e.Data.Affected.Unit = d.String(raw)
+				}
+			})
+		case "missing":
+			d.List(raw, func(raw []byte) { e.Data.Missing = append(e.Data.Missing, d.String(raw)) })
 		case "environment":
 			d.environment(raw, e)
 		case "companionOf":
@@ -138,6 +149,8 @@ func (d decoder) snapshot(raw []byte) *Snapshot {
 			v.Digest = d.String(raw)
 		case "summary":
 			v.Summary = d.Text(raw)
+		case "value":
+			v.Value = json.RawMessage(d.Raw(raw))
 		}
 	})
 	return &v

@@ -105,6 +105,9 @@ func (d *draft) shrink(excess int) {
 	if c := d.data.correction; c != nil && len(c.value) > len(*largest) {
 		largest = &c.value
 	}
+	if s := d.data.snapshot; s != nil && len(s.value) > len(*largest) {
+		largest = &s.value
+	}
 	if e := d.data.environment; e != nil && len(e.facts) > len(*largest) {
 		largest = &e.facts
 	}

@@ -205,6 +205,14 @@ type Event struct {
 			Scope Query
 			Data  json.RawMessage
 		}
+		// Affected says how many of what the job has changed.
+		Affected struct {
+			Count int64
+			Unit  string
+		}
+		// Missing are the snapshots, "before" or "after", that the action requires
+		// and that a job which succeeded does not have.
+		Missing []string
 		// Environment is of the process that a recorder was opened in. Its starts
 		// refer to it by their Where.Instance.
 		Environment struct {
@@ -251,9 +259,16 @@ type Decision struct {
 // Snapshot is the state of a resource before or after a job changed it.
 type Snapshot struct {
 	Resource string
-	After    bool   // taken after the change; otherwise before it
-	Digest   string // of the resource's content, as its owner computes it
-	Summary  string // free text
+	After    bool // taken after the change; otherwise before it
+	// Digest is that of the resource's content, as its owner computes it.
+	// Default: of Value, a MAC with the Registry's PseudonymKey. Equal digests of
+	// one resource in one organization mean equal states.
+	Digest string
+	// Value is the state itself, or an [io.Reader] of it. What the action's policy
+	// keeps of it on the side of outputs is stored, of a reader nothing. In the
+	// digest a [Secret] counts as its mask. On an event it is a json.RawMessage.
+	Value   any
+	Summary string // free text
 }
 
 // Correction adds to an event what was found out later. Nothing is changed.

@@ -216,7 +216,7 @@ func (c chooser) err() error {
 // extremes, and returns how many there were that recorded something.
 func (c chooser) calls(t testing.TB, n int) {
 	sink := &parsingSink{Sink: memsink.New(nil), t: t}
-	registry, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PassThrough: true},
+	registry, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PassThrough: true, PseudonymKey: make([]byte, 32), RequireSnapshots: []string{"sweep"}},
 		jobaudit.NewRedactor("sweep", "1", jobaudit.InputPaths[any](jobaudit.Keep("*")), jobaudit.OutputPaths[any](jobaudit.Keep("*"))))
 	require.NoError(t, err)
 	opts := jobaudit.Options{Redactors: registry, Heartbeat: -1, OnError: func(context.Context, *jobaudit.AuditError) {}}
@@ -280,7 +280,7 @@ func (c chooser) call(t testing.TB, r *jobaudit.Recorder, sink *parsingSink, tra
 		return
 	}
 	trail := pick(c, *trails)
-	switch c.next(24) {
+	switch c.next(25) {
 	case 0:
 		check("Start", trail.Start(ctx, filled(c, jobaudit.Execution{})))
 	case 1:
@@ -339,6 +339,8 @@ func (c chooser) call(t testing.TB, r *jobaudit.Recorder, sink *parsingSink, tra
 	case 22:
 		check("EraseBy", r.EraseBy(ctx, keysOf{c.text(), "k"}, c.text(), filled(c, jobaudit.Act{Principal: auditor, Reason: "r"})))
 	case 23:
+		trail.SetAffected(ctx, pick(c, extremeInts), c.text())
+	case 24:
 		var records []jobaudit.Record
 		for r, err := range sink.Records(ctx, jobaudit.Query{JobID: trail.JobID()}) {
 			require.NoError(t, err)

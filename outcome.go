@@ -97,9 +97,12 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*dr
 		return t.fail(op, err)
 	}
 	t.ended, t.open = typ, false
-	d.data.impact = t.impact
+	d.data.impact, d.data.affected = t.impact, t.affected
 	fill(&d)
-	return t.fail(op, t.unlockAndStore(ctx, &d))
+	missing := t.snapshotsAtEnd(&d)
+	err = t.fail(op, t.unlockAndStore(ctx, &d))
+	t.report(context.WithoutCancel(ctx), "snapshot", missing)
+	return err
 }
 
 // unlockAndStore sends an event and waits, through retries, until it is

@@ -26,6 +26,8 @@ type payload struct {
 	erased     *erasedData
 	act        *actData
 
+	affected    *affectedData
+	missing     []string // snapshots
 	environment *environment
 	companionOf *companionData
 	recovery    []byte
@@ -49,6 +51,7 @@ type snapshotData struct {
 	after    bool
 	digest   string
 	summary  text
+	value    []byte
 }
 
 type heartbeatData struct {
@@ -133,6 +136,12 @@ func (p *payload) append(o *object) {
 	if p.act != nil {
 		p.act.append(o)
 	}
+	if p.affected != nil {
+		p.affected.append(o)
+	}
+	if n := len(p.missing); n > 0 {
+		o.List("missing", n, func(i int) { o.StringElement(p.missing[i]) })
+	}
 	if p.environment != nil {
 		p.environment.append(o)
 	}
@@ -165,6 +174,7 @@ func (s *snapshotData) append(o *object) {
 	o.String("moment", moment(s.after))
 	o.String("digest", s.digest)
 	o.text("summary", s.summary)
+	o.Raw("value", s.value)
 	o.Close()
 }
 

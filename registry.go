@@ -25,6 +25,12 @@ type RegistryOptions struct {
 	// through, not even on a side for which it has no rule.
 	PassThrough bool
 
+	// RequireSnapshots names the actions whose jobs are to record the state of
+	// what they change before and after, see [Trail.Snapshot]. The outcome of a job
+	// that has succeeded says which is missing. OnError is told of that, and, at any
+	// end, of a snapshot before the change without one after it.
+	RequireSnapshots []string
+
 	// Patterns are the formats of secrets of your own, by the name of the rule
 	// that records show, for the scan that every stored text passes. A pattern
 	// is a literal beginning of at least two characters followed by literals

@@ -41,7 +41,7 @@ func redrafted(e Event) Record {
 		d.data.line = &line
 	}
 	if v := e.Data.Snapshot; v != nil {
-		d.data.snapshot = &snapshotData{passed(v.Resource), v.After, v.Digest, passed(v.Summary)}
+		d.data.snapshot = &snapshotData{passed(v.Resource), v.After, v.Digest, passed(v.Summary), snapshotValue(v)}
 	}
 	if v := e.Data.Heartbeat; !v.Deadline.IsZero() {
 		d.data.heartbeat = &heartbeatData{v.Progress, v.Deadline}
@@ -72,6 +72,11 @@ func redrafted(e Event) Record {
 	}
 	r, _ := env.encode(&d).Place(p)
 	return r
+}
+
+func snapshotValue(s *Snapshot) []byte {
+	value, _ := s.Value.(json.RawMessage)
+	return value
 }
 
 func TestAnEventSaysAllThatItsRecordDoes(t *testing.T) {

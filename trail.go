@@ -48,6 +48,8 @@ type Trail struct {
 	mu sync.Mutex // guards what follows, and the order of the stream's events
 	trailState
 	output    *content
+	affected  *affectedData
+	snapshots snapshots
 	impact    text
 	progress  *struct{ Done, Total int64 }
 	cancel    context.CancelCauseFunc // of the execution in Run
@@ -243,18 +245,6 @@ func (t *Trail) offerHeartbeat() error {
 			d.data.heartbeat.deadline = within(d.time.Add(t.heartbeatTimeout))
 		}
 	})
-}
-
-// Snapshot records the state of a resource before or after the job changed
-// it. Resource and Digest are required.
-func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
-	err := checkStrings(given{"data.snapshot.resource", s.Resource}, given{"data.snapshot.digest", s.Digest})
-	if err != nil {
-		t.report(ctx, "snapshot", err)
-		return
-	}
-	data := &snapshotData{resource: t.sanitizer.text(s.Resource), after: s.After, digest: t.rec.opts.Redactors.safe(s.Digest), summary: t.textOf(s.Summary)}
-	t.report(ctx, "snapshot", t.offer(JobSnapshot, func(d *draft) { d.data.snapshot = data }))
 }
 
 // Retrying records that the attempt has failed and that its queue will run the

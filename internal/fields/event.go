@@ -192,6 +192,7 @@ func dataFields() *Field {
 			must(word("moment", "before", "after")),
 			answer(identifier("digest")),
 			freeText("summary", MaxText),
+			raw("value", MaxContent),
 		),
 		object("heartbeat",
 			object("progress", must(integer("done", math.MinInt64, math.MaxInt64)), integer("total", math.MinInt64, math.MaxInt64)),
@@ -231,6 +232,8 @@ func dataFields() *Field {
 		raw("recovery", MaxDocument),
 		raw("policy", MaxDocument),
 		object("act", scopeFields(), raw("data", MaxContent)),
+		object("affected", must(count("count")), answer(identifier("unit"))),
+		list("missing", word("", "before", "after")),
 		environmentFields(),
 		object("companionOf", answer(identifier("origin")), must(integer("size", 0, math.MaxInt64)), must(hash("root"))),
 	)

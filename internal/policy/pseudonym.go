@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"hash"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,6 +54,16 @@ func (p *Pseudonyms) Of(org, class, text string) string {
 	mac := hmac.New(sha256.New, p.derive(sha256.Size, "value", p.epoch, org, class))
 	mac.Write([]byte(text))
 	return p.head + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// Digest returns a MAC to write the state of a resource to, and what then gives
+// its text: hmac-sha256, the key, the epoch and HMAC-SHA-256 in base64url, joined
+// by colons.
+func (p *Pseudonyms) Digest(org, resource string) (mac hash.Hash, text func() string) {
+	mac = hmac.New(sha256.New, p.derive(sha256.Size, "digest", p.epoch, org, resource))
+	return mac, func() string {
+		return "hmac-sha256:" + strings.TrimPrefix(p.head, "pseudonym:") + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	}
 }
 
 // TrialPseudonyms are those of a key that ends with the process.
