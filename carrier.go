@@ -22,8 +22,8 @@ const maxCarrier = 4_096
 // given, a MAC proves besides that a holder of such a key made it, so that who
 // writes to the queue cannot make one for another job.
 type Carrier struct {
-	text  string
-	cargo *cargo // what text says, if it has been read
+	text string
+	data *carrierData // what text says, if it has been read
 }
 
 // ParseCarrier reads what [Carrier.String] wrote. The error is a
@@ -33,13 +33,13 @@ func ParseCarrier(s string) (Carrier, error) {
 	if err != nil {
 		return Carrier{}, err
 	}
-	return Carrier{text: s, cargo: g}, nil
+	return Carrier{text: s, data: g}, nil
 }
 
 // open returns what the Carrier holds. Nobody may change it.
-func (c Carrier) open() (*cargo, error) {
-	if c.cargo != nil {
-		return c.cargo, nil
+func (c Carrier) open() (*carrierData, error) {
+	if c.data != nil {
+		return c.data, nil
 	}
 	return decodeCarrier(c.text)
 }
@@ -72,7 +72,7 @@ func (r Record) Carrier() Carrier {
 		return Carrier{}
 	}
 	e := r.Event()
-	g := &cargo{
+	g := &carrierData{
 		sub: Submission{
 			ID: e.Job.ID, Action: e.What.Action, CorrelationID: e.CorrelationID, RequestID: e.RequestID,
 			RetryOf: e.Job.RetryOf, OrgID: e.Who.OrgID, Resource: e.What.Resource, Target: e.Where.Target,
@@ -88,8 +88,8 @@ func (r Record) Carrier() Carrier {
 	}
 	c := g.encode(nil)
 	if c.text != "" {
-		c.cargo, _ = decodeCarrier(c.text)
-		c.cargo.logged = true
+		c.data, _ = decodeCarrier(c.text)
+		c.data.logged = true
 	}
 	return c
 }
@@ -107,8 +107,8 @@ func (c Carrier) Recorder() uuid.UUID {
 	return g.recorder
 }
 
-// cargo is what a Carrier holds.
-type cargo struct {
+// carrierData is what a Carrier holds.
+type carrierData struct {
 	sub              Submission // without inputs
 	parentID, rootID uuid.UUID
 	reason           text
@@ -126,7 +126,7 @@ type cargo struct {
 // is left out, least important first: principals on whose behalf the job runs,
 // the reference, the end of the reason, the resource and the target. No more
 // than one of each is tried: the time does not depend on how much there is.
-func (g *cargo) encode(signer *carrierKey) Carrier {
+func (g *carrierData) encode(signer *carrierKey) Carrier {
 	reason := fields.MaxText
 	if n := len(g.sub.OnBehalfOf); n > fields.MaxList {
 		g.sub.OnBehalfOf = g.sub.OnBehalfOf[:fields.MaxList]
@@ -156,7 +156,7 @@ func (g *cargo) encode(signer *carrierKey) Carrier {
 	}
 }
 
-func (g *cargo) append(dst []byte, reason int) ([]byte, *fields.Error) {
+func (g *carrierData) append(dst []byte, reason int) ([]byte, *fields.Error) {
 	o := newObject(append(dst, '{'), fields.Carrier())
 	o.UUID("job", g.sub.ID)
 	o.String("action", g.sub.Action)
@@ -217,7 +217,7 @@ func (o *object) identity(p Principal) {
 	o.Close()
 }
 
-func decodeCarrier(s string) (*cargo, error) {
+func decodeCarrier(s string) (*carrierData, error) {
 	problem := func(text string) error { return &FieldError{Field: "carrier", Problem: text} }
 	if len(s) > maxCarrier {
 		return nil, problem("is longer than 4096 bytes")
@@ -231,7 +231,7 @@ func decodeCarrier(s string) (*cargo, error) {
 	}
 	raw = bytes.TrimSpace(raw)
 	d := newDecoder(fields.Carrier(), "carrier")
-	g := d.cargo(raw)
+	g := d.carrier(raw)
 	if err := fieldError(d.Err()); err != nil {
 		return nil, err
 	}
@@ -242,8 +242,8 @@ func decodeCarrier(s string) (*cargo, error) {
 	return g, nil
 }
 
-func (d decoder) cargo(raw []byte) *cargo {
-	var g cargo
+func (d decoder) carrier(raw []byte) *carrierData {
+	var g carrierData
 	s := &g.sub
 	d.Object(raw, func(name, raw []byte) {
 		switch string(name) {

@@ -30,8 +30,8 @@ func opened(t testing.TB, c jobaudit.Carrier) map[string]json.RawMessage {
 // packed is the form that had no checksum.
 func packed(text string) string { return "ja1." + base64.RawURLEncoding.EncodeToString([]byte(text)) }
 
-// cargo is the least that a Carrier holds.
-const cargo = `{"job":"7d444840-9dc0-41d1-b245-5ffdce74fad2","action":"a",` +
+// leastCarrier is the least that a Carrier holds.
+const leastCarrier = `{"job":"7d444840-9dc0-41d1-b245-5ffdce74fad2","action":"a",` +
 	`"correlation":"7d444840-9dc0-41d1-b245-5ffdce74fad2","request":"7d444840-9dc0-41d1-b245-5ffdce74fad2",` +
 	`"root":"7d444840-9dc0-41d1-b245-5ffdce74fad2","principal":{"kind":"user","id":"u"},` +
 	`"trigger":{"kind":"manual","reason":"r"}}`
@@ -160,7 +160,7 @@ func TestACarrierIsNeverTooLong(t *testing.T) {
 }
 
 func TestACarrierIgnoresWhatItDoesNotKnow(t *testing.T) {
-	c, err := jobaudit.ParseCarrier(packed(strings.Replace(cargo, `"action"`, `"new":{"job":1,"Job":2},"action"`, 1)))
+	c, err := jobaudit.ParseCarrier(packed(strings.Replace(leastCarrier, `"action"`, `"new":{"job":1,"Job":2},"action"`, 1)))
 	require.NoError(t, err)
 	r, _ := passing(t)
 	trail, err := r.Resume(t.Context(), c, nil)
@@ -171,17 +171,17 @@ func TestACarrierIgnoresWhatItDoesNotKnow(t *testing.T) {
 func TestAMalformedCarrierIsRefusedByField(t *testing.T) {
 	const id = `"7d444840-9dc0-41d1-b245-5ffdce74fad2"`
 	with := func(from, to string) string {
-		require.Contains(t, cargo, from)
-		return packed(strings.Replace(cargo, from, to, 1))
+		require.Contains(t, leastCarrier, from)
+		return packed(strings.Replace(leastCarrier, from, to, 1))
 	}
-	filled := strings.Replace(cargo, `"a"`, `"a","x":"`+strings.Repeat("x", 4_000)+`"`, 1)
+	filled := strings.Replace(leastCarrier, `"a"`, `"a","x":"`+strings.Repeat("x", 4_000)+`"`, 1)
 	for name, c := range map[string]struct{ text, field string }{
 		"empty":                    {"", "carrier"},
-		"another version":          {"ja2." + packed(cargo)[4:], "carrier"},
-		"no prefix":                {packed(cargo)[4:], "carrier"},
-		"padding":                  {packed(cargo+" ") + "==", "carrier"},
-		"standard base64":          {"ja1." + base64.RawStdEncoding.EncodeToString([]byte(strings.Replace(cargo, `"r"`, `"???>>>"`, 1))), "carrier"},
-		"a line feed":              {packed(cargo)[:20] + "\n" + packed(cargo)[20:], "carrier"},
+		"another version":          {"ja2." + packed(leastCarrier)[4:], "carrier"},
+		"no prefix":                {packed(leastCarrier)[4:], "carrier"},
+		"padding":                  {packed(leastCarrier+" ") + "==", "carrier"},
+		"standard base64":          {"ja1." + base64.RawStdEncoding.EncodeToString([]byte(strings.Replace(leastCarrier, `"r"`, `"???>>>"`, 1))), "carrier"},
+		"a line feed":              {packed(leastCarrier)[:20] + "\n" + packed(leastCarrier)[20:], "carrier"},
 		"loose bits":               {"ja1.e31", "carrier"},
 		"too long":                 {packed(filled), "carrier"},
 		"no JSON":                  {packed("{"), "carrier"},
@@ -211,7 +211,7 @@ func TestAMalformedCarrierIsRefusedByField(t *testing.T) {
 			}
 		})
 	}
-	require.Len(t, packed(cargo[:1]), 6)
+	require.Len(t, packed(leastCarrier[:1]), 6)
 
 	r, _ := passing(t)
 	_, err := r.Resume(t.Context(), jobaudit.Carrier{}, nil)
@@ -265,7 +265,7 @@ func TestACarrierNamesTheRecorderThatTheJobWasSubmittedBy(t *testing.T) {
 	require.NotEqual(t, opener(elsewhere), resumed.Carrier().Recorder())
 	require.Equal(t, opener(log), web.ID())
 
-	old, err := jobaudit.ParseCarrier(packed(cargo))
+	old, err := jobaudit.ParseCarrier(packed(leastCarrier))
 	require.NoError(t, err)
 	require.Zero(t, old.Recorder(), "a Carrier of an earlier version does not say")
 	require.Zero(t, jobaudit.Carrier{}.Recorder())

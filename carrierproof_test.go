@@ -122,6 +122,21 @@ func TestASignedCarrierProvesWhoMadeIt(t *testing.T) {
 	require.Zero(t, last[len(last)-1].Who.Proof, "who cancels speaks for themselves")
 }
 
+func TestAProofIsWrittenAsItsGoldenFileSays(t *testing.T) {
+	jobaudit.WithoutEnvironment(t)
+	sink := memsink.New(nil)
+	r, err := jobaudit.Open(t.Context(), sink, goldenSource, &jobaudit.Options{
+		Heartbeat: -1, Now: ticking(), NewID: counted(), CarrierKeys: map[string][]byte{"2026-1": secret(1)},
+	})
+	require.NoError(t, err)
+	trail, err := r.Resume(t.Context(), carried(t, r), nil)
+	require.NoError(t, err)
+	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
+	record, err := sink.Wait(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.JobStarted}})
+	require.NoError(t, err)
+	jobaudit.Golden(t, "acts/job.started.json", append(record.Bytes(), '\n'))
+}
+
 // forged changes what a Carrier says and mends the checksum, as whoever writes
 // to the queue can.
 func forged(c jobaudit.Carrier, from, to string) string {
@@ -195,7 +210,7 @@ func TestCarrierKeysRotate(t *testing.T) {
 }
 
 func TestCarriersOfTheFirstFormStillOpen(t *testing.T) {
-	c, err := jobaudit.ParseCarrier(packed(cargo))
+	c, err := jobaudit.ParseCarrier(packed(leastCarrier))
 	require.NoError(t, err)
 	sink := memsink.New(nil)
 	_, err = withKeys(t, sink, false, "k1").Resume(t.Context(), c, nil)

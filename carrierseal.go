@@ -138,7 +138,7 @@ func (o *Options) carrierKeys() (carrierKeys, error) {
 
 // prove checks a Carrier's signature. A signature by a key that is not known
 // proves nothing; one that is wrong is an error.
-func (k carrierKeys) prove(g *cargo, required bool) (proven bool, err error) {
+func (k carrierKeys) prove(g *carrierData, required bool) (proven bool, err error) {
 	problem := func(text string) error { return &FieldError{Field: "carrier", Problem: text} }
 	key := k.byID[g.seal.keyID]
 	switch {

@@ -85,7 +85,7 @@ func FuzzParseRecord(f *testing.F) {
 }
 
 func FuzzParseCarrier(f *testing.F) {
-	f.Add(packed(cargo))
+	f.Add(packed(leastCarrier))
 	f.Add("ja1.")
 	f.Add("")
 	f.Add(packed(`{"job":null}`))

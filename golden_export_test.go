@@ -12,6 +12,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files in testdata anew")
 
+// stored is where records are that every version must read.
+var stored = flag.String("stored", "testdata", "read the records in the directories of this one")
+
 // Golden compares got with a file in testdata, or writes it with -update.
 func Golden(t *testing.T, name string, got []byte) {
 	t.Helper()

@@ -81,7 +81,7 @@ func (t *Trail) Carrier() Carrier { return t.carrierAt(t.rec.queue.Head(t.stream
 
 // carrierAt returns the Carrier that names head as the stream's newest event.
 func (t *Trail) carrierAt(head *streamHead) Carrier {
-	g := &cargo{
+	g := &carrierData{
 		sub: t.sub, parentID: t.env.parentID, rootID: t.env.rootID,
 		reason: t.sanitizer.text(t.sub.Trigger.Reason), head: head, cause: t.newestCause(),
 		recorder: t.submitter, submission: t.submission, more: t.env.more,
