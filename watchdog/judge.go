@@ -14,9 +14,9 @@ import (
 	"github.com/jobaudit/jobaudit/story"
 )
 
-// dossier is all that the logs hold of one job, put together anew: what was
-// read on the way may have been overtaken.
-type dossier struct {
+// jobRecords is all that the logs hold of one job, read again: what earlier
+// sweeps read may be out of date.
+type jobRecords struct {
 	jobaudit.Job
 	queued     bool // a queue owns it
 	submission jobaudit.Record
@@ -35,16 +35,16 @@ type execution struct {
 }
 
 // collect reads all that the logs hold of a job. It is nil if that is nothing.
-func (w *Watchdog) collect(ctx context.Context, id uuid.UUID) (*dossier, error) {
+func (w *Watchdog) collect(ctx context.Context, id uuid.UUID) (*jobRecords, error) {
 	var passes []iter.Seq2[jobaudit.Record, error]
 	for _, log := range w.logs {
 		passes = append(passes, log.Records(ctx, jobaudit.Query{JobID: id}))
 	}
-	d := &dossier{executions: make(map[uuid.UUID]*execution), verdicts: make(map[uuid.UUID]bool)}
+	d := &jobRecords{executions: make(map[uuid.UUID]*execution), verdicts: make(map[uuid.UUID]bool)}
 	var records []jobaudit.Record
 	for r, err := range story.Merge(passes...) {
 		if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {
-			continue // the sweep has told of it
+			continue // the sweep has reported it
 		}
 		if err != nil {
 			return nil, fmt.Errorf("watchdog: read job %s: %w", id, err)
@@ -80,7 +80,7 @@ func (w *Watchdog) collect(ctx context.Context, id uuid.UUID) (*dossier, error) 
 }
 
 // add takes from a record what bears on a verdict.
-func (w *Watchdog) add(d *dossier, r jobaudit.Record) {
+func (w *Watchdog) add(d *jobRecords, r jobaudit.Record) {
 	e := r.Event()
 	d.newest = r
 	d.queued = d.queued || e.Job.Queue != (jobaudit.Ref{})
@@ -131,7 +131,7 @@ func (w *Watchdog) judge(ctx context.Context, id uuid.UUID, now time.Time) ([]Fi
 }
 
 // judgeStart concludes that a job has expired, if it has.
-func (w *Watchdog) judgeStart(ctx context.Context, j *job, d *dossier, now time.Time) ([]Finding, error) {
+func (w *Watchdog) judgeStart(ctx context.Context, j *job, d *jobRecords, now time.Time) ([]Finding, error) {
 	r := j.find(uuid.Nil)
 	if r == nil || !w.quiet(r, now) {
 		return nil, nil
@@ -201,7 +201,7 @@ func (w *Watchdog) concludes(r *run, now time.Time) bool {
 
 // judgeRuns concludes which executions are lost, and whether the job has failed
 // with them.
-func (w *Watchdog) judgeRuns(ctx context.Context, j *job, d *dossier, now time.Time) ([]Finding, error) {
+func (w *Watchdog) judgeRuns(ctx context.Context, j *job, d *jobRecords, now time.Time) ([]Finding, error) {
 	findings, lost := w.lostOf(j, d, now)
 	orphan := d.orphan(lost)
 	var errs []error
@@ -228,7 +228,7 @@ func (w *Watchdog) judgeRuns(ctx context.Context, j *job, d *dossier, now time.T
 
 // lostOf returns which of a job's executions are gone without an end. It drops
 // those that have ended, and finds those that make no progress.
-func (w *Watchdog) lostOf(j *job, d *dossier, now time.Time) (findings []Finding, lost map[uuid.UUID]bool) {
+func (w *Watchdog) lostOf(j *job, d *jobRecords, now time.Time) (findings []Finding, lost map[uuid.UUID]bool) {
 	lost = make(map[uuid.UUID]bool)
 	for i := len(j.runs) - 1; i >= 0; i-- {
 		r := &j.runs[i]
@@ -236,7 +236,7 @@ func (w *Watchdog) lostOf(j *job, d *dossier, now time.Time) (findings []Finding
 			continue
 		}
 		at := slices.IndexFunc(d.Executions, func(x jobaudit.JobExecution) bool { return x.ID == r.id })
-		if at < 0 || d.Executions[at].End != "" { // nobody knows its start, or it has ended
+		if at < 0 || d.Executions[at].End != "" { // its start is not known, or it has ended
 			j.runs = slices.Delete(j.runs, i, i+1)
 			continue
 		}
@@ -259,7 +259,7 @@ func (w *Watchdog) lostOf(j *job, d *dossier, now time.Time) (findings []Finding
 
 // orphan returns the execution whose loss is the job's end, if there is one: the
 // newest, if it is lost and nobody is left who could bring the job to its end.
-func (d *dossier) orphan(lost map[uuid.UUID]bool) uuid.UUID {
+func (d *jobRecords) orphan(lost map[uuid.UUID]bool) uuid.UUID {
 	if d.State != jobaudit.Running || d.queued || len(d.Executions) == 0 {
 		return uuid.Nil
 	}
@@ -277,7 +277,7 @@ func (d *dossier) orphan(lost map[uuid.UUID]bool) uuid.UUID {
 
 // finding says that an execution is lost, and the job with it if it is an
 // orphan.
-func (d *dossier) finding(id uuid.UUID, orphan bool) Finding {
+func (d *jobRecords) finding(id uuid.UUID, orphan bool) Finding {
 	x := d.executions[id]
 	f := Finding{Kind: Lost, JobID: d.ID, ExecutionID: id, Since: x.due, Evidence: x.evidence}
 	f.Evidence.AttemptOnly = !orphan

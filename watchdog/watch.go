@@ -27,7 +27,7 @@ type job struct {
 type run struct {
 	id     uuid.UUID
 	origin origin // of the start
-	// patience is how long it may be silent. 0: for ever.
+	// patience is how long it may be silent. 0: without limit.
 	patience time.Duration
 	// heard are the newest start and heartbeat that have been read, and the
 	// newest record of any type when the job was judged last. Any other record
@@ -41,11 +41,11 @@ type run struct {
 	probed time.Time
 
 	due time.Time // for a sign of life, by the records' times; zero: never
-	// beat is the newest heartbeat that told of progress, and moved the first
-	// with as much, both by the worker's clock.
-	beat, moved time.Time
-	done        int64
-	told        bool // that it is stalled
+	// reported is the time of the newest heartbeat that reported progress, and
+	// moved that of the first with as much, both by the worker's clock.
+	reported, moved time.Time
+	done            int64
+	told            bool // that it is stalled
 }
 
 // origin is what all events of a job have in common. What contradicts it is not
@@ -278,7 +278,7 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// progress notes what a heartbeat tells of progress.
+// progress notes what a heartbeat reports of progress.
 func (r *run) progress(e *jobaudit.Event) {
 	p := e.Data.Heartbeat.Progress
 	if p == nil {
@@ -287,13 +287,13 @@ func (r *run) progress(e *jobaudit.Event) {
 	if r.moved.IsZero() || p.Done != r.done {
 		r.moved, r.done, r.told = e.Time, p.Done, false
 	}
-	r.beat = latest(r.beat, e.Time)
+	r.reported = latest(r.reported, e.Time)
 }
 
 // stalled reports whether the execution has sent heartbeats without progress
 // for too long, and that has not been told.
 func (w *Watchdog) stalled(r *run) bool {
-	return w.opts.StalledAfter > 0 && !r.told && !r.moved.IsZero() && r.beat.Sub(r.moved) >= w.opts.StalledAfter
+	return w.opts.StalledAfter > 0 && !r.told && !r.moved.IsZero() && r.reported.Sub(r.moved) >= w.opts.StalledAfter
 }
 
 // quiet reports whether a run has been silent for longer than it may be, so

@@ -47,7 +47,7 @@ const (
 type Rule struct {
 	// First and Last are the numbers of the first and the last Append that go
 	// wrong, counted from 1. The zero First is the first Append, the zero Last
-	// says that it goes on for ever.
+	// says that it does not end.
 	First, Last int
 	Fault       Fault
 	Keep        int   // for Partial; a batch that has no more records is stored whole

@@ -26,7 +26,7 @@ const shortest = 8
 // three alignments that it can have inside a longer text.
 func newCanary(text string) canary {
 	var c canary
-	c.add("as it is", text)
+	c.add("unchanged", text)
 	plain, html := quoted(text, false), quoted(text, true)
 	c.add("escaped for JSON", plain)
 	c.add("escaped for JSON and HTML", html)

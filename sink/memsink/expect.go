@@ -41,7 +41,7 @@ func (s *Sink) ExpectEvent(ctx context.Context, t TB, q jobaudit.Query) jobaudit
 	return r.Event()
 }
 
-// ExpectAbsent fails the test if any stored byte holds the text: as it is,
+// ExpectAbsent fails the test if any stored byte holds the text: unchanged,
 // escaped for JSON or URLs, in hex or in base64, the last three from 8
 // characters up. The failure names the event and the form and prints no
 // timeline: what must not be stored must not come into a test's output either.

@@ -183,7 +183,7 @@ func distinct(records []jobaudit.Record) []jobaudit.Record {
 // stored: its caller would never send it again.
 func notRefused(err error) error {
 	if refusal, is := errors.AsType[*jobaudit.RecordError](err); is {
-		return fmt.Errorf("a good record is refused for ever, with a *RecordError: %w", refusal)
+		return fmt.Errorf("a good record is refused permanently, with a *RecordError: %w", refusal)
 	}
 	return nil
 }
