@@ -61,6 +61,51 @@ const anchorDelay = 500 * time.Millisecond
 // anchorTimeout bounds a call on an anchor.
 const anchorTimeout = 5 * time.Second
 
+// errAnchorBusy means that an earlier call has not come back.
+var errAnchorBusy = errors.New("an earlier call on it has not come back yet")
+
+// bounded is an anchor whose calls return when their context ends, whatever the
+// anchor does. One call at a time is under way.
+type bounded struct {
+	auditlog.Anchor
+	busy chan struct{}
+}
+
+func newBounded(a auditlog.Anchor) bounded { return bounded{a, make(chan struct{}, 1)} }
+
+func (b bounded) Put(ctx context.Context, c auditlog.Checkpoint) error {
+	_, err := b.do(ctx, func() ([]byte, error) { return nil, b.Anchor.Put(ctx, c) })
+	return err
+}
+
+func (b bounded) Latest(ctx context.Context) ([]byte, error) {
+	return b.do(ctx, func() ([]byte, error) { return b.Anchor.Latest(ctx) })
+}
+
+func (b bounded) do(ctx context.Context, call func() ([]byte, error)) ([]byte, error) {
+	select {
+	case b.busy <- struct{}{}:
+	default:
+		return nil, errAnchorBusy
+	}
+	type answer struct {
+		signed []byte
+		err    error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		signed, err := call()
+		<-b.busy // before the answer, behind which comes the next call
+		answers <- answer{signed, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.signed, a.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("no answer: %w", ctx.Err())
+	}
+}
+
 // A keeper hands durable heads to the anchors.
 type keeper struct {
 	key     note.Verifier

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -83,28 +84,73 @@ func TestAnAnchorThatCannotBeReachedIsToldAndStopsNothing(t *testing.T) {
 	p := newPlace(t)
 	var told []error
 	a := &brokenAnchor{Anchor: filesink.FileAnchor(p.keyPath() + ".elsewhere")}
-	s := p.open(t, &filesink.Options{Anchor: a, AnchorEveryCommit: true, OnError: func(err error) { told = append(told, err) }})
+	s := p.open(t, &filesink.Options{Anchor: a, OnError: func(err error) { told = append(told, err) }})
 	a.set(true)
-	store(t, s, 3, sinktest.Records(3)...)
+	store(t, s, 3, sinktest.Records(3)...) // the first of a segment, which is anchored at once
 	require.Len(t, told, 1)
 	require.ErrorIs(t, told[0], errUnreachable)
 	require.EqualValues(t, 3, p.anchored(t), "the others get the head")
-	a.set(false)
-	store(t, s, 3, sinktest.Records(3)...)
-	require.Len(t, told, 1)
-	require.NoError(t, s.Close())
-
-	a.set(true)
-	s = p.open(t, &filesink.Options{Anchor: a, OnError: func(err error) { told = append(told, err) }})
-	store(t, s, 3, sinktest.Records(3)...)
 	require.ErrorIs(t, s.Close(), errUnreachable, "the log is closed all the same")
 	p.open(t, nil)
+}
+
+func TestWhatIsNotAnchoredIsNotAcknowledgedWhereEachCommitIsAnchored(t *testing.T) {
+	p := newPlace(t)
+	var told []error
+	a := &brokenAnchor{Anchor: filesink.FileAnchor(p.keyPath() + ".elsewhere")}
+	s := p.open(t, &filesink.Options{Anchor: a, AnchorEveryCommit: true, OnError: func(err error) { told = append(told, err) }})
+	records := sinktest.Records(9)
+	store(t, s, 3, records[:3]...)
+	a.set(true)
+	for range 3 {
+		require.ErrorIs(t, s.Append(t.Context(), records[3:6]), errUnreachable)
+	}
+	require.ErrorIs(t, s.Append(t.Context(), records[:3]), errUnreachable, "nor what was stored before")
+	require.NotEmpty(t, told)
+	require.EqualValues(t, 6, p.anchored(t), "the others get the head")
+	a.set(false)
+	require.NoError(t, s.Append(t.Context(), records[3:6]))
+	store(t, s, 3, records...)
+	requireRecords(t, records, read(t, s, jobaudit.Query{}))
+	require.NoError(t, s.Close())
+	_, found := p.findingsOf(t, s.Checkpoint().Head())
+	require.Empty(t, found)
+}
+
+// A deafAnchor does not look at its context.
+type deafAnchor struct {
+	auditlog.Anchor
+	hang chan struct{}
+}
+
+func (a deafAnchor) Put(ctx context.Context, c auditlog.Checkpoint) error {
+	<-a.hang
+	return a.Anchor.Put(ctx, c)
+}
+
+func TestAnAnchorThatIgnoresItsContextHoldsUpNobody(t *testing.T) {
+	p := newPlace(t)
+	p.write(t, nil, 3, sinktest.Records(3)...)
+	head := p.newestCommit(t)
+	a := deafAnchor{filesink.FileAnchor(filepath.Join(t.TempDir(), "anchor")), make(chan struct{})}
+	bounded := filesink.Bounded(a)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, bounded.Put(ctx, head), context.Canceled)
+	require.Error(t, bounded.Put(t.Context(), head), "one call at a time, and this one comes back")
+	close(a.hang)
+	for bounded.Put(t.Context(), head) != nil { // until the first one is through
+	}
+	signed, err := bounded.Latest(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, head.Signed(), signed)
 }
 
 func TestAnAnchorThatBeginsToFailIsOnRecordOnce(t *testing.T) {
 	p := newPlace(t)
 	a := &brokenAnchor{Anchor: filesink.FileAnchor(p.keyPath() + ".elsewhere")}
-	s := p.open(t, &filesink.Options{Anchor: a, AnchorEveryCommit: true, OnError: func(error) {}})
+	// Each commit is the first of its segment, and so anchored at once.
+	s := p.open(t, &filesink.Options{Anchor: a, SegmentSize: 1, OnError: func(error) {}})
 	rec, err := jobaudit.Open(t.Context(), s, jobaudit.Source{System: "worker", Environment: "test"}, nil)
 	require.NoError(t, err)
 	run := func() {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"syscall"
 
 	"github.com/jobaudit/jobaudit/auditlog"
 )
@@ -47,8 +49,12 @@ func (o *opening) checkAnchor(a *kept) error {
 		return nil
 	case errors.Is(err, auditlog.ErrNoHead):
 		return o.missing(a)
-	case signedWrongly(err) || !outside.IsZero():
-		return &RefusedError{Dir: o.path, Log: o.base.Head(), Anchor: a.name, Outside: outside.Head(), Err: err}
+	case errors.Is(err, auditlog.ErrFormat):
+		return &RefusedError{Dir: o.path, Log: o.base.Head(), Anchor: a.name, Err: fmt.Errorf("the anchor holds no signed head (is it empty, cut short, or another file?): put back what it held; or remove it and set Options.AllowMissingAnchor once, which gives up noticing a rollback until now: %w", err)}
+	case signedWrongly(err):
+		return &RefusedError{Dir: o.path, Log: o.base.Head(), Anchor: a.name, Err: fmt.Errorf("the anchor is of another log or another key: set Options.AnchorPath or Options.Anchor to the one of this log: %w", err)}
+	case !outside.IsZero():
+		return &RefusedError{Dir: o.path, Log: o.base.Head(), Anchor: a.name, Outside: outside.Head(), Err: fmt.Errorf("%w. %s", err, useSuccessor)}
 	default:
 		return fmt.Errorf("anchor %s: %w", a.name, err)
 	}
@@ -117,6 +123,9 @@ func (o *opening) putFirst() error {
 		err := a.Put(ctx, o.base)
 		cancel()
 		if err != nil {
+			if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
+				err = fmt.Errorf("it cannot be written there; a key may lie on a read-only mount, its anchor may not: set Options.AnchorPath: %w", err)
+			}
 			return fmt.Errorf("anchor %s: %w", a.name, err)
 		}
 		a.head = o.base

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 
 	"github.com/google/uuid"
@@ -222,6 +223,42 @@ func (o *opening) fold(s *closedSegment) (root tlog.Hash, err error) {
 		return root, err
 	}
 	return tree.Root(), tree.LeadsTo(o.base, o.cache.hashes())
+}
+
+// continueBelow is the size in bytes up to which the last segment is continued:
+// programs that run for a moment and often would make a file each time.
+const continueBelow = 256 << 10
+
+// continueLast makes the last segment the live one if it is small. Its index
+// goes first: while there is one, nothing may follow.
+func (o *opening) continueLast() error {
+	n := len(o.closed) - 1
+	if n < 0 || o.head.Head().Origin != o.key.Name() {
+		return nil
+	}
+	s := o.closed[n]
+	if s.size > continueBelow || s.size >= o.opts.SegmentSize {
+		return nil
+	}
+	c, err := readContent(o.ctx, o.dir, s.first, s.end, history{})
+	if err != nil {
+		return err
+	}
+	if err := o.dir.Remove(indexPath(s.first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := o.dir.Sync(indexDir); err != nil {
+		return err
+	}
+	l := &live{first: s.first, size: s.size, entries: c.entries, ids: s.ids}
+	if l.file, err = o.dir.Edit(segmentPath(s.first)); err != nil {
+		return err
+	}
+	if l.info, err = l.file.Stat(); err != nil {
+		return errors.Join(err, l.file.Close())
+	}
+	o.live, o.closed = l, o.closed[:n]
+	return nil
 }
 
 // cutExtra removes what a segment holds behind its end. Only an interrupted

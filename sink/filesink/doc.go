@@ -34,8 +34,27 @@
 //
 // # Limits
 //
+// # Ways out
+//
+// Every refusal names what was found, both heads where there are two, and what
+// leads on:
+//
+//   - a lost or rotated key, a log restored from a copy, a copy that is to be
+//     written to: a new key named by [auditlog.SuccessorOrigin], and
+//     [Options.Predecessor] with the old verifier key. Auditors need both keys
+//     from elsewhere than the log;
+//   - a lost anchor: [Options.AllowMissingAnchor], for one open;
+//   - an anchor that cannot be written beside the key: [Options.AnchorPath];
+//   - a head that auditors hold and that is lost for good:
+//     [VerifyOptions.AcceptLoss], by their decision and not by the log's.
+//
+// A log that is copied while it is written is copied with [Copy].
+//
 // A key on the same host proves nothing against that host's root: keep the
 // anchor, or a second one ([Options.Anchor]), elsewhere. One process writes a
-// log; locks need a local file system. Directories cannot be synced on
-// Windows, where writing is not supported yet.
+// log; locks need a local file system: on one that has none, over NFS without
+// them, or from two machines that hold clones of one disk, two writers fork the
+// log, which the anchors and Verify tell. A writer whose lock file is taken away
+// stops. Directories cannot be synced on Windows: writing there is refused,
+// reading works.
 package filesink

@@ -32,7 +32,7 @@ var (
 
 	// ErrMissingAnchor means that an anchor holds no head although the log has
 	// entries. [Options.AllowMissingAnchor] switches the check off.
-	ErrMissingAnchor = errors.New("the anchor holds no head, but the log has entries")
+	ErrMissingAnchor = errors.New("the anchor holds no head, but the log has entries: put it back, or set Options.AllowMissingAnchor once if it was lost, which gives up noticing a rollback until now")
 
 	// ErrReplaced means that the log's files or its directory were removed,
 	// replaced or cut underneath the open Sink. It acknowledges nothing any

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
 	"golang.org/x/mod/sumdb/note"
@@ -98,3 +99,6 @@ func ForgeIndex(file []byte, key *Key, change func(pages []byte)) []byte {
 	out = binary.LittleEndian.AppendUint32(out, uint32(pages))
 	return binary.LittleEndian.AppendUint32(out, uint32(len(signed)))
 }
+
+// Bounded bounds the calls on an anchor.
+func Bounded(a auditlog.Anchor) auditlog.Anchor { return newBounded(a) }

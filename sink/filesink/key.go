@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"strings"
 
@@ -64,6 +65,9 @@ func loadOrCreateKey(d disk.Disk, dir, keyPath, name string) (*Key, error) {
 	}
 	defer folder.Close()
 	base := filepath.Base(keyPath)
+	if err := checkMode(folder, keyPath, base); err != nil {
+		return nil, err
+	}
 	secret, err := readAll(folder, base, 4096)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := mayCreateKey(d, dir, keyPath, name); err != nil {
@@ -75,6 +79,24 @@ func loadOrCreateKey(d disk.Disk, dir, keyPath, name string) (*Key, error) {
 		return nil, &KeyError{keyPath, "read", err}
 	}
 	return parseKey(keyPath, name, string(secret))
+}
+
+// checkMode refuses a key file that others can write to, who could put a key of
+// theirs in its place. One that others can read is told: secrets that are mounted
+// are often readable by a group.
+func checkMode(folder disk.Dir, keyPath, base string) error {
+	info, err := folder.Stat(base)
+	if err != nil || !info.Permissions {
+		return nil // reading it tells
+	}
+	if info.Mode&0o022 != 0 {
+		return &KeyError{keyPath, fmt.Sprintf("others than its owner can write to it (mode %04o): take that away with chmod go-w", info.Mode), nil}
+	}
+	if info.Mode&0o044 != 0 {
+		slog.Default().Warn("job audit log: others than its owner can read the key, and whoever can sign can write the log again",
+			slog.String("key", keyPath), slog.String("mode", fmt.Sprintf("%04o", info.Mode)))
+	}
+	return nil
 }
 
 func parseKey(keyPath, name, secret string) (*Key, error) {
@@ -135,7 +157,7 @@ func mayCreateKey(d disk.Disk, dir, keyPath, name string) error {
 	if err == nil && auditlog.SuccessorOrigin(head.Origin) == name {
 		return nil
 	}
-	return &KeyError{keyPath, fmt.Sprintf("is missing, and the log in %s has entries: a new key could not continue it", dir), fs.ErrNotExist}
+	return &KeyError{keyPath, fmt.Sprintf("is missing, and the log in %s has entries: a new key could not continue it. Put the key back; or, if it is lost, give a key named %s and the lost key's verifier key as Options.Predecessor: the log goes on as a successor, whose verifier key auditors need too", dir, auditlog.SuccessorOrigin(name)), fs.ErrNotExist}
 }
 
 // createKey makes a key that is there whole or not at all.

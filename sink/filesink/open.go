@@ -49,6 +49,7 @@ type opening struct {
 
 	dir    disk.Dir
 	lock   io.Closer
+	locked disk.Info // the lock's file, if the disk tells
 	cache  *treeCache
 	firsts []int64 // of the segments that stay
 
@@ -60,6 +61,7 @@ type opening struct {
 	repairs []repair            // newest segment first
 	torn    hash.Hash           // of all that goes to torn/
 	closed  []*closedSegment
+	live    *live // the segment that is continued, or nil
 	history history
 
 	anchors  []*kept
@@ -79,9 +81,13 @@ func (o *opening) open() (*Sink, error) {
 		return nil, err
 	}
 	var err error
+	if err := checkFormat(o.dir); err != nil {
+		return nil, err
+	}
 	if o.lock, err = o.dir.Lock(lockFile); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", o.path, err)
 	}
+	o.locked, _ = o.dir.Stat(lockFile) // it is only compared
 	if o.firsts, err = listSegments(o.dir); err != nil {
 		return nil, err
 	}
@@ -96,6 +102,9 @@ func (o *opening) open() (*Sink, error) {
 		return nil, err
 	}
 	if err := o.putFirst(); err != nil {
+		return nil, err
+	}
+	if err := o.continueLast(); err != nil {
 		return nil, err
 	}
 	return o.sink()
@@ -136,9 +145,9 @@ func (o *opening) enter() error {
 		return err
 	}
 	file := fileAnchor{o.opts.disk, o.opts.AnchorPath}
-	o.anchors = []*kept{{name: o.opts.AnchorPath, Anchor: file}}
+	o.anchors = []*kept{{name: o.opts.AnchorPath, Anchor: newBounded(file)}}
 	if o.opts.Anchor != nil {
-		o.anchors = append(o.anchors, &kept{name: "Options.Anchor", Anchor: o.opts.Anchor})
+		o.anchors = append(o.anchors, &kept{name: "Options.Anchor", Anchor: newBounded(o.opts.Anchor)})
 	}
 	dir, err := o.opts.disk.OpenDir(o.path, false)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -163,7 +172,9 @@ func (o *opening) keys() []note.Verifier {
 func (o *opening) refuse(log auditlog.Head, err error) error {
 	refusal := &RefusedError{Dir: o.path, Log: log, Err: err}
 	for _, a := range o.anchors {
-		signed, err := a.Latest(o.ctx)
+		ctx, cancel := context.WithTimeout(o.ctx, anchorTimeout)
+		signed, err := a.Latest(ctx)
+		cancel()
 		if err != nil {
 			continue // the refusal stands without this evidence
 		}

@@ -22,7 +22,10 @@ type Options struct {
 	Anchor auditlog.Anchor
 	// AnchorEveryCommit puts each head to the anchors before its events are
 	// acknowledged, instead of within a second. It costs two more fsyncs per
-	// commit; in return no acknowledged event can be rolled back unseen.
+	// commit; in return no acknowledged event can be rolled back unseen. While an
+	// anchor fails, or does not answer within 5 s, Append returns an error of
+	// unknown outcome; sent again, the same records succeed once the anchors hold
+	// a head that covers them.
 	AnchorEveryCommit bool
 	// AllowMissingAnchor opens a log that has entries although an anchor holds
 	// no head, and puts the log's there: a rolled-back log is not noticed. It

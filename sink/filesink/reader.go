@@ -52,6 +52,9 @@ func OpenReader(dir string, keys ...note.Verifier) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("filesink: %w", err)
 	}
+	if err := checkFormat(d); err != nil {
+		return nil, errors.Join(fmt.Errorf("filesink: %s: %w", dir, err), d.Close())
+	}
 	if _, err := d.Stat(entriesDir); err != nil {
 		return nil, errors.Join(fmt.Errorf("filesink: %s holds no log: %w", dir, err), d.Close())
 	}

@@ -21,6 +21,7 @@ type Sink struct {
 	opts     Options
 	dir      disk.Dir
 	lock     io.Closer
+	locked   disk.Info
 	cache    *treeCache
 	keeper   *keeper
 	queue    *commitQueue
@@ -48,7 +49,7 @@ func (o *opening) sink() (*Sink, error) {
 		return nil, err
 	}
 	s := &Sink{
-		path: o.path, key: o.key, opts: o.opts, dir: o.dir, lock: o.lock, cache: o.cache,
+		path: o.path, key: o.key, opts: o.opts, dir: o.dir, lock: o.lock, locked: o.locked, cache: o.cache,
 		queue: newCommitQueue(o.tree), recovery: o.recovery, written: make(chan struct{}),
 	}
 	s.keeper = &keeper{
@@ -66,6 +67,13 @@ func (o *opening) sink() (*Sink, error) {
 	s.writer = w
 	s.close = sync.OnceValue(s.end)
 	s.view = view{head: w.head, closed: o.closed}
+	if l := o.live; l != nil {
+		w.live = l
+		s.view.live = part{first: l.first, size: l.size, entries: l.entries}
+		for i, e := range l.entries {
+			s.queue.leaves[e.id] = l.first + int64(i)
+		}
+	}
 	s.keeper.start()
 	go func() {
 		defer close(s.written)

@@ -77,10 +77,21 @@ func (w *writer) inPlace(l *live, size int64) error {
 		return replaced(err)
 	case !info.Same(l.info):
 		return fmt.Errorf("%w: %s is another file", ErrReplaced, segmentPath(l.first))
+	case !w.holdsLock():
+		return fmt.Errorf("%w: the file %s was removed or replaced, so another writer could have opened the log", ErrReplaced, lockFile)
 	case info.Size < size: // more is seen to before the next write
 		return fmt.Errorf("%w: %s has %d bytes instead of %d", ErrReplaced, segmentPath(l.first), info.Size, size)
 	}
 	return nil
+}
+
+// holdsLock reports whether the lock that others would try is ours.
+func (w *writer) holdsLock() bool {
+	if !w.locked.Same(w.locked) { // the disk does not tell
+		return true
+	}
+	info, err := w.dir.Reach(lockFile)
+	return err == nil && info.Same(w.locked)
 }
 
 // replaced tells files that are gone from a disk that does not answer.

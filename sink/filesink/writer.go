@@ -48,6 +48,7 @@ type writer struct {
 	uncut    []*closedSegment // could not be cut yet
 	failed   error            // for good
 	anchored bool             // since the open
+	known    auditlog.Head    // that every anchor holds, if each commit is anchored
 }
 
 // run commits what comes in until the commit queue is closed.
@@ -59,7 +60,7 @@ func (w *writer) run() {
 		}
 		b := w.take()
 		if len(b.entries) == 0 { // all of it is durable already
-			b.outcome.end(nil)
+			b.outcome.end(w.anchorNow())
 			w.recycle(b)
 			continue
 		}
@@ -68,7 +69,7 @@ func (w *writer) run() {
 			b.outcome.end(err)
 			continue
 		}
-		b.outcome.end(nil)
+		b.outcome.end(w.anchorNow())
 		w.gather(b.waiters)
 		w.recycle(b)
 	}
@@ -152,11 +153,28 @@ func (w *writer) commit(b *batch) error {
 	w.publish(b)
 	// The first head of each segment is anchored at once: of those behind it
 	// that a crash and a cut file may hide, at most a segment's are at stake.
-	if begun := w.live.first == b.first; w.opts.AnchorEveryCommit || !w.anchored || begun {
+	if begun := w.live.first == b.first; !w.opts.AnchorEveryCommit && (!w.anchored || begun) {
 		w.anchored = true
 		w.keeper.report(w.keeper.advance(context.Background(), b.head))
 	}
 	w.keeper.later(b.head)
+	return nil
+}
+
+// anchorNow puts the newest head to the anchors, where each commit has to be
+// anchored before it is acknowledged. An error means that the events are stored
+// and may be lost unseen; sent again, they are acknowledged once the anchors hold
+// a head that covers them.
+func (w *writer) anchorNow() error {
+	if !w.opts.AnchorEveryCommit || w.head.IsZero() || w.known == w.head.Head() {
+		return nil
+	}
+	err := w.keeper.advance(context.Background(), w.head)
+	w.keeper.report(err)
+	if err != nil {
+		return fmt.Errorf("filesink: the events are stored, but their head is not anchored yet: send them again: %w", err)
+	}
+	w.known = w.head.Head()
 	return nil
 }
 

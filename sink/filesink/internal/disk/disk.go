@@ -4,6 +4,7 @@ package disk
 
 import (
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -65,6 +66,10 @@ type Info struct {
 	// ID is equal for the same file, and only then, as long as it is held
 	// open.
 	ID any
+	// Mode are the file's permissions, if Permissions says that the system has
+	// any: those of Windows are none.
+	Mode        fs.FileMode
+	Permissions bool
 	// info is for the operating system's way to compare.
 	info os.FileInfo
 }

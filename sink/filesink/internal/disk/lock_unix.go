@@ -29,5 +29,14 @@ func lock(root *os.Root, name string) (io.Closer, error) {
 		}
 		return nil, os.NewSyscallError("flock", err)
 	}
-	return f, nil
+	return flocked{f}, nil
+}
+
+// flocked is a file that is locked.
+type flocked struct{ *os.File }
+
+// Close gives the lock back at once: a process that was just forked has the file
+// open too, until it runs its own program.
+func (f flocked) Close() error {
+	return errors.Join(os.NewSyscallError("flock", syscall.Flock(int(f.Fd()), syscall.LOCK_UN)), f.File.Close())
 }

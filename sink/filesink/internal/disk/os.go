@@ -151,7 +151,7 @@ func (d *osDir) Stat(name string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return Info{Size: info.Size(), info: info}, nil
+	return infoOf(info), nil
 }
 
 func (d *osDir) Sync(name string) error { return syncDir(OpenFolder(d.root, name)) }
@@ -161,7 +161,7 @@ func (d *osDir) Reach(name string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return Info{Size: info.Size(), info: info}, nil
+	return infoOf(info), nil
 }
 
 // osFile is an [os.File].
@@ -172,5 +172,9 @@ func (f osFile) Stat() (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return Info{Size: info.Size(), info: info}, nil
+	return infoOf(info), nil
+}
+
+func infoOf(info fs.FileInfo) Info {
+	return Info{Size: info.Size(), Mode: info.Mode().Perm(), Permissions: runtime.GOOS != "windows", info: info}
 }
