@@ -3,6 +3,7 @@ package filesink
 import (
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -102,3 +103,12 @@ func ForgeIndex(file []byte, key *Key, change func(pages []byte)) []byte {
 
 // Bounded bounds the calls on an anchor.
 func Bounded(a auditlog.Anchor) auditlog.Anchor { return newBounded(a) }
+
+// NewKeyWithin is NewKey with another timeout.
+func NewKeyWithin(timeout time.Duration, signer note.Signer, verifierKey string) (*Key, error) {
+	k, err := NewKey(signer, verifierKey)
+	if err == nil {
+		k.signer.(*checkedSigner).timeout = timeout
+	}
+	return k, err
+}

@@ -73,6 +73,9 @@ func (o *Options) withDefaults(key *Key) (Options, error) {
 	if opts.disk == nil {
 		opts.disk = disk.OS{}
 	}
+	if opts.AnchorPath == "" && key.path == "" {
+		return opts, &KeyError{"", "a key without a file has no anchor beside it: set Options.AnchorPath", nil}
+	}
 	if opts.AnchorPath == "" {
 		opts.AnchorPath = key.path + anchorSuffix
 	}
