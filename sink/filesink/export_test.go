@@ -1,7 +1,10 @@
 package filesink
 
 import (
+	"bytes"
 	"encoding/binary"
+	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -112,3 +115,41 @@ func NewKeyWithin(timeout time.Duration, signer note.Signer, verifierKey string)
 	}
 	return k, err
 }
+
+// ParseSegmentName, LinesForward, LinesBackward and Salvage are what their
+// names say, for fuzzing.
+func ParseSegmentName(name string) (int64, bool) { return parseSegmentName(name) }
+
+// SegmentName is segmentName.
+func SegmentName(first int64) string { return segmentName(first) }
+
+// LinesForward returns the lines of a text and where they begin; of one that is
+// too long, its place.
+func LinesForward(text []byte) []string {
+	return listed(forward(bytes.NewReader(text), 0, int64(len(text))))
+}
+
+// LinesBackward is LinesForward from the last line to the first.
+func LinesBackward(text []byte) []string {
+	return listed(backward(bytes.NewReader(text), 0, int64(len(text))))
+}
+
+func listed(lines iter.Seq2[line, error]) (list []string) {
+	for l, err := range lines {
+		if err != nil {
+			list = append(list, fmt.Sprint(l.off, ": ", err))
+			continue
+		}
+		list = append(list, fmt.Sprint(l.off, ": ", string(l.bytes)))
+	}
+	return list
+}
+
+// Salvage is salvage.
+func Salvage(line []byte) (event, stream, job uuid.UUID) {
+	s := salvage(line)
+	return s.event, s.stream, s.job
+}
+
+// ParseKey is parseKey.
+func ParseKey(name, secret string) (*Key, error) { return parseKey("key", name, secret) }
