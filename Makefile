@@ -35,7 +35,7 @@ PLATFORMS ?= linux/386 linux/arm linux/s390x windows/amd64 darwin/arm64
 # package may take many times what it takes here.
 TIMEOUT ?= 60m
 
-.PHONY: test test-extra campaign soak test-busy test-386 installable compatible release stats test-gates lint bench fuzz work servers
+.PHONY: test test-extra extras campaign soak test-busy test-386 installable compatible release stats test-gates lint bench fuzz work servers
 .PHONY: fmt vet platforms fix tidy staticcheck vuln
 
 # -count=1: go test's cache does not notice changed files outside a module, such
@@ -45,7 +45,15 @@ test: $(if $(SHORT),,servers)
 	$(testall) -count=1 -timeout $(TIMEOUT) $(race) $(if $(SHORT),-short) $(TESTFLAGS)
 
 # Package internal/tools/size tells the tests in which of these they run.
-test-extra: servers
+# What only the extra tests need.
+extras:
+	@command -v softhsm2-util >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends softhsm2; \
+	else \
+		echo "make $(MAKECMDGOALS): install the package softhsm2" >&2; exit 1; \
+	fi
+
+test-extra: servers extras
 	EXTRA=1 $(testall) -count=1 -timeout $(TIMEOUT) $(race) -run '^TestExtra' $(TESTFLAGS)
 
 campaign:
