@@ -253,6 +253,7 @@ func (v *verification) run() error {
 		return err
 	}
 	v.findings = append(v.findings, indexes.findings(v.findings)...)
+	v.report.Notes = append(v.report.Notes, indexes.short...)
 	found, err := checks.Finish(v.ctx)
 	if err != nil {
 		return err

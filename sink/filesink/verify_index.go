@@ -20,6 +20,7 @@ type indexCheck struct {
 	segment string
 	content content
 	wrong   []Finding
+	short   []Finding // of more than there is
 }
 
 // A storedIndex is what a signed index file says of itself.
@@ -82,6 +83,15 @@ func (c *indexCheck) finish() {
 	_, sum := hashPages(c.content.pages())
 	agrees := (&indexFile{indexHeader: x.indexHeader}).agrees(c.dir)
 	if sum == x.sum && agrees {
+		return
+	}
+	if c.content.first+int64(len(c.content.entries)) < x.End {
+		// A copy that was made while the log was written has an index of entries
+		// that it lacks. The heads tell whether any are lost.
+		c.short = append(c.short, Finding{Finding: auditlog.Finding{
+			Kind: KindIndex, Index: -1, First: x.First, End: x.First, Commit: -1, Offset: -1, Segment: c.segment,
+			Found: fmt.Sprintf("an index of events up to %d, which the entries do not reach: a log that is written is copied with jobaudit copy", x.End-1),
+		}})
 		return
 	}
 	found := "another one, signed by the key"
