@@ -183,11 +183,13 @@ func TestARestartOfRedisWhileATaskRunsChangesNothing(t *testing.T) {
 	r := newRigWith(t, startRedis(t, "--appendonly", "yes", "--appendfsync", "always"), nil)
 	g := newGate()
 	g.ignores = true
-	r.serve(quick(), g.ProcessTask)
+	server := r.serve(quick(), g.ProcessTask)
 	info := r.enqueue(asynq.Retention(time.Hour))
 	next(r, g.running)
 	r.redis.stop()
 	r.redis.start()
+	// Until it has dialed again, asynq would lose its verdict: see the next test.
+	poll(r.ctx, t, "the server has Redis back", func() bool { return server.Ping() == nil })
 	g.open <- nil
 	job := r.ended(jobID(info))
 	r.state(info, asynq.TaskStateCompleted)
