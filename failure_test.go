@@ -342,8 +342,11 @@ func TestAnOutcomeGoesToTheFallbackAndComesHome(t *testing.T) {
 func TestWhatIsToldOfAFallbackComesWithALiveContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := faultsink.New(memsink.New(nil))
+		var mu sync.Mutex
 		var ended []error
 		rec := open(t, sink, &jobaudit.Options{Fallback: memsink.New(nil), OnError: func(ctx context.Context, _ *jobaudit.AuditError) {
+			mu.Lock()
+			defer mu.Unlock()
 			ended = append(ended, ctx.Err())
 		}})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -353,6 +356,7 @@ func TestWhatIsToldOfAFallbackComesWithALiveContext(t *testing.T) {
 			return nil
 		})
 		require.NoError(t, err)
+		synctest.Wait()
 		require.Equal(t, []error{nil, nil}, ended, "of the sink's error, and of the fallback")
 		sink.Set()
 		require.NoError(t, rec.Close(t.Context()))

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -198,17 +199,20 @@ func TestTheDefaultLogOfErrorsHoldsNoSecret(t *testing.T) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(&out, nil)))
 	defer slog.SetDefault(before)
 	for _, secret := range []string{apiToken(), "s3cr3t-x7y8z9"} {
-		rec, err := jobaudit.Open(t.Context(), quoting{secret}, source, &jobaudit.Options{Heartbeat: -1})
-		require.NoError(t, err)
-		s := submission()
-		s.Inputs = map[string]any{"pw": jobaudit.NewSecret(secret)}
-		job, err := rec.Submit(t.Context(), s)
-		require.NoError(t, err)
-		job.Log(t.Context(), "a line")
-		_ = job.Flush(t.Context())
-		_ = rec.Close(t.Context())
-		require.Contains(t, out.String(), "job audit")
-		require.NotContains(t, out.String(), secret)
-		out.Reset()
+		synctest.Test(t, func(t *testing.T) {
+			rec, err := jobaudit.Open(t.Context(), quoting{secret}, source, &jobaudit.Options{Heartbeat: -1})
+			require.NoError(t, err)
+			s := submission()
+			s.Inputs = map[string]any{"pw": jobaudit.NewSecret(secret)}
+			job, err := rec.Submit(t.Context(), s)
+			require.NoError(t, err)
+			job.Log(t.Context(), "a line")
+			_ = job.Flush(t.Context())
+			_ = rec.Close(t.Context())
+			synctest.Wait() // until all is said
+			require.Contains(t, out.String(), "job audit")
+			require.NotContains(t, out.String(), secret)
+			out.Reset()
+		})
 	}
 }

@@ -208,7 +208,8 @@ func checkObserved(j *Job) error {
 // Readers find it in [Event.Reconstructed] and [Event.QueueTime].
 func (t *Trail) Reconstruct(at time.Time, record func() error) error {
 	at = at.UTC()
-	if at.Before(time.Unix(0, 0)) || at.Year() > 9999 {
+	// Not by its Year, which has 32 bits on some machines.
+	if at.Before(time.Unix(0, 0)) || !at.Before(time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)) {
 		at = time.Time{}
 	}
 	mark := func(rebuilt bool, at time.Time) {

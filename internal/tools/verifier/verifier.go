@@ -79,7 +79,7 @@ func (k Key) openHead(note string, commit bool) (head, error) {
 	if err != nil || len(root) != len(h.root) {
 		return h, errors.New("root")
 	}
-	if h.size, err = strconv.Atoi(lines[1]); err != nil || strconv.Itoa(h.size) != lines[1] || h.size < 0 || h.size > 1<<53 {
+	if h.size, err = strconv.Atoi(lines[1]); err != nil || strconv.Itoa(h.size) != lines[1] || h.size < 0 || int64(h.size) > 1<<53 {
 		return h, errors.New("size")
 	}
 	copy(h.root[:], root)
