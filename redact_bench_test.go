@@ -2,6 +2,8 @@ package jobaudit_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -156,4 +158,44 @@ func BenchmarkRedact(b *testing.B) {
 	})
 	run("paths in a map", jobaudit.InputPaths[any](keeps...), dynamic)
 	run("paths in raw JSON", jobaudit.InputPaths[any](keeps...), json.RawMessage(raw))
+}
+
+// BenchmarkKeptInputs tells what inputs cost of which all is kept: 16 kB, as one
+// text and as many.
+func BenchmarkKeptInputs(b *testing.B) {
+	type one struct {
+		Text string `json:"text"`
+		Key  string `json:"key"`
+	}
+	type keptOne struct {
+		Text string `json:"text"`
+	}
+	prose := strings.Repeat("Please ring twice, leave the parcel with the neighbour on the second floor. ", 205)
+	many := map[string]any{}
+	for i := range 300 {
+		many[fmt.Sprint("field", i)] = "leave the parcel with the neighbour today"
+	}
+	for name, c := range map[string]struct {
+		rule   jobaudit.Rule
+		inputs any
+	}{
+		"typed": {jobaudit.Inputs(func(in one) (keptOne, error) { return keptOne{in.Text}, nil }), one{Text: prose}},
+		"paths": {jobaudit.InputPaths[any](jobaudit.Keep("text")), map[string]any{"text": prose}},
+		"many":  {jobaudit.InputPaths[any](jobaudit.Keep("*")), many},
+	} {
+		g, err := jobaudit.NewRegistry(nil, jobaudit.NewRedactor("act", "1", c.rule))
+		if err != nil {
+			b.Fatal(err)
+		}
+		store := g.BenchJob("act")
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(15_500)
+			for b.Loop() {
+				if store(c.inputs) < 10_000 {
+					b.Fatal("too little was kept")
+				}
+			}
+		})
+	}
 }

@@ -216,3 +216,61 @@ func TestTheDefaultLogOfErrorsHoldsNoSecret(t *testing.T) {
 		})
 	}
 }
+
+// Identifiers are stored as they are, so one that holds a credential is refused
+// before work begins.
+func TestAnIdentifierThatHoldsACredentialIsRefused(t *testing.T) {
+	sink := memsink.New(nil)
+	rec := open(t, sink, nil)
+	for _, secret := range []string{apiToken(), "https://app:" + "hunter2-x" + "@host/x", "AKIA" + "IOSFODNN7EXAMPLQ", "?token=" + "a1B2c3D4e5F6", "Bearer " + "a1B2c3D4e5F6g7H8i9J0"} {
+		for field := range identifiers(&jobaudit.Submission{OnBehalfOf: make([]jobaudit.Principal, 2)}) {
+			if field == "what.resource" {
+				continue // a free text
+			}
+			s := submission()
+			s.Trigger.Kind, s.Upstream = jobaudit.Cascade, jobaudit.Ref{System: "crm", ID: "1"}
+			s.Queue = jobaudit.Ref{System: "river", ID: "1"}
+			s.OnBehalfOf = []jobaudit.Principal{{Kind: jobaudit.User, ID: "bob"}, {Kind: jobaudit.User, ID: "eve"}}
+			*identifiers(&s)[field] = "x " + secret
+			_, err := rec.Submit(t.Context(), s)
+			fieldErr, ok := errors.AsType[*jobaudit.FieldError](err)
+			require.True(t, ok, "%s: %v", field, err)
+			require.Equal(t, field, fieldErr.Field)
+			require.NotContains(t, err.Error(), secret)
+		}
+		job, err := rec.Submit(t.Context(), submission())
+		require.NoError(t, err)
+		err = job.Start(t.Context(), jobaudit.Execution{Queue: jobaudit.Ref{System: "river", ID: secret}})
+		_, ok := errors.AsType[*jobaudit.FieldError](err)
+		require.True(t, ok, "%v", err)
+		require.NoError(t, job.Start(t.Context(), jobaudit.Execution{}))
+		job.Snapshot(t.Context(), jobaudit.Snapshot{Resource: "r", Digest: secret})
+		require.NoError(t, job.Succeed(t.Context()))
+		denied, err := rec.Submit(t.Context(), submission())
+		require.NoError(t, err)
+		require.NoError(t, denied.Deny(t.Context(), jobaudit.Decision{By: secret, Permission: secret}))
+	}
+	s := submission()
+	s.Trigger.Ref, s.Target = strings.Repeat("4", 1)+strings.Repeat("1", 15), "+49 30 901820" // numbers are identifiers
+	job, err := rec.Submit(t.Context(), s)
+	require.NoError(t, err)
+	require.NoError(t, job.Cancel(t.Context(), "done"))
+	require.NoError(t, rec.Close(t.Context()))
+	for _, secret := range []string{apiToken(), "hunter2-x", "IOSFODNN7EXAMPLQ", "a1B2c3D4e5F6"} {
+		sink.ExpectAbsent(t, secret)
+	}
+}
+
+// vouched is an error that vouches for a text that is no constant.
+type vouched struct{ text string }
+
+func (v vouched) Error() string        { return "x " + v.text }
+func (v vouched) JobErrorText() string { return "y " + v.text }
+
+func TestATextThatAnErrorVouchesForIsScannedAllTheSame(t *testing.T) {
+	sink := memsink.New(nil)
+	rec := open(t, sink, nil)
+	require.Error(t, rec.Run(t.Context(), submission(), func(context.Context) error { return vouched{apiToken()} }))
+	require.NoError(t, rec.Close(t.Context()))
+	sink.ExpectAbsent(t, apiToken())
+}

@@ -487,3 +487,19 @@ func TestBytesThatAreNoJSONAreStillComparedWith(t *testing.T) {
 		}
 	}
 }
+
+// A long text that a value holds many times is looked at once.
+func TestASharedTextCostsOnce(t *testing.T) {
+	text := strings.Repeat("please rebuild the index soon ", 1<<15) + apiToken()
+	shared := make([]any, 1_000)
+	for i := range shared {
+		shared[i] = text
+	}
+	// A gigabyte: if it were looked at each time, this would take minutes.
+	for _, rule := range []jobaudit.Rule{jobaudit.InputPaths[any](jobaudit.Keep("a[*]")), jobaudit.InputPaths[any](jobaudit.Keep("b"))} {
+		g := registry(t, jobaudit.NewRedactor("act", "1", rule))
+		s, err := g.StoredInputs("act", map[string]any{"a": shared})
+		require.NoError(t, err)
+		require.NotContains(t, s.JSON, "rebuild")
+	}
+}

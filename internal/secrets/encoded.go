@@ -142,6 +142,7 @@ func (c *scan) decoded(from, to int) bool {
 		text := buf[:kept+len(fresh)]
 		*inner = scan{Scanner: c.Scanner, nested: true, text: asString(text)}
 		found := len(text) >= minText && inner.run()
+		inner.release()
 		c.work += read + len(text) + inner.work
 		if found && c.hit(inner.rule, from, to) {
 			return true

@@ -102,32 +102,56 @@ func (x *index) put(first, second byte, p probe) {
 // scan is one pass over one text.
 type scan struct {
 	*Scanner
-	text       string
-	rule       string // of the hit
-	begun      int    // where the current run of base64 began
-	edge       int    // where the last escape ended: a word may begin there
-	nested     bool   // the text was base64 in another
-	joined     int    // up to here, wrapped lines of base64 were read as one
-	tokenEnd   int    // of the run of base64url in which JWTs were looked for
-	tokens     int    // how many in it
-	named      bool   // a credential was found that is known by its name alone
-	keys       int    // how many keys in JSON were looked at
-	headers    int    // up to here, headers were looked at
-	commands   int    // up to here, command lines were looked at
-	blocks     int    // up to here, private keys were looked for
-	valueEnd   int    // of the last value of a name
-	values     int    // how many names in it
-	token68    int    // the end of the last credentials of a scheme
-	schemes    int    // how many names of schemes in them
-	login      int    // where the last word with an @ began
-	logins     int    // how many in it
-	at         int    // the last @
-	addressEnd int    // of what was looked at behind a scheme
-	addresses  int    // how many schemes in it
-	triesIn    int    // the run in which
-	triesEnd   int    // up to here, tries at long formats are counted
-	tries      int    // how many there were
-	work       int    // bytes looked at beyond the main loop, which tests bound
+	text     string
+	rule     string  // of the hit
+	begun    int     // where the current run of base64 began
+	edge     int     // where the last escape ended: a word may begin there
+	nested   bool    // the text was base64 in another
+	joined   int     // up to here, wrapped lines of base64 were read as one
+	tokenEnd int     // of the run of base64url in which JWTs were looked for
+	tokens   int     // how many in it
+	named    bool    // a credential was found that is known by its name alone
+	work     int     // bytes looked at beyond the main loop, which tests bound
+	limits   *limits // nil until something is looked at beyond the main loop
+}
+
+// limits notes what was looked at, so that nothing is looked at often: few texts
+// need it.
+type limits struct {
+	keys       int // how many keys in JSON were looked at
+	headers    int // up to here, headers were looked at
+	commands   int // up to here, command lines were looked at
+	blocks     int // up to here, private keys were looked for
+	valueEnd   int // of the last value of a name
+	values     int // how many names in it
+	token68    int // the end of the last credentials of a scheme
+	schemes    int // how many names of schemes in them
+	login      int // where the last word with an @ began
+	logins     int // how many in it
+	at         int // the last @
+	addressEnd int // of what was looked at behind a scheme
+	addresses  int // how many schemes in it
+	triesIn    int // the run in which
+	triesEnd   int // up to here, tries at long formats are counted
+	tries      int // how many there were
+}
+
+var allLimits = sync.Pool{New: func() any { return new(limits) }}
+
+func (c *scan) seen() *limits {
+	if c.limits == nil {
+		c.limits = allLimits.Get().(*limits)
+		*c.limits = limits{}
+	}
+	return c.limits
+}
+
+// release gives back what the scan has used.
+func (c *scan) release() {
+	if c.limits != nil {
+		allLimits.Put(c.limits)
+		c.limits = nil
+	}
 }
 
 // Find returns the rule that the first secret in the text belongs to.
@@ -136,7 +160,9 @@ func (s *Scanner) Find(text string) (rule string, found bool) {
 		return "", false
 	}
 	c := scan{Scanner: s, text: text}
-	if c.run() {
+	found = c.run()
+	c.release()
+	if found {
 		return c.rule, true
 	}
 	if at := strings.IndexByte(text, '%'); at >= 0 && strings.IndexByte(text[at+1:], '%') >= 0 {
@@ -163,6 +189,7 @@ func (c *scan) unescaped() (rule string, found bool) {
 		inner := scan{Scanner: c.Scanner, text: asString(plain), nested: c.nested}
 		found = inner.run()
 		rule = inner.rule
+		inner.release()
 		c.work += len(plain) + inner.work
 	}
 	if *room = plain; cap(plain) <= 64<<10 {
@@ -308,7 +335,7 @@ const maxTries = 4
 
 // tired tells whether there were too many.
 func (c *scan) tired(f *format, i int) bool {
-	return f.builtin && i < c.triesEnd && c.begun == c.triesIn && c.tries >= maxTries
+	return f.builtin && c.limits != nil && i < c.limits.triesEnd && c.begun == c.limits.triesIn && c.limits.tries >= maxTries
 }
 
 // tried counts a try at i that looked at so many bytes.
@@ -317,10 +344,10 @@ func (c *scan) tried(i, seen int) {
 	if seen < 24 {
 		return
 	}
-	if i >= c.triesEnd || c.begun != c.triesIn {
-		c.triesEnd, c.triesIn, c.tries = i+maxOpen, c.begun, 0
+	if i >= c.seen().triesEnd || c.begun != c.seen().triesIn {
+		c.seen().triesEnd, c.seen().triesIn, c.seen().tries = i+maxOpen, c.begun, 0
 	}
-	c.tries++
+	c.seen().tries++
 }
 
 // amidBase64 tells whether what begins at i is more likely a part of something

@@ -76,10 +76,10 @@ func (c *scan) assigned(i int) bool {
 	case !isAlnum(b) && strings.IndexByte("\"'\\ ", b) < 0:
 		return false
 	}
-	if i >= c.valueEnd {
-		c.values = 0
-	} else if c.values++; c.values > maxInside {
-		return false
+	if c.limits != nil && i < c.limits.valueEnd {
+		if c.limits.values++; c.limits.values > maxInside {
+			return false
+		}
 	}
 	n, begin := c.naming(i)
 	if n == namesNothing {
@@ -94,7 +94,12 @@ func (c *scan) assigned(i int) bool {
 	for to < len(text) && to-from < 512 && !ends(text[to], quoted, text[from-1]) {
 		to++
 	}
-	c.valueEnd = max(c.valueEnd, to)
+	if l := c.seen(); to > l.valueEnd {
+		if i >= l.valueEnd {
+			l.values = 0
+		}
+		l.valueEnd = to
+	}
 	c.work += to - i
 	if masked(text[from:to]) {
 		return false
@@ -214,7 +219,7 @@ func isUpper(b byte) bool { return b-'A' <= 'Z'-'A' }
 // at i, is Authorization, Cookie or Set-Cookie, or -1.
 func (c *scan) header(i int) int {
 	text := c.text
-	if i < c.headers {
+	if i < c.seen().headers {
 		return -1
 	}
 	from := after(text, i)
@@ -225,7 +230,7 @@ func (c *scan) header(i int) int {
 	for to < len(text) && to-from < 1024 && text[to] != '\n' && text[to] != '\r' {
 		to++
 	}
-	c.headers = to
+	c.seen().headers = to
 	c.work += to - from
 	value := text[from:to]
 	if scheme, rest, ok := strings.Cut(value, " "); ok && strings.EqualFold(scheme, "basic") {
@@ -269,10 +274,10 @@ func (c *scan) basicAnywhere(from int, rest string) int {
 // curl returns the end of the credentials that a command line, which begins at i,
 // gives to curl, or -1.
 func (c *scan) curl(i int) int {
-	if i < c.commands {
+	if i < c.seen().commands {
 		return -1
 	}
-	c.commands = i + 256
+	c.seen().commands = i + 256
 	line := c.text[i:min(len(c.text), i+512)]
 	c.work += len(line)
 	for _, flag := range [...]string{" -u", " --user"} {
@@ -393,7 +398,7 @@ const maxWebKeys = 8
 // webKey returns the end of the private part of the JSON Web Key (RFC 7517) whose
 // member kty is at i, or -1.
 func (c *scan) webKey(i int) int {
-	if c.keys++; c.keys > maxWebKeys || i == 0 || c.text[i-1] != '"' {
+	if c.seen().keys++; c.seen().keys > maxWebKeys || i == 0 || c.text[i-1] != '"' {
 		return -1
 	}
 	from := max(0, i-2048)

@@ -35,7 +35,7 @@ const minKey = 32
 // any type, PEM (RFC 7468), OpenPGP or SSH2, on lines or on one, with its line
 // ends or spaces escaped.
 func (c *scan) privateKey(i int) int {
-	if i < c.blocks {
+	if i < c.seen().blocks {
 		return -1
 	}
 	label := c.text[i:min(len(c.text), i+96)]
@@ -51,7 +51,7 @@ func (c *scan) privateKey(i int) int {
 		return -1
 	}
 	from := i + at
-	c.blocks = from + 512 // a later one is looked for in what is not seen here
+	c.seen().blocks = from + 512 // a later one is looked for in what is not seen here
 	window := c.text[from:min(len(c.text), from+1024)]
 	c.work += 1024
 	run := 0
@@ -166,12 +166,12 @@ func (c *scan) authority(colon, i int) bool {
 	if !isAlnum(text[colon-1]) {
 		return false
 	}
-	if i < c.addressEnd {
-		if c.addresses++; c.addresses > maxInside {
+	if i < c.seen().addressEnd {
+		if c.seen().addresses++; c.seen().addresses > maxInside {
 			return false
 		}
 	} else {
-		c.addresses = 0
+		c.seen().addresses = 0
 	}
 	end := i
 	at, separator, slash := -1, -1, -1
@@ -198,7 +198,7 @@ scan:
 			break scan
 		}
 	}
-	c.addressEnd = max(c.addressEnd, end)
+	c.seen().addressEnd = max(c.seen().addressEnd, end)
 	c.work += end - i
 	if at < 0 || at == i {
 		return false
@@ -230,19 +230,26 @@ func (c *scan) dataSource(at int) bool {
 	if at == 0 || rest == "" || rest[0] <= ' ' {
 		return false
 	}
-	begin, last := at, c.at
-	for begin > last && at-begin < 128 && c.text[begin-1] > ' ' && strings.IndexByte("\"'`<>,", c.text[begin-1]) < 0 {
+	begin, last, parts := at, 0, false
+	if c.limits != nil {
+		last = c.limits.at
+	}
+	for begin > last && at-begin < 128 && !endsLogin[c.text[begin-1]] {
 		begin--
+		parts = parts || c.text[begin] == ':' || c.text[begin] == '/'
+	}
+	if !parts && last == 0 { // an address
+		return false
 	}
 	c.work += at - begin
-	c.at = at
+	c.seen().at = at
 	if begin == last && last > 0 { // the same word
-		if c.logins++; c.logins > maxInside {
+		if c.seen().logins++; c.seen().logins > maxInside {
 			return false
 		}
-		begin = c.login
+		begin = c.seen().login
 	} else {
-		c.login, c.logins = begin, 0
+		c.seen().login, c.seen().logins = begin, 0
 	}
 	login := c.text[begin:at]
 	if slash := strings.LastIndex(login, "://"); slash >= 0 {
@@ -263,6 +270,17 @@ func (c *scan) dataSource(at int) bool {
 	return plainName(user) && isHost(rest) && len(password) >= minText && !masked(password) && !wordy(password) && !version(password) &&
 		c.hit(ruleURL, begin, at)
 }
+
+// endsLogin are the characters that stand before a login.
+var endsLogin = func() (table [256]bool) {
+	for b := range 0x21 {
+		table[b] = true
+	}
+	for _, b := range []byte("\"'`<>,") {
+		table[b] = true
+	}
+	return table
+}()
 
 // oracle looks for user/password@host:port/service.
 func (c *scan) oracle(begin, at int, rest string) bool {
@@ -356,7 +374,7 @@ func (c *scan) bearer(i int) int {
 	for end < len(c.text) && end-begin < maxRepeat && isToken68(c.text[end]) {
 		end++
 	}
-	c.token68 = end
+	c.seen().token68 = end
 	c.work += end - i
 	if !credential(c.text[begin:end], 16) {
 		return -1
@@ -378,7 +396,7 @@ func (c *scan) basic(i int) int {
 	for end < len(c.text) && end-begin < 1024 && isToken68(c.text[end]) && c.text[end] != '=' {
 		end++
 	}
-	c.token68 = end
+	c.seen().token68 = end
 	c.work += end - i
 	var buf [768]byte
 	n, _ := decode(buf[:], c.text[begin:end])
@@ -396,12 +414,12 @@ func (c *scan) basic(i int) int {
 // behindScheme is after for the names of schemes, of which few are looked at in
 // what may be the credentials of another one.
 func (c *scan) behindScheme(i int) int {
-	if i < c.token68 {
-		if c.schemes++; c.schemes > maxInside {
+	if i < c.seen().token68 {
+		if c.seen().schemes++; c.seen().schemes > maxInside {
 			return -1
 		}
 	} else {
-		c.schemes = 0
+		c.seen().schemes = 0
 	}
 	return after(c.text, i)
 }

@@ -16,6 +16,7 @@ package taint
 
 import (
 	"unicode/utf8"
+	"unsafe"
 )
 
 const (
@@ -40,6 +41,7 @@ const (
 type Set struct {
 	credentials, rest []value
 	read              int
+	shared            map[shared]bool
 	incomplete        bool
 	only              func(text string) bool // nil, or what tells credentials by their looks
 }
@@ -54,6 +56,9 @@ type value struct {
 // is no text, but may hold some, is taken apart; where hardly any text can be
 // made out in it, the set is incomplete.
 func (s *Set) Add(text string, credential bool) {
+	if len(text) >= minShared && s.again(text, credential) {
+		return
+	}
 	s.add(value{text, !utf8.ValidString(text) || controls(text)}, credential)
 }
 
@@ -78,6 +83,29 @@ func (s *Set) add(v value, credential bool) {
 	} else {
 		s.rest = append(s.rest, v)
 	}
+}
+
+// minShared is the shortest text of which it is noted that it was added: one value
+// may hold it many times.
+const minShared = 4 << 10
+
+// again reports whether the very same text was added before.
+func (s *Set) again(text string, credential bool) bool {
+	key := shared{unsafe.StringData(text), len(text), credential}
+	if s.shared[key] {
+		return true
+	}
+	if s.shared == nil {
+		s.shared = map[shared]bool{}
+	}
+	s.shared[key] = true
+	return false
+}
+
+type shared struct {
+	at         *byte
+	size       int
+	credential bool
 }
 
 // controls reports whether text holds control characters that texts do not
@@ -117,7 +145,7 @@ func (s *Set) Matcher() *Matcher {
 		e.expand(v, false)
 	}
 	s.incomplete = s.incomplete || e.full
-	s.credentials, s.rest = nil, nil
+	s.credentials, s.rest, s.shared = nil, nil, nil
 	return newMatcher(e.needles)
 }
 

@@ -3,6 +3,7 @@ package walk
 import (
 	"strconv"
 	"strings"
+	"unsafe"
 )
 
 // Env is what a walk depends on beside the value and the plan.
@@ -46,7 +47,28 @@ func (w *walker) check(s string) (rule string) {
 	if w.env.Guard == nil || w.quiet {
 		return ""
 	}
-	return w.env.Guard.Check(s)
+	if len(s) < minShared {
+		return w.env.Guard.Check(s)
+	}
+	key := shared{unsafe.StringData(s), len(s)}
+	rule, known := w.shared[key]
+	if !known {
+		rule = w.env.Guard.Check(s)
+		if w.shared == nil {
+			w.shared = map[shared]string{}
+		}
+		w.shared[key] = rule
+	}
+	return rule
+}
+
+// minShared is the shortest text of which it is noted what the guard said: one
+// value may hold it many times.
+const minShared = 4 << 10
+
+type shared struct {
+	at   *byte
+	size int
 }
 
 // whole asks the guard about the number that was written from start on, if it has

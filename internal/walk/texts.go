@@ -100,6 +100,10 @@ func (t *texts) value(v reflect.Value, own, credential bool) {
 		if credential {
 			t.add(strconv.FormatUint(v.Uint(), 10), true)
 		}
+	case reflect.Float32, reflect.Float64: // as decoded JSON has its numbers
+		if credential {
+			t.add(strconv.FormatFloat(v.Float(), 'f', -1, 64), true)
+		}
 	case reflect.Pointer, reflect.Interface:
 		if !v.IsNil() {
 			if v.Kind() == reflect.Pointer && t.depth > 1 {

@@ -92,9 +92,10 @@ type walker struct {
 	stack   []visit // what is being visited and could contain itself
 	entries []entry // of the maps being visited
 	rooms   []*mapRoom
-	seen    []bool // which of the plan's removals were met
-	quiet   bool   // the guard is not asked: a pseudonym will stand for the text
-	marks   []mark // of the leaves that the guard has dropped
+	seen    []bool            // which of the plan's removals were met
+	quiet   bool              // the guard is not asked: a pseudonym will stand for the text
+	marks   []mark            // of the leaves that the guard has dropped
+	shared  map[shared]string // what the guard said of long texts
 }
 
 // visit identifies a pointer, map or slice on the way to the current value.
@@ -130,7 +131,7 @@ func (w *walker) finish(p *Plan) Result {
 		}
 	}
 	if cap(w.buf) <= 64<<10 && cap(w.entries) <= 1<<10 {
-		w.env = Env{}
+		w.env, w.shared = Env{}, nil
 		w.buf, w.entries, w.rooms, w.stack, w.seen, w.marks = w.buf[:0], w.entries[:0], w.rooms[:0], w.stack[:0], w.seen[:0], w.marks[:0]
 		w.nodes, w.depth, w.count, w.quiet = 0, 0, 0, false
 		pool.Put(w)
