@@ -9,6 +9,10 @@ import (
 // 15 bytes or more.
 const minEncoded = 20
 
+// maxDepth is how often base64 is decoded: a token that is base64 may be a part of
+// something that is.
+const maxDepth = 2
+
 // window is how many bytes are decoded at a time. Windows overlap by as much as
 // has to be seen of the longest secret. Both are multiples of six: whole groups
 // of base64, and whole units of UTF-16.
@@ -41,7 +45,7 @@ func (c *scan) encoded(from, to int, words bool) bool {
 	if c.storageKey(from, to) {
 		return true
 	}
-	if c.nested {
+	if c.depth == maxDepth {
 		return false
 	}
 	to = c.wrapped(from, to)
@@ -140,7 +144,7 @@ func (c *scan) decoded(from, to int) bool {
 		}
 		i += read
 		text := buf[:kept+len(fresh)]
-		*inner = scan{Scanner: c.Scanner, nested: true, text: asString(text)}
+		*inner = scan{Scanner: c.Scanner, depth: c.depth + 1, text: asString(text)}
 		found := len(text) >= minText && inner.run()
 		inner.release()
 		c.work += read + len(text) + inner.work

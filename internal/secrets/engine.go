@@ -106,7 +106,7 @@ type scan struct {
 	rule     string  // of the hit
 	begun    int     // where the current run of base64 began
 	edge     int     // where the last escape ended: a word may begin there
-	nested   bool    // the text was base64 in another
+	depth    int     // how often the text was base64 in another
 	joined   int     // up to here, wrapped lines of base64 were read as one
 	tokenEnd int     // of the run of base64url in which JWTs were looked for
 	tokens   int     // how many in it
@@ -186,7 +186,7 @@ func (c *scan) unescaped() (rule string, found bool) {
 	}
 	c.work += len(c.text)
 	if len(plain) < len(c.text) && len(plain) >= minText {
-		inner := scan{Scanner: c.Scanner, text: asString(plain), nested: c.nested}
+		inner := scan{Scanner: c.Scanner, text: asString(plain), depth: c.depth}
 		found = inner.run()
 		rule = inner.rule
 		inner.release()

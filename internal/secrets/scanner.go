@@ -1,6 +1,6 @@
 // Package secrets recognises text that gives itself away as a secret: tokens
 // of known providers, private keys, signed tokens, credentials in URLs and in
-// authorization headers, payment cards, and one level of base64 around any of
+// authorization headers, payment cards, and up to two levels of base64 around any of
 // them. It is the last line behind redaction by name, so it decides from the
 // text alone: what needs a field's name to be seen as a password is not seen
 // here.

@@ -240,7 +240,9 @@ func TestSecretsInBase64AreFound(t *testing.T) {
 	requireRule(t, s, "github", "powershell -EncodedCommand "+base64.StdEncoding.EncodeToString(wide))
 
 	twice := base64.StdEncoding.EncodeToString([]byte(base64.StdEncoding.EncodeToString([]byte(made["github"][0]))))
-	requireNone(t, s, twice) // one level
+	requireRule(t, s, "github", twice)
+	thrice := base64.StdEncoding.EncodeToString([]byte(twice))
+	requireNone(t, s, thrice)
 }
 
 func TestASecretAcrossTwoPiecesOfBase64IsFound(t *testing.T) {
