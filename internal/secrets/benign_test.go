@@ -67,7 +67,9 @@ func leaves(t testing.TB, directories []string) []leaf {
 	t.Helper()
 	var all []leaf
 	for _, dir := range directories {
-		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		_, err := os.Stat(filepath.Join(dir, "internal", "secrets", "table.go"))
+		own := err == nil // whose tests plant secrets
+		err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				return err
 			}
@@ -78,7 +80,7 @@ func leaves(t testing.TB, directories []string) []leaf {
 			if entry.IsDir() && entry.Name() == ".git" {
 				return filepath.SkipDir
 			}
-			if entry.IsDir() || slices.Contains(deliberate, filepath.ToSlash(name)) {
+			if entry.IsDir() || slices.Contains(deliberate, filepath.ToSlash(name)) || own && strings.HasSuffix(name, "_test.go") {
 				return nil
 			}
 			switch filepath.Ext(path) {
