@@ -14,6 +14,7 @@ import (
 	"cmp"
 	"fmt"
 	"go/ast"
+	"go/build"
 	"go/importer"
 	"go/parser"
 	"go/token"
@@ -152,6 +153,9 @@ func load(files []string) (*pkg, error) {
 	p := &pkg{positions: token.NewFileSet(), info: &types.Info{Uses: make(map[*ast.Ident]types.Object)}}
 	var parsed []*ast.File
 	for _, file := range files {
+		if built, err := build.Default.MatchFile(".", file); err != nil || !built { // as on this machine
+			continue
+		}
 		f, err := parser.ParseFile(p.positions, file, nil, 0)
 		if err != nil {
 			return nil, err
