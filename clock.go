@@ -1,7 +1,6 @@
 package jobaudit
 
 import (
-	"context"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -55,7 +54,7 @@ func (s *source[T]) asked() (v T, err error) {
 // stored, whatever the options' functions do.
 func (r *Recorder) guardSources() {
 	tell := func(op string) func(error) {
-		return func(err error) { r.report(context.Background(), op, uuid.Nil, err) }
+		return func(err error) { r.reportLater(op, uuid.Nil, err) } // it may be asked under a lock
 	}
 	if given := r.opts.Now; given != nil {
 		clock := &source[time.Time]{name: "Now", ask: given, check: clockProblem, instead: systemTime, report: tell("clock")}

@@ -112,9 +112,8 @@ func (e *UnreadableError) Unwrap() error {
 
 // definite reports whether an error says that a record will never be stored.
 func definite(err error) bool {
-	_, _ = errors.AsType[*AuditError](err) // what will be asked of it later must not panic there
-	_, refused := errors.AsType[*RecordError](err)
-	return refused || errors.Is(err, ErrConflict)
+	_, refused := find[*RecordError](err)
+	return refused || isOne(err, ErrConflict)
 }
 
 // literal is the type of constant texts. A variable of type string is none and

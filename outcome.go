@@ -5,10 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
-	"reflect"
-	"runtime"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -54,7 +50,7 @@ func (t *Trail) Succeed(ctx context.Context) error {
 // [ConstantError] makes.
 func (t *Trail) Fail(ctx context.Context, err error) error {
 	data := t.errorData(err)
-	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data })
+	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err, t.told = data, data.message })
 }
 
 // Cancel records that the job was cancelled. If it was revoked, by [Trail.Deny]
@@ -83,7 +79,7 @@ func (t *Trail) Skip(ctx context.Context, reason string) error {
 // end records an outcome.
 func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*draft)) error {
 	t.mu.Lock()
-	if t.ended == typ {
+	if t.ended == typ && t.endedBy == op {
 		t.mu.Unlock()
 		return t.fail(op, t.waitStored(ctx, nil))
 	}
@@ -96,7 +92,7 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*dr
 		t.mu.Unlock()
 		return t.fail(op, err)
 	}
-	t.ended, t.open = typ, false
+	t.ended, t.endedBy, t.open = typ, op, false
 	d.data.impact, d.data.affected = t.impact, t.affected
 	fill(&d)
 	missing := t.snapshotsAtEnd(&d)
@@ -118,7 +114,7 @@ func (t *Trail) unlockAndStore(ctx context.Context, d *draft) error {
 	return t.waitStored(ctx, e.Ack)
 }
 
-// settle waits for a ack, or for all that the stream holds, up to the
+// waitStored waits for an acknowledgement, or for all that the stream holds, up to the
 // recorder's own deadline, and then turns to the fallback sink.
 func (t *Trail) waitStored(ctx context.Context, ack *delivery.Ack) error {
 	if ack == nil {
@@ -182,150 +178,4 @@ func (t *Trail) flush(ctx context.Context, timeout time.Duration) error {
 		return err
 	}
 	return t.rec.queue.Wait(ctx, t.stream, ack, timeout)
-}
-
-// errorData says of an error what may be stored: its code and type, and its
-// message as far as that may be stored.
-func (t *Trail) errorData(err error) *errorData {
-	data := &errorData{code: CodeError}
-	if err == nil {
-		data.message = t.sanitizer.text("no error was given")
-		return data
-	}
-	data.message = message(t.sanitizer, err)
-	defer func() { _ = recover() }() // the error's own methods may panic
-	data.code = errorCode(t.sanitizer, err)
-	if u, ok := errors.AsType[*unwinding](err); ok { // the type of a panic's value is not known
-		data.frame = u.frame
-		return data
-	}
-	data.typ = errorType(err)
-	return data
-}
-
-// message is what may be stored of an error's text.
-func message(d *sanitizer, err error) (passed text) {
-	defer func() {
-		if p := recover(); p != nil {
-			passed = text{dropped: "error_panic"}
-		}
-	}()
-	passed = d.text(err.Error())
-	if passed.dropped != "" {
-		if constant, ok := constantText(d, err); ok {
-			return constant
-		}
-	}
-	return passed
-}
-
-func errorCode(d *sanitizer, err error) ErrorCode {
-	if coded, ok := errors.AsType[interface {
-		error
-		JobErrorCode() string
-	}](err); ok {
-		if code := coded.JobErrorCode(); code != "" && checkStrings(given{"data.error.code", code}) == nil && d.text(code).dropped == "" {
-			return ErrorCode(code)
-		}
-	}
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return CodeTimeout
-	case errors.Is(err, context.Canceled):
-		return CodeCancelled
-	}
-	return CodeError
-}
-
-// errorType is the type of the first error in the chain that is more than a
-// wrapper of the standard library's.
-func errorType(err error) string {
-	for {
-		typ := reflect.TypeOf(err).String()
-		if _, ok := err.(vouching); !ok && typ != "*fmt.wrapError" {
-			return typ
-		}
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return typ
-		}
-		err = inner
-	}
-}
-
-// panicMessage is the constant text of an error that was panicked with, if it
-// has one. No other text of a panic's value is stored.
-func panicMessage(d *sanitizer, p any) (message text) {
-	message = d.text("panic")
-	defer func() { _ = recover() }() // the error's own methods may panic
-	if err, ok := p.(error); ok {
-		if constant, ok := constantText(d, err); ok {
-			return constant
-		}
-	}
-	return message
-}
-
-// unwinding is the error of a function that does not return: it panics, or its
-// goroutine ends by runtime.Goexit. It does not hold the panic's value, which
-// may be a secret.
-type unwinding struct {
-	code  ErrorCode
-	frame string // the function, file and line that panicked
-}
-
-func (u *unwinding) Error() string {
-	if u.code == CodeGoexit {
-		return goexitMessage
-	}
-	return "panic"
-}
-
-// JobErrorCode returns PANIC or GOEXIT.
-func (u *unwinding) JobErrorCode() string { return string(u.code) }
-
-const goexitMessage = "the goroutine ended by runtime.Goexit"
-
-// standing looks at the goroutine's stack. It returns the newest panic or
-// runtime.Goexit that runs deferred functions now, nil if there is none, and
-// how many there are.
-func standing() (newest *unwinding, depth int) {
-	pcs := make([]uintptr, 64)
-	n := runtime.Callers(2, pcs)
-	for n == len(pcs) {
-		pcs = make([]uintptr, 2*len(pcs))
-		n = runtime.Callers(2, pcs)
-	}
-	frames := runtime.CallersFrames(pcs[:n])
-	for more := n > 0; more; {
-		var f runtime.Frame
-		f, more = frames.Next()
-		switch {
-		case f.Function == "runtime.gopanic":
-			depth++
-			newest = cmp.Or(newest, &unwinding{code: CodePanic})
-		case f.Function == "runtime.Goexit":
-			depth++
-			newest = cmp.Or(newest, &unwinding{code: CodeGoexit})
-		case newest != nil && newest.code == CodePanic && newest.frame == "" && !strings.HasPrefix(f.Function, "runtime."):
-			newest.frame = fmt.Sprintf("%s %s:%d", f.Function, path.Base(f.File), f.Line)
-		}
-	}
-	return newest, depth
-}
-
-// vouching is implemented by errors that hold a text which is a constant of
-// the program, and so no secret.
-type vouching interface {
-	error
-	JobErrorText() string
-}
-
-// constantText returns the first constant text in an error's chain. That it is a
-// constant is its program's word, so it is scanned all the same.
-func constantText(d *sanitizer, err error) (text, bool) {
-	if err, ok := errors.AsType[vouching](err); ok {
-		return d.text(err.JobErrorText()), true
-	}
-	return text{}, false
 }

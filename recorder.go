@@ -208,7 +208,7 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	}
 	r.sink = sink
 	r.queue = delivery.New[Record](sink, r.opts.Fallback, delivery.Options[Record]{
-		Timeout: r.opts.Timeout, Capacity: r.opts.Buffer, Closed: ErrClosed, Definite: definite,
+		Timeout: r.opts.Timeout, Capacity: r.opts.Buffer, Closed: ErrClosed, Definite: definite, Bounded: bounded,
 		Failed:  func(s *stream, err error) { r.reportLater("store", s.Job, err) },
 		Refused: r.degraded,
 		Spilled: func() {}, Recovered: func() {},

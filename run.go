@@ -130,11 +130,15 @@ func (t *Trail) notRun(ctx context.Context, err error) {
 	case t.inProcess || !t.resumed:
 		return
 	}
-	t.report(ctx, "run", t.recordNotRun(typ))
+	why := "the start could not be recorded"
+	if audit, ok := errors.AsType[*AuditError](err); ok && audit.Op == "authorize" {
+		why = "nobody could say whether the job may start"
+	}
+	t.report(ctx, "run", t.recordNotRun(typ, why))
 }
 
-func (t *Trail) recordNotRun(typ EventType) error {
-	data := &errorData{code: CodeNotRun, message: t.sanitizer.text("the start could not be recorded")}
+func (t *Trail) recordNotRun(typ EventType, why string) error {
+	data := &errorData{code: CodeNotRun, message: t.sanitizer.text(why)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d, err := t.advance(typ)
@@ -241,7 +245,16 @@ func (t *Trail) overtaken(began trailState) bool {
 	return t.execution != began.execution && t.execution != uuid.Nil
 }
 
-// late records the end of an execution that has been superseded.
+// contradicts reports whether what a function returns says something else than
+// what the function has recorded of its end.
+func (t *Trail) contradicts(data *errorData) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ended == JobSucceeded || !t.told.empty() && t.told != data.message
+}
+
+// late records the end of an execution that has been superseded, or how its
+// function ended after it had recorded the execution's end itself.
 func (t *Trail) late(ctx context.Context, began trailState, data *errorData) {
 	t.report(ctx, "run", t.offer(AttemptLate, func(d *draft) {
 		d.executionID, d.attempt, d.data.err = began.execution, began.attempt, data
@@ -259,6 +272,12 @@ func (t *Trail) returned(ctx context.Context, began trailState, ctxErr, err erro
 		return
 	}
 	if !t.running() {
+		if err == nil {
+			return
+		}
+		if data := t.errorData(err); t.contradicts(data) {
+			t.late(ctx, began, data)
+		}
 		return
 	}
 	t.mu.Lock()
@@ -308,10 +327,6 @@ func setGeneric(code *ErrorCode, by ErrorCode) {
 // unwound records that a function ended by a panic, or, with nil, by
 // runtime.Goexit.
 func (t *Trail) unwound(ctx context.Context, began trailState, p any) {
-	overtaken := t.overtaken(began)
-	if !overtaken && !t.running() {
-		return
-	}
 	data := &errorData{code: CodeGoexit, message: t.sanitizer.text(goexitMessage)}
 	if p != nil {
 		data = &errorData{code: CodePanic, message: panicMessage(t.sanitizer, p), typ: fmt.Sprintf("%T", p)}
@@ -319,7 +334,7 @@ func (t *Trail) unwound(ctx context.Context, began trailState, p any) {
 			data.frame = newest.frame
 		}
 	}
-	if overtaken {
+	if t.overtaken(began) || !t.running() {
 		t.late(ctx, began, data)
 		return
 	}

@@ -188,7 +188,7 @@ func (t *Trail) begin(x Execution) (entry, error) {
 	if x.Deadline > 0 {
 		t.heartbeatTimeout = x.Deadline
 	}
-	t.attempt, t.execution, t.open = x.Attempt, t.rec.opts.NewID(), true
+	t.attempt, t.execution, t.open, t.told = x.Attempt, t.rec.opts.NewID(), true, text{}
 	d, err := t.advance(typ)
 	if err != nil {
 		return entry{}, err
@@ -227,7 +227,7 @@ func (t *Trail) authorization(data *decisionData) entry {
 }
 
 func (t *Trail) decision(d Decision) (*decisionData, error) {
-	setDefault(&d.By, "none")
+	setDefault(&d.By, "unnamed") // it was decided, if not said by what
 	err := checkStrings(given{"data.decision.by", d.By}, given{"data.decision.permission", d.Permission})
 	if err != nil {
 		return nil, err
@@ -321,20 +321,43 @@ func (t *Trail) decide(ctx context.Context) (*decisionData, error) {
 	return data, t.fail("authorize", err)
 }
 
-// ask calls the recorder's Authorize.
+// askAuthorize calls the recorder's Authorize, in a goroutine of its own: one that
+// ignores its context holds up nobody, and a late answer does not count.
 func (t *Trail) askAuthorize(ctx context.Context) (d Decision, err error) {
 	authorize := t.rec.opts.Authorize
 	if authorize == nil {
-		return Decision{Allowed: true}, nil
+		return Decision{Allowed: true, By: "none"}, nil
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			d, err = Decision{}, fmt.Errorf("Authorize panicked with a %T", p)
-		}
-	}()
 	ctx, cancel := context.WithTimeout(ctx, t.rec.opts.Timeout)
 	defer cancel()
-	return authorize(ctx, t.sub)
+	type answer struct {
+		decision Decision
+		err      error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		a := answer{err: errors.New("Options.Authorize ended its goroutine")}
+		defer func() {
+			if p := recover(); p != nil {
+				a = answer{err: fmt.Errorf("Options.Authorize panicked with a %T", p)}
+			}
+			answers <- a
+		}()
+		a.decision, a.err = authorize(ctx, t.sub)
+	}()
+	timer := time.NewTimer(t.rec.opts.Timeout)
+	defer timer.Stop()
+	select {
+	case a := <-answers:
+		if a.err != nil {
+			return Decision{}, bounded(a.err)
+		}
+		if ctx.Err() == nil || !a.decision.Allowed { // a no is on record even if its caller has given up
+			return a.decision, nil
+		}
+	case <-timer.C:
+	}
+	return Decision{}, fmt.Errorf("Options.Authorize has not answered in time: %w", context.DeadlineExceeded)
 }
 
 // reauthorize asks again whether the job may run and revokes it if not. If

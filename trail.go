@@ -71,6 +71,8 @@ type trailState struct {
 	queue            Ref
 	cause            uuid.UUID // the event that later ones follow from
 	ended            EventType // the outcome recorded here
+	endedBy          string    // the call that recorded it
+	told             text      // the message of the error that ended the attempt
 }
 
 // JobID returns the job's ID.
@@ -238,7 +240,7 @@ func (t *Trail) Heartbeat(ctx context.Context, done, total int64) {
 	t.report(ctx, "heartbeat", t.offerHeartbeat())
 }
 
-// beat records a heartbeat with the newest progress.
+// offerHeartbeat records a heartbeat with the newest progress.
 func (t *Trail) offerHeartbeat() error {
 	return t.offer(JobHeartbeat, func(d *draft) {
 		d.data.heartbeat = &heartbeatData{progress: t.progress}
@@ -254,7 +256,7 @@ func (t *Trail) Retrying(ctx context.Context, err error) {
 	data := t.errorData(err)
 	t.report(ctx, "retry", t.offer(AttemptFailed, func(d *draft) {
 		d.data.err = data
-		t.open = false
+		t.open, t.told = false, data.message
 	}))
 }
 
@@ -269,7 +271,7 @@ func (t *Trail) Deferring(ctx context.Context, reason string) {
 	}))
 }
 
-// note records an event that no caller waits for.
+// offer records an event that no caller waits for.
 func (t *Trail) offer(typ EventType, fill func(*draft)) error {
 	if t.rec.closed.Load() {
 		return ErrClosed
@@ -281,11 +283,23 @@ func (t *Trail) offer(typ EventType, fill func(*draft)) error {
 		return err
 	}
 	fill(&d)
-	stored, err := t.rec.queue.Offer(t.stream, t.encode(&d, delivery.Background))
+	stored, err := t.rec.queue.Offer(t.stream, t.encode(&d, urgency(typ)))
 	if err == nil && !stored && t.rec.queue.Drop(t.stream, d.time, string(typ), t.lost(d)) {
 		err = delivery.ErrFull
 	}
 	return err
+}
+
+// urgency says what room there is for an event that no caller waits for. Without
+// its end an attempt would seem to go on, and a snapshot cannot be taken again.
+func urgency(typ EventType) delivery.Urgency {
+	switch typ {
+	case JobLogged, JobHeartbeat:
+		return delivery.Background
+	case JobSnapshot:
+		return delivery.Snapshot
+	}
+	return delivery.Reserved
 }
 
 // lost makes the event that counts events which were dropped, d the first.

@@ -162,6 +162,9 @@ type Options[R Record] struct {
 	Closed   error         // what calls return once the Queue is stopped
 	// Definite reports whether an error says that a record will never be stored.
 	Definite func(error) bool
+	// Bounded returns a sink's error, or one with its text if it cannot be
+	// unwrapped in bounded time.
+	Bounded func(error) error
 	// Failed is told when a stream's own call has failed and its outcome is
 	// unknown: once, until the sink takes the stream's records again.
 	Failed func(s *Stream[R], err error)

@@ -165,6 +165,7 @@ func (w *watcher) options(timeout time.Duration, capacity int) Options[record] {
 	return Options[record]{
 		Timeout: timeout, Capacity: capacity, Closed: errClosed,
 		Definite: func(err error) bool { return errors.Is(err, errRefused) },
+		Bounded:  func(err error) error { return err },
 		Failed:   func(*Stream[record], error) { locked(func() { w.failed++ }) },
 		Refused: func(_ *Stream[record], _ uuid.UUID, lost int, err error) {
 			locked(func() { w.refused = append(w.refused, fmt.Sprintf("%d lost: %v", lost, err)) })

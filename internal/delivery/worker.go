@@ -253,6 +253,7 @@ func (q *Queue[R]) Append(ctx context.Context, sink Sink[R], records []R) (err e
 		}
 	}()
 	if err = sink.Append(ctx, records); err != nil {
+		err = q.opts.Bounded(err)
 		// What will be asked of the error later must not panic there.
 		_, _ = q.opts.Definite(err), err.Error()
 	}
