@@ -104,6 +104,9 @@ func (q *Query) checkScope() error {
 // The error is an [*AuditError]; it wraps a [*FieldError] if a field is missing
 // or malformed, and nothing was stored then.
 func (r *Recorder) Act(ctx context.Context, a Act) error {
+	if err := r.opened("act"); err != nil {
+		return err
+	}
 	if err := r.act(ctx, &a, payload{}); err != nil {
 		return &AuditError{Op: "act", Err: err}
 	}
@@ -147,6 +150,9 @@ func triggerOf(p Principal) TriggerKind {
 func (r *Recorder) Erase(ctx context.Context, keys interface {
 	Erase(subject string) (ids []string, err error)
 }, subject, reason string) error {
+	if err := r.opened("erase"); err != nil {
+		return err
+	}
 	return r.erase(ctx, keys, subject, reason, nil)
 }
 
@@ -164,6 +170,9 @@ func (r *Recorder) Erase(ctx context.Context, keys interface {
 func (r *Recorder) EraseBy(ctx context.Context, keys interface {
 	Erase(subject string) (ids []string, err error)
 }, subject string, a Act) error {
+	if err := r.opened("erase"); err != nil {
+		return err
+	}
 	setDefault(&a.Type, AuditErased)
 	err := a.check()
 	switch {
@@ -271,6 +280,9 @@ func (r *Recorder) erasedKeys(ids []string) *erasedData {
 // is required. The error wraps a [*FieldError] if by or the reason is missing
 // or malformed; nothing was stored then.
 func (t *Trail) CancelBy(ctx context.Context, by Principal, reason string) error {
+	if err := t.opened("cancel"); err != nil {
+		return err
+	}
 	env, err := t.by(by, reason)
 	if err != nil {
 		return t.fail("cancel", err)

@@ -12,6 +12,11 @@ var (
 	// Recorder, that has been closed.
 	ErrClosed = errors.New("the recorder is closed")
 
+	// errNotOpened is a use of what its zero value cannot do.
+	errNotOpened = fmt.Errorf("%w: it was not made by Open, or by a call on what Open returned", ErrClosed)
+
+	errNoFunction error = &AuditError{Op: "run", Err: &FieldError{Field: "function", Problem: "is required"}}
+
 	// ErrDenied means that authorization refused the job. It did not run, or
 	// was told to stop.
 	ErrDenied = errors.New("not authorized")

@@ -15,6 +15,9 @@ import (
 // SetOutput gives the job's output: what the action's policy keeps of it is
 // stored with [Trail.Succeed]. It is read before SetOutput returns.
 func (t *Trail) SetOutput(v any) {
+	if t.opened("") != nil {
+		return
+	}
 	c := t.sanitizer.output(v)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -24,6 +27,9 @@ func (t *Trail) SetOutput(v any) {
 // SetImpact says in words what the job has changed, as in "1,000 records
 // updated". It is stored with the outcome.
 func (t *Trail) SetImpact(s string) {
+	if t.opened("") != nil {
+		return
+	}
 	impact := t.textOf(s)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -32,6 +38,9 @@ func (t *Trail) SetImpact(s string) {
 
 // Succeed records that the job has succeeded.
 func (t *Trail) Succeed(ctx context.Context) error {
+	if err := t.opened("succeed"); err != nil {
+		return err
+	}
 	return t.end(ctx, "succeed", JobSucceeded, func(d *draft) {
 		if t.output != nil {
 			d.data.output = t.output.json
@@ -49,6 +58,9 @@ func (t *Trail) Succeed(ctx context.Context) error {
 // that has a method JobErrorText() string: a constant of the program, as
 // [ConstantError] makes.
 func (t *Trail) Fail(ctx context.Context, err error) error {
+	if err := t.opened("fail"); err != nil {
+		return err
+	}
 	data := t.errorData(err)
 	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err, t.told = data, data.message })
 }
@@ -56,6 +68,9 @@ func (t *Trail) Fail(ctx context.Context, err error) error {
 // Cancel records that the job was cancelled. If it was revoked, by [Trail.Deny]
 // while it ran, the record says so.
 func (t *Trail) Cancel(ctx context.Context, reason string) error {
+	if err := t.opened("cancel"); err != nil {
+		return err
+	}
 	return t.cancelled(ctx, nil, reason)
 }
 
@@ -72,6 +87,9 @@ func (t *Trail) cancelled(ctx context.Context, by *envelope, reason string) erro
 // Skip records that the job was passed over: whoever schedules it decided that
 // it does not run, as when the run before it has not ended.
 func (t *Trail) Skip(ctx context.Context, reason string) error {
+	if err := t.opened("skip"); err != nil {
+		return err
+	}
 	data := &errorData{code: CodeSkipped, message: t.sanitizer.text(reason)}
 	return t.end(ctx, "skip", JobCancelled, func(d *draft) { d.data.err = data })
 }
@@ -93,6 +111,7 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*dr
 		return t.fail(op, err)
 	}
 	t.ended, t.endedBy, t.open = typ, op, false
+	t.count()
 	d.data.impact, d.data.affected = t.impact, t.affected
 	fill(&d)
 	missing := t.snapshotsAtEnd(&d)
@@ -131,6 +150,9 @@ func (t *Trail) waitStored(ctx context.Context, ack *delivery.Ack) error {
 // Correct adds to an event of the job what was found out later. It is possible
 // in every state.
 func (t *Trail) Correct(ctx context.Context, c Correction) error {
+	if err := t.opened("correct"); err != nil {
+		return err
+	}
 	switch {
 	case t.rec.closed.Load():
 		return t.fail("correct", ErrClosed)
@@ -169,6 +191,9 @@ func (t *Trail) Correct(ctx context.Context, c Correction) error {
 // Flush returns once all that the Trail has recorded is durable, or with an
 // error when ctx ends or the recorder's OutcomeTimeout has passed.
 func (t *Trail) Flush(ctx context.Context) error {
+	if err := t.opened("flush"); err != nil {
+		return err
+	}
 	return t.fail("flush", t.flush(ctx, t.rec.opts.OutcomeTimeout))
 }
 

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"slices"
@@ -26,6 +25,14 @@ type Options struct {
 	// may.
 	Redactors *Registry
 
+	// Defaults gives what submissions leave out: the principal that is logged in,
+	// the tenant, the trace context. It is asked once for every job that is
+	// submitted here, whatever the call, with that call's context. It fills
+	// fields that are empty, each as a whole, and comes before what a job
+	// inherits from its parent. A panic in it is an error of the call. Default:
+	// nothing is filled.
+	Defaults func(ctx context.Context) Submission
+
 	// Authorize decides whether a job may start. Its context ends after
 	// Timeout. An error means that nobody could decide: the job does not
 	// start. Default: every job may, and its record says that nothing decided.
@@ -35,8 +42,11 @@ type Options struct {
 	// ErrDenied as its cause.
 	Reauthorize bool
 
-	// Fallback takes the outcomes that the sink does not, until
-	// [Recorder.Drain] brings them home. It must be an [AuditReader] as well.
+	// Fallback takes the outcomes that the sink does not, and what it refuses for
+	// good. When the sink takes records again, and after a restart, they are
+	// brought home to it. It must be an [AuditReader] as well, and be read in the
+	// order in which it was written. If it has a method Forget(ctx
+	// context.Context, ids []uuid.UUID) error, that is told what has come home.
 	Fallback AuditSink
 
 	// Heartbeat is the time between the heartbeats that [Trail.Run] records.
@@ -142,6 +152,8 @@ type Recorder struct {
 	stream      *stream    // of the recorder's own events
 	sanitizer   *sanitizer // of the recorder's own texts
 	carrierKeys carrierKeys
+	home        homecoming
+	executions  atomic.Int64 // begun here, and without an end
 	closed      atomic.Bool
 }
 
@@ -172,6 +184,7 @@ func Open(ctx context.Context, sink AuditSink, where Source, opts *Options) (*Re
 	if weak, ok := sink.(interface{ Degraded(report func(error)) }); ok {
 		weak.Degraded(r.sinkDegraded)
 	}
+	r.home.wake() // what an earlier process left behind
 	return r, nil
 }
 
@@ -207,11 +220,12 @@ func (r *Recorder) prepare(sink AuditSink) error {
 		r.opts.OnError = r.logError
 	}
 	r.sink = sink
+	r.home.init(r)
 	r.queue = delivery.New[Record](sink, r.opts.Fallback, delivery.Options[Record]{
 		Timeout: r.opts.Timeout, Capacity: r.opts.Buffer, Closed: ErrClosed, Definite: definite, Bounded: bounded,
 		Failed:  func(s *stream, err error) { r.reportLater("store", s.Job, err) },
 		Refused: r.degraded,
-		Spilled: func() {}, Recovered: func() {},
+		Spilled: r.home.later, Recovered: r.home.wake,
 	})
 	r.stream = r.queue.Open(r.incarnation, uuid.Nil, nil)
 	return nil
@@ -306,7 +320,7 @@ func (r *Recorder) sinkDegraded(err error) {
 		return
 	}
 	if err := r.recordDegraded(degradedData{reason: message(r.sanitizer, err)}); err != nil {
-		r.report(context.Background(), "degrade", uuid.Nil, err)
+		r.reportLater("degrade", uuid.Nil, err)
 	}
 }
 
@@ -326,90 +340,13 @@ func (r *Recorder) report(ctx context.Context, op string, job uuid.UUID, err err
 	r.opts.OnError(ctx, audit)
 }
 
-// Drain brings what the fallback sink took home to the sink: all its records,
-// in their order, by their IDs, so that what is there already is not stored
-// again. Records that the sink refuses stay behind; the error names them. Call
-// it when the sink works again, and after a restart.
-func (r *Recorder) Drain(ctx context.Context) error {
-	reader, ok := r.opts.Fallback.(AuditReader)
-	if !ok {
-		return nil
-	}
-	var refused error
-	batch := make([]Record, 0, delivery.MaxBatchRecords)
-	flush := func() error {
-		err := r.bring(ctx, batch)
-		if definite(err) {
-			for _, record := range batch {
-				if err := r.bring(ctx, []Record{record}); definite(err) {
-					refused = errors.Join(refused, err)
-				} else if err != nil {
-					return err
-				}
-			}
-			err = nil
-		}
-		batch = batch[:0]
-		return err
-	}
-	for record, err := range reader.Records(ctx, Query{}) {
-		if err != nil {
-			return &AuditError{Op: "drain", Err: err}
-		}
-		batch = append(batch, record)
-		if len(batch) == delivery.MaxBatchRecords {
-			if err := flush(); err != nil {
-				return &AuditError{Op: "drain", Err: err}
-			}
-		}
-	}
-	if err := errors.Join(flush(), refused); err != nil {
-		return &AuditError{Op: "drain", Err: err}
-	}
-	return nil
-}
-
-func (r *Recorder) bring(ctx context.Context, records []Record) error {
-	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
-	defer cancel()
-	return r.queue.Append(ctx, r.sink, records)
-}
-
 // ID returns the ID of the recorder's own stream, of which audit.opened is the
 // first event: what [Carrier.Recorder] names.
-func (r *Recorder) ID() uuid.UUID { return r.incarnation }
-
-// Close stores what is still on its way, then an audit.closed event, and ends
-// the Recorder: every later call on it or on its Trails returns [ErrClosed].
-// Let the jobs end first. It waits until ctx ends, at most OutcomeTimeout, and
-// then Timeout for the Fallback and for its own event. What could not be
-// stored by then is lost, and counted in the error.
-func (r *Recorder) Close(ctx context.Context) error {
-	if r.closed.Swap(true) {
-		return &AuditError{Op: "close", Err: ErrClosed}
+func (r *Recorder) ID() uuid.UUID {
+	if r.opened("") != nil {
+		return uuid.Nil
 	}
-	drainCtx, cancel := context.WithTimeout(ctx, r.opts.OutcomeTimeout)
-	err := r.queue.Drain(drainCtx)
-	cancel()
-	if err != nil && r.opts.Fallback != nil {
-		for _, s := range r.queue.Outstanding() {
-			r.queue.FailOver(s)
-		}
-		drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.Timeout)
-		err = r.queue.Drain(drainCtx)
-		cancel()
-	}
-	if err == nil {
-		err = r.store(context.WithoutCancel(ctx), []entry{r.entry(AuditClosed, payload{})}, r.opts.Timeout)
-	}
-	lost := r.queue.Stop()
-	if err == nil && lost > 0 {
-		err = errors.New("they were recorded while it closed")
-	}
-	if err == nil {
-		return nil
-	}
-	return &AuditError{Op: "close", Err: fmt.Errorf("%d events are not known to be stored: %w", lost, err)}
+	return r.incarnation
 }
 
 // newID returns a UUID of version 7 (RFC 9562, section 5.7), with the fraction

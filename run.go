@@ -24,10 +24,16 @@ import (
 // fn's context was cancelled and fn returns an error, the job is cancelled; if
 // fn has recorded an outcome, or [Trail.Retrying], Run adds none.
 func (r *Recorder) Run(ctx context.Context, s Submission, fn func(context.Context) error) error {
+	if fn == nil {
+		return errNoFunction
+	}
 	return r.run(ctx, s, func(ctx context.Context, _ *Trail) error { return fn(ctx) })
 }
 
 func (r *Recorder) run(ctx context.Context, s Submission, fn func(context.Context, *Trail) error) error {
+	if err := r.opened("run"); err != nil {
+		return err
+	}
 	t, d, err := r.submission(ctx, s)
 	if err != nil {
 		return err
@@ -50,13 +56,21 @@ func (r *Recorder) run(ctx context.Context, s Submission, fn func(context.Contex
 // Wrap returns fn as a job of its own at each call: [Recorder.Run] with what
 // submission returns.
 func (r *Recorder) Wrap(submission func(context.Context) Submission, fn func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error { return r.Run(ctx, submission(ctx), fn) }
+	return func(ctx context.Context) error {
+		if submission == nil {
+			return errNoFunction
+		}
+		return r.Run(ctx, submission(ctx), fn)
+	}
 }
 
 // Call is [Recorder.Run] for a function with a result, which becomes the job's
 // output.
 func Call[Out any](ctx context.Context, r *Recorder, s Submission, fn func(context.Context) (Out, error)) (Out, error) {
 	var out Out
+	if fn == nil {
+		return out, errNoFunction
+	}
 	err := r.run(ctx, s, func(ctx context.Context, t *Trail) error {
 		var err error
 		if out, err = fn(ctx); err == nil {
@@ -72,6 +86,12 @@ func Call[Out any](ctx context.Context, r *Recorder, s Submission, fn func(conte
 // cannot be recorded, its attempt is recorded as deferred: its queue will
 // bring it back.
 func (t *Trail) Run(ctx context.Context, x Execution, fn func(context.Context) error) error {
+	if fn == nil {
+		return errNoFunction
+	}
+	if err := t.opened("run"); err != nil {
+		return err
+	}
 	return t.run(ctx, x, nil, func(ctx context.Context, _ *Trail) error { return fn(ctx) })
 }
 
@@ -146,6 +166,7 @@ func (t *Trail) recordNotRun(typ EventType, why string) error {
 		return nil // the job has its end already
 	}
 	t.open = false
+	t.count()
 	d.data.err = data
 	return t.rec.queue.Send(t.stream, t.encode(&d, delivery.Reserved))
 }
@@ -165,6 +186,10 @@ func (t *Trail) recordNotRun(typ EventType, why string) error {
 // the panic goes on.
 func (t *Trail) KeepAlive(ctx context.Context) (jobCtx context.Context, stop func() error) {
 	jobCtx, cancel := context.WithCancelCause(t.Context(ctx))
+	if err := t.opened("run"); err != nil {
+		cancel(err) // there is no start on record under which it could run
+		return jobCtx, func() error { return nil }
+	}
 	if t.cancelWith(cancel) {
 		cancel(ErrDenied)
 	}

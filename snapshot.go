@@ -16,6 +16,9 @@ import (
 // which does not wait for the sink; what is wrong is told to OnError. See
 // [RegistryOptions.RequireSnapshots] for actions that must have both.
 func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
+	if t.opened("") != nil {
+		return
+	}
 	t.report(ctx, "snapshot", t.snapshot(s))
 }
 
@@ -157,6 +160,9 @@ func (t *Trail) snapshotsAtEnd(d *draft) error {
 // from 0 to 2⁵³; the unit is required. It is stored with the outcome; what is
 // wrong is told to OnError, and stored not.
 func (t *Trail) SetAffected(ctx context.Context, count int64, unit string) {
+	if t.opened("") != nil {
+		return
+	}
 	err := checkStrings(given{"data.affected.unit", unit})
 	if problem := fieldsByPath()["data.affected.count"].CheckInteger(count); problem != "" {
 		err = &FieldError{Field: "data.affected.count", Problem: problem}

@@ -65,6 +65,7 @@ func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a admission) erro
 	if err != nil {
 		t.trailState = a.before
 	}
+	t.count()
 	t.mu.Unlock()
 	if err != nil {
 		return t.fail(op, err)
@@ -86,12 +87,16 @@ func (t *Trail) withdraw(a *admission) {
 	defer t.mu.Unlock()
 	if t.rec.queue.Withdraw(t.stream, a.entries) && t.trailState == a.after {
 		t.trailState = a.before
+		t.count()
 	}
 }
 
 // Deduplicate records that a queue already has this job under another ID: this
 // one is cancelled, and its record names the other.
 func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
+	if err := t.opened("deduplicate"); err != nil {
+		return err
+	}
 	if err := t.ready(ctx); err != nil {
 		return t.fail("deduplicate", err)
 	}
@@ -126,6 +131,9 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 //
 // A start while the last one has no end records that one as superseded.
 func (t *Trail) Start(ctx context.Context, x Execution) error {
+	if err := t.opened("start"); err != nil {
+		return err
+	}
 	_, err := t.start(ctx, x, nil)
 	return err
 }
@@ -203,6 +211,9 @@ func (t *Trail) begin(x Execution) (entry, error) {
 // Authorize records a decision that was taken elsewhere. A decision that does
 // not allow the job is recorded as [Trail.Deny] does.
 func (t *Trail) Authorize(ctx context.Context, d Decision) error {
+	if err := t.opened("authorize"); err != nil {
+		return err
+	}
 	if !d.Allowed {
 		return t.Deny(ctx, d)
 	}
@@ -251,6 +262,9 @@ func (t *Trail) decision(d Decision) (*decisionData, error) {
 // The job is refused whether or not the sink answers: after an error the event
 // is sent on in the background.
 func (t *Trail) Deny(ctx context.Context, d Decision) error {
+	if err := t.opened("deny"); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil {
 		return t.fail("deny", err)
 	}

@@ -187,6 +187,9 @@ func delegates(self, parent Principal, behindParent, own []Principal) []Principa
 // stored. If there are both, the outcome is unknown: the Trail's next call
 // settles it.
 func (r *Recorder) Submit(ctx context.Context, s Submission) (*Trail, error) {
+	if err := r.opened("submit"); err != nil {
+		return nil, err
+	}
 	t, d, err := r.submission(ctx, s)
 	if err != nil {
 		return nil, err
@@ -248,6 +251,9 @@ func (r *Recorder) SubmitTx(ctx context.Context, tx AuditSink, submissions ...Su
 // in a transaction that may yet be rolled back. The error is as [Recorder.Submit]
 // says.
 func (r *Recorder) Prepare(ctx context.Context, s Submission) (*Trail, error) {
+	if err := r.opened("prepare"); err != nil {
+		return nil, err
+	}
 	t, d, err := r.submission(ctx, s)
 	if err != nil {
 		return nil, err
@@ -261,6 +267,9 @@ func (r *Recorder) Prepare(ctx context.Context, s Submission) (*Trail, error) {
 // resumed Trail it is for those who have found that no log holds the job's
 // submission: it records what the Carrier says of it.
 func (t *Trail) Submit(ctx context.Context) error {
+	if err := t.opened("submit"); err != nil {
+		return err
+	}
 	if err := t.ready(ctx); err != nil {
 		return t.fail("submit", err)
 	}
@@ -297,6 +306,7 @@ func (t *Trail) resubmission() (draft, error) {
 
 // submission opens a Trail and makes its first event.
 func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft, error) {
+	defaultsErr := r.complete(ctx, &s)
 	if s.ID == uuid.Nil {
 		s.ID = r.opts.NewID()
 	}
@@ -306,7 +316,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft,
 	if r.closed.Load() {
 		return refuse(ErrClosed)
 	}
-	if err := cmp.Or(s.check(), r.opts.Redactors.checkIdentifiers(s.identifiers()...)); err != nil {
+	if err := cmp.Or(defaultsErr, s.check(), r.opts.Redactors.checkIdentifiers(s.identifiers()...)); err != nil {
 		return refuse(err)
 	}
 	t := &Trail{rec: r, submitter: r.incarnation, vouched: true, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
@@ -344,6 +354,9 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft,
 // The error is an [*AuditError] that wraps a [*FieldError] if the Carrier is
 // empty.
 func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, error) {
+	if err := r.opened("resume"); err != nil {
+		return nil, err
+	}
 	if r.closed.Load() {
 		return nil, &AuditError{Op: "resume", Err: ErrClosed}
 	}

@@ -56,6 +56,7 @@ type Trail struct {
 	prepared  *draft                  // the submission, until Submit sends it
 	rebuilt   bool                    // what is recorded is reconstructed
 	queueTime time.Time               // and happened then, as the queue tells
+	counted   bool                    // as an execution without an end
 	submitted bool                    // by Submit
 }
 
@@ -75,11 +76,33 @@ type trailState struct {
 	told             text      // the message of the error that ended the attempt
 }
 
+// count keeps the recorder's number of executions without an end. mu is held.
+func (t *Trail) count() {
+	if open := t.open && !t.state.Terminal(); open != t.counted {
+		t.counted = open
+		if open {
+			t.rec.executions.Add(1)
+		} else {
+			t.rec.executions.Add(-1)
+		}
+	}
+}
+
 // JobID returns the job's ID.
-func (t *Trail) JobID() uuid.UUID { return t.env.jobID }
+func (t *Trail) JobID() uuid.UUID {
+	if t.opened("") != nil {
+		return uuid.Nil
+	}
+	return t.env.jobID
+}
 
 // Carrier returns what takes the job's identity through a queue.
-func (t *Trail) Carrier() Carrier { return t.carrierAt(t.rec.queue.Head(t.stream)) }
+func (t *Trail) Carrier() Carrier {
+	if t.opened("") != nil {
+		return Carrier{}
+	}
+	return t.carrierAt(t.rec.queue.Head(t.stream))
+}
 
 // carrierAt returns the Carrier that names head as the stream's newest event.
 func (t *Trail) carrierAt(head *streamHead) Carrier {
@@ -100,6 +123,9 @@ type trailKey struct{}
 // Context returns a context that carries the Trail: jobs submitted under it
 // are children of this job.
 func (t *Trail) Context(ctx context.Context) context.Context {
+	if t.opened("") != nil {
+		return ctx
+	}
 	return context.WithValue(ctx, trailKey{}, t)
 }
 
@@ -166,6 +192,9 @@ func (t *Trail) report(ctx context.Context, op string, err error) {
 // an end that the worker did not, as a queue's own table tells it. Nothing is
 // stored. A job other than the Trail's is an error and changes nothing.
 func (t *Trail) Observe(j Job) error {
+	if err := t.opened("observe"); err != nil {
+		return err
+	}
 	if j.ID != t.env.jobID {
 		return t.fail("observe", &FieldError{Field: "id", Problem: "is another job's"})
 	}
@@ -183,6 +212,7 @@ func (t *Trail) Observe(j Job) error {
 			t.attempt, t.execution, t.open = x.Attempt, x.ID, true
 		}
 	}
+	t.count()
 	return nil
 }
 
@@ -209,6 +239,9 @@ func checkObserved(j *Job) error {
 // and one outside the years 1970 to 9999, mean that the table does not tell.
 // Readers find it in [Event.Reconstructed] and [Event.QueueTime].
 func (t *Trail) Reconstruct(at time.Time, record func() error) error {
+	if err := t.opened("reconstruct"); err != nil {
+		return err
+	}
 	at = at.UTC()
 	// Not by its Year, which has 32 bits on some machines.
 	if at.Before(time.Unix(0, 0)) || !at.Before(time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)) {
@@ -226,6 +259,9 @@ func (t *Trail) Reconstruct(at time.Time, record func() error) error {
 
 // Log records a line that the job has printed.
 func (t *Trail) Log(ctx context.Context, line string) {
+	if t.opened("") != nil {
+		return
+	}
 	passed := t.sanitizer.text(line)
 	t.report(ctx, "log", t.offer(JobLogged, func(d *draft) { d.data.line = &passed }))
 }
@@ -234,6 +270,9 @@ func (t *Trail) Log(ctx context.Context, line string) {
 // done; a total of 0 says that it is not known. The heartbeats that follow
 // repeat it.
 func (t *Trail) Heartbeat(ctx context.Context, done, total int64) {
+	if t.opened("") != nil {
+		return
+	}
 	t.mu.Lock()
 	t.progress = &struct{ Done, Total int64 }{done, total}
 	t.mu.Unlock()
@@ -253,6 +292,9 @@ func (t *Trail) offerHeartbeat() error {
 // Retrying records that the attempt has failed and that its queue will run the
 // job again. The job stays running; the next start is another execution.
 func (t *Trail) Retrying(ctx context.Context, err error) {
+	if t.opened("") != nil {
+		return
+	}
 	data := t.errorData(err)
 	t.report(ctx, "retry", t.offer(AttemptFailed, func(d *draft) {
 		d.data.err = data
@@ -264,6 +306,9 @@ func (t *Trail) Retrying(ctx context.Context, err error) {
 // queue will bring the job back: a snooze, a shutdown. The job stays as it is;
 // the next start is another execution.
 func (t *Trail) Deferring(ctx context.Context, reason string) {
+	if t.opened("") != nil {
+		return
+	}
 	data := &errorData{code: CodeDeferred, message: t.sanitizer.text(reason)}
 	t.report(ctx, "defer", t.offer(AttemptDeferred, func(d *draft) {
 		d.data.err = data
@@ -283,6 +328,7 @@ func (t *Trail) offer(typ EventType, fill func(*draft)) error {
 		return err
 	}
 	fill(&d)
+	t.count()
 	stored, err := t.rec.queue.Offer(t.stream, t.encode(&d, urgency(typ)))
 	if err == nil && !stored && t.rec.queue.Drop(t.stream, d.time, string(typ), t.lost(d)) {
 		err = delivery.ErrFull

@@ -40,6 +40,9 @@ type Verdict struct {
 // verdict do not belong together. What was recorded until then is unknown: call
 // again.
 func (r *Recorder) Conclude(ctx context.Context, v Verdict) (recorded bool, err error) {
+	if err := r.opened("conclude"); err != nil {
+		return false, err
+	}
 	c, err := v.conclusion(r)
 	if err != nil {
 		return false, &AuditError{Op: "conclude", JobID: v.Of.JobID(), Err: err}
@@ -211,6 +214,9 @@ func verdictID(typ EventType, subject uuid.UUID) uuid.UUID {
 // log takes records. Silence in a log proves nothing while it takes none, so a
 // watchdog probes before it concludes. The error is an [*AuditError].
 func (r *Recorder) Probe(ctx context.Context) error {
+	if err := r.opened("probe"); err != nil {
+		return err
+	}
 	if r.closed.Load() {
 		return &AuditError{Op: "probe", Err: ErrClosed}
 	}
