@@ -1,0 +1,410 @@
+// Package multisink writes each record to several sinks: to all of them, or to
+// so many of them as must have it before it counts as stored.
+//
+//	sink, err := multisink.New(2, local, nearby, far)
+//
+// acknowledges what two of the three have acknowledged. The third gets it as
+// well: what a sink could not take in time is kept in memory, in order, and sent
+// to it again. A sink that falls too far behind is given up, and so is one that
+// refuses a record which the others took: it keeps what it has, which verifies,
+// and gets no more. The log says so, by an audit.degraded event. Make it a copy
+// of another before it is opened again.
+//
+// With as many as there are sinks, nothing is acknowledged that one of them
+// lacks.
+package multisink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// maxBehind is how many records are kept for a sink that is behind.
+const maxBehind = 10_000
+
+// timeout is how long a sink has for what is kept for it, and pause how long it
+// is left alone after it failed.
+const (
+	timeout = 5 * time.Second
+	pause   = time.Second
+)
+
+// Sink writes to several sinks. It is an [jobaudit.AuditReader], which reads
+// from the first of them that can be read and that is neither behind nor given
+// up. It is safe for concurrent use.
+type Sink struct {
+	need    int
+	members []*member
+
+	mu     sync.Mutex // guards what follows
+	report func(error)
+	closed bool
+	calls  sync.WaitGroup // appends and workers
+}
+
+// errClosed is what calls on a Sink return that has been closed.
+var errClosed = errors.New("multisink: the sink is closed")
+
+// New returns a Sink over sinks, of which need must have a record before it
+// counts as stored. need is from 1 to their number. The Sink owns them.
+func New(need int, sinks ...jobaudit.AuditSink) (*Sink, error) {
+	if need < 1 || need > len(sinks) {
+		return nil, fmt.Errorf("multisink: %d of %d sinks cannot have a record", need, len(sinks))
+	}
+	s := &Sink{need: need}
+	for i, sink := range sinks {
+		if sink == nil {
+			return nil, fmt.Errorf("multisink: sink %d is nil", i+1)
+		}
+		s.members = append(s.members, &member{owner: s, sink: sink, name: fmt.Sprintf("sink %d", i+1)})
+	}
+	return s, nil
+}
+
+// Append stores records in as many sinks as are needed: see
+// [jobaudit.AuditSink]. The error is a definite refusal if so many sinks refuse
+// a record that the others would not be enough.
+func (s *Sink) Append(ctx context.Context, records []jobaudit.Record) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errClosed
+	}
+	s.calls.Add(1)
+	s.mu.Unlock()
+	defer s.calls.Done()
+
+	a := &attempt{owner: s, done: make(chan struct{})}
+	for _, m := range s.members {
+		m.send(&batch{records: slices.Clone(records), attempt: a})
+	}
+	select {
+	case <-a.done:
+		return a.err
+	case <-ctx.Done():
+		return a.give(ctx.Err())
+	}
+}
+
+// attempt is one Append on its way to all sinks.
+type attempt struct {
+	owner *Sink
+	done  chan struct{} // closed when it is decided
+
+	mu       sync.Mutex // guards what follows, and err until done is closed
+	decided  bool
+	err      error // of the Append
+	stored   int
+	refusals []*member
+	failures []error
+}
+
+// give decides an attempt that is not decided yet, and returns its answer.
+func (a *attempt) give(err error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.decided {
+		a.decided, a.err = true, err
+		close(a.done)
+	}
+	return a.err
+}
+
+// failed reports whether whoever appended sends the records again.
+func (a *attempt) failed() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.decided && a.err != nil
+}
+
+// stands reports whether the records count as stored.
+func (a *attempt) stands() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.decided && a.err == nil
+}
+
+// answer takes in a sink's answer. It returns the sinks that are to be given up:
+// they refuse what the others have taken.
+func (a *attempt) answer(m *member, err error) (refusals []*member) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.owner
+	switch {
+	case err == nil:
+		a.stored++
+	case definite(err):
+		a.refusals = append(a.refusals, m)
+		fallthrough
+	default:
+		a.failures = append(a.failures, err)
+	}
+	if !a.decided && (a.stored >= s.need || len(a.failures) > len(s.members)-s.need) {
+		a.decided = true
+		if a.stored < s.need {
+			a.err = errors.Join(a.failures...)
+			if n := len(a.refusals); n > 0 && n <= len(s.members)-s.need { // the others may yet take it
+				a.err = errors.New(a.err.Error())
+			}
+		}
+		close(a.done)
+	}
+	if a.decided && a.err == nil {
+		refusals, a.refusals = a.refusals, nil
+	}
+	return refusals
+}
+
+// Records reads from a sink that has all that was acknowledged.
+func (s *Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		for _, m := range s.members {
+			if reader, ok := m.sink.(jobaudit.AuditReader); ok && m.complete() {
+				reader.Records(ctx, q)(yield)
+				return
+			}
+		}
+		yield(jobaudit.Record{}, errors.New("multisink: no sink that can be read has all records"))
+	}
+}
+
+// Degraded is for [jobaudit.Open]: report is told when a sink is given up, and
+// of what the sinks themselves report.
+func (s *Sink) Degraded(report func(error)) {
+	s.mu.Lock()
+	s.report = report
+	s.mu.Unlock()
+	for _, m := range s.members {
+		if weak, ok := m.sink.(interface{ Degraded(func(error)) }); ok {
+			weak.Degraded(func(err error) { report(fmt.Errorf("%s: %w", m.name, err)) })
+		}
+	}
+}
+
+func (s *Sink) degraded(err error) {
+	s.mu.Lock()
+	report := s.report
+	s.mu.Unlock()
+	if report != nil {
+		report(err)
+	}
+}
+
+// Close waits for what is under way, sends once more what is kept for sinks that
+// are behind, and closes the sinks that are io.Closers. The error joins theirs
+// and names the sinks that lack records.
+func (s *Sink) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errClosed
+	}
+	s.closed = true
+	s.mu.Unlock()
+	s.calls.Wait()
+	var errs []error
+	for _, m := range s.members {
+		errs = append(errs, m.close())
+	}
+	return errors.Join(errs...)
+}
+
+// member is one of the sinks: a FIFO queue of batches with one worker.
+type member struct {
+	owner *Sink
+	sink  jobaudit.AuditSink
+	name  string
+
+	mu      sync.Mutex // guards what follows
+	queue   []*batch
+	working bool
+	closing bool
+	workers sync.WaitGroup
+	givenUp error // why it gets no more
+	retry   *time.Timer
+}
+
+// batch is an Append on its way to one sink.
+type batch struct {
+	records []jobaudit.Record
+	attempt *attempt
+	told    bool // how the first try ended
+}
+
+func (m *member) tell(b *batch, err error) {
+	if b.told {
+		return
+	}
+	b.told = true
+	for _, other := range b.attempt.answer(m, err) {
+		go other.giveUp(err)
+	}
+}
+
+func (m *member) complete() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.givenUp == nil && !slices.ContainsFunc(m.queue, func(b *batch) bool { return b.attempt.stands() })
+}
+
+// send puts a batch behind all that the sink has not taken yet.
+func (m *member) send(b *batch) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	held := 0
+	for _, waiting := range m.queue {
+		if !waiting.attempt.failed() {
+			held += len(waiting.records)
+		}
+	}
+	if m.givenUp == nil && held > 0 && held+len(b.records) > maxBehind {
+		m.end(fmt.Errorf("more than %d records behind", maxBehind))
+	}
+	if m.givenUp != nil {
+		m.tell(b, m.givenUp)
+		return
+	}
+	m.queue = append(m.queue, b)
+	m.start()
+}
+
+// start sets a worker to work, unless one is. mu is held.
+func (m *member) start() {
+	if m.working || m.closing || len(m.queue) == 0 {
+		return
+	}
+	m.working = true
+	m.workers.Go(m.work)
+}
+
+// giveUp ends the sink's part.
+func (m *member) giveUp(why error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.end(why)
+}
+
+// end is giveUp for who holds mu.
+func (m *member) end(why error) {
+	if m.givenUp != nil {
+		return
+	}
+	m.givenUp = fmt.Errorf("%s is given up: %v", m.name, why) // no refusal of what comes now
+	for _, b := range m.queue {
+		m.tell(b, m.givenUp)
+	}
+	m.queue = nil
+	go m.owner.degraded(m.givenUp)
+}
+
+// next returns the oldest batch that is still to be sent, nil if there is none.
+func (m *member) next() *batch {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.queue) > 0 && m.queue[0].told && m.queue[0].attempt.failed() {
+		m.queue = m.queue[1:]
+	}
+	if len(m.queue) == 0 {
+		m.working = false
+		return nil
+	}
+	return m.queue[0]
+}
+
+// work sends one batch after the other until none is left or one fails.
+func (m *member) work() {
+	for b := m.next(); b != nil; b = m.next() {
+		if !m.took(b, m.append(b.records)) {
+			return
+		}
+	}
+}
+
+// took takes in what became of the oldest batch, and reports whether the worker
+// goes on.
+func (m *member) took(b *batch, err error) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tell(b, err)
+	if m.givenUp != nil {
+		m.working = false
+		return false
+	}
+	if err == nil || b.attempt.failed() || definite(err) && !b.attempt.stands() {
+		m.queue = m.queue[1:]
+		return true
+	}
+	m.working = false
+	if definite(err) {
+		m.end(err)
+		return false
+	}
+	for _, waiting := range m.queue { // they may have enough others
+		m.tell(waiting, err)
+	}
+	m.retry = time.AfterFunc(pause, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.start()
+	})
+	return false
+}
+
+// append calls the sink. A panic of it is an error.
+func (m *member) append(records []jobaudit.Record) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("it panicked with a %T", p)
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", m.name, err)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return m.sink.Append(ctx, slices.Clone(records))
+}
+
+func (m *member) close() error {
+	m.mu.Lock()
+	if m.retry != nil {
+		m.retry.Stop()
+	}
+	m.closing = true
+	m.mu.Unlock()
+	m.workers.Wait()
+	m.mu.Lock()
+	lacking := m.givenUp
+	m.mu.Unlock()
+	for b := m.next(); b != nil && lacking == nil; b = m.next() {
+		if err := m.append(b.records); err != nil {
+			lacking = fmt.Errorf("%s lacks records: %w", m.name, err)
+		}
+		m.mu.Lock()
+		m.queue = m.queue[1:]
+		m.mu.Unlock()
+	}
+	if c, ok := m.sink.(io.Closer); ok {
+		return errors.Join(lacking, c.Close())
+	}
+	return lacking
+}
+
+func definite(err error) bool {
+	_, refused := errors.AsType[*jobaudit.RecordError](err)
+	return refused || errors.Is(err, jobaudit.ErrConflict)
+}
