@@ -52,7 +52,8 @@ type call[R Record] struct {
 	trust    trust
 	parts    []*Stream[R]
 	one      [1]*Stream[R] // most calls have one part
-	records  []R
+	records  []R           // a copy of theirs: sinks may do to it what they must not
+	few      [3]R          // most calls have no more
 	misfits  []misfit[R]
 	firstTry bool
 	timeout  time.Duration
@@ -179,7 +180,7 @@ func (q *Queue[R]) assemble(l *sinkQueue[R]) *call[R] {
 		return nil
 	}
 	c := &call[R]{to: l, trust: t}
-	c.parts = c.one[:0]
+	c.parts, c.records = c.one[:0], c.few[:0]
 	size, group := 0, MaxBatchRecords
 	for s := l.waiting[t].first; s != nil; s = l.waiting[t].first {
 		l.forgive(s)
@@ -212,11 +213,7 @@ func (q *Queue[R]) addPart(c *call[R], s *Stream[R]) (size int) {
 	s.tryAll()
 	s.state, s.call = sending, c
 	batch := s.batch()
-	if len(c.parts) == 0 {
-		c.records = slices.Clip(batch)
-	} else {
-		c.records = append(c.records, batch...)
-	}
+	c.records = append(c.records, batch...)
 	c.parts = append(c.parts, s)
 	for _, r := range batch {
 		size += r.Len()
