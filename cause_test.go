@@ -77,7 +77,7 @@ func TestASinksErrorWithoutAnEndHoldsUpNobody(t *testing.T) {
 		for _, failure := range []error{&endless{}, &bush{24}, wrapped(errWork, 200)} {
 			store := memsink.New(nil)
 			down := true
-			rec := open(t, sinkFunc(func(ctx context.Context, records []jobaudit.Record) error {
+			rec := open(t, appendFunc(func(ctx context.Context, records []jobaudit.Record) error {
 				if down && records[0].JobID() != uuid.Nil {
 					return failure
 				}
@@ -93,9 +93,9 @@ func TestASinksErrorWithoutAnEndHoldsUpNobody(t *testing.T) {
 	})
 }
 
-type sinkFunc func(context.Context, []jobaudit.Record) error
+type appendFunc func(context.Context, []jobaudit.Record) error
 
-func (f sinkFunc) Append(ctx context.Context, records []jobaudit.Record) error {
+func (f appendFunc) Append(ctx context.Context, records []jobaudit.Record) error {
 	return f(ctx, records)
 }
 
@@ -225,7 +225,7 @@ func TestTheEndOfAnAttemptHasRoomOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memsink.New(nil)
 		down := false
-		rec := open(t, sinkFunc(func(ctx context.Context, records []jobaudit.Record) error {
+		rec := open(t, appendFunc(func(ctx context.Context, records []jobaudit.Record) error {
 			if down {
 				return errWork
 			}
