@@ -218,6 +218,9 @@ func (r *Recorder) Submit(ctx context.Context, s Submission) (*Trail, error) {
 // opens, with the Recorder's own sink: an outcome has to outlive any
 // transaction of the job.
 func (r *Recorder) SubmitTx(ctx context.Context, tx AuditSink, submissions ...Submission) ([]Carrier, error) {
+	if err := r.opened("submit"); err != nil {
+		return nil, err
+	}
 	records := make([]Record, 0, len(submissions))
 	carriers := make([]Carrier, 0, len(submissions))
 	for _, s := range submissions {
