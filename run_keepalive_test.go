@@ -169,7 +169,7 @@ func TestStopTellsHowAFunctionEndsThatDoesNotReturn(t *testing.T) {
 				failure := jobOf(t, sink, trail.JobID()).Error
 				require.Equal(t, test.code, failure.Code)
 				if test.code == jobaudit.CodePanic {
-					require.Contains(t, failure.Frame, "unsettled_test.go:")
+					require.Contains(t, failure.Frame, "run_keepalive_test.go:")
 				}
 			})
 		}
