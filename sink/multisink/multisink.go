@@ -240,16 +240,16 @@ type member struct {
 
 // batch is an Append on its way to one sink.
 type batch struct {
-	records []jobaudit.Record
-	attempt *attempt
-	told    bool // how the first try ended
+	records  []jobaudit.Record
+	attempt  *attempt
+	answered bool // how the first try ended
 }
 
 func (m *member) tell(b *batch, err error) {
-	if b.told {
+	if b.answered {
 		return
 	}
-	b.told = true
+	b.answered = true
 	for _, other := range b.attempt.answer(m, err) {
 		go other.giveUp(err)
 	}
@@ -315,7 +315,7 @@ func (m *member) end(why error) {
 func (m *member) next() *batch {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for len(m.queue) > 0 && m.queue[0].told && m.queue[0].attempt.failed() {
+	for len(m.queue) > 0 && m.queue[0].answered && m.queue[0].attempt.failed() {
 		m.queue = m.queue[1:]
 	}
 	if len(m.queue) == 0 {

@@ -157,7 +157,7 @@ func TestASinkThatWasDownGetsWhatItMissed(t *testing.T) {
 }
 
 // A sink that refuses what the others took, or falls too far behind, gets no more,
-// and the log is told.
+// and the log is complaints.
 func TestASinkThatCannotHaveAllIsGivenUp(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault func(context.Context, []jobaudit.Record) error
@@ -169,12 +169,12 @@ func TestASinkThatCannotHaveAllIsGivenUp(t *testing.T) {
 				bad.set(test.fault)
 				s, err := multisink.New(1, memsink.New(nil), bad)
 				require.NoError(t, err)
-				var told []error
+				var complaints []error
 				var mu sync.Mutex
 				s.Degraded(func(err error) {
 					mu.Lock()
 					defer mu.Unlock()
-					told = append(told, err)
+					complaints = append(complaints, err)
 				})
 				records := sinktest.Records(test.count)
 				for i := 0; i < len(records); i += 100 {
@@ -187,7 +187,7 @@ func TestASinkThatCannotHaveAllIsGivenUp(t *testing.T) {
 				synctest.Wait()
 				require.Zero(t, bad.Len())
 				mu.Lock()
-				require.Len(t, told, 1)
+				require.Len(t, complaints, 1)
 				mu.Unlock()
 				require.ErrorContains(t, s.Close(), "sink 2 is given up")
 			})
