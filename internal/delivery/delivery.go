@@ -10,17 +10,25 @@
 // time. From then on it is a record, whose bytes do not change. A call that
 // fails leaves open which of its records are stored: they are ambiguous, and
 // those records, and only those, are sent again until the sink has taken or
-// refused them. So a stream has at most one batch that is not resolved.
+// refused them. Records are linked by their hashes, so a later one is not sent
+// before an earlier one is resolved: a stream has at most one batch under way or
+// ambiguous.
 //
-// # A neighbour that fails
+// Retries never end by themselves. A stream goes over to the fallback when its
+// owner calls FailOver or when the sink refuses a record, and never back. A sink
+// must return when its context ends, accept a record again that it holds
+// already, and allow calls beside each other; one that ignores its context
+// keeps a worker for as long as it does.
 //
-// Where several streams share a call that fails, each may be the one that it
-// failed for. They are sent again in groups of half the size, until the failure
-// is one stream's own. A stream whose own call hangs waits until the next of
-// its kind has room: of the four calls that run at once on a sink, one may be
-// for streams that hang, and two for all that is ambiguous. So streams for which
-// a sink works are stored beside any number for which it does not. When such a
-// stream is stored again, the others are believed to be well, and share calls.
+// # Fault isolation
+//
+// When a call that carries several streams fails, its streams are sent again in
+// groups of half the size, until one stream fails alone. On one sink at most
+// four calls run at once; at most two of them carry ambiguous batches, and at
+// most one of these is for a stream whose own call timed out. The others stay
+// free for streams for which the sink works. As soon as a stream is stored that
+// had failed alone, the sink is presumed to have recovered, and the others may
+// share calls again.
 package delivery
 
 import (
@@ -89,7 +97,7 @@ type Entry[R Record] struct {
 	Ack     *Ack  // nil if nobody waits
 	size    int   // what it takes of its room; 0 if it takes none
 	since   int64 // when it was sent, in nanoseconds since 1970
-	tried   bool  // a call that has begun since decides over it
+	tried   bool  // a call of its stream has begun since it was sent
 	gap     *gap[R]
 }
 
@@ -155,12 +163,14 @@ func (a *Ack) resolve(err error) {
 }
 
 // Options are what a Queue needs to know of its owner. The functions are called
-// from the queue's goroutines, with no lock held. They must not wait.
+// from the queue's goroutines, with no lock held: beside each other and in any
+// order, after Stop too. They may call the Queue, and must not wait.
 type Options[R Record] struct {
 	Timeout  time.Duration // of one Append
 	Capacity int           // background events kept at most
 	Closed   error         // what calls return once the Queue is stopped
-	// Definite reports whether an error says that a record will never be stored.
+	// Definite reports whether an error, which may be nil, says that a record will
+	// never be stored.
 	Definite func(error) bool
 	// Bounded returns a sink's error, or one with its text if it cannot be
 	// unwrapped in bounded time.

@@ -181,6 +181,12 @@ func (w *watcher) told() []string {
 	return slices.Clone(w.refused)
 }
 
+func (w *watcher) failures() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failed
+}
+
 func newQueue(t testing.TB, main, fallback *medium) (*Queue[record], *watcher) {
 	w := &watcher{}
 	var spare Sink[record]

@@ -11,7 +11,9 @@ import (
 
 // Queue is a delivery queue: it sends the events of streams to a sink, in
 // batches, and again until they are stored. It is safe for concurrent use. Its
-// lock is never held during a call of the sink or of its owner's functions.
+// lock is never held during a call of a sink or of a function in [Options]. An
+// Event's methods and the function given to Drop are called with it held, and
+// must not call the Queue.
 type Queue[R Record] struct {
 	opts Options[R]
 
@@ -24,10 +26,12 @@ type Queue[R Record] struct {
 	idle           chan struct{}           // closed when nothing is to be stored, if somebody waits
 	background     room
 	reserved       room
-	telling        int // calls of the owner's functions that have not returned
+	callbacks      int // calls of the owner's functions that have not returned
 	stopped        bool
 	spilled        bool // the fallback has taken records since the main sink took some
 	stats          Stats
+
+	spilling sync.Mutex // held while the owner is told of spilled, so that it is told the newest last
 }
 
 // New returns a Queue for a sink and, if it is not nil, for the fallback that
@@ -46,7 +50,7 @@ func New[R Record](sink, fallback Sink[R], opts Options[R]) *Queue[R] {
 
 // Open returns a new stream, which follows after, if that is not nil.
 func (q *Queue[R]) Open(id, job uuid.UUID, after *Head) *Stream[R] {
-	return &Stream[R]{ID: id, Job: job, after: after, acked: after, to: &q.main, group: MaxBatchRecords}
+	return &Stream[R]{ID: id, Job: job, after: after, acked: after, to: &q.main, maxShare: MaxBatchRecords}
 }
 
 // OpenSingle returns a stream for one event, which goes in a call of its own. A
@@ -119,14 +123,14 @@ func (q *Queue[R]) Drop(s *Stream[R], at time.Time, typ string, encode func(Loss
 }
 
 // Flush returns an acknowledgement of all that the stream holds, nil if it holds
-// nothing.
+// nothing. Behind an Admission event it is that one's: it may fail early.
 func (q *Queue[R]) Flush(s *Stream[R]) (*Ack, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.usable(s); err != nil {
 		return nil, err
 	}
-	last := s.handed
+	last := s.batch
 	if len(s.pending) > 0 {
 		last = s.pending
 	}
@@ -143,8 +147,13 @@ func (q *Queue[R]) Flush(s *Stream[R]) (*Ack, error) {
 	return e.Ack, nil
 }
 
-// Wait returns the answer, or an error if ctx or the time ends first.
+// Wait returns the answer, or an error if ctx or the time ends first: the event
+// may be stored all the same. If nothing in the stream is wanted any more then,
+// it is not sent again. A nil Ack has nothing to wait for.
 func (q *Queue[R]) Wait(ctx context.Context, s *Stream[R], a *Ack, timeout time.Duration) error {
+	if a == nil {
+		return nil
+	}
 	if a.resolved() { // an answer counts even if the context has ended by then
 		return a.err
 	}
@@ -175,7 +184,8 @@ func (q *Queue[R]) Wait(ctx context.Context, s *Stream[R], a *Ack, timeout time.
 func (q *Queue[R]) Withdraw(s *Stream[R], entries []Entry[R]) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if a := entries[len(entries)-1].Ack; a.waiting > 0 || !s.takeBack(a, len(entries)) {
+	a := entries[len(entries)-1].Ack
+	if a == nil || a.waiting > 0 || !s.takeBack(a, len(entries), func(e *Entry[R]) { q.freeRoom(s, e) }) {
 		return false
 	}
 	q.parkUnlessWanted(s)
@@ -197,7 +207,7 @@ func (q *Queue[R]) park(s *Stream[R]) {
 	q.checkIdle()
 }
 
-func (q *Queue[R]) busy() bool { return len(q.active) > 0 || q.telling > 0 }
+func (q *Queue[R]) busy() bool { return len(q.active) > 0 || q.callbacks > 0 }
 
 func (q *Queue[R]) checkIdle() {
 	if !q.busy() && q.idle != nil {
@@ -225,15 +235,19 @@ func (q *Queue[R]) failOver(s *Stream[R]) bool {
 	q.unqueue(s)
 	s.to = &q.fallback
 	s.call = nil // the answer of a call that is under way does not count
-	s.trust, s.group, s.isolating, s.failures = clean, MaxBatchRecords, false, 0
+	s.trust, s.maxShare, s.isolating, s.failures = clean, MaxBatchRecords, false, 0
 	q.enqueue(s)
 	return true
 }
 
-// Drain waits until nothing is left to store, or until ctx ends. What waits to
-// be sent again is sent at once.
+// Drain waits until nothing is left to store, until the Queue is stopped, which
+// is an error, or until ctx ends. What waits to be sent again is sent at once.
 func (q *Queue[R]) Drain(ctx context.Context) error {
 	q.mu.Lock()
+	if q.stopped {
+		q.mu.Unlock()
+		return q.opts.Closed
+	}
 	for s := range q.active {
 		if s.state == backoff {
 			q.enqueue(s)
@@ -250,6 +264,11 @@ func (q *Queue[R]) Drain(ctx context.Context) error {
 	q.mu.Unlock()
 	select {
 	case <-idle:
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.stopped {
+			return q.opts.Closed
+		}
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -267,10 +286,14 @@ func (q *Queue[R]) Outstanding() []*Stream[R] {
 	return streams
 }
 
-// Stop ends all retries and calls, and returns how many events were not stored.
+// Stop ends all retries and calls, and returns how many events are not known to
+// be stored. What a call under way answers then counts no more.
 func (q *Queue[R]) Stop() (lost int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.stopped {
+		return 0
+	}
 	q.stopped = true
 	q.cancel()
 	for s := range q.active {
@@ -283,10 +306,16 @@ func (q *Queue[R]) Stop() (lost int) {
 			e.Ack.resolve(q.opts.Closed)
 		})
 	}
+	clear(q.active)
+	if q.idle != nil {
+		close(q.idle)
+		q.idle = nil
+	}
 	return lost
 }
 
-// Head returns the newest event of the stream known to be stored, nil if none.
+// Head returns the newest event of the stream known to be stored: the one that a
+// resumed stream follows until its own first is stored, nil if there is none.
 func (q *Queue[R]) Head(s *Stream[R]) *Head {
 	q.mu.Lock()
 	defer q.mu.Unlock()

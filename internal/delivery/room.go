@@ -86,7 +86,7 @@ func (q *Queue[R]) freeRoom(s *Stream[R], e *Entry[R]) {
 func (s *Stream[R]) withoutRoom() int {
 	size := 0
 	for i := range s.records {
-		if s.handed[i].size == 0 {
+		if s.batch[i].size == 0 {
 			size += s.records[i].Len()
 		}
 	}

@@ -16,14 +16,14 @@ const (
 	queued               // it waits for a worker
 	sending              // its batch is in a call
 	backoff              // it waits until it is sent again
-	ended                // the sink has refused an event for good, and there is no fallback
+	ended                // a sink has refused an event for good, and no fallback took the stream
 )
 
 // trust says what is known of a stream's batch, and so which calls may take it.
 type trust int8
 
 const (
-	clean   trust = iota // it has not been sent: nothing is ambiguous
+	clean   trust = iota // it has not been sent to this sink
 	suspect              // it is ambiguous; it may share calls with others that are
 	hanging              // a call of its own did not return in time
 )
@@ -35,8 +35,8 @@ type Stream[R Record] struct {
 	Job uuid.UUID // whose events they are; zero for the recorder's own
 
 	pending []Entry[R] // without a place yet
-	handed  []Entry[R] // handed over and not resolved: the batch
-	records []R        // of handed, one for one
+	batch   []Entry[R] // handed over and not resolved: the batch
+	records []R        // of the batch, one for one
 	seq     uint64     // of the newest record
 	prev    tlog.Hash  // and its hash
 	after   *Head      // of a resumed stream, until its first event has its place
@@ -48,13 +48,14 @@ type Stream[R Record] struct {
 	call        *call[R]   // that its batch is in, if it is sending
 	retry       *time.Timer
 
-	trust     trust
-	forgiven  uint64 // of its sink and trust, when it failed last
-	group     int    // how many streams may share its next call
-	isolating bool   // a record of the batch is refused: one at a time finds out which
-	single    bool   // see Queue.OpenSingle
-	failures  int    // of calls of its own, since it was stored last
-	refused   error  // why it has ended
+	trust      trust
+	recoveries uint64 // of its sink and trust, when this stream failed last
+	maxShare   int    // how many streams may share its next call: half as many when a shared one fails
+	isolating  bool   // a record of the batch is refused: one at a time finds out which
+	single     bool   // see Queue.OpenSingle
+	failures   int    // of calls of its own, since it was stored last
+	reported   bool   // Failed was called for them
+	refused    error  // why it has ended
 
 	background, reserved usage
 }
@@ -62,8 +63,8 @@ type Stream[R Record] struct {
 // alone reports whether the stream's next call is its own.
 func (s *Stream[R]) alone() bool { return s.single || s.isolating || s.trust == hanging }
 
-// batch returns the records that the next call gets.
-func (s *Stream[R]) batch() []R {
+// nextRecords returns the records that the next call gets.
+func (s *Stream[R]) nextRecords() []R {
 	if s.isolating {
 		return s.records[:1]
 	}
@@ -72,8 +73,8 @@ func (s *Stream[R]) batch() []R {
 
 // place gives the next batch its place, unless there is one already. It returns
 // the entries that can have none.
-func (s *Stream[R]) place() (misfits []misfit[R]) {
-	if len(s.handed) > 0 {
+func (s *Stream[R]) place() (unplaceable []unplaceableEntry[R]) {
+	if len(s.batch) > 0 {
 		return nil
 	}
 	size, n := 0, 0
@@ -82,37 +83,37 @@ func (s *Stream[R]) place() (misfits []misfit[R]) {
 		n++
 	}
 	if n == len(s.pending) {
-		s.handed, s.pending = s.pending, s.handed[:0]
+		s.batch, s.pending = s.pending, s.batch[:0]
 	} else {
-		s.handed = append(s.handed[:0], s.pending[:n]...)
+		s.batch = append(s.batch[:0], s.pending[:n]...)
 		s.pending = slices.Delete(s.pending, 0, n)
 	}
 	s.records = make([]R, 0, n)
 	kept := 0
-	for i := range s.handed {
-		e := &s.handed[i]
+	for i := range s.batch {
+		e := &s.batch[i]
 		if e.gap != nil {
 			e.Event = e.gap.encode(e.gap.Loss)
 		}
-		id := e.Event.ID() // which Place may give to another event
+		id := e.Event.ID() // read first: Place may hand the Event's memory to another one
 		r, err := e.Event.Place(Position{Stream: s.ID, Seq: s.seq + 1, Prev: s.prev, After: s.after})
 		if err != nil {
-			misfits = append(misfits, misfit[R]{s, *e, id, err})
+			unplaceable = append(unplaceable, unplaceableEntry[R]{s, *e, id, err})
 			continue
 		}
 		s.seq++
 		s.prev, s.after, e.Event = r.Hash(), nil, nil
 		s.records = append(s.records, r)
-		s.handed[kept] = *e
+		s.batch[kept] = *e
 		kept++
 	}
-	clear(s.handed[kept:])
-	s.handed = s.handed[:kept]
-	return misfits
+	clear(s.batch[kept:])
+	s.batch = s.batch[:kept]
+	return unplaceable
 }
 
-// misfit is an entry of a stream that can never be stored.
-type misfit[R Record] struct {
+// unplaceableEntry is an entry that can have no place: it can never be stored.
+type unplaceableEntry[R Record] struct {
 	stream *Stream[R]
 	entry  Entry[R]
 	event  uuid.UUID
@@ -142,10 +143,13 @@ func now() int64 { return time.Now().UnixNano() }
 // pending, all or none: none if one has been handed over or another entry
 // stands behind them. An event that was handed over is no longer its caller's,
 // so nothing is asked of events here.
-func (s *Stream[R]) takeBack(last *Ack, n int) bool {
+func (s *Stream[R]) takeBack(last *Ack, n int, free func(*Entry[R])) bool {
 	at := len(s.pending) - n
 	if at < 0 || s.pending[len(s.pending)-1].Ack != last {
 		return false
+	}
+	for i := range s.pending[at:] {
+		free(&s.pending[at+i])
 	}
 	s.pending = slices.Delete(s.pending, at, len(s.pending))
 	return true
@@ -153,18 +157,17 @@ func (s *Stream[R]) takeBack(last *Ack, n int) bool {
 
 // each calls f for all entries, in their order.
 func (s *Stream[R]) each(f func(e *Entry[R])) {
-	for i := range s.handed {
-		f(&s.handed[i])
+	for i := range s.batch {
+		f(&s.batch[i])
 	}
 	for i := range s.pending {
 		f(&s.pending[i])
 	}
 }
 
-// answer gives err to the callers who must know before work begins, but for
-// those who came when the call that failed was under way. It reports whether
-// there are such.
-func (s *Stream[R]) answer(err error) (others bool) {
+// failAdmissions fails the Admission callers whose event was sent before the
+// call that failed began. It reports whether newer ones still wait.
+func (s *Stream[R]) failAdmissions(err error) (others bool) {
 	s.each(func(e *Entry[R]) {
 		switch {
 		case e.Urgency != Admission:
@@ -177,13 +180,14 @@ func (s *Stream[R]) answer(err error) (others bool) {
 	return others
 }
 
-// tryAll marks all that waits for the call that begins.
-func (s *Stream[R]) tryAll() {
+// markTried says of all that the stream holds that a call has begun since it was
+// sent. What stands behind the batch counts too: it cannot be stored before it.
+func (s *Stream[R]) markTried() {
 	s.each(func(e *Entry[R]) { e.tried = true })
 }
 
-// wanted reports whether the stream holds events that are to be stored: all but
-// those of callers who gave up before any work began.
+// wanted reports whether anything in the stream justifies a retry. Admission
+// events that no caller waits for any more do not; all others do.
 func (s *Stream[R]) wanted() (wanted bool) {
 	s.each(func(e *Entry[R]) {
 		wanted = wanted || e.Urgency != Admission || e.Ack != nil && e.Ack.waiting > 0
@@ -192,7 +196,7 @@ func (s *Stream[R]) wanted() (wanted bool) {
 }
 
 // empty reports whether all that was sent is resolved.
-func (s *Stream[R]) empty() bool { return len(s.handed) == 0 && len(s.pending) == 0 }
+func (s *Stream[R]) empty() bool { return len(s.batch) == 0 && len(s.pending) == 0 }
 
 // list holds streams in the order in which they came. A stream is in one list at
 // most.

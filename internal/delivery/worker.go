@@ -9,14 +9,16 @@ import (
 	"time"
 )
 
-// Bounds of one call of Append.
+// Bounds of one call of Append. A call that has reached one takes no further
+// stream; the batch of the last one that it took may lie beyond it.
 const (
 	MaxBatchRecords = 256
 	maxBatchBytes   = 1 << 20
 )
 
-// maxCalls bounds the calls that run at once on one sink: in all, for what is
-// ambiguous, and for streams that hang. While so many run, what is recorded
+// maxCalls bounds the calls that run at once on one sink: clean, all of them;
+// suspect, those for what is ambiguous, hanging streams included; hanging, those
+// for streams whose own call timed out. While so many run, what is recorded
 // gathers for the next.
 var maxCalls = [...]int{clean: 4, suspect: 2, hanging: 1}
 
@@ -28,7 +30,7 @@ const (
 )
 
 // A first try gets a part of the time that a call may take, but several times
-// what the slowest call took of late: it may be that one stream of many hangs.
+// what the recentMax call took of late: it may be that one stream of many hangs.
 const (
 	firstTryPart   = 8
 	firstTryFactor = 8
@@ -37,28 +39,28 @@ const (
 // sinkQueue is the per-sink queue: the streams that wait for a worker, and what
 // is known of the sink.
 type sinkQueue[R Record] struct {
-	sink      Sink[R] // nil if there is none
-	waiting   [len(maxCalls)]list[R]
-	calls     [len(maxCalls)]int    // under way, by the trust of their streams
-	forgiven  [len(maxCalls)]uint64 // how often streams were stored that had failed on their own
-	workers   int                   // goroutines that make calls
-	gathering bool                  // one of them is about to begin: what is queued now goes with it
-	slowest   time.Duration         // call of late that succeeded
+	sink       Sink[R] // nil if there is none
+	waiting    [len(maxCalls)]list[R]
+	calls      [len(maxCalls)]int    // under way, by the trust of their streams
+	recoveries [len(maxCalls)]uint64 // how often streams were stored that had failed on their own
+	workers    int                   // goroutines that make calls
+	gathering  bool                  // one of them is about to begin: what is queued now goes with it
+	recentMax  time.Duration         // the longest call of late that succeeded
 }
 
 // call is one call of Append: one batch of each of several streams, its parts.
 type call[R Record] struct {
-	to       *sinkQueue[R]
-	trust    trust
-	parts    []*Stream[R]
-	one      [1]*Stream[R] // most calls have one part
-	records  []R           // a copy of theirs: sinks may do to it what they must not
-	few      [3]R          // most calls have no more
-	misfits  []misfit[R]
-	firstTry bool
-	timeout  time.Duration
-	took     time.Duration
-	err      error
+	to           *sinkQueue[R]
+	trust        trust
+	parts        []*Stream[R]
+	one          [1]*Stream[R] // most calls have one part
+	records      []R           // a copy of theirs: sinks may do to it what they must not
+	few          [3]R          // most calls have no more
+	unplaceable  []unplaceableEntry[R]
+	shortTimeout bool
+	timeout      time.Duration
+	took         time.Duration
+	err          error
 }
 
 // enqueue gives a stream that has something to store its place in the queue.
@@ -66,7 +68,7 @@ func (q *Queue[R]) enqueue(s *Stream[R]) {
 	q.active[s] = struct{}{}
 	if s.state == parked || s.state == backoff {
 		q.unqueue(s)
-		s.to.forgive(s)
+		s.to.presumeRecovered(s)
 		s.state = queued
 		s.to.waiting[s.trust].push(s)
 	}
@@ -94,24 +96,24 @@ func (q *Queue[R]) unqueue(s *Stream[R]) {
 	s.state = parked
 }
 
-// forgive believes a stream to be well if another has been stored that had failed
+// presumeRecovered believes a stream to be well if another has been stored that had failed
 // on its own: the sink takes again what it did not.
-func (l *sinkQueue[R]) forgive(s *Stream[R]) {
-	if l.forgives(s) {
-		s.trust, s.group, s.forgiven = suspect, MaxBatchRecords, l.forgiven[suspect]
+func (l *sinkQueue[R]) presumeRecovered(s *Stream[R]) {
+	if l.hasRecovered(s) {
+		s.trust, s.maxShare, s.recoveries = suspect, MaxBatchRecords, l.recoveries[suspect]
 	}
 }
 
-func (l *sinkQueue[R]) forgives(s *Stream[R]) bool {
-	return s.trust != clean && s.forgiven != l.forgiven[s.trust]
+func (l *sinkQueue[R]) hasRecovered(s *Stream[R]) bool {
+	return s.trust != clean && s.recoveries != l.recoveries[s.trust]
 }
 
 // next returns which streams a worker takes; ok is false if there are none, or
 // too many calls of their kind.
 func (l *sinkQueue[R]) next() (t trust, ok bool) {
-	for s := l.waiting[hanging].first; s != nil && l.forgives(s); s = l.waiting[hanging].first {
+	for s := l.waiting[hanging].first; s != nil && l.hasRecovered(s); s = l.waiting[hanging].first {
 		l.waiting[hanging].remove(s)
-		l.forgive(s)
+		l.presumeRecovered(s)
 		l.waiting[suspect].push(s)
 	}
 	if l.calls[suspect]+l.calls[hanging] < maxCalls[suspect] {
@@ -153,12 +155,22 @@ func (q *Queue[R]) dispatch(l *sinkQueue[R]) {
 
 // work is a worker: it makes one call after another until there is none to make.
 func (q *Queue[R]) work(l *sinkQueue[R], c *call[R]) {
-	for c != nil {
-		if q.send(c); c.err == errGoexit {
-			return // send was the goroutine's end, and has let another take over
+	ended := false
+	defer func() {
+		if ended {
+			return
 		}
+		// A sink or a callback has ended the goroutine: another takes over.
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		l.workers--
+		q.dispatch(l)
+	}()
+	for c != nil {
+		q.send(c)
 		c = q.nextCall(l)
 	}
+	ended = true
 }
 
 // nextCall assembles a call; nil, and one worker less, if there is none to make.
@@ -181,11 +193,11 @@ func (q *Queue[R]) assemble(l *sinkQueue[R]) *call[R] {
 	}
 	c := &call[R]{to: l, trust: t}
 	c.parts, c.records = c.one[:0], c.few[:0]
-	size, group := 0, MaxBatchRecords
+	size, sharing := 0, MaxBatchRecords
 	for s := l.waiting[t].first; s != nil; s = l.waiting[t].first {
-		l.forgive(s)
-		group = min(group, s.group)
-		if len(c.parts) > 0 && (s.alone() || len(c.parts) >= group || len(c.records) >= MaxBatchRecords || size >= maxBatchBytes) {
+		l.presumeRecovered(s)
+		sharing = min(sharing, s.maxShare)
+		if len(c.parts) > 0 && (s.alone() || len(c.parts) >= sharing || len(c.records) >= MaxBatchRecords || size >= maxBatchBytes) {
 			break
 		}
 		l.waiting[t].remove(s)
@@ -195,10 +207,10 @@ func (q *Queue[R]) assemble(l *sinkQueue[R]) *call[R] {
 		}
 	}
 	l.calls[t]++
-	c.firstTry = t == clean || len(c.parts) > 1
+	c.shortTimeout = t == clean || len(c.parts) > 1
 	c.timeout = q.opts.Timeout
-	if c.firstTry && l.slowest > 0 {
-		c.timeout = min(max(firstTryFactor*l.slowest, c.timeout/firstTryPart), c.timeout)
+	if c.shortTimeout && l.recentMax > 0 {
+		c.timeout = min(max(firstTryFactor*l.recentMax, c.timeout/firstTryPart), c.timeout)
 	}
 	return c
 }
@@ -206,13 +218,15 @@ func (q *Queue[R]) assemble(l *sinkQueue[R]) *call[R] {
 // addPart makes a stream's next batch a part of a call, and returns its size.
 func (q *Queue[R]) addPart(c *call[R], s *Stream[R]) (size int) {
 	for _, m := range s.place() {
-		c.misfits = append(c.misfits, m)
+		c.unplaceable = append(c.unplaceable, m)
 		q.resolve(s, &m.entry, m.err)
-		q.stats.Lost++
+		if m.entry.gap == nil { // what a gap stands for was counted when it was dropped
+			q.stats.Lost++
+		}
 	}
-	s.tryAll()
+	s.markTried()
 	s.state, s.call = sending, c
-	batch := s.batch()
+	batch := s.nextRecords()
 	c.records = append(c.records, batch...)
 	c.parts = append(c.parts, s)
 	for _, r := range batch {
@@ -228,7 +242,7 @@ func (q *Queue[R]) send(c *call[R]) {
 	defer func() {
 		c.took = time.Since(begun)
 		tell := q.complete(c, q.opts.Definite(c.err))
-		defer q.told()
+		defer q.callbacksDone()
 		for _, f := range tell {
 			f()
 		}
@@ -262,12 +276,12 @@ func (q *Queue[R]) Append(ctx context.Context, sink Sink[R], records []R) (err e
 func (q *Queue[R]) complete(c *call[R], refused bool) (tell []func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.telling++
+	q.callbacks++
 	l := c.to
 	l.calls[c.trust]--
-	q.note(c)
-	for _, m := range c.misfits {
-		tell = append(tell, func() { q.opts.Refused(m.stream, m.event, 1, m.err) })
+	q.recordHealth(c)
+	for _, m := range c.unplaceable {
+		tell = append(tell, func() { q.opts.Refused(m.stream, m.event, m.entry.events(), m.err) })
 	}
 	for _, s := range c.parts {
 		if s.call != c {
@@ -278,26 +292,42 @@ func (q *Queue[R]) complete(c *call[R], refused bool) (tell []func()) {
 			tell = append(tell, f)
 		}
 	}
-	if c.err == nil && l == &q.fallback {
+	if stored := c.err == nil && len(c.records) > 0; stored && l == &q.fallback {
 		q.spilled = true
-		tell = append(tell, q.opts.Spilled)
-	} else if c.err == nil && q.spilled {
+		tell = append(tell, q.tellSpilled)
+	} else if stored && q.spilled {
 		q.spilled = false
-		tell = append(tell, q.opts.Recovered)
-	}
-	if c.err == errGoexit {
-		l.workers--
+		tell = append(tell, q.tellSpilled)
 	}
 	q.dispatch(l)
 	return tell
 }
 
-// note keeps what a call says of its sink.
-func (q *Queue[R]) note(c *call[R]) {
+// tellSpilled tells the owner whether records have gone to the fallback since the
+// main sink took some. Two workers may be about to tell opposite things: each
+// tells what is true now, one after the other.
+func (q *Queue[R]) tellSpilled() {
+	q.spilling.Lock()
+	defer q.spilling.Unlock()
+	q.mu.Lock()
+	spilled := q.spilled
+	q.mu.Unlock()
+	if spilled {
+		q.opts.Spilled()
+	} else {
+		q.opts.Recovered()
+	}
+}
+
+// recordHealth keeps what a call says of its sink.
+func (q *Queue[R]) recordHealth(c *call[R]) {
 	l := c.to
+	if q.stopped || len(c.records) == 0 {
+		return
+	}
 	switch {
-	case c.err == nil && len(c.records) > 0:
-		l.slowest = max(c.took, l.slowest-l.slowest/8, 1)
+	case c.err == nil:
+		l.recentMax = max(c.took, l.recentMax-l.recentMax/8, 1)
 	case c.err != nil && l == &q.main:
 		q.stats.LastErr, q.stats.FailedAt = c.err, time.Now()
 	}
@@ -306,12 +336,12 @@ func (q *Queue[R]) note(c *call[R]) {
 	}
 }
 
-// told notes that the functions that complete returned have been called: what
+// callbacksDone notes that the functions that complete returned have been called: what
 // they recorded is on its way.
-func (q *Queue[R]) told() {
+func (q *Queue[R]) callbacksDone() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.telling--
+	q.callbacks--
 	q.checkIdle()
 }
 
@@ -319,7 +349,7 @@ func (q *Queue[R]) told() {
 // returns what the owner is to be told.
 func (q *Queue[R]) completePart(s *Stream[R], c *call[R], refused bool) (tell func()) {
 	own := len(c.parts) == 1
-	late := c.firstTry && !refused && c.err != nil && c.took >= c.timeout && c.timeout < q.opts.Timeout
+	late := c.shortTimeout && !refused && c.err != nil && c.took >= c.timeout && c.timeout < q.opts.Timeout
 	switch {
 	case c.err == nil:
 		q.stored(s)
@@ -327,8 +357,8 @@ func (q *Queue[R]) completePart(s *Stream[R], c *call[R], refused bool) (tell fu
 	case !own, late: // whose fault it is will show when it is sent with fewer
 		q.suspect(s, suspect, max(len(c.parts)/2, 1))
 		q.proceed(s, 0)
-	case refused && len(s.handed) > 1 && !s.isolating:
-		s.isolating, s.failures = true, 0
+	case refused && len(s.batch) > 1 && !s.isolating:
+		s.isolating = true
 		q.suspect(s, suspect, 1)
 		q.proceed(s, 0)
 	case refused:
@@ -340,37 +370,39 @@ func (q *Queue[R]) completePart(s *Stream[R], c *call[R], refused bool) (tell fu
 }
 
 // suspect says that a stream's batch is ambiguous.
-func (q *Queue[R]) suspect(s *Stream[R], t trust, group int) {
-	s.trust, s.group, s.forgiven = t, group, s.to.forgiven[t]
+func (q *Queue[R]) suspect(s *Stream[R], t trust, maxShare int) {
+	s.trust, s.maxShare, s.recoveries = t, maxShare, s.to.recoveries[t]
 }
 
 // stored marks as stored what has just been sent of the stream.
 func (q *Queue[R]) stored(s *Stream[R]) {
-	n := len(s.batch())
-	for i := range s.handed[:n] {
-		q.resolve(s, &s.handed[i], nil)
+	n := len(s.nextRecords())
+	for i := range s.batch[:n] {
+		q.resolve(s, &s.batch[i], nil)
 	}
 	if n > 0 {
 		r := s.records[n-1]
-		s.acked = &Head{Stream: s.ID, Seq: s.seq - uint64(len(s.handed)-n), Hash: r.Hash(), Event: r.ID()}
+		s.acked = &Head{Stream: s.ID, Seq: s.seq - uint64(len(s.batch)-n), Hash: r.Hash(), Event: r.ID()}
 	}
-	if s.to == &q.fallback {
+	switch {
+	case q.stopped: // counted as lost
+	case s.to == &q.fallback:
 		q.stats.Fallback += uint64(n)
-	} else {
+	default:
 		q.stats.Stored += uint64(n)
 	}
 	s.records = s.records[n:]
-	s.handed = slices.Delete(s.handed, 0, n)
+	s.batch = slices.Delete(s.batch, 0, n)
 	for t := suspect; t <= s.trust && s.failures > 0; t++ {
-		s.to.forgiven[t]++
+		s.to.recoveries[t]++
 	}
-	s.failures = 0
-	if len(s.handed) > 0 { // it is isolating
+	s.failures, s.reported = 0, false
+	if len(s.batch) > 0 { // it is isolating
 		s.trust = suspect
 		return
 	}
 	s.records = nil
-	s.trust, s.group, s.isolating = clean, MaxBatchRecords, false
+	s.trust, s.maxShare, s.isolating = clean, MaxBatchRecords, false
 }
 
 // resolve ends an entry: its callers get their answer, its room is free.
@@ -389,11 +421,12 @@ func (q *Queue[R]) failed(s *Stream[R], c *call[R]) (tell func()) {
 	q.suspect(s, t, 1)
 	s.failures++
 	delay := time.Duration(0)
-	if !s.answer(c.err) { // else somebody came too late for the call that failed
+	if !s.failAdmissions(c.err) { // else somebody came too late for the call that failed
 		delay = max(min(firstBackoff<<min(s.failures-1, 16), lastBackoff), c.took)
 		delay += rand.N(delay/2 + 1)
 	}
-	if s.failures == 1 && s.wanted() {
+	if !s.reported && !q.stopped && s.wanted() {
+		s.reported = true
 		tell = func() { q.opts.Failed(s, c.err) }
 	}
 	q.proceed(s, delay)
@@ -416,13 +449,13 @@ func (q *Queue[R]) refuse(s *Stream[R], err error) (tell func()) {
 	lost := 0
 	s.each(func(e *Entry[R]) {
 		lost += e.events()
-		if e.gap == nil {
+		if e.gap == nil && !q.stopped {
 			q.stats.Lost++
 		}
 		q.resolve(s, e, err)
 	})
 	s.refused = err
-	s.handed, s.records, s.pending = nil, nil, nil
+	s.batch, s.records, s.pending = nil, nil, nil
 	q.park(s)
 	s.state = ended
 	if s.single {
