@@ -19,11 +19,11 @@ type source[T any] struct {
 	check   func(T) (problem string)
 	instead func() T
 	report  func(error)
-	telling atomic.Bool // one error is being told: others wait for no room
+	telling atomic.Bool // an error is being reported: further ones are not, rather than wait
 }
 
 func (s *source[T]) next() T {
-	v, err := s.asked()
+	v, err := s.call()
 	if err == nil {
 		return v
 	}
@@ -37,7 +37,7 @@ func (s *source[T]) next() T {
 	return s.instead()
 }
 
-func (s *source[T]) asked() (v T, err error) {
+func (s *source[T]) call() (v T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("Options.%s panicked with a %T", s.name, p)
@@ -54,7 +54,7 @@ func (s *source[T]) asked() (v T, err error) {
 // stored, whatever the options' functions do.
 func (r *Recorder) guardSources() {
 	tell := func(op string) func(error) {
-		return func(err error) { r.reportLater(op, uuid.Nil, err) } // it may be asked under a lock
+		return func(err error) { r.reportLater(op, uuid.Nil, err) } // it may be called under a lock
 	}
 	if given := r.opts.Now; given != nil {
 		clock := &source[time.Time]{name: "Now", ask: given, check: clockProblem, instead: systemTime, report: tell("clock")}

@@ -64,7 +64,7 @@ func rareDrafts() map[EventType]draft {
 		d.data.err = &errorData{code: CodeAbandoned, message: text{value: "no sign of life within the announced deadline"}}
 		d.data.evidence = &evidenceData{
 			last: testID(4), lastType: JobLogged, lastTime: testTime.Add(-90 * time.Second),
-			beat: testID(9), beatTime: testTime.Add(-100 * time.Second), deadline: testTime.Add(-10 * time.Second),
+			heartbeat: testID(9), heartbeatTime: testTime.Add(-100 * time.Second), deadline: testTime.Add(-10 * time.Second),
 			stream: testID(0xf1), host: "host-2", instance: "deployer-7",
 		}
 	})

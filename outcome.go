@@ -62,7 +62,7 @@ func (t *Trail) Fail(ctx context.Context, err error) error {
 		return err
 	}
 	data := t.errorData(err)
-	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err, t.told = data, data.message })
+	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err, t.failure = data, data.message })
 }
 
 // Cancel records that the job was cancelled. If it was revoked, by [Trail.Deny]

@@ -73,16 +73,16 @@ type lostData struct {
 	from, to time.Time
 }
 
-// evidenceData is what a verdict rests on. beat, beatTime and deadline may be
-// zero.
+// evidenceData is what a verdict rests on. heartbeat, heartbeatTime and deadline
+// may be zero.
 type evidenceData struct {
-	last               uuid.UUID
-	lastType           EventType
-	lastTime           time.Time
-	beat               uuid.UUID
-	beatTime, deadline time.Time
-	stream             uuid.UUID // the owner's
-	host, instance     string
+	last                    uuid.UUID
+	lastType                EventType
+	lastTime                time.Time
+	heartbeat               uuid.UUID
+	heartbeatTime, deadline time.Time
+	stream                  uuid.UUID // the owner's
+	host, instance          string
 }
 
 type degradedData struct {
@@ -220,10 +220,10 @@ func (e *evidenceData) append(o *object) {
 	o.String("type", string(e.lastType))
 	o.Time("time", e.lastTime)
 	o.Close()
-	if e.beat != uuid.Nil {
+	if e.heartbeat != uuid.Nil {
 		o.Open("heartbeat")
-		o.UUID("id", e.beat)
-		o.Time("time", e.beatTime)
+		o.UUID("id", e.heartbeat)
+		o.Time("time", e.heartbeatTime)
 		o.Close()
 	}
 	if !e.deadline.IsZero() {

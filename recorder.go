@@ -223,9 +223,9 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	r.home.init(r)
 	r.queue = delivery.New[Record](sink, r.opts.Fallback, delivery.Options[Record]{
 		Timeout: r.opts.Timeout, Capacity: r.opts.Buffer, Closed: ErrClosed, Definite: definite, Bounded: bounded,
-		Failed:  func(s *stream, err error) { r.reportLater("store", s.Job, err) },
-		Refused: r.degraded,
-		Spilled: r.home.later, Recovered: r.home.wake,
+		Failed:     func(s *stream, err error) { r.reportLater("store", s.Job, err) },
+		Refused:    r.degraded,
+		FailedOver: r.home.later, Recovered: r.home.wake,
 	})
 	r.stream = r.queue.Open(r.incarnation, uuid.Nil, nil)
 	return nil

@@ -61,7 +61,7 @@ func redrafted(e Event) Record {
 	}
 	if v := e.Data.Evidence; v.Last.ID != uuid.Nil {
 		d.data.evidence = &evidenceData{
-			last: v.Last.ID, lastType: v.Last.Type, lastTime: v.Last.Time, beat: v.Heartbeat.ID, beatTime: v.Heartbeat.Time,
+			last: v.Last.ID, lastType: v.Last.Type, lastTime: v.Last.Time, heartbeat: v.Heartbeat.ID, heartbeatTime: v.Heartbeat.Time,
 			deadline: v.Deadline, stream: v.Owner.Stream, host: v.Owner.Host, instance: v.Owner.Instance,
 		}
 	}

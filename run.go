@@ -275,7 +275,7 @@ func (t *Trail) overtaken(began trailState) bool {
 func (t *Trail) contradicts(data *errorData) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.ended == JobSucceeded || !t.told.empty() && t.told != data.message
+	return t.ended == JobSucceeded || !t.failure.empty() && t.failure != data.message
 }
 
 // late records the end of an execution that has been superseded, or how its

@@ -196,7 +196,7 @@ func (t *Trail) begin(x Execution) (entry, error) {
 	if x.Deadline > 0 {
 		t.heartbeatTimeout = x.Deadline
 	}
-	t.attempt, t.execution, t.open, t.told = x.Attempt, t.rec.opts.NewID(), true, text{}
+	t.attempt, t.execution, t.open, t.failure = x.Attempt, t.rec.opts.NewID(), true, text{}
 	d, err := t.advance(typ)
 	if err != nil {
 		return entry{}, err

@@ -30,7 +30,7 @@ const (
 	executes  effect = "executes"  // the state stays, a further execution begins
 	duplicate effect = "duplicate" // a second submission
 	late      effect = "late"      // an outcome, or a start, behind the end
-	moot      effect = "moot"      // nothing changes, and who knows of the end does not write it
+	ignored   effect = "ignored"   // nothing changes, and a Trail that knows of the end does not write it
 	illegal   effect = "illegal"   // there is no such transition
 )
 
@@ -57,9 +57,9 @@ var transitions = map[EventType]struct{ none, pending, running, done transition 
 	JobStarted:     {enter(Running), enter(Running), stay(executes), stay(late)},
 	AttemptStarted: {enter(Running), enter(Running), stay(executes), stay(late)},
 
-	JobHeartbeat:      {stay(keeps), stay(keeps), stay(keeps), stay(moot)},
-	AttemptFailed:     {stay(keeps), stay(keeps), stay(keeps), stay(moot)},
-	AttemptDeferred:   {stay(keeps), stay(keeps), stay(keeps), stay(moot)},
+	JobHeartbeat:      {stay(keeps), stay(keeps), stay(keeps), stay(ignored)},
+	AttemptFailed:     {stay(keeps), stay(keeps), stay(keeps), stay(ignored)},
+	AttemptDeferred:   {stay(keeps), stay(keeps), stay(keeps), stay(ignored)},
 	AttemptLost:       {stay(keeps), stay(keeps), stay(keeps), stay(keeps)},
 	AttemptSuperseded: {stay(keeps), stay(keeps), stay(keeps), stay(keeps)},
 	AttemptLate:       {stay(keeps), stay(keeps), stay(keeps), stay(keeps)},

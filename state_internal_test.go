@@ -27,10 +27,10 @@ var wantTransitions = map[string][3]string{
 	"job.started":     {"running", "executes", "late"},
 	"attempt.started": {"running", "executes", "late"},
 
-	// moot: no change, and Heartbeat and Retrying give ErrTransition.
-	"job.heartbeat":      {"keeps", "keeps", "moot"},
-	"attempt.failed":     {"keeps", "keeps", "moot"},
-	"attempt.deferred":   {"keeps", "keeps", "moot"},
+	// ignored: no change, and Heartbeat and Retrying give ErrTransition.
+	"job.heartbeat":      {"keeps", "keeps", "ignored"},
+	"attempt.failed":     {"keeps", "keeps", "ignored"},
+	"attempt.deferred":   {"keeps", "keeps", "ignored"},
 	"attempt.lost":       {"keeps", "keeps", "keeps"},
 	"attempt.superseded": {"keeps", "keeps", "keeps"},
 	"attempt.late":       {"keeps", "keeps", "keeps"},

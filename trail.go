@@ -73,7 +73,7 @@ type trailState struct {
 	cause            uuid.UUID // the event that later ones follow from
 	ended            EventType // the outcome recorded here
 	endedBy          string    // the call that recorded it
-	told             text      // the message of the error that ended the attempt
+	failure          text      // the message of the error that ended the attempt
 }
 
 // count keeps the recorder's number of executions without an end. mu is held.
@@ -298,7 +298,7 @@ func (t *Trail) Retrying(ctx context.Context, err error) {
 	data := t.errorData(err)
 	t.report(ctx, "retry", t.offer(AttemptFailed, func(d *draft) {
 		d.data.err = data
-		t.open, t.told = false, data.message
+		t.open, t.failure = false, data.message
 	}))
 }
 

@@ -100,12 +100,12 @@ func (v *Verdict) conclusion(r *Recorder) (*conclusion, error) {
 	default:
 		return nil, &FieldError{Field: "Verdict.Of", Problem: "is neither a start nor a submission"}
 	}
-	last, beat := *of, Event{}
+	last, heartbeat := *of, Event{}
 	for _, given := range []struct {
 		field  string
 		record Record
 		event  *Event
-	}{{"Verdict.Last", v.Last, &last}, {"Verdict.Heartbeat", v.Heartbeat, &beat}} {
+	}{{"Verdict.Last", v.Last, &last}, {"Verdict.Heartbeat", v.Heartbeat, &heartbeat}} {
 		if given.record.Len() == 0 {
 			continue
 		}
@@ -114,25 +114,25 @@ func (v *Verdict) conclusion(r *Recorder) (*conclusion, error) {
 			return nil, &FieldError{Field: given.field, Problem: "is of another job or execution"}
 		}
 	}
-	for _, e := range []*Event{of, &last, &beat} {
+	for _, e := range []*Event{of, &last, &heartbeat} {
 		if e.Job.Queue != (Ref{}) {
 			c.queue, c.attemptOnly = e.Job.Queue, true
 		}
 	}
-	c.evidence = evidenceOf(of, &last, &beat)
+	c.evidence = evidenceOf(of, &last, &heartbeat)
 	c.env = r.verdictEnvelope(of)
 	return c, nil
 }
 
-func evidenceOf(of, last, beat *Event) evidenceData {
+func evidenceOf(of, last, heartbeat *Event) evidenceData {
 	d := evidenceData{
 		last: last.ID, lastType: last.Type, lastTime: last.Time,
-		beat: beat.ID, beatTime: beat.Time,
+		heartbeat: heartbeat.ID, heartbeatTime: heartbeat.Time,
 		stream: of.Stream.ID, host: of.Where.Host, instance: of.Where.Instance,
 	}
 	announcer := of
-	if beat.ID != uuid.Nil {
-		announcer = beat
+	if heartbeat.ID != uuid.Nil {
+		announcer = heartbeat
 	}
 	if at := announcer.Data.Heartbeat.Deadline; at.After(announcer.Time) { // else it announced none
 		d.deadline = at

@@ -311,7 +311,7 @@ func (f *comparer) judge(s *scanner, ck *chunk, p *part) error {
 	case f.repair(ck, p):
 	case f.keyed():
 		f.disagree(ck, p)
-		f.lose(h.Size)
+		f.skipTo(h.Size)
 	default:
 		f.provide(ck, p)
 		f.overflowed = true
@@ -353,8 +353,8 @@ func (f *comparer) reset() {
 	f.rewindHeads()
 }
 
-// lose goes on after leaves whose signed hashes are not known.
-func (f *comparer) lose(size int64) {
+// skipTo goes on at a size, after leaves whose signed hashes are not known.
+func (f *comparer) skipTo(size int64) {
 	f.lost = true
 	f.run = Tree{size: size}
 	f.passHeads()
@@ -412,7 +412,7 @@ func (f *comparer) enter(first int64) {
 			Expected: fmt.Sprintf("a segment from index %d", f.good.size), Found: strconv.FormatInt(first, 10),
 		})
 	}
-	f.lose(first)
+	f.skipTo(first)
 	f.good = f.run
 	f.delivered = first
 }

@@ -28,10 +28,10 @@ type jobRecords struct {
 
 // execution is what its own worker has recorded of an execution.
 type execution struct {
-	evidence jobaudit.Verdict
-	stream   uuid.UUID
-	patience time.Duration
-	due      time.Time // for the next sign of life; zero: never
+	evidence         jobaudit.Verdict
+	stream           uuid.UUID
+	heartbeatTimeout time.Duration
+	due              time.Time // for the next sign of life; zero: never
 }
 
 // collect reads all that the logs hold of a job. It is nil if that is nothing.
@@ -107,10 +107,10 @@ func (w *Watchdog) add(d *jobRecords, r jobaudit.Record) {
 	}
 	x.evidence.Last = r
 	if e.Type == jobaudit.JobHeartbeat || r.ID() == x.evidence.Of.ID() {
-		x.patience = w.patience(&e)
+		x.heartbeatTimeout = w.heartbeatTimeout(&e)
 	}
-	if x.patience > 0 { // whatever it records, it is alive
-		x.due = latest(x.due, e.Time.Add(x.patience))
+	if x.heartbeatTimeout > 0 { // whatever it records, it is alive
+		x.due = latest(x.due, e.Time.Add(x.heartbeatTimeout))
 	}
 }
 
@@ -145,7 +145,7 @@ func (w *Watchdog) judgeStart(ctx context.Context, j *job, d *jobRecords, now ti
 		waits = d.putOff
 	}
 	w.hear(r, waits.ID(), heardAny)
-	r.due = waits.Time().Add(r.patience)
+	r.due = waits.Time().Add(r.heartbeatTimeout)
 	if !w.concludes(r, now) {
 		return nil, nil
 	}
@@ -178,7 +178,7 @@ func (w *Watchdog) failure(err error) error {
 // keep goes on watching what could not be concluded, unless it never can be.
 func (w *Watchdog) keep(j *job, id uuid.UUID, err error) error {
 	r := j.run(id)
-	r.patience = max(r.patience, 1)
+	r.heartbeatTimeout = max(r.heartbeatTimeout, 1)
 	switch {
 	case errors.Is(err, errTaken) && !j.taken:
 		j.taken = true // the next sweep may be able to read the verdict of another
@@ -248,7 +248,7 @@ func (w *Watchdog) lostOf(j *job, d *jobRecords, now time.Time) (findings []Find
 		if w.concludes(r, now) {
 			lost[r.id] = true
 		} else if w.stalled(r) {
-			r.told = true
+			r.stallReported = true
 			findings = append(findings, Finding{
 				Kind: Stalled, JobID: d.ID, ExecutionID: r.id, Since: r.moved, Evidence: x.evidence,
 			})

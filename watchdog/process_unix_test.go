@@ -139,7 +139,7 @@ func beWorker(dirs []string) error {
 		words := strings.Fields(commands.Text())
 		switch words[0] {
 		case "start": // how long it may be silent, and the carrier of a job that exists
-			patience, err := time.ParseDuration(words[1])
+			timeout, err := time.ParseDuration(words[1])
 			if err != nil {
 				return err
 			}
@@ -148,7 +148,7 @@ func beWorker(dirs []string) error {
 				return err
 			}
 			go func() {
-				finished <- trail.Run(ctx, jobaudit.Execution{Deadline: patience}, func(ctx context.Context) error {
+				finished <- trail.Run(ctx, jobaudit.Execution{Deadline: timeout}, func(ctx context.Context) error {
 					trail.Heartbeat(ctx, 1, 2)
 					if err := trail.Flush(ctx); err != nil {
 						return err

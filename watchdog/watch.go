@@ -27,8 +27,8 @@ type job struct {
 type run struct {
 	id     uuid.UUID
 	origin origin // of the start
-	// patience is how long it may be silent. 0: without limit.
-	patience time.Duration
+	// heartbeatTimeout is how long it may be silent. 0: without limit.
+	heartbeatTimeout time.Duration
 	// heard are the newest start and heartbeat that have been read, and the
 	// newest record of any type when the job was judged last. Any other record
 	// is a new sign of life.
@@ -45,7 +45,7 @@ type run struct {
 	// moved that of the first with as much, both by the worker's clock.
 	reported, moved time.Time
 	done            int64
-	told            bool // that it is stalled
+	stallReported   bool
 }
 
 // origin is what all events of a job have in common. What contradicts it is not
@@ -105,8 +105,8 @@ func (w *Watchdog) read(ctx context.Context, log *watched) (unreadable []error, 
 	}
 	for r, err := range records {
 		if damage, one := errors.AsType[*jobaudit.UnreadableError](err); one {
-			if !log.told[damage.Place] {
-				log.told[damage.Place] = true
+			if !log.reported[damage.Place] {
+				log.reported[damage.Place] = true
 				unreadable = append(unreadable, fmt.Errorf("watchdog: %w", err))
 			}
 			continue
@@ -162,10 +162,10 @@ func (w *Watchdog) note(e *jobaudit.Event, arrived time.Time) {
 	case jobaudit.AttemptLost:
 		// Whoever found it may not have come to say what becomes of the job.
 		r := j.run(x)
-		r.due, r.patience = e.Time, max(r.patience, 1)
+		r.due, r.heartbeatTimeout = e.Time, max(r.heartbeatTimeout, 1)
 	case jobaudit.AttemptDeferred:
 		if r := j.find(uuid.Nil); r != nil {
-			w.waits(r, e, r.patience)
+			w.waits(r, e, r.heartbeatTimeout)
 		}
 		if x != uuid.Nil {
 			j.ended(x, e)
@@ -210,21 +210,21 @@ func (w *Watchdog) startWithin(submission *jobaudit.Event) time.Duration {
 // waits notes that a job has been submitted or put off, and how long it may
 // wait for its start.
 func (w *Watchdog) waits(r *run, e *jobaudit.Event, within time.Duration) {
-	r.origin, r.patience, r.due = originOf(e), within, e.Time.Add(within)
+	r.origin, r.heartbeatTimeout, r.due = originOf(e), within, e.Time.Add(within)
 	w.hear(r, e.ID, heardAny)
 }
 
 // alive notes a sign of life.
 func (w *Watchdog) alive(r *run, e *jobaudit.Event, arrived time.Time, kind int) {
 	w.hear(r, e.ID, kind)
-	patience := w.patience(e)
-	if patience <= 0 {
+	heartbeatTimeout := w.heartbeatTimeout(e)
+	if heartbeatTimeout <= 0 {
 		return
 	}
-	r.patience = patience
-	r.due = latest(r.due, e.Time.Add(patience))
+	r.heartbeatTimeout = heartbeatTimeout
+	r.due = latest(r.due, e.Time.Add(heartbeatTimeout))
 	if !arrived.IsZero() {
-		r.due = latest(r.due, arrived.Add(patience))
+		r.due = latest(r.due, arrived.Add(heartbeatTimeout))
 	}
 }
 
@@ -262,13 +262,13 @@ func (w *Watchdog) pass(now time.Time) {
 	}
 }
 
-// patience is how long an execution may be silent after a start or a heartbeat:
+// heartbeatTimeout is how long an execution may be silent after a start or a heartbeat:
 // as long as it has announced itself, if it has.
-func (w *Watchdog) patience(e *jobaudit.Event) time.Duration {
+func (w *Watchdog) heartbeatTimeout(e *jobaudit.Event) time.Duration {
 	if announced := e.Data.Heartbeat.Deadline.Sub(e.Time); !e.Data.Heartbeat.Deadline.IsZero() && announced > 0 {
 		return announced
 	}
-	return w.opts.Patience
+	return w.opts.HeartbeatTimeout
 }
 
 func latest(a, b time.Time) time.Time {
@@ -285,7 +285,7 @@ func (r *run) progress(e *jobaudit.Event) {
 		return
 	}
 	if r.moved.IsZero() || p.Done != r.done {
-		r.moved, r.done, r.told = e.Time, p.Done, false
+		r.moved, r.done, r.stallReported = e.Time, p.Done, false
 	}
 	r.reported = latest(r.reported, e.Time)
 }
@@ -293,7 +293,7 @@ func (r *run) progress(e *jobaudit.Event) {
 // stalled reports whether the execution has sent heartbeats without progress
 // for too long, and that has not been told.
 func (w *Watchdog) stalled(r *run) bool {
-	return w.opts.StalledAfter > 0 && !r.told && !r.moved.IsZero() && r.reported.Sub(r.moved) >= w.opts.StalledAfter
+	return w.opts.StalledAfter > 0 && !r.stallReported && !r.moved.IsZero() && r.reported.Sub(r.moved) >= w.opts.StalledAfter
 }
 
 // quiet reports whether a run has been silent for longer than it may be, so
@@ -302,7 +302,7 @@ func (w *Watchdog) quiet(r *run, now time.Time) bool {
 	if w.opts.OneShot {
 		return w.gone(r, now)
 	}
-	return r.patience > 0 && r.silent > r.patience
+	return r.heartbeatTimeout > 0 && r.silent > r.heartbeatTimeout
 }
 
 // gone reports whether a run has been silent for so long that nobody is there
@@ -311,7 +311,7 @@ func (w *Watchdog) gone(r *run, now time.Time) bool {
 	if w.opts.OneShot {
 		return !r.due.IsZero() && now.After(r.due.Add(w.opts.Grace))
 	}
-	return r.patience > 0 && r.silent > r.patience+w.opts.Grace &&
+	return r.heartbeatTimeout > 0 && r.silent > r.heartbeatTimeout+w.opts.Grace &&
 		!r.probed.IsZero() && now.Sub(r.probed) >= w.opts.Grace
 }
 

@@ -97,9 +97,9 @@ type Options struct {
 	// Set Grace to more than all that, an hour say. Default: only silence that
 	// the Watchdog itself has seen counts.
 	OneShot bool
-	// Patience is how long an execution may be silent that has announced no
+	// HeartbeatTimeout is how long an execution may be silent that has announced no
 	// deadline, as of a recorder that records no heartbeats. Default: no limit.
-	Patience time.Duration
+	HeartbeatTimeout time.Duration
 	// StartWithin says of a submission how long the job may wait for its
 	// start, or for the next one after it was put off; zero means no limit. Set
 	// it only if the watchdog is given every log that may hold the start, and
@@ -192,8 +192,8 @@ type Watchdog struct {
 // watched is a log and how far it has been read.
 type watched struct {
 	jobaudit.AuditReader
-	after uuid.UUID
-	told  map[string]bool // the places of records that cannot be read
+	after    uuid.UUID
+	reported map[string]bool // the places of unreadable records that were reported
 }
 
 // New returns a watchdog over the logs, whose verdicts recorder records. It
@@ -222,7 +222,7 @@ func New(recorder *jobaudit.Recorder, logs []jobaudit.AuditReader, opts *Options
 		}
 	}
 	for _, log := range logs {
-		w.logs = append(w.logs, &watched{AuditReader: log, told: make(map[string]bool)})
+		w.logs = append(w.logs, &watched{AuditReader: log, reported: make(map[string]bool)})
 	}
 	return w
 }

@@ -182,9 +182,9 @@ type Options[R Record] struct {
 	// many events are lost by that, the event included: 0 if the fallback gets
 	// them, and 1 if the stream goes on without an event that has no place.
 	Refused func(s *Stream[R], event uuid.UUID, lost int, err error)
-	// Spilled is told when the fallback has taken records, Recovered when the
+	// FailedOver is told when the fallback has taken records, Recovered when the
 	// main sink takes some after that.
-	Spilled, Recovered func()
+	FailedOver, Recovered func()
 }
 
 // ErrFull says that there is no room for an event that may not be dropped.

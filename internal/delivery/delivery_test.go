@@ -138,7 +138,7 @@ func TestTheFallbackGetsExactlyWhatTheSinkDidNotStore(t *testing.T) {
 			synctest.Wait()
 			require.Equal(t, []string{"0 lost: refused for good"}, w.told())
 			require.Zero(t, q.Stats().Lost)
-			require.NotZero(t, w.spilled)
+			require.NotZero(t, w.failedOver)
 		})
 	}
 }

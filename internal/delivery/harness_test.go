@@ -149,11 +149,11 @@ var (
 
 // watcher notes what the owner of a Queue is told.
 type watcher struct {
-	mu      sync.Mutex
-	refused []string
-	failed  int
-	spilled int
-	home    int
+	mu         sync.Mutex
+	refused    []string
+	failed     int
+	failedOver int
+	home       int
 }
 
 func (w *watcher) options(timeout time.Duration, capacity int) Options[record] {
@@ -170,8 +170,8 @@ func (w *watcher) options(timeout time.Duration, capacity int) Options[record] {
 		Refused: func(_ *Stream[record], _ uuid.UUID, lost int, err error) {
 			locked(func() { w.refused = append(w.refused, fmt.Sprintf("%d lost: %v", lost, err)) })
 		},
-		Spilled:   func() { locked(func() { w.spilled++ }) },
-		Recovered: func() { locked(func() { w.home++ }) },
+		FailedOver: func() { locked(func() { w.failedOver++ }) },
+		Recovered:  func() { locked(func() { w.home++ }) },
 	}
 }
 

@@ -28,10 +28,10 @@ type Queue[R Record] struct {
 	reserved       room
 	callbacks      int // calls of the owner's functions that have not returned
 	stopped        bool
-	spilled        bool // the fallback has taken records since the main sink took some
+	failedOver     bool // the fallback has taken records since the main sink took some
 	stats          Stats
 
-	spilling sync.Mutex // held while the owner is told of spilled, so that it is told the newest last
+	telling sync.Mutex // held while the owner is told of failedOver, so that it is told the newest last
 }
 
 // New returns a Queue for a sink and, if it is not nil, for the fallback that

@@ -293,27 +293,27 @@ func (q *Queue[R]) complete(c *call[R], refused bool) (tell []func()) {
 		}
 	}
 	if stored := c.err == nil && len(c.records) > 0; stored && l == &q.fallback {
-		q.spilled = true
-		tell = append(tell, q.tellSpilled)
-	} else if stored && q.spilled {
-		q.spilled = false
-		tell = append(tell, q.tellSpilled)
+		q.failedOver = true
+		tell = append(tell, q.tellFailover)
+	} else if stored && q.failedOver {
+		q.failedOver = false
+		tell = append(tell, q.tellFailover)
 	}
 	q.dispatch(l)
 	return tell
 }
 
-// tellSpilled tells the owner whether records have gone to the fallback since the
+// tellFailover tells the owner whether records have gone to the fallback since the
 // main sink took some. Two workers may be about to tell opposite things: each
 // tells what is true now, one after the other.
-func (q *Queue[R]) tellSpilled() {
-	q.spilling.Lock()
-	defer q.spilling.Unlock()
+func (q *Queue[R]) tellFailover() {
+	q.telling.Lock()
+	defer q.telling.Unlock()
 	q.mu.Lock()
-	spilled := q.spilled
+	failedOver := q.failedOver
 	q.mu.Unlock()
-	if spilled {
-		q.opts.Spilled()
+	if failedOver {
+		q.opts.FailedOver()
 	} else {
 		q.opts.Recovered()
 	}

@@ -115,7 +115,7 @@ func (w *walker) kept(v reflect.Value, t *info, n *node, static bool) (bool, err
 	return false, nil
 }
 
-func (n *node) object() bool { return len(n.kids) > 0 || n.any != nil }
+func (n *node) object() bool { return len(n.children) > 0 || n.any != nil }
 
 func (w *walker) null() (bool, error) {
 	w.buf = append(w.buf, "null"...)
@@ -258,8 +258,8 @@ func (w *walker) lookUp(v reflect.Value, t *info, n *node, static bool) error {
 	start := len(w.buf)
 	left := v.Len()
 	dynamic, _ := v.Interface().(map[string]any)
-	for i := range n.kids {
-		k := &n.kids[i]
+	for i := range n.children {
+		k := &n.children[i]
 		var e reflect.Value
 		typ := t.elem
 		if dynamic != nil {

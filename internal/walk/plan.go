@@ -54,15 +54,15 @@ type node struct {
 	credential bool   // what is dropped here is one
 	nameless   bool   // a star stands for the leaf's name: nothing says what it is
 
-	kids []kid // sorted by name
-	any  *node // *
-	elem *node // [*]
+	children []child // sorted by name
+	any      *node   // *
+	elem     *node   // [*]
 
 	fit atomic.Pointer[fit]
 }
 
-// kid is a named step.
-type kid struct {
+// child is a named step.
+type child struct {
 	name string
 	head []byte        // the name as it is written: comma, name, colon
 	key  reflect.Value // the name as a string
@@ -71,8 +71,8 @@ type kid struct {
 
 // fit is a node's children in the order of a struct's fields.
 type fit struct {
-	typ  *info
-	kids []*node // nil for a field that is not kept
+	typ      *info
+	children []*node // nil for a field that is not kept
 }
 
 // PathError says what is wrong with a path.
@@ -201,9 +201,9 @@ func (p *Plan) insert(n *node, steps []step, path Path) (problem string) {
 
 // listOnly reports whether only elements of a list are named below n. What may be
 // a leaf or a list, as texts in the APIs of chats, is named by both paths.
-func (n *node) listOnly() bool { return len(n.kids) == 0 && n.any == nil }
+func (n *node) listOnly() bool { return len(n.children) == 0 && n.any == nil }
 
-func (n *node) bare() bool { return len(n.kids) == 0 && n.any == nil && n.elem == nil }
+func (n *node) bare() bool { return len(n.children) == 0 && n.any == nil && n.elem == nil }
 
 // grow returns the child for a step, a new one if need be.
 func (n *node) grow(s step) *node {
@@ -221,40 +221,40 @@ func (n *node) grow(s step) *node {
 	}
 	at, have := n.search(s.name)
 	if !have {
-		n.kids = slices.Insert(n.kids, at, newKid(s.name, &node{}))
+		n.children = slices.Insert(n.children, at, newChild(s.name, &node{}))
 	}
-	return n.kids[at].node
+	return n.children[at].node
 }
 
-func newKid(name string, n *node) kid {
+func newChild(name string, n *node) child {
 	head := append(jsonenc.AppendString([]byte{','}, EscapeName(name)), ':')
-	return kid{name: name, head: head, key: reflect.ValueOf(name), node: n}
+	return child{name: name, head: head, key: reflect.ValueOf(name), node: n}
 }
 
 func (n *node) search(name string) (int, bool) {
-	return slices.BinarySearchFunc(n.kids, name, func(k kid, name string) int { return cmp.Compare(k.name, name) })
+	return slices.BinarySearchFunc(n.children, name, func(k child, name string) int { return cmp.Compare(k.name, name) })
 }
 
 // child returns what the plan says of a name: a name says more than a star.
 func (n *node) child(name string) *node {
 	if at, ok := n.search(name); ok {
-		return n.kids[at].node
+		return n.children[at].node
 	}
 	return n.any
 }
 
 // childOf is child for a name in JSON.
 func (n *node) childOf(name []byte) *node {
-	low, high := 0, len(n.kids)
+	low, high := 0, len(n.children)
 	for low < high {
-		if mid := (low + high) / 2; n.kids[mid].name < string(name) {
+		if mid := (low + high) / 2; n.children[mid].name < string(name) {
 			low = mid + 1
 		} else {
 			high = mid
 		}
 	}
-	if low < len(n.kids) && n.kids[low].name == string(name) {
-		return n.kids[low].node
+	if low < len(n.children) && n.children[low].name == string(name) {
+		return n.children[low].node
 	}
 	return n.any
 }
@@ -262,14 +262,14 @@ func (n *node) childOf(name []byte) *node {
 // fitted returns the children in the order of the fields of t.
 func (n *node) fitted(t *info) []*node {
 	if f := n.fit.Load(); f != nil && f.typ == t {
-		return f.kids
+		return f.children
 	}
-	f := &fit{typ: t, kids: make([]*node, len(t.fields))}
+	f := &fit{typ: t, children: make([]*node, len(t.fields))}
 	for i := range t.fields {
-		f.kids[i] = n.child(t.fields[i].name)
+		f.children[i] = n.child(t.fields[i].name)
 	}
 	n.fit.Store(f)
-	return f.kids
+	return f.children
 }
 
 // resolver holds a tree of paths against the types that the values have.
@@ -317,7 +317,7 @@ func (r *resolver) resolve(n *node, t *info, at string) *node {
 	case t.shape == styleStruct && t.style != styleSecret:
 		r.named(out, n, at, t.field)
 		r.spread(out, n, t, at)
-	case len(n.kids) > 0 || n.any != nil:
+	case len(n.children) > 0 || n.any != nil:
 		r.fail(n, at, "not an object")
 	}
 	switch {
@@ -360,14 +360,14 @@ func (r *resolver) leaf(n *node, t *info, at string) *node {
 }
 
 func (r *resolver) named(out, n *node, at string, typeOf func(string) (*info, bool)) {
-	for _, k := range n.kids {
+	for _, k := range n.children {
 		t, ok := typeOf(k.name)
 		if !ok {
 			r.fail(k.node, join(at, k.name), "unknown")
 			continue
 		}
 		if child := r.resolve(k.node, t, join(at, k.name)); child != nil {
-			out.kids = append(out.kids, newKid(k.name, child))
+			out.children = append(out.children, newChild(k.name, child))
 		}
 	}
 }
@@ -391,7 +391,7 @@ func (r *resolver) spread(out, n *node, t *info, at string) {
 		}
 		found = true
 		where, _ := out.search(f.name)
-		out.kids = slices.Insert(out.kids, where, newKid(f.name, child))
+		out.children = slices.Insert(out.children, where, newChild(f.name, child))
 	}
 	r.strict = before
 	if !found {

@@ -16,10 +16,10 @@ type attempt struct {
 	job   int64
 	at    time.Time // when River fetched the job: no number, but unique
 
-	mu       sync.Mutex // guards what follows
-	returned time.Time  // zero while it runs
-	err      error      // what it returned
-	told     bool       // that it failed or was put off is on record
+	mu          sync.Mutex // guards what follows
+	returned    time.Time  // zero while it runs
+	err         error      // what it returned
+	endRecorded bool       // that it failed or was put off is on record
 }
 
 func fetchedAt(job *rivertype.JobRow) time.Time {

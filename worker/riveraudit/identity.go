@@ -137,15 +137,15 @@ func inputsOf(args []byte) any {
 
 // opened is a Trail for a job of River's table.
 type opened struct {
-	trail   *jobaudit.Trail
-	carrier jobaudit.Carrier // that the row holds; empty if found
-	found   bool             // the job was never submitted through us: the Trail is a prepared one
-	asked   time.Time        // when the job was inserted; zero if River does not tell
-	retried *jobaudit.Trail  // of the ended job whose place it takes, if it does
+	trail    *jobaudit.Trail
+	carrier  jobaudit.Carrier // that the row holds; empty if found
+	found    bool             // the job was never submitted through us: the Trail is a prepared one
+	inserted time.Time        // when the job was inserted; zero if River does not tell
+	retried  *jobaudit.Trail  // of the ended job whose place it takes, if it does
 }
 
 func (a *Audit) open(ctx context.Context, job *rivertype.JobRow) (o opened, err error) {
-	o.asked = job.CreatedAt
+	o.inserted = job.CreatedAt
 	if c, ok := carrierOf(job.Metadata); ok {
 		o.carrier = c
 		o.trail, err = a.rec.Resume(ctx, c, inputsOf(job.EncodedArgs))

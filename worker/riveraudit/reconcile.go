@@ -87,7 +87,7 @@ func (s *story) submit(ctx context.Context) error {
 	if err != nil || !lost {
 		return err
 	}
-	return s.trail.Reconstruct(s.asked, func() error { return s.trail.Submit(ctx) })
+	return s.trail.Reconstruct(s.inserted, func() error { return s.trail.Submit(ctx) })
 }
 
 // comparison is what a comparison of rows with the logs goes by, and counts.

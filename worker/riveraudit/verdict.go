@@ -44,7 +44,7 @@ func (a *Audit) verdict(ctx context.Context, job *rivertype.JobRow) (ours bool, 
 	default:
 		x.mu.Lock()
 		running, failure := x.returned.IsZero(), x.err
-		tell := !x.told && failure != nil
+		tell := !x.endRecorded && failure != nil
 		x.mu.Unlock()
 		if running {
 			return true, nil // River has taken it away, and may run it twice

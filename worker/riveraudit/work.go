@@ -82,7 +82,7 @@ func (a *Audit) begin(ctx context.Context, job *rivertype.JobRow) (*jobaudit.Tra
 		return s.trail, nil // it is on record elsewhere; the work need not wait for that log
 	}
 	if o.found {
-		err = o.trail.Reconstruct(o.asked, func() error { return o.trail.Submit(ctx) })
+		err = o.trail.Reconstruct(o.inserted, func() error { return o.trail.Submit(ctx) })
 	}
 	return o.trail, err
 }
@@ -122,13 +122,13 @@ func (a *Audit) putOff(ctx context.Context, x *attempt, err error) {
 		return
 	}
 	x.trail.Deferring(ctx, reason)
-	a.told(ctx, x)
+	a.flushEnd(ctx, x)
 }
 
-// told waits for what was recorded of an attempt's end.
-func (a *Audit) told(ctx context.Context, x *attempt) {
+// flushEnd notes that the attempt's end is recorded, and waits until it is stored.
+func (a *Audit) flushEnd(ctx context.Context, x *attempt) {
 	x.mu.Lock()
-	x.told = true
+	x.endRecorded = true
 	x.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.opts.Timeout)
 	defer cancel()
@@ -164,5 +164,5 @@ func (a *Audit) attemptFailed(ctx context.Context, job *rivertype.JobRow, err er
 		return
 	}
 	x.trail.Retrying(ctx, err)
-	a.told(ctx, x)
+	a.flushEnd(ctx, x)
 }

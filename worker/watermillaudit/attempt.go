@@ -35,15 +35,15 @@ type attempt struct {
 	mark     *string      // of a poison queue, that the message came with
 	over     chan struct{}
 
-	mu       sync.Mutex // guards what follows; none of it changes once decided
-	idle     bool       // the handler has returned
-	err      error      // what it returned
-	denied   bool       // the authorization was withdrawn before it was done
-	poisoned error      // why a poison queue has the message, if one has it
-	told     bool       // that the attempt failed is on record
-	last     bool       // it failed, and does not come back if it is nacked
-	decided  bool       // the attempt's end is on record, or on its way there
-	awaiting bool       // a goroutine waits for the acknowledgement
+	mu              sync.Mutex // guards what follows; none of it changes once decided
+	idle            bool       // the handler has returned
+	err             error      // what it returned
+	denied          bool       // the authorization was withdrawn before it was done
+	poisoned        error      // why a poison queue has the message, if one has it
+	failureRecorded bool       // that the attempt failed is on record
+	last            bool       // it failed, and does not come back if it is nacked
+	decided         bool       // the attempt's end is on record, or on its way there
+	awaiting        bool       // a goroutine waits for the acknowledgement
 }
 
 // errNacked is the error of an attempt that gives none.
@@ -93,7 +93,7 @@ func (at *attempt) again(ctx context.Context) (bool, error) {
 		return true, err
 	}
 	at.mu.Lock()
-	at.told = false
+	at.failureRecorded = false
 	at.mu.Unlock()
 	if mark := unmark(at.msg); mark != nil {
 		at.mark = mark
@@ -106,7 +106,7 @@ func (at *attempt) notBegun(err error) {
 	at.mu.Lock()
 	defer at.mu.Unlock()
 	if !at.decided {
-		at.idle, at.told, at.denied = true, true, refused(err)
+		at.idle, at.failureRecorded, at.denied = true, true, refused(err)
 		at.await()
 	}
 }
@@ -133,7 +133,7 @@ func isClosed(ch <-chan struct{}) bool {
 func (at *attempt) sentBack() bool {
 	at.mu.Lock()
 	defer at.mu.Unlock()
-	return nacked(at.msg) || at.told || at.decided
+	return nacked(at.msg) || at.failureRecorded || at.decided
 }
 
 // ended waits for the record of the attempt's end, but not without limit: middleware
@@ -182,7 +182,7 @@ func (at *attempt) returned(err error, denied bool) {
 		at.trail.Log(context.WithoutCancel(at.handled), "the handler "+how+" after its attempt had ended")
 		return
 	}
-	at.idle, at.err, at.denied, at.poisoned, at.told, at.last = true, err, denied, taken, failed && !last, last
+	at.idle, at.err, at.denied, at.poisoned, at.failureRecorded, at.last = true, err, denied, taken, failed && !last, last
 	at.mu.Unlock()
 	if failed && !last {
 		at.trail.Retrying(context.Background(), at.because())
@@ -237,7 +237,7 @@ func (at *attempt) conclude() {
 		at.a.report(ctx, at.trail.Succeed(ctx))
 	case gone:
 		at.a.report(ctx, at.trail.Fail(ctx, err))
-	case at.told:
+	case at.failureRecorded:
 	case at.last, at.err == nil && at.final(errNacked):
 		at.a.report(ctx, at.trail.Fail(ctx, err))
 	default:

@@ -36,11 +36,6 @@ var usual = []string{"folder", "asked", "owned", "told", "mint", "notice"}
 // plain word for a thing everywhere else: memory, the rest of a line, a pass.
 var onlyHere = map[string]string{"life": ".", "rest": "internal/delivery", "memory": ".", "pass": "sink/memsink", "folder": "sink/filesink"}
 
-// namesToCome are the directories whose names still have to follow.
-var namesToCome = []string{
-	".", "auditlog", "internal/delivery", "internal/walk", "watchdog", "worker/riveraudit", "worker/watermillaudit",
-}
-
 // declared is an identifier where it is declared.
 type declared struct {
 	name  string
@@ -140,9 +135,7 @@ func TestNamesAreTheFieldsOwn(t *testing.T) {
 	packages := sources(t, root)
 	var faults []string
 	for _, dir := range slices.Sorted(maps.Keys(packages)) {
-		if !slices.Contains(namesToCome, dir) {
-			faults = append(faults, metaphorsIn(packages[dir])...)
-		}
+		faults = append(faults, metaphorsIn(packages[dir])...)
 	}
 	require.Empty(t, faults, strings.Join(faults, "\n"))
 }

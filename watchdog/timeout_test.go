@@ -112,7 +112,7 @@ func TestAWorkerWhoseClockIsBehindIsNotAccused(t *testing.T) {
 	require.Equal(t, []watchdog.Kind{watchdog.Abandoned}, kinds(s.sweep()))
 }
 
-func TestWithoutADeadlineOnlyPatienceEndsAnExecution(t *testing.T) {
+func TestWithoutADeadlineOnlyTheHeartbeatTimeoutEndsAnExecution(t *testing.T) {
 	s := newScene(t, watchdog.Options{})
 	trail := s.submit(submission())
 	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
@@ -120,7 +120,7 @@ func TestWithoutADeadlineOnlyPatienceEndsAnExecution(t *testing.T) {
 	s.beat(trail, 1) // of a recorder without heartbeats of its own: it announces none
 	s.pass(1000 * time.Hour)
 	require.Equal(t, watchdog.Report{Open: 1}, s.sweep())
-	patient := s.another(watchdog.Options{Patience: 1001 * time.Hour}, s.log)
+	patient := s.another(watchdog.Options{HeartbeatTimeout: 1001 * time.Hour}, s.log)
 	require.Empty(t, sweep(t, patient).Findings)
 	s.pass(2 * time.Hour)
 	report := sweep(t, patient)
