@@ -86,6 +86,79 @@ func TestOfSubmissionsInSeveralLogsAVerifiedOneIsTheJobs(t *testing.T) {
 	}
 }
 
+// proofs are what signed Carriers may say of the streams 1, of the job, and 2,
+// of the forger, and whether they decide which submission is the job's.
+var proofs = map[string]struct {
+	real, forged int // the stream that an event of each names
+	decide       bool
+}{
+	"none":                          {0, 0, false},
+	"of the job":                    {1, 0, true},
+	"of a stream that is not there": {7, 0, false},
+	"of both":                       {1, 2, false},
+	"of the forger, of another's":   {1, 1, true}, // what it says is not what that submission says
+}
+
+// Who holds no key cannot make a worker say that its submission is the job's,
+// wherever and whenever it is stored and whatever it calls itself.
+func TestOfSubmissionsTheOneThatASignedCarrierNamesIsTheJobs(t *testing.T) {
+	for name, proof := range proofs {
+		for what, forged := range forgeries(told{id: 1, typ: jobaudit.JobSubmitted, inputs: `{"n":2}`}) {
+			mine, start := submitted(2), startedAs(3, 90)
+			mine.claimed, start.proof = true, proof.real
+			end := forged
+			end.id, end.typ, end.exec, end.inputs, end.proof = 4, jobaudit.JobFailed, 90, "", proof.forged
+			honest, evil := stream(t, 1, mine, start, ended(5, 90, jobaudit.JobSucceeded)), stream(t, 2, forged, end)
+			for _, order := range [][][]jobaudit.Record{
+				{evil, honest}, {evil[:1], honest, evil[1:]}, {honest[:1], evil, honest[1:]}, {honest, evil},
+			} {
+				job := replay(t, order...)
+				if proof.decide || order[0][0].ID() == honest[0].ID() {
+					requireHonest(t, job, name+", "+what)
+				} else {
+					require.JSONEq(t, `{"n":2}`, string(job.Metadata.Inputs), "%s, %s: the first", name, what)
+				}
+			}
+			for _, both := range [][2][]jobaudit.Record{{honest, evil}, {evil, honest}} {
+				job, err := jobaudit.Replay(logs.Merge(all(both[0]), all(both[1])))
+				require.NoError(t, err)
+				if proof.decide {
+					requireHonest(t, job, name+", "+what)
+				} else {
+					require.JSONEq(t, `{"n":2}`, string(job.Metadata.Inputs), "%s, %s: the verified one", name, what)
+				}
+			}
+		}
+	}
+}
+
+func requireHonest(t *testing.T, job jobaudit.Job, name string) {
+	t.Helper()
+	require.Equal(t, jobaudit.Success, job.State, name)
+	require.Equal(t, "o", job.Metadata.OrgID, name)
+	require.JSONEq(t, `{"n":1}`, string(job.Metadata.Inputs), name)
+	require.ElementsMatch(t, []string{"foreign job.submitted", "foreign job.failed"}, causes(job), name)
+}
+
+// A forger may repeat what the job says of itself, and only say by whom it is.
+func TestAForgedSubmissionThatAgreesGivesAProvenJobNothing(t *testing.T) {
+	forged, start := submitted(1), startedAs(3, 90)
+	forged.inputs, start.proof = `{"n":2}`, 1
+	honest, evil := stream(t, 1, submitted(2), start), stream(t, 2, forged)
+	for _, order := range [][][]jobaudit.Record{{evil, honest}, {honest, evil}} {
+		job := replay(t, order...)
+		require.JSONEq(t, `{"n":1}`, string(job.Metadata.Inputs))
+		require.Equal(t, jobaudit.Running, job.State)
+		require.False(t, job.Incomplete)
+		require.Len(t, job.Unapplied, 1)
+		require.Equal(t, jobaudit.CauseDuplicate, job.Unapplied[0].Cause)
+		require.JSONEq(t, `{"n":2}`, string(job.Unapplied[0].Inputs))
+	}
+	log := memsink.New(nil)
+	require.NoError(t, log.Append(t.Context(), slices.Concat(evil, honest)))
+	require.Equal(t, []string{"7"}, listed(t, log, jobaudit.Query{}), "the job is listed once")
+}
+
 func TestAForgedSubmissionListsNoJobAndHidesNone(t *testing.T) {
 	log, evil := memsink.New(nil), submitted(2)
 	evil.org = "evil"

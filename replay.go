@@ -2,11 +2,11 @@ package jobaudit
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,11 +24,13 @@ import (
 // two verdicts under one ID, from different logs, the one with the lower leaf
 // hash counts.
 //
-// The first submission says whose job it is: in one log the one that was stored
-// first, of several logs (package story) one by a verified principal before one
-// that is only claimed. Events whose organization, action, root or correlation
-// contradict it have no effect and are in [Job.Unapplied] as well, as foreign:
-// who controls a queue may use another's job ID.
+// One submission says whose job it is: the one that signed Carriers name
+// (Event.Who.Proof), if all that name one agree. Else it is the first: in one
+// log the one that was stored first, of several logs (package story) one by a
+// verified principal before one that is only claimed. Events whose organization,
+// action, root or correlation contradict it have no effect and are in
+// [Job.Unapplied] as well, as foreign: who controls a queue may use another's
+// job ID. So are other submissions, as duplicates.
 //
 // Without a record the error is [ErrNotFound]. It is an error, too, if the
 // records are of several jobs, or if two records that are not verdicts share an
@@ -47,11 +49,14 @@ func replay(records iter.Seq2[Record, error]) (fold, error) {
 	}
 	f := fold{executions: map[uuid.UUID]int{}, concluded: map[uuid.UUID]bool{}}
 	order := causal.NewGraph(c.links).Order()
-	authority := slices.IndexFunc(order, func(i int) bool { return c.events[i].Type == JobSubmitted })
+	f.authority = c.authority(order)
 	for _, i := range order {
-		if e := &c.events[i]; authority >= 0 && foreign(e, &c.events[order[authority]]) {
+		switch e := &c.events[i]; {
+		case f.authority != nil && subjectOf(e) != subjectOf(f.authority):
 			f.setAside(e, CauseForeign)
-		} else {
+		case e.Type == JobSubmitted && e != f.authority:
+			f.setAside(e, CauseDuplicate)
+		default:
 			f.apply(e)
 		}
 	}
@@ -59,10 +64,51 @@ func replay(records iter.Seq2[Record, error]) (fold, error) {
 	return f, nil
 }
 
-// foreign reports whether an event contradicts the submission of its job.
-func foreign(e, submission *Event) bool {
-	return e.Who.OrgID != submission.Who.OrgID || e.What.Action != submission.What.Action ||
-		e.Job.RootID != submission.Job.RootID || e.CorrelationID != submission.CorrelationID
+// subject is what an event says of whose job it is about. An event that differs
+// in it from its job's submission is foreign.
+type subject struct {
+	org, action       string
+	root, correlation uuid.UUID
+}
+
+func subjectOf(e *Event) subject {
+	return subject{e.Who.OrgID, e.What.Action, e.Job.RootID, e.CorrelationID}
+}
+
+// authority returns the submission that says whose job it is, nil if there is
+// none. An event with a proof names the submission in that stream which agrees
+// with it. Where proofs name several, they decide nothing.
+func (c *collection) authority(order []int) *Event {
+	type place struct {
+		stream uuid.UUID
+		subject
+	}
+	submissions := make(map[place]*Event)
+	var first, proven *Event
+	for _, i := range order {
+		e := &c.events[i]
+		if e.Type != JobSubmitted {
+			continue
+		}
+		if first == nil {
+			first = e
+		}
+		if at := (place{e.Stream.ID, subjectOf(e)}); submissions[at] == nil {
+			submissions[at] = e
+		}
+	}
+	for i := range c.events {
+		e := &c.events[i]
+		if e.Type == JobSubmitted || e.Who.Proof.Submission == uuid.Nil {
+			continue
+		}
+		named := submissions[place{e.Who.Proof.Submission, subjectOf(e)}]
+		if named != nil && proven != nil && named != proven {
+			return first
+		}
+		proven = cmp.Or(named, proven)
+	}
+	return cmp.Or(proven, first)
 }
 
 // maxUnreadable is how many places of unreadable records a Job tells of.
@@ -134,6 +180,7 @@ func links(e *Event, hash Hash) causal.Event {
 type fold struct {
 	job        Job
 	begun      bool
+	authority  *Event    // the submission that says whose job it is, if there is one
 	submission uuid.UUID // the ID of the event that submitted the job, once it has been met
 	// executions holds where in the job the execution of an ID stands.
 	executions map[uuid.UUID]int
@@ -231,7 +278,7 @@ func errorOf(e *Event) *ErrorDetail {
 
 func (f *fold) setAside(e *Event, why Cause) {
 	u := UnappliedEvent{EventID: e.ID, Type: e.Type, Time: e.Time, Cause: why, Error: errorOf(e)}
-	if why == CauseDuplicate && !bytes.Equal(e.What.Inputs, f.job.Metadata.Inputs) {
+	if why == CauseDuplicate && !bytes.Equal(e.What.Inputs, f.authority.What.Inputs) {
 		u.Inputs = e.What.Inputs
 	}
 	f.job.Unapplied = append(f.job.Unapplied, u)

@@ -184,17 +184,51 @@ var modelStates = map[jobaudit.EventType][4]string{
 	jobaudit.JobCancelled:    {"cancelled", "cancelled", "cancelled", "late"},
 }
 
+func agrees(e, s *jobaudit.Event) bool {
+	return e.Who.OrgID == s.Who.OrgID && e.What.Action == s.What.Action && e.Job.RootID == s.Job.RootID && e.CorrelationID == s.CorrelationID
+}
+
+// submission returns where in an order the submission stands that says whose
+// job it is: the one that proofs name, or the first.
+func (m *model) submission(order []int) int {
+	named := map[int]bool{}
+	for _, i := range order {
+		e := &m.events[i]
+		at := slices.IndexFunc(order, func(p int) bool {
+			s := &m.events[p]
+			return s.Type == jobaudit.JobSubmitted && s.Stream.ID == e.Who.Proof.Submission && agrees(e, s)
+		})
+		if e.Type != jobaudit.JobSubmitted && at >= 0 {
+			named[at] = true
+		}
+	}
+	if len(named) == 1 {
+		for at := range named {
+			return at
+		}
+	}
+	return slices.IndexFunc(order, func(i int) bool { return m.events[i].Type == jobaudit.JobSubmitted })
+}
+
 // fold folds the events in an order.
 func (m *model) fold(order []int) (job jobaudit.Job) {
-	at := slices.IndexFunc(order, func(i int) bool { return m.events[i].Type == jobaudit.JobSubmitted })
+	at := m.submission(order)
 	job.Logs = []string{}
 	begun := false
 	for _, i := range order {
 		e := &m.events[i]
 		if at >= 0 {
 			s := &m.events[order[at]]
-			if e.Who.OrgID != s.Who.OrgID || e.What.Action != s.What.Action || e.Job.RootID != s.Job.RootID || e.CorrelationID != s.CorrelationID {
+			if !agrees(e, s) {
 				job.Unapplied = append(job.Unapplied, unapplied(e, jobaudit.CauseForeign))
+				continue
+			}
+			if e.Type == jobaudit.JobSubmitted && i != order[at] {
+				u := unapplied(e, jobaudit.CauseDuplicate)
+				if !bytes.Equal(e.What.Inputs, s.What.Inputs) {
+					u.Inputs = e.What.Inputs
+				}
+				job.Unapplied = append(job.Unapplied, u)
 				continue
 			}
 		}
@@ -243,11 +277,7 @@ func (m *model) step(job *jobaudit.Job, e *jobaudit.Event) (late bool) {
 	switch word := modelStates[e.Type][column]; word {
 	case "":
 	case "duplicate", "illegal", "late":
-		u := unapplied(e, jobaudit.Cause(word))
-		if word == "duplicate" && !bytes.Equal(e.What.Inputs, job.Metadata.Inputs) {
-			u.Inputs = e.What.Inputs
-		}
-		job.Unapplied = append(job.Unapplied, u)
+		job.Unapplied = append(job.Unapplied, unapplied(e, jobaudit.Cause(word)))
 		return word == "late"
 	case "running":
 		job.State, job.StartedAt = "running", e.Time
@@ -361,17 +391,21 @@ func (c *chance) event(s *chanceStream, typ jobaudit.EventType, all []jobaudit.R
 	case 3:
 		correlation = otherJob
 	}
+	proof := ""
+	if typ != jobaudit.JobSubmitted && c.IntN(8) == 0 {
+		proof = fmt.Sprintf(`,"proof":{"carrier":"k1","submission":"%s"}`, oneOf(c, c.streams...).id)
+	}
 	phase := ""
 	if p := typ.Phase(); p != "" {
 		phase = fmt.Sprintf(`,"phase":"%s"`, p)
 	}
 	line := fmt.Sprintf(`{"schemaVersion":"1.0.0","id":"%s","type":"%s"%s,"time":"%s","stream":%s},`+
 		`"job":{"id":"%s","state":"%s","attempt":%d%s,"rootId":"%s"},"correlationId":"%s"%s,"requestId":"%s",`+
-		`"who":{"principal":{"kind":"user","id":"u-%d","assurance":"%s"},"orgId":"%s"},"what":{"action":"%s"%s},`+
+		`"who":{"principal":{"kind":"user","id":"u-%d","assurance":"%s"},"orgId":"%s"%s},"what":{"action":"%s"%s},`+
 		`"where":{"system":"s","environment":"e","host":"h","instance":"i","version":"v"},"why":{"trigger":"manual","reason":"r"}%s}`,
 		c.uuid(version), typ, phase, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Add(time.Duration(c.n*997%1000)*time.Second).Format("2006-01-02T15:04:05.000000Z"),
 		place, storyJob, state, c.IntN(4), execution, root, correlation, cause, storyJob,
-		c.IntN(2), oneOf(c, "verified", "claimed"), org, action, inputs, data)
+		c.IntN(2), oneOf(c, "verified", "claimed"), org, proof, action, inputs, data)
 	r, err := jobaudit.ParseRecord([]byte(line))
 	require.NoError(c.t, err, line)
 	s.records = append(s.records, r)

@@ -34,6 +34,7 @@ type told struct {
 
 	org, action, root, correlation string // default: as in any other event
 	claimed                        bool   // the principal
+	proof                          int    // the stream that a signed Carrier says the submission stands in
 }
 
 const storyJob = "7d444840-9dc0-41d1-b245-5ffdce74fad2"
@@ -68,6 +69,10 @@ func stream(t *testing.T, number int, events ...told) []jobaudit.Record {
 			}
 			return fmt.Sprintf(`,"%s":%s`, name, value)
 		}
+		proof := ""
+		if e.proof > 0 {
+			proof = fmt.Sprintf(`,"proof":{"carrier":"k1","submission":"%s"}`, eventID(e.proof, 7))
+		}
 		assurance := "verified"
 		if e.claimed {
 			assurance = "claimed"
@@ -82,8 +87,8 @@ func stream(t *testing.T, number int, events ...told) []jobaudit.Record {
 			member("executionId", `"`+eventID(e.exec, 7)+`"`, e.exec > 0) +
 			fmt.Sprintf(`,"rootId":"%s"},"correlationId":"%s"`, cmp.Or(e.root, job), cmp.Or(e.correlation, job)) +
 			member("causationId", `"`+eventID(e.cause, 7)+`"`, e.cause > 0) +
-			fmt.Sprintf(`,"requestId":"%s","who":{"principal":{"kind":"user","id":"u-1","assurance":"%s"},"orgId":"%s"},"what":{"action":"%s"`,
-				job, assurance, cmp.Or(e.org, "o"), cmp.Or(e.action, "a")) +
+			fmt.Sprintf(`,"requestId":"%s","who":{"principal":{"kind":"user","id":"u-1","assurance":"%s"},"orgId":"%s"%s},"what":{"action":"%s"`,
+				job, assurance, cmp.Or(e.org, "o"), proof, cmp.Or(e.action, "a")) +
 			member("inputs", inputs, inputs != "") +
 			`},"where":{"system":"s","environment":"e","host":"h","instance":"i","version":"v"},"why":{"trigger":"manual","reason":"r"}` +
 			member("data", e.data, e.data != "") + `}`

@@ -32,7 +32,8 @@ func Story(ctx context.Context, w io.Writer, correlation uuid.UUID, logs ...joba
 //   - the records of one log keep its order otherwise;
 //   - of submissions of one job in different logs, none of which follows from
 //     the other, those by verified principals stand first, and otherwise the
-//     lower event ID; the first one counts ([jobaudit.CauseForeign]);
+//     lower event ID; the first one counts unless signed Carriers name another
+//     ([jobaudit.Replay]);
 //   - of outcomes of one job in different logs, none of which follows from the
 //     other, a verdict stands first, as it rests on what had been recorded
 //     until then, and otherwise the lower event ID;

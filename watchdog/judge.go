@@ -65,14 +65,14 @@ func (w *Watchdog) collect(ctx context.Context, id uuid.UUID) (*jobRecords, erro
 	if err != nil {
 		return nil, fmt.Errorf("watchdog: job %s: %w", id, err)
 	}
-	foreign := make(map[uuid.UUID]bool)
+	aside := make(map[uuid.UUID]bool)
 	for _, u := range d.Unapplied {
-		if u.Cause == jobaudit.CauseForeign {
-			foreign[u.EventID] = true
+		if u.Cause == jobaudit.CauseForeign || u.Cause == jobaudit.CauseDuplicate {
+			aside[u.EventID] = true
 		}
 	}
 	for _, r := range records {
-		if !foreign[r.ID()] {
+		if !aside[r.ID()] {
 			w.add(d, r)
 		}
 	}
