@@ -275,8 +275,8 @@ func (r *Recorder) erasedKeys(ids []string) *erasedData {
 	return data
 }
 
-// CancelBy is [Trail.Cancel] by somebody else than the job's own principal, as
-// an operator of its queue: the event's who is theirs. The reason, a free text,
+// CancelBy is [Trail.Cancel] by a principal other than the job's own, such as
+// an operator of its queue: the event's Who is theirs. The reason, a free text,
 // is required. The error wraps a [*FieldError] if by or the reason is missing
 // or malformed; nothing was stored then.
 func (t *Trail) CancelBy(ctx context.Context, by Principal, reason string) error {

@@ -36,7 +36,7 @@ func ParseCarrier(s string) (Carrier, error) {
 	return Carrier{text: s, data: g}, nil
 }
 
-// open returns what the Carrier holds. Nobody may change it.
+// open returns what the Carrier holds. The caller must not change it.
 func (c Carrier) open() (*carrierData, error) {
 	if c.data != nil {
 		return c.data, nil
@@ -96,8 +96,8 @@ func (r Record) Carrier() Carrier {
 
 // Recorder returns the recorder that the job was submitted by: the ID of that
 // recorder's own stream, whose first event, audit.opened, stands in the log that
-// the submission went to. So whoever reads logs and misses the submission can
-// tell whether that log is among them. It is the zero UUID if the Carrier does
+// the submission went to. So a reader of logs that does not find the submission
+// can say whether that log is among them. It is the zero UUID if the Carrier does
 // not say, and a claim like all that a Carrier holds.
 func (c Carrier) Recorder() uuid.UUID {
 	g, err := c.open()

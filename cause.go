@@ -44,7 +44,7 @@ func visit(err error, f func(error) bool) (all bool) {
 	return left >= 0
 }
 
-// find is errors.AsType for errors that nobody vouches for.
+// find is errors.AsType for errors of unknown origin.
 func find[E error](err error) (found E, ok bool) {
 	visit(err, func(err error) bool {
 		found, ok = err.(E)
@@ -53,8 +53,8 @@ func find[E error](err error) (found E, ok bool) {
 	return found, ok
 }
 
-// isOne is errors.Is for errors that nobody vouches for. A panic of the error's
-// own methods goes on.
+// isOne is errors.Is for errors of unknown origin. A panic of the error's own
+// methods goes on.
 func isOne(err, target error) (is bool) {
 	visit(err, func(err error) bool {
 		is = reflect.TypeOf(err).Comparable() && err == target

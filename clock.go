@@ -12,7 +12,7 @@ import (
 
 // source calls a function of the user's, the clock or the source of IDs, and
 // replaces what it must not give. An event, an outcome above all, is never lost
-// for that; OnError is told.
+// for that; OnError is called.
 type source[T any] struct {
 	name    string
 	ask     func() T

@@ -12,7 +12,7 @@ import (
 // Let the jobs end first. It waits until ctx ends, at most OutcomeTimeout and at
 // least Timeout, and then Timeout for the Fallback and for its own event. What
 // could not be stored by then is lost. The error counts it, and the executions
-// that were begun here and have no end: nobody records theirs any more.
+// that were begun here and have no end: their ends can no longer be recorded.
 func (r *Recorder) Close(ctx context.Context) error {
 	if err := r.opened("close"); err != nil {
 		return err
@@ -79,7 +79,8 @@ func (r *Recorder) Stats() Stats {
 
 // Healthy returns nil if a job that is submitted now may be expected to start:
 // the Recorder is open, the sink's newest call succeeded, and no event has
-// waited longer than Timeout for it. It asks nobody, and is for probes.
+// waited longer than Timeout for it. It makes no call to the sink, and is for
+// probes.
 func (r *Recorder) Healthy() error {
 	if err := r.opened("healthy"); err != nil {
 		return err

@@ -121,7 +121,7 @@ func (d *draft) shrink(excess int) {
 // record's bytes and nothing else. It is the last check, and the reason that
 // nothing is stored which cannot be read: what [ParseRecord] would refuse is a
 // [*RecordError] here. Everything that can make an event so is checked earlier,
-// where its caller is told which field it is.
+// where its caller learns which field it is.
 func (s *encoded) Place(p delivery.Position) (Record, error) {
 	room := maxStreamPart / 2
 	if p.After != nil {

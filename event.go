@@ -93,7 +93,7 @@ type Event struct {
 	Type          EventType
 	Phase         Phase
 	Time          time.Time
-	// Reconstructed says that nobody recorded this when it happened: Time is
+	// Reconstructed says that this was not recorded when it happened: Time is
 	// when it was found in the queue's own table, and QueueTime when that says
 	// it happened, which is zero if it does not. See [Trail.Reconstruct].
 	Reconstructed bool
@@ -138,7 +138,7 @@ type Event struct {
 		Upstream   Ref
 		// Proof is set where a signed Carrier brought the job: the principal and
 		// the rest of what it says are claimed by a holder of that key, not by
-		// whoever can write to the queue.
+		// anyone who can write to the queue.
 		Proof struct {
 			Carrier    string    // ID of the key
 			Submission uuid.UUID // the stream that the submission stands in; zero if the Carrier does not say

@@ -17,9 +17,9 @@ type homecoming struct {
 	reader AuditReader // the fallback; nil if there is none
 	ctx    context.Context
 	cancel context.CancelFunc
-	turn   chan struct{} // holds one value while nobody reads the fallback
+	turn   chan struct{} // holds one value while no goroutine reads the fallback
 
-	// Whoever reads the fallback has these:
+	// The goroutine that reads the fallback has these:
 	after uuid.UUID // the newest record that was read
 
 	mu      sync.Mutex // guards what follows

@@ -84,8 +84,8 @@ func (t *Trail) cancelled(ctx context.Context, by *envelope, reason string) erro
 	})
 }
 
-// Skip records that the job was passed over: whoever schedules it decided that
-// it does not run, as when the run before it has not ended.
+// Skip records that the job was passed over: its scheduler decided that it does
+// not run, as when the run before it has not ended.
 func (t *Trail) Skip(ctx context.Context, reason string) error {
 	if err := t.opened("skip"); err != nil {
 		return err

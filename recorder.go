@@ -34,7 +34,7 @@ type Options struct {
 	Defaults func(ctx context.Context) Submission
 
 	// Authorize decides whether a job may start. Its context ends after
-	// Timeout. An error means that nobody could decide: the job does not
+	// Timeout. An error means that no decision could be made: the job does not
 	// start. Default: every job may, and its record says that nothing decided.
 	Authorize func(ctx context.Context, s Submission) (Decision, error)
 	// Reauthorize asks again at each heartbeat of a job that runs in
@@ -46,7 +46,8 @@ type Options struct {
 	// good. When the sink takes records again, and after a restart, they are
 	// brought home to it. It must be an [AuditReader] as well, and be read in the
 	// order in which it was written. If it has a method Forget(ctx
-	// context.Context, ids []uuid.UUID) error, that is told what has come home.
+	// context.Context, ids []uuid.UUID) error, that is called with what has come
+	// home.
 	Fallback AuditSink
 
 	// Heartbeat is the time between the heartbeats that [Trail.Run] records.
@@ -62,14 +63,14 @@ type Options struct {
 	OutcomeTimeout time.Duration
 	// Buffer is how many events, of those that no call waits for, are kept
 	// until the sink takes them; they may have 16 MiB together. What comes
-	// when it is full is dropped, counted, and told by an audit.lost event.
+	// when it is full is dropped, and counted in an audit.lost event.
 	// Default: 10,000.
 	Buffer int
 
 	// OnError is called with every error of the audit path that no call returns.
 	// It may be called from several goroutines, the job's own among them: it
 	// must not wait, or the job waits with it. It may use the Recorder and its
-	// Trails, but what it records may fail and be told to it again. A panic in
+	// Trails, but what it records may fail and be reported to it again. A panic in
 	// it goes no further. Default: the errors are logged by slog.Default, without
 	// texts that hold a secret or what was removed from a job's inputs.
 	OnError func(context.Context, *AuditError)
@@ -110,7 +111,7 @@ type Options struct {
 	}
 
 	// Now is the clock that events are dated by. A time that is not between 1970
-	// and 9999, or a panic, is replaced by time.Now and told to OnError. Default:
+	// and 9999, or a panic, is replaced by time.Now and reported to OnError. Default:
 	// time.Now.
 	Now func() time.Time
 	// NewID makes the IDs of jobs, events, streams and executions: UUIDs of
@@ -329,7 +330,7 @@ func (r *Recorder) reportLater(op string, job uuid.UUID, err error) {
 	go r.report(context.Background(), op, job, err)
 }
 
-// report tells OnError of an error that no call returns. A panic in it does
+// report calls OnError with an error that no call returns. A panic in it does
 // not reach the job.
 func (r *Recorder) report(ctx context.Context, op string, job uuid.UUID, err error) {
 	defer func() { _ = recover() }()

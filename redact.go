@@ -27,7 +27,7 @@ type Redactor struct {
 // whenever a rule's function does: a function's body cannot be seen, so the
 // digest that events carry covers the version, the paths, and the kept types'
 // fields. Action and version are required, at most 256 bytes each, and so is
-// at least one rule; at most one for each side. What is wrong is told by
+// at least one rule; at most one for each side. What is wrong is reported by
 // [NewRegistry] and by the Redactor's own methods.
 func NewRedactor(action, version string, rules ...Rule) Redactor {
 	r := Redactor{action: action, version: version}
@@ -105,8 +105,8 @@ func (r *Redactor) document(scan []byte) policy.Document {
 // Here, pseudonyms are made with a key that ends with the process.
 //
 // The error says why the inputs would be withheld and wraps the redactor's own
-// error, which nothing else tells. It is [ErrNoPolicy] if there is no rule for
-// the inputs.
+// error, which is not reported otherwise. It is [ErrNoPolicy] if there is no
+// rule for the inputs.
 func (r Redactor) RedactInputs(inputs any) (json.RawMessage, error) {
 	return r.try(inputs, sideInputs)
 }
@@ -152,8 +152,8 @@ func (r *Redactor) block(outcome RedactionOutcome) *Redaction {
 }
 
 // plainly returns the block of a value of which count members were left out
-// and none of them is named. Jobs of one action mostly share one; nobody
-// changes a block once it is made.
+// and none of them is named. Jobs of one action mostly share one; a block is
+// not changed once it is made.
 func (r *rule) plainly(of *Redactor, count int) *Redaction {
 	if last := r.last.Load(); last != nil && last.RemovedCount == int64(count) && last.Digest == of.doc.Digest {
 		return last

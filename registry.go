@@ -27,8 +27,8 @@ type RegistryOptions struct {
 
 	// RequireSnapshots names the actions whose jobs are to record the state of
 	// what they change before and after, see [Trail.Snapshot]. The outcome of a job
-	// that has succeeded says which is missing. OnError is told of that, and, at any
-	// end, of a snapshot before the change without one after it.
+	// that has succeeded says which is missing. OnError is called with that, and,
+	// at any end, of a snapshot before the change without one after it.
 	RequireSnapshots []string
 
 	// Patterns are the formats of secrets of your own, by the name of the rule
@@ -89,7 +89,7 @@ func (g *Registry) Scan(text string) (rule string) {
 // RedactInputs returns the bytes that would be stored of an action's inputs, with
 // this registry's options, for a job without an organization. It is for unit
 // tests of policies. The error says why the inputs would be withheld: it wraps
-// [ErrNoPolicy], or the redactor's own error, which nothing else tells.
+// [ErrNoPolicy], or the redactor's own error, which is not reported otherwise.
 func (g *Registry) RedactInputs(action string, inputs any) (json.RawMessage, error) {
 	d := g.sanitizer(action)
 	if d.redactor == nil && !d.passes() {

@@ -35,7 +35,7 @@ import (
 // Without a record the error is [ErrNotFound]. It is an error, too, if the
 // records are of several jobs, or if two records that are not verdicts share an
 // ID ([ErrConflict]). Of records that the iterator could not read
-// ([*UnreadableError]) the Job tells where they are; any other error of the
+// ([*UnreadableError]) the Job says where they are; any other error of the
 // iterator is returned unchanged.
 func Replay(records iter.Seq2[Record, error]) (Job, error) {
 	f, err := replay(records)
@@ -111,7 +111,7 @@ func (c *collection) authority(order []int) *Event {
 	return cmp.Or(proven, first)
 }
 
-// maxUnreadable is how many places of unreadable records a Job tells of.
+// maxUnreadable is how many places of unreadable records a Job lists.
 const maxUnreadable = 16
 
 // collection is the events of one job, each once.

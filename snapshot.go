@@ -13,7 +13,7 @@ import (
 
 // Snapshot records the state of a resource before or after the job changed it.
 // Resource is required, and Digest or Value. It is read before Snapshot returns,
-// which does not wait for the sink; what is wrong is told to OnError. See
+// which does not wait for the sink; what is wrong is reported to OnError. See
 // [RegistryOptions.RequireSnapshots] for actions that must have both.
 func (t *Trail) Snapshot(ctx context.Context, s Snapshot) {
 	if t.opened("") != nil {
@@ -50,8 +50,8 @@ func (t *Trail) snapshot(s Snapshot) error {
 	})
 }
 
-// digest is that of a value or a reader, keyed as pseudonyms are: nobody without
-// the key can tell, by trying, which state it is of.
+// digest is that of a value or a reader, keyed as pseudonyms are: without the
+// key, which state it is of cannot be found out by trying.
 func (t *Trail) digest(resource string, v any) (digest string, err error) {
 	g := t.rec.opts.Redactors
 	if g == nil || g.pseudonyms == nil {
@@ -158,7 +158,7 @@ func (t *Trail) snapshotsAtEnd(d *draft) error {
 // SetAffected says how many of what the job has changed, beside what SetImpact
 // says in words, so that it can be added up: 1,000 and "records". The count is
 // from 0 to 2⁵³; the unit is required. It is stored with the outcome; what is
-// wrong is told to OnError, and stored not.
+// wrong is reported to OnError and not stored.
 func (t *Trail) SetAffected(ctx context.Context, count int64, unit string) {
 	if t.opened("") != nil {
 		return

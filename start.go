@@ -17,7 +17,7 @@ type Execution struct {
 	// more than this Trail's last.
 	Attempt int
 	// Deadline is how long the job may be silent before it may be taken for
-	// dead; each heartbeat starts it anew. [Trail.Run] records one after a
+	// dead; each heartbeat restarts it. [Trail.Run] records one after a
 	// third of it, or at the recorder's Heartbeat if that comes first. Default:
 	// three times the recorder's Heartbeat.
 	Deadline time.Duration
@@ -126,7 +126,7 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 // Start records that the job starts, and returns once that is durable. Before
 // the first start the job is authorized: by what [Trail.Authorize] recorded,
 // else by the recorder's Authorize, else by nothing, which the record says.
-// If the answer is no the error wraps [ErrDenied]; [AuditError.AskAgain] tells
+// If the answer is no the error wraps [ErrDenied]; [AuditError.AskAgain] says
 // whether the job is only put off.
 //
 // A start while the last one has no end records that one as superseded.
@@ -257,7 +257,7 @@ func (t *Trail) decision(d Decision) (*decisionData, error) {
 // with AskAgain, left pending with its attempt deferred. A running job is
 // revoked: its context is cancelled if it runs in [Trail.Run], and its outcome
 // there will be cancelled, FORBIDDEN; it does not start again unless it is
-// authorized anew.
+// authorized again.
 //
 // The job is refused whether or not the sink answers: after an error the event
 // is sent on in the background.
@@ -327,7 +327,7 @@ func (t *Trail) decide(ctx context.Context) (*decisionData, error) {
 		return nil, t.fail("authorize", err)
 	}
 	if !d.Allowed {
-		d.AskAgain = d.AskAgain && !t.inProcess // nobody else could bring it back
+		d.AskAgain = d.AskAgain && !t.inProcess // no queue could bring it back
 		err := errors.Join(ErrDenied, t.deny(ctx, d))
 		return nil, &AuditError{Op: "authorize", JobID: t.env.jobID, Err: err, putOff: d.AskAgain}
 	}
@@ -336,7 +336,8 @@ func (t *Trail) decide(ctx context.Context) (*decisionData, error) {
 }
 
 // askAuthorize calls the recorder's Authorize, in a goroutine of its own: one that
-// ignores its context holds up nobody, and a late answer does not count.
+// ignores its context does not hold up the caller, and a late answer does not
+// count.
 func (t *Trail) askAuthorize(ctx context.Context) (d Decision, err error) {
 	authorize := t.rec.opts.Authorize
 	if authorize == nil {
@@ -375,7 +376,8 @@ func (t *Trail) askAuthorize(ctx context.Context) (d Decision, err error) {
 }
 
 // reauthorize asks again whether the job may run and revokes it if not. If
-// nobody can say, it goes on: the audit path does not fail a job that runs.
+// there is no answer, the job goes on: the audit path does not fail a job that
+// runs.
 func (t *Trail) reauthorize(ctx context.Context) {
 	if !t.rec.opts.Reauthorize || t.rec.opts.Authorize == nil || ctx.Err() != nil {
 		return

@@ -334,7 +334,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft,
 	cause := s.inherit(parent, &t.env)
 	t.sub = s
 	if r.opts.Authorize == nil {
-		t.sub.Inputs = nil // nobody asks for them again
+		t.sub.Inputs = nil // they are not needed again
 	}
 	t.env.describe(&t.sub, r.where, t.sanitizer)
 	t.stream = r.queue.Open(r.opts.NewID(), t.env.jobID, nil)

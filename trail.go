@@ -21,13 +21,30 @@ import (
 // run. Whether the event was stored may be unknown then; the next call on the
 // Trail settles it first.
 //
-// Log, Heartbeat, Snapshot and Retrying never wait for the sink and return
-// nothing: what goes wrong is reported to OnError.
+// Log, Heartbeat, Snapshot, Retrying and Deferring never wait for the sink and
+// return nothing: what goes wrong is reported to OnError.
 //
 // Succeed, Fail, Cancel and Correct return once the event and all before it
 // are durable. They ignore ctx's end, retry, and give up after the recorder's
 // OutcomeTimeout; the event is sent on in the background then. Calling the
 // same again waits again and records nothing new.
+//
+// # Methods for adapters
+//
+// A job that [Recorder.Run], [Recorder.Call] or [Trail.Run] runs has no need of
+// the methods below. They are for adapters of queues and schedulers, where the
+// framework decides when a job runs and what becomes of it:
+//
+//   - [Trail.Deduplicate] records that the queue already has the job, and
+//     [Trail.Skip] that the scheduler decided not to run it.
+//   - [Trail.KeepAlive] sends the heartbeats of an execution that the framework
+//     begins and ends.
+//   - [Trail.Retrying] and [Trail.Deferring] record that an attempt has ended and
+//     that the queue will bring the job back. [Trail.Flush] waits until that is
+//     durable, before the adapter answers the queue.
+//   - [Trail.CancelBy] records that an operator of the queue cancelled the job.
+//   - [Trail.Observe] and [Trail.Reconstruct] are for reconciliation with the
+//     queue's own table: they record what no process recorded when it happened.
 type Trail struct {
 	rec       *Recorder
 	env       envelope
@@ -35,7 +52,7 @@ type Trail struct {
 	sanitizer *sanitizer
 	stream    *stream
 	resumed   bool
-	inProcess bool // submitted by Run or Call: nobody else can start it
+	inProcess bool // submitted by Run or Call: no other process can start it
 	// submitter is the recorder that the job was submitted by, as far as it is
 	// known.
 	submitter uuid.UUID
@@ -234,9 +251,9 @@ func checkObserved(j *Job) error {
 }
 
 // Reconstruct calls record and returns its error. What is recorded on the Trail
-// meanwhile says that nobody recorded it when it happened: it is read from a
+// meanwhile says that it was not recorded when it happened: it is read from a
 // queue's own table, which says that it happened at that moment. The zero time,
-// and one outside the years 1970 to 9999, mean that the table does not tell.
+// and one outside the years 1970 to 9999, mean that the table does not say.
 // Readers find it in [Event.Reconstructed] and [Event.QueueTime].
 func (t *Trail) Reconstruct(at time.Time, record func() error) error {
 	if err := t.opened("reconstruct"); err != nil {

@@ -11,9 +11,9 @@ import (
 	"github.com/jobaudit/jobaudit/internal/delivery"
 )
 
-// Verdict is what somebody else than the worker concludes from the records of
-// a job: that an execution has no end because whoever ran it is gone, or that
-// the job never started in time. [Recorder.Conclude] records it; package
+// Verdict is what a process other than the worker concludes from the records of
+// a job: that an execution has no end because its worker is gone, or that the
+// job never started in time. [Recorder.Conclude] records it; package
 // watchdog finds what there is to conclude.
 type Verdict struct {
 	// Of is the record that nothing followed: the start of an execution
@@ -33,8 +33,8 @@ type Verdict struct {
 // or v.AttemptOnly is set; of a job that never started, that it is cancelled,
 // EXPIRED. The principal is this recorder's service, on behalf of the job's.
 //
-// Whoever reaches the same verdict writes it under the same ID, so a sink keeps
-// one. recorded is false, and the error nil, if the sink had it already.
+// All who reach the same verdict write it under the same ID, so a sink keeps one.
+// recorded is false, and the error nil, if the sink had it already.
 //
 // The error is an [*AuditError]; it wraps a [*FieldError] if the records of the
 // verdict do not belong together. What was recorded until then is unknown: call
@@ -201,7 +201,7 @@ func (c *conclusion) draft(typ EventType, now time.Time) draft {
 
 // verdictID is the ID of a verdict's event (docs/format.md, F5): a UUIDv8 of the type
 // and the execution concerned, or the job for a verdict that it has expired.
-// Whoever reaches the same verdict writes the same ID, so a log keeps one.
+// All who reach the same verdict write the same ID, so a log keeps one.
 func verdictID(typ EventType, subject uuid.UUID) uuid.UUID {
 	sum := sha256.Sum256([]byte("jobaudit verdict\n" + string(typ) + "\n" + subject.String()))
 	id := uuid.UUID(sum[:16])

@@ -12,8 +12,8 @@ import (
 // ErrNoHead is what [Anchor.Latest] returns when no head was ever put there.
 var ErrNoHead = errors.New("no head kept")
 
-// An Anchor keeps the newest head of one log outside of it, where whoever can
-// change the log cannot change the head unseen. It only keeps bytes: what may
+// An Anchor keeps the newest head of one log outside of it, where a person who
+// can change the log cannot change the head unseen. It only keeps bytes: what may
 // follow what is decided by [AdvanceAnchor], which has the log's hashes.
 //
 // Implementations are safe for concurrent use by readers beside one writer.
@@ -24,7 +24,7 @@ type Anchor interface {
 	// [AdvanceAnchor]. An anchor that can compare refuses to go back to a
 	// smaller size.
 	Put(ctx context.Context, c Checkpoint) error
-	// Latest returns the signed checkpoint kept, as bytes that nobody has
+	// Latest returns the signed checkpoint kept, as bytes that have not been
 	// verified, or [ErrNoHead].
 	Latest(ctx context.Context) (signed []byte, err error)
 }

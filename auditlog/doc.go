@@ -18,8 +18,8 @@
 // A leaf is one line without its line feed. A batch is some leaves and one
 // commit line: {"checkpoint":"<signed note>"}. The signed note is a C2SP
 // tlog-checkpoint, so it holds the origin, the number of leaves so far and
-// the root over all of them. Whoever trusts one checkpoint trusts every leaf
-// before it.
+// the root over all of them. A verifier that trusts one checkpoint trusts every
+// leaf before it.
 //
 // # What a proof is worth
 //

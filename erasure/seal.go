@@ -21,8 +21,8 @@ var (
 	// away, which is dropped and never sealed.
 	ErrCredential = errors.New("erasure: credentials are not sealed")
 
-	// ErrSubject means that no subject was named: a key of nobody would be
-	// everybody's.
+	// ErrSubject means that no subject was named. A key without a subject would
+	// be shared by all subjects.
 	ErrSubject = errors.New("erasure: a subject is required")
 
 	// ErrTooLong means that the sealed form of a text would not fit where texts

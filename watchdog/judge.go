@@ -258,7 +258,7 @@ func (w *Watchdog) lostOf(j *job, d *jobRecords, now time.Time) (findings []Find
 }
 
 // orphan returns the execution whose loss is the job's end, if there is one: the
-// newest, if it is lost and nobody is left who could bring the job to its end.
+// newest, if it is lost and no other execution could bring the job to its end.
 func (d *jobRecords) orphan(lost map[uuid.UUID]bool) uuid.UUID {
 	if d.State != jobaudit.Running || d.queued || len(d.Executions) == 0 {
 		return uuid.Nil

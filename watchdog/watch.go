@@ -160,7 +160,7 @@ func (w *Watchdog) note(e *jobaudit.Event, arrived time.Time) {
 		w.alive(r, e, arrived, heardHeartbeat)
 		r.progress(e)
 	case jobaudit.AttemptLost:
-		// Whoever found it may not have come to say what becomes of the job.
+		// Its finder may have stopped before it recorded what becomes of the job.
 		r := j.run(x)
 		r.due, r.heartbeatTimeout = e.Time, max(r.heartbeatTimeout, 1)
 	case jobaudit.AttemptDeferred:
@@ -262,8 +262,8 @@ func (w *Watchdog) pass(now time.Time) {
 	}
 }
 
-// heartbeatTimeout is how long an execution may be silent after a start or a heartbeat:
-// as long as it has announced itself, if it has.
+// heartbeatTimeout is how long an execution may be silent after a start or a
+// heartbeat: as long as it has announced itself, if it has.
 func (w *Watchdog) heartbeatTimeout(e *jobaudit.Event) time.Duration {
 	if announced := e.Data.Heartbeat.Deadline.Sub(e.Time); !e.Data.Heartbeat.Deadline.IsZero() && announced > 0 {
 		return announced
@@ -291,7 +291,7 @@ func (r *run) progress(e *jobaudit.Event) {
 }
 
 // stalled reports whether the execution has sent heartbeats without progress
-// for too long, and that has not been told.
+// for too long, and that has not been reported.
 func (w *Watchdog) stalled(r *run) bool {
 	return w.opts.StalledAfter > 0 && !r.stallReported && !r.moved.IsZero() && r.reported.Sub(r.moved) >= w.opts.StalledAfter
 }
@@ -305,8 +305,8 @@ func (w *Watchdog) quiet(r *run, now time.Time) bool {
 	return r.heartbeatTimeout > 0 && r.silent > r.heartbeatTimeout
 }
 
-// gone reports whether a run has been silent for so long that nobody is there
-// any more.
+// gone reports whether a run has been silent for so long that its worker is taken
+// to be gone.
 func (w *Watchdog) gone(r *run, now time.Time) bool {
 	if w.opts.OneShot {
 		return !r.due.IsZero() && now.After(r.due.Add(w.opts.Grace))

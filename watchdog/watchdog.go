@@ -1,5 +1,5 @@
-// Package watchdog finds the jobs whose end nobody recorded, and records it:
-// every job's story has an end.
+// Package watchdog finds the jobs whose end was not recorded, and records it, so
+// that every job has an end.
 //
 //	watcher := watchdog.New(recorder, logs, nil)
 //	go watcher.Run(ctx)                 // sweeps at intervals, or
@@ -17,7 +17,7 @@
 //   - [Expired]: a job was not started in time. It is recorded as cancelled,
 //     with code EXPIRED. See [Options.StartWithin].
 //   - [Stalled]: an execution sends heartbeats, but its progress has not moved.
-//     That is told and not recorded: it may yet come to its end. See
+//     That is reported and not recorded: it may yet come to its end. See
 //     [Options.StalledAfter].
 //
 // Each verdict holds its evidence: the newest event, the newest heartbeat, the
@@ -26,8 +26,9 @@
 //
 // # Whom it accuses
 //
-// A verdict stands for good, so nobody who lives is to be accused. The watchdog
-// goes by what it has seen itself, and not by the times in the records:
+// A verdict cannot be withdrawn, so a worker that is alive must not be accused.
+// The watchdog goes by what it has seen itself, and not by the times in the
+// records:
 //
 //   - It measures silence by its own monotonic clock, from the sweep in which it
 //     read the newest sign of life. Workers' clocks may differ as they like.
@@ -97,8 +98,8 @@ type Options struct {
 	// Set Grace to more than all that, an hour say. Default: only silence that
 	// the Watchdog itself has seen counts.
 	OneShot bool
-	// HeartbeatTimeout is how long an execution may be silent that has announced no
-	// deadline, as of a recorder that records no heartbeats. Default: no limit.
+	// HeartbeatTimeout is how long an execution may be silent that has announced
+	// no deadline, as of a recorder that records no heartbeats. Default: no limit.
 	HeartbeatTimeout time.Duration
 	// StartWithin says of a submission how long the job may wait for its
 	// start, or for the next one after it was put off; zero means no limit. Set
@@ -108,8 +109,8 @@ type Options struct {
 	// expires.
 	StartWithin func(submission jobaudit.Event) time.Duration
 	// StalledAfter is how long, by its own clock, an execution may send
-	// heartbeats without progress. Those that have never told of any are not
-	// judged. Default: no limit.
+	// heartbeats without progress. Executions that have never reported any are
+	// not judged. Default: no limit.
 	StalledAfter time.Duration
 
 	// OnFinding is called with what Run finds. Default: it is logged by
@@ -171,7 +172,7 @@ type Report struct {
 	// Open counts the executions and the waiting jobs that are watched.
 	Open int
 	// Unreadable are the records that could not be read and were passed over,
-	// each told once: a job may have its end there.
+	// each reported once: a job may have its end there.
 	Unreadable []error
 }
 

@@ -31,7 +31,7 @@ type Queue[R Record] struct {
 	failedOver     bool // the fallback has taken records since the main sink took some
 	stats          Stats
 
-	telling sync.Mutex // held while the owner is told of failedOver, so that it is told the newest last
+	telling sync.Mutex // held while the owner is told of failedOver, so that its newest value comes last
 }
 
 // New returns a Queue for a sink and, if it is not nil, for the fallback that

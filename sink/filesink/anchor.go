@@ -118,7 +118,7 @@ type keeper struct {
 
 	newest   sync.Mutex // guards head, degraded and failing
 	head     auditlog.Checkpoint
-	degraded func(error) // told when the anchors begin to fail; may be nil
+	degraded func(error) // called when the anchors begin to fail; may be nil
 	failing  bool
 	kick     chan struct{}
 	stopped  chan struct{}

@@ -34,7 +34,7 @@ func (o *opening) checkAnchors() error {
 func (o *opening) checkAnchor(a *kept) error {
 	outside, err := o.compare(a)
 	if err != nil && !errors.Is(err, auditlog.ErrNoHead) && !o.rebuilt && o.cache != nil {
-		// The hashes are a cache: before anybody is accused they are made anew.
+		// The hashes are a cache: they are rebuilt before a finding is reported.
 		if _, wrong := errors.AsType[*auditlog.HeadError](err); wrong && o.outsideSize(outside) <= o.base.Head().Size {
 			if err := o.rebuild(o.base); err != nil {
 				return err
@@ -97,7 +97,7 @@ func (o *opening) see(h auditlog.Head) {
 func (o *opening) readPredecessor() {
 	old, ok := o.opts.Predecessor.(*Key)
 	if !ok {
-		return // nobody knows where it lies
+		return // its anchor is kept elsewhere, at a place that is not known
 	}
 	signed, err := fileAnchor{o.opts.disk, old.path + anchorSuffix}.Latest(o.ctx)
 	if err != nil {

@@ -135,7 +135,7 @@ func (o *opening) repaired(first int64) *closedSegment {
 	return nil
 }
 
-// dropped tells whether a segment has no good commit line and will be removed.
+// dropped reports whether a segment has no good commit line and will be removed.
 func (o *opening) dropped(first int64) bool {
 	return slices.ContainsFunc(o.repairs, func(m repair) bool { return m.first == first && m.size == 0 })
 }
@@ -185,8 +185,8 @@ func (o *opening) finishClosed() error {
 }
 
 // prove checks that a segment's entries are under the log's head before an index
-// of them is signed: else whoever removes an index could have this program sign
-// what he wrote into the entries.
+// of them is signed. Otherwise an attacker who removes an index could have this
+// program sign what he wrote into the entries.
 func (o *opening) prove(s *closedSegment) error {
 	if s.content.proven {
 		return nil

@@ -85,7 +85,7 @@ func (q *commitQueue) admit(r *request) error {
 	return nil
 }
 
-// known tells whether a record is in the files, or will be before the next
+// known reports whether a record is in the files, or will be before the next
 // batch is. Other bytes under its ID are a conflict.
 func (q *commitQueue) known(it *item, line []byte) (bool, error) {
 	if it.stored {
@@ -111,8 +111,8 @@ func (q *commitQueue) wake() {
 	}
 }
 
-// wait waits until somebody waits for the next batch. It reports false once
-// the commitQueue is closed and nobody does.
+// wait blocks until a caller waits for the next batch, and returns true then. It
+// returns false once the commitQueue is closed and no caller waits.
 func (q *commitQueue) wait() bool {
 	for {
 		q.mu.Lock()
@@ -125,7 +125,7 @@ func (q *commitQueue) wait() bool {
 	}
 }
 
-// waiters tells how many wait for the next batch so far.
+// waiters returns how many wait for the next batch so far.
 func (q *commitQueue) waiters() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -91,7 +91,7 @@ func (o *opening) checkCheckpoint() error {
 	}
 	c, err := auditlog.OpenCheckpoint(signed, o.key.verifier)
 	if err != nil {
-		return nil // of a predecessor, or of nobody
+		return nil // of a predecessor, or of no known key
 	}
 	log := o.base.Head()
 	if c.Head().Size > log.Size {

@@ -59,7 +59,7 @@ func ownEventIn(p lineHeader, line []byte) *ownEvent {
 func parent(name string) string { return path.Dir(name) }
 
 // createAnew makes a file in place of one that may lie there, as another file:
-// whoever has the old one open keeps it.
+// a process that has the old one open keeps it.
 func createAnew(dir disk.Dir, name string) (disk.File, error) {
 	f, err := dir.Create(name, false)
 	if !errors.Is(err, fs.ErrExist) {

@@ -282,8 +282,8 @@ func writeIndex(dir disk.Dir, c *content, signer note.Signer) (digest, error) {
 	return sum, nil
 }
 
-// replaceFile puts a new file in the place of an old one, in one step for
-// whoever reads it, and durably if sync is set.
+// replaceFile puts a new file in the place of an old one, in one step as its
+// readers see it, and durably if sync is set.
 func replaceFile(dir disk.Dir, name string, data []byte, sync bool) error {
 	temp := name + tempSuffix
 	if err := writeFile(dir, temp, data, sync); err != nil {
@@ -349,7 +349,7 @@ func openKnown(dir disk.Dir, first int64, known digest) (*indexFile, error) {
 	return x, nil
 }
 
-// openUnsigned opens an index of which nobody has said whose it is.
+// openUnsigned opens an index whose signature has not been verified.
 func openUnsigned(dir disk.Dir, first int64) (*indexFile, error) {
 	f, err := dir.Open(indexPath(first))
 	if err != nil {

@@ -90,7 +90,7 @@ func (s *Sink) Tail(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Re
 }
 
 // tail reads what there is, waits for more, and reads on. next gives what there
-// is and a channel that tells of more, nil if no more will come: then the
+// is and a channel that signals more, nil if no more will come: then the
 // iteration ends with the error last.
 func (p *iteration) tail(next func() ([]part, <-chan struct{}, error), last error) {
 	err := errNewestFirst

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// A Key signs one log. Its file holds the secret; whoever has it can write the
-// log anew, so it lies outside of the log's directory. The verifier key is
-// what auditors get. A Key is immutable and safe for concurrent use.
+// A Key signs one log. Its file holds the secret. A person who has the file can
+// rewrite the log, so keep it outside of the log's directory. The verifier key
+// is what auditors get. A Key is immutable and safe for concurrent use.
 type Key struct {
 	signer      note.Signer
 	verifier    note.Verifier
@@ -81,13 +81,13 @@ func loadOrCreateKey(d disk.Disk, dir, keyPath, name string) (*Key, error) {
 	return parseKey(keyPath, name, string(secret))
 }
 
-// checkMode refuses a key file that others can write to, who could put a key of
-// theirs in its place. One that others can read is told: secrets that are mounted
-// are often readable by a group.
+// checkMode refuses a key file that others can write to: they could put a key of
+// theirs in its place. One that others can read is reported: secrets that are
+// mounted are often readable by a group.
 func checkMode(folder disk.Dir, keyPath, base string) error {
 	info, err := folder.Stat(base)
 	if err != nil || !info.Permissions {
-		return nil // reading it tells
+		return nil // reading it gives the error
 	}
 	if info.Mode&0o022 != 0 {
 		return &KeyError{keyPath, fmt.Sprintf("others than its owner can write to it (mode %04o): take that away with chmod go-w", info.Mode), nil}

@@ -256,7 +256,7 @@ func (o *opening) findClean(n int) (bool, error) {
 	return true, o.resume(c)
 }
 
-// resume takes the tree at a commit from the cache, or makes it anew.
+// resume takes the tree at a commit from the cache, or rebuilds it.
 func (o *opening) resume(c auditlog.Checkpoint) error {
 	var err error
 	o.cache.rewind(c.Head().Size)

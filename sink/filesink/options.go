@@ -13,7 +13,7 @@ import (
 // Options adjust a [Sink]. The zero value, like nil, gives the defaults.
 type Options struct {
 	// AnchorPath moves the default anchor, a file that holds the newest head:
-	// it should be where whoever can change the log's directory cannot change
+	// it should be where those who can change the log's directory cannot change
 	// it. Default: the key's path and ".anchor". It may not be inside the
 	// directory.
 	AnchorPath string

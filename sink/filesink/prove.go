@@ -41,7 +41,7 @@ func (p *prover) prove(id uuid.UUID) (auditlog.Proof, error) {
 		if err == nil {
 			return proof, nil
 		}
-		// The hashes are made anew in memory, from a segment that those in
+		// The hashes are rebuilt in memory, from a segment that those in
 		// the file lead to, then from the first.
 		var hashes tlog.HashReader
 		if hashes, err = p.hashesFrom(from); err == nil {
@@ -77,7 +77,7 @@ func (p *prover) leaf(id uuid.UUID) (int64, []byte, error) {
 
 var errNoRecord = errors.New("no such record is stored")
 
-// bases lists the parts from which on hashes are made anew.
+// bases lists the parts from which on hashes are rebuilt.
 func (p *prover) bases() []int {
 	for i := len(p.parts) - 1; i > 0; i-- {
 		last := tlog.StoredHashCount(p.parts[i].first) - 1

@@ -45,8 +45,8 @@ type extent struct {
 // oldest files are missing gives [ErrBeginning] when it is read.
 //
 // With the log's verifier keys, looking for a job or an event uses the log's
-// indexes, which the log's key has signed. Without them nobody knows whose the
-// indexes are, so all lines are read.
+// indexes, which the log's key has signed. Without them the indexes cannot be
+// verified, so all lines are read.
 func OpenReader(dir string, keys ...note.Verifier) (*Reader, error) {
 	d, err := disk.OS{}.OpenDir(dir, false)
 	if err != nil {
@@ -155,9 +155,9 @@ func (r *Reader) Hashes() tlog.HashReader {
 // have signed; [auditlog.ErrNoHead] if there is none. That the entries lead to
 // it is for Verify to tell.
 //
-// Whoever keeps a head accuses the log if it loses it, so it has to be one that
-// a crash cannot take back: the writer has said so in the directory's signed
-// checkpoint, or has gone on writing behind its commit line.
+// An anchor that keeps a head shows it when the log loses it, so it has to be
+// one that a crash cannot take back: the writer has said so in the directory's
+// signed checkpoint, or has gone on writing behind its commit line.
 func (r *Reader) Checkpoint(ctx context.Context, key note.Verifier) (auditlog.Checkpoint, error) {
 	c, _, err := r.durable(ctx, key)
 	if err != nil {
@@ -238,7 +238,7 @@ func (r *Reader) Prove(ctx context.Context, id uuid.UUID, key note.Verifier) (au
 	return proof, err
 }
 
-// stored tells whether the log holds an event, durable or not.
+// stored reports whether the log holds an event, durable or not.
 func (r *Reader) stored(ctx context.Context, id uuid.UUID) bool {
 	parts, err := r.parts(ctx)
 	if err != nil {

@@ -33,7 +33,7 @@ type Sink struct {
 	mu      sync.Mutex
 	view    view
 	closed  bool          // no more will come
-	changed chan struct{} // closed when there is more to read; nil if nobody waits
+	changed chan struct{} // closed when there is more to read; nil if no reader waits
 }
 
 // A view is what readers see: what is durable.
@@ -90,7 +90,7 @@ func (s *Sink) Recovery() jobaudit.Recovery {
 	return r
 }
 
-// Degraded sets what is told when a head can no longer be kept outside the log.
+// Degraded sets what is called when a head can no longer be kept outside the log.
 // A Recorder that opens on the Sink sets it, and records the event.
 func (s *Sink) Degraded(report func(error)) {
 	s.keeper.newest.Lock()
@@ -133,7 +133,7 @@ func (s *Sink) replace(old, fresh *closedSegment) {
 }
 
 // Close stores what Append was given before, ends the newest segment, brings
-// the anchors up to date and lets another writer in. The error tells what of
+// the anchors up to date and lets another writer in. The error says what of
 // that could not be done; the log is closed in any case. Further calls return
 // the same.
 func (s *Sink) Close() error {

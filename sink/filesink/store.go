@@ -17,8 +17,8 @@ func (w *writer) store(b *batch) error {
 		if cause == nil || errors.Is(cause, ErrReplaced) {
 			return cause
 		}
-		// After a failed fsync nobody knows what of the file is durable, and
-		// trying again does not tell.
+		// After a failed fsync it is unknown what of the file is durable, and
+		// trying again does not show it.
 		w.broken, w.live = w.live, nil
 	}
 	if err := w.begin(b); err != nil {
@@ -119,7 +119,7 @@ func (w *writer) begin(b *batch) (err error) {
 	l := &live{first: b.first, file: f}
 	defer func() {
 		if err != nil {
-			_ = f.Close() // it will be made anew
+			_ = f.Close() // it will be created again
 		}
 	}()
 	if _, err := f.WriteAt(b.bytes, 0); err != nil {

@@ -44,7 +44,7 @@ type VerifyOptions struct {
 	// Quick is [auditlog.Options.Quick]: it leaves out signatures that later
 	// ones cover. Logs of small batches verify many times as fast.
 	Quick bool
-	// Progress, if not nil, is told how many bytes of how many have been read.
+	// Progress, if not nil, is called with how many bytes of how many have been read.
 	// It is called often, from one goroutine at a time, and must not wait.
 	Progress func(done, total int64)
 }

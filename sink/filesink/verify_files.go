@@ -22,7 +22,8 @@ type segmentFile struct {
 }
 
 // segmentFiles lists a log's segments in order. What looks like one and is
-// none is a finding: whoever reads entries/*.jsonl would take it for the log's.
+// none is a finding: a program that reads entries/*.jsonl would take it for the
+// log's.
 func (v *verification) segmentFiles() ([]segmentFile, error) {
 	dir, err := disk.OpenFolder(v.root, entriesDir)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 
 // indexCheck makes the indexes of a log again, from the lines that are verified,
 // and compares them with those in the directory. A wrong one that the key has
-// signed hides events from whoever believes it.
+// signed hides events from those who trust it.
 type indexCheck struct {
 	dir   disk.Dir
 	files map[string]*storedIndex // by the segment's name
@@ -30,7 +30,7 @@ type storedIndex struct {
 }
 
 // checkIndexes looks at the index files. Those that no given key has signed are
-// notes: nobody uses them.
+// notes, as no reader uses them.
 func (v *verification) checkIndexes(dir disk.Dir) *indexCheck {
 	c := &indexCheck{dir: dir, files: map[string]*storedIndex{}}
 	if len(v.opts.Keys) == 0 {

@@ -11,9 +11,9 @@ import (
 )
 
 // explain says beside findings about outside heads what an audit.opened record
-// of the log says of that head. It stays a finding, whatever the log says: else
-// whoever can make a crash could have it excuse what was acknowledged. Only
-// where the caller lists the head as lost is it a note.
+// of the log says of that head. It stays a finding, whatever the log says.
+// Otherwise an attacker who can cause a crash could excuse by it the loss of what
+// was acknowledged. Only where the caller lists the head as lost is it a note.
 func (v *verification) explain(recoveries []jobcheck.Recovery) {
 	kept := v.findings[:0]
 	for _, f := range v.findings {

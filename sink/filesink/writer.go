@@ -75,10 +75,10 @@ func (w *writer) run() {
 	}
 }
 
-// gather lets those go first who were told of a commit just now, if they are
-// few: they may come back at once, and each commit that they share with who
-// waits already saves an fsync and a signature. Many are better gathered while
-// the next batch is written.
+// gather lets the callers run first whose commit has just completed, if they are
+// few. They may append again at once, and each commit that they share with the
+// callers that wait already saves an fsync and a signature. Many are better
+// gathered while the next batch is written.
 func (w *writer) gather(waited int) {
 	const few = 64
 	if n := waited + w.queue.waiters(); n > 1 && n <= few {
@@ -241,7 +241,7 @@ func (w *writer) look(r *request) error {
 	return nil
 }
 
-// lookClosed tells whether a record is in a closed segment.
+// lookClosed reports whether a record is in a closed segment.
 func (w *writer) lookClosed(id uuid.UUID, line []byte) (bool, error) {
 	for _, s := range slices.Backward(w.current().closed) {
 		var conflict error
@@ -264,7 +264,7 @@ func compare(id uuid.UUID, stored, line []byte) error {
 }
 
 // findClosed looks into a closed segment. An index that does not read well is
-// made anew, in memory: it is written at the next open.
+// rebuilt in memory, and written at the next open.
 func (w *writer) findClosed(s *closedSegment, id uuid.UUID, seen func(place, []byte)) (bool, error) {
 	found, err := s.find(w.dir, id, seen)
 	if err == nil || s.content != nil {
