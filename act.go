@@ -14,8 +14,8 @@ import (
 	"github.com/jobaudit/jobaudit/internal/taint"
 )
 
-// Act is what somebody did with records, rather than with a job: who read them,
-// who reviewed them. [Recorder.Act] records it.
+// Act is what a principal did with records, rather than with a job: who read
+// them, who reviewed them. [Recorder.Act] records it.
 type Act struct {
 	// Type is AuditRead, AuditReviewed or AuditErased. The other types of acts
 	// are reserved until something gives them effect.
@@ -26,7 +26,7 @@ type Act struct {
 	Reason    string
 	OrgID     string // whose records are concerned
 	// Scope selects the records that are concerned; the zero Query means all of
-	// the log. After, Limit and NewestFirst say in which pages somebody read and
+	// the log. After, Limit and NewestFirst say in which pages they were read, and
 	// are not stored.
 	Scope Query
 	// Data is what came of it, as the findings of a review. What the Redactor of
@@ -66,8 +66,8 @@ func (a *Act) check() error {
 	return a.Scope.checkScope()
 }
 
-// checkScope says which part of a scope cannot be stored as it is. A scope is
-// not cut: it would tell of other records.
+// checkScope says which part of a scope cannot be stored unchanged. A scope is
+// not cut: it would select other records.
 func (q *Query) checkScope() error {
 	const at = "data.act.scope."
 	for name, id := range map[string]uuid.UUID{"jobId": q.JobID, "correlationId": q.CorrelationID, "rootId": q.RootID} {
@@ -93,8 +93,8 @@ func (q *Query) checkScope() error {
 	return checkStrings(values...)
 }
 
-// Act records what somebody did with records, in the recorder's own stream, and
-// returns once that is durable, or after the recorder's OutcomeTimeout. It
+// Act records what a principal did with records, in the recorder's own stream,
+// and returns once that is durable, or after the recorder's OutcomeTimeout. It
 // retries until then and does not end with ctx.
 //
 // Where the log has another writer, or the actor none of its keys, open a
@@ -136,7 +136,7 @@ func (r *Recorder) act(ctx context.Context, a *Act, data payload) error {
 	return r.storeOwn(ctx, env, &d)
 }
 
-// triggerOf says why somebody acts: people because they want to.
+// triggerOf says why a principal acts: people because they want to.
 func triggerOf(p Principal) TriggerKind {
 	if p.Kind == User {
 		return Manual
@@ -158,7 +158,7 @@ func (r *Recorder) Erase(ctx context.Context, keys interface {
 
 // EraseBy deletes the keys of a subject, a person say, and records that, as an
 // audit.erased event: what was sealed with those keys (package erasure) cannot
-// be read any more, by anybody, while every hash still verifies. keys is what
+// be read any more, while every hash still verifies. keys is what
 // holds them, as erasure.KeyStore does; its Erase returns the IDs of the keys
 // that it has deleted, which the event holds. The act says who did it and why;
 // its type is AuditErased, or empty.
@@ -291,7 +291,7 @@ func (t *Trail) CancelBy(ctx context.Context, by Principal, reason string) error
 }
 
 // by is what an event says of who, what, where and why that is an act of
-// somebody else than the job's principal.
+// another principal than the job's.
 func (t *Trail) by(p Principal, reason string) (*envelope, error) {
 	if err := checkPrincipal(principalFields, p); err != nil {
 		return nil, err

@@ -11,7 +11,7 @@ import (
 )
 
 // maxErrors is how many errors of a tree are looked at. An error may unwrap to
-// itself, or to more errors than anybody could visit.
+// itself, or to more errors than could be visited in time.
 const maxErrors = 100
 
 // visit calls f for err and what it wraps, as errors.Is would, until f returns
@@ -66,8 +66,8 @@ func isOne(err, target error) (is bool) {
 	return is
 }
 
-// bounded returns an error whose tree anybody can walk: err itself, or, if that
-// would take too long, one with its text.
+// bounded returns an error whose tree can be walked in bounded time: err itself,
+// or one with its text.
 func bounded(err error) error {
 	if visit(err, func(error) bool { return true }) {
 		return err

@@ -57,7 +57,7 @@ type draft struct {
 	redaction   *Redaction
 	data        payload
 
-	by            *envelope // of somebody else than the job's principal; nil if it is theirs
+	by            *envelope // of a principal other than the job's; nil if it is theirs
 	reconstructed bool      // from what a queue's own table tells
 	queueTime     time.Time // when that says it happened; zero if it does not
 }

@@ -200,7 +200,7 @@ type Event struct {
 			More   int64    // keys that Keys had no room for, or whose IDs could not be stored
 			Reason string   // free text
 		}
-		// Act is what somebody did with records: with which, and what came of it.
+		// Act is what a principal did with records: with which, and what came of it.
 		Act struct {
 			Scope Query
 			Data  json.RawMessage

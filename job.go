@@ -103,8 +103,8 @@ const (
 	CauseIllegal   Cause = "illegal"   // the state machine has no such transition
 
 	// CauseForeign is an event whose organization, action, root or correlation
-	// is not that of the job's submission, as [Replay] finds it: somebody who
-	// could write to the log or to the queue has used the job's ID.
+	// is not that of the job's submission, as [Replay] finds it: a writer
+	// with access to the log or to the queue has used the job's ID.
 	CauseForeign Cause = "foreign"
 )
 

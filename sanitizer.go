@@ -30,7 +30,7 @@ type sanitizer struct {
 	redactor *Redactor // nil if the action has none
 	org      string
 	removed  policy.RemovedValues
-	recent   *recentJobs // of a recorder's own texts; else nil
+	recent   *recentJobs // of a recorder's own texts; nil otherwise
 }
 
 // sanitizer returns what sanitizes the content of one job of an action. g may

@@ -125,7 +125,7 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 
 // Start records that the job starts, and returns once that is durable. Before
 // the first start the job is authorized: by what [Trail.Authorize] recorded,
-// else by the recorder's Authorize, else by nothing, which the record says.
+// or by the recorder's Authorize, or by nothing, which the record says.
 // If the answer is no the error wraps [ErrDenied]; [AuditError.AskAgain] says
 // whether the job is only put off.
 //

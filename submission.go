@@ -31,7 +31,7 @@ type Submission struct {
 	Upstream   Ref         // the event in another system that set a Cascade off; required then
 	Trigger    Trigger
 
-	CorrelationID uuid.UUID // default: the parent's, else the job's ID
+	CorrelationID uuid.UUID // default: the parent's, or the job's ID
 	RequestID     uuid.UUID // default: the job's ID
 	TraceParent   string    // W3C trace context, as in the traceparent header
 
@@ -126,7 +126,7 @@ func (s *Submission) checkShape() error {
 	return nil
 }
 
-// identifiers are what of a submission is stored as it is.
+// identifiers are the fields of a submission that are stored unchanged.
 func (s *Submission) identifiers() []given {
 	all := []given{
 		{"what.action", s.Action}, {"who.orgId", s.OrgID}, {"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.ID},

@@ -31,8 +31,8 @@ import (
 //
 // # Methods for adapters
 //
-// A job that [Recorder.Run], [Recorder.Call] or [Trail.Run] runs has no need of
-// the methods below. They are for adapters of queues and schedulers, where the
+// A job that [Recorder.Run], [Call] or [Trail.Run] runs has no need of the
+// methods below. They are for adapters of queues and schedulers, where the
 // framework decides when a job runs and what becomes of it:
 //
 //   - [Trail.Deduplicate] records that the queue already has the job, and

@@ -34,8 +34,8 @@ var (
 const maxSize = 1 << 53
 
 // A Head is a tree head: how many leaves a log has and what they hash to.
-// A Head is a plain value and proves nothing; a [Checkpoint] is a Head that
-// somebody signed.
+// A Head is a plain value and proves nothing; a [Checkpoint] is a Head with a
+// signature.
 type Head struct {
 	// Origin identifies the log and is the name of its key.
 	Origin string

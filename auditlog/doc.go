@@ -9,7 +9,7 @@
 //     [Tree.Sign] once per batch, [AppendCommit] the commit line;
 //   - opening: [OpenCommit] or [OpenCheckpoint] the newest head, [ResumeTree];
 //   - keeping heads elsewhere: [Anchor], [CheckAnchor], [AdvanceAnchor];
-//   - proving one line to somebody who has no log: [Prove], [OpenProof];
+//   - proving one line to a person who has no log: [Prove], [OpenProof];
 //   - proving that a log only grew: [ProveConsistency], [CheckConsistency];
 //   - proving everything: [Verify].
 //

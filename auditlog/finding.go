@@ -10,7 +10,7 @@ const (
 	// Unverified: something does not agree, or nothing was compared.
 	Unverified Level = iota
 	// Consistent, printed as L0: the leaves hash to the roots in the commit
-	// lines. Without a key anybody could have written such a log.
+	// lines. Without a key anyone could have written such a log.
 	Consistent
 	// Signed, printed as L1: the commit lines are signed by a given key.
 	Signed

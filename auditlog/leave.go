@@ -66,7 +66,7 @@ func (f *comparer) leaveLast(s *scanner, ck *chunk) error {
 		}
 	}
 	if torn.Damage == "" {
-		// No interrupted write leaves a well-formed line of somebody else.
+		// No interrupted write leaves a well-formed line that another writer made.
 		f.pending = slices.DeleteFunc(f.pending, func(fd Finding) bool {
 			return fd.Kind != KindOrigin && fd.Kind != KindKey && fd.Kind != KindSignature
 		})

@@ -17,7 +17,7 @@ const (
 	proofIndex  = "index "
 )
 
-// A Proof shows that a log holds one leaf, to somebody who has the log's
+// A Proof shows that a log holds one leaf, to a person who has the log's
 // verifier key and nothing else. It carries the leaf, its index, the audit
 // path (RFC 6962 §2.1.1) and a checkpoint. The only ways to hold one that is
 // not the zero value are [Prove] and [OpenProof], and both check it.

@@ -40,7 +40,7 @@ func ResumeTree(c Checkpoint, r tlog.HashReader) (Tree, error) {
 }
 
 // ResumeTreeAt returns the tree at a size up to a checkpoint's, from stored
-// hashes that are not trusted: they have to lead to the checkpoint's root, else
+// hashes that are not trusted: if they do not lead to the checkpoint's root,
 // the error is a [*HeadError].
 func ResumeTreeAt(c Checkpoint, size int64, r tlog.HashReader) (Tree, error) {
 	if size < 0 || size > c.head.Size {

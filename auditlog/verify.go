@@ -96,8 +96,8 @@ type Report struct {
 	Segments int
 	Bytes    int64
 	// Anchored is the size of the newest outside head that agrees. Unless
-	// there are findings, no leaf before it was changed by anybody, the key's
-	// holder included, since that head was kept.
+	// there are findings, no leaf before it was changed, not even by the
+	// key's holder, since that head was kept.
 	Anchored int64
 	// Tail is what follows the last good commit line.
 	Tail Tail
@@ -139,8 +139,8 @@ type Tail struct {
 // that a good commit line covers, in order, after the leaf's batch was
 // compared. Of a damaged batch it gets the lines that are there, except those
 // that cannot be leaves; lines before a commit line out of order are left out. A batch of more than
-// 64 MiB is handed over as it is read, before its commit line. An error from
-// each ends the verification and is returned as it is.
+// 64 MiB is handed over while it is read, before its commit line. An error from
+// each ends the verification and is returned unchanged.
 //
 // The error is a [*VerifyError] when the log was read to its end and something
 // in it is wrong: findings are located at least to the signed batch, and

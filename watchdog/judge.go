@@ -22,7 +22,7 @@ type jobRecords struct {
 	submission jobaudit.Record
 	newest     jobaudit.Record
 	putOff     jobaudit.Record    // the newest that puts its start off
-	verdicts   map[uuid.UUID]bool // the executions of which somebody has said that they are lost
+	verdicts   map[uuid.UUID]bool // the executions that a record says are lost
 	executions map[uuid.UUID]*execution
 }
 
@@ -190,8 +190,8 @@ func (w *Watchdog) keep(j *job, id uuid.UUID, err error) error {
 }
 
 // concludes reports whether a run that has been silent for too long is gone. If
-// that is not certain yet, the log has to be seen to take records: else what
-// the run has to say may just not have got through.
+// that is not certain yet, the log has to be seen to take records. Otherwise
+// the run may be alive and unable to record it.
 func (w *Watchdog) concludes(r *run, now time.Time) bool {
 	if !w.opts.OneShot && w.quiet(r, now) && r.probed.IsZero() {
 		w.probing = true
@@ -301,7 +301,7 @@ var errTaken = errors.New("the sink holds a record under the verdict's ID that i
 	"watch the log that the recorder writes to; if it is watched, somebody has taken the ID to keep the verdict out")
 
 // confirm reads whether the verdict is in force. That the sink holds a record
-// under its ID does not say so: anybody can compute the ID. It cannot be told if
+// under its ID does not say so: anyone can compute the ID. It is unknown if
 // the log that the recorder writes to is not watched.
 func (w *Watchdog) confirm(ctx context.Context, f *Finding) error {
 	d, err := w.collect(ctx, f.JobID)

@@ -61,7 +61,7 @@
 //
 // Any number of watchdogs may watch the same logs, in one process or in many:
 // they write a verdict under the same ID, so that a sink keeps one; of those in
-// different logs [jobaudit.Replay] counts one. Anybody can compute that ID. If a
+// different logs [jobaudit.Replay] counts one. Anyone can compute that ID. If a
 // sink holds a record under it already, the watchdog reads whether the job has
 // got its end, and returns an error if it has not.
 package watchdog

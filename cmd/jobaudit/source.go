@@ -254,7 +254,7 @@ func (a *app) unreadable(n int) {
 	}
 }
 
-// newest returns the newest commit line's signed note, which nobody has
+// newest returns the newest commit line's signed note, which is not
 // verified. A durable one is safe to keep: its writer has gone on behind it, or
 // has said in the file checkpoint that it is durable.
 func (d directory) newest(ctx context.Context, durable bool) ([]byte, error) {

@@ -33,8 +33,8 @@ It prints how far that came:
   L1  the given key signed them
   L2  the log agrees with the given anchors
 
-Only an anchor shows that a log was cut short, rolled back, or written anew by
-whoever has its key. Read it from where that person could not change it.`,
+Only an anchor shows that a log was cut short, rolled back, or rewritten by the
+holder of its key. Read it from a place where that person could not change it.`,
 		Args:              wrongly(cobra.ExactArgs(1)),
 		ValidArgsFunction: onDir,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -136,7 +136,7 @@ func (a *app) report(r filesink.Report, found filesink.VerifyError, anchored boo
 		}
 	}
 	if len(found.Findings) == 0 && !anchored {
-		fmt.Fprintln(&b, a.faint("Without --anchor it cannot be seen whether the log was cut short or written anew."))
+		fmt.Fprintln(&b, a.faint("Without --anchor it cannot be seen whether the log was cut short or rewritten."))
 	}
 	_, err := fmt.Fprint(a.out, b.String())
 	return err

@@ -34,7 +34,7 @@ func (e *CopyError) Error() string { return fmt.Sprintf("copy: %s: %s", e.Name, 
 // everything up to the newest durable head, which it returns. Files are copied in an order in which an interrupted copy is
 // a shorter log and nothing is missing from it; Copy goes on with one. At the
 // end the copy is proven: each entry is under a signature of the keys and agrees
-// with that head, else the error is a [*VerifyError].
+// with that head; otherwise the error is a [*VerifyError].
 //
 // The copy is marked as one: opening it for writing gives [ErrCopy] and asks for
 // a successor. Caches are not copied, they are made when they are needed.

@@ -108,7 +108,7 @@ func (o *opening) checkCheckpoint() error {
 func (o *opening) consistent(name string, c auditlog.Checkpoint) error {
 	_, err := auditlog.ProveConsistency(c, o.base, o.cache.hashes())
 	if err != nil && !o.rebuilt {
-		// The hashes are a cache: before anybody is accused they are computed again.
+		// The hashes are a cache: they are computed again before a finding is reported.
 		if err := o.rebuild(o.base); err != nil {
 			return err
 		}

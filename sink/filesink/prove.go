@@ -12,7 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// Prove makes the proof that the log holds an event, for somebody who has its
+// Prove makes the proof that the log holds an event, for a person who has its
 // verifier key and nothing else (see [auditlog.OpenProof]). It is made against
 // the newest durable head.
 func (s *Sink) Prove(ctx context.Context, id uuid.UUID) (auditlog.Proof, error) {

@@ -329,7 +329,7 @@ func (v *verification) setLevel() {
 }
 
 // setDurable says which head is safe to keep: the newest one if the writer, or
-// somebody who keeps heads outside, has it as durable.
+// an anchor outside, has it as durable.
 func (v *verification) setDurable() {
 	head := v.report.Head
 	v.report.Durable = v.report.Report.Durable
