@@ -168,6 +168,7 @@ func figures(r filesink.Report) string {
 	}{
 		{r.Ghosts, "execution", "without an end: running, or ghosts"},
 		{r.Unapplied, "event", "behind a job's end, or submitted twice"},
+		{r.Foreign, "event", "of another organization, action, root or correlation than its job's submission"},
 		{r.Dangling, "stream", "resumed from a record of another log"},
 	} {
 		if n.n > 0 {
@@ -208,7 +209,7 @@ func readHead(text string) (auditlog.Head, error) {
 }
 
 // counted are the kinds of notes that figures counts.
-var counted = map[auditlog.Kind]bool{filesink.KindGhost: true, filesink.KindUnapplied: true, filesink.KindDangling: true}
+var counted = map[auditlog.Kind]bool{filesink.KindGhost: true, filesink.KindUnapplied: true, filesink.KindForeign: true, filesink.KindDangling: true}
 
 // finding prints a finding, or a note, on some lines.
 func (a *app) finding(label string, f filesink.Finding) string {
@@ -260,7 +261,7 @@ func (a *app) reportJSON(r filesink.Report, found filesink.VerifyError) error {
 		"commits": r.Commits, "segments": r.Segments, "bytes": r.Bytes,
 		"tail":    object{"segment": r.Tail.Segment, "offset": r.Tail.Offset, "bytes": r.Tail.Bytes},
 		"writing": r.Writing,
-		"ghosts":  r.Ghosts, "unapplied": r.Unapplied, "dangling": r.Dangling,
+		"ghosts":  r.Ghosts, "unapplied": r.Unapplied, "dangling": r.Dangling, "foreign": r.Foreign,
 		"findings": list(found.Findings), "more": found.More,
 		"notes": list(r.Notes),
 	})

@@ -39,7 +39,7 @@ type VerifyOptions struct {
 	// agree with every given head.
 	AcceptLoss []auditlog.Head
 	// ParseAll parses each record in whole, which takes some ten times as long.
-	// Without it a record is read as far as the checks need, up to its job.
+	// Without it a record is read as far as the checks need, up to its action.
 	ParseAll bool
 	// Quick is [auditlog.Options.Quick]: it leaves out signatures that later
 	// ones cover. Logs of small batches verify many times as fast.
@@ -86,6 +86,10 @@ const (
 	// KindUnapplied: an outcome or a start behind a job's end, or a second
 	// submission.
 	KindUnapplied = jobcheck.Unapplied
+	// KindForeign: a record that contradicts the submission of its job, as
+	// [jobaudit.CauseForeign] has it. Whoever can write to a queue can cause
+	// them: they say nothing against the log.
+	KindForeign = jobcheck.Foreign
 	// KindDangling: a stream that resumes a record which this log does not
 	// hold.
 	KindDangling = jobcheck.Dangling
@@ -130,6 +134,8 @@ type Report struct {
 	Records, Jobs, Streams int64
 	// Ghosts, Unapplied and Dangling count the notes of these kinds.
 	Ghosts, Unapplied, Dangling int64
+	// Foreign counts those of [KindForeign].
+	Foreign int64
 	// Writing is set if a writer had the log open: then a tail is what it was
 	// writing.
 	Writing bool
@@ -162,7 +168,8 @@ func (e *VerifyError) Error() string {
 // Verify proves the log in a directory: all that [auditlog.Verify] proves, and
 // that what the records say agrees. Their streams have no gaps and link to
 // their hashes, resumed streams link to what they resume, no ID stands twice,
-// and jobs change state as they may.
+// and jobs change state as they may. What contradicts its job's submission has
+// no part in that and is a note.
 //
 // It takes no lock and writes nothing to the directory, so a log may be
 // verified while it is written: it is verified as far as it is committed. It
@@ -260,6 +267,7 @@ func (v *verification) run() error {
 	}
 	v.report.Records, v.report.Jobs, v.report.Streams = found.Records, found.Jobs, found.Streams
 	v.report.Ghosts, v.report.Unapplied, v.report.Dangling = found.Ghosts.Total(), found.Unapplied.Total(), found.Dangling.Total()
+	v.report.Foreign = found.Foreign.Total()
 	return v.conclude(checks.Recoveries(), found)
 }
 
@@ -284,7 +292,7 @@ func (v *verification) conclude(recoveries []jobcheck.Recovery, found *jobcheck.
 	for _, r := range recoveries {
 		v.report.Notes = append(v.report.Notes, recoveryNote(r))
 	}
-	for _, notes := range [][]jobcheck.Finding{found.Unapplied.First(), found.Dangling.First(), found.Ghosts.First()} {
+	for _, notes := range [][]jobcheck.Finding{found.Foreign.First(), found.Unapplied.First(), found.Dangling.First(), found.Ghosts.First()} {
 		for _, n := range notes {
 			v.report.Notes = append(v.report.Notes, findingOf(n))
 		}

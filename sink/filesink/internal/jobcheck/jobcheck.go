@@ -1,6 +1,7 @@
 // Package jobcheck checks what the records of a log say of each other: that
 // streams have no gaps, that their links hold, that no event ID stands twice
-// and that jobs change state as they may.
+// and that jobs change state as they may. What contradicts its job's submission
+// has no part in the last.
 //
 // The checks go in two rounds. While the log is read, [Checks.Inspect] takes a
 // few facts of fixed size from each record, and [Checks.Leaf] sorts them into
@@ -33,7 +34,7 @@ import (
 // The sizes of the facts in bytes.
 const (
 	streamFact = 16 + 4*8 // stream; index, seq, prev, hash
-	jobFact    = 16 + 2*8 // job; execution, index<<8 | type
+	jobFact    = 16 + 4*8 // job; execution, index<<8 | type, subject, stream
 	eventFact  = 16 + 8   // ID; index
 	resumeFact = 16 + 3*8 + 16
 )
@@ -132,12 +133,16 @@ const (
 	Ghost     auditlog.Kind = "execution_without_end"
 	Unapplied auditlog.Kind = "unapplied_event"
 	Dangling  auditlog.Kind = "dangling_resume"
+	Foreign   auditlog.Kind = "foreign_event"
 )
 
 // A Result is what was read and found.
 type Result struct {
 	Records, Jobs, Streams      int64
 	Ghosts, Unapplied, Dangling Notes
+	// Foreign are records that contradict their job's submission. Whoever can
+	// write to a queue can cause them: they say nothing against the log.
+	Foreign Notes
 
 	unparsable, duplicates, broken, resumed, transitions Notes
 }

@@ -1,6 +1,8 @@
 package jobcheck
 
 import (
+	"hash/maphash"
+
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
@@ -19,6 +21,8 @@ type lineFacts struct {
 		seq    uint64
 		hash   digest
 	}
+	subject subject
+	proof   ident // the stream that a signed Carrier says the submission stands in
 }
 
 // factsOf takes the facts from a parsed record.
@@ -31,6 +35,13 @@ func factsOf(e *jobaudit.Event) lineFacts {
 		f.resumed = true
 		f.after.stream, f.after.seq, f.after.hash = identOf(a.Stream), a.Seq, digestOf((*tlog.Hash)(&a.Hash))
 	}
+	if e.Job.ID != uuid.Nil {
+		f.subject = subject{
+			org: maphash.String(textSeed, e.Who.OrgID), action: maphash.String(textSeed, e.What.Action),
+			root: identOf(e.Job.RootID), correlation: identOf(e.CorrelationID),
+		}
+		f.proof = identOf(e.Who.Proof.Submission)
+	}
 	return f
 }
 
@@ -42,8 +53,8 @@ const (
 
 // scanLine reads the facts from a record that begins exactly as an encoder
 // writes it (docs/format.md, F2: keys in order, no white space, nothing unknown up to
-// job.executionId). It returns false for anything else, which has to be
-// parsed. It does not look at what follows.
+// the action). It returns false for anything else, which has to be parsed. It
+// does not look at what follows.
 //
 // The functions that it uses take what is left of the line and return what is
 // left after them: nil, which goes through all of them, if the line is not as
@@ -72,9 +83,9 @@ func scanLine(line []byte, f *lineFacts) bool {
 			return false
 		}
 	}
-	f.job, f.execution = ident{}, ident{}
+	f.job, f.execution, f.subject, f.proof = ident{}, ident{}, subject{}, ident{}
 	if has(rest, `},"job":{"id":"`) {
-		return takeJob(rest, f) != nil
+		return takeSubject(takeJob(rest, f), f) != nil
 	}
 	return codes[f.typ].noJob && has(rest, `},"correlationId":"`)
 }
@@ -100,24 +111,25 @@ func takeJob(rest []byte, f *lineFacts) []byte {
 	var attempt uint64
 	rest = takeNumber(literal(rest, `,"attempt":`), &attempt)
 	if has(rest, `,"executionId":"`) {
-		return literal(takeID(rest[len(`,"executionId":"`):], &f.execution), `"`)
+		rest = literal(takeID(rest[len(`,"executionId":"`):], &f.execution), `"`)
 	}
-	return takeLineage(rest, text)
+	return takeLineage(rest, text, f)
 }
 
-// takeLineage takes the rest of a job without an execution, to its end: what
-// stands elsewhere than an encoder puts it must not be missed. Most jobs are
-// their own root: job begins with the job's ID.
-func takeLineage(rest, job []byte) []byte {
+// takeLineage takes the rest of a job, to its end: what stands elsewhere than an
+// encoder puts it must not be missed. Most jobs are their own root: job begins
+// with the job's ID.
+func takeLineage(rest, job []byte, f *lineFacts) []byte {
 	var id ident
 	if has(rest, `,"parentId":"`) {
 		rest = literal(takeID(rest[len(`,"parentId":"`):], &id), `"`)
 	}
 	rest = literal(rest, `,"rootId":"`)
 	if len(rest) >= idSize && len(job) >= idSize && string(rest[:idSize]) == string(job[:idSize]) {
+		f.subject.root = f.job
 		rest = literal(rest[idSize:], `"`)
 	} else {
-		rest = literal(takeID(rest, &id), `"`)
+		rest = literal(takeID(rest, &f.subject.root), `"`)
 	}
 	if has(rest, `,"retryOf":"`) {
 		rest = literal(takeID(rest[len(`,"retryOf":"`):], &id), `"`)

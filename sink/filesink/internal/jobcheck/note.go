@@ -15,12 +15,13 @@ import (
 //	 2  partitions of stream, event ID and job, two bytes each
 //	 8  stream; seq, prev
 //	40  event ID
-//	56  job; execution
-//	80  if the stream resumes another: that; seq, hash
+//	56  job; execution, subject, stream: of a submission its own, else the one
+//	    that its proof names
+//	96  if the stream resumes another: that; seq, hash
 type note []byte
 
 const (
-	noteSize    = 80
+	noteSize    = 96
 	resumedSize = 16 + 2*8
 
 	flagJob     = 1 << 0
@@ -60,7 +61,7 @@ func (c *Checks) appendNote(notes []byte, f *lineFacts, flags byte) []byte {
 	le.PutUint16(n[6:], 0)
 	f.stream.put(n[8:])
 	le.PutUint64(n[24:], f.seq)
-	var prev, execution uint64
+	var prev, execution, subject, stream uint64
 	if f.seq > 1 {
 		prev = c.mixer.hash(f.prev)
 	}
@@ -72,9 +73,17 @@ func (c *Checks) appendNote(notes []byte, f *lineFacts, flags byte) []byte {
 		if f.execution != (ident{}) {
 			execution = c.mixer.id(f.execution) | 1
 		}
+		subject = c.mixer.subject(&f.subject)
+		if f.typ == codeSubmitted {
+			stream = c.mixer.id(f.stream) | 1
+		} else if f.proof != (ident{}) {
+			stream = c.mixer.id(f.proof) | 1
+		}
 	}
 	f.job.put(n[56:])
 	le.PutUint64(n[72:], execution)
+	le.PutUint64(n[80:], subject)
+	le.PutUint64(n[88:], stream)
 	if f.resumed {
 		flags |= flagResumed
 		notes = le.AppendUint64(notes, f.after.stream.a)
@@ -105,6 +114,7 @@ func (c *Checks) keep(index, hash uint64, n note) {
 		fact = c.jobs.add(n.part(2))
 		copy(fact[:24], n[56:80])
 		le.PutUint64(fact[24:], index<<8|uint64(n[0]))
+		copy(fact[32:], n[80:96])
 	}
 	if n.has(flagResumed) {
 		after := n[noteSize:]

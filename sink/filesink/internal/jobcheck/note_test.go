@@ -30,16 +30,21 @@ func TestWhatTheScannerAcceptsOfAMangledLineTheParserReadsAlike(t *testing.T) {
 			require.True(t, !scanned || same, "%s", line)
 		}
 	}
+	proven := newAuthor(t)
+	proven.org, proven.proof = `x","orgId":"y`, uuid.New()
+	scanned, _ := jobcheck.Scan(proven.line(jobaudit.JobStarted))
+	require.False(t, scanned, "strings with escapes are left to the parser")
+	proven.org = "{é}"
 	own, other := newAuthor(t), newAuthor(t)
 	child := other.line(jobaudit.JobSubmitted)
 	copy(child[bytes.Index(child, []byte(`"rootId":"`))+len(`"rootId":"`):], a.job.String())
 	for _, line := range [][]byte{
 		a.line(jobaudit.JobStarted), b.line(jobaudit.AttemptFailed), b.line(jobaudit.AuditOpened),
-		own.line(jobaudit.JobSubmitted), child,
+		own.line(jobaudit.JobSubmitted), child, proven.line(jobaudit.JobStarted),
 	} {
 		scanned, _ := jobcheck.Scan(line)
 		require.True(t, scanned)
-		front := bytes.Index(line, []byte(`"requestId"`))
+		front := bytes.Index(line, []byte(`"where"`))
 		for i := range front {
 			same(line[:i])
 			same(slices.Delete(slices.Clone(line), i, i+1))

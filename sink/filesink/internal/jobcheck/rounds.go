@@ -175,6 +175,14 @@ type jobState struct {
 	// rest may be in other logs.
 	whole bool
 	last  uint64 // index of the newest record
+	begun bool
+
+	// submitted is set if the log has a submission; first is the first one.
+	submitted, several bool
+	first              submission
+	// proven is the one that signed Carriers name, disputed if they name more.
+	proven   submission
+	disputed bool
 }
 
 type execution struct{ job, execution uint64 }
@@ -192,13 +200,21 @@ func (c *checker) checkJobs(part int) (int, error) {
 	states, runs := &c.states, &c.runs
 	states.reset(n / 4)
 	runs.reset(n / 4)
+	if err := c.readSubmissions(part); err != nil {
+		return 0, err
+	}
 	err := c.jobs.each(part, c.block, func(fact []byte) {
 		id := identAt(fact, 0)
 		print, x := c.mixer.id(id), word(fact, 16)
 		index, typ := word(fact, 24)>>8, eventCode(fact[24])
-		j, known := states.at(print, id)
+		j, _ := states.at(print, id)
+		if j.foreign(word(fact, 32)) {
+			c.found.Foreign.add(foreignNote(typ, index, id))
+			return
+		}
+		known := j.begun
 		if !known {
-			j.whole, j.last = typ == codeSubmitted, index
+			j.begun, j.whole, j.last = true, typ == codeSubmitted, index
 			if !j.whole {
 				j.state = statePending
 			}
