@@ -29,6 +29,7 @@ type Queue[R Record] struct {
 	callbacks      int // calls of the owner's functions that have not returned
 	stopped        bool
 	failedOver     bool // the fallback has taken records since the main sink took some
+	untoldRecovery bool // and the owner has not been told that it takes some again
 	stats          Stats
 
 	telling sync.Mutex // held while the owner is told of failedOver, so that its newest value comes last
@@ -235,7 +236,7 @@ func (q *Queue[R]) failOver(s *Stream[R]) bool {
 	q.unqueue(s)
 	s.to = &q.fallback
 	s.call = nil // the answer of a call that is under way does not count
-	s.trust, s.maxShare, s.isolating, s.failures = clean, MaxBatchRecords, false, 0
+	s.trust, s.maxShare, s.isolating, s.failures, s.reported = clean, MaxBatchRecords, false, 0, false
 	q.enqueue(s)
 	return true
 }

@@ -293,7 +293,7 @@ func (q *Queue[R]) complete(c *call[R], refused bool) (tell []func()) {
 		}
 	}
 	if stored := c.err == nil && len(c.records) > 0; stored && l == &q.fallback {
-		q.failedOver = true
+		q.failedOver, q.untoldRecovery = true, true
 		tell = append(tell, q.tellFailover)
 	} else if stored && q.failedOver {
 		q.failedOver = false
@@ -304,17 +304,19 @@ func (q *Queue[R]) complete(c *call[R], refused bool) (tell []func()) {
 }
 
 // tellFailover tells the owner whether records have gone to the fallback since the
-// main sink took some. Two workers may be about to tell opposite things: each
-// tells what is true now, one after the other.
+// main sink took some, and once that it has recovered. Two workers may be about
+// to tell opposite things: each tells what is true now, one after the other.
 func (q *Queue[R]) tellFailover() {
 	q.telling.Lock()
 	defer q.telling.Unlock()
 	q.mu.Lock()
-	failedOver := q.failedOver
+	failedOver, recovered := q.failedOver, !q.failedOver && q.untoldRecovery
+	q.untoldRecovery = q.failedOver
 	q.mu.Unlock()
-	if failedOver {
+	switch {
+	case failedOver:
 		q.opts.FailedOver()
-	} else {
+	case recovered:
 		q.opts.Recovered()
 	}
 }
