@@ -37,6 +37,10 @@ import (
 // says by how much. A record that comes twice is printed once. For records of
 // several logs see [Merge] and [Story].
 //
+// A snapshot after a change says which fields differ from the one before it, as
+// far as they were kept, and whether the digests do; one before a change says
+// if none came after.
+//
 // Records that cannot be read are told at the end. Any other error of the
 // iterator is returned, and so is the writer's.
 func Timeline(w io.Writer, records iter.Seq2[jobaudit.Record, error]) error {
@@ -60,8 +64,9 @@ func (m *merger) timeline(out *bufio.Writer) {
 	order := graph.Order()
 	t := timeline{out: out, begin: m.events[order[0]].Time, printed: make(map[uuid.UUID]fiveWs)}
 	t.measure(m.events, order)
+	snapshots := compareSnapshots(m.events, order)
 	for _, i := range order {
-		t.event(&m.events[i], skew(m.events, i, graph.Before(i)))
+		t.event(&m.events[i], append(snapshots[i], skew(m.events, i, graph.Before(i)))...)
 	}
 }
 
@@ -125,8 +130,8 @@ func skew(events []jobaudit.Event, i int, before []int) string {
 		strings.TrimPrefix(offset(p.Time.Sub(e.Time)), "+"), plain(p.Type), clocks)
 }
 
-// event prints an event. note, if not empty, is a line of its own.
-func (t *timeline) event(e *jobaudit.Event, note string) {
+// event prints an event. Each note that is not empty is a line of its own.
+func (t *timeline) event(e *jobaudit.Event, notes ...string) {
 	if day := e.Time.UTC().Format("Monday, 2 January 2006, UTC"); day != t.day {
 		if t.day != "" {
 			fmt.Fprintln(t.out)
@@ -150,8 +155,10 @@ func (t *timeline) event(e *jobaudit.Event, note string) {
 	for _, text := range rest {
 		t.below(label, text)
 	}
-	if note != "" {
-		t.below(label, note)
+	for _, note := range notes {
+		if note != "" {
+			t.below(label, note)
+		}
 	}
 	t.changes(e, label)
 }

@@ -161,6 +161,7 @@ func detail(e *jobaudit.Event) []string {
 	add(heartbeat(e))
 	if s := d.Snapshot; s != nil {
 		add(list(" ", map[bool]string{false: "before", true: "after"}[s.After], plain(s.Resource), plain(s.Digest), with("“%s”", s.Summary)))
+		add(with("value %s", string(kept(s))))
 	}
 	add(with("impact: %s", d.Impact))
 	add(failure(d.Error))
