@@ -351,8 +351,11 @@ func (p place) told(t testing.TB, heads ...auditlog.Head) (filesink.Report, bool
 func TestEveryChangeIsFoundOrOfAKnownClass(t *testing.T) {
 	t.Parallel()
 	mutations := 3000
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		mutations = 300
+	case size.Race: // ten times as slow
+		mutations = 600
 	}
 	(&campaign{t: t, seed: 10}).run(mutations, 6)
 }
@@ -367,7 +370,7 @@ func TestSoakCampaign(t *testing.T) {
 func TestEveryByteOfALogIsCovered(t *testing.T) {
 	t.Parallel()
 	step := 61
-	if testing.Short() {
+	if testing.Short() || size.Race {
 		step = 401
 	}
 	everyByte(t, 11, step)
