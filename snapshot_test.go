@@ -65,7 +65,7 @@ func TestASnapshotDigestsAValueAndKeepsWhatThePolicyKeeps(t *testing.T) {
 	require.NotEqual(t, a, digest("env:live", map[string]any{"replicas": 2, "token": "other"}), "what is not kept counts")
 	require.NotEqual(t, a, digest("env:test", map[string]any{"replicas": 2, "token": "t0psecret-x7y8"}), "of another resource")
 	require.Equal(t, digest("file:x", strings.NewReader("content")), digest("file:x", []byte("content")), "a reader is its bytes")
-	require.NotEqual(t, digest("n", 1<<53), digest("n", 1<<53+1), "digits are not lost")
+	require.NotEqual(t, digest("n", int64(1<<53)), digest("n", int64(1<<53+1)), "digits are not lost")
 
 	first := snapshotsOf(sink, trail)[0]
 	require.JSONEq(t, `{"replicas":2}`, string(first.Value.(json.RawMessage)))
