@@ -238,13 +238,12 @@ func (p *heartbeater) stop() {
 
 func (p *heartbeater) tick() {
 	t := p.trail
-	p.mu.Lock()
-	if !p.stopped {
-		p.timer.Reset(t.heartbeatInterval())
+	if !p.goesOn() {
+		return
 	}
-	p.mu.Unlock()
 	if t.running() {
-		if err := t.offerHeartbeat(); !errors.Is(err, ErrTransition) { // it may just have ended
+		// It may end meanwhile, and the Recorder be closed.
+		if err := t.offerHeartbeat(); !errors.Is(err, ErrTransition) && p.goesOn() {
 			t.report(p.ctx, "heartbeat", err)
 		}
 	}
@@ -252,6 +251,17 @@ func (p *heartbeater) tick() {
 		defer p.asking.Store(false)
 		t.reauthorize(p.ctx)
 	}
+}
+
+// goesOn sets the timer for the next heartbeat, and reports false once the
+// heartbeats are stopped.
+func (p *heartbeater) goesOn() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.stopped {
+		p.timer.Reset(p.trail.heartbeatInterval())
+	}
+	return !p.stopped
 }
 
 // running reports whether the execution is without an end, as far as this Trail
