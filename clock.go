@@ -40,7 +40,7 @@ func (s *source[T]) next() T {
 func (s *source[T]) call() (v T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("Options.%s panicked with a %T", s.name, p)
+			err = fmt.Errorf("the function in Options.%s panicked with a %T", s.name, p)
 		}
 	}()
 	v = s.ask()

@@ -3,6 +3,7 @@ package jobaudit
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -62,9 +63,7 @@ func wellFormed(more map[string]string) map[string]string {
 		"schemaVersion": `"1.0.0"`, "type": `"job.submitted"`, "phase": `"submission"`, "where.sourceIp": `"::1"`,
 		"data.evidence.last.type": `"job.started"`, "stream": `{"id":"01980000-0000-7000-8000-000000000001","seq":1}`,
 	}
-	for path, value := range more {
-		replace[path] = value
-	}
+	maps.Copy(replace, more)
 	return replace
 }
 

@@ -88,7 +88,7 @@ func extremeValues() []any {
 		nil, math.NaN(), math.Inf(-1), map[string]any{"a": math.NaN()}, cyclic, deep, make([]int, 100_000), make(chan int), func() {},
 		json.RawMessage(`{"a":1,"a":2}`), json.RawMessage("{\n\"a\" :\n1}"), json.RawMessage(`{"a":"\ud800"}`), json.RawMessage("nonsense"),
 		json.RawMessage(strings.Repeat("[", 120) + strings.Repeat("]", 120)), map[string]any{"$jobaudit": 1, "\xff": "\xff"},
-		map[float64]string{math.NaN(): "x"}, []byte{0xff, 0}, [2]any{uint64(math.MaxUint64), -0.0}, time.Time{}, panicky{}, &panicky{},
+		map[float64]string{math.NaN(): "x"}, []byte{0xff, 0}, [2]any{uint64(math.MaxUint64), math.Copysign(0, -1)}, time.Time{}, panicky{}, &panicky{},
 		strings.Repeat("\x01", 20_000),
 	}
 	for _, s := range extremeStrings {
@@ -136,8 +136,8 @@ func (c chooser) duration() time.Duration { return time.Duration(pick(c, extreme
 
 // fill sets the exported fields of a struct, each, now and then, to an extreme.
 func (c chooser) fill(v reflect.Value) {
-	for i := range v.NumField() {
-		if f := v.Field(i); f.CanSet() && c.next(8) == 0 {
+	for _, f := range v.Fields() {
+		if f.CanSet() && c.next(8) == 0 {
 			c.set(f)
 		}
 	}
@@ -168,9 +168,9 @@ func (c chooser) set(f reflect.Value) {
 			f.SetInt(n)
 		}
 	case reflect.Struct:
-		for i := range f.NumField() {
-			if f.Field(i).CanSet() {
-				c.set(f.Field(i))
+		for _, field := range f.Fields() {
+			if field.CanSet() {
+				c.set(field)
 			}
 		}
 	case reflect.Slice:

@@ -153,13 +153,13 @@ func TestTheScanIsTheRegistrysOwn(t *testing.T) {
 func TestACardInANumberThatNothingNamesIsDropped(t *testing.T) {
 	pass, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PassThrough: true})
 	require.NoError(t, err)
-	personal, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{Personal: []string{"email"}},
+	_, err = jobaudit.NewRegistry(&jobaudit.RegistryOptions{Personal: []string{"email"}},
 		jobaudit.NewRedactor("act", "1", jobaudit.Output(func(in struct{ Card int64 }) (struct{ Card int64 }, error) { return in, nil })))
 	require.Error(t, err, "the input itself")
 	type in struct{ Card int64 }
 	type kept struct{ Number int64 }
 	rule := jobaudit.Inputs(func(i in) (kept, error) { return kept{i.Card}, nil })
-	personal, err = jobaudit.NewRegistry(&jobaudit.RegistryOptions{Personal: []string{"email"}}, jobaudit.NewRedactor("act", "1", rule))
+	personal, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{Personal: []string{"email"}}, jobaudit.NewRedactor("act", "1", rule))
 	require.NoError(t, err)
 	for _, card := range []int64{4111111111111111, 5500005555555559, 378282246310005, 6011000990139424, 30569309025904} {
 		for _, v := range []any{

@@ -38,9 +38,8 @@ type world struct {
 	grace   time.Duration
 	length  time.Duration
 
-	mu      sync.Mutex
-	died    map[uuid.UUID]bool // executions whose worker is gone, by their ID
-	running int
+	mu   sync.Mutex
+	died map[uuid.UUID]bool // executions whose worker is gone, by their ID
 }
 
 var errDown = errors.New("no route to host")

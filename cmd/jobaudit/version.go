@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -26,14 +27,15 @@ func version() string {
 	if !ok {
 		return "jobaudit, version unknown"
 	}
-	text := "jobaudit " + info.Main.Version
+	var text strings.Builder
+	text.WriteString("jobaudit " + info.Main.Version)
 	for _, s := range info.Settings {
 		switch {
 		case s.Key == "vcs.revision":
-			text += " commit " + s.Value
+			text.WriteString(" commit " + s.Value)
 		case s.Key == "vcs.modified" && s.Value == "true":
-			text += " modified"
+			text.WriteString(" modified")
 		}
 	}
-	return text + " " + info.GoVersion
+	return text.String() + " " + info.GoVersion
 }

@@ -171,7 +171,7 @@ func (s *splitter) userinfo(p string) {
 // soft adds what stands between the characters that end a value in some
 // notations and are a part of it in others.
 func (s *splitter) soft(p string) {
-	if strings.IndexAny(p, ":=@/?#") < 0 {
+	if !strings.ContainsAny(p, ":=@/?#") {
 		return
 	}
 	for token := range strings.FieldsFuncSeq(p, func(r rune) bool { return strings.ContainsRune(":=@/?#", r) }) {

@@ -91,7 +91,7 @@ func (h *honest) work() {
 	}
 	for n := h.r.IntN(10); n > 0 && err == nil; n-- {
 		size := 1 + h.r.IntN(4)
-		for try := 0; try < 3; try++ {
+		for range 3 {
 			if err = s.Append(h.t.Context(), h.todo[:size]); err == nil {
 				h.acked, h.todo = append(h.acked, h.todo[:size]...), h.todo[size:]
 				if h.r.IntN(3) == 0 {

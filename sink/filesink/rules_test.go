@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/jobaudit/jobaudit"
@@ -91,11 +92,11 @@ func TestNobodyLaundersATruncation(t *testing.T) {
 			report, found := p.findingsOf(t, older)
 			require.Empty(t, found)
 			require.Equal(t, auditlog.Anchored, report.Level)
-			text := ""
+			var text strings.Builder
 			for _, n := range report.Notes {
-				text += n.Found
+				text.WriteString(n.Found)
 			}
-			require.Contains(t, text, fmt.Sprintf("events %d to 14 are lost", 3*keep))
+			require.Contains(t, text.String(), fmt.Sprintf("events %d to 14 are lost", 3*keep))
 		}
 	}
 }

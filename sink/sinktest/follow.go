@@ -47,12 +47,12 @@ func jobs(ctx context.Context, b *bench) error {
 		{jobaudit.Query{Until: third.Time}, ids[1:]},
 	} {
 		if err := listed(ctx, reader, want.query, want.jobs); err != nil {
-			return fmt.Errorf("Jobs of %+v: %w", want.query, err)
+			return fmt.Errorf("the jobs of %+v: %w", want.query, err)
 		}
 	}
 	for _, q := range []jobaudit.Query{{After: [16]byte(newID())}, {Types: []jobaudit.EventType{jobaudit.JobFailed}}} {
 		if err := onlyAnError(jobaudit.Jobs(ctx, reader, q)); err != nil {
-			return fmt.Errorf("Jobs of %+v: %w", q, err)
+			return fmt.Errorf("the jobs of %+v: %w", q, err)
 		}
 	}
 	return nil

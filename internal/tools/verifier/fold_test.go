@@ -34,10 +34,10 @@ type history struct {
 }
 
 type stream struct {
-	id, after string
-	seq       int
-	prev      string // hash
-	log       int
+	id   string
+	seq  int
+	prev string // hash
+	log  int
 }
 
 func (h *history) id(version byte) string {
