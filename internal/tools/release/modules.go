@@ -176,8 +176,27 @@ func (m module) release(clone, version string, sums map[string]string) error {
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), content, 0o644); err != nil {
 		return err
 	}
-	slices.Sort(lines)
-	return os.WriteFile(filepath.Join(dir, "go.sum"), []byte(strings.Join(lines, "")), 0o644)
+	return os.WriteFile(filepath.Join(dir, "go.sum"), []byte(strings.Join(sorted(lines), "")), 0o644)
+}
+
+// sorted sorts the lines of a go.sum as the go command does: by path, and then
+// by version, where v0.6.0 comes before v0.30.0.
+func sorted(lines []string) []string {
+	of := make(map[modpkg.Version]string, len(lines))
+	var versions []modpkg.Version
+	for _, line := range lines {
+		if parts := strings.Fields(line); len(parts) == 3 {
+			v := modpkg.Version{Path: parts[0], Version: parts[1]}
+			of[v] = line
+			versions = append(versions, v)
+		}
+	}
+	modpkg.Sort(versions)
+	ordered := make([]string, len(versions))
+	for i, v := range versions {
+		ordered[i] = of[v]
+	}
+	return ordered
 }
 
 // pack makes the module's zip from the clone as it is now, as the go command

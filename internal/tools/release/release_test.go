@@ -197,3 +197,12 @@ func TestAnIncompatibleChangeHasToBeNamed(t *testing.T) {
 	require.False(t, named("auditlog.Header is gone", changes[1]))
 	require.Empty(t, changesIn(""))
 }
+
+func TestTheLinesOfGoSumStandInTheGoCommandsOrder(t *testing.T) {
+	lines := []string{
+		"b.com/x v0.30.0 h1:b\n", "b.com/x v0.6.0/go.mod h1:c\n", "a.com/y v1.0.0/go.mod h1:d\n", "b.com/x v0.30.0/go.mod h1:e\n", "a.com/y v1.0.0 h1:f\n", "",
+	}
+	require.Equal(t, []string{
+		"a.com/y v1.0.0 h1:f\n", "a.com/y v1.0.0/go.mod h1:d\n", "b.com/x v0.6.0/go.mod h1:c\n", "b.com/x v0.30.0 h1:b\n", "b.com/x v0.30.0/go.mod h1:e\n",
+	}, sorted(lines))
+}
