@@ -106,6 +106,7 @@ job.heartbeat    running  3 of 5 done (60 %), next sign of life by TIME
 job.heartbeat    running  4 of 5 done (80 %), next sign of life by TIME
 job.heartbeat    running  5 of 5 done (100 %), next sign of life by TIME
 job.snapshot     running  after manifest sha256:8e827a7901961e0cc2f5e32ccd3a113bea53af0414bb378db308a6d5578e50ad “5 files”
+changed: sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 before, sha256:8e827a7901961e0cc2f5e32ccd3a113bea53af0414bb378db308a6d5578e50ad after
 job.succeeded    success  output {"folders":5,"failed":1,"files":5,"bytes":47,"sha256":"8e827a7901961e0cc2f5e32ccd3a113bea53af0414bb378db308a6d5578e50ad"}
 impact: a manifest of 5 files, 1 of 5 folders missing
 `, "\n"), strings.Split(told(printed, "#1"), "\n"))
