@@ -168,6 +168,14 @@ func requireNoSecrets(t *testing.T, all []leaf) {
 	require.Greater(t, len(all), 5000)
 }
 
+func TestAReportOfTestsIsNoSecret(t *testing.T) {
+	s := newScanner(t, nil)
+	for _, line := range []string{"--- PASS: TestGoList/GOPATH (0.03s)", "=== RUN   TestGoList/Modules\n    --- PASS: TestGoList/Modules (0.18s)"} {
+		rule, found := s.Find(line)
+		require.False(t, found, "%s in %q", rule, line)
+	}
+}
+
 func TestOrdinaryValuesAreNoSecrets(t *testing.T) {
 	s := newScanner(t, nil)
 	m := newMaker()
