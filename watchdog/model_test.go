@@ -95,7 +95,7 @@ func (w *world) spans(n int, most time.Duration) (list []span) {
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
-	rng := rand.New(rand.NewPCG(seed, 1))
+	rng := newRand(seed, 1)
 	w := &world{t: t, rng: rng, begun: time.Now(), log: memsink.New(nil), died: make(map[uuid.UUID]bool)}
 	w.length = 20 * time.Minute
 	w.grace = []time.Duration{10 * time.Second, 30 * time.Second, time.Minute}[rng.IntN(3)]
@@ -270,7 +270,7 @@ func history(t *testing.T, seed uint64, mortal bool) (n counts) {
 		for i := range 1 + w.rng.IntN(6) {
 			deadline := []time.Duration{3 * time.Second, 15 * time.Second, 90 * time.Second, 5 * time.Minute}[w.rng.IntN(4)]
 			job := &worker{
-				world: w, author: newAuthor(), rng: rand.New(rand.NewPCG(seed, 10+uint64(i))), deadline: deadline,
+				world: w, author: newAuthor(), rng: newRand(seed, 10+uint64(i)), deadline: deadline,
 				skew: time.Duration(w.rng.Int64N(int64(2*time.Hour))) - time.Hour,
 				wake: make(chan struct{}, 1), done: make(chan struct{}),
 			}
@@ -278,7 +278,7 @@ func history(t *testing.T, seed uint64, mortal bool) (n counts) {
 		}
 		stop := make(chan struct{})
 		for i := range 1 + w.rng.IntN(3) {
-			rng := rand.New(rand.NewPCG(seed, 100+uint64(i)))
+			rng := newRand(seed, 100+uint64(i))
 			guards.Go(func() { w.guard(rng, stop) })
 		}
 		workers.Wait()
@@ -345,4 +345,18 @@ func TestWhoLivesIsNotAccusedAndWhoDiedIsFound(t *testing.T) {
 
 func TestSoakWhoLivesIsNotAccusedAndWhoDiedIsFound(t *testing.T) {
 	play(t, size.Soak(t), 10_000)
+}
+
+// newRand returns random numbers that goroutines may draw at once.
+func newRand(a, b uint64) *rand.Rand { return rand.New(&lockedSource{source: rand.NewPCG(a, b)}) }
+
+type lockedSource struct {
+	mu     sync.Mutex
+	source rand.Source
+}
+
+func (l *lockedSource) Uint64() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.source.Uint64()
 }
