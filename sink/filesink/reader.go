@@ -48,7 +48,11 @@ type extent struct {
 // indexes, which the log's key has signed. Without them the indexes cannot be
 // verified, so all lines are read.
 func OpenReader(dir string, keys ...note.Verifier) (*Reader, error) {
-	d, err := disk.OS{}.OpenDir(dir, false)
+	return openReaderOn(disk.OS{}, dir, keys)
+}
+
+func openReaderOn(on disk.Disk, dir string, keys []note.Verifier) (*Reader, error) {
+	d, err := on.OpenDir(dir, false)
 	if err != nil {
 		return nil, fmt.Errorf("filesink: %w", err)
 	}

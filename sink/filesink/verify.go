@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"sync"
 
@@ -186,12 +185,16 @@ func Verify(ctx context.Context, dir string, opts *VerifyOptions) (Report, error
 	if opts == nil {
 		opts = &VerifyOptions{}
 	}
-	root, err := disk.OpenRoot(dir)
+	return verifyOn(ctx, disk.OS{}, dir, opts)
+}
+
+func verifyOn(ctx context.Context, on disk.Disk, dir string, opts *VerifyOptions) (Report, error) {
+	d, err := on.OpenDir(dir, false)
 	if err != nil {
 		return Report{}, fmt.Errorf("verify: %w", err)
 	}
-	defer root.Close()
-	v := &verification{ctx: ctx, opts: opts, root: root}
+	defer d.Close()
+	v := &verification{ctx: ctx, opts: opts, dir: d}
 	if err := v.run(); err != nil {
 		return v.report, fmt.Errorf("verify: %w", err)
 	}
@@ -208,7 +211,7 @@ func Verify(ctx context.Context, dir string, opts *VerifyOptions) (Report, error
 type verification struct {
 	ctx  context.Context
 	opts *VerifyOptions
-	root *os.Root
+	dir  disk.Dir
 
 	writing  func() bool // whether a writer has the log open
 	files    []segmentFile
@@ -223,7 +226,7 @@ func (v *verification) run() error {
 	v.readHeads()
 	// Linux takes milliseconds to list its locks, so that goes on meanwhile.
 	answer := make(chan bool, 1)
-	go func() { answer <- isLocked(v.root) }()
+	go func() { answer <- v.dir.Locked(lockFile) }()
 	v.writing = sync.OnceValue(func() bool { return <-answer })
 	defer func() { v.report.Writing = v.writing() }()
 	v.readOwn() // before the files, which are ahead of it
@@ -237,16 +240,11 @@ func (v *verification) run() error {
 	checks := jobcheck.New(totalSize(v.files), v.opts.ParseAll)
 	defer checks.Close()
 	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.heads, Own: v.own, Quick: v.opts.Quick, Inspect: checks.Inspect}
-	if tree, err := disk.OpenRegular(v.root, treeFile); err == nil {
+	if tree, err := v.dir.Open(treeFile); err == nil {
 		defer tree.Close()
 		o.Hints = auditlog.StoredHashes(tree)
 	}
-	dir, err := disk.OS{}.OpenDir(v.root.Name(), false)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	indexes := v.checkIndexes(dir)
+	indexes := v.checkIndexes()
 	v.report.Report, err = auditlog.Verify(v.ctx, v.segments(), &o, func(l auditlog.Leaf) error {
 		indexes.leaf(l)
 		return checks.Leaf(l)
@@ -351,12 +349,7 @@ func (v *verification) setDurable() {
 // readOwn reads the directory's checkpoint. Only one that a given key has
 // signed says anything.
 func (v *verification) readOwn() {
-	f, err := disk.OpenRegular(v.root, checkpointFile)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	signed, err := io.ReadAll(io.LimitReader(f, maxCheckpoint))
+	signed, err := readAll(v.dir, checkpointFile, maxCheckpoint)
 	if err != nil {
 		return
 	}
@@ -430,7 +423,7 @@ func (v *verification) segments() []auditlog.Segment {
 	segments := make([]auditlog.Segment, 0, len(v.files))
 	for _, file := range v.files {
 		segments = append(segments, auditlog.Segment{Name: file.name, First: file.first, Open: func() (io.ReadCloser, error) {
-			f, err := file.open(v.root)
+			f, err := file.open(v.dir)
 			if err != nil || progress == nil {
 				return f, err
 			}

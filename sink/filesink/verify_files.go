@@ -3,7 +3,8 @@ package filesink
 import (
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -25,12 +26,7 @@ type segmentFile struct {
 // none is a finding: a program that reads entries/*.jsonl would take it for the
 // log's.
 func (v *verification) segmentFiles() ([]segmentFile, error) {
-	dir, err := disk.OpenFolder(v.root, entriesDir)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	entries, err := dir.ReadDir(-1)
+	entries, err := v.dir.ReadDir(entriesDir)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +52,7 @@ func (v *verification) segmentFiles() ([]segmentFile, error) {
 	return files, nil
 }
 
-func (v *verification) foreignFile(entry os.DirEntry) {
+func (v *verification) foreignFile(entry fs.DirEntry) {
 	found := "a file of another name"
 	if !entry.Type().IsRegular() {
 		found = "not a regular file: " + entry.Type().String()
@@ -77,16 +73,17 @@ func totalSize(files []segmentFile) int64 {
 
 // open opens a segment. Of the newest one, which may be growing, it gives the
 // bytes that were listed.
-func (s segmentFile) open(root *os.Root) (io.ReadCloser, error) {
-	f, err := disk.OpenRegular(root, path.Join(entriesDir, s.name))
+func (s segmentFile) open(dir disk.Dir) (io.ReadCloser, error) {
+	f, err := dir.Open(path.Join(entriesDir, s.name))
 	if err != nil {
 		return nil, fmt.Errorf("segment: %w", err)
 	}
+	size := s.size
 	if !s.last {
-		return f, nil
+		size = math.MaxInt64
 	}
 	return struct {
 		*io.SectionReader
 		io.Closer
-	}{io.NewSectionReader(f, 0, s.size), f}, nil
+	}{io.NewSectionReader(f, 0, size), f}, nil
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit/auditlog"
-	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 )
 
 // maxNamed bounds the jobs that a finding about stray bytes names.
@@ -70,7 +69,7 @@ func (n namedJobs) String() string {
 
 // jobsBehind reads what a segment holds from an offset on.
 func (v *verification) jobsBehind(segment string, offset int64) (n namedJobs, err error) {
-	f, err := disk.OpenRegular(v.root, entriesDir+"/"+segment)
+	f, err := v.dir.Open(entriesDir + "/" + segment)
 	if err != nil {
 		return n, err
 	}

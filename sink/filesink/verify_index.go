@@ -31,13 +31,13 @@ type storedIndex struct {
 
 // checkIndexes looks at the index files. Those that no given key has signed are
 // notes, as no reader uses them.
-func (v *verification) checkIndexes(dir disk.Dir) *indexCheck {
-	c := &indexCheck{dir: dir, files: map[string]*storedIndex{}}
+func (v *verification) checkIndexes() *indexCheck {
+	c := &indexCheck{dir: v.dir, files: map[string]*storedIndex{}}
 	if len(v.opts.Keys) == 0 {
 		return c
 	}
 	for _, file := range v.files {
-		x, err := openIndex(dir, file.first, v.opts.Keys)
+		x, err := openIndex(v.dir, file.first, v.opts.Keys)
 		if err == nil {
 			c.files[file.name] = &storedIndex{x.indexHeader, x.sum}
 			_ = x.close() // it was only read

@@ -170,7 +170,7 @@ func (v *verification) scan(file int, line func(aLine)) error {
 	if err := v.ctx.Err(); err != nil {
 		return err
 	}
-	f, err := v.files[file].open(v.root)
+	f, err := v.files[file].open(v.dir)
 	if err != nil {
 		return err
 	}

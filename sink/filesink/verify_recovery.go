@@ -2,7 +2,6 @@ package filesink
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -83,12 +82,4 @@ func recoveryNote(r jobcheck.Recovery) Finding {
 		Kind: KindRecovery, Index: r.Index, First: r.Index, End: r.Index + 1, Commit: -1, Offset: -1,
 		Found: strings.Join(said, "; "),
 	}}
-}
-
-// isLocked reports whether a writer has the log open. It does not try the
-// lock, which would keep a writer out for a moment; it asks the system, where
-// that can be asked.
-func isLocked(root *os.Root) bool {
-	info, err := root.Stat(lockFile)
-	return err == nil && locked(info)
 }

@@ -35,14 +35,20 @@ type Dir interface {
 	Remove(name string) error
 	// Mkdir makes a directory. It is no error if there is one.
 	Mkdir(name string) error
-	// List returns the names in a directory, sorted.
+	// List returns the names in a directory, sorted. ReadDir says what they are
+	// too, without following links.
 	List(name string) ([]string, error)
+	ReadDir(name string) ([]fs.DirEntry, error)
 	Stat(name string) (Info, error)
 	// Sync makes the entries of a directory durable, "." those of this one.
 	Sync(name string) error
 	// Lock takes the process lock that a file stands for, without waiting;
 	// the error is [ErrLocked] if somebody has it. Closing gives it back.
 	Lock(name string) (io.Closer, error)
+	// Locked reports whether somebody has that lock, false where the system does
+	// not tell. It does not try the lock, which would keep a writer out for a
+	// moment.
+	Locked(name string) bool
 	// Reach is Stat by the whole path that the directory was opened by: where
 	// that leads now, which may be another directory than this one.
 	Reach(name string) (Info, error)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -41,7 +42,7 @@ func (OS) OpenDir(name string, create bool) (Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := OpenRoot(name)
+	root, err := openRoot(name)
 	if err != nil {
 		return nil, err
 	}
@@ -137,13 +138,28 @@ func (d *osDir) Mkdir(name string) error {
 }
 
 func (d *osDir) List(name string) ([]string, error) {
-	f, err := OpenFolder(d.root, name)
+	f, err := openFolder(d.root, name)
 	if err != nil {
 		return nil, err
 	}
 	names, err := f.Readdirnames(-1)
 	slices.Sort(names)
 	return names, errors.Join(err, f.Close())
+}
+
+func (d *osDir) ReadDir(name string) ([]fs.DirEntry, error) {
+	f, err := openFolder(d.root, name)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := f.ReadDir(-1)
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, errors.Join(err, f.Close())
+}
+
+func (d *osDir) Locked(name string) bool {
+	info, err := d.root.Stat(name)
+	return err == nil && locked(info)
 }
 
 func (d *osDir) Stat(name string) (Info, error) {
@@ -154,7 +170,7 @@ func (d *osDir) Stat(name string) (Info, error) {
 	return infoOf(info), nil
 }
 
-func (d *osDir) Sync(name string) error { return syncDir(OpenFolder(d.root, name)) }
+func (d *osDir) Sync(name string) error { return syncDir(openFolder(d.root, name)) }
 
 func (d *osDir) Reach(name string) (Info, error) {
 	info, err := os.Stat(filepath.Join(d.path, name))

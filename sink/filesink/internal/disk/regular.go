@@ -11,12 +11,8 @@ import (
 // directory, and is none: a pipe or a device would hold up whoever reads it.
 var ErrNotRegular = errors.New("not a regular file")
 
-// OpenRegular opens a file for reading; the error is [ErrNotRegular] for
-// anything else, and comes at once.
-func OpenRegular(root *os.Root, name string) (*os.File, error) {
-	return openRegular(root, name, os.O_RDONLY, 0)
-}
-
+// openRegular opens a file; the error is [ErrNotRegular] for anything else, and
+// comes at once.
 func openRegular(root *os.Root, name string, flag int, mode fs.FileMode) (*os.File, error) {
 	f, err := root.OpenFile(name, flag|nonBlocking, mode)
 	if err != nil {
@@ -32,8 +28,8 @@ func openRegular(root *os.Root, name string, flag int, mode fs.FileMode) (*os.Fi
 	return f, nil
 }
 
-// OpenRoot is [os.OpenRoot], but does not wait for the other end of a pipe.
-func OpenRoot(name string) (*os.Root, error) {
+// openRoot is [os.OpenRoot], but does not wait for the other end of a pipe.
+func openRoot(name string) (*os.Root, error) {
 	if info, err := os.Stat(name); err != nil {
 		return nil, err
 	} else if !info.IsDir() {
@@ -42,8 +38,8 @@ func OpenRoot(name string) (*os.Root, error) {
 	return os.OpenRoot(name)
 }
 
-// OpenFolder opens a directory below another.
-func OpenFolder(root *os.Root, name string) (*os.File, error) {
+// openFolder opens a directory below another.
+func openFolder(root *os.Root, name string) (*os.File, error) {
 	f, err := root.OpenFile(name, os.O_RDONLY|nonBlocking, 0)
 	if err != nil {
 		return nil, err

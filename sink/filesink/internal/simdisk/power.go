@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 )
@@ -420,10 +421,50 @@ func (d *memoryDir) List(name string) ([]string, error) {
 	return slices.Sorted(maps.Keys(f.entries)), nil
 }
 
+func (d *memoryDir) ReadDir(name string) ([]fs.DirEntry, error) {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	if d.m.dead() {
+		return nil, ErrPower
+	}
+	f := d.m.dirs[path.Join(d.name, name)]
+	if f == nil {
+		return nil, fs.ErrNotExist
+	}
+	var entries []fs.DirEntry
+	for _, base := range slices.Sorted(maps.Keys(f.entries)) {
+		e := entry{name: base}
+		if n, ok := f.entries[base].(*node); ok {
+			e.size = int64(len(n.data))
+		} else {
+			e.mode = fs.ModeDir
+		}
+		entries = append(entries, fs.FileInfoToDirEntry(e))
+	}
+	return entries, nil
+}
+
+// An entry is what ReadDir says of a name.
+type entry struct {
+	name string
+	size int64
+	mode fs.FileMode
+}
+
+func (e entry) Name() string       { return e.name }
+func (e entry) Size() int64        { return e.size }
+func (e entry) Mode() fs.FileMode  { return e.mode }
+func (e entry) ModTime() time.Time { return time.Time{} }
+func (e entry) IsDir() bool        { return e.mode.IsDir() }
+func (e entry) Sys() any           { return nil }
+
 func (d *memoryDir) Stat(name string) (disk.Info, error) {
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
 	n, err := d.node(name)
+	if err != nil && d.m.dirs[path.Join(d.name, name)] != nil && !d.m.dead() {
+		return disk.Info{}, nil // a directory
+	}
 	if err != nil {
 		return disk.Info{}, err
 	}
@@ -453,6 +494,12 @@ func (d *memoryDir) Lock(name string) (io.Closer, error) {
 	}
 	d.m.locks[full] = true
 	return unlock{d.m, full}, nil
+}
+
+func (d *memoryDir) Locked(name string) bool {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	return d.m.locks[path.Join(d.name, name)]
 }
 
 type unlock struct {

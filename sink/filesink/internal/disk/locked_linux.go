@@ -1,4 +1,4 @@
-package filesink
+package disk
 
 import (
 	"bufio"

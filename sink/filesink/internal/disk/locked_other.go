@@ -1,6 +1,6 @@
 //go:build !linux
 
-package filesink
+package disk
 
 import "io/fs"
 
