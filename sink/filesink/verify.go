@@ -13,8 +13,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
-	"github.com/jobaudit/jobaudit/sink/filesink/internal/jobcheck"
 )
 
 // VerifyOptions are what a verification knows from elsewhere: nothing in a

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/jobaudit/jobaudit/auditlog"
-	"github.com/jobaudit/jobaudit/sink/filesink/internal/jobcheck"
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
 )
 
 // explain says beside findings about outside heads what an audit.opened record

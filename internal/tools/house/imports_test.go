@@ -19,12 +19,16 @@ const (
 	logPackage              // auditlog, which knows nothing of us
 	inner                   // internal/…, the library's own parts and tools
 	program                 // commands, examples, also those of one adapter, and benchmarks
-	library                 // everything else: sinks, adapters, watchdog, …
+	library                 // everything else: sinks, adapters, watchdog, …, and jobChecks
 )
+
+// jobChecks is what the sinks' verifications have in common. It reads records
+// and logs, so it is no part of the root, and users have no use for it.
+const jobChecks = "internal/jobcheck"
 
 // shared are the internals of the root that its libraries may import, because
 // a rule must not exist twice. Their package comments say so.
-var shared = []string{"internal/causal"}
+var shared = []string{"internal/causal", jobChecks}
 
 func roleOf(dir string) role {
 	switch {
@@ -32,6 +36,8 @@ func roleOf(dir string) role {
 		return rootPackage
 	case within(dir, "auditlog"):
 		return logPackage
+	case within(dir, jobChecks):
+		return library
 	case within(dir, "internal"):
 		return inner
 	case within(dir, "cmd"), within(dir, "examples"), within(dir, "bench"), path.Base(dir) == "example":
@@ -139,6 +145,12 @@ func TestAForbiddenImportIsFound(t *testing.T) {
 		{"a sink's tests alone use the suite", "sink/memsink", "sink/sinktest", false, true},
 		{"a sink does not import the root's internals", "sink/memsink", "internal/encode", false, false},
 		{"a library orders events by the root's own rules", "story", "internal/causal", true, true},
+		{"a sink checks jobs by the rules of all sinks", "sink/pgsink", jobChecks, true, true},
+		{"the job checks read records", jobChecks, ".", true, true},
+		{"the job checks read logs", jobChecks, "auditlog", true, true},
+		{"the job checks import no sink", jobChecks, "sink/filesink", false, true},
+		{"the root does not check logs", ".", jobChecks, false, false},
+		{"a program does not import the job checks", "cmd/jobaudit", jobChecks, false, false},
 		{"a sink does not import another's internals", "sink/memsink", "sink/filesink/internal/segment", false, false},
 		{"an adapter does not import a sink", "worker/riveraudit", "sink/memsink", false, true},
 		{"an adapter does not import the watchdog", "worker/riveraudit", "watchdog", false, true},

@@ -6,7 +6,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/sink/filesink/internal/jobcheck"
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
 )
 
 // BenchmarkScan reads the facts from one record in a core's cache.

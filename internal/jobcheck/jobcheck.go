@@ -11,6 +11,8 @@
 // temporary file.
 //
 // IDs are kept whole, hashes as fingerprints with a random seed.
+//
+// The verifications of all sinks use it: the rules must not exist twice.
 package jobcheck
 
 import (

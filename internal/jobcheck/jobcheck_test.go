@@ -15,7 +15,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
-	"github.com/jobaudit/jobaudit/sink/filesink/internal/jobcheck"
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
 )
 
 // author writes records by hand, as an encoder would.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
-	"github.com/jobaudit/jobaudit/sink/filesink/internal/jobcheck"
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
 )
 
 // The scanner is a short cut: whatever is done to a line, the parser either

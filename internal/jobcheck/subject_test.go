@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/sink/filesink/internal/jobcheck"
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
