@@ -335,3 +335,12 @@ func (d decoder) head(raw []byte) *streamHead {
 	})
 	return &h
 }
+
+// identifier reads a string that must not be empty.
+func (d decoder) identifier(raw []byte) string {
+	s := d.String(raw)
+	if s == "" {
+		d.Fail("is empty")
+	}
+	return s
+}

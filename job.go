@@ -177,7 +177,7 @@ func (d decoder) wireStatus(raw []byte) JobStatus {
 	d.Object(raw, func(name, raw []byte) {
 		switch string(name) {
 		case "requestId":
-			s.RequestID = d.UUID(raw)
+			s.RequestID = d.wireUUID(raw)
 		case "job":
 			s.Job = d.wireJob(raw)
 		}
@@ -194,7 +194,7 @@ func (d decoder) wireJob(raw []byte) Job {
 	d.Object(raw, func(name, raw []byte) {
 		switch string(name) {
 		case "id":
-			j.ID = d.UUID(raw)
+			j.ID = d.wireUUID(raw)
 		case "state":
 			j.State = JobState(d.String(raw))
 		case "createdAt":
@@ -213,13 +213,13 @@ func (d decoder) wireJob(raw []byte) Job {
 		case "metadata":
 			j.Metadata = d.wireMetadata(raw)
 		case "correlationId":
-			j.CorrelationID = d.UUID(raw)
+			j.CorrelationID = d.wireUUID(raw)
 		case "parentId":
-			j.ParentID = d.UUID(raw)
+			j.ParentID = d.wireUUID(raw)
 		case "rootId":
-			j.RootID = d.UUID(raw)
+			j.RootID = d.wireUUID(raw)
 		case "retryOf":
-			j.RetryOf = d.UUID(raw)
+			j.RetryOf = d.wireUUID(raw)
 		default:
 			if field, ok := extras[string(name)]; ok && json.Unmarshal(raw, field) != nil {
 				d.Fail("is malformed")
@@ -250,13 +250,10 @@ func (d decoder) wireTimes(j *Job) {
 	check("completedAt", completed, j.State.Terminal())
 }
 
-// identifier reads a string that must not be empty.
-func (d decoder) identifier(raw []byte) string {
-	s := d.String(raw)
-	if s == "" {
-		d.Fail("is empty")
-	}
-	return s
+// wireUUID reads a UUID of the contract, which other programs may have written in
+// capitals (RFC 9562, section 4).
+func (d decoder) wireUUID(raw []byte) uuid.UUID {
+	return d.UUID(bytes.ToLower(raw))
 }
 
 func (d decoder) wireTime(raw []byte) time.Time {
@@ -284,7 +281,7 @@ func (d decoder) wireError(raw []byte) *ErrorDetail {
 	d.Object(raw, func(name, raw []byte) {
 		switch string(name) {
 		case "code":
-			e.Code = ErrorCode(d.identifier(raw))
+			e.Code = ErrorCode(d.String(raw))
 		case "message":
 			e.Message = d.String(raw)
 		case "type":
@@ -301,13 +298,13 @@ func (d decoder) wireMetadata(raw []byte) JobMetadata {
 	d.Object(raw, func(name, raw []byte) {
 		switch string(name) {
 		case "requestId":
-			m.RequestID = d.UUID(raw)
+			m.RequestID = d.wireUUID(raw)
 		case "userId":
-			m.UserID = d.identifier(raw)
+			m.UserID = d.String(raw)
 		case "orgId":
 			m.OrgID = d.String(raw)
 		case "action":
-			m.Action = d.identifier(raw)
+			m.Action = d.String(raw)
 		case "inputs":
 			m.Inputs = d.Raw(raw)
 		}
