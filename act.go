@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit/internal/delivery"
+	"github.com/jobaudit/jobaudit/internal/environ"
 	"github.com/jobaudit/jobaudit/internal/fields"
 	"github.com/jobaudit/jobaudit/internal/taint"
 )
@@ -33,15 +34,6 @@ type Act struct {
 	// the action that is called as the type keeps of it, on the side of outputs,
 	// is stored; without such a Redactor all of it is, if it passes the scan.
 	Data any
-}
-
-// isAct reports whether events of the type are acts of people.
-func isAct(t EventType) bool {
-	switch t {
-	case AuditRead, AuditReviewed, AuditErased, AuditHeld, AuditReleased, AuditRetention, AuditRetired:
-		return true
-	}
-	return false
 }
 
 // check says what is wrong with an act.
@@ -76,7 +68,7 @@ func (q *Query) checkScope() error {
 		}
 	}
 	for name, t := range map[string]time.Time{"since": q.Since, "until": q.Until} {
-		if problem := clockProblem(t); !t.IsZero() && problem != "" {
+		if problem := environ.TimeProblem(t); !t.IsZero() && problem != "" {
 			return &FieldError{Field: at + name, Problem: "is not between 1970 and 9999"}
 		}
 	}
@@ -307,94 +299,4 @@ func (t *Trail) by(p Principal, reason string) (*envelope, error) {
 	env.more, env.proof = 0, proof{}
 	env.describe(&s, t.rec.where, t.sanitizer)
 	return &env, nil
-}
-
-// actData is what an act says of itself.
-type actData struct {
-	scope Query
-	data  []byte
-}
-
-func (a *actData) append(o *object) {
-	o.Open("act")
-	o.scope(&a.scope)
-	if a.data != nil {
-		o.Raw("data", a.data)
-	}
-	o.Close()
-}
-
-// scope writes a scope unless it is that of all records.
-func (o *object) scope(q *Query) {
-	before := len(o.Dst)
-	o.Open("scope")
-	empty := len(o.Dst)
-	o.UUID("jobId", q.JobID)
-	o.UUID("correlationId", q.CorrelationID)
-	o.UUID("rootId", q.RootID)
-	o.Optional("principalId", q.PrincipalID)
-	o.Optional("actingFor", q.ActingFor)
-	o.Optional("orgId", q.OrgID)
-	o.Optional("action", q.Action)
-	o.Optional("resource", q.Resource)
-	if len(q.Types) > 0 {
-		o.List("types", len(q.Types), func(i int) { o.StringElement(string(q.Types[i])) })
-	}
-	o.Optional("state", string(q.State))
-	o.Optional("errorCode", string(q.ErrorCode))
-	if !q.Since.IsZero() {
-		o.Time("since", q.Since)
-	}
-	if !q.Until.IsZero() {
-		o.Time("until", q.Until)
-	}
-	isEmpty := len(o.Dst) == empty
-	o.Close()
-	if isEmpty {
-		o.Dst = o.Dst[:before]
-	}
-}
-
-func (d decoder) act(raw []byte, e *Event) {
-	d.Object(raw, func(name, raw []byte) {
-		switch string(name) {
-		case "scope":
-			d.scope(raw, &e.Data.Act.Scope)
-		case "data":
-			e.Data.Act.Data = d.Raw(raw)
-		}
-	})
-}
-
-func (d decoder) scope(raw []byte, q *Query) {
-	d.Object(raw, func(name, raw []byte) {
-		switch string(name) {
-		case "jobId":
-			q.JobID = d.UUID(raw)
-		case "correlationId":
-			q.CorrelationID = d.UUID(raw)
-		case "rootId":
-			q.RootID = d.UUID(raw)
-		case "principalId":
-			q.PrincipalID = d.String(raw)
-		case "actingFor":
-			q.ActingFor = d.String(raw)
-		case "orgId":
-			q.OrgID = d.String(raw)
-		case "action":
-			q.Action = d.String(raw)
-		case "resource":
-			q.Resource = d.String(raw)
-		case "types":
-			d.List(raw, func(raw []byte) { q.Types = append(q.Types, EventType(d.String(raw))) })
-		case "state":
-			q.State = JobState(d.String(raw))
-		case "errorCode":
-			q.ErrorCode = ErrorCode(d.String(raw))
-		case "since":
-			q.Since = d.Time(raw)
-		case "until":
-			q.Until = d.Time(raw)
-		}
-	})
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/jobaudit/jobaudit/internal/carriertext"
 	"github.com/jobaudit/jobaudit/internal/fields"
 	"github.com/jobaudit/jobaudit/internal/jsonscan"
 )
@@ -118,15 +119,15 @@ type carrierData struct {
 	recorder         uuid.UUID // by which the job was submitted
 	submission       uuid.UUID // the stream that the submission stands in
 
-	seal   seal // as it came
-	logged bool // it was made from a record, in this process
+	signature carriertext.Signature // as it came
+	logged    bool                  // it was made from a record, in this process
 }
 
 // encode makes the Carrier, signed if signer is not nil. What makes it too long
 // is left out, least important first: principals on whose behalf the job runs,
 // the reference, the end of the reason, the resource and the target. No more
 // than one of each is tried: the time does not depend on how much there is.
-func (g *carrierData) encode(signer *carrierKey) Carrier {
+func (g *carrierData) encode(signer *carriertext.Key) Carrier {
 	reason := fields.MaxText
 	if n := len(g.sub.OnBehalfOf); n > fields.MaxList {
 		g.sub.OnBehalfOf = g.sub.OnBehalfOf[:fields.MaxList]
@@ -137,7 +138,7 @@ func (g *carrierData) encode(signer *carrierKey) Carrier {
 		if err != nil {
 			return Carrier{}
 		}
-		if c := sealCarrier(raw, signer); len(c) <= maxCarrier {
+		if c := carriertext.Seal(raw, signer); len(c) <= maxCarrier {
 			return Carrier{text: c}
 		}
 		switch {
@@ -222,7 +223,7 @@ func decodeCarrier(s string) (*carrierData, error) {
 	if len(s) > maxCarrier {
 		return nil, problem("is longer than 4096 bytes")
 	}
-	raw, seal, wrong := openSeal(s)
+	raw, signature, wrong := carriertext.Open(s)
 	if wrong != "" {
 		return nil, problem(wrong)
 	}
@@ -238,7 +239,7 @@ func decodeCarrier(s string) (*carrierData, error) {
 	if err := g.sub.checkShape(); err != nil {
 		return nil, err
 	}
-	g.seal = seal
+	g.signature = signature
 	return g, nil
 }
 

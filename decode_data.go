@@ -281,3 +281,117 @@ func (d decoder) degraded(raw []byte, e *Event) {
 		}
 	})
 }
+
+func (d decoder) environment(raw []byte, e *Event) {
+	v := &e.Data.Environment
+	d.Object(raw, func(name, raw []byte) {
+		switch string(name) {
+		case "go":
+			v.Go = d.String(raw)
+		case "os":
+			v.OS = d.String(raw)
+		case "arch":
+			v.Arch = d.String(raw)
+		case "module":
+			v.Module.Path, v.Module.Version = d.pair(raw, "path", "version")
+		case "vcs":
+			d.Object(raw, func(name, raw []byte) {
+				switch string(name) {
+				case "revision":
+					v.VCS.Revision = d.String(raw)
+				case "time":
+					v.VCS.Time = d.String(raw)
+				case "modified":
+					v.VCS.Modified = d.Bool(raw)
+				}
+			})
+		case "dependencies":
+			v.Dependencies = d.Hash(raw)
+		case "image":
+			v.Image = d.String(raw)
+		case "orchestrator":
+			v.Orchestrator = map[string]string{}
+			d.List(raw, func(raw []byte) {
+				name, value := d.pair(raw, "name", "value")
+				v.Orchestrator[name] = value
+			})
+		case "clock":
+			d.clock(raw, e)
+		case "facts":
+			v.Facts = json.RawMessage(d.Raw(raw))
+		}
+	})
+}
+
+func (d decoder) clock(raw []byte, e *Event) {
+	v := &e.Data.Environment.Clock
+	v.Known = true
+	d.Object(raw, func(name, raw []byte) {
+		switch string(name) {
+		case "synchronized":
+			v.Synchronized = d.Bool(raw)
+		case "errorMicros":
+			v.ErrorMicros = d.Integer(raw)
+		case "source":
+			v.Source = d.String(raw)
+		}
+	})
+}
+
+func (d decoder) companion(raw []byte, e *Event) {
+	v := &e.Data.CompanionOf
+	d.Object(raw, func(name, raw []byte) {
+		switch string(name) {
+		case "origin":
+			v.Origin = d.String(raw)
+		case "size":
+			v.Head.N = d.Integer(raw)
+		case "root":
+			v.Head.Hash = d.Hash(raw)
+		}
+	})
+}
+
+func (d decoder) act(raw []byte, e *Event) {
+	d.Object(raw, func(name, raw []byte) {
+		switch string(name) {
+		case "scope":
+			d.scope(raw, &e.Data.Act.Scope)
+		case "data":
+			e.Data.Act.Data = d.Raw(raw)
+		}
+	})
+}
+
+func (d decoder) scope(raw []byte, q *Query) {
+	d.Object(raw, func(name, raw []byte) {
+		switch string(name) {
+		case "jobId":
+			q.JobID = d.UUID(raw)
+		case "correlationId":
+			q.CorrelationID = d.UUID(raw)
+		case "rootId":
+			q.RootID = d.UUID(raw)
+		case "principalId":
+			q.PrincipalID = d.String(raw)
+		case "actingFor":
+			q.ActingFor = d.String(raw)
+		case "orgId":
+			q.OrgID = d.String(raw)
+		case "action":
+			q.Action = d.String(raw)
+		case "resource":
+			q.Resource = d.String(raw)
+		case "types":
+			d.List(raw, func(raw []byte) { q.Types = append(q.Types, EventType(d.String(raw))) })
+		case "state":
+			q.State = JobState(d.String(raw))
+		case "errorCode":
+			q.ErrorCode = ErrorCode(d.String(raw))
+		case "since":
+			q.Since = d.Time(raw)
+		case "until":
+			q.Until = d.Time(raw)
+		}
+	})
+}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/errtree"
 )
 
 var (
@@ -117,8 +119,8 @@ func (e *UnreadableError) Unwrap() error {
 
 // definite reports whether an error says that a record will never be stored.
 func definite(err error) bool {
-	_, refused := find[*RecordError](err)
-	return refused || isOne(err, ErrConflict)
+	_, refused := errtree.Find[*RecordError](err)
+	return refused || errtree.Is(err, ErrConflict)
 }
 
 // literal is the type of constant texts. A variable of type string is none and

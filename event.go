@@ -83,6 +83,15 @@ func (t EventType) Phase() Phase {
 	return PhaseExecution
 }
 
+// isAct reports whether events of the type are acts of people.
+func isAct(t EventType) bool {
+	switch t {
+	case AuditRead, AuditReviewed, AuditErased, AuditHeld, AuditReleased, AuditRetention, AuditRetired:
+		return true
+	}
+	return false
+}
+
 // Event is what a [Record]'s bytes say: a view for reading. No call that
 // writes takes one. Absent values are zero. A text that was too long to keep
 // reads as its beginning and a note of its size, a dropped one as a note that

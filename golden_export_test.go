@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit/internal/environ"
 )
 
 var update = flag.Bool("update", false, "write the golden files in testdata anew")
@@ -34,7 +36,7 @@ func WithoutEnvironment(t testing.TB) {
 	t.Helper()
 	before := process
 	t.Cleanup(func() { process = before })
-	process = func() *environment { return nil }
+	process = func() *environ.Process { return nil }
 }
 
 // WithFixedEnvironment lets recorders say of their process all that can be said.
@@ -42,14 +44,14 @@ func WithFixedEnvironment(t testing.TB) {
 	t.Helper()
 	before := process
 	t.Cleanup(func() { process = before })
-	process = func() *environment {
-		digest := Hash{1, 2, 3}
-		return &environment{
-			program: program{
-				goVersion: "go1.26.0", os: "linux", arch: "amd64", path: "example.com/deployer", version: "v1.2.3",
-				revision: "0123456789abcdef0123456789abcdef01234567", time: "2026-01-02T03:04:05Z", modified: true, dependencies: &digest,
+	process = func() *environ.Process {
+		return &environ.Process{
+			Program: environ.Program{
+				Go: "go1.26.0", OS: "linux", Arch: "amd64", Path: "example.com/deployer", Version: "v1.2.3",
+				Revision: "0123456789abcdef0123456789abcdef01234567", Time: "2026-01-02T03:04:05Z", Modified: true,
+				Dependencies: &[32]byte{1, 2, 3},
 			},
-			clock: &clockState{synchronized: true, errorMicros: 1_234, source: "tsc"},
+			Clock: &environ.Clock{Synchronized: true, ErrorMicros: 1_234, Source: "tsc"},
 		}
 	}
 }

@@ -3,11 +3,9 @@ package jobaudit
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -15,7 +13,11 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/jobaudit/jobaudit/internal/carriertext"
 	"github.com/jobaudit/jobaudit/internal/delivery"
+	"github.com/jobaudit/jobaudit/internal/environ"
+	"github.com/jobaudit/jobaudit/internal/errtree"
+	"github.com/jobaudit/jobaudit/internal/fields"
 )
 
 // Options are the optional parts of a [Recorder]. The zero value, like nil,
@@ -152,7 +154,7 @@ type Recorder struct {
 	queue       *delivery.Queue[Record]
 	stream      *stream    // of the recorder's own events
 	sanitizer   *sanitizer // of the recorder's own texts
-	carrierKeys carrierKeys
+	carrierKeys carriertext.Keys
 	home        homecoming
 	executions  atomic.Int64 // begun here, and without an end
 	closed      atomic.Bool
@@ -204,17 +206,22 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	if err := cmp.Or(r.where.check(), r.opts.checkEnvironment()); err != nil {
 		return err
 	}
-	keys, err := r.opts.carrierKeys()
+	keys, err := carriertext.NewKeys(r.opts.CarrierKeys, r.opts.CarrierKey)
 	if err != nil {
-		return err
+		return asFieldError(err)
+	}
+	if r.opts.RequireCarrierProof && len(r.opts.CarrierKeys) == 0 {
+		return &FieldError{Field: "Options.RequireCarrierProof", Problem: "needs CarrierKeys"}
 	}
 	r.carrierKeys = keys
-	r.guardSources()
+	// A source's error may be reported under a lock.
+	r.opts.Now = environ.Now(r.opts.Now, func(err error) { r.reportLater("clock", uuid.Nil, asFieldError(err)) })
+	r.opts.NewID = environ.NewID(r.opts.NewID, func(err error) { r.reportLater("id", uuid.Nil, asFieldError(err)) })
 	r.incarnation = r.opts.NewID()
-	setDefault(&r.where.Host, hostname())
+	setDefault(&r.where.Host, orUnknown("where.host", environ.Host()))
 	setDefault(&r.where.Instance, r.incarnation.String())
-	build := thisProgram()
-	setDefault(&r.where.Version, build.buildVersion())
+	build := environ.Build()
+	setDefault(&r.where.Version, orUnknown("where.version", build.BuildVersion()))
 	r.sanitizer = r.opts.Redactors.sanitizer("")
 	r.sanitizer.recent = new(recentJobs)
 	if r.opts.OnError == nil {
@@ -223,7 +230,7 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	r.sink = sink
 	r.home.init(r)
 	r.queue = delivery.New[Record](sink, r.opts.Fallback, delivery.Options[Record]{
-		Timeout: r.opts.Timeout, Capacity: r.opts.Buffer, Closed: ErrClosed, Definite: definite, Bounded: bounded,
+		Timeout: r.opts.Timeout, Capacity: r.opts.Buffer, Closed: ErrClosed, Definite: definite, Bounded: errtree.Bounded,
 		Failed:     func(s *stream, err error) { r.reportLater("store", s.Job, err) },
 		Refused:    r.degraded,
 		FailedOver: r.home.later, Recovered: r.home.wake,
@@ -232,12 +239,36 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	return nil
 }
 
-func hostname() string {
-	name, err := os.Hostname()
-	if err != nil || checkStrings(given{"where.host", name}) != nil {
+// orUnknown returns what the system says for a field, if that may be stored.
+func orUnknown(field, value string) string {
+	if value == "" || checkStrings(given{field, value}) != nil {
 		return "unknown"
 	}
-	return name
+	return value
+}
+
+// checkEnvironment says what is wrong with what the options say of the
+// environment.
+func (o *Options) checkEnvironment() error {
+	const at = "data.environment."
+	if err := checkStrings(given{at + "image", o.Environment.Image}); err != nil {
+		return err
+	}
+	if len(o.Environment.Orchestrator) > fields.MaxList {
+		return &FieldError{Field: at + "orchestrator", Problem: fmt.Sprintf("has more than %d elements", fields.MaxList)}
+	}
+	for name, value := range o.Environment.Orchestrator {
+		if err := checkStrings(given{at + "orchestrator.name", name}, given{at + "orchestrator.value", value}); err != nil {
+			return err
+		}
+	}
+	if c := &o.CompanionOf; c.Origin != "" || c.Head.N != 0 {
+		if problem := fieldsByPath()["data.companionOf.size"].CheckInteger(c.Head.N); problem != "" {
+			return &FieldError{Field: "data.companionOf.size", Problem: problem}
+		}
+		return checkStrings(given{"data.companionOf.origin", c.Origin})
+	}
+	return nil
 }
 
 // envelope returns what an event of the audit itself says of its who, what,
@@ -278,6 +309,26 @@ func (r *Recorder) opening(recovery *Recovery) []entry {
 		}
 	}
 	return entries
+}
+
+// process is what this process says of itself. Tests that compare bytes put
+// something else in its place.
+var process = environ.This
+
+// environment describes the process. Its facts pass the policy of the action
+// audit.opened, on the side of inputs; the block says what was done to them.
+func (r *Recorder) environment() (*environment, *Redaction) {
+	p := process()
+	if p == nil {
+		return nil, nil
+	}
+	e := &environment{Process: p, image: r.opts.Environment.Image, orchestrator: r.opts.Environment.Orchestrator}
+	if absent(r.opts.Environment.Facts) {
+		return e, nil
+	}
+	content := r.opts.Redactors.sanitizer(string(AuditOpened)).facts(r.opts.Environment.Facts)
+	e.facts = content.json
+	return e, content.redaction
 }
 
 // store sends entries of the recorder's own stream and waits for the last.
@@ -350,16 +401,126 @@ func (r *Recorder) ID() uuid.UUID {
 	return r.incarnation
 }
 
-// newID returns a UUID of version 7 (RFC 9562, section 5.7), with the fraction
-// of its millisecond in rand_a (section 6.2, method 3). [uuid.NewV7] keeps its
-// own in order, behind one lock that all callers share; nothing here reads an
-// order out of IDs.
-func newID() uuid.UUID {
-	var id uuid.UUID
-	_, _ = rand.Read(id[8:]) // it never fails
-	now := time.Now().UnixNano()
-	fraction := now % 1e6 * (1 << 12) / 1e6
-	binary.BigEndian.PutUint64(id[:], uint64(now/1e6)<<16|7<<12|uint64(fraction))
-	id[8] = id[8]&0x3f | 0x80
-	return id
+// Close stores what is still on its way, then an audit.closed event, and ends
+// the Recorder: every later call on it or on its Trails returns [ErrClosed].
+// Let the jobs end first. It waits until ctx ends, at most OutcomeTimeout and at
+// least Timeout, and then Timeout for the Fallback and for its own event. What
+// could not be stored by then is lost. The error counts it, and the executions
+// that were begun here and have no end: their ends can no longer be recorded.
+func (r *Recorder) Close(ctx context.Context) error {
+	if err := r.opened("close"); err != nil {
+		return err
+	}
+	if r.closed.Swap(true) {
+		return &AuditError{Op: "close", Err: ErrClosed}
+	}
+	r.home.stop()
+	err := r.drained(ctx, r.opts.OutcomeTimeout)
+	ctx = context.WithoutCancel(ctx)
+	if err != nil {
+		err = r.drained(ctx, r.opts.Timeout)
+	}
+	if err != nil && r.opts.Fallback != nil {
+		for _, s := range r.queue.Outstanding() {
+			r.queue.FailOver(s)
+		}
+		err = r.drained(ctx, r.opts.Timeout)
+	}
+	if err == nil {
+		err = r.store(ctx, []entry{r.entry(AuditClosed, payload{})}, r.opts.Timeout)
+	}
+	lost := r.queue.Stop()
+	if err == nil && lost > 0 {
+		err = errors.New("they were recorded while it closed")
+	}
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("%d events are not known to be stored, and %d executions have no end: %w", lost, r.executions.Load(), err)
+	return &AuditError{Op: "close", Err: err}
+}
+
+// drained waits until nothing is left to store.
+func (r *Recorder) drained(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return r.queue.Drain(ctx)
+}
+
+// Stats is what a [Recorder] has done, and what it holds.
+type Stats struct {
+	Stored     uint64    // events that the sink has acknowledged
+	Lost       uint64    // events that were dropped or refused
+	Buffered   int       // events that wait for the sink
+	Oldest     time.Time // when the oldest of these was recorded; zero if none waits
+	InFallback uint64    // events that the fallback took here and that have not come home
+	Executions int64     // begun here, and without an end
+	LastError  error     // of the sink; nil if there was none
+	LastFailed time.Time // when that was; zero if never
+}
+
+// Stats returns what the Recorder has done and holds, for metrics.
+func (r *Recorder) Stats() Stats {
+	if r.opened("") != nil {
+		return Stats{}
+	}
+	s := r.queue.Stats()
+	return Stats{
+		Stored: s.Stored, Lost: s.Lost, Buffered: s.Buffered, Oldest: s.Oldest, InFallback: r.home.missing(s.Fallback),
+		Executions: r.executions.Load(), LastError: s.LastErr, LastFailed: s.FailedAt,
+	}
+}
+
+// Healthy returns nil if a job that is submitted now may be expected to start:
+// the Recorder is open, the sink's newest call succeeded, and no event has
+// waited longer than Timeout for it. It makes no call to the sink, and is for
+// probes.
+func (r *Recorder) Healthy() error {
+	if err := r.opened("healthy"); err != nil {
+		return err
+	}
+	unhealthy := func(err error) error { return &AuditError{Op: "healthy", Err: err} }
+	if r.closed.Load() {
+		return unhealthy(ErrClosed)
+	}
+	s := r.queue.Stats()
+	if s.Err != nil {
+		return unhealthy(fmt.Errorf("the sink's newest call failed: %w", s.Err))
+	}
+	if waited := time.Since(s.Oldest); !s.Oldest.IsZero() && waited > r.opts.Timeout {
+		return unhealthy(fmt.Errorf("%d events wait for the sink, the oldest for %v", s.Buffered, waited.Round(time.Millisecond)))
+	}
+	return nil
+}
+
+// opened says that a Recorder is not one that Open returned.
+func (r *Recorder) opened(op string) error {
+	if r == nil || r.queue == nil {
+		return &AuditError{Op: op, Err: errNotOpened}
+	}
+	return nil
+}
+
+// opened says that a Trail is not one of a Recorder's.
+func (t *Trail) opened(op string) error {
+	if t == nil || t.rec == nil {
+		return &AuditError{Op: op, Err: errNotOpened}
+	}
+	return nil
+}
+
+// Probe records an audit.probed event, and returns nil when it is stored: the
+// log takes records. Silence in a log proves nothing while it takes none, so a
+// watchdog probes before it concludes. The error is an [*AuditError].
+func (r *Recorder) Probe(ctx context.Context) error {
+	if err := r.opened("probe"); err != nil {
+		return err
+	}
+	if r.closed.Load() {
+		return &AuditError{Op: "probe", Err: ErrClosed}
+	}
+	if err := r.store(ctx, []entry{r.entry(AuditProbed, payload{})}, r.opts.Timeout); err != nil {
+		return &AuditError{Op: "probe", Err: err}
+	}
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit/internal/delivery"
+	"github.com/jobaudit/jobaudit/internal/environ"
 	"github.com/jobaudit/jobaudit/internal/tools/size"
 )
 
@@ -87,13 +88,16 @@ func redrafted(e Event) Record {
 // redraftProcess is redrafted for what an opening and an outcome say beside it.
 func redraftProcess(d *draft, e *Event) {
 	if v := e.Data.Environment; v.Go != "" {
+		dependencies := [32]byte(v.Dependencies)
 		d.data.environment = &environment{
-			program: program{
-				goVersion: v.Go, os: v.OS, arch: v.Arch, path: v.Module.Path, version: v.Module.Version,
-				revision: v.VCS.Revision, time: v.VCS.Time, modified: v.VCS.Modified, dependencies: &v.Dependencies,
+			Process: &environ.Process{
+				Program: environ.Program{
+					Go: v.Go, OS: v.OS, Arch: v.Arch, Path: v.Module.Path, Version: v.Module.Version,
+					Revision: v.VCS.Revision, Time: v.VCS.Time, Modified: v.VCS.Modified, Dependencies: &dependencies,
+				},
+				Clock: &environ.Clock{Synchronized: v.Clock.Synchronized, ErrorMicros: v.Clock.ErrorMicros, Source: v.Clock.Source},
 			},
 			image: v.Image, orchestrator: v.Orchestrator, facts: v.Facts,
-			clock: &clockState{synchronized: v.Clock.Synchronized, errorMicros: v.Clock.ErrorMicros, source: v.Clock.Source},
 		}
 	}
 	if v := e.Data.CompanionOf; v.Origin != "" {

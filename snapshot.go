@@ -175,15 +175,3 @@ func (t *Trail) SetAffected(ctx context.Context, count int64, unit string) {
 	defer t.mu.Unlock()
 	t.affected = &affectedData{count: count, unit: t.rec.opts.Redactors.safe(unit)}
 }
-
-type affectedData struct {
-	count int64
-	unit  string
-}
-
-func (a *affectedData) append(o *object) {
-	o.Open("affected")
-	o.Integer("count", a.count)
-	o.String("unit", a.unit)
-	o.Close()
-}

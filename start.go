@@ -8,7 +8,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
 	"github.com/jobaudit/jobaudit/internal/delivery"
+	"github.com/jobaudit/jobaudit/internal/environ"
+	"github.com/jobaudit/jobaudit/internal/errtree"
 )
 
 // Execution is one time that a job runs.
@@ -202,7 +205,7 @@ func (t *Trail) begin(x Execution) (entry, error) {
 		return entry{}, err
 	}
 	if t.heartbeatTimeout > 0 {
-		d.data.heartbeat = &heartbeatData{deadline: within(d.time.Add(t.heartbeatTimeout))}
+		d.data.heartbeat = &heartbeatData{deadline: environ.Within(d.time.Add(t.heartbeatTimeout))}
 	}
 	t.cause = d.id
 	return t.encode(&d, delivery.Admission), nil
@@ -365,7 +368,7 @@ func (t *Trail) askAuthorize(ctx context.Context) (d Decision, err error) {
 	select {
 	case a := <-answers:
 		if a.err != nil {
-			return Decision{}, bounded(a.err)
+			return Decision{}, errtree.Bounded(a.err)
 		}
 		if ctx.Err() == nil || !a.decision.Allowed { // a no is on record even if its caller has given up
 			return a.decision, nil

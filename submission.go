@@ -3,11 +3,13 @@ package jobaudit
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/google/uuid"
+
 	"github.com/jobaudit/jobaudit/internal/delivery"
 )
 
@@ -370,9 +372,9 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	if err != nil {
 		return nil, &AuditError{Op: "resume", Err: err}
 	}
-	proven, err := r.carrierKeys.prove(g, r.opts.RequireCarrierProof)
-	if err != nil {
-		return nil, &AuditError{Op: "resume", Err: err}
+	proven, problem := r.carrierKeys.Prove(g.signature, r.opts.RequireCarrierProof && !g.logged)
+	if problem != "" {
+		return nil, &AuditError{Op: "resume", Err: &FieldError{Field: "carrier", Problem: problem}}
 	}
 	s := g.sub
 	s.Inputs = inputs
@@ -388,7 +390,7 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 		correlationID: s.CorrelationID, requestID: s.RequestID, traceParent: s.TraceParent, more: g.more,
 	}
 	if proven {
-		t.env.proof = proof{carrier: g.seal.keyID, submission: g.submission}
+		t.env.proof = proof{carrier: g.signature.KeyID, submission: g.submission}
 	}
 	t.env.describe(&t.sub, r.where, t.sanitizer)
 	t.stream = r.queue.Open(r.opts.NewID(), t.env.jobID, g.head)
@@ -398,4 +400,42 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 		t.cause = g.head.Event
 	}
 	return t, nil
+}
+
+// complete fills what a submission leaves empty with what Options.Defaults says
+// of its context.
+func (r *Recorder) complete(ctx context.Context, s *Submission) (err error) {
+	if r.opts.Defaults == nil {
+		return nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("Options.Defaults panicked with a %T", p)
+		}
+	}()
+	d := r.opts.Defaults(ctx)
+	setDefault(&s.ID, d.ID)
+	setDefault(&s.Action, d.Action)
+	if s.Inputs == nil {
+		s.Inputs = d.Inputs
+	}
+	setDefault(&s.Principal, d.Principal)
+	setDefault(&s.OrgID, d.OrgID)
+	if len(s.OnBehalfOf) == 0 {
+		s.OnBehalfOf = d.OnBehalfOf
+	}
+	setDefault(&s.Upstream, d.Upstream)
+	setDefault(&s.Trigger, d.Trigger)
+	setDefault(&s.CorrelationID, d.CorrelationID)
+	setDefault(&s.RequestID, d.RequestID)
+	setDefault(&s.TraceParent, d.TraceParent)
+	setDefault(&s.Resource, d.Resource)
+	setDefault(&s.Target, d.Target)
+	if s.SourceIP == (netip.Addr{}) {
+		s.SourceIP = d.SourceIP
+	}
+	setDefault(&s.Queue, d.Queue)
+	setDefault(&s.Detached, d.Detached)
+	setDefault(&s.RetryOf, d.RetryOf)
+	return nil
 }

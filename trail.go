@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit/internal/delivery"
+	"github.com/jobaudit/jobaudit/internal/environ"
 )
 
 // Trail is one writer's run of one job: what it records is one stream, in the
@@ -130,7 +131,7 @@ func (t *Trail) carrierAt(head *streamHead) Carrier {
 	}
 	g.sub.Resource = t.env.resource.value
 	if t.vouched {
-		return g.encode(t.rec.carrierKeys.signer)
+		return g.encode(t.rec.carrierKeys.Signer)
 	}
 	return g.encode(nil)
 }
@@ -301,7 +302,7 @@ func (t *Trail) offerHeartbeat() error {
 	return t.offer(JobHeartbeat, func(d *draft) {
 		d.data.heartbeat = &heartbeatData{progress: t.progress}
 		if t.heartbeatTimeout > 0 {
-			d.data.heartbeat.deadline = within(d.time.Add(t.heartbeatTimeout))
+			d.data.heartbeat.deadline = environ.Within(d.time.Add(t.heartbeatTimeout))
 		}
 	})
 }

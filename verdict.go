@@ -209,19 +209,3 @@ func verdictID(typ EventType, subject uuid.UUID) uuid.UUID {
 	id[8] = id[8]&0x3f | 0x80 // the variant of RFC 9562
 	return id
 }
-
-// Probe records an audit.probed event, and returns nil when it is stored: the
-// log takes records. Silence in a log proves nothing while it takes none, so a
-// watchdog probes before it concludes. The error is an [*AuditError].
-func (r *Recorder) Probe(ctx context.Context) error {
-	if err := r.opened("probe"); err != nil {
-		return err
-	}
-	if r.closed.Load() {
-		return &AuditError{Op: "probe", Err: ErrClosed}
-	}
-	if err := r.store(ctx, []entry{r.entry(AuditProbed, payload{})}, r.opts.Timeout); err != nil {
-		return &AuditError{Op: "probe", Err: err}
-	}
-	return nil
-}

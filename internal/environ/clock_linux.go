@@ -1,4 +1,4 @@
-package jobaudit
+package environ
 
 import (
 	"bytes"
@@ -13,16 +13,16 @@ const (
 )
 
 // readClock returns what the kernel says of its clock, nil if it says nothing.
-func readClock() *clockState {
+func readClock() *Clock {
 	var t syscall.Timex // which asks for no change
 	state, err := syscall.Adjtimex(&t)
 	if err != nil {
 		return nil
 	}
 	source, _ := os.ReadFile("/sys/devices/system/clocksource/clocksource0/current_clocksource")
-	return &clockState{
-		synchronized: state != stateError && t.Status&statusUnsynchronized == 0,
-		errorMicros:  max(int64(t.Esterror), 0),
-		source:       string(bytes.TrimSpace(source)),
+	return &Clock{
+		Synchronized: state != stateError && t.Status&statusUnsynchronized == 0,
+		ErrorMicros:  max(int64(t.Esterror), 0),
+		Source:       string(bytes.TrimSpace(source)),
 	}
 }

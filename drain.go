@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit/internal/delivery"
+	"github.com/jobaudit/jobaudit/internal/errtree"
 )
 
 // homecoming brings records from the fallback home to the sink.
@@ -126,7 +127,7 @@ func (h *homecoming) bring(ctx context.Context, all bool) error {
 	trip := trip{home: h}
 	for record, err := range h.reader.Records(ctx, Query{After: h.after}) {
 		if err != nil {
-			if _, one := find[*UnreadableError](err); one {
+			if _, one := errtree.Find[*UnreadableError](err); one {
 				trip.leave(err)
 				continue
 			}
@@ -208,7 +209,7 @@ func (h *homecoming) forgetful() bool {
 
 // leave notes a record that stays behind. Of the reasons, some are kept.
 func (p *trip) leave(err error) {
-	if p.left++; p.left <= maxErrors/2 {
+	if p.left++; p.left <= errtree.Max/2 {
 		p.refused = errors.Join(p.refused, err)
 	}
 }

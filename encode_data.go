@@ -1,11 +1,14 @@
 package jobaudit
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/jobaudit/jobaudit/internal/environ"
 	"github.com/jobaudit/jobaudit/internal/fields"
 )
 
@@ -351,4 +354,125 @@ func (o *object) head(name string, h *tlog.Tree) {
 func (o *object) sizeAndRoot(h tlog.Tree) {
 	o.Integer("size", h.N)
 	o.Hash("root", h.Hash)
+}
+
+// environment is what an audit.opened event says of the process that its
+// recorder runs in. Starts refer to it by their where.instance.
+type environment struct {
+	*environ.Process
+	image        string
+	orchestrator map[string]string
+	facts        []byte
+}
+
+func (e *environment) append(o *object) {
+	o.Open("environment")
+	o.Cut("go", e.Go)
+	o.Cut("os", e.OS)
+	o.Cut("arch", e.Arch)
+	if e.Path != "" {
+		o.Open("module")
+		o.Cut("path", e.Path)
+		o.Cut("version", e.Version)
+		o.Close()
+	}
+	if e.Revision != "" {
+		o.Open("vcs")
+		o.Cut("revision", e.Revision)
+		o.Cut("time", e.Time)
+		o.Bool("modified", e.Modified)
+		o.Close()
+	}
+	if e.Dependencies != nil {
+		o.Hash("dependencies", Hash(*e.Dependencies))
+	}
+	o.Optional("image", e.image)
+	if names := slices.Sorted(maps.Keys(e.orchestrator)); len(names) > 0 {
+		o.List("orchestrator", len(names), func(i int) {
+			o.OpenElement()
+			o.String("name", names[i])
+			o.String("value", e.orchestrator[names[i]])
+			o.Close()
+		})
+	}
+	if c := e.Clock; c != nil {
+		o.Open("clock")
+		o.Bool("synchronized", c.Synchronized)
+		o.Integer("errorMicros", c.ErrorMicros)
+		o.Cut("source", c.Source)
+		o.Close()
+	}
+	o.Raw("facts", e.facts)
+	o.Close()
+}
+
+// companionData names the log that acts in this one are about.
+type companionData struct {
+	origin string
+	head   tlog.Tree
+}
+
+func (c *companionData) append(o *object) {
+	o.Open("companionOf")
+	o.String("origin", c.origin)
+	o.sizeAndRoot(c.head)
+	o.Close()
+}
+
+type affectedData struct {
+	count int64
+	unit  string
+}
+
+func (a *affectedData) append(o *object) {
+	o.Open("affected")
+	o.Integer("count", a.count)
+	o.String("unit", a.unit)
+	o.Close()
+}
+
+// actData is what an act says of itself.
+type actData struct {
+	scope Query
+	data  []byte
+}
+
+func (a *actData) append(o *object) {
+	o.Open("act")
+	o.scope(&a.scope)
+	if a.data != nil {
+		o.Raw("data", a.data)
+	}
+	o.Close()
+}
+
+// scope writes a scope unless it is that of all records.
+func (o *object) scope(q *Query) {
+	before := len(o.Dst)
+	o.Open("scope")
+	empty := len(o.Dst)
+	o.UUID("jobId", q.JobID)
+	o.UUID("correlationId", q.CorrelationID)
+	o.UUID("rootId", q.RootID)
+	o.Optional("principalId", q.PrincipalID)
+	o.Optional("actingFor", q.ActingFor)
+	o.Optional("orgId", q.OrgID)
+	o.Optional("action", q.Action)
+	o.Optional("resource", q.Resource)
+	if len(q.Types) > 0 {
+		o.List("types", len(q.Types), func(i int) { o.StringElement(string(q.Types[i])) })
+	}
+	o.Optional("state", string(q.State))
+	o.Optional("errorCode", string(q.ErrorCode))
+	if !q.Since.IsZero() {
+		o.Time("since", q.Since)
+	}
+	if !q.Until.IsZero() {
+		o.Time("until", q.Until)
+	}
+	isEmpty := len(o.Dst) == empty
+	o.Close()
+	if isEmpty {
+		o.Dst = o.Dst[:before]
+	}
 }

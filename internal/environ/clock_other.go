@@ -1,7 +1,7 @@
 //go:build !linux
 
-package jobaudit
+package environ
 
 // readClock returns nothing: the standard library does not say what the system
 // knows of its clock.
-func readClock() *clockState { return nil }
+func readClock() *Clock { return nil }

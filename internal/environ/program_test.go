@@ -1,4 +1,4 @@
-package jobaudit
+package environ
 
 import (
 	"runtime/debug"
@@ -14,16 +14,15 @@ func TestAModifiedTreeDoesNotLookClean(t *testing.T) {
 			info.Settings = []debug.BuildSetting{{Key: "vcs.revision", Value: revision}, {Key: "vcs.modified", Value: modified}}
 		}
 		p := programOf(info)
-		return p.buildVersion()
+		return p.BuildVersion()
 	}
 	require.Equal(t, "v1.2.3", build("v1.2.3", "abc", "false"))
 	require.Equal(t, "abc", build("(devel)", "abc", "false"))
 	require.Equal(t, "abc+dirty", build("(devel)", "abc", "true"))
-	require.Equal(t, "unknown", build("", "", ""))
-	require.Equal(t, "unknown", build("v1\n", "", ""))
+	require.Equal(t, "", build("", "", ""))
 	p := programOf(nil)
-	require.Equal(t, "unknown", p.buildVersion())
-	require.NotEmpty(t, p.goVersion)
+	require.Equal(t, "", p.BuildVersion())
+	require.NotEmpty(t, p.Go)
 }
 
 func TestTheDigestOfDependenciesTellsThemApart(t *testing.T) {

@@ -1,4 +1,4 @@
-package jobaudit
+package environ
 
 import (
 	"testing"

@@ -1,0 +1,116 @@
+package environ
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/fields"
+)
+
+// source calls a function of the user's, the clock or the source of IDs, and
+// replaces what it must not give. An event, an outcome above all, is never lost
+// for that; report is called.
+type source[T any] struct {
+	option  string
+	ask     func() T
+	check   func(T) (problem string)
+	instead func() T
+	report  func(error)
+	telling atomic.Bool // an error is being reported: further ones are not, rather than wait
+}
+
+func (s *source[T]) next() T {
+	v, err := s.call()
+	if err == nil {
+		return v
+	}
+	// The caller may hold a lock that report needs.
+	if s.telling.CompareAndSwap(false, true) {
+		go func() {
+			defer s.telling.Store(false)
+			s.report(err)
+		}()
+	}
+	return s.instead()
+}
+
+func (s *source[T]) call() (v T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the function in %s panicked with a %T", s.option, p)
+		}
+	}()
+	v = s.ask()
+	if problem := s.check(v); problem != "" {
+		return v, &fields.Error{Path: s.option, Problem: problem}
+	}
+	return v, nil
+}
+
+// Now returns the clock of a recorder: given, but for times that cannot be
+// stored and for panics, which are reported, in a goroutine of their own, and
+// replaced by the system's time. A given that is nil is the system's clock.
+func Now(given func() time.Time, report func(error)) func() time.Time {
+	if given == nil {
+		return systemTime
+	}
+	s := &source[time.Time]{option: "Options.Now", ask: given, check: TimeProblem, instead: systemTime, report: report}
+	return s.next
+}
+
+// NewID is Now for the source of IDs. A given that is nil makes UUIDs of version
+// 7 from the clock and crypto/rand.
+func NewID(given func() uuid.UUID, report func(error)) func() uuid.UUID {
+	if given == nil {
+		return newID
+	}
+	s := &source[uuid.UUID]{option: "Options.NewID", ask: given, check: newIDProblem, instead: newID, report: report}
+	return s.next
+}
+
+// TimeProblem says why a time cannot be stored, empty if it can.
+func TimeProblem(t time.Time) string {
+	if t.Before(fields.MinTime) || t.After(fields.MaxTime) {
+		return "gives a time that is not between 1970 and 9999"
+	}
+	return ""
+}
+
+func newIDProblem(id uuid.UUID) string {
+	if id[6]>>4 != 7 || id[8]>>6 != 2 {
+		return "gives something else than a UUID of version 7"
+	}
+	return ""
+}
+
+func systemTime() time.Time { return Within(time.Now()) }
+
+// Within returns the time, or the nearest that can be stored.
+func Within(t time.Time) time.Time {
+	switch {
+	case t.Before(fields.MinTime):
+		return fields.MinTime
+	case t.After(fields.MaxTime):
+		return fields.MaxTime
+	}
+	return t
+}
+
+// newID returns a UUID of version 7 (RFC 9562, section 5.7), with the fraction
+// of its millisecond in rand_a (section 6.2, method 3). [uuid.NewV7] keeps its
+// own in order, behind one lock that all callers share; nothing here reads an
+// order out of IDs.
+func newID() uuid.UUID {
+	var id uuid.UUID
+	_, _ = rand.Read(id[8:]) // it never fails
+	now := time.Now().UnixNano()
+	fraction := now % 1e6 * (1 << 12) / 1e6
+	binary.BigEndian.PutUint64(id[:], uint64(now/1e6)<<16|7<<12|uint64(fraction))
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}

@@ -1,0 +1,73 @@
+// Package errtree looks at errors of unknown origin, as [errors.Is] and
+// [errors.As] would, in bounded time: an error may wrap itself.
+package errtree
+
+import (
+	"fmt"
+	"reflect"
+)
+
+// Max is how many errors of a tree are looked at. An error may unwrap to
+// itself, or to more errors than could be visited in time.
+const Max = 100
+
+// Visit calls f for err and what it wraps, as errors.Is would, until f returns
+// false, and for at most Max errors. It reports whether those were all.
+func Visit(err error, f func(error) bool) (all bool) {
+	left := Max
+	var walk func(err error) bool
+	walk = func(err error) bool {
+		for err != nil {
+			if left--; left < 0 || !f(err) {
+				return false
+			}
+			switch wrapper := err.(type) {
+			case interface{ Unwrap() error }:
+				err = wrapper.Unwrap()
+			case interface{ Unwrap() []error }:
+				for _, inner := range wrapper.Unwrap() {
+					if !walk(inner) {
+						return false
+					}
+				}
+				return true
+			default:
+				return true
+			}
+		}
+		return true
+	}
+	walk(err)
+	return left >= 0
+}
+
+// Find is errors.AsType for errors of unknown origin.
+func Find[E error](err error) (found E, ok bool) {
+	Visit(err, func(err error) bool {
+		found, ok = err.(E)
+		return !ok
+	})
+	return found, ok
+}
+
+// Is is errors.Is for errors of unknown origin. A panic of the error's own
+// methods goes on.
+func Is(err, target error) (is bool) {
+	Visit(err, func(err error) bool {
+		is = reflect.TypeOf(err).Comparable() && err == target
+		if m, ok := err.(interface{ Is(error) bool }); ok && !is {
+			is = m.Is(target)
+		}
+		return !is
+	})
+	return is
+}
+
+// Bounded returns an error whose tree can be walked in bounded time: err itself,
+// or one with its text.
+func Bounded(err error) error {
+	if Visit(err, func(error) bool { return true }) {
+		return err
+	}
+	return fmt.Errorf("%s (an error that wraps more than %d, or itself)", err.Error(), Max)
+}
