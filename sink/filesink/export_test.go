@@ -2,6 +2,7 @@ package filesink
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -23,6 +24,16 @@ func On(d disk.Disk, opts *Options) *Options {
 	}
 	o.disk = d
 	return &o
+}
+
+// VerifyOn is Verify on another disk.
+func VerifyOn(ctx context.Context, d disk.Disk, dir string, opts *VerifyOptions) (Report, error) {
+	return verifyOn(ctx, d, dir, opts)
+}
+
+// OpenReaderOn is OpenReader on another disk.
+func OpenReaderOn(d disk.Disk, dir string, keys ...note.Verifier) (*Reader, error) {
+	return openReaderOn(d, dir, keys)
 }
 
 // LoadOrCreateKeyOn is LoadOrCreateKey on another disk.

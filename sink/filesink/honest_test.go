@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -36,7 +34,6 @@ type honest struct {
 	kept   []auditlog.Head // durable heads, as auditors keep them
 	backup map[string][]byte
 	saved  int // acknowledged events in the backup
-	dir    string
 	did    []string
 	stats  *histories
 }
@@ -129,10 +126,9 @@ func (h *honest) readAll(r jobaudit.AuditReader) (all []jobaudit.Record) {
 // check is what auditors do now and then.
 func (h *honest) check() {
 	h.stats.checks++
-	files := image(h.disk.Files("log"))
-	files.store(h.t, h.dir)
+	copied := image(h.disk.Files("log")).disk()
 	opts := &filesink.VerifyOptions{Keys: h.keys, Heads: h.kept}
-	report, err := filesink.Verify(h.t.Context(), h.dir, opts)
+	report, err := filesink.VerifyOn(h.t.Context(), copied, "log", opts)
 	if len(h.acked) == 0 && (errors.Is(err, filesink.ErrNothingVerified) || errors.Is(err, fs.ErrNotExist)) {
 		return
 	}
@@ -143,7 +139,7 @@ func (h *honest) check() {
 	if h.r.IntN(2) == 0 && report.Durable.Size > 0 {
 		h.kept = append(h.kept, report.Durable)
 	}
-	r, err := filesink.OpenReader(h.dir)
+	r, err := filesink.OpenReaderOn(copied, "log")
 	require.NoError(h.t, err)
 	defer r.Close()
 	h.readAll(r)
@@ -217,15 +213,13 @@ func (h *honest) live(steps int) {
 
 // live lets n honest logs live.
 func (s *histories) live(t *testing.T, seed uint64, n int) {
-	dir := filepath.Join(t.TempDir(), "copy")
 	todo := sinktest.Records(400)
 	for i := range n {
 		h := &honest{
 			t: t, name: fmt.Sprintf("seed %d, history %d", seed, i), r: rand.New(rand.NewPCG(seed, uint64(i))),
-			disk: simdisk.NewMemory(), number: 1, todo: todo, dir: dir, stats: s,
+			disk: simdisk.NewMemory(), number: 1, todo: todo, stats: s,
 		}
 		h.live(3 + h.r.IntN(8))
-		require.NoError(t, os.RemoveAll(dir))
 	}
 	t.Logf("seed %d: %d histories: %+v", seed, n, *s)
 }

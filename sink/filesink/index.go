@@ -185,7 +185,7 @@ func (c *content) pages() []byte {
 
 	head := append(make([]byte, 0, pageSize), indexMagic...)
 	head, _ = binary.Append(head, binary.LittleEndian, &h) // fixed sizes cannot fail
-	file := appendPage(nil, head)
+	file := appendPage(make([]byte, 0, int(h.policyPage()+h.policyPages())*pageSize), head)
 	for _, rows := range [][]row{ids, jobs, correlated} {
 		slices.SortFunc(rows, row.compare)
 		file = appendRows(file, rows)
@@ -239,7 +239,10 @@ func appendRows(file []byte, rows []row) []byte {
 // appendPage pads content to a page.
 func appendPage(file, content []byte) []byte {
 	file = append(file, content...)
-	return append(file, make([]byte, pageSize-len(content))...)
+	n := len(file)
+	file = slices.Grow(file, pageSize-len(content))[:n+pageSize-len(content)]
+	clear(file[n:])
+	return file
 }
 
 // hashPages returns the hashes of pages and the digest over them.
@@ -443,6 +446,16 @@ type table struct {
 
 func pagesOf(rows uint32) int64 { return (int64(rows) + rowsPerPage - 1) / rowsPerPage }
 
+// policyPage is the first page of the policies, behind all tables.
+func (h *indexHeader) policyPage() int64 {
+	return 1 + pagesOf(h.IDs) + pagesOf(h.Jobs) + pagesOf(h.Correlated) + pagesOf(h.Blocks)
+}
+
+func (h *indexHeader) policyPages() int64 {
+	const perPage = pageSize / int64(len(jobaudit.Hash{}))
+	return (int64(h.Policies) + perPage - 1) / perPage
+}
+
 func (x *indexFile) ids() table  { return table{x, 1, int(x.IDs)} }
 func (x *indexFile) jobs() table { return table{x, 1 + pagesOf(x.IDs), int(x.Jobs)} }
 func (x *indexFile) correlated() table {
@@ -507,7 +520,7 @@ func (t table) read(page int) ([]row, error) {
 // history reads what the recorder's own events said up to the segment's end.
 func (x *indexFile) history() (history, error) {
 	h := history{incarnation: x.Incarnation, closed: x.Closed}
-	page := 1 + pagesOf(x.IDs) + pagesOf(x.Jobs) + pagesOf(x.Correlated) + pagesOf(x.Blocks)
+	page := x.policyPage()
 	const size = 32
 	var raw []byte
 	for int64(len(raw)) < int64(x.Policies)*size {

@@ -1,6 +1,7 @@
 package filesink
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -215,6 +216,7 @@ type verification struct {
 
 	writing  func() bool // whether a writer has the log open
 	files    []segmentFile
+	reader   *bufio.Reader // of scan
 	heads    []auditlog.Head
 	own      []auditlog.Head // the directory's checkpoint, if it is signed
 	report   Report

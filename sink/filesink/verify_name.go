@@ -176,7 +176,12 @@ func (v *verification) scan(file int, line func(aLine)) error {
 	}
 	defer f.Close()
 	l := aLine{index: v.files[file].first, linePlace: linePlace{segment: v.files[file].name}}
-	r := bufio.NewReaderSize(f, 128<<10)
+	r := v.reader
+	if r == nil { // for all segments
+		r = bufio.NewReaderSize(nil, 128<<10)
+		v.reader = r
+	}
+	r.Reset(f)
 	for {
 		text, err := r.ReadSlice('\n')
 		read := int64(len(text))

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"path"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -267,15 +266,7 @@ func (m *Memory) OpenDir(name string, create bool) (disk.Dir, error) {
 		if !create {
 			return nil, fs.ErrNotExist
 		}
-		at := "/"
-		for part := range strings.SplitSeq(name[1:], "/") {
-			child := path.Join(at, part)
-			if m.dirs[child] == nil {
-				d := newFolder()
-				m.dirs[child], m.dirs[at].entries[part], m.dirs[at].durable[part] = d, d, d
-			}
-			at = child
-		}
+		m.folder(name)
 	}
 	return &memoryDir{m, name}, nil
 }
@@ -589,6 +580,41 @@ func (f *memoryFile) Stat() (disk.Info, error) {
 }
 
 func (f *memoryFile) Close() error { return nil }
+
+// Holding returns a disk with a directory that holds these files, by their names
+// from there, and these folders, all of it durable.
+func Holding(dir string, files map[string][]byte, folders ...string) *Memory {
+	m := NewMemory()
+	for _, folder := range folders {
+		m.folder(path.Join("/", dir, folder))
+	}
+	m.Hold(dir, files)
+	return m
+}
+
+// Hold puts files into a directory, durably.
+func (m *Memory) Hold(dir string, files map[string][]byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.folder(path.Join("/", dir))
+	for name, data := range files {
+		full := path.Join("/", dir, name)
+		f := m.folder(path.Dir(full))
+		m.nodes++
+		n := &node{id: m.nodes, data: slices.Clone(data), durable: slices.Clip(data)}
+		f.entries[path.Base(full)], f.durable[path.Base(full)] = n, n
+	}
+}
+
+// folder returns a folder, and makes it and those above it if need be.
+func (m *Memory) folder(name string) *folder {
+	if f := m.dirs[name]; f != nil {
+		return f
+	}
+	up, f := m.folder(path.Dir(name)), newFolder()
+	m.dirs[name], up.entries[path.Base(name)], up.durable[path.Base(name)] = f, f, f
+	return f
+}
 
 // Files returns the contents of all files below a directory as they are now, by
 // their names from there.
