@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -155,6 +156,40 @@ func TestACarrierIsNeverTooLong(t *testing.T) {
 			require.LessOrEqual(t, len(resumed.Carrier().String()), 4_096)
 			require.Contains(t, opened(t, c), "head")
 			require.JSONEq(t, string(opened(t, c)["action"]), string(opened(t, resumed.Carrier())["action"]))
+		}
+	}
+}
+
+// However few of them a Carrier has room for, the record says on whose behalf a
+// job runs, or for how many more.
+func TestOnWhoseBehalfAJobRunsIsCountedThroughEveryCarrier(t *testing.T) {
+	for _, count := range []int{1, 3, 16, 40} {
+		for _, length := range []int{1, 64, 256} {
+			s := goldenSubmission()
+			s.ID, s.OnBehalfOf = uuid.UUID{}, nil
+			for i := range count {
+				id := fmt.Sprintf("%0*d", length, i)
+				s.OnBehalfOf = append(s.OnBehalfOf, jobaudit.Principal{Kind: jobaudit.User, ID: id[:length]})
+			}
+			for _, text := range []*string{&s.Action, &s.Resource, &s.Principal.ID, &s.OrgID, &s.Upstream.System, &s.Upstream.ID, &s.Target} {
+				*text = strings.Repeat("x", length)
+			}
+			s.Trigger.Reason = strings.Repeat("why ", length)
+			r, sink := passing(t)
+			trail, err := r.Submit(t.Context(), s)
+			require.NoError(t, err)
+			for range 3 {
+				trail, err = r.Resume(t.Context(), trail.Carrier(), nil)
+				require.NoError(t, err)
+				require.NoError(t, trail.Authorize(t.Context(), jobaudit.Decision{Allowed: true, By: "test"}))
+			}
+			for record, err := range sink.Records(t.Context(), jobaudit.Query{}) {
+				require.NoError(t, err)
+				who := record.Event().Who
+				if record.JobID() == trail.JobID() {
+					require.Equal(t, int64(count), int64(len(who.OnBehalfOf))+who.More, "%d of %d bytes", count, length)
+				}
+			}
 		}
 	}
 }

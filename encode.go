@@ -319,8 +319,8 @@ func (o *object) whoWith(s *Submission, d *sanitizer, env *envelope, names bool)
 			o.principal(s.OnBehalfOf[i], d, names)
 			o.Close()
 		})
-		o.more(n, env.more)
 	}
+	o.more(len(s.OnBehalfOf), env.more) // also where a Carrier had no room for any
 	if s.Upstream != (Ref{}) {
 		o.Open("upstream")
 		o.String("system", s.Upstream.System)

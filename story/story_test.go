@@ -1,6 +1,7 @@
 package story_test
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -196,6 +197,33 @@ func TestTimelineOfSeveralJobsNumbersThem(t *testing.T) {
 
 func TestTreeShowsWhoMadeWhomAndHowItEnded(t *testing.T) {
 	golden(t, "tree.txt", tree(t, family(t)...))
+}
+
+// Whoever can store a record can contradict one job's records, and hides no other
+// job by that.
+func TestAJobWhoseRecordsContradictEachOtherHidesNoOther(t *testing.T) {
+	records := family(t)
+	want := strings.Split(tree(t, records...), "\n")
+	for _, r := range records {
+		if r.JobID() == uuid.Nil {
+			continue
+		}
+		line := bytes.Replace(r.Bytes(), []byte(`"host":"`), []byte(`"host":"x`), 1)
+		twin, err := jobaudit.ParseRecord(line)
+		require.NoError(t, err)
+		got := strings.Split(tree(t, append(slices.Clone(records), twin)...), "\n")
+		require.Len(t, got, len(want))
+		changed := 0
+		for i, text := range got {
+			require.Contains(t, want[i], text[len(text)-min(36, len(text)):], "the same jobs at the same places")
+			if text != want[i] {
+				changed++
+				require.Contains(t, text, r.JobID().String())
+				require.Contains(t, text, jobaudit.ErrConflict.Error())
+			}
+		}
+		require.Equal(t, 1, changed)
+	}
 }
 
 func TestNoEventStandsBeforeOneThatItFollows(t *testing.T) {

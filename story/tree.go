@@ -17,15 +17,16 @@ import (
 // submitted it, with its action and resource, state, duration and error. The
 // duration is that from start to end. Children stand in the order of their
 // first record. A job whose parent is not among the records stands at the top
-// and names it. Records of no job are passed over. Records that cannot be read
-// are told at the end.
+// and names it. Records of no job are passed over. A job whose records contradict
+// each other ([jobaudit.ErrConflict]) has that in place of a state. Records that
+// cannot be read are told at the end.
 //
-// The error is any other of the iterator's, the writer's, or that of
-// [jobaudit.Replay].
+// The error is any other of the iterator's, or the writer's.
 func Tree(w io.Writer, records iter.Seq2[jobaudit.Record, error]) error {
 	f := forest{
 		jobs: make(map[uuid.UUID]jobaudit.Job), names: make(map[uuid.UUID]string),
-		children: make(map[uuid.UUID][]uuid.UUID),
+		children: make(map[uuid.UUID][]uuid.UUID), printed: make(map[uuid.UUID]bool),
+		contradictory: make(map[uuid.UUID]error),
 	}
 	if err := f.plant(records); err != nil {
 		return err
@@ -56,7 +57,8 @@ type forest struct {
 	children map[uuid.UUID][]uuid.UUID
 	printed  map[uuid.UUID]bool
 
-	unreadable []error
+	contradictory map[uuid.UUID]error // why a job cannot be told
+	unreadable    []error
 }
 
 // plant reads the records.
@@ -83,13 +85,13 @@ func (f *forest) plant(records iter.Seq2[jobaudit.Record, error]) error {
 	}
 	for _, id := range f.order {
 		job, err := jobaudit.Replay(each(byJob[id]))
-		if err != nil {
-			return fmt.Errorf("job %s: %w", id, err)
+		if err != nil { // about this job; the others can be told
+			job = jobaudit.Job{ID: id, ParentID: byJob[id][0].Event().Job.ParentID}
+			f.contradictory[id] = err
 		}
 		f.jobs[id] = job
 		f.children[job.ParentID] = append(f.children[job.ParentID], id)
 	}
-	f.printed = make(map[uuid.UUID]bool)
 	return nil
 }
 
@@ -114,8 +116,12 @@ func (f *forest) print(id uuid.UUID, branch, trunk, note string) {
 	if _, known := f.jobs[job.ParentID]; !known && job.ParentID != uuid.Nil {
 		note = "child of " + job.ParentID.String()
 	}
-	fmt.Fprintln(f.out, branch+list("  ", sign(job.State)+" "+f.names[id],
-		string(job.State), duration(job), attempts(job), failure(job.Error), note, id.String()))
+	if err := f.contradictory[id]; err != nil {
+		fmt.Fprintln(f.out, branch+list("  ", "? "+f.names[id], plain(err.Error()), note, id.String()))
+	} else {
+		fmt.Fprintln(f.out, branch+list("  ", sign(job.State)+" "+f.names[id],
+			string(job.State), duration(job), attempts(job), failure(job.Error), note, id.String()))
+	}
 	below := f.children[id]
 	for i, child := range below {
 		if i < len(below)-1 {

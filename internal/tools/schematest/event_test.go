@@ -177,7 +177,6 @@ func TestWhatNoRecorderWritesIsFound(t *testing.T) {
 		{"an empty principal", jobEvent, `{"who":{"principal":{"id":""}}}`, "/who/principal/id"},
 		{"a principal of no kind", jobEvent, `{"who":{"principal":{"kind":"robot"}}}`, "/who/principal/kind"},
 		{"an audit by a user", auditEvent, `{"who":{"principal":{"kind":"user"}}}`, "/who/principal/kind"},
-		{"more without a list", jobEvent, `{"who":{"more":2}}`, "/who"},
 		{"a cascade from nowhere", jobEvent, `{"why":{"trigger":"cascade"}}`, "/who"},
 		{"no action", jobEvent, `{"what":{"action":null}}`, "/what"},
 		{"inputs outside a submission", jobEvent, `{"what":{"inputs":{}}}`, "/what/inputs"},
