@@ -109,6 +109,10 @@
 // reference to them is kept. Of a panic, the type of its value and the place are stored,
 // and not the value.
 //
+// Redactors, and the methods of values that are read (marshalers, readers, errors), run on
+// the goroutine of the call that they were given to. No lock is held meanwhile. There is no
+// limit of time for them: one that blocks holds up its own call, and no other.
+//
 // # When the sink fails
 //
 // Before the work: [Recorder.Submit], [Trail.Authorize], [Trail.Start] and the calls that
