@@ -167,9 +167,9 @@ func figures(r filesink.Report) string {
 		what, says string
 	}{
 		{r.Ghosts, "execution", "without an end: running, or ghosts"},
-		{r.Unapplied, "event", "behind a job's end, or submitted twice"},
+		{r.Unapplied, "event", "without effect: behind a job's end, submitted twice, or without a start here"},
 		{r.Foreign, "event", "of another organization, action, root or correlation than its job's submission"},
-		{r.Dangling, "stream", "resumed from a record of another log"},
+		{r.Dangling, "stream", "resumed from a record of another log, or by another hash than it has here"},
 	} {
 		if n.n > 0 {
 			rows = append(rows, row("note", "%s %s", count(n.n, n.what), n.says))

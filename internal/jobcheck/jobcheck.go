@@ -130,7 +130,6 @@ const (
 	Duplicate  auditlog.Kind = "duplicate_event"
 	Stream     auditlog.Kind = "broken_stream"
 	Resume     auditlog.Kind = "broken_resume"
-	Transition auditlog.Kind = "illegal_transition"
 
 	Ghost     auditlog.Kind = "execution_without_end"
 	Unapplied auditlog.Kind = "unapplied_event"
@@ -146,13 +145,13 @@ type Result struct {
 	// write to a queue can cause them: they say nothing against the log.
 	Foreign Notes
 
-	unparsable, duplicates, broken, resumed, transitions Notes
+	unparsable, duplicates, broken, resumed Notes
 }
 
 // Findings returns what is wrong, in the order of the log, and how many
 // findings more there were.
 func (f *Result) Findings() (list []Finding, more int) {
-	for _, c := range []*Notes{&f.unparsable, &f.duplicates, &f.broken, &f.resumed, &f.transitions} {
+	for _, c := range []*Notes{&f.unparsable, &f.duplicates, &f.broken, &f.resumed} {
 		list = append(list, c.list...)
 		more += int(c.more)
 	}

@@ -22,7 +22,8 @@ type lineFacts struct {
 		hash   digest
 	}
 	subject subject
-	proof   ident // the stream that a signed Carrier says the submission stands in
+	signed  bool  // a signed Carrier brought the job
+	proof   ident // the stream that it says the submission stands in
 }
 
 // factsOf takes the facts from a parsed record.
@@ -40,7 +41,7 @@ func factsOf(e *jobaudit.Event) lineFacts {
 			org: maphash.String(textSeed, e.Who.OrgID), action: maphash.String(textSeed, e.What.Action),
 			root: identOf(e.Job.RootID), correlation: identOf(e.CorrelationID),
 		}
-		f.proof = identOf(e.Who.Proof.Submission)
+		f.signed, f.proof = e.Who.Proof.Carrier != "", identOf(e.Who.Proof.Submission)
 	}
 	return f
 }
@@ -83,7 +84,7 @@ func scanLine(line []byte, f *lineFacts) bool {
 			return false
 		}
 	}
-	f.job, f.execution, f.subject, f.proof = ident{}, ident{}, subject{}, ident{}
+	f.job, f.execution, f.subject, f.signed, f.proof = ident{}, ident{}, subject{}, false, ident{}
 	if has(rest, `},"job":{"id":"`) {
 		return takeSubject(takeJob(rest, f), f) != nil
 	}

@@ -28,6 +28,8 @@ const (
 	flagResumed = 1 << 1
 	// flagBad: the record's front is in order, and the whole is no record.
 	flagBad = 1 << 2
+	// flagSigned: a signed Carrier brought the job.
+	flagSigned = 1 << 3
 )
 
 func (n note) has(flag byte) bool { return n[1]&flag != 0 }
@@ -80,6 +82,9 @@ func (c *Checks) appendNote(notes []byte, f *lineFacts, flags byte) []byte {
 			stream = c.mixer.id(f.proof) | 1
 		}
 	}
+	if f.signed {
+		flags |= flagSigned
+	}
 	f.job.put(n[56:])
 	le.PutUint64(n[72:], execution)
 	le.PutUint64(n[80:], subject)
@@ -120,7 +125,11 @@ func (c *Checks) keep(index, hash uint64, n note) {
 		after := n[noteSize:]
 		fact = c.resumes.add(int(c.part(identAt(after, 0))))
 		copy(fact[:32], after)
-		le.PutUint64(fact[32:], index)
+		signed := uint64(0)
+		if n.has(flagSigned) {
+			signed = 1
+		}
+		le.PutUint64(fact[32:], index<<1|signed)
 		copy(fact[40:], n[56:72])
 	}
 }

@@ -72,6 +72,7 @@ type streamEnd struct {
 type resumption struct {
 	hash, index uint64
 	job         ident
+	signed      bool // by a signed Carrier's word
 	settled     bool
 }
 
@@ -142,7 +143,9 @@ func (c *checker) readResumes(part int) error {
 		end, _ := c.ends.at(print, p.stream)
 		end.resumed = true
 		list, _ := t.at(print+p.seq, p)
-		*list = append(*list, resumption{hash: word(fact, 24), index: word(fact, 32), job: identAt(fact, 40)})
+		*list = append(*list, resumption{
+			hash: word(fact, 24), index: word(fact, 32) >> 1, signed: word(fact, 32)&1 == 1, job: identAt(fact, 40),
+		})
 	})
 }
 
@@ -158,13 +161,20 @@ func (c *checker) settle(print uint64, stream ident, now streamEnd) {
 			continue
 		}
 		r.settled = true
-		if r.hash != now.hash {
-			f := finding(Resume, now.index, r.index)
-			f.Job = r.job.uuid()
-			f.Expected = fmt.Sprintf("the hash of seq %d in stream %s, at index %d", now.seq, stream.uuid(), now.index)
-			f.Found = "another hash"
-			c.found.resumed.add(f)
+		if r.hash == now.hash {
+			continue
 		}
+		f := finding(Resume, now.index, r.index)
+		f.Job = r.job.uuid()
+		if !r.signed { // whoever can write to the queue may have made the hash up
+			f.Kind = Dangling
+			f.Found = fmt.Sprintf("resumes seq %d of stream %s by another hash than it has here, at index %d", now.seq, stream.uuid(), now.index)
+			c.found.Dangling.add(f)
+			continue
+		}
+		f.Expected = fmt.Sprintf("the hash of seq %d in stream %s, at index %d", now.seq, stream.uuid(), now.index)
+		f.Found = "another hash"
+		c.found.resumed.add(f)
 	}
 }
 
@@ -246,32 +256,35 @@ func (c *checker) checkJobs(part int) (int, error) {
 }
 
 // apply moves a job on by an event. If elsewhere is set, the event is of an
-// execution that another log has the start of.
+// execution that another log has the start of. What F1 gives no effect is a note:
+// other logs may have what comes before it, and who writes to the queue can have
+// two processes record what excludes each other.
 func (j *jobState) apply(typ eventCode, index uint64, id ident, begun, elsewhere bool, found *Result) {
 	since := j.last
 	j.last = index
 	if !begun {
 		j.state = stateNone
 	}
-	var f Finding
+	was := j.state
+	note := func(how string) {
+		f := finding(Unapplied, since, index)
+		f.Job = id.uuid()
+		f.Found = fmt.Sprintf("%s of a job that "+how, codes[typ].typ, was)
+		found.Unapplied.add(f)
+	}
 	switch m := typ.step(j.state); m {
 	case keep:
 		return
 	case illegal:
-		if outcome := codes[typ].outcome; !j.whole || elsewhere && outcome != stateCancelled {
-			j.state = outcome
+		if typ != codeDeduplicated {
+			j.state = codes[typ].outcome
+		}
+		if !j.whole || elsewhere {
 			return
 		}
-		f = finding(Transition, since, index)
-		f.Expected = "what may happen to a job that is " + j.state.String()
-		f.Found = string(codes[typ].typ)
-		f.Job = id.uuid()
-		found.transitions.add(f)
+		note("is %s here")
 	case duplicate, late:
-		f = finding(Unapplied, since, index)
-		f.Job = id.uuid()
-		f.Found = fmt.Sprintf("%s of a job that is %s already", codes[typ].typ, j.state)
-		found.Unapplied.add(f)
+		note("is %s already")
 	default:
 		j.state = stateCode(m)
 	}

@@ -34,7 +34,7 @@ func takeSubject(rest []byte, f *lineFacts) []byte {
 			rest = skipValue(rest[len(optional):])
 		}
 	}
-	if has(rest, `,"proof":{"carrier":"`) {
+	if f.signed = has(rest, `,"proof":{"carrier":"`); f.signed {
 		rest = skipText(rest[len(`,"proof":{"carrier":"`):])
 		if has(rest, `,"submission":"`) {
 			rest = literal(takeID(rest[len(`,"submission":"`):], &f.proof), `"`)

@@ -59,10 +59,9 @@ const (
 	// KindStream: a record that does not follow the one before it in its
 	// stream: a gap in seq, or another prev than that one's hash.
 	KindStream = jobcheck.Stream
-	// KindResume: a stream that resumes a record by another hash than it has.
+	// KindResume: a stream that resumes a record by another hash than it has, on
+	// the word of a signed Carrier. Without a signature it is [KindDangling].
 	KindResume = jobcheck.Resume
-	// KindTransition: a record that cannot happen in its job's state.
-	KindTransition = jobcheck.Transition
 	// KindForeignFile: a file among the entries that is not the log's but looks
 	// as if it were.
 	KindForeignFile auditlog.Kind = "foreign_file"
@@ -83,15 +82,16 @@ const (
 	KindRecovery auditlog.Kind = "recovery"
 	// KindGhost: a start without an end: a job that runs, or a ghost.
 	KindGhost = jobcheck.Ghost
-	// KindUnapplied: an outcome or a start behind a job's end, or a second
-	// submission.
+	// KindUnapplied: a record that changes nothing in the state that its job is
+	// in here: an outcome or a start behind the job's end, a second submission, an
+	// outcome without a start, which another log may have.
 	KindUnapplied = jobcheck.Unapplied
 	// KindForeign: a record that contradicts the submission of its job, as
 	// [jobaudit.CauseForeign] has it. Whoever can write to a queue can cause
 	// them: they say nothing against the log.
 	KindForeign = jobcheck.Foreign
 	// KindDangling: a stream that resumes a record which this log does not
-	// hold.
+	// hold, or not with that hash. Whoever can write to a queue can cause them.
 	KindDangling = jobcheck.Dangling
 )
 

@@ -142,7 +142,7 @@ func TestRecordsThatDisagreeAreFoundThoughTheyAreSigned(t *testing.T) {
 		"a record stands twice":       {append(slices.Clone(lines), lines[2]), filesink.KindDuplicate, len(lines)},
 		"a line is no record":         {append(slices.Clone(lines), "hello"), filesink.KindRecord, len(lines)},
 		"a record has another before": {swap(lines, at(jobaudit.JobStarted), "the index is old", "the index was old"), filesink.KindStream, at(jobaudit.JobStarted) + 1},
-		"a stream resumes another":    {swap(lines, resume, lines[resume][strings.Index(lines[resume], `"hash":"`)+8:][:4], "AAAA"), filesink.KindResume, resume},
+		"a stream resumes another":    {swap(swap(lines, resume, `},"what":`, `,"proof":{"carrier":"k"}},"what":`), resume, lines[resume][strings.Index(lines[resume], `"hash":"`)+8:][:4], "AAAA"), filesink.KindResume, resume},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLog(t)

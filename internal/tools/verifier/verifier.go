@@ -282,7 +282,13 @@ type records struct {
 	jobs    map[string]bool
 	streams map[string]position // the newest event of each
 	hashes  map[position]string
-	after   map[position]string // what resumed streams say
+	after   []resumption
+}
+
+// resumption is what a resumed stream says, on the word of a signed Carrier.
+type resumption struct {
+	of   position
+	hash string
 }
 
 type position struct {
@@ -291,7 +297,7 @@ type position struct {
 }
 
 func newRecords() records {
-	return records{map[string]bool{}, map[string]bool{}, map[string]position{}, map[position]string{}, map[position]string{}}
+	return records{map[string]bool{}, map[string]bool{}, map[string]position{}, map[position]string{}, nil}
 }
 
 func (r *records) add(index int, line []byte, leaf [32]byte) error {
@@ -307,6 +313,7 @@ func (r *records) add(index int, line []byte, leaf [32]byte) error {
 			}
 		}
 		Job struct{ ID string }
+		Who struct{ Proof *struct{} }
 	}
 	err := json.Unmarshal(line, &e)
 	if err != nil || !bytes.HasPrefix(line, []byte(`{"schemaVersion":`)) || !strings.HasPrefix(e.SchemaVersion, "1.") || len(line) > 48_000 || !utf8.Valid(line) {
@@ -329,16 +336,16 @@ func (r *records) add(index int, line []byte, leaf [32]byte) error {
 	here := position{e.Stream.ID, e.Stream.Seq}
 	r.streams[e.Stream.ID] = here
 	r.hashes[here] = base64.StdEncoding.EncodeToString(leaf[:])
-	if a := e.Stream.After; a != nil {
-		r.after[position{a.Stream, a.Seq}] = a.Hash
+	if a := e.Stream.After; a != nil && e.Who.Proof != nil {
+		r.after = append(r.after, resumption{position{a.Stream, a.Seq}, a.Hash})
 	}
 	return nil
 }
 
 func (r *records) finish() error {
-	for p, hash := range r.after {
-		if have, ok := r.hashes[p]; ok && have != hash {
-			return fmt.Errorf("event %d of stream %s is resumed by another hash", p.seq, p.stream)
+	for _, a := range r.after {
+		if have, ok := r.hashes[a.of]; ok && have != a.hash {
+			return fmt.Errorf("event %d of stream %s is resumed by another hash", a.of.seq, a.of.stream)
 		}
 	}
 	return nil
