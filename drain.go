@@ -1,6 +1,7 @@
 package jobaudit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -119,12 +120,16 @@ func (h *homecoming) bring(ctx context.Context, all bool) error {
 		return ctx.Err()
 	}
 	taken := h.rec.queue.Stats().Fallback
-	h.mu.Lock()
-	if all && h.refused > 0 || h.forgetful() {
-		h.after, h.refused = uuid.Nil, 0
-	}
-	h.mu.Unlock()
 	trip := trip{home: h}
+	h.mu.Lock()
+	if h.forgetful() {
+		trip.due = h.refused // they are read again
+		h.after, h.refused = uuid.Nil, 0
+	} else if all && h.refused > 0 {
+		h.after, h.refused, trip.again = uuid.Nil, 0, true
+	}
+	trip.due += taken - min(h.came, taken)
+	h.mu.Unlock()
 	for record, err := range h.reader.Records(ctx, Query{After: h.after}) {
 		if err != nil {
 			if _, one := errtree.Find[*UnreadableError](err); one {
@@ -132,6 +137,9 @@ func (h *homecoming) bring(ctx context.Context, all bool) error {
 				continue
 			}
 			return err
+		}
+		if bytes.Compare(record.id[:6], h.rec.incarnation[:6]) >= 0 { // the milliseconds of a UUIDv7: it is this process's
+			trip.read++
 		}
 		trip.batch = append(trip.batch, record)
 		if len(trip.batch) == delivery.MaxBatchRecords {
@@ -145,7 +153,7 @@ func (h *homecoming) bring(ctx context.Context, all bool) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.came = taken
+	h.came = max(h.came, taken+trip.ahead())
 	h.refused += trip.left
 	return trip.refused
 }
@@ -156,6 +164,18 @@ type trip struct {
 	batch   []Record
 	left    uint64
 	refused error // why they are left
+
+	read, due uint64 // of this process's records: read, and expected to be
+	again     bool   // what has come home is read again
+}
+
+// ahead is how many were read that the fallback had taken and were not yet counted
+// as taken.
+func (p *trip) ahead() uint64 {
+	if p.again || p.read < p.due {
+		return 0
+	}
+	return p.read - p.due
 }
 
 // send sends a batch, one record at a time if the sink refuses it, and lets the
