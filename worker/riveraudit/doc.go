@@ -100,7 +100,8 @@
 // A worker that is killed between River's fetch and the record of the start has
 // not worked; River counts the attempt all the same. If it was the last one, the
 // job seems to have been run by somebody whose log is missing, and is in
-// [queue.Report.Partial] until it is reconciled once with Unaudited.
+// [queue.Report.Partial] until it is reconciled once with Unaudited. As long as
+// it is, no end is recorded of jobs that have left the table.
 //
 // Two Rivers whose jobs are in one log need two names in [Options]. River is
 // used through its public client, in the version that this module requires: its

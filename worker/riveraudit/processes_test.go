@@ -95,6 +95,28 @@ func TestAReconcilerThatSeesAPartOfTheLogsRecordsNothingAndSaysSo(t *testing.T) 
 	require.Zero(t, report)
 }
 
+// One worker's log is missing. Its jobs have ended, and one has left the table,
+// where River keeps ended jobs for a day: that one must not be taken for a job that
+// never ran because another worker's log is there.
+func TestAJobThatLeftTheTableIsNotEndedWhileAWorkersLogIsMissing(t *testing.T) {
+	t.Parallel()
+	p := newProcesses(t)
+	first := p.web.insert(task{Name: "here"}, nil)
+	p.web.start()
+	p.web.await(first, rivertype.JobStateCompleted)
+	p.web.stop(false)
+	stays, leaves := p.web.insert(task{Name: "stays"}, nil), p.web.insert(task{Name: "leaves"}, nil)
+	p.run(stays, leaves)
+	jobs := p.jobs()[1:]
+	_, err := p.web.pool.Exec(t.Context(), "DELETE FROM river_job WHERE id = $1", leaves)
+	require.NoError(t, err)
+
+	p.requirePartial(jobs, p.web.sink)
+	report, err := p.reconcile(queue.ReconcileOptions{}, p.web.sink, p.worker.sink)
+	require.NoError(t, err)
+	require.Zero(t, report.Added())
+}
+
 func TestAnAttemptThatWasPutOffInOneLogAndRanInAnotherIsNotTakenForOne(t *testing.T) {
 	t.Parallel()
 	p := newProcesses(t)

@@ -24,7 +24,11 @@ import (
 //
 // Jobs that are on record, have no end, and are not in the table were rolled
 // back or deleted: they are cancelled, or, if they were running, have failed,
-// ABANDONED.
+// ABANDONED. That holds only if all logs were given. If no log holds a start, or
+// the table tells of anything that stands in none of them, nothing is concluded
+// of these jobs either: they are in [queue.Report.Partial]. Where several workers
+// have a log each, and all jobs of one of them have left the table, nothing tells
+// that its log is missing: give every log.
 //
 // Nothing is recorded of a job that the logs hold a part of, and the error is
 // [queue.ErrPartialLog] for each. A job that cannot be reconciled does not keep
@@ -44,7 +48,10 @@ func (a *Audit) Reconcile(ctx context.Context, client Lister, opts *queue.Reconc
 	if len(p.errs) > 0 {
 		return p.report, errors.Join(append(p.errs, p.report.Err())...) // and is the table's job among the missing ones?
 	}
-	gone := queue.Gone{Recorder: a.rec, Options: p.opts, Complete: func(time.Time) bool { return unended.Worked }}
+	// If the table tells of what stands in none of the logs, the log is missing of
+	// somebody who may have run what has left the table, too.
+	complete := unended.Worked && len(p.report.Partial) == 0
+	gone := queue.Gone{Recorder: a.rec, Options: p.opts, Complete: func(time.Time) bool { return complete }}
 	for id := range unended.Jobs {
 		if !p.table[id] {
 			p.fail(gone.End(ctx, a.logs, id, &p.report))
