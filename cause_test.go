@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -224,15 +225,15 @@ func TestCancelAfterSkipIsAnError(t *testing.T) {
 func TestTheEndOfAnAttemptHasRoomOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memsink.New(nil)
-		down := false
+		var down atomic.Bool
 		rec := open(t, appendFunc(func(ctx context.Context, records []jobaudit.Record) error {
-			if down {
+			if down.Load() {
 				return errWork
 			}
 			return store.Append(ctx, records)
 		}), &jobaudit.Options{OnError: func(context.Context, *jobaudit.AuditError) {}})
 		noisy, modest := begun(t, rec), begun(t, rec)
-		down = true
+		down.Store(true)
 		for range 10_001 {
 			noisy.Log(t.Context(), strings.Repeat("line ", 20))
 		}
@@ -240,7 +241,7 @@ func TestTheEndOfAnAttemptHasRoomOfItsOwn(t *testing.T) {
 		noisy.Retrying(t.Context(), errWork)
 		modest.Log(t.Context(), "one line")
 		modest.Retrying(t.Context(), errWork)
-		down = false
+		down.Store(false)
 		require.NoError(t, rec.Close(t.Context()))
 		for _, tr := range []*jobaudit.Trail{noisy, modest} {
 			require.Len(t, of(store.Trail(tr.JobID()), jobaudit.AttemptFailed), 1)

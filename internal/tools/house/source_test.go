@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,26 +35,45 @@ type source struct {
 	testImports []string    // of the tests in and beside the package
 }
 
-// sources returns the packages in the repository, by directory.
+// ourSources are the packages of this repository. They are parsed once: that
+// takes longer than any test that looks at them.
+var ourSources = sync.OnceValues(func() (map[string]*source, error) { return parsed(root) })
+
+// sources returns the packages in the repository, by directory. Callers do not
+// change them.
 func sources(t *testing.T, repository string) map[string]*source {
 	t.Helper()
-	files, err := house.Files(repository)
+	parse := func() (map[string]*source, error) { return parsed(repository) }
+	if repository == root {
+		parse = ourSources
+	}
+	packages, err := parse()
 	require.NoError(t, err)
+	return packages
+}
+
+func parsed(repository string) (map[string]*source, error) {
+	files, err := house.Files(repository)
+	if err != nil {
+		return nil, err
+	}
 	packages := make(map[string]*source)
 	for _, file := range files {
 		if path.Ext(file) != ".go" || strings.Contains("/"+file, "/testdata/") {
 			continue
 		}
-		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(repository, file), nil, parser.ParseComments)
-		require.NoError(t, err)
+		syntax, err := parser.ParseFile(token.NewFileSet(), filepath.Join(repository, file), nil, parser.ParseComments)
+		if err != nil {
+			return nil, err
+		}
 		pkg, ok := packages[path.Dir(file)]
 		if !ok {
 			pkg = &source{dir: path.Dir(file)}
 			packages[pkg.dir] = pkg
 		}
-		pkg.add(parsed, strings.HasSuffix(file, "_test.go"))
+		pkg.add(syntax, strings.HasSuffix(file, "_test.go"))
 	}
-	return packages
+	return packages, nil
 }
 
 func (s *source) add(file *ast.File, test bool) {
