@@ -61,10 +61,10 @@ func canaryJob(ctx context.Context, rec *jobaudit.Recorder, job int) error {
 	})
 }
 
-// A thousand jobs, each with a secret in every place that takes a text: no
+// Hundreds of jobs, each with a secret in every place that takes a text: no
 // byte of the storage holds one, in any encoding.
 func TestNoByteOfTheStorageHoldsASecret(t *testing.T) {
-	jobs := 1000
+	jobs := 300
 	if testing.Short() {
 		jobs = 50
 	}

@@ -23,7 +23,7 @@ import (
 // acknowledged is stored, no stream has a gap, nothing stands twice, and what
 // was dropped is counted.
 func TestThePromisesHoldUnderChaos(t *testing.T) {
-	seeds := uint64(200)
+	seeds := uint64(40)
 	if testing.Short() {
 		seeds = 10
 	}

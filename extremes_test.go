@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
@@ -356,13 +357,22 @@ func (c chooser) call(t testing.TB, r *jobaudit.Recorder, sink *parsingSink, tra
 // Whatever a caller says, there is an error that names the field, or a record
 // that reads back as what it was.
 func TestEveryCallAtItsExtremesGivesAnErrorOrARecordThatCanBeRead(t *testing.T) {
-	sequences := 1_500
+	sequences := 500
 	if testing.Short() {
-		sequences = 150
+		sequences = 100
 	}
+	callsAtTheirExtremes(t, 0, sequences)
+}
+
+func TestSoakEveryCallAtItsExtremesGivesAnErrorOrARecordThatCanBeRead(t *testing.T) {
+	callsAtTheirExtremes(t, size.Soak(t), 20_000)
+}
+
+func callsAtTheirExtremes(t *testing.T, first uint64, sequences int) {
 	before := extremeRecords.Load()
-	for seed := range sequences {
-		rng := rand.New(rand.NewPCG(18, uint64(seed)))
+	for i := range sequences {
+		seed := first + uint64(i)
+		rng := rand.New(rand.NewPCG(18, seed))
 		chooser{locked(rng.IntN)}.calls(t, 12)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)

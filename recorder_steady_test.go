@@ -13,7 +13,7 @@ import (
 )
 
 // A Recorder keeps nothing of jobs that have ended.
-func TestARecorderKeepsNothingOfJobsThatHaveEnded(t *testing.T) { steady(t, 2_000, 20_000) }
+func TestARecorderKeepsNothingOfJobsThatHaveEnded(t *testing.T) { steady(t, 1_000, 10_000) }
 
 func TestSoakAMillionJobsThroughOneRecorder(t *testing.T) {
 	size.Soak(t)
