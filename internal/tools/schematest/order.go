@@ -13,53 +13,75 @@ import (
 // order is what JSON Schema cannot say: the keys of an event stand in the order
 // in which its schema lists the properties.
 type order struct {
-	schema json.RawMessage
+	names      []string // of the properties, as listed
+	properties map[string]*order
+	items      *order
+}
+
+// newOrder reads it from a schema that refers to nothing outside itself. Its
+// references do not lead in a circle: an event has no parts of its own kind.
+func newOrder(schema json.RawMessage) *order {
+	definitions := make(map[string]json.RawMessage)
+	for name, definition := range members(member(schema, "$defs")) {
+		definitions[name] = definition
+	}
+	return orderOf(schema, definitions)
+}
+
+func orderOf(schema json.RawMessage, definitions map[string]json.RawMessage) *order {
+	o := &order{properties: make(map[string]*order)}
+	for keyword, content := range members(schema) {
+		switch keyword {
+		case "$ref":
+			var ref string
+			if json.Unmarshal(content, &ref) == nil {
+				return orderOf(definitions[strings.TrimPrefix(ref, "#/$defs/")], definitions)
+			}
+		case "items":
+			o.items = orderOf(content, definitions)
+		case "properties":
+			for name, property := range members(content) {
+				o.names = append(o.names, name)
+				o.properties[name] = orderOf(property, definitions)
+			}
+		}
+	}
+	return o
 }
 
 // faults names the keys of the value that stand too late.
-func (o order) faults(value []byte) []string {
-	return slices.Collect(o.check("", o.schema, value))
+func (o *order) faults(value []byte) []string {
+	return slices.Collect(o.check("", value))
 }
 
-func (o order) check(path string, schema, value []byte) iter.Seq[string] {
+// check goes through a value; a nil order has nothing to say.
+func (o *order) check(path string, value []byte) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		schema = o.resolve(schema)
 		switch {
+		case o == nil:
 		case bytes.HasPrefix(value, []byte("[")):
-			items := member(schema, "items")
 			for i, item := range elements(value) {
-				if !forward(yield, o.check(fmt.Sprintf("%s/%d", path, i), items, item)) {
+				if !forward(yield, o.items.check(fmt.Sprintf("%s/%d", path, i), item)) {
 					return
 				}
 			}
 		case bytes.HasPrefix(value, []byte("{")):
-			properties := member(schema, "properties")
-			wanted := names(properties)
 			last := -1
 			for name, inner := range members(value) {
-				at := slices.Index(wanted, name)
+				at := slices.Index(o.names, name)
 				if at < 0 {
 					continue // for the schema to refuse
 				}
-				if at < last && !yield(fmt.Sprintf("%s: %s stands behind %s", cmp.Or(path, "/"), name, wanted[last])) {
+				if at < last && !yield(fmt.Sprintf("%s: %s stands behind %s", cmp.Or(path, "/"), name, o.names[last])) {
 					return
 				}
 				last = max(last, at)
-				if !forward(yield, o.check(path+"/"+name, member(properties, name), inner)) {
+				if !forward(yield, o.properties[name].check(path+"/"+name, inner)) {
 					return
 				}
 			}
 		}
 	}
-}
-
-// resolve follows a reference within the schema.
-func (o order) resolve(schema []byte) []byte {
-	var ref string
-	if json.Unmarshal(member(schema, "$ref"), &ref) != nil {
-		return schema
-	}
-	return member(member(o.schema, "$defs"), strings.TrimPrefix(ref, "#/$defs/"))
 }
 
 func forward(yield func(string) bool, faults iter.Seq[string]) bool {
@@ -87,14 +109,6 @@ func members(object []byte) iter.Seq2[string, json.RawMessage] {
 			}
 		}
 	}
-}
-
-func names(object []byte) []string {
-	var all []string
-	for name := range members(object) {
-		all = append(all, name)
-	}
-	return all
 }
 
 func member(object []byte, wanted string) json.RawMessage {

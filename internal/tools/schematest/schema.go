@@ -91,7 +91,7 @@ func newValidator(dir string, kind kind) (validator, error) {
 		if err != nil {
 			return validator{}, err
 		}
-		v.order = &order{schema: content}
+		v.order = newOrder(content)
 	}
 	return v, nil
 }
