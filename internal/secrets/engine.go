@@ -121,6 +121,7 @@ type limits struct {
 	keys       int // how many keys in JSON were looked at
 	headers    int // up to here, headers were looked at
 	commands   int // up to here, command lines were looked at
+	keysets    int // up to here, keysets were looked at
 	blocks     int // up to here, private keys were looked for
 	valueEnd   int // of the last value of a name
 	values     int // how many names in it
@@ -165,8 +166,15 @@ func (s *Scanner) Find(text string) (rule string, found bool) {
 	if found {
 		return c.rule, true
 	}
-	if at := strings.IndexByte(text, '%'); at >= 0 && strings.IndexByte(text[at+1:], '%') >= 0 {
-		return c.unescaped()
+	for at := strings.IndexByte(text, '%'); at >= 0; {
+		if hexes(text[at+1:], 2) {
+			return c.unescaped()
+		}
+		next := strings.IndexByte(text[at+1:], '%')
+		if next < 0 {
+			break
+		}
+		at += 1 + next
 	}
 	return "", false
 }
@@ -181,6 +189,9 @@ func (c *scan) unescaped() (rule string, found bool) {
 		if b == '%' && hexes(c.text[i+1:], 2) {
 			b = hexByte(c.text[i+1])<<4 | hexByte(c.text[i+2])
 			i += 2
+		}
+		if c.text[i] == '+' && i > 0 && i+1 < len(c.text) && (c.text[i+1] == '%' || c.text[i+1] == '+' || i > 2 && c.text[i-3] == '%' || plain[len(plain)-1] == ' ') { // spaces beside an escape
+			b = ' '
 		}
 		plain = append(plain, b)
 	}
@@ -315,6 +326,8 @@ func (c *scan) matches(f *format, i int) bool {
 		end = c.header(i + len(f.prefix))
 	case checkCurl:
 		end = c.curl(i)
+	case checkTink:
+		end = c.keyset(i)
 	default:
 		if (f.weak || len(f.prefix) <= 4) && c.amidBase64(i) || c.tired(f, i) {
 			return false
@@ -356,12 +369,16 @@ func (c *scan) amidBase64(i int) bool {
 	return i-c.begun >= 64 && (c.text[i-1] == '+' || c.text[i-1] == '/')
 }
 
+// openAI stands in the middle of OpenAI's keys: OpenAI in base64.
+const openAI = "T3BlbkFJ"
+
 // plausible tells a token from a mask such as xxxxxxxx. Of a format whose
 // prefix says little it also asks that the rest is not made of words.
 func (f *format) plausible(body string) bool {
 	if !f.builtin || len(body) < 16 { // a user's own pattern says what it means
 		return true
 	}
+	whole := body
 	body = body[:min(len(body), 40)]
 	if few(body) {
 		return false
@@ -369,7 +386,7 @@ func (f *format) plausible(body string) bool {
 	if f.tail {
 		return made(body)
 	}
-	return !f.weak || random(body)
+	return !f.weak || random(body) || strings.Contains(whole, openAI)
 }
 
 // made tells whether a text is not made of words: it mixes digits or capitals
@@ -387,6 +404,9 @@ func made(body string) bool {
 	}
 	if counts[0] > 3 { // separators
 		return false
+	}
+	if counts[0] == 0 && len(body) >= 32 { // no word is as long
+		return true
 	}
 	return counts[3] > 0 && changes > 2 || counts[3] == len(body) || changes > 4
 }

@@ -28,7 +28,7 @@ var names = map[string]naming{
 	"clientsecret": namesToken, "apikey": namesToken, "apisecret": namesToken, "appsecret": namesToken, "secretkey": namesToken,
 	"accesskey": namesToken, "subscriptionkey": namesToken, "clientassertion": namesToken, "codeverifier": namesToken, "secret": namesToken,
 	"token": namesToken, "signature": namesToken, "sig": namesToken, "authkey": namesToken, "webhooksecret": namesToken, "credential": namesCode,
-	"accountkey": namesToken, "sharedaccesskey": namesToken, "encryptionkey": namesToken, "signingkey": namesToken, "consumersecret": namesToken,
+	"accountkey": namesToken, "privatekey": namesToken, "sharedaccesskey": namesToken, "encryptionkey": namesToken, "signingkey": namesToken, "consumersecret": namesToken,
 	"password": namesPassword, "passwd": namesPassword, "pwd": namesPassword, "passphrase": namesPassword, "pass": namesPassword,
 	"code": namesCode, "authorizationcode": namesCode, "key": namesKey, "license": namesKey,
 }
@@ -93,6 +93,11 @@ func (c *scan) assigned(i int) bool {
 	to := from
 	for to < len(text) && to-from < 512 && !ends(text[to], quoted, text[from-1]) {
 		to++
+	}
+	if quoted && to == len(text) { // the text is cut before the other quote
+		for to = from; to < len(text) && !ends(text[to], false, 0); {
+			to++
+		}
 	}
 	if l := c.seen(); to > l.valueEnd {
 		if i >= l.valueEnd {
@@ -393,6 +398,21 @@ func element(der []byte) (tag byte, contents []byte, ok bool) {
 		at += count
 	}
 	return der[0], der[at:min(len(der), at+max(size, 0))], size > 0
+}
+
+// keyset returns the end of the key of Tink whose type is at i in a keyset in JSON,
+// or -1.
+func (c *scan) keyset(i int) int {
+	if i < c.seen().keysets {
+		return -1
+	}
+	c.seen().keysets = i + 1024
+	window := c.text[max(0, i-1024):min(len(c.text), i+2048)]
+	c.work += 2 * len(window)
+	if !strings.Contains(window, "ASYMMETRIC_PRIVATE") && (!strings.Contains(window, `SYMMETRIC`) || strings.Contains(window, "ASYMMETRIC_PUBLIC")) || !strings.Contains(window, `"value`) {
+		return -1
+	}
+	return min(len(c.text), i+64)
 }
 
 // maxWebKeys is how many keys in JSON are looked at in one text.

@@ -60,6 +60,7 @@ const (
 	checkJWK
 	checkHeader
 	checkCurl
+	checkTink
 )
 
 // parse compiles a pattern. What it accepts can be matched greedily, without

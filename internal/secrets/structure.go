@@ -21,6 +21,7 @@ const (
 	ruleAtlas    = "terraform"
 	ruleMaxMind  = "maxmind"
 	ruleNamed    = "named-credential"
+	ruleTink     = "tink-keyset"
 )
 
 // maxTokens is how many beginnings of a JWT are looked at in one run of

@@ -60,11 +60,15 @@ var code = []row{
 	{rule: "circleci", prefixes: "CCIPAT_ CCIPRJ_", rest: alnum + "{22}_" + hex + "{40}"},
 	{rule: "sonar", prefixes: "squ_ sqp_ sqa_", rest: hex + "{40}"},
 	{rule: "snyk", prefixes: "snyk_uat. snyk_sat.", rest: hex + `{8}\.[0-9A-Za-z_.-]{40,}`},
-	{rule: "octopus", prefixes: "API-", rest: "[0-9A-Z]{25,31}", weak: true},
+	{rule: "octopus", prefixes: "API-", rest: "[0-9A-Z]{25,31}"},
 	{rule: "harness", prefixes: "pat. sat.", rest: url64 + `{22}\.` + alnum + `{24}\.` + alnum + "{20}"},
 	{rule: "intra42", prefixes: "s-s4t2ud- s-s4t2af-", rest: hex + "{64}"},
 	{rule: "infracost", prefixes: "ico-", rest: alnum + "{32}"},
 	{rule: "infracost", prefixes: "ics_", rest: `v1_[0-9A-Za-z_-]{40,}`},
+	{rule: "teamcity", prefixes: "eyJ0eXAiOiAiVENWMiJ9.", rest: url64 + "{20,}"},
+	{rule: "cursor", prefixes: "key_", rest: "[0-9a-f]{64}"},
+	{rule: "cursor", prefixes: "key_ crsr_", rest: "[0-9a-z]{64}"},
+	{rule: "endor", prefixes: "endr+", rest: alnum + "{16,}", weak: true},
 }
 
 // packages: registries of packages and images.
@@ -72,11 +76,12 @@ var packages = []row{
 	{rule: "npm", prefixes: "npm_", rest: alnum + "{36}"},
 	{rule: "npm", prefixes: "registry.npmjs.org/:_authToken=", rest: `[0-9A-Za-z_-]{36}`},
 	{rule: "pypi", prefixes: "pypi-AgE", rest: url64 + "{50,}"}, // a macaroon for pypi.org or its test instance
+	{rule: "pypi", prefixes: "pypi-", rest: url64 + "{85,}"},
 	{rule: "rubygems", prefixes: "rubygems_", rest: hex + "{48}"},
 	{rule: "crates-io", prefixes: "cio", rest: alnum + "{32}", weak: true},
 	{rule: "nuget", prefixes: "oy2", rest: "[0-9a-z]{43}", weak: true},
 	{rule: "clojars", prefixes: "CLOJARS_", rest: "[0-9a-z]{60}"},
-	{rule: "packagist", prefixes: "packagist_ack_ packagist_out_ packagist_orc_ packagist_uat_ packagist_ort_", rest: `[0-9a-f]{68}`},
+	{rule: "packagist", prefixes: "packagist_ack_ packagist_acs_ packagist_out_ packagist_orc_ packagist_uat_ packagist_ort_ packagist_uut_ packagist_cut_", rest: "[0-9a-f]{28,}"},
 	{rule: "jfrog", prefixes: "AKCp", rest: alnum + "{69}"},
 	{rule: "jfrog", prefixes: "cmVmdGtu", rest: alnum + "{56}"}, // "reftkn" in base64
 	{rule: "jfrog", prefixes: "cmVmd", rest: alnum + "{59}", weak: true},
@@ -88,7 +93,7 @@ var packages = []row{
 var clouds = []row{
 	// AWS: "IAM identifiers", unique ID prefixes. Secret keys have no shape of
 	// their own; behind their name they do.
-	{rule: "aws", prefixes: "AKIA ASIA ABIA ACCA", rest: "[2-7A-Z]{16}"},
+	{rule: "aws", prefixes: "AKIA ASIA ABIA ACCA", rest: "[0-9A-Z]{16}"},
 	{rule: "aws", prefixes: "ABSK", rest: `[0-9A-Za-z+/]{109,269}`},
 	{rule: "aws", prefixes: "bedrock-api-key-", rest: `[0-9A-Za-z+/=]{27,}`},
 	{rule: "aws", prefixes: "IQoJb3JpZ2lu FwoGZXIvYXdz FQoGZXIvYXdz", rest: `[0-9A-Za-z+/=%]{64,}`}, // session tokens
@@ -98,13 +103,15 @@ var clouds = []row{
 	{rule: "amazon", prefixes: "amzn1.oa2-cs.v1.", rest: hex + "{64}"},
 	{rule: "amazon", prefixes: "Atza|IwEB Atzr|IwEB", rest: url64 + "{60,}"},
 	// Google Cloud: "API keys", "OAuth 2.0 clients", "HMAC keys".
-	{rule: "google", prefixes: "AIza", rest: url64 + "{35}"},
+	{rule: "google", prefixes: "AIza", rest: url64 + "{35,}"},
 	{rule: "google", prefixes: "AQ.Ab8", rest: url64 + "{40,}"},
 	{rule: "google", prefixes: "GOCSPX-", rest: url64 + "{28}"},
 	{rule: "google", prefixes: "ya29.", rest: `[0-9A-Za-z_.-]{30,}`},
 	{rule: "google", prefixes: "1//0", rest: url64 + "{40,}"}, // refresh tokens
 	{rule: "google", prefixes: "4/0A", rest: url64 + "{60,}"}, // authorization codes
 	{rule: "google", prefixes: "GOOG1E", rest: "[0-9A-Z]{55}"},
+	{rule: "google", prefixes: "GOOG", rest: "[0-9A-Z]{20}", weak: true},
+	{rule: "google", prefixes: "GOOG", rest: "[0-9A-Z]{57}", weak: true},
 	{rule: "google", prefixes: "X-Goog-Signature=", rest: hex + "{64,}"},
 	// Azure: connection strings and shared access signatures; what has its
 	// mark elsewhere than at its beginning is in word.go.
@@ -127,6 +134,10 @@ var clouds = []row{
 	{rule: "clickhouse", prefixes: "4b1d", rest: alnum + "{38}", weak: true},
 	{rule: "scalingo", prefixes: "tk-us- tk-eu-", rest: url64 + "{48}"},
 	{rule: "upcloud", prefixes: "ucat_", rest: "[0-9A-Z]{26}"},
+	{rule: "aws", prefixes: "da2-", rest: "[0-9a-z]{26}"}, // AppSync
+	{rule: "digitalocean", prefixes: "DO00", rest: "[0-9A-Z]{16}", weak: true},
+	{rule: "akamai", prefixes: "akab-", rest: `[0-9a-z]{16}-[0-9a-z]{16}`},
+	{rule: "jdcloud", prefixes: "JDC_", rest: "[0-9A-Z]{28}"},
 }
 
 // platforms: hosting, infrastructure, networks, observation.
@@ -170,21 +181,28 @@ var platforms = []row{
 	{rule: "statsig", prefixes: "secret- console-", rest: alnum + "{40,50}", weak: true},
 	{rule: "segment", prefixes: "sgp_", rest: alnum + "{64}"},
 	{rule: "ionic", prefixes: "ion_", rest: alnum + "{42}"},
+	{rule: "pagerduty", prefixes: "pdus+ pdeu+", rest: `_[0-9A-Z]{6,10}_[0-9A-Za-z+-]{30,}`},
+	{rule: "netbird", prefixes: "nbp_", rest: alnum + "{36}"},
+	{rule: "configcat", prefixes: "configcat-sdk-1/", rest: url64 + "{22}/" + url64 + "{22}"},
+	{rule: "n8n", prefixes: "n8n_api_", rest: hex + "{80}"},
+	{rule: "cloudflare", prefixes: "v4.0-", rest: hex + "{24}-" + hex + "{100,}"},
 }
 
 // models: machine learning.
 var models = []row{
 	{rule: "openai", prefixes: "sk-proj- sk-svcacct- sk-admin- sk-None-", rest: url64 + "{40,}", weak: true},
 	{rule: "openai", prefixes: "sk-", rest: alnum + "{20}T3BlbkFJ" + alnum + "{20}"},
+	{rule: "openai", prefixes: "sk-", rest: url64 + "{40,}", weak: true}, // and many others
+	{rule: "pyx", prefixes: "sk-pyx-", rest: alnum + "{40,}"},
 	{rule: "anthropic", prefixes: "sk-ant-", rest: `[0-9A-Za-z_-]{40,}`},
-	{rule: "openrouter", prefixes: "sk-or-v1-", rest: hex + "{64}"},
+	{rule: "openrouter", prefixes: "sk-or-", rest: `v[0-9]{1,3}-[0-9A-Za-z_-]{20,}`},
 	{rule: "deepseek", prefixes: "sk-", rest: hex + "{32}"},
 	{rule: "moonshot", prefixes: "sk- sk-kimi-", rest: alnum + "{48,}", weak: true}, // and Stability AI
-	{rule: "hugging-face", prefixes: "hf_ api_org_", rest: "[A-Za-z]{34}"},
+	{rule: "hugging-face", prefixes: "hf_ api_org_", rest: "[A-Za-z]{34,}"},
 	{rule: "replicate", prefixes: "r8_", rest: alnum + "{37}"},
 	{rule: "groq", prefixes: "gsk_", rest: alnum + "{52}"},
 	{rule: "perplexity", prefixes: "pplx-", rest: alnum + "{48,56}"},
-	{rule: "xai", prefixes: "xai-", rest: alnum + "{70,90}"},
+	{rule: "xai", prefixes: "xai- xai-token-", rest: alnum + "{70,90}"},
 	{rule: "fireworks", prefixes: "fw_", rest: alnum + "{22,24}", weak: true},
 	{rule: "together", prefixes: "tgp_v1_", rest: url64 + "{43}"},
 	{rule: "nvidia", prefixes: "nvapi-", rest: url64 + "{60,}"},
@@ -202,6 +220,10 @@ var models = []row{
 	{rule: "anyscale", prefixes: "esecret_", rest: alnum + "{24,}"},
 	{rule: "runpod", prefixes: "rpa_", rest: "[0-9A-Z]{36,50}", weak: true},
 	{rule: "apify", prefixes: "apify_api_", rest: alnum + "{34,}"},
+	{rule: "brave", prefixes: "BSA", rest: url64 + "{28}", weak: true},
+	{rule: "browserbase", prefixes: "bb_live_ bb_test_", rest: `[0-9A-Za-z_-]{20,}`},
+	{rule: "mem0", prefixes: "m0-", rest: alnum + "{40}"},
+	{rule: "modal", prefixes: "as- ak-", rest: alnum + "{22}", weak: true},
 }
 
 // messaging: chat, mail, telephony.
@@ -209,7 +231,8 @@ var messaging = []row{
 	// Slack: "Tokens"; and its webhook URLs.
 	{rule: "slack", prefixes: "xoxb- xoxp- xoxa- xoxr- xoxs- xoxo- xoxc- xoxd- xoxe- xoxe.xoxb- xoxe.xoxp-", rest: `[0-9A-Za-z%+/=-]{20,}`},
 	{rule: "slack", prefixes: "xoxa- xoxr-", rest: `[0-9A-Za-z-]{10,}`},
-	{rule: "slack", prefixes: "xapp-1- xwfp-", rest: `[0-9A-Za-z-]{40,}`},
+	{rule: "slack", prefixes: "xwfp-", rest: `[0-9A-Za-z-]{40,}`},
+	{rule: "slack", prefixes: "xapp-", rest: `[0-9]{1,10}-[0-9A-Za-z-]{40,}`},
 	{rule: "slack", prefixes: "hooks.slack.com/services/ hooks.slack.com/workflows/ hooks.slack.com/triggers/", rest: `[0-9A-Za-z/+]{30,}`},
 	{rule: "teams", prefixes: "webhook.office.com/webhookb2/ outlook.office.com/webhook/", rest: uuidRE + "@" + uuidRE + `/[A-Za-z]{8,24}/` + hex + "{32}"},
 	{rule: "discord", prefixes: "discord.com/api/webhooks/ discordapp.com/api/webhooks/", rest: `[0-9]{17,20}/[0-9A-Za-z_-]{60,72}`},
@@ -229,6 +252,15 @@ var messaging = []row{
 	{rule: "instagram", prefixes: "IGQV IGQW IGAA", rest: `[0-9A-Za-z_-]{80,}`, weak: true},
 	{rule: "twitter", prefixes: "AAAAAAAAAAAAAAAAAAAAA", rest: `[0-9A-Za-z%]{60,}`, weak: true},
 	{rule: "linkedin", prefixes: "WPL_AP1.", rest: `[0-9A-Za-z.=+/]{16,}`},
+	{rule: "firebase", prefixes: "AAAA", rest: `[0-9A-Za-z_-]{7}:[0-9A-Za-z_-]{140}`},
+	{rule: "onesignal", prefixes: "os_v2_app_ os_v2_org_", rest: "[0-9a-z]{50,}"},
+	{rule: "dingtalk", prefixes: "SEC", rest: "[0-9a-f]{64}"},
+	{rule: "wecom", prefixes: "qyapi.weixin.qq.com/cgi-bin/webhook/send?key=", rest: uuidRE},
+	{rule: "ifttt", prefixes: "maker.ifttt.com/trigger/", rest: url64 + "{1,60}/with/key/" + url64 + "{20,43}"},
+	{rule: "make", prefixes: "hook.eu1.make.com/ hook.eu2.make.com/ hook.us1.make.com/ hook.us2.make.com/", rest: "[0-9a-z]{32}"},
+	{rule: "pinterest", prefixes: "pina_", rest: "[0-9A-Z]{60,}"},
+	{rule: "roblox", prefixes: "WARNING:-DO-NOT-SHARE-THIS", rest: `[0-9A-Za-z .,_|-]{60,}`},
+	{rule: "lichess", prefixes: "lip_", rest: alnum + "{20}"},
 }
 
 // money: payments and shops.
@@ -254,6 +286,9 @@ var money = []row{
 	{rule: "duffel", prefixes: "duffel_live_ duffel_test_", rest: `[0-9A-Za-z_=%-]{43,}`},
 	{rule: "adyen", prefixes: "AQE", rest: `[a-z]hm[0-9A-Za-z+/]{30,}`},
 	{rule: "checkout", prefixes: "sk_ sk_sbox_", rest: "[0-9a-z]{26}", weak: true},
+	{rule: "alchemy", prefixes: "alcht_", rest: alnum + "{30}"},
+	{rule: "quicknode", prefixes: "QN_", rest: hex + "{32}"},
+	{rule: "paystack", prefixes: "sk_live_ sk_test_", rest: "[0-9a-f]{40}"},
 }
 
 // work: what teams write, draw and plan in.
@@ -277,6 +312,7 @@ var work = []row{
 	{rule: "typeform", prefixes: "tfp_", rest: `[0-9A-Za-z_.=-]{40,}`, weak: true},
 	{rule: "contentful", prefixes: "CFPAT-", rest: url64 + "{43}"},
 	{rule: "postman", prefixes: "PMAK-", rest: hex + "{24}-" + hex + "{34}"},
+	{rule: "postman", prefixes: "PMAT-", rest: alnum + "{26}"},
 	{rule: "readme", prefixes: "rdme_", rest: "[0-9a-z]{70}"},
 	{rule: "frameio", prefixes: "fio-u-", rest: `[0-9A-Za-z_=%-]{60,}`},
 	{rule: "sanity", prefixes: "sk", rest: alnum + "{150,190}", weak: true},
@@ -286,6 +322,9 @@ var work = []row{
 	{rule: "authress", prefixes: "sc_ ext_ scauth_ authress_", rest: `[0-9A-Za-z]{5,30}\.[0-9A-Za-z]{4,6}\.acc[_-][0-9A-Za-z-]{10,32}\.[0-9A-Za-z+/_=-]{30,}`},
 	{rule: "okta", prefixes: "SSWS ", rest: url64 + "{40,44}"},
 	{rule: "lark", prefixes: "open.feishu.cn/open-apis/bot/v2/hook/ open.larksuite.com/open-apis/bot/v2/hook/", rest: uuidRE},
+	{rule: "salesforce", prefixes: "00D", rest: `[0-9A-Za-z]{8,15}![0-9A-Za-z._-]{30,}`},
+	{rule: "bitwarden", prefixes: "0.", rest: uuidRE + `\.[0-9A-Za-z]{30}:[0-9A-Za-z+/=]{20,}`},
+	{rule: "cal-com", prefixes: "cal_live_ cal_test_", rest: "[0-9a-f]{32}"},
 }
 
 // data: databases and warehouses.
@@ -299,6 +338,11 @@ var data = []row{
 	{rule: "aiven", prefixes: "AVNS_", rest: url64 + "{19}"},
 	{rule: "dbt", prefixes: "dbtc_ dbtu_ dbts_", rest: `[0-9A-Za-z_=-]{40,}`},
 	{rule: "elastic", prefixes: "essu_", rest: `[0-9A-Za-z_=+/-]{40,}`},
+	{rule: "cockroach", prefixes: "CCDB1_", rest: alnum + "{22}_" + alnum + "{40}"},
+	{rule: "confluent", prefixes: "cflt", rest: `[0-9A-Za-z+/]{60}`},
+	{rule: "materialize", prefixes: "mzp_", rest: hex + "{64}"},
+	{rule: "xata", prefixes: "xau_", rest: alnum + "{44}"},
+	{rule: "appwrite", prefixes: "standard_", rest: hex + "{200,}"},
 }
 
 // keys: private keys in notations of their own, and hashes of passwords.
@@ -310,12 +354,19 @@ var keys = []row{
 	{rule: ruleKey, prefixes: "b3BlbnNzaC1rZXktdjEA", rest: `[0-9A-Za-z+/]{40,}`}, // OpenSSH without its first line
 	{rule: ruleKey, prefixes: "PRIVATE+KEY+", rest: `[0-9A-Za-z./-]{1,120}\+[0-9a-f]{8}\+[0-9A-Za-z+/=]{40,}`},
 	{rule: "1password", prefixes: "ops_eyJ", rest: `[0-9A-Za-z+/=_-]{100,}`},
+	{rule: "1password", prefixes: "1PRK-", rest: `[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z-]{20,}`},
 	{rule: "1password", prefixes: "A3-", rest: "[0-9A-Z]{6}-[0-9A-Z]{6}-[0-9A-Z]{5}-[0-9A-Z]{5}-[0-9A-Z]{5}-[0-9A-Z]{5}"},
 	{rule: "1password", prefixes: "A3-", rest: "[0-9A-Z]{6}-[0-9A-Z]{11}-[0-9A-Z]{5}-[0-9A-Z]{5}-[0-9A-Z]{5}"},
 	{rule: "password-hash", prefixes: "$2a$ $2b$ $2y$", rest: `[0-9]{2}\$[0-9A-Za-z./]{53}`},
 	{rule: "password-hash", prefixes: "$5$ $6$ $y$ $7$", rest: `[0-9A-Za-z./=,$]{48,}`},
 	{rule: "password-hash", prefixes: "$argon2id$ $argon2i$ $argon2d$ $scrypt$ $pbkdf2 $sha512crypt$", rest: `[0-9A-Za-z./=,$+-]{40,}`},
 	{rule: ruleKey, prefixes: "PuTTY-User-Key-File-", rest: "[23]: [0-9a-z-]{3,40}"},
+	{rule: "password-hash", prefixes: "$apr1$", rest: `[0-9A-Za-z./]{1,8}\$[0-9A-Za-z./]{22}`},
+	{rule: "password-hash", prefixes: "pbkdf2_sha256$ pbkdf2_sha1$", rest: `[0-9]{1,8}\$[0-9A-Za-z+/]{1,64}\$[0-9A-Za-z+/=]{20,}`},
+	{rule: "password-hash", prefixes: "scrypt:", rest: `[0-9]{1,8}:[0-9]{1,2}:[0-9]{1,2}\$[0-9A-Za-z]{8,64}\$[0-9a-f]{64,}`},
+	{rule: "password-hash", prefixes: "SCRAM-SHA-256$", rest: `[0-9]{1,8}:[0-9A-Za-z+/=]{8,64}\$[0-9A-Za-z+/=]{40,64}:[0-9A-Za-z+/=]{40,64}`},
+	{rule: ruleKey, prefixes: "RWRTY0Iy", rest: `[0-9A-Za-z+/]{180,}`},                           // minisign
+	{rule: ruleJWT, prefixes: "ey", rest: `[0-9A-Za-z_-]{16,500}\.ey[0-9A-Za-z_/\\-]{15,500}\.`}, // even if it does not decode
 }
 
 // structures are the rules that no pattern says. BEGIN is that of a PEM block;
@@ -330,6 +381,7 @@ var structures = []struct {
 	{ruleBasic, "(?i)basic", checkBasic},
 	{ruleKey, "MC MD ME MF MG MH MI", checkDER}, // 0x30 and a length, in base64
 	{ruleKey, "kty", checkJWK},
+	{ruleTink, "type.googleapis.com/google.crypto.tink.", checkTink},
 	{ruleNamed, "(?i)authorization (?i)cookie", checkHeader},
 	{ruleNamed, "curl", checkCurl},
 }
@@ -423,7 +475,7 @@ var ruleNames = sync.OnceValue(func() map[string]bool {
 
 // engineVersion is raised when something other than the table changes what is
 // found.
-const engineVersion = 2
+const engineVersion = 3
 
 // tableDigest stands for everything that is built in.
 var tableDigest = sync.OnceValue(func() string {

@@ -22,8 +22,8 @@ func (c *scan) word(begin, end int) bool {
 		return c.mailKey(begin, end)
 	case n == 29 && strings.HasPrefix(rest, "_mmk") && begin >= 7 && c.text[begin-1] == '_':
 		return c.hit(ruleMaxMind, begin-7, end+4)
-	case n == 84 && strings.HasPrefix(word[52:], "JQQJ9"):
-		// Azure's current keys: 52 random characters, then this mark.
+	case n == 84 && (strings.HasPrefix(word[52:], "JQQJ9") || strings.HasPrefix(word[76:], "AZDO") || strings.HasPrefix(word[76:], "AZEG")):
+		// Azure's current keys: random characters, with a mark.
 		return c.hit(ruleAzure, begin, end)
 	}
 	return false
@@ -34,7 +34,7 @@ func (c *scan) word(begin, end int) bool {
 func (c *scan) botToken(begin, end int) bool {
 	var buf [24]byte
 	n, _ := decode(buf[:], c.text[begin:end])
-	if n < 17 || !digits(asString(buf[:n])) {
+	if (n < 17 || !digits(asString(buf[:n]))) && !mixed(c.text[begin:end]) {
 		return false
 	}
 	rest := c.text[end+1:]
@@ -43,7 +43,22 @@ func (c *scan) botToken(begin, end int) bool {
 		return false
 	}
 	mac := span(rest[stamp+1:], &base64Set)
-	return mac >= 27 && mac <= 48 && c.hit(ruleDiscord, begin, end+2+stamp+mac)
+	return mac >= 27 && mac <= 48 && mixed(rest[stamp+1:stamp+1+mac]) && c.hit(ruleDiscord, begin, end+2+stamp+mac)
+}
+
+// mixed tells whether a text goes from capitals to small letters and back, again
+// and again.
+func mixed(s string) bool {
+	changes, last := 0, 0
+	for i := range len(s) {
+		if class := classOf(s[i]); class == 1 || class == 2 {
+			if last != 0 && class != last {
+				changes++
+			}
+			last = class
+		}
+	}
+	return changes > 3
 }
 
 // mailKey looks for what follows 32 hexadecimal digits in Mailchimp's keys (the
