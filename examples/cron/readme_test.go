@@ -12,7 +12,7 @@ import (
 	"github.com/jobaudit/jobaudit/worker/cronaudit"
 )
 
-// hourly holds the lines that the README shows.
+// hourly holds the lines that the README and docs/adapters.md show.
 func hourly(recorder *jobaudit.Recorder, logger cron.Logger, cleanUp func(context.Context) error) (*cron.Cron, error) {
 	audit := cronaudit.New(recorder, nil)
 	scheduler := cron.New()

@@ -12,7 +12,7 @@ import (
 	"github.com/jobaudit/jobaudit/worker/asynqaudit"
 )
 
-// begin holds the lines that the README shows.
+// begin holds the lines that the README and docs/adapters.md show.
 func begin(recorder *jobaudit.Recorder, sink *memsink.Sink, redis asynq.RedisConnOpt, config asynq.Config) (
 	*asynqaudit.Client, *asynqaudit.Server, *asynqaudit.Inspector,
 ) {

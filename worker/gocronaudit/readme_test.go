@@ -12,7 +12,7 @@ import (
 	"github.com/jobaudit/jobaudit/worker/gocronaudit"
 )
 
-// hourly holds the lines that the README shows.
+// hourly holds the lines that the README and docs/adapters.md show.
 func hourly(recorder *jobaudit.Recorder, cleanUp func(context.Context) error) (gocron.Scheduler, error) {
 	audit := gocronaudit.New(recorder, nil)
 	scheduler, err := gocron.NewScheduler(audit.SchedulerOption())

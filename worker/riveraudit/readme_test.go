@@ -19,7 +19,7 @@ import (
 	"github.com/jobaudit/jobaudit/worker/riveraudit"
 )
 
-// serve holds the lines that the README shows, with a program's own between
+// serve holds the lines that the README and docs/adapters.md show, with a program's own between
 // them.
 func serve(
 	ctx context.Context, recorder *jobaudit.Recorder, sink *memsink.Sink, pool *pgxpool.Pool, config *river.Config,
