@@ -105,7 +105,7 @@ func (g *Registry) RedactInputs(action string, inputs any) (json.RawMessage, err
 }
 
 // RedactOutput is [Registry.RedactInputs] for an action's output. Nothing is known
-// to it of a job's inputs, which an output must not tell of.
+// to it of a job's inputs, which an output must not reveal.
 func (g *Registry) RedactOutput(action string, output any) (json.RawMessage, error) {
 	d := g.sanitizer(action)
 	c, cause := d.content(output, sideOutput, &policy.Call{Env: walk.Env{Limit: fields.MaxContent, Guard: (*laterGuard)(d)}})

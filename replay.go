@@ -14,7 +14,7 @@ import (
 	"github.com/jobaudit/jobaudit/internal/causal"
 )
 
-// Replay folds the events of one job into the [Job] that they tell of. There
+// Replay folds the events of one job into the [Job] that they add up to. There
 // is no second source of truth.
 //
 // The records' own order counts, as a reader gives it, but no event is folded
@@ -239,7 +239,7 @@ func (f *fold) submit(e *Event) {
 	f.submission = e.ID
 }
 
-// happened is when what the event tells of took place: what was read from a
+// happened is when what the event records took place: what was read from a
 // queue's own table later did so when that says.
 func happened(e *Event) time.Time {
 	if !e.QueueTime.IsZero() {

@@ -40,7 +40,7 @@ func Story(ctx context.Context, w io.Writer, correlation uuid.UUID, logs ...joba
 //   - what nothing else decides, the lower event ID does, and a verdict waits.
 //
 // A record that is in several logs comes once; of different records of one
-// verdict, the one with the lowest leaf hash comes. Errors that tell of records
+// verdict, the one with the lowest leaf hash comes. Errors that name records
 // that cannot be read ([jobaudit.UnreadableError]) come first. Any other error
 // of one of the sequences is yielded alone. All records are held in memory.
 func Merge(logs ...iter.Seq2[jobaudit.Record, error]) iter.Seq2[jobaudit.Record, error] {

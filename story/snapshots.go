@@ -18,7 +18,7 @@ const mostChanges = 16
 
 // compareSnapshots says of each snapshot after a change what differs from the
 // one before it, and of each one before a change whether there is none after.
-// Those of one stream and resource belong together: nobody else's are taken for
+// Those of one stream and resource belong together: no other's are taken for
 // them, and another execution has its own.
 func compareSnapshots(events []jobaudit.Event, order []int) map[int][]string {
 	type subject struct {
@@ -112,7 +112,7 @@ func (c *changes) compare(path string, was, is json.RawMessage) {
 }
 
 // field prints a field. Where a state has a marker in the place of something,
-// nobody can tell whether that has changed.
+// it is not known whether that has changed.
 func (c *changes) field(path string, was, is json.RawMessage) {
 	if path == "" {
 		path = "value"

@@ -41,7 +41,7 @@ import (
 // far as they were kept, and whether the digests do; one before a change says
 // if none came after.
 //
-// Records that cannot be read are told at the end. Any other error of the
+// Records that cannot be read are listed at the end. Any other error of the
 // iterator is returned, and so is the writer's.
 func Timeline(w io.Writer, records iter.Seq2[jobaudit.Record, error]) error {
 	m := newMerger()

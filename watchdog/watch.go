@@ -94,7 +94,7 @@ var telling = []jobaudit.EventType{
 }
 
 // read reads what a log has that was not read before. It returns the errors
-// that tell of records which cannot be read.
+// that name records which cannot be read.
 func (w *Watchdog) read(ctx context.Context, log *watched) (unreadable []error, err error) {
 	var records iter.Seq2[jobaudit.Record, error]
 	open, fast := log.AuditReader.(OpenJobs)

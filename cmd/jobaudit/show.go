@@ -19,7 +19,7 @@ func (a *app) showCommand() *cobra.Command {
 		Short: "Show one job: who, what, when, where, why, and its family",
 		Long: `Show what happened to a job, in order, and who made which job.
 
-With --json it prints the Job that the events tell of.
+With --json it prints the Job that the events add up to.
 It verifies nothing: see jobaudit verify.`,
 		Args:              wrongly(cobra.MinimumNArgs(2)),
 		ValidArgsFunction: onDir,
@@ -59,7 +59,7 @@ It verifies nothing: see jobaudit verify.`,
 	return cmd
 }
 
-// job prints the Job that records tell of.
+// job prints the Job that records add up to.
 func (a *app) job(records []jobaudit.Record) error {
 	job, err := jobaudit.Replay(each(records))
 	if err != nil {

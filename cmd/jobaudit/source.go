@@ -247,7 +247,7 @@ func (d directory) records(ctx context.Context, q jobaudit.Query, contains strin
 	}
 }
 
-// unreadable tells of lines that were left out.
+// unreadable reports lines that were left out.
 func (a *app) unreadable(n int) {
 	if n > 0 {
 		fmt.Fprintf(a.err, "jobaudit: %s left out that cannot be read: see jobaudit verify\n", count(n, "line"))

@@ -59,7 +59,7 @@ func submission(context.Context) jobaudit.Submission {
 	}
 }
 
-// work is the job. It is the scheduler's logger, too, as that is told of skips.
+// work is the job. It is the scheduler's logger, too, as skips are logged.
 type work struct {
 	skips, done chan struct{}
 }
@@ -72,10 +72,10 @@ func (w *work) cleanUp(context.Context) error {
 	return nil
 }
 
-// Info is told of each skip.
+// Info is called for each skip.
 func (w *work) Info(string, ...any) { w.skips <- struct{}{} }
 
-// Error is told of nothing here.
+// Error is never called here.
 func (w *work) Error(error, string, ...any) {}
 
 // ticks is a schedule that fires n times.

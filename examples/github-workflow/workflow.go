@@ -21,7 +21,7 @@ type inputs struct {
 	PAT    jobaudit.Secret[string] `json:"pat"`
 }
 
-// output is what GitHub says of the run. Whoever has the address of the logs can
+// output is what GitHub says of the run. Everybody who has the address of the logs can
 // read them: it is signed.
 type output struct {
 	ID      int64  `json:"id"`

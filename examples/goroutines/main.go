@@ -118,7 +118,7 @@ func (r *reporter) rates(context.Context) error {
 	return errors.New("the bank does not answer")
 }
 
-// news never comes: it waits until nobody needs it.
+// news never comes: it waits until its result is not needed any more.
 func (r *reporter) news(ctx context.Context) error {
 	r.waiting.Done()
 	<-ctx.Done()

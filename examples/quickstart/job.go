@@ -139,7 +139,7 @@ func (h *hasher) hashTree(ctx context.Context) (treeOutput, error) {
 // what comes back to the manifest. It returns how many of the jobs failed.
 func (h *hasher) hashFolders(ctx context.Context, folders []*folder, total *manifest) (failed int, err error) {
 	trail, _ := jobaudit.FromContext(ctx)
-	// Each task is in one of the two at a time, so nobody ever waits to send.
+	// Each task is in one of the two at a time, so sending never blocks.
 	queue, results := make(chan *task, len(folders)), make(chan *task, len(folders))
 	var pool sync.WaitGroup
 	for range workers {

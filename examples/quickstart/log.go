@@ -13,8 +13,8 @@ import (
 )
 
 // auditLog is where the events go: a directory. The key that signs it is beside
-// it, in this example; a program keeps it where nobody who can change the log
-// can read it.
+// it, in this example; a program keeps it where those who can change the log
+// cannot read it.
 type auditLog struct {
 	dir string
 	key *filesink.Key

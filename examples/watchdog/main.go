@@ -31,7 +31,7 @@ func main() {
 	}
 }
 
-// clock is a clock that is put forward, so that nobody has to wait.
+// clock is a clock that is put forward, so that the example need not wait.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time

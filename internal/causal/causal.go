@@ -36,7 +36,7 @@ type Event struct {
 	// Outcome is the job that the event ends, the zero UUID if it ends none.
 	Outcome uuid.UUID
 	// Submission is the job that the event submits, the zero UUID if it submits
-	// none. Claimed says that nobody has verified by whom.
+	// none. Claimed says that its author is not verified.
 	Submission uuid.UUID
 	Claimed    bool
 }

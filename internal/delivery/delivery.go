@@ -4,7 +4,7 @@
 // A [Queue] is a delivery queue with batching, retries and failover. It has one
 // queue of streams per sink: the main sink's and the fallback's. Workers take
 // streams from it, put their next events together into one call of the sink's
-// Append, and tell whoever waits for an event what became of it.
+// Append, and tell the callers that wait for an event what became of it.
 //
 // An event gets its place in its stream when it is handed over for the first
 // time. From then on it is a record, whose bytes do not change. A call that
@@ -82,9 +82,9 @@ type Head struct {
 type Urgency int8
 
 const (
-	Background Urgency = iota // nobody waits: it is dropped when the buffer is full
-	Snapshot                  // nobody waits: it has room in half of what is reserved
-	Reserved                  // nobody waits for long: it has room in all that is reserved
+	Background Urgency = iota // no call waits: it is dropped when the buffer is full
+	Snapshot                  // no call waits: it has room in half of what is reserved
+	Reserved                  // no call waits for long: it has room in all that is reserved
 	Admission                 // a caller waits who must know before work begins
 	Outcome                   // a caller waits, through retries
 )
@@ -94,7 +94,7 @@ const (
 type Entry[R Record] struct {
 	Event   Event[R] // nil once it has its place
 	Urgency Urgency
-	Ack     *Ack  // nil if nobody waits
+	Ack     *Ack  // nil if no call waits
 	size    int   // what it takes of its room; 0 if it takes none
 	since   int64 // when it was sent, in nanoseconds since 1970
 	tried   bool  // a call of its stream has begun since it was sent
@@ -108,7 +108,7 @@ type Loss struct {
 	From, To time.Time
 }
 
-// gap is a loss, and what makes the event that tells of it.
+// gap is a loss, and what makes the event that records it.
 type gap[R Record] struct {
 	Loss
 	encode func(Loss) Event[R]
@@ -175,14 +175,14 @@ type Options[R Record] struct {
 	// Bounded returns a sink's error, or one with its text if it cannot be
 	// unwrapped in bounded time.
 	Bounded func(error) error
-	// Failed is told when a stream's own call has failed and its outcome is
+	// Failed is called when a stream's own call has failed and its outcome is
 	// unknown: once, until the sink takes the stream's records again.
 	Failed func(s *Stream[R], err error)
-	// Refused is told of an event that the sink refuses for good. lost is how
+	// Refused is called with an event that the sink refuses for good. lost is how
 	// many events are lost by that, the event included: 0 if the fallback gets
 	// them, and 1 if the stream goes on without an event that has no place.
 	Refused func(s *Stream[R], event uuid.UUID, lost int, err error)
-	// FailedOver is told when the fallback has taken records, Recovered when the
+	// FailedOver is called when the fallback has taken records, Recovered when the
 	// main sink takes some after that.
 	FailedOver, Recovered func()
 }

@@ -32,7 +32,7 @@ type Queue[R Record] struct {
 	untoldRecovery bool // and the owner has not been told that it takes some again
 	stats          Stats
 
-	telling sync.Mutex // held while the owner is told of failedOver, so that its newest value comes last
+	telling sync.Mutex // held while the owner learns of failedOver, so that its newest value comes last
 }
 
 // New returns a Queue for a sink and, if it is not nil, for the fallback that
@@ -55,7 +55,7 @@ func (q *Queue[R]) Open(id, job uuid.UUID, after *Head) *Stream[R] {
 }
 
 // OpenSingle returns a stream for one event, which goes in a call of its own. A
-// refusal is for its caller to judge: nobody else is told.
+// refusal is for its caller to judge, and is not reported otherwise.
 func (q *Queue[R]) OpenSingle(id, job uuid.UUID) *Stream[R] {
 	s := q.Open(id, job, nil)
 	s.single = true
@@ -91,7 +91,7 @@ func (q *Queue[R]) Send(s *Stream[R], entries ...Entry[R]) error {
 	return nil
 }
 
-// Offer puts an event that nobody waits for at the end of a stream if there is
+// Offer puts an event that no call waits for at the end of a stream if there is
 // room, and reports whether there was. It does not hasten a retry.
 func (q *Queue[R]) Offer(s *Stream[R], e Entry[R]) (bool, error) {
 	q.mu.Lock()

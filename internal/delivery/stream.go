@@ -12,7 +12,7 @@ import (
 type state int8
 
 const (
-	parked  state = iota // nothing is to be sent, or nobody wants it any more
+	parked  state = iota // nothing is to be sent, or no call wants it any more
 	queued               // it waits for a worker
 	sending              // its batch is in a call
 	backoff              // it waits until it is sent again

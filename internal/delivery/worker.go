@@ -75,7 +75,7 @@ func (q *Queue[R]) enqueue(s *Stream[R]) {
 	q.dispatch(s.to)
 }
 
-// enqueueUnlessBackoff is for events that nobody waits for.
+// enqueueUnlessBackoff is for events that no call waits for.
 func (q *Queue[R]) enqueueUnlessBackoff(s *Stream[R]) {
 	if s.state != backoff {
 		q.enqueue(s)

@@ -3,7 +3,7 @@ package fields
 import "sync"
 
 // Job returns the table of the job contract (docs/format.md, F1). It has no limits:
-// other programs write jobs too. Its words are read by whoever knows the
+// other programs write jobs too. Its words are for readers who know the
 // states.
 var Job = sync.OnceValue(func() *Field { return job("") })
 

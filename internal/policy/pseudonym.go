@@ -15,7 +15,7 @@ import (
 
 // Pseudonyms makes pseudonyms with one key: HMAC-SHA-256 (RFC 2104), cut to
 // 128 bits, under a key derived by HKDF (RFC 5869) for each organization and
-// class. Without the key nobody can tell, not even by trying all candidates,
+// class. Without the key it cannot be found out, not even by trying all candidates,
 // which value a pseudonym stands for.
 type Pseudonyms struct {
 	key   []byte

@@ -57,7 +57,7 @@ type givenText struct {
 	bytes, credential bool
 }
 
-// textsOf reads the texts of v. It returns nil if nobody is told what is removed.
+// textsOf reads the texts of v. It returns nil if what is removed is not collected.
 func textsOf(v any, c *Call) *givenTexts {
 	if c.Removed == nil {
 		return nil

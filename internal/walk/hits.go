@@ -16,7 +16,7 @@ type Env struct {
 	// Numbers says that whole numbers are texts to ask about, too: nothing says
 	// what they are.
 	Numbers bool
-	// Removed is told of what the walk leaves out. It may be nil.
+	// Removed is called with what the walk leaves out. It may be nil.
 	Removed *Collector
 	// Kept is called with every text that is written. It may be nil.
 	Kept func(text string)

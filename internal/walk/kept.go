@@ -292,7 +292,7 @@ func (w *walker) lookUp(v reflect.Value, t *info, n *node, static bool) error {
 	return nil
 }
 
-// others tells of the entries of a map that n does not name.
+// others reports the entries of a map that n does not name.
 func (w *walker) others(v reflect.Value, n *node) {
 	if w.env.Removed == nil {
 		return

@@ -67,7 +67,7 @@ func (w *walker) leaf(v reflect.Value, t *info) error {
 	return nil
 }
 
-// inside tells of the parts of a value whose own method says what is written.
+// inside reports the parts of a value whose own method says what is written.
 func (w *walker) inside(v reflect.Value, t *info) {
 	if t.shape >= styleStruct {
 		w.removed(v, false)

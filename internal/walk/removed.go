@@ -5,28 +5,28 @@ import (
 	"unsafe"
 )
 
-// removed tells of a value that is left out.
+// removed reports a value that is left out.
 func (w *walker) removed(v reflect.Value, credential bool) {
 	if w.env.Removed != nil && v.IsValid() {
 		w.env.Removed.Texts(v, credential)
 	}
 }
 
-// removedText tells of a text that is left out.
+// removedText reports a text that is left out.
 func (w *walker) removedText(s string) {
 	if w.env.Removed != nil {
 		w.env.Removed.To.Add(s, false)
 	}
 }
 
-// removedRaw tells of JSON, which has been checked, that is left out.
+// removedRaw reports JSON, which has been checked, that is left out.
 func (w *walker) removedRaw(raw []byte, credential bool) {
 	if w.env.Removed != nil {
 		w.env.Removed.Raw(raw, credential)
 	}
 }
 
-// unseen tells of the fields of a struct that are no members of its JSON
+// unseen reports the fields of a struct that are no members of its JSON
 // object.
 func (w *walker) unseen(v reflect.Value, t *info) {
 	if w.env.Removed == nil || len(t.unseen) == 0 {

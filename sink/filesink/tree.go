@@ -18,7 +18,7 @@ const (
 	treeMost  = 8 << 20
 )
 
-var errTreeLost = errors.New("the tree's hashes could not be written: they are made anew when the log is opened again")
+var errTreeLost = errors.New("the tree's hashes could not be written: they are made again when the log is next opened")
 
 // A treeCache holds the log's stored hashes: a file, and those that are not in
 // it yet. It is a cache; every use checks it against a signed root.

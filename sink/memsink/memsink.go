@@ -60,7 +60,7 @@ type Sink struct {
 	byID    map[uuid.UUID]int // positions in records
 	byJob   map[uuid.UUID][]int
 	jobs    []uuid.UUID   // in the order of their first record
-	changed chan struct{} // closed by the next change; nil while nobody waits
+	changed chan struct{} // closed by the next change; nil while no call waits
 
 	correlations correlationIndex
 }

@@ -124,7 +124,7 @@ func (a *attempt) give(err error) error {
 	return a.err
 }
 
-// failed reports whether whoever appended sends the records again.
+// failed reports whether the caller of Append sends the records again.
 func (a *attempt) failed() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -182,8 +182,8 @@ func (s *Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit
 	}
 }
 
-// Degraded is for [jobaudit.Open]: report is told when a sink is given up, and
-// of what the sinks themselves report.
+// Degraded is for [jobaudit.Open]: report is called when a sink is given up, and
+// with what the sinks themselves report.
 func (s *Sink) Degraded(report func(error)) {
 	s.mu.Lock()
 	s.report = report

@@ -57,7 +57,7 @@ func (b *bench) isOneOf(r jobaudit.Record, list []jobaudit.Record) bool {
 }
 
 // readsOn returns nil if a pass yields what the query selects of the records
-// that are left, and no errors but those that tell of unreadable records: each
+// that are left, and no errors but those that name unreadable records: each
 // of them at most once, and at least once if the query selected it before and
 // the pass is not cut short.
 func (b *bench) readsOn(pass iter.Seq2[jobaudit.Record, error], q jobaudit.Query, all, left []jobaudit.Record) error {
@@ -86,7 +86,7 @@ func (b *bench) readsOn(pass iter.Seq2[jobaudit.Record, error], q jobaudit.Query
 		return err
 	}
 	if missing := len(selected) - len(want); q.Limit == 0 && len(places) < missing {
-		return fmt.Errorf("%d unreadable records are told instead of at least %d", len(places), missing)
+		return fmt.Errorf("%d unreadable records are named instead of at least %d", len(places), missing)
 	}
 	return nil
 }

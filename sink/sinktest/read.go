@@ -281,7 +281,7 @@ func hashLink(ctx context.Context, b *bench) error {
 		s := streams[id(at.ID)]
 		switch {
 		case s == nil:
-			return fmt.Errorf("%v is of a stream that nobody wrote", r)
+			return fmt.Errorf("%v is of a stream that was not written", r)
 		case at.Seq != s.seq+1:
 			return fmt.Errorf("stream %s: seq %d comes after %d", at.ID, at.Seq, s.seq)
 		case at.Prev != s.prev:

@@ -168,7 +168,7 @@ func (at *attempt) returned(ctx context.Context, how string) {
 	}
 }
 
-// panicked is a panic that asynq tells of, without its value, which may hold
+// panicked is a panic that asynq reports, without its value, which may hold
 // anything.
 type panicked struct{ frame string }
 

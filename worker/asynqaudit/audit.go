@@ -30,11 +30,11 @@ type Options struct {
 	// needs them. Elsewhere they close executions that were lost with their
 	// process, and find the submissions of tasks that carry none.
 	Logs []jobaudit.AuditReader
-	// Service stands where nobody is known to have asked: for tasks that were
+	// Service stands where it is not known who asked: for tasks that were
 	// put into their queue without the adapter, and for those that asynq
 	// aggregates. Default: the service "asynqaudit".
 	Service jobaudit.Principal
-	// OnError is told of every error of the audit path that no call returns.
+	// OnError is called with every error of the audit path that no call returns.
 	// It may be called from several goroutines and must not wait. Default:
 	// they are logged by slog.Default.
 	OnError func(context.Context, error)

@@ -191,7 +191,7 @@ func noteReach(ctx context.Context, cmd redis.Cmder, err error) {
 }
 
 // never reports whether the task cannot have come into its queue: it was not
-// sent, or Redis has refused it. After a broken connection nobody knows, nor
+// sent, or Redis has refused it. After a broken connection it is not known, nor
 // after the answers upon which the Redis client tries again.
 func (r *reach) never() bool {
 	if !r.sent {

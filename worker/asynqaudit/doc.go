@@ -65,7 +65,7 @@
 // # Limits
 //
 // Without Retention asynq keeps nothing of a success. If the worker's process
-// dies in the moment between asynq's write and the record of it, nobody can
+// dies in the moment between asynq's write and the record of it, one cannot
 // tell what happened; the job ends as ABANDONED. With a Retention that is longer
 // than the time between two calls of Reconcile it ends as success.
 //

@@ -38,7 +38,7 @@ type aggregation struct {
 // setLife is longer than asynq gives a set before it takes it apart.
 const setLife = 10 * time.Minute
 
-// see is told of every command that the server has run.
+// see is called for every command that the server has run.
 func (g *grouping) see(ctx context.Context, cmd redis.Cmder) {
 	key, deleted := setOf(cmd)
 	if key == "" {

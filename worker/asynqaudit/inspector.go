@@ -20,7 +20,7 @@ import (
 // Submission gives; the action and the resource are filled in. What is done to a
 // task is also told by its job's record, which names the other; what a change to
 // a whole queue ends is found by [Inspector.Reconcile]. A log that cannot be
-// written keeps nobody from acting: see [queue.Act].
+// written does not keep an operator from acting: see [queue.Act].
 type Inspector struct {
 	*asynq.Inspector
 	client *Client

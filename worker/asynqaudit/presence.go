@@ -12,7 +12,7 @@ import (
 
 // recordersKey is where servers with the adapter say in Redis that they work on
 // tasks: a sorted set of the IDs of their recorders, by the Unix time in seconds
-// at which each was last seen there. Whoever reconciles can tell by it whether
+// at which each was last seen there. A process that reconciles finds out by it whether
 // the logs of all of them were given.
 const recordersKey = "jobaudit:recorders"
 

@@ -30,14 +30,14 @@ import (
 //   - It is gone. asynq lets no task disappear that waits for a start unless
 //     somebody deletes it: the job is cancelled. A task that was running may
 //     have succeeded, since asynq keeps nothing of a success without Retention;
-//     if its worker died before it recorded that, nobody knows: the job has
+//     if its worker died before it recorded that, it is not known: the job has
 //     failed, ABANDONED. Give tasks a Retention longer than the time between
 //     two calls of Reconcile, and this does not happen.
 //
 // What it records says that it is reconstructed, and when it happened by asynq's
 // own times. Nothing is recorded of a job that the logs hold a part of, and the
 // error is [queue.ErrPartialLog] for each: it is found by the task's Carrier, by
-// attempts that asynq tells of, and by what servers with the adapter say in
+// attempts that asynq knows, and by what servers with the adapter say in
 // Redis of their recorders. After another error, what was recorded before it
 // stays; the next call does the rest.
 func (i *Inspector) Reconcile(ctx context.Context, opts *queue.ReconcileOptions) (queue.Report, error) {
@@ -200,7 +200,7 @@ func (r *reconciliation) settling(info *asynq.TaskInfo, past queue.Past) bool {
 	return false
 }
 
-// compare records what asynq tells of the task and its job's record does not.
+// compare records what asynq knows of the task and its job's record does not.
 func (r *reconciliation) compare(ctx context.Context, info *asynq.TaskInfo, trail *jobaudit.Trail, past queue.Past) error {
 	if !past.Known {
 		past.Job.State = jobaudit.Pending
@@ -239,7 +239,7 @@ func differs(info *asynq.TaskInfo, past queue.Past) bool {
 	return past.Open() != nil
 }
 
-// tellsMore reports whether asynq tells of attempts whose start is not on
+// tellsMore reports whether asynq knows attempts whose start is not on
 // record. A worker with the adapter records it before it works.
 func tellsMore(info *asynq.TaskInfo, past queue.Past) bool {
 	job := past.Job
@@ -285,7 +285,7 @@ func (r *reconciliation) end(ctx context.Context, info *asynq.TaskInfo, trail *j
 	return trail.Reconstruct(info.LastFailedAt, func() error { return trail.Fail(ctx, failureOf(info)) })
 }
 
-// begin records the start of an attempt that nobody recorded. asynq does not
+// begin records the start of an attempt that is not on record. asynq does not
 // tell when that was.
 func (r *reconciliation) begin(ctx context.Context, info *asynq.TaskInfo, trail *jobaudit.Trail) error {
 	r.report.Attempts++

@@ -112,7 +112,7 @@ func (a *Audit) serving(cfg *asynq.Config) *serving {
 	return s
 }
 
-// notRunError is what asynq is told of a task whose handler was not called: it
+// notRunError is what asynq gets for a task whose handler was not called: it
 // is tried again and no attempt is counted.
 type notRunError struct{ err error }
 
@@ -216,7 +216,7 @@ func (s *serving) start(ctx context.Context, at *attempt) error {
 	}
 }
 
-// denied returns what asynq is told of a job that may not run. A refusal is no
+// denied returns what asynq gets for a job that may not run. A refusal is no
 // attempt: the task leaves its queue, or is asked about again.
 func (at *attempt) denied(err error) error {
 	at.mu.Lock()
@@ -228,8 +228,8 @@ func (at *attempt) denied(err error) error {
 	return fmt.Errorf("%w: %w", asynq.RevokeTask, err)
 }
 
-// handleError is told by asynq of every attempt that did not succeed, just
-// before asynq acts on it, and of tasks that asynq does not give to any handler
+// handleError is called by asynq with every attempt that did not succeed, just
+// before asynq acts on it, and with tasks that asynq does not give to any handler
 // because their deadline has passed.
 func (s *serving) handleError(ctx context.Context, t *asynq.Task, err error) {
 	var p place
@@ -260,7 +260,7 @@ func (s *serving) handleError(ctx context.Context, t *asynq.Task, err error) {
 	}
 }
 
-// see is told of every command that the server has sent to Redis.
+// see is called for every command that the server has sent to Redis.
 func (s *serving) see(ctx context.Context, cmd redis.Cmder, err error) {
 	if s.groups != nil && err == nil {
 		s.groups.see(ctx, cmd)
@@ -296,7 +296,7 @@ func (s *serving) conclude(ctx context.Context, at *attempt, v verdict) {
 const notFound = "NOT FOUND"
 
 // resolve ends an attempt of which no write was seen to succeed. asynq writes
-// only while it holds the task's lease, and nobody else moves the task
+// only while it holds the task's lease, and no other process moves the task
 // meanwhile. So if the task is now where asynq was about to put it, a write was
 // done whose answer got lost; the Redis client then sent it again, for which
 // the task was not found. Otherwise asynq has lost its verdict: it keeps writes
@@ -310,7 +310,7 @@ func (s *serving) resolve(ctx context.Context, at *attempt) {
 	}
 	info, gone, err := s.lookUp(at.place)
 	switch {
-	case err != nil: // nobody knows; the reconciler will
+	case err != nil: // it is not known yet; the reconciler finds out
 		s.a.report(ctx, err)
 		s.attempts.remove(at)
 	case gone && v.fate == removed, !gone && v.fate.matches(info.State):

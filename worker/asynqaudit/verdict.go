@@ -8,7 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// hook is told of every command that a Redis client has run, and what came of
+// hook is called for every command that a Redis client has run, with what came of
 // it. It implements redis.Hook.
 type hook func(ctx context.Context, cmd redis.Cmder, err error)
 

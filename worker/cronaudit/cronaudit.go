@@ -21,7 +21,7 @@
 // In robfig/cron 3, SkipIfStillRunning does not release a run that panics through
 // it: if [cron.Recover] stands before it in the chain, the job never runs again
 // after its first panic, and every later tick is skipped. So Recover is the last
-// wrapper of the chain. OnError is told, once, when ticks are skipped again and
+// wrapper of the chain. OnError is called, once, when ticks are skipped again and
 // again though no run stands in their way ([ErrStuck]).
 //
 // # Several processes
@@ -47,9 +47,9 @@ import (
 	"github.com/jobaudit/jobaudit"
 )
 
-// ErrStuck is told to OnError when a tick is skipped though no run of the job is
+// ErrStuck is given to OnError when a tick is skipped though no run of the job is
 // at work, for the second time in a row: a wrapper of the chain seems to keep
-// the job from ever running again. It is told once, until the job runs again.
+// the job from ever running again. It is reported once, until the job runs again.
 var ErrStuck = errors.New("ticks are skipped though no run is at work; " +
 	"in a chain of robfig/cron, Recover has to stand behind SkipIfStillRunning")
 
@@ -59,7 +59,7 @@ type Options struct {
 	// BaseContext returns the context of each tick: when it ends, jobs that run
 	// are cancelled, and ticks run nothing. Default: context.Background.
 	BaseContext func() context.Context
-	// OnError is told of what a tick cannot return: the function's own error,
+	// OnError is called with what a tick cannot return: the function's own error,
 	// an *AuditError if a tick or its start could not be recorded, in which
 	// case the function was not called, and [ErrStuck]. It may be called from
 	// several goroutines. Default: they are logged by slog.Default.

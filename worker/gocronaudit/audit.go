@@ -20,11 +20,11 @@ import (
 // Options are the optional parts of an [Audit]. The zero value, like nil, gives
 // the defaults.
 type Options struct {
-	// Monitor and SchedulerMonitor are told what gocron tells its monitors:
-	// the scheduler's own places for them are taken. Default: nobody is told.
+	// Monitor and SchedulerMonitor get what gocron gives its monitors:
+	// the scheduler's own places for them are taken. Default: none.
 	Monitor          gocron.Monitor
 	SchedulerMonitor gocron.SchedulerMonitor
-	// OnError is told of a tick that did not run and cannot be recorded. It may
+	// OnError is called with a tick that did not run and cannot be recorded. It may
 	// be called from several goroutines. Default: it is logged by slog.Default.
 	OnError func(context.Context, error)
 }

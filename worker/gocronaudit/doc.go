@@ -20,7 +20,7 @@
 // # What is recorded when
 //
 // A tick that runs is submitted and started before cleanUp is called; if that
-// cannot be recorded, cleanUp is not called and gocron is told the
+// cannot be recorded, cleanUp is not called and gocron gets the
 // [*jobaudit.AuditError]. Its outcome is what cleanUp does: it returns, with an
 // error or without one; it panics, which is durable before gocron sees the panic
 // or the process dies of it; it ends by runtime.Goexit. If its context was
@@ -32,9 +32,9 @@
 //   - WithSingletonMode and LimitModeReschedule: the run in its way, by its ID.
 //   - WithLimitConcurrentJobs and LimitModeReschedule: the limit.
 //   - a distributed locker: the locker's error. It may mean that another
-//     instance has the lock, or that nobody could be asked.
+//     instance has the lock, or that the locker could not be asked.
 //   - a distributed elector: this instance does not lead. Each tick of each
-//     instance that does not lead is on record, as nobody else would know of a
+//     instance that does not lead is on record, as nothing else would show a
 //     job that has no leader at all.
 //   - BeforeJobRunsSkipIfBeforeFuncErrors: the listener's error.
 //
@@ -51,7 +51,7 @@
 //
 // # Limits
 //
-// gocron tells nobody of a tick that waits (LimitModeWait). Such a tick is on
+// gocron does not report a tick that waits (LimitModeWait). Such a tick is on
 // record when it runs; if the scheduler stops or the job is removed before, it
 // never is. Nor is a tick of a singleton job that is running already, under
 // WithLimitConcurrentJobs with room for another, nor one after WithStopAt.

@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// monitor is told by gocron of ticks that do not run, and of much else, which it
+// monitor is called by gocron for ticks that do not run, and for much else, which it
 // passes on.
 type monitor struct {
 	gocron.Monitor

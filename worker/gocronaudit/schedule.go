@@ -65,8 +65,8 @@ func (s *schedule) leave(id uuid.UUID) {
 	}
 }
 
-// notLocked is told that a tick did not get its lock, just before the monitor is
-// told that it is skipped.
+// notLocked is called when a tick did not get its lock, just before the monitor
+// learns that it is skipped.
 func (s *schedule) notLocked(_ uuid.UUID, _ string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

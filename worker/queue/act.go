@@ -79,7 +79,7 @@ func startAct(ctx context.Context, trail *jobaudit.Trail) error {
 }
 
 // refused reports whether an error says that authorization did not allow the
-// act, or that nobody could say.
+// act, or that this could not be decided.
 func refused(err error) bool {
 	if errors.Is(err, jobaudit.ErrDenied) {
 		return true

@@ -7,7 +7,7 @@
 // # Several processes, one truth
 //
 // Where each process has a log of its own, one log holds a part of a job: the
-// web server's the submission, a worker's the start and the end. Whoever asks
+// web server's the submission, a worker's the start and the end. A reader who asks
 // "is this job on record?" has to be given every log. An adapter that compares a
 // queue with the logs finds out when it was not, in two ways:
 //
@@ -15,7 +15,7 @@
 //     nor that recorder's audit.opened event is in the logs, the submission stands
 //     in another one. If the audit.opened event is there and the submission is
 //     not, it was lost, and is recorded.
-//   - The queue tells of attempts. A worker with the adapter records a start
+//   - The queue shows attempts. A worker with the adapter records a start
 //     before it works, so an attempt without a start in the logs stands in
 //     another one, unless [ReconcileOptions] say that there are workers without
 //     the adapter.

@@ -20,7 +20,7 @@ type Gone struct {
 }
 
 // End records the end of such a job. One that was running when it was last heard
-// of may have succeeded: nobody knows, and it has failed, ABANDONED. One that
+// of may have succeeded: that is not known, and it has failed, ABANDONED. One that
 // waited is cancelled. If it may have been run by somebody whose log is not
 // here, nothing is recorded.
 func (g *Gone) End(ctx context.Context, l *Logs, id uuid.UUID, report *Report) error {
@@ -59,7 +59,7 @@ func (g *Gone) End(ctx context.Context, l *Logs, id uuid.UUID, report *Report) e
 	})
 }
 
-// abandonedError is the end of a job of which nobody knows how it ended.
+// abandonedError is the end of a job of which it is not known how it ended.
 type abandonedError struct{}
 
 func (abandonedError) Error() string {

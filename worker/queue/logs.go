@@ -14,7 +14,7 @@ import (
 )
 
 // ErrPartialLog means that the logs that were given do not hold all of a job:
-// its queue tells of a submission, or of attempts, that stand in none of them.
+// its queue shows a submission, or attempts, that stand in none of them.
 // Nothing was recorded of the job. Give the adapter every log that the jobs of
 // the queue are recorded in. An [*jobaudit.AuditError] around it names the job.
 var ErrPartialLog = errors.New("not all logs of the job were given")
@@ -35,7 +35,7 @@ type Logs struct {
 }
 
 // NewLogs returns Logs that read from readers. Records that cannot be read are
-// told to report and left out.
+// given to report and left out.
 func NewLogs(readers []jobaudit.AuditReader, report func(context.Context, error)) *Logs {
 	return &Logs{readers: readers, report: report, recorders: map[uuid.UUID]bool{}}
 }

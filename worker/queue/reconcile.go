@@ -17,7 +17,7 @@ type ReconcileOptions struct {
 	// Settle is how long a job must have been quiet before anything is concluded
 	// about it: longer than it takes to put a job into its queue after its
 	// submission, and to record an outcome after the queue's verdict. Default: 2
-	// minutes. Negative: nothing is waited for, as when nobody works.
+	// minutes. Negative: nothing is waited for, as when no worker runs.
 	Settle time.Duration
 	// Since limits the search for jobs that are on record and in the queue no
 	// more to those that have events from then on. Default: all.
@@ -25,7 +25,7 @@ type ReconcileOptions struct {
 	// Unaudited says that this queue has workers without the adapter, so that an
 	// attempt without a record was made by one of them. It is reconstructed from
 	// what the queue tells. Without it, such an attempt means that not all logs
-	// were given: [ErrPartialLog]. Of a job that has left the queue nobody can
+	// were given: [ErrPartialLog]. Of a job that has left the queue one cannot
 	// tell whether an unaudited worker ran it; it is in [Report.Unresolved].
 	Unaudited bool
 }

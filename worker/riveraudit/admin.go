@@ -26,7 +26,7 @@ type AdminClient interface {
 // each call is a job of its own, of the principal and for the reason that its
 // Submission gives; the action and the resource are filled in. What is done to
 // a job is also told by that job's record, which names the other. A log that
-// cannot be written keeps nobody from acting: see [queue.Act].
+// cannot be written does not keep an operator from acting: see [queue.Act].
 type Admin struct {
 	audit  *Audit
 	client AdminClient
@@ -35,7 +35,7 @@ type Admin struct {
 // NewAdmin returns an Admin that acts through client.
 func (a *Audit) NewAdmin(client AdminClient) *Admin { return &Admin{audit: a, client: client} }
 
-// JobCancel cancels a job. One that runs is told to stop: River decides later
+// JobCancel cancels a job. One that runs gets its context cancelled: River decides later
 // how it ended.
 func (a *Admin) JobCancel(ctx context.Context, by jobaudit.Submission, id int64) (*rivertype.JobRow, error) {
 	return a.job(ctx, by, "river-job-cancel", id, a.client.JobCancel, func(ctx context.Context, row *rivertype.JobRow, note string) error {

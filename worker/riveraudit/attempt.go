@@ -47,7 +47,7 @@ func (s *attempts) put(x *attempt) {
 	s.byID[x.job] = x
 }
 
-// of returns the execution that a row of River's tells of, if it is ours.
+// of returns the execution that a row of River's names, if it is ours.
 func (s *attempts) of(job *rivertype.JobRow) *attempt {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -25,14 +25,14 @@ type Options struct {
 	// Submission says who asks for a job that is being inserted, and why:
 	// Principal and Trigger, and whatever else of a submission the caller's
 	// context tells. Action is the job's kind, unless it is set. ID, Inputs and
-	// Queue are filled in. Default: nobody is known to ask, which is right for a
+	// Queue are filled in. Default: no principal is given, which is right for a
 	// program that inserts no jobs but those of River's schedule and those that
 	// its jobs insert; other inserts are refused.
 	Submission func(context.Context, *rivertype.JobInsertParams) jobaudit.Submission
-	// System names this River among the queues that a log tells of. Two
+	// System names this River among the queues in a log. Two
 	// databases whose jobs are in one log need two names. Default: "river".
 	System string
-	// Service stands where nobody is known to have asked: for River's periodic
+	// Service stands where it is not known who asked: for River's periodic
 	// jobs, for jobs that jobs insert, and for those that are found in its table
 	// without a record. Default: the service that System names.
 	Service jobaudit.Principal
@@ -41,9 +41,9 @@ type Options struct {
 	// no attempt from the job. Default: 30 s.
 	Snooze time.Duration
 	// Timeout is how long the end of an attempt may wait for its record, before
-	// River is told of it. Default: 5 s.
+	// River gets it. Default: 5 s.
 	Timeout time.Duration
-	// OnError is told of every error of the audit path that no call returns. It
+	// OnError is called with every error of the audit path that no call returns. It
 	// may be called from several goroutines and must not wait. Default: they are
 	// logged by slog.Default.
 	OnError func(context.Context, error)

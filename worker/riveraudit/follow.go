@@ -43,7 +43,7 @@ type FollowOptions struct {
 }
 
 // Follower records the outcomes of the jobs that a client runs. [Audit.Follow]
-// starts one and Stop ends it. What it cannot record is told to OnError, and
+// starts one and Stop ends it. What it cannot record is given to OnError, and
 // tried again at the next sweep.
 type Follower struct {
 	audit  *Audit
@@ -91,7 +91,7 @@ func (a *Audit) Follow(ctx context.Context, client Client, opts *FollowOptions) 
 
 // Stop records the outcomes that are still owed and returns when that is done
 // or ctx ends. Call it after client.Stop, while the client's database is still
-// open, and before the recorder is closed. The error tells of what is missing:
+// open, and before the recorder is closed. The error says what is missing:
 // reconciling finds it.
 func (f *Follower) Stop(ctx context.Context) error {
 	f.cancel()

@@ -103,14 +103,14 @@ func stringEnd(text []byte, i int) int {
 }
 
 // foundID is the ID of a job that is in River's table and was never submitted
-// through us. Whoever finds it gives it the same one. The time of its creation
+// through us. Each process that finds it gives it the same one. The time of its creation
 // tells it from a job with its number in a table that was created again.
 func (a *Audit) foundID(job *rivertype.JobRow) uuid.UUID {
 	return derivedID("job", a.opts.System, strconv.FormatInt(job.ID, 10), job.CreatedAt.UTC().Format(time.RFC3339Nano))
 }
 
 // retryID is the ID of the job that takes the place of one that had ended when
-// River was told to run it again.
+// River was asked to run it again.
 func retryID(ended uuid.UUID) uuid.UUID { return derivedID("retry", ended.String()) }
 
 // derivedID is a UUIDv8 of its parts.
@@ -164,7 +164,7 @@ func (a *Audit) open(ctx context.Context, job *rivertype.JobRow) (o opened, err 
 }
 
 // submittedID returns the ID under which a job of River's table was submitted.
-// Whoever asks gets the same one.
+// Each caller gets the same one.
 func (a *Audit) submittedID(ctx context.Context, job *rivertype.JobRow) (uuid.UUID, error) {
 	if c, ok := carrierOf(job.Metadata); ok {
 		trail, err := a.rec.Resume(ctx, c, nil)
@@ -177,7 +177,7 @@ func (a *Audit) submittedID(ctx context.Context, job *rivertype.JobRow) (uuid.UU
 }
 
 // JobID returns the ID of the job that is on record for a row of River's table.
-// If that job had ended when River was told to run it again, it is the ID of
+// If that job had ended when River was asked to run it again, it is the ID of
 // the job that took its place, as far as the logs tell.
 func (a *Audit) JobID(ctx context.Context, job *rivertype.JobRow) (uuid.UUID, error) {
 	if a.logs.None() {

@@ -19,7 +19,7 @@ const maxTogether = 128
 
 // InsertMany is called by River around every insert. Each job gets a Carrier in
 // its metadata, and its submission is on record before River commits the
-// insert, so that nobody can run a job that is not; within [Audit.Transact] that
+// insert, so that no worker can run a job that is not; within [Audit.Transact] that
 // happens after the commit. A job that River knows already is recorded as a
 // duplicate of that one. The error is an [*jobaudit.AuditError] if a job cannot
 // be recorded: River takes back the insert then, or, in a transaction of the
@@ -161,7 +161,7 @@ func (a *Audit) withdraw(ctx context.Context, trails []*jobaudit.Trail, reason s
 }
 
 // definite reports whether an insert has certainly not happened: the database
-// said so. Otherwise nobody knows yet, and reconciling tells.
+// said so. Otherwise it is not known yet, and reconciling finds out.
 func definite(err error) bool {
 	var refused interface {
 		error

@@ -19,7 +19,7 @@ type story struct {
 }
 
 // story reads what is on record of a job. If that job has ended and River's
-// has not, or not so, River was told to run it again: the story is then that of
+// has not, or not so, River was asked to run it again: the story is then that of
 // the job that took its place.
 func (a *Audit) story(ctx context.Context, row *rivertype.JobRow, o opened) (*story, error) {
 	for {
@@ -99,10 +99,10 @@ type comparison struct {
 }
 
 // compare compares one row of River's table with what is on record and records
-// what is missing: the submission, the attempts that River tells of, the
-// outcome. It is for rows that nobody is working on: what happens meanwhile may
+// what is missing: the submission, the attempts that River shows, the
+// outcome. It is for rows that no worker has: what happens meanwhile may
 // be recorded twice. The error is [queue.ErrPartialLog], and nothing is
-// recorded, if the row tells of what stands in none of the logs.
+// recorded, if the row shows what stands in none of the logs.
 func (a *Audit) compare(ctx context.Context, row *rivertype.JobRow, c *comparison) error {
 	if ours, err := a.verdict(ctx, row); ours {
 		if err == nil && row.State != rivertype.JobStateRunning {
@@ -145,7 +145,7 @@ func (a *Audit) compare(ctx context.Context, row *rivertype.JobRow, c *compariso
 	return nil
 }
 
-// conclude records the outcome that River's table tells of.
+// conclude records the outcome that River's table shows.
 func (a *Audit) conclude(ctx context.Context, s *story, row *rivertype.JobRow, final jobaudit.JobState, c *comparison) error {
 	if c.ending != nil && final == jobaudit.Cancelled {
 		return c.ending(ctx, s.trail)
@@ -160,7 +160,7 @@ func moment(t *time.Time) time.Time {
 	return *t
 }
 
-// tellsMore reports whether a row tells of attempts whose start is not on
+// tellsMore reports whether a row shows attempts whose start is not on
 // record. A worker with the adapter records it before it works.
 func tellsMore(row *rivertype.JobRow, job jobaudit.Job) bool {
 	if job.State.Terminal() {
@@ -187,7 +187,7 @@ func worked(row *rivertype.JobRow, job jobaudit.Job) bool {
 	return n > 0 && job.Attempt >= row.Attempt && job.Executions[n-1].End != jobaudit.AttemptDeferred
 }
 
-// attempts records the attempts that River tells of and the record does not.
+// attempts records the attempts that River shows and the record does not.
 // The last one of a job that has ended is left open, for the outcome.
 func (a *Audit) attempts(ctx context.Context, s *story, row *rivertype.JobRow, c *comparison) error {
 	known, open := s.past.Job.Attempt, s.past.Open() != nil

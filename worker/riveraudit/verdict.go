@@ -91,7 +91,7 @@ func end(ctx context.Context, trail *jobaudit.Trail, job *rivertype.JobRow, fina
 	}
 }
 
-// attemptFailure is an error that River's table tells of.
+// attemptFailure is an error that River's table holds.
 type attemptFailure struct {
 	Message string
 	At      time.Time
@@ -123,7 +123,7 @@ type panicked struct {
 	place error // of a panic in this process: it knows where it arose
 }
 
-// Unwrap returns what the stack told of the panic, nil if it was not seen.
+// Unwrap returns what the stack showed of the panic, nil if it was not seen.
 func (e *panicked) Unwrap() error { return e.place }
 
 func (e *panicked) Error() string {

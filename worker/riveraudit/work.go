@@ -37,7 +37,7 @@ func (a *Audit) Work(ctx context.Context, job *rivertype.JobRow, doInner func(co
 	defer func() {
 		unwinding := stop()
 		x.end(cmp.Or(unwinding, err))
-		if exited(unwinding) { // of a panic River tells our error handler, of this it tells nobody
+		if exited(unwinding) { // River's error handler is called after a panic, and not after this
 			trail.Retrying(ctx, unwinding)
 		}
 	}()
@@ -93,7 +93,7 @@ func hasPast(job *rivertype.JobRow) bool {
 	return len(job.AttemptedBy) > 1 || job.Attempt > 1 || job.ScheduledAt.Sub(job.CreatedAt) > time.Second
 }
 
-// notBegun is what River is told of an attempt that may not run.
+// notBegun is what River gets for an attempt that may not run.
 func (a *Audit) notBegun(ctx context.Context, err error) error {
 	refusal, ok := errors.AsType[*jobaudit.AuditError](err)
 	if ok && errors.Is(err, jobaudit.ErrDenied) && !refusal.AskAgain() {

@@ -288,7 +288,7 @@ func (at *attempt) because() error {
 // A middleware.PoisonQueue acks a message that failed. It marks the message
 // before it publishes it elsewhere, with four entries of the metadata. A message
 // that has been in a poison queue comes with such marks; one of them, which
-// nobody reads, is taken off while its handler runs, to see whether it is set
+// no process reads, is taken off while its handler runs, to see whether it is set
 // again.
 
 // unmark takes the mark off, and returns it.

@@ -26,7 +26,7 @@ type Options struct {
 	// and Trigger, and whatever else of a submission the message and its context
 	// tell. Action is the topic, and Inputs are the payload, unless they
 	// are set. Queue is filled in. It may be called from several
-	// goroutines. Default: nobody is known to ask, which is right for a program
+	// goroutines. Default: no principal is given, which is right for a program
 	// that publishes only what its handlers do; other messages are refused.
 	Submission func(topic string, msg *message.Message) jobaudit.Submission
 	// Events says of which topics every message goes to several handlers, or to
@@ -37,16 +37,16 @@ type Options struct {
 	Events func(topic string) bool
 	// Final says of a message that failed and is going to be nacked that it will
 	// not be delivered again: the job has failed then. attempt counts from 1. It
-	// is for Pub/Subs that stop after so many deliveries, which they tell nobody.
+	// is for Pub/Subs that stop after so many deliveries without saying so.
 	// Default: every nacked message comes back.
 	Final func(msg *message.Message, attempt int, err error) bool
-	// Service is who a job is submitted by if nobody is known to have asked: for
+	// Service is who a job is submitted by if it is not known who asked: for
 	// messages that were published without the adapter, for those that a job
 	// publishes, and for what the handlers of Events do. With the handler's name
 	// it tells the subscribers of one topic apart. Default: the service
 	// "watermillaudit".
 	Service jobaudit.Principal
-	// OnError is told of every error of the audit path that no call returns. It
+	// OnError is called with every error of the audit path that no call returns. It
 	// may be called from several goroutines and must not wait. Default: they are
 	// logged by slog.Default.
 	OnError func(context.Context, error)
@@ -63,7 +63,7 @@ type Audit struct {
 	attempts   map[uuid.UUID]*attempt        // the newest of each job
 	deliveries map[*message.Message]*attempt // the newest of each delivery
 	open       int                           // how many there are
-	idle       chan struct{}                 // closed when there are none; nil if nobody waits
+	idle       chan struct{}                 // closed when there are none; nil if no call waits
 }
 
 // New returns an Audit that records with rec, which stays the caller's: close the

@@ -76,7 +76,7 @@
 // Pub/Sub gives up when the message's own context ends without an
 // acknowledgement: when the router is closed, or when the handler takes longer
 // than the broker waits. The router acks the message all the same when the
-// handler returns, to nobody; the log says that it returned.
+// handler returns, without effect; the log says that it returned.
 //
 // The adapter sees the handler's error only as far as middleware inside lets it
 // through. An error that middleware.IgnoreErrors or the AckCommandHandlingErrors
@@ -88,7 +88,7 @@
 //
 // # Limits
 //
-// watermill has no table of its messages, and tells nobody that a Pub/Sub has
+// watermill has no table of its messages, and does not report that a Pub/Sub has
 // lost or dropped one, so nothing can be reconciled:
 //
 //   - An acknowledgement that the broker did not get, or one sent while the
@@ -108,7 +108,7 @@
 //     to acknowledge what it gives up, unless its SubscribeOptions hold
 //     nats.ManualAck(): without that, such a message does not come back.
 //   - A message that JetStream drops as a duplicate (TrackMsgId) leaves its job
-//     pending, like one that nobody handles: jobs that nobody starts are for a
+//     pending, like one that has no handler: jobs that are never started are for a
 //     watchdog to expire.
 //
 // Message payloads reach the record only as inputs, and by the

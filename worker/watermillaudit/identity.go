@@ -83,7 +83,7 @@ type subject struct {
 	singular bool
 }
 
-// identify finds out what a delivery is an attempt of. Whoever is given the
+// identify finds out what a delivery is an attempt of. Each process that is given the
 // message again finds the same.
 func (a *Audit) identify(ctx context.Context, msg *message.Message) (s subject, err error) {
 	topic, handler := message.SubscribeTopicFromCtx(ctx), message.HandlerNameFromCtx(ctx)

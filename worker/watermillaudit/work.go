@@ -96,7 +96,7 @@ func (a *Audit) begin(msg *message.Message) (*attempt, error) {
 	return at, nil
 }
 
-// notBegun is what the router is told of a delivery whose handler was not
+// notBegun is what the router gets for a delivery whose handler was not
 // called.
 func (a *Audit) notBegun(ctx context.Context, err error) error {
 	if refused(err) {

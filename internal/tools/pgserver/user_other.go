@@ -4,5 +4,5 @@ package pgserver
 
 import "syscall"
 
-// runAs does nothing: where there is no root, nobody has to leave it.
+// runAs does nothing: where there is no root, there is no other user to run as.
 func runAs(*syscall.SysProcAttr, uint32, uint32) {}

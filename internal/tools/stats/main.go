@@ -6,7 +6,7 @@
 // read one after the other. A file uses a function, a method, a type, a variable
 // or a constant of the package once, however often it names it; a use is against
 // an order if its file stands before the file of the declaration. The order is
-// the best that a search finds, so nobody has to write it down, and commits that
+// the best that a search finds, so it need not be written down, and commits that
 // name their files otherwise can be compared.
 package main
 

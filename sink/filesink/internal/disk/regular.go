@@ -8,7 +8,7 @@ import (
 )
 
 // ErrNotRegular means that something stands where a file should be, or a
-// directory, and is none: a pipe or a device would hold up whoever reads it.
+// directory, and is none: a pipe or a device would hold up its reader.
 var ErrNotRegular = errors.New("not a regular file")
 
 // openRegular opens a file; the error is [ErrNotRegular] for anything else, and
