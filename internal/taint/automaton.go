@@ -1,7 +1,10 @@
 package taint
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/binary"
+	"math/bits"
 	"slices"
 )
 
@@ -26,15 +29,22 @@ func (n *needle) tells(depth int) bool {
 // nil Matcher finds nothing.
 type Matcher struct {
 	needles []needle
-	least   int // the length of the shortest text that holds one, or a head of one
+	least   int       // the length of the shortest text that holds one, or a head of one
+	bytes   [256]bool // that needles have, in either case
 
 	// The nodes of the trie are numbered by depth, so that the children of
 	// each have numbers in a row; 0 is the root.
 	nodes []node
 	label []byte // of the edge to the node
 
-	root   [256]uint32                  // the root's children; 0 where there is none
-	starts [1 << (startBits - 6)]uint64 // the hashes of how needles begin
+	root [256]uint32 // the root's children; 0 where there is none
+
+	// What begins a needle is looked for first: most places of a text begin
+	// none. Every stride bytes the hash of four bytes tells whether they are
+	// among the first of a needle, at one of as many offsets.
+	stride int
+	grams  []uint64 // a bit for each hash
+	shift  uint8    // how far a hash is shifted
 }
 
 type node struct {
@@ -47,7 +57,8 @@ type node struct {
 	depth uint16
 }
 
-// lower maps ASCII letters to lower case.
+// lower maps ASCII letters to lower case, and the plus sign, which is a space in
+// queries and forms, to a space.
 var lower = func() (t [256]byte) {
 	for i := range t {
 		t[i] = byte(i)
@@ -55,6 +66,7 @@ var lower = func() (t [256]byte) {
 			t[i] += 'a' - 'A'
 		}
 	}
+	t['+'] = ' '
 	return t
 }()
 
@@ -67,23 +79,58 @@ func newMatcher(needles []needle) *Matcher {
 	m := &Matcher{needles: needles, least: minNeedle}
 	size := 1
 	for i := range needles {
-		text := needles[i].text
-		size += len(text)
-		m.least = min(m.least, len(text))
-		h := start(text[0], text[1], text[2], text[3])
-		m.starts[h>>6] |= 1 << (h & 63)
+		size += len(needles[i].text)
+		m.least = min(m.least, len(needles[i].text))
+		for _, c := range []byte(needles[i].text) {
+			m.bytes[c] = true
+		}
 	}
+	for c := range m.bytes {
+		m.bytes[c] = m.bytes[c] || m.bytes[lower[c]]
+	}
+	m.sample()
 	m.nodes, m.label = make([]node, 1, size), make([]byte, 1, size)
 	m.grow()
 	m.link()
 	return m
 }
 
-const startBits = 14
+// sample notes the beginnings of needles. A needle of eight bytes has four
+// beginnings of four, of which one is where a text is looked at, whichever of
+// four places in a row those are.
+func (m *Matcher) sample() {
+	m.stride = 4
+	if m.least < minNeedle {
+		m.stride = 1
+	}
+	size := bits.Len(uint(16 * m.stride * len(m.needles)))
+	size = min(max(size, 10), 17)
+	m.grams, m.shift = make([]uint64, 1<<(size-6)), uint8(32-size)
+	for i := range m.needles {
+		text := m.needles[i].text
+		for at := range m.stride {
+			m.note([4]byte([]byte(text[at:at+4])), 0)
+		}
+	}
+}
 
-// start is the hash of the first four bytes of a needle.
-func start(a, b, c, d byte) uint32 {
-	return (uint32(a) | uint32(b)<<8 | uint32(c)<<16 | uint32(d)<<24) * 0x9E3779B1 >> (32 - startBits)
+// note notes four bytes of a needle, with each space also as a plus sign.
+func (m *Matcher) note(four [4]byte, from int) {
+	for i := from; i < len(four); i++ {
+		if four[i] == ' ' {
+			four[i] = '+'
+			m.note(four, i+1)
+			four[i] = ' '
+		}
+	}
+	h := gram(four[:]) >> m.shift
+	m.grams[h>>6] |= 1 << (h & 63)
+}
+
+// gram is the hash of the four bytes that text begins with. It is the same for
+// small letters and capitals.
+func gram(text []byte) uint32 {
+	return (binary.LittleEndian.Uint32(text) | 0x20202020) * 0x9E3779B1
 }
 
 // grow makes the nodes, those of one depth after those of another. Each stands
@@ -149,25 +196,17 @@ func (m *Matcher) step(state uint32, c byte) uint32 {
 }
 
 func (m *Matcher) childOf(n *node, c byte) uint32 {
-	switch {
-	case n.count == 0:
-		return 0
-	case n.count == 1:
-		if m.label[n.child] == c {
-			return n.child
+	labels := m.label[n.child : n.child+uint32(n.count)]
+	if len(labels) <= 8 {
+		for i, l := range labels {
+			if l == c {
+				return n.child + uint32(i)
+			}
 		}
 		return 0
 	}
-	low, high := n.child, n.child+uint32(n.count)
-	for low < high {
-		if mid := (low + high) / 2; m.label[mid] < c {
-			low = mid + 1
-		} else {
-			high = mid
-		}
-	}
-	if low < n.child+uint32(n.count) && m.label[low] == c {
-		return low
+	if i := bytes.IndexByte(labels, c); i >= 0 {
+		return n.child + uint32(i)
 	}
 	return 0
 }
@@ -177,45 +216,96 @@ func (m *Matcher) childOf(n *node, c byte) uint32 {
 // needle where the text is cut behind it.
 func (m *Matcher) search(text []byte, found func(needle uint32) bool) bool {
 	for i := 0; ; {
-		if i = m.next(text, i); i < 0 {
+		at := m.next(text, i)
+		if at < 0 {
 			return false
 		}
-		state := uint32(0)
-		for {
-			state = m.step(state, lower[text[i]])
-			i++
-			for hit := m.nodes[state].found; hit != 0; hit = m.nodes[m.nodes[hit].fail].found {
-				what := m.nodes[hit].what - 1
-				if m.needles[what].short() && !alone(text, i-len(m.needles[what].text), i) {
-					continue
-				}
-				if found(what) {
-					return true
-				}
-			}
-			if state == 0 || i == len(text) {
-				break
-			}
-			if n := &m.nodes[state]; n.depth >= minNeedle && cuts[text[i]] && cut(text[i:]) &&
-				m.needles[n.begin].tells(int(n.depth)) && found(n.begin) {
-				return true
-			}
+		var hit bool
+		if i, hit = m.from(text, max(i, at-m.stride+1), at, found); hit {
+			return true
 		}
 	}
 }
 
-// next returns the first position from i on at which a needle may begin, or -1.
-// Most positions begin none, which is cheap to see.
-func (m *Matcher) next(text []byte, i int) int {
-	if i+minCredential > len(text) {
-		return -1
+// from searches from i on, until behind at no needle has begun, and returns where
+// that is.
+func (m *Matcher) from(text []byte, i, at int, found func(needle uint32) bool) (int, bool) {
+	state, nodes, label := uint32(0), m.nodes, m.label
+	for i < len(text) {
+		c := lower[text[i]]
+		i++
+		for { // as step does
+			if state == 0 {
+				state = m.root[c]
+				break
+			}
+			n := &nodes[state]
+			if n.count == 1 && label[n.child] == c {
+				state = n.child
+				break
+			}
+			if n.count > 1 {
+				if next := m.childOf(n, c); next != 0 {
+					state = next
+					break
+				}
+			}
+			state = n.fail
+		}
+		if state == 0 {
+			if i > at {
+				break
+			}
+			continue
+		}
+		n := &m.nodes[state]
+		if n.found != 0 && m.report(text, i, n.found, found) {
+			return i, true
+		}
+		if n.depth >= minNeedle && i < len(text) && cuts[text[i]] && cut(text[i:]) && m.needles[n.begin].tells(int(n.depth)) && found(n.begin) {
+			return i, true
+		}
 	}
-	four := uint32(lower[text[i]])<<8 | uint32(lower[text[i+1]])<<16 | uint32(lower[text[i+2]])<<24
-	for k, c := range text[i+3:] {
-		four = four>>8 | uint32(lower[c])<<24
-		h := four * 0x9E3779B1 >> (32 - startBits)
-		if m.starts[h>>6]&(1<<(h&63)) != 0 {
-			return i + k
+	return i, false
+}
+
+// report tells found of the needles that end at i.
+func (m *Matcher) report(text []byte, i int, hit uint32, found func(needle uint32) bool) bool {
+	for ; hit != 0; hit = m.nodes[m.nodes[hit].fail].found {
+		what := m.nodes[hit].what - 1
+		if m.needles[what].short() && !alone(text, i-len(m.needles[what].text), i) {
+			continue
+		}
+		if found(what) {
+			return true
+		}
+	}
+	return false
+}
+
+// next returns the first place from i on, of those that are looked at, where four
+// bytes are among the first of a needle, or -1.
+func (m *Matcher) next(text []byte, i int) int {
+	if m.stride == 1 {
+		return m.nextOfAll(text, i)
+	}
+	grams, shift := m.grams, m.shift
+	for ; i+4 <= len(text); i += 4 {
+		h := gram(text[i:i+4]) >> (shift & 31)
+		if grams[h>>6]&(1<<(h&63)) != 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// nextOfAll is next where all places are looked at.
+func (m *Matcher) nextOfAll(text []byte, i int) int {
+	grams, shift := m.grams, m.shift
+	for ; i+4 <= len(text); i++ {
+		h := gram(text[i:i+4]) >> (shift & 31)
+		if grams[h>>6]&(1<<(h&63)) != 0 {
+			return i
 		}
 	}
 	return -1
@@ -243,6 +333,13 @@ func alone(text []byte, from, to int) bool {
 	return from == 0 || !isWord(text[from-1]) || from > 1 && text[from-2] == '-' && (from == 2 || text[from-3] <= ' ')
 }
 
-func isWord(c byte) bool   { return isLetter(c) || isDigit(c) || c >= 0x80 }
+func isWord(c byte) bool   { return wordBytes[c] }
 func isDigit(c byte) bool  { return '0' <= c && c <= '9' }
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+var wordBytes = func() (t [256]bool) {
+	for c := range t {
+		t[c] = isLetter(byte(c)) || isDigit(byte(c)) || c >= 0x80
+	}
+	return t
+}()

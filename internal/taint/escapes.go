@@ -1,62 +1,155 @@
 package taint
 
 import (
+	"bytes"
+	"html"
+	"slices"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// unpercent appends text without its %XX escapes. dst may be text's own place.
-func unpercent(dst, text []byte) []byte {
-	for i := 0; i < len(text); i++ {
+// escapes are the characters that escapes begin with, beside that of URLs.
+var escapes = [256]bool{'\\': true, '&': true}
+
+// unescape appends text without the escapes of URLs (%41), of JSON and Go (\n,
+// \u0041, \x41), and of HTML (&amp;, &#65;), all in one pass, and reports whether
+// there was one. A text that has several kinds is the same whichever is taken
+// away first, as long as each is taken away: that is how needles are made. It
+// appends to at where escapes were.
+func unescape(dst, text []byte, at *[]int) (plain []byte, escaped bool) {
+	i := firstEscape(text)
+	if i < 0 {
+		return dst, false
+	}
+	dst = append(slices.Grow(dst, len(text)), text[:i]...)
+	for i < len(text) {
 		c := text[i]
 		if c == '%' && i+2 < len(text) {
-			if high, low := hexValue[text[i+1]], hexValue[text[i+2]]; high != none && low != none {
-				c = high<<4 | low
-				i += 2
+			if high, low := hexValue[text[i+1]], hexValue[text[i+2]]; high|low != none {
+				c, escaped, i = high<<4|low, true, i+2
+				*at = append(*at, len(dst))
+			}
+		} else if escapes[c] {
+			var size int
+			before := len(dst)
+			if dst, size = unescaped(dst, text[i:]); size > 0 {
+				*at = append(*at, before)
+				escaped, i = true, i+size
+				continue
 			}
 		}
 		dst = append(dst, c)
+		i++
 	}
-	return dst
+	return dst, escaped
 }
 
-// unquote appends text without the escapes of JSON and of Go's strings. dst
-// may be text's own place.
-func unquote(dst, text []byte) []byte {
-	for i := 0; i < len(text); i++ {
-		c := text[i]
-		if c != '\\' || i+1 == len(text) {
-			dst = append(dst, c)
-			continue
-		}
-		i++
-		switch c = text[i]; c {
-		case 'x', 'u', 'U':
-			r, size := codePoint(text[i:])
-			switch {
-			case size == 0:
-				dst = append(dst, '\\', c)
-				continue
-			case c == 'x':
-				dst = append(dst, byte(r))
-			default:
-				dst = utf8.AppendRune(dst, r)
-			}
-			i += size - 1
-		default:
-			if at := strings.IndexByte("abfnrtv", c); at >= 0 {
-				c = "\a\b\f\n\r\t\v"[at]
-			}
-			dst = append(dst, c)
+// firstEscape returns where the first escape may begin, or -1.
+func firstEscape(text []byte) int {
+	first := -1
+	for _, c := range [...]byte{'%', '\\', '&'} {
+		if at := bytes.IndexByte(text, c); at >= 0 {
+			first, text = at, text[:at]
 		}
 	}
-	return dst
+	return first
+}
+
+// unescaped appends what the escape of JSON, Go or HTML that text begins with
+// stands for. A size of 0 means that it is none.
+func unescaped(dst, text []byte) (char []byte, size int) {
+	if text[0] == '&' {
+		return entity(dst, text)
+	}
+	if len(text) == 1 {
+		return dst, 0
+	}
+	switch c := text[1]; c {
+	case 'x', 'u', 'U':
+		r, size := codePoint(text[1:])
+		switch {
+		case size == 0:
+			return dst, 0
+		case c == 'x':
+			return append(dst, byte(r)), 1 + size
+		}
+		return utf8.AppendRune(dst, r), 1 + size
+	case 'a', 'b', 'f', 'n', 'r', 't', 'v':
+		return append(dst, "\a\b\f\n\r\t\v"[strings.IndexByte("abfnrtv", c)]), 2
+	default:
+		return append(dst, c), 2
+	}
+}
+
+// maxEntity is the most bytes of an entity of HTML: the longest name has 31.
+const maxEntity = 33
+
+// entity is unescaped for &name; and &#number;.
+func entity(dst, text []byte) (char []byte, size int) {
+	end := bytes.IndexByte(text[:min(len(text), maxEntity)], ';')
+	if end < 2 {
+		return dst, 0
+	}
+	name := text[1:end]
+	if name[0] == '#' {
+		if r, ok := number(name[1:]); ok {
+			return utf8.AppendRune(dst, r), end + 1
+		}
+		return dst, 0
+	}
+	for _, c := range name {
+		if !isLetter(c) && !isDigit(c) {
+			return dst, 0
+		}
+	}
+	switch string(name) {
+	case "amp":
+		return append(dst, '&'), end + 1
+	case "lt":
+		return append(dst, '<'), end + 1
+	case "gt":
+		return append(dst, '>'), end + 1
+	case "quot":
+		return append(dst, '"'), end + 1
+	case "apos":
+		return append(dst, '\''), end + 1
+	}
+	whole := string(text[:end+1])
+	if plain := html.UnescapeString(whole); plain != whole {
+		return append(dst, plain...), end + 1
+	}
+	return dst, 0
+}
+
+// number reads the number of a character, in decimal or, after x, in hexadecimal.
+func number(digits []byte) (r rune, ok bool) {
+	base := rune(10)
+	if len(digits) > 1 && digits[0]|0x20 == 'x' {
+		base, digits = 16, digits[1:]
+	}
+	if len(digits) == 0 || len(digits) > 8 {
+		return 0, false
+	}
+	for _, c := range digits {
+		v := hexValue[c]
+		if rune(v) >= base {
+			return 0, false
+		}
+		r = r*base + rune(v)
+	}
+	return r, utf8.ValidRune(r)
 }
 
 // codePoint reads xNN, uNNNN or UNNNNNNNN, and a pair of surrogates as one.
 func codePoint(text []byte) (r rune, size int) {
-	digits := map[byte]int{'x': 2, 'u': 4, 'U': 8}[text[0]]
+	digits := 2
+	switch text[0] {
+	case 'u':
+		digits = 4
+	case 'U':
+		digits = 8
+	}
 	if len(text) <= digits {
 		return 0, 0
 	}

@@ -1,9 +1,6 @@
 package taint
 
-import (
-	"html"
-	"strings"
-)
+import "strings"
 
 // splitter takes a text apart into what a later text could hold alone: words,
 // the values of NAME=value and its like, parts of addresses, and what any of
@@ -34,13 +31,8 @@ var hard = func() (t [256]bool) {
 // split adds the parts of a line.
 func (s *splitter) split(line string) {
 	if s.depth < maxDepth { // escapes stand for the characters that words end at
-		if strings.IndexByte(line, '\\') >= 0 {
-			s.text(string(unquote(nil, []byte(line))), s.whole, s.depth+1)
-		}
-		if strings.IndexByte(line, '&') >= 0 {
-			if plain := html.UnescapeString(line); plain != line {
-				s.text(plain, s.whole, s.depth+1)
-			}
+		if plain, escaped := unescape(nil, []byte(line), new([]int)); escaped {
+			s.text(string(plain), s.whole, s.depth+1)
 		}
 	}
 	for i := 0; i < len(line); {

@@ -1,0 +1,463 @@
+package taint
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// leastRun is the least number of digits that base64 has for a needle. All
+// other encodings have more.
+func (s *search) leastRun() int { return (s.least*8 + 5) / 6 }
+
+// runs looks at what the runs of base64 and hexadecimal digits encode.
+func (s *search) runs(text []byte, decodings int, fresh places) bool {
+	least := s.leastRun()
+	for i := least - 1; i < len(text); {
+		// What is long enough has a digit at one of these places.
+		if !isRun(text[i]) {
+			i += least
+			continue
+		}
+		from := i
+		for from > 0 && isRun(text[from-1]) {
+			from--
+		}
+		for i++; i < len(text) && isRun(text[i]); {
+			i++
+		}
+		if i-from >= least && fresh.in(from, i) {
+			if s.base64(text[from:i], decodings) || s.hex(text[from:i], decodings) {
+				return true
+			}
+		}
+		i += least
+	}
+	return false
+}
+
+func isRun(c byte) bool { return inRun[c]&1 != 0 }
+
+// inRun has a bit for the bytes of a run of base64, and one for those of
+// hexadecimal digits; either may be broken into lines.
+var inRun = func() (t [256]byte) {
+	for c := range t {
+		if base64Value[c] != none || c == '\n' || c == '\r' {
+			t[c] |= 1
+		}
+		if hexValue[c] != none || c == '\n' || c == '\r' {
+			t[c] |= 2
+		}
+	}
+	return t
+}()
+
+// base64 decodes a run as if its groups of four began with the first, second,
+// third and fourth digit: other text may stand before it.
+func (s *search) base64(run []byte, decodings int) bool {
+	r, next := &s.rooms[decodings], &s.rooms[decodings+1]
+	if run = withoutLineEnds(&r.digits, run); len(run) < s.leastRun() {
+		return false
+	}
+	if decodings == 0 {
+		s.budget = 2 * len(run)
+	}
+	for phase := range 4 {
+		next.text = fromDigits(next.text[:0], run[phase:])
+		if s.text(next.text, decodings+1) {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutLineEnds returns a run of digits in one line.
+func withoutLineEnds(room *[]byte, run []byte) []byte {
+	if bytes.IndexByte(run, '\n') < 0 && bytes.IndexByte(run, '\r') < 0 {
+		return run
+	}
+	digits := slices.Grow((*room)[:0], len(run))
+	for _, c := range run {
+		if c != '\n' && c != '\r' {
+			digits = append(digits, c)
+		}
+	}
+	*room = digits
+	return digits
+}
+
+// fromDigits appends the bytes that the digits of base64 stand for.
+func fromDigits(dst, d []byte) []byte {
+	size := len(d) / 4 * 3
+	dst = slices.Grow(dst, size+2)
+	out := dst[len(dst) : len(dst)+size]
+	for len(d) >= 8 && len(out) >= 8 { // six bytes, and two that the next ones overwrite
+		high := sextets[0][d[0]] | sextets[1][d[1]] | sextets[2][d[2]] | sextets[3][d[3]]
+		low := sextets[0][d[4]] | sextets[1][d[5]] | sextets[2][d[6]] | sextets[3][d[7]]
+		binary.BigEndian.PutUint64(out, uint64(high)<<40|uint64(low)<<16)
+		d, out = d[8:], out[6:]
+	}
+	for len(d) >= 4 && len(out) >= 3 {
+		v := sextets[0][d[0]] | sextets[1][d[1]] | sextets[2][d[2]] | sextets[3][d[3]]
+		out[0], out[1], out[2] = byte(v>>16), byte(v>>8), byte(v)
+		d, out = d[4:], out[3:]
+	}
+	dst = dst[:len(dst)+size]
+	if len(d) > 1 {
+		dst = append(dst, base64Value[d[0]]<<2|base64Value[d[1]]>>4)
+	}
+	if len(d) > 2 {
+		dst = append(dst, base64Value[d[1]]<<4|base64Value[d[2]]>>2)
+	}
+	return dst
+}
+
+// sextets are the values of the digits of base64 in each of the four places of a
+// group.
+var sextets = func() (t [4][256]uint32) {
+	for c, v := range base64Value {
+		if v != none {
+			for place := range t {
+				t[place][c] = uint32(v) << (18 - 6*place)
+			}
+		}
+	}
+	return t
+}()
+
+// hex decodes the runs of hexadecimal digits in a run of base64, each from its
+// first and from its second digit.
+func (s *search) hex(run []byte, decodings int) bool {
+	least := 2 * s.least
+	for i := least - 1; i < len(run); i += least {
+		if !isHexRun(run[i]) {
+			continue
+		}
+		from := i
+		for from > 0 && isHexRun(run[from-1]) {
+			from--
+		}
+		for i++; i < len(run) && isHexRun(run[i]); {
+			i++
+		}
+		if i-from >= least && s.hexDigits(run[from:i], decodings) {
+			return true
+		}
+	}
+	return false
+}
+
+func isHexRun(c byte) bool { return inRun[c]&2 != 0 }
+
+func (s *search) hexDigits(run []byte, decodings int) bool {
+	r, next := &s.rooms[decodings], &s.rooms[decodings+1]
+	if run = withoutLineEnds(&r.digits, run); len(run) < 2*s.least {
+		return false
+	}
+	if decodings == 0 {
+		s.budget = 2 * len(run)
+	}
+	for phase := range 2 {
+		d := run[phase:]
+		decoded := slices.Grow(next.text[:0], len(d)/2)[:len(d)/2]
+		for k := range decoded {
+			decoded[k] = hexValue[d[2*k]]<<4 | hexValue[d[2*k+1]]
+		}
+		next.text = decoded
+		if s.text(decoded, decodings+1) {
+			return true
+		}
+	}
+	return false
+}
+
+// lists looks at bytes that are written one by one, as pairs of hexadecimal
+// digits or as decimal numbers: 73:33, 73 33, 0x73, 0x33, [115 51], [115,51].
+func (s *search) lists(text []byte, decodings int, fresh places) bool {
+	least := 2*s.least - 1
+	for i := least - 1; i < len(text); i += least {
+		if !inList[text[i]] {
+			continue
+		}
+		from := i
+		for from > 0 && inList[text[from-1]] {
+			from--
+		}
+		for i++; i < len(text) && inList[text[i]]; {
+			i++
+		}
+		if i-from >= least && fresh.in(from-1, i+1) && s.listed(text[from:i], decodings) {
+			return true
+		}
+	}
+	return false
+}
+
+// inList are the bytes that lists are written with.
+var inList = func() (t [256]bool) {
+	for _, c := range []byte("0123456789abcdefABCDEFxX ,:-+\n\r\t") {
+		t[c] = true
+	}
+	return t
+}()
+
+// listed looks at a text of such bytes alone.
+func (s *search) listed(text []byte, decodings int) bool {
+	r := &s.rooms[decodings]
+	pairs, numbers := list{bytes: r.pairs[:0]}, list{bytes: r.bytes[:0]}
+	defer func() { r.pairs, r.bytes = pairs.bytes, numbers.bytes }()
+	for i := 0; i < len(text); {
+		if !isWord(text[i]) {
+			i++
+			continue
+		}
+		start := i
+		for i < len(text) && isWord(text[i]) {
+			i++
+		}
+		if i-start > 4 {
+			continue
+		}
+		b, ok := hexPair(text[start:i])
+		if ok && pairs.add(b, text, start, i, s.least) && s.list(pairs.full(), decodings) {
+			return true
+		}
+		b, ok = decimal(text[start:i])
+		if ok && numbers.add(b, text, start, i, s.least) && s.list(numbers.full(), decodings) {
+			return true
+		}
+	}
+	return s.list(pairs.bytes, decodings) || s.list(numbers.bytes, decodings)
+}
+
+// list looks at the bytes of a list.
+func (s *search) list(bytes []byte, decodings int) bool {
+	if len(bytes) < s.least {
+		return false
+	}
+	if decodings == 0 {
+		s.budget = 2 * len(bytes)
+	}
+	next := &s.rooms[decodings+1]
+	next.text = append(next.text[:0], bytes...)
+	return s.text(next.text, decodings+1)
+}
+
+// list is bytes that were written one by one, and where the last one ended.
+type list struct {
+	bytes []byte
+	end   int
+	last  int // how many bytes there were when another list began
+}
+
+// add adds the byte that text[start:end] says. It reports whether it begins
+// another list, while the one before it is long enough to be looked at.
+func (l *list) add(b byte, text []byte, start, end, least int) (began bool) {
+	if len(l.bytes) > 0 && !separates(text[l.end:start]) {
+		l.last, began = len(l.bytes), len(l.bytes) >= least
+		if !began {
+			l.bytes = l.bytes[:0]
+		}
+	}
+	l.bytes, l.end = append(l.bytes, b), end
+	return began
+}
+
+// full returns the list that has ended, and leaves the one that has begun.
+func (l *list) full() []byte {
+	ended := l.bytes[:l.last]
+	l.bytes = l.bytes[l.last:]
+	return ended
+}
+
+// separates reports whether a text stands between the bytes of one list.
+func separates(between []byte) bool {
+	if len(between) == 0 || len(between) > 4 {
+		return false
+	}
+	for _, c := range between {
+		switch c {
+		case ' ', ',', ':', '-', '+', '\n', '\r', '\t':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// hexPair reads a byte in hexadecimal: two digits, or one or two after 0x.
+func hexPair(word []byte) (b byte, ok bool) {
+	if len(word) > 2 {
+		if word[0] != '0' || word[1]|0x20 != 'x' {
+			return 0, false
+		}
+		if word = word[2:]; len(word) == 1 {
+			return hexValue[word[0]], hexValue[word[0]] != none
+		}
+	}
+	if len(word) != 2 || hexValue[word[0]] == none || hexValue[word[1]] == none {
+		return 0, false
+	}
+	return hexValue[word[0]]<<4 | hexValue[word[1]], true
+}
+
+// decimal reads a number up to 255.
+func decimal(word []byte) (b byte, ok bool) {
+	n := 0
+	for _, c := range word {
+		if !isDigit(c) {
+			return 0, false
+		}
+		n = 10*n + int(c-'0')
+	}
+	return byte(n), len(word) <= 3 && n <= 255
+}
+
+// readable returns the first part of the text from i on that could encode
+// something itself: printable, in UTF-8, and long enough.
+func (s *search) readable(text []byte, i int) (from, to int) {
+	least := s.leastRun()
+	for at := i + least - 1; at < len(text); at += least {
+		if !printable[text[at]] {
+			continue
+		}
+		for from = at; from > i && printable[text[from-1]]; {
+			from--
+		}
+		for to = at + 1; to < len(text); {
+			if printable[text[to]] {
+				to++
+				continue
+			}
+			size := multibyte(text[to:])
+			if size == 0 {
+				break
+			}
+			to += size
+		}
+		from = backOverRunes(text, i, from)
+		if to-from >= least {
+			return from, to
+		}
+		at = max(at, to)
+	}
+	return len(text), len(text)
+}
+
+// backOverRunes returns where the readable text that begins at from really
+// begins, if characters of other scripts stand before it.
+func backOverRunes(text []byte, least, from int) int {
+	for from > least && text[from-1] >= utf8.RuneSelf {
+		r, size := utf8.DecodeLastRune(text[least:from])
+		if r == utf8.RuneError {
+			break
+		}
+		from -= size
+		for from > least && printable[text[from-1]] {
+			from--
+		}
+	}
+	return from
+}
+
+// multibyte returns the size of the character of another script that text begins
+// with, or 0.
+func multibyte(text []byte) int {
+	if text[0] < 0xc2 || len(text) < 2 || text[1]&0xc0 != 0x80 {
+		return 0
+	}
+	r, size := utf8.DecodeRune(text)
+	if r == utf8.RuneError {
+		return 0
+	}
+	return size
+}
+
+// printable are the printable characters and line ends of ASCII.
+var printable = func() (t [256]bool) {
+	for c := range 0x7f {
+		t[c] = c >= ' ' || c == '\t' || c == '\n' || c == '\r'
+	}
+	return t
+}()
+
+// noisy reports whether withoutNoise could make a needle of the text: what it
+// takes away stands between bytes that mean something.
+func (s *search) noisy(text []byte) bool {
+	if i := bytes.IndexByte(text, 0); i >= 0 {
+		for i = max(i, 1); i+1 < len(text); i++ {
+			if text[i] == 0 && s.means(text[i-1]) && (text[i+1] == 0 || s.means(text[i+1])) {
+				return true
+			}
+		}
+	}
+	for _, lead := range [...]byte{0xc2, 0xe2, 0xef} {
+		for i := bytes.IndexByte(text, lead); i >= 0 && i < len(text); i++ {
+			if text[i] == lead && invisible(text[i:]) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// means reports whether a byte may be one of a needle, or of what encodes one.
+func (s *search) means(c byte) bool { return s.bytes[c] || printable[c] }
+
+// withoutNoise appends text without what is not seen: zero bytes, which UTF-16
+// has between the characters of ASCII, and characters without a width.
+func withoutNoise(dst, text []byte) []byte {
+	kept := 0
+	for i := 0; i < len(text); i++ {
+		size := 0
+		switch text[i] {
+		case 0:
+			size = 1
+		case 0xc2, 0xe2, 0xef:
+			size = invisible(text[i:])
+		}
+		if size > 0 {
+			dst = append(dst, text[kept:i]...)
+			kept = i + size
+			i = kept - 1
+		}
+	}
+	return append(dst, text[kept:]...)
+}
+
+// invisible returns the size of the invisible character at the start of text:
+// soft hyphen, zero-width space, joiners and marks, word joiner, byte order
+// mark.
+func invisible(text []byte) int {
+	switch {
+	case len(text) >= 2 && text[0] == 0xc2 && text[1] == 0xad:
+		return 2
+	case len(text) < 3:
+	case text[0] == 0xe2 && text[1] == 0x80 && text[2] >= 0x8b && text[2] <= 0x8f,
+		text[0] == 0xe2 && text[1] == 0x80 && text[2] >= 0xaa && text[2] <= 0xae,
+		text[0] == 0xe2 && text[1] == 0x81 && text[2] >= 0xa0 && text[2] <= 0xa4,
+		text[0] == 0xef && text[1] == 0xbb && text[2] == 0xbf:
+		return 3
+	}
+	return 0
+}
+
+const none = 0xff
+
+var hexValue, base64Value = digitValues()
+
+func digitValues() (hex, base64 [256]byte) {
+	for i := range 256 {
+		hex[i], base64[i] = none, none
+	}
+	for i, c := range "0123456789abcdef" {
+		hex[c], hex[strings.ToUpper(string(c))[0]] = byte(i), byte(i)
+	}
+	for i, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/" {
+		base64[c] = byte(i)
+	}
+	base64['-'], base64['_'] = 62, 63
+	return hex, base64
+}
