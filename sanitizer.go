@@ -105,25 +105,35 @@ func (d *sanitizer) resume(inputs any) {
 // all that it does not keep, without one what looks like a credential. The error
 // is the cause of an outcome for which the inputs are withheld.
 func (d *sanitizer) collect(v any, to *policy.Collection) (content, error) {
-	collector := walk.Collector{To: to.To, Reveal: revealed}
+	c := &collecting{collector: walk.Collector{To: to.To, Reveal: revealed}, guard: inputGuard{sanitizer: d}, to: to}
 	if d.redactor == nil && !d.passes() {
 		to.To.CredentialsOnly(func(text string) bool { return d.registry.Scan(text) != "" })
-		collector.Named = taint.Names
+		c.collector.Named = taint.Names
 	}
-	guard := &inputGuard{sanitizer: d}
-	call := &policy.Call{Env: walk.Env{Limit: fields.MaxContent, Guard: guard, Removed: &collector}}
-	call.Again = func(result walk.Result) bool {
-		if !to.Again(result) {
-			return false
-		}
-		guard.credentials, call.Removed = to, nil
-		return true
-	}
-	c, err := d.content(v, sideInputs, call)
+	c.call = policy.Call{Env: walk.Env{Limit: fields.MaxContent, Guard: &c.guard, Removed: &c.collector}, Again: c.again}
+	kept, err := d.content(v, sideInputs, &c.call)
 	if err != nil { // none of it is stored
-		collectAll(v, &collector)
+		collectAll(v, &c.collector)
 	}
-	return c, err
+	return kept, err
+}
+
+// collecting is what a job's inputs pass through.
+type collecting struct {
+	collector walk.Collector
+	guard     inputGuard
+	call      policy.Call
+	to        *policy.Collection
+}
+
+// again reports whether what is kept holds a credential, so that it has to be
+// encoded once more, without that.
+func (c *collecting) again(result walk.Result) bool {
+	if !c.to.Again(result) {
+		return false
+	}
+	c.guard.credentials, c.call.Removed = c.to, nil
+	return true
 }
 
 // collectAll collects all of v, which may be anything.

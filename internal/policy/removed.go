@@ -25,6 +25,8 @@ type removal struct {
 	kept []byte // of the inputs, as JSON
 	any  bool   // something was removed
 
+	collection Collection // while the inputs pass through the policy
+
 	once       sync.Once // guards what follows, which is made when a text is first compared
 	set        taint.Set
 	own        *taint.Matcher   // of set; nil if there is nothing to look for
@@ -62,7 +64,9 @@ type Collection struct {
 // the JSON that is stored of them.
 func (m *RemovedValues) Collect(apply func(*Collection) (kept []byte)) {
 	r := &removal{of: m}
-	r.kept = apply(&Collection{To: &r.set, parents: m.parents})
+	r.collection = Collection{To: &r.set, parents: m.parents}
+	r.kept = apply(&r.collection)
+	r.collection = Collection{}
 	r.any = !r.set.Empty()
 	if !r.any && len(m.parents) == 0 {
 		r.kept = nil

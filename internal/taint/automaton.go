@@ -28,9 +28,11 @@ func (n *needle) tells(depth int) bool {
 // Matcher finds needles. It does not change and is safe for concurrent use. A
 // nil Matcher finds nothing.
 type Matcher struct {
-	needles []needle
-	least   int       // the length of the shortest text that holds one, or a head of one
-	bytes   [256]bool // that needles have, in either case
+	needles     []needle
+	credentials bool      // some of them are
+	others      bool      // some of them are none
+	least       int       // the length of the shortest text that holds one, or a head of one
+	bytes       [256]bool // that needles have, in either case
 
 	// The nodes of the trie are numbered by depth, so that the children of
 	// each have numbers in a row; 0 is the root.
@@ -80,6 +82,11 @@ func newMatcher(needles []needle) *Matcher {
 	size := 1
 	for i := range needles {
 		size += len(needles[i].text)
+		if needles[i].credential {
+			m.credentials = true
+		} else {
+			m.others = true
+		}
 		m.least = min(m.least, len(needles[i].text))
 		for _, c := range []byte(needles[i].text) {
 			m.bytes[c] = true

@@ -44,7 +44,7 @@ func (e *expander) put(text string, credential bool) {
 	for i, c := range buf[:n] {
 		buf[i] = lower[c]
 	}
-	if at, ok := e.index[string(buf[:n])]; ok {
+	if at := e.find(buf[:n]); at >= 0 {
 		e.needles[at].credential = e.needles[at].credential || credential
 		return
 	}
@@ -52,13 +52,40 @@ func (e *expander) put(text string, credential bool) {
 		e.full = true
 		return
 	}
-	if e.index == nil {
-		e.index = make(map[string]int, 8)
-	}
 	folded := string(buf[:n])
-	e.index[folded] = len(e.needles)
+	if e.index != nil {
+		e.index[folded] = len(e.needles)
+	}
+	if e.needles == nil {
+		e.needles = make([]needle, 0, few)
+	}
 	e.bytes += n
 	e.needles = append(e.needles, needle{folded, credential})
+}
+
+// few is how many needles are looked through one by one.
+const few = 8
+
+// find returns which needle a text is, or -1.
+func (e *expander) find(folded []byte) int {
+	if len(e.needles) < few {
+		for i := range e.needles {
+			if e.needles[i].text == string(folded) {
+				return i
+			}
+		}
+		return -1
+	}
+	if e.index == nil {
+		e.index = make(map[string]int, 4*few)
+		for i := range e.needles {
+			e.index[e.needles[i].text] = i
+		}
+	}
+	if at, ok := e.index[string(folded)]; ok {
+		return at
+	}
+	return -1
 }
 
 // expand adds a value.

@@ -1,9 +1,6 @@
 package taint
 
-import (
-	"slices"
-	"sync"
-)
+import "sync"
 
 // maxDecodings is how often a text may have been encoded, in ways that may
 // differ; maxEscapes how often it may have been escaped besides, as JSON in JSON.
@@ -26,15 +23,13 @@ func (m *Matcher) MatchCredential(text string) bool {
 }
 
 // Credentials reports whether some of the needles are credentials.
-func (m *Matcher) Credentials() bool {
-	return m != nil && slices.ContainsFunc(m.needles, func(n needle) bool { return n.credential })
-}
+func (m *Matcher) Credentials() bool { return m != nil && m.credentials }
 
 // Without returns a Matcher of the needles, other than credentials, that stand
 // in none of the texts: those are stored anyway.
 func (m *Matcher) Without(texts func(yield func(string) bool)) *Matcher {
-	if m == nil {
-		return nil
+	if m == nil || !m.others {
+		return m
 	}
 	var stored []bool
 	for text := range texts {

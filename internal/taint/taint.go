@@ -44,6 +44,8 @@ type Set struct {
 	shared            map[shared]bool
 	incomplete        bool
 	only              func(text string) bool // nil, or what tells credentials by their looks
+	made              *Matcher               // of the credentials, once they were asked for
+	full              bool                   // and there was no room for all of them
 }
 
 type value struct {
@@ -79,7 +81,7 @@ func (s *Set) add(v value, credential bool) {
 	}
 	s.read += len(v.text)
 	if credential {
-		s.credentials = append(s.credentials, v)
+		s.credentials, s.made = append(s.credentials, v), nil
 	} else {
 		s.rest = append(s.rest, v)
 	}
@@ -136,16 +138,19 @@ func (s *Set) Credentials() bool { return len(s.credentials) > 0 }
 // whether the set is complete is still known. It is nil if there is nothing to
 // look for. Credentials come first, so that nothing else takes their room.
 func (s *Set) Matcher() *Matcher {
-	e := expander{limit: maxCredentials, only: s.only}
-	for _, v := range s.credentials {
-		e.expand(v, true)
+	if len(s.rest) == 0 {
+		m := s.CredentialMatcher()
+		s.incomplete = s.incomplete || s.full
+		s.credentials, s.shared, s.made = nil, nil, nil
+		return m
 	}
+	e := s.expandCredentials()
 	e.limit = len(e.needles) + maxNeedles
 	for _, v := range s.rest {
 		e.expand(v, false)
 	}
 	s.incomplete = s.incomplete || e.full
-	s.credentials, s.rest, s.shared = nil, nil, nil
+	s.credentials, s.rest, s.shared, s.made = nil, nil, nil, nil
 	return newMatcher(e.needles)
 }
 
@@ -157,9 +162,17 @@ func (s *Set) CredentialsOnly(scan func(text string) bool) { s.only = scan }
 
 // CredentialMatcher returns what finds the credentials, and forgets nothing.
 func (s *Set) CredentialMatcher() *Matcher {
-	e := expander{limit: maxCredentials}
+	if s.made == nil && len(s.credentials) > 0 {
+		e := s.expandCredentials()
+		s.made, s.full = newMatcher(e.needles), e.full
+	}
+	return s.made
+}
+
+func (s *Set) expandCredentials() expander {
+	e := expander{limit: maxCredentials, only: s.only}
 	for _, v := range s.credentials {
 		e.expand(v, true)
 	}
-	return newMatcher(e.needles)
+	return e
 }
