@@ -3,6 +3,9 @@
 // equal names win, so two readers can see two different events in the same
 // bytes. Here names match exactly, a name that stands twice in an object is an
 // error, and so are bytes that are not UTF-8.
+//
+// Package jobaudit reads records with it and package jobhttp requests: the rules
+// must not exist twice.
 package jsonscan
 
 import (

@@ -28,7 +28,7 @@ const jobChecks = "internal/jobcheck"
 
 // shared are the internals of the root that its libraries may import, because
 // a rule must not exist twice. Their package comments say so.
-var shared = []string{"internal/causal", jobChecks}
+var shared = []string{"internal/causal", "internal/jsonscan", jobChecks}
 
 func roleOf(dir string) role {
 	switch {
@@ -145,6 +145,7 @@ func TestAForbiddenImportIsFound(t *testing.T) {
 		{"a sink's tests alone use the suite", "sink/memsink", "sink/sinktest", false, true},
 		{"a sink does not import the root's internals", "sink/memsink", "internal/encode", false, false},
 		{"a library orders events by the root's own rules", "story", "internal/causal", true, true},
+		{"a library reads JSON by the root's own rules", "jobhttp", "internal/jsonscan", true, true},
 		{"a sink checks jobs by the rules of all sinks", "sink/pgsink", jobChecks, true, true},
 		{"the job checks read records", jobChecks, ".", true, true},
 		{"the job checks read logs", jobChecks, "auditlog", true, true},

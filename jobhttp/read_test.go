@@ -1,0 +1,279 @@
+package jobhttp_test
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/faultsink"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+)
+
+// page is a list's answer.
+type page struct {
+	RequestID string
+	Jobs      []jobaudit.Job
+	Next      string
+}
+
+func (s *service) list(t testing.TB, who string, values url.Values) page {
+	t.Helper()
+	w := s.get(t, who, "/api/jobs?"+values.Encode())
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	var p page
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &p))
+	require.Equal(t, w.Header().Get("X-Request-Id"), p.RequestID)
+	return p
+}
+
+func TestAListHasEveryJobOfTheOrganizationOnceTheNewestFirst(t *testing.T) {
+	s := newService(t, memsink.New(nil), nil)
+	var all, pending []uuid.UUID
+	for i := range 7 {
+		job := s.post(t, "ada", order, "").job(http.StatusAccepted)
+		all = append([]uuid.UUID{job.ID}, all...)
+		if i%2 == 0 {
+			run(t, s.dispatched[i], "a line")
+		} else {
+			pending = append([]uuid.UUID{job.ID}, pending...)
+		}
+		s.post(t, "eve", order, "")
+		s.dispatched = s.dispatched[:i+1]
+		s.post(t, "lone", order, "")
+		s.dispatched = s.dispatched[:i+1]
+	}
+	for limit, sizes := range map[string][]int{"3": {3, 3, 1}, "7": {7}, "50": {7}, "1": {1, 1, 1, 1, 1, 1, 1}} {
+		var got []uuid.UUID
+		values := url.Values{"limit": {limit}}
+		for _, size := range sizes {
+			p := s.list(t, "bob", values)
+			require.Len(t, p.Jobs, size)
+			for _, job := range p.Jobs {
+				got = append(got, job.ID)
+			}
+			values.Set("cursor", p.Next)
+			s.post(t, "eve", order, "") // what comes meanwhile moves nothing
+		}
+		require.Equal(t, []string{""}, values["cursor"])
+		require.Equal(t, all, got)
+	}
+	var got []uuid.UUID
+	for _, job := range s.list(t, "bob", url.Values{"state": {"pending"}, "userId": {"ada"}, "action": {action}}).Jobs {
+		got = append(got, job.ID)
+	}
+	require.Equal(t, pending, got)
+	require.Empty(t, s.list(t, "bob", url.Values{"userId": {"bob"}}).Jobs)
+	require.Empty(t, s.list(t, "bob", url.Values{"until": {"2020-01-01T00:00:00Z"}}).Jobs)
+	require.Len(t, s.list(t, "bob", url.Values{"since": {"2020-01-01T00:00:00+02:00"}}).Jobs, 7)
+	require.Len(t, s.list(t, "bob", url.Values{"correlationId": {all[0].String()}}).Jobs, 1)
+	require.Len(t, s.list(t, "lone", nil).Jobs, 7, "no organization is one, too")
+}
+
+// counting is a reader that tells what was read.
+type counting struct {
+	*memsink.Sink
+	mu      sync.Mutex
+	queries []jobaudit.Query
+	records int
+}
+
+func (c *counting) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		c.mu.Lock()
+		q := q
+		c.queries = append(c.queries, q)
+		c.mu.Unlock()
+		for r, err := range c.Sink.Records(ctx, q) {
+			c.mu.Lock()
+			c.records++
+			c.mu.Unlock()
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+func (c *counting) reset() (queries []jobaudit.Query, records int) {
+	queries, records = c.queries, c.records
+	c.queries, c.records = nil, 0
+	return queries, records
+}
+
+func TestAnotherOrganizationsJobCannotBeToldFromNone(t *testing.T) {
+	log := memsink.New(nil)
+	reader := &counting{Sink: log}
+	s := newServiceOver(t, log, log, reader, nil)
+	job := s.post(t, "ada", order, "").job(http.StatusAccepted).ID
+	lines := make([]string, 200)
+	run(t, s.dispatched[0], lines...)
+	before := log.Len()
+	for _, c := range []call{
+		{method: "GET", path: "/api/jobs/ID"},
+		{method: "GET", path: "/api/jobs/ID/events"},
+		{method: "GET", path: "/api/jobs/ID/events?cursor=100"},
+		{method: "DELETE", path: "/api/jobs/ID"},
+		{method: "GET", path: "/api/jobs?cursor=ID"},
+	} {
+		c.who, c.header = "eve", map[string]string{"X-Request-Id": uuid.NewString()}
+		reader.reset()
+		answers := map[uuid.UUID]answer{}
+		asked := map[uuid.UUID][]jobaudit.Query{}
+		path := c.path
+		for _, id := range []uuid.UUID{job, uuid.New()} {
+			c.path = strings.Replace(path, "ID", id.String(), 1)
+			answers[id] = s.do(t, c)
+			queries, records := reader.reset()
+			require.LessOrEqual(t, records, 1, "not the records of the whole job")
+			for i := range queries {
+				queries[i].JobID = uuid.Nil
+			}
+			asked[id] = queries
+		}
+		for id, w := range answers {
+			require.Equal(t, answers[job].Code, w.Code)
+			require.Equal(t, answers[job].Header(), w.Header())
+			require.Equal(t, answers[job].Body.String(), w.Body.String())
+			require.Equal(t, asked[job], asked[id])
+		}
+	}
+	require.Equal(t, before, log.Len(), "nothing is recorded of it")
+}
+
+func TestWhatAnotherOrganizationWroteUnderAJobsIDIsNotTold(t *testing.T) {
+	s := newService(t, memsink.New(nil), nil)
+	job := s.post(t, "ada", order, "").job(http.StatusAccepted)
+	run(t, s.dispatched[0], "ours")
+	// Who controls the queue uses the ID for a job of their own.
+	forged, err := s.recorder.Submit(t.Context(), jobaudit.Submission{
+		ID: job.ID, Action: "other", OrgID: "evil", Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "eve"},
+		Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "to look like the other"},
+	})
+	require.NoError(t, err)
+	require.NoError(t, forged.Start(t.Context(), jobaudit.Execution{}))
+	forged.Log(t.Context(), "theirs: line")
+	require.NoError(t, forged.Fail(t.Context(), &jobaudit.FieldError{Problem: "theirs: error"}))
+
+	w := s.get(t, "ada", "/api/jobs/"+job.ID.String())
+	require.Equal(t, []string{"ours"}, w.job(http.StatusOK).Logs)
+	require.NotContains(t, w.Body.String(), "theirs")
+	require.NotContains(t, s.get(t, "ada", "/api/jobs/"+job.ID.String()+"/events").Body.String(), "theirs")
+	require.NotContains(t, s.get(t, "ada", "/api/jobs").Body.String(), "theirs")
+	s.get(t, "eve", "/api/jobs/"+job.ID.String()).fails(http.StatusNotFound, "NOT_FOUND")
+}
+
+// acts are the reads on record.
+func acts(log *memsink.Sink) []jobaudit.Event {
+	var found []jobaudit.Event
+	for r := range log.Records(context.Background(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditRead, jobaudit.AuditReviewed}}) {
+		found = append(found, r.Event())
+	}
+	return found
+}
+
+func TestReadingIsAnEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, memsink.New(nil), nil)
+		job := s.post(t, "ada", order, "").job(http.StatusAccepted)
+		path := "/api/jobs/" + job.ID.String()
+		run(t, s.dispatched[0])
+		s.get(t, "ada", path).job(http.StatusOK)
+		s.get(t, "ada", path+"/events")
+		require.Empty(t, acts(s.log), "one's own status and log are no event")
+
+		for range 3 {
+			s.get(t, "bob", path).job(http.StatusOK)
+		}
+		s.get(t, "bob", path+"/events")
+		s.get(t, "robot", path).job(http.StatusOK) // of the same ID, and somebody else
+		s.list(t, "ada", url.Values{"state": {"success"}})
+		s.list(t, "ada", nil)
+		got := acts(s.log)
+		require.Len(t, got, 4)
+		for i, want := range []struct {
+			who   string
+			kind  jobaudit.PrincipalKind
+			scope jobaudit.Query
+		}{
+			{"bob", jobaudit.User, jobaudit.Query{JobID: job.ID, OrgID: "acme"}},
+			{"ada", jobaudit.Service, jobaudit.Query{JobID: job.ID, OrgID: "acme"}},
+			{"ada", jobaudit.User, jobaudit.Query{State: jobaudit.Success, OrgID: "acme"}},
+			{"ada", jobaudit.User, jobaudit.Query{OrgID: "acme"}},
+		} {
+			require.Equal(t, want.who, got[i].Who.Principal.ID)
+			require.Equal(t, want.kind, got[i].Who.Principal.Kind)
+			require.Equal(t, "acme", got[i].Who.OrgID)
+			require.Equal(t, want.scope, got[i].Data.Act.Scope)
+			require.JSONEq(t, `{"count":1}`, string(got[i].Data.Act.Data))
+		}
+
+		time.Sleep(6 * time.Minute)
+		synctest.Wait()
+		got = acts(s.log)
+		require.Len(t, got, 5, "one for those that were counted")
+		require.JSONEq(t, `{"count":3,"since":"2000-01-01T00:00:00Z"}`, string(got[4].Data.Act.Data))
+
+		s.get(t, "bob", path).job(http.StatusOK) // counted: the last event is a minute old
+		require.Len(t, acts(s.log), 5)
+		s.Close()
+		require.Len(t, acts(s.log), 6, "what was counted is on record when the API is closed")
+	})
+}
+
+func TestAReadThatCannotBeRecordedIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := memsink.New(nil)
+		sink := faultsink.New(memory)
+		s := newServiceOver(t, memory, sink, memory, nil)
+		job := s.post(t, "ada", order, "").job(http.StatusAccepted)
+		path := "/api/jobs/" + job.ID.String()
+		sink.Set(faultsink.Rule{Fault: faultsink.Fail})
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() { s.get(t, "bob", path).fails(http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE") })
+		}
+		all.Wait()
+		s.get(t, "ada", path).job(http.StatusOK)
+		sink.Set()
+		s.get(t, "bob", path).job(http.StatusOK)
+		s.Close()
+		require.NoError(t, s.recorder.Close(t.Context()))
+	})
+}
+
+func TestACancellerIsOnRecordAndIsNotTheSubmitter(t *testing.T) {
+	s := newService(t, memsink.New(nil), nil)
+	job := s.post(t, "ada", order, "").job(http.StatusAccepted)
+	cancelled := s.do(t, call{method: "DELETE", path: "/api/jobs/" + job.ID.String() + "?reason=no+longer+needed", who: "bob"}).job(http.StatusOK)
+	require.Equal(t, jobaudit.Cancelled, cancelled.State)
+	require.Equal(t, "ada", cancelled.Metadata.UserID)
+	trail := s.log.Trail(job.ID)
+	last := trail[len(trail)-1]
+	require.Equal(t, jobaudit.JobCancelled, last.Type)
+	require.Equal(t, "bob", last.Who.Principal.ID)
+	require.Equal(t, "no longer needed", last.Why.Reason)
+	require.Equal(t, []string{"no longer needed"}, s.cancelled)
+
+	running := s.post(t, "ada", order, "").job(http.StatusAccepted)
+	require.NoError(t, s.dispatched[1].Start(t.Context(), jobaudit.Execution{}))
+	w := s.do(t, call{method: "DELETE", path: "/api/jobs/" + running.ID.String(), who: "bob"})
+	require.Equal(t, jobaudit.Running, w.job(http.StatusAccepted).State, "its worker records the end")
+	act := acts(s.log)[0]
+	require.Equal(t, jobaudit.AuditReviewed, act.Type)
+	require.Equal(t, "bob", act.Who.Principal.ID)
+	require.Equal(t, running.ID, act.Data.Act.Scope.JobID)
+	require.JSONEq(t, `{"outcome":"cancel requested"}`, string(act.Data.Act.Data))
+	require.NoError(t, s.dispatched[1].Cancel(t.Context(), "it was asked to stop"))
+	require.Equal(t, jobaudit.Cancelled, s.get(t, "ada", "/api/jobs/"+running.ID.String()).job(http.StatusOK).State)
+}
