@@ -3,11 +3,9 @@ package cronaudit_test
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/memsink"
-	"github.com/jobaudit/jobaudit/story"
 	"github.com/jobaudit/jobaudit/worker/cronaudit"
 )
 
@@ -31,7 +29,17 @@ func ExampleJob() {
 	if err := recorder.Close(ctx); err != nil {
 		fmt.Println(err)
 	}
-	if err := story.Tree(os.Stdout, sink.Records(ctx, jobaudit.Query{Action: "clean-up"})); err != nil {
-		fmt.Println(err)
+	for record, err := range sink.Records(ctx, jobaudit.Query{Action: "clean-up"}) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		e := record.Event()
+		fmt.Println(e.Type, e.Who.Principal.ID, e.Why.Kind)
 	}
+	// Output:
+	// job.submitted cleaner schedule
+	// job.authorized cleaner schedule
+	// job.started cleaner schedule
+	// job.succeeded cleaner schedule
 }
