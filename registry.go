@@ -154,6 +154,11 @@ func (g *Registry) checkIdentifiers(list ...given) error {
 	return nil
 }
 
+// checkPrincipal is checkIdentifiers for a principal.
+func (g *Registry) checkPrincipal(at *principalPaths, p *Principal) error {
+	return g.checkIdentifiers(given{at.id, p.ID}, given{at.method, p.AuthMethod}, given{at.session, p.AuthSession})
+}
+
 // safe returns an identifier, or what stands for one that holds a credential,
 // where there is no caller to refuse it to.
 func (g *Registry) safe(identifier string) string {

@@ -128,20 +128,25 @@ func (s *Submission) checkShape() error {
 	return nil
 }
 
-// identifiers are the fields of a submission that are stored unchanged.
-func (s *Submission) identifiers() []given {
-	all := []given{
-		{"what.action", s.Action}, {"who.orgId", s.OrgID}, {"who.upstream.system", s.Upstream.System}, {"who.upstream.eventId", s.Upstream.ID},
-		{"where.target", s.Target}, {"why.ref", s.Trigger.Ref}, {"job.queue.system", s.Queue.System}, {"job.queue.id", s.Queue.ID},
+// checkIdentifiers refuses a submission of which a field that is stored unchanged
+// holds a credential.
+func (s *Submission) checkIdentifiers(g *Registry) error {
+	err := g.checkIdentifiers(given{"what.action", s.Action}, given{"who.orgId", s.OrgID},
+		given{"who.upstream.system", s.Upstream.System}, given{"who.upstream.eventId", s.Upstream.ID},
+		given{"where.target", s.Target}, given{"why.ref", s.Trigger.Ref},
+		given{"job.queue.system", s.Queue.System}, given{"job.queue.id", s.Queue.ID})
+	if err != nil {
+		return err
 	}
-	for i, p := range append([]Principal{s.Principal}, s.OnBehalfOf...) {
-		field := "who.principal"
-		if i > 0 {
-			field = "who.onBehalfOf"
+	if err := g.checkPrincipal(principalFields, &s.Principal); err != nil {
+		return err
+	}
+	for i := range s.OnBehalfOf {
+		if err := g.checkPrincipal(onBehalfOfFields, &s.OnBehalfOf[i]); err != nil {
+			return err
 		}
-		all = append(all, given{field + ".id", p.ID}, given{field + ".auth.method", p.AuthMethod}, given{field + ".auth.session", p.AuthSession})
 	}
-	return all
+	return nil
 }
 
 // inherit completes a submission from the job that the context carries, if it
@@ -321,7 +326,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft,
 	if r.closed.Load() {
 		return refuse(ErrClosed)
 	}
-	if err := cmp.Or(defaultsErr, s.check(), r.opts.Redactors.checkIdentifiers(s.identifiers()...)); err != nil {
+	if err := cmp.Or(defaultsErr, s.check(), s.checkIdentifiers(r.opts.Redactors)); err != nil {
 		return refuse(err)
 	}
 	t := &Trail{rec: r, submitter: r.incarnation, vouched: true, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
