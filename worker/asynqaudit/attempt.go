@@ -130,7 +130,7 @@ func (at *attempt) end(ctx context.Context, v verdict, err error) {
 	switch {
 	case v.fate == archived:
 		if !at.started {
-			if err := at.trail.Start(ctx, jobaudit.Execution{Attempt: at.number, Queue: at.place.ref()}); err != nil {
+			if err := at.trail.Start(ctx, jobaudit.Execution{Attempt: at.number, Queue: at.place.queueRef()}); err != nil {
 				at.a.report(ctx, err)
 				return
 			}

@@ -76,9 +76,9 @@ func (a *Audit) report(ctx context.Context, err error) {
 // place is where asynq keeps a task.
 type place struct{ queue, id string }
 
-// ref is the place's form in job.queue. The queue's name is escaped, so that
+// queueRef is the place's form in job.queue. The queue's name is escaped, so that
 // the first slash ends it.
-func (p place) ref() jobaudit.Ref {
+func (p place) queueRef() jobaudit.Ref {
 	return jobaudit.Ref{System: system, ID: url.PathEscape(p.queue) + "/" + p.id}
 }
 
@@ -88,7 +88,7 @@ func anywhere(job uuid.UUID) jobaudit.Ref {
 	return jobaudit.Ref{System: system, ID: "*/" + job.String()}
 }
 
-// placeOf reads what ref wrote. It is false for anywhere.
+// placeOf reads what queueRef wrote. It is false for anywhere.
 func placeOf(ref jobaudit.Ref) (place, bool) {
 	escaped, id, ok := strings.Cut(ref.ID, "/")
 	if !ok || escaped == "*" || ref.System != system {
@@ -124,7 +124,7 @@ func inputs(payload []byte) any {
 // adoptedID is the ID of the job of a task that carries none. It is the same in
 // every process.
 func (p place) adoptedID() uuid.UUID {
-	sum := sha256.Sum256([]byte("jobaudit " + system + " task\n" + p.ref().ID))
+	sum := sha256.Sum256([]byte("jobaudit " + system + " task\n" + p.queueRef().ID))
 	id := uuid.UUID(sum[:16])
 	id[6] = id[6]&0x0f | 0x80 // version 8
 	id[8] = id[8]&0x3f | 0x80 // the variant of RFC 9562
@@ -158,7 +158,7 @@ func (a *Audit) trail(ctx context.Context, t task) (*jobaudit.Trail, error) {
 // was enqueued.
 func (a *Audit) adopt(ctx context.Context, t task) (*jobaudit.Trail, error) {
 	trail, err := a.rec.Prepare(ctx, jobaudit.Submission{
-		ID: t.adoptedID(), Action: t.typ, Inputs: inputs(t.payload), Principal: a.opts.Service, Queue: t.ref(), Detached: true,
+		ID: t.adoptedID(), Action: t.typ, Inputs: inputs(t.payload), Principal: a.opts.Service, Queue: t.queueRef(), Detached: true,
 		Trigger: jobaudit.Trigger{
 			Kind: jobaudit.OnEvent, Reason: "a task was found in its queue that nobody had submitted a job for",
 		},

@@ -102,7 +102,7 @@ func (c *Client) Enqueue(ctx context.Context, t *Task, opts ...asynq.Option) (*a
 		at.id = s.ID.String()
 		all = append(all, asynq.TaskID(at.id))
 	}
-	s.Queue = at.ref()
+	s.Queue = at.queueRef()
 	if s.Action == "" {
 		s.Action = t.Type
 	}

@@ -56,7 +56,7 @@ func (i *Inspector) act(ctx context.Context, by jobaudit.Submission, action, res
 func (i *Inspector) task(ctx context.Context, by jobaudit.Submission, action string, at place, do func() error,
 	tell func(trail *jobaudit.Trail, job jobaudit.Job, note string) error,
 ) error {
-	return i.act(ctx, by, action, "asynq task "+at.ref().ID, func(ctx context.Context, act *jobaudit.Trail) error {
+	return i.act(ctx, by, action, "asynq task "+at.queueRef().ID, func(ctx context.Context, act *jobaudit.Trail) error {
 		info, err := i.GetTaskInfo(at.queue, at.id)
 		if err != nil {
 			return err
@@ -149,7 +149,7 @@ func (i *Inspector) ArchiveTask(ctx context.Context, by jobaudit.Submission, nam
 // runs is a copy of the task and another job, a retry of the first, which is
 // deleted from the archive. RunTask returns the task that will run.
 func (i *Inspector) RunTask(ctx context.Context, by jobaudit.Submission, name, id string) (next *asynq.TaskInfo, err error) {
-	err = i.act(ctx, by, "asynq-task-run", "asynq task "+place{name, id}.ref().ID, func(ctx context.Context, act *jobaudit.Trail) error {
+	err = i.act(ctx, by, "asynq-task-run", "asynq task "+place{name, id}.queueRef().ID, func(ctx context.Context, act *jobaudit.Trail) error {
 		info, err := i.GetTaskInfo(name, id)
 		if err != nil {
 			return err

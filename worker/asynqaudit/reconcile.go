@@ -297,7 +297,7 @@ func (r *reconciliation) begin(ctx context.Context, info *asynq.TaskInfo, trail 
 		if err != nil {
 			return err
 		}
-		return trail.Start(ctx, jobaudit.Execution{Attempt: info.Retried + 1, Queue: taskOf(info).ref()})
+		return trail.Start(ctx, jobaudit.Execution{Attempt: info.Retried + 1, Queue: taskOf(info).queueRef()})
 	})
 }
 

@@ -61,7 +61,7 @@ func exited(err error) bool {
 
 func (at *attempt) start(ctx context.Context) error {
 	err := at.trail.Start(ctx, jobaudit.Execution{
-		Attempt: at.number, Queue: refTo(message.SubscribeTopicFromCtx(ctx), at.msg, at.trail.JobID()),
+		Attempt: at.number, Queue: queueRef(message.SubscribeTopicFromCtx(ctx), at.msg, at.trail.JobID()),
 	})
 	if err != nil && !errors.Is(err, jobaudit.ErrDenied) && !errors.Is(err, jobaudit.ErrClosed) {
 		at.trail.Deferring(context.WithoutCancel(ctx), "the start could not be recorded, and the handler was not called")

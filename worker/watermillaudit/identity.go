@@ -36,9 +36,9 @@ func inputs(payload []byte) any {
 	return payload // no policy reads it, but what is in it is kept out of later texts
 }
 
-// refTo names a message in job.queue: its topic and its UUID, or the job's ID if
+// queueRef names a message in job.queue: its topic and its UUID, or the job's ID if
 // it has none, or one that is too long.
-func refTo(topic string, msg *message.Message, job uuid.UUID) jobaudit.Ref {
+func queueRef(topic string, msg *message.Message, job uuid.UUID) jobaudit.Ref {
 	ref := jobaudit.Ref{System: system, ID: url.PathEscape(topic) + "/" + url.PathEscape(msg.UUID)}
 	if msg.UUID == "" || len(ref.ID) > maxRef {
 		ref.ID = "*/" + job.String()
@@ -109,7 +109,7 @@ func (a *Audit) identify(ctx context.Context, msg *message.Message) (s subject, 
 func (a *Audit) adoption(s subject, topic, handler string, msg *message.Message) jobaudit.Submission {
 	sub := jobaudit.Submission{
 		ID: s.job, Action: actionOf(topic), Inputs: inputs(msg.Payload), Principal: a.opts.Service,
-		Queue: refTo(topic, msg, s.job), Detached: s.trail == nil,
+		Queue: queueRef(topic, msg, s.job), Detached: s.trail == nil,
 		Trigger: jobaudit.Trigger{
 			Kind: jobaudit.OnEvent, Reason: "a message was delivered that nobody had submitted a job for",
 		},

@@ -132,7 +132,7 @@ func (b *batch) order(msg *message.Message) (o order, err error) {
 		return o, err
 	}
 	if !b.event {
-		s.Queue = refTo(b.topic, msg, s.ID)
+		s.Queue = queueRef(b.topic, msg, s.ID)
 	}
 	o.trail, err = b.a.rec.Prepare(o.ctx, s)
 	return o, err
