@@ -137,7 +137,7 @@ func TestAProofIsWrittenAsItsGoldenFileSays(t *testing.T) {
 	jobaudit.Golden(t, "acts/job.started.json", append(record.Bytes(), '\n'))
 }
 
-// forged changes what a Carrier says and mends the checksum, as whoever writes
+// forged changes what a Carrier says and corrects the checksum, as anyone who writes
 // to the queue can.
 func forged(c jobaudit.Carrier, from, to string) string {
 	parts := strings.Split(c.String(), ".")
@@ -252,7 +252,7 @@ func TestCarrierKeysThatAreNoneAreRefused(t *testing.T) {
 	}
 }
 
-// It took twelve seconds for 5,000 principals once, and for ever for an action
+// It took twelve seconds for 5,000 principals once, and had no end for an action
 // of 4,000 bytes.
 func TestACarrierIsBoundedBeforeItIsMade(t *testing.T) {
 	sink := memsink.New(nil)

@@ -276,7 +276,7 @@ func TestARecordsCarrierTakesTheJobOnFromThatRecord(t *testing.T) {
 	}
 }
 
-// Whoever misses a submission can tell whether the log that it went to is among
+// A reader who misses a submission can find out whether the log that it went to is among
 // those that it reads.
 func TestACarrierNamesTheRecorderThatTheJobWasSubmittedBy(t *testing.T) {
 	web, log := passing(t)

@@ -435,7 +435,7 @@ func ExampleOptions_reauthorize() {
 	// cancelled FORBIDDEN <nil>
 }
 
-// A verdict is for whoever knows that a job's worker is gone: a node was taken
+// A verdict is for a caller that knows that a job's worker is gone: a node was taken
 // away, say. Package watchdog finds out by itself.
 func ExampleRecorder_Conclude() {
 	ctx := context.Background()

@@ -12,7 +12,7 @@ import (
 	"github.com/jobaudit/jobaudit/internal/environ"
 )
 
-var update = flag.Bool("update", false, "write the golden files in testdata anew")
+var update = flag.Bool("update", false, "write the golden files in testdata")
 
 // stored is where records are that every version must read.
 var stored = flag.String("stored", "testdata", "read the records in the directories of this one")

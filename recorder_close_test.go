@@ -28,7 +28,7 @@ func occupy(t *testing.T, rec *jobaudit.Recorder, sink *faultsink.Sink) *sync.Wa
 }
 
 // The bubble ends when all its goroutines have: a flight that begins after
-// Close, or one that follows the other for ever, would keep it.
+// Close, or one that follows the other without end, would keep it.
 func TestNothingGoesOnAfterCloseThoughCallersWaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := faultsink.New(memsink.New(nil))

@@ -206,6 +206,6 @@ func (c *chaos) check(withSpare bool) {
 	}
 	for _, id := range c.store.Jobs() {
 		j := jobOf(t, c.store, id)
-		require.NotEqual(t, jobaudit.Running, j.State, "job %s runs for ever: %+v", id, j)
+		require.NotEqual(t, jobaudit.Running, j.State, "job %s never ends: %+v", id, j)
 	}
 }

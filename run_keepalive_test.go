@@ -79,7 +79,7 @@ func TestASubmissionThatNoLogHoldsIsRecordedFromItsCarrier(t *testing.T) {
 	events(t, sink)
 }
 
-// How an execution ended is what whoever runs it says, whatever its function did.
+// How an execution ended is what its caller says, whatever its function did.
 func TestAKeptAliveExecutionIsEndedByWhoeverKnowsHow(t *testing.T) {
 	failure := errors.New("no")
 	for name, test := range map[string]struct {

@@ -14,7 +14,7 @@ import (
 	"github.com/jobaudit/jobaudit"
 )
 
-// Whoever reads the record of a job that a shutdown cancelled finds the signal.
+// The record of a job that a shutdown cancelled names the signal.
 func TestACancellationByASignalNamesTheSignal(t *testing.T) {
 	for name, why := range map[string]func(context.Context) error{"err": context.Context.Err, "cause": context.Cause} {
 		t.Run(name, func(t *testing.T) {

@@ -115,7 +115,7 @@ func TestARevokedJobDoesNotStartAgainUnlessItIsAuthorizedAnew(t *testing.T) {
 	require.Equal(t, jobaudit.Success, jobOf(t, store, tr.JobID()).State)
 }
 
-// Whoever resumes a job asks anew, whatever a reader tells of its executions.
+// A resumed job asks again, whatever a reader says of its executions.
 func TestAJobWhoseAuthorizationWasWithdrawnDoesNotRunAgain(t *testing.T) {
 	store := memsink.New(nil)
 	allowed := true

@@ -268,7 +268,7 @@ func TestQuickNeverTrustsACommitLineThatNoGoodSignatureCovers(t *testing.T) {
 	opts := l.keys()
 	opts.Quick = true
 
-	// A batch written anew with another key, its commit line agreeing.
+	// A batch written again with another key, its commit line agreeing.
 	forged := newLog(t, thief)
 	forged.commit("a", "b", "c")
 	honest := l.segments[0]
@@ -280,7 +280,7 @@ func TestQuickNeverTrustsACommitLineThatNoGoodSignatureCovers(t *testing.T) {
 	require.Equal(t, []int64{0, 4}, []int64{found[1].First, found[1].End})
 	require.Equal(t, auditlog.Unverified, report.Level)
 
-	// The whole log written anew, then its last batch.
+	// The whole log written again, then its last batch.
 	report, err = auditlog.Verify(t.Context(), threeSegments(t, thief).source(), opts, nil)
 	require.Len(t, findings(t, err), 7)
 	require.Zero(t, report.Head)

@@ -199,7 +199,7 @@ func TestTreeShowsWhoMadeWhomAndHowItEnded(t *testing.T) {
 	golden(t, "tree.txt", tree(t, family(t)...))
 }
 
-// Whoever can store a record can contradict one job's records, and hides no other
+// A writer of records can contradict one job's records, and hides no other
 // job by that.
 func TestAJobWhoseRecordsContradictEachOtherHidesNoOther(t *testing.T) {
 	records := family(t)

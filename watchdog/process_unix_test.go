@@ -165,7 +165,7 @@ func beWorker(dirs []string) error {
 			fmt.Println("ended", <-finished)
 		case "panic":
 			go func() { panic("out of its mind") }()
-			<-finished // for ever
+			<-finished // it never is
 		}
 	}
 	return errors.Join(rec.Close(ctx), sink.Close())

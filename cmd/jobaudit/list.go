@@ -28,7 +28,7 @@ func (f *filters) add(cmd *cobra.Command) {
 	flags.StringVar(&f.action, "action", "", "of jobs with this action")
 	flags.StringSliceVar(&f.types, "type", nil, "of these types, as in job.failed,attempt.failed")
 	flags.StringVar(&f.state, "state", "", "whose job was pending, running, success, failed or cancelled then")
-	flags.StringVar(&f.since, "since", "", "at or after this time: 2026-02-03, 2026-02-03T15:04:05Z, or 90m for so long ago")
+	flags.StringVar(&f.since, "since", "", "at or after this time: 2026-02-03, 2026-02-03T15:04:05Z, or 90m for 90 minutes ago")
 	flags.StringVar(&f.until, "until", "", "before this time")
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions([]string{"pending", "running", "success", "failed", "cancelled"}, cobra.ShellCompDirectiveNoFileComp))
 }
@@ -122,7 +122,7 @@ It verifies nothing: see jobaudit verify.`,
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the events as they are stored")
-	cmd.Flags().IntVarP(&limit, "limit", "n", 0, "at most so many")
+	cmd.Flags().IntVarP(&limit, "limit", "n", 0, "at most this many")
 	return cmd
 }
 

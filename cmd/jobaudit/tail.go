@@ -51,7 +51,7 @@ committed, until it is interrupted.`,
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with the events to come")
-	cmd.Flags().IntVarP(&n, "lines", "n", 10, "begin with so many events")
+	cmd.Flags().IntVarP(&n, "lines", "n", 10, "begin with this many events")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the events as they are stored")
 	return cmd
 }

@@ -163,7 +163,7 @@ func TestAJobThatPanicsThroughSkipIfStillRunningIsToldToBeStuck(t *testing.T) {
 	require.ErrorIs(t, errs[0], cronaudit.ErrStuck)
 }
 
-// panics is a logger that is told of panics.
+// panics is a logger that panics are reported to.
 type panics struct {
 	mu   sync.Mutex
 	list []string

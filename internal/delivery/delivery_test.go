@@ -88,7 +88,7 @@ func TestASinkThatDoesNotAnswerIsAskedAgain(t *testing.T) {
 	for name, fault := range map[string]func(context.Context){
 		"panics":             func(context.Context) { panic("no") },
 		"ends its goroutine": func(context.Context) { runtime.Goexit() },
-		"waits for ever":     func(ctx context.Context) { <-ctx.Done() },
+		"never returns":      func(ctx context.Context) { <-ctx.Done() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -185,7 +185,7 @@ func (w *world) check(l *sinkQueue[record], sink *wildSink) {
 	_, ready := l.next()
 	switch {
 	case l.gathering:
-		w.Errorf("a worker gathers for ever")
+		w.Errorf("a worker never stops gathering")
 	case total > maxCalls[clean] || l.calls[suspect]+l.calls[hanging] > maxCalls[suspect] || l.calls[hanging] > maxCalls[hanging]:
 		w.Errorf("too many calls: %v", l.calls)
 	case l.workers != total || total != int(sink.underWay.Load()):

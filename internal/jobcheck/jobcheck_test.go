@@ -243,7 +243,7 @@ func TestWhatAnotherLogHoldsMayBeResumed(t *testing.T) {
 	require.EqualValues(t, 1, r.Dangling.Total())
 }
 
-// Whoever can write to the queue can make up the hash of an unsigned Carrier.
+// A writer to the queue can make up the hash of an unsigned Carrier.
 func TestAnotherHashThanTheResumedRecordsIsAFindingOnlyOnASignedCarriersWord(t *testing.T) {
 	for _, signed := range []bool{false, true} {
 		for _, whole := range []bool{false, true} {

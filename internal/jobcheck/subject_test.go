@@ -24,7 +24,7 @@ func forgers(t *testing.T, job uuid.UUID) map[string]*author {
 	return map[string]*author{"organization": org, "action": action, "correlation": correlation}
 }
 
-// Whoever can write to a queue can have anything recorded of another's job. An
+// A writer to a queue can have anything recorded of another's job. An
 // untouched log does not fail for it, wherever that stands.
 func TestWhatContradictsTheSubmissionIsANoteAndNoFinding(t *testing.T) {
 	for _, typ := range jobcheck.Types() {

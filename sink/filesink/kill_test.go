@@ -101,7 +101,7 @@ func requireKilledWritersLoseNothing(t *testing.T, seed uint64, runs int) {
 		}
 		if r, err := filesink.OpenReader(p.dir); err == nil {
 			if c, err := r.Checkpoint(t.Context(), p.key.Verifier()); err == nil {
-				heads = append(heads, c.Head()) // whoever reads may see it
+				heads = append(heads, c.Head()) // a reader may see it
 			}
 			require.NoError(t, r.Close())
 		}

@@ -96,7 +96,7 @@ func TestAWholeBatchThatWasNotAcknowledgedIsAdopted(t *testing.T) {
 	require.Zero(t, s.Recovery().TornBytes)
 	after, err := os.Stat(segments(t, p.dir)[0])
 	require.NoError(t, err)
-	require.False(t, os.SameFile(before, after), "what a failed fsync may have lost is written anew")
+	require.False(t, os.SameFile(before, after), "what a failed fsync may have lost is written again")
 }
 
 func TestDamageIsNotTakenForATornTail(t *testing.T) {

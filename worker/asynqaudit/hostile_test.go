@@ -38,7 +38,7 @@ func TestAPayloadThatIsNoJSONLeaksNowhere(t *testing.T) {
 	r.sound()
 }
 
-// Whoever can write to the queue can write any header. What cannot be read is no
+// A writer to the queue can write any header. What cannot be read is no
 // Carrier, and the task is on record all the same; one that names a recorder of
 // which no log was given makes nobody record anything of that job.
 func TestAForgedCarrierMakesNobodyRecordAFalseEnd(t *testing.T) {

@@ -304,7 +304,7 @@ func TestAGoroutineThatExitsIsAFailedAttempt(t *testing.T) {
 	require.Equal(t, jobaudit.Running, job.State, "River has it running")
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	require.Error(t, w.client.StopAndCancel(ctx), "River waits for the goroutine for ever")
+	require.Error(t, w.client.StopAndCancel(ctx), "River waits for the goroutine without end")
 	_ = w.follow.Stop(ctx)
 }
 

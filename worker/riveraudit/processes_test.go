@@ -184,7 +184,7 @@ func TestAJobThatAnUnauditedWorkerRanIsReconstructedIfTheOptionsSaySo(t *testing
 	require.WithinDuration(t, *p.web.row(id).FinalizedAt, job.CompletedAt, time.Microsecond)
 }
 
-// A job that nobody submitted through the adapter is adopted by whoever finds it.
+// A job that was not submitted through the adapter is adopted by the process that finds it.
 func TestAJobInsertedByPlainSQLIsAdopted(t *testing.T) {
 	t.Parallel()
 	p := newProcesses(t)

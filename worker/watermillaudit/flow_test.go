@@ -71,7 +71,7 @@ func TestARetryThatCannotBeRecordedLeavesNothingBehind(t *testing.T) {
 		var calls atomic.Int32
 		h := retry.Middleware(b.audit.Middleware(func(*message.Message) ([]*message.Message, error) {
 			if calls.Add(1) == 1 {
-				b.faults.Set(faultsink.Rule{Fault: faultsink.Fail}) // but not for ever
+				b.faults.Set(faultsink.Rule{Fault: faultsink.Fail}) // but not always
 				time.AfterFunc(500*time.Millisecond, func() { b.faults.Set() })
 				time.AfterFunc(1500*time.Millisecond, func() { b.faults.Set(faultsink.Rule{Fault: faultsink.Hang}) })
 			}

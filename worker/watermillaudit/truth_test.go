@@ -74,7 +74,7 @@ func TestAMessageThatWillNotComeBackHasFailed(t *testing.T) {
 	require.Equal(t, errBroken.Error(), job.Error.Message)
 	require.Equal(t, []jobaudit.EventType{jobaudit.AttemptFailed, jobaudit.AttemptFailed, jobaudit.JobFailed}, ends(job)[:3])
 	next(r, last)
-	require.True(t, r.job(id).Executions[3].Late, "whoever says that it is final is believed")
+	require.True(t, r.job(id).Executions[3].Late, "who says that it is final is believed")
 }
 
 func TestAMessageThatGoesToThePoisonQueueHasFailed(t *testing.T) {

@@ -343,7 +343,7 @@ func openLog(ctx context.Context, dir string) (*filesink.Sink, error) {
 	return filesink.Open(ctx, filepath.Join(dir, "log"), key, nil)
 }
 
-// victim handles messages for ever, until it is killed.
+// victim handles messages until it is killed.
 func victim() error {
 	ctx := context.Background()
 	sink, err := openLog(ctx, os.Getenv(victimDir))
