@@ -20,7 +20,7 @@ var (
 	errNoFunction error = &AuditError{Op: "run", Err: &FieldError{Field: "function", Problem: "is required"}}
 
 	// ErrDenied means that authorization refused the job. It did not run, or
-	// was told to stop.
+	// was asked to stop.
 	ErrDenied = errors.New("not authorized")
 
 	// ErrTransition means that the job is not in a state in which this can

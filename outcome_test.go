@@ -121,7 +121,7 @@ func TestALateYesDoesNotCount(t *testing.T) {
 		j := jobOf(t, store, id)
 		require.Equal(t, jobaudit.Cancelled, j.State)
 		require.Equal(t, jobaudit.CodeNotRun, j.Error.Code)
-		require.Contains(t, j.Error.Message, "nobody could say whether the job may start")
+		require.Contains(t, j.Error.Message, "whether the job may start could not be decided")
 		require.Empty(t, of(store.Trail(id), jobaudit.JobAuthorized))
 	})
 }

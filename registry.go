@@ -53,7 +53,7 @@ type RegistryOptions struct {
 	// has published every value that can be guessed.
 	PseudonymKey []byte
 	// PseudonymEpoch counts how often pseudonyms were begun again with the same
-	// key: those of different epochs cannot be told to be of one value. It is
+	// key: those of different epochs do not show that they are of one value. It is
 	// 0 or more.
 	PseudonymEpoch int
 }

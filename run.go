@@ -152,7 +152,7 @@ func (t *Trail) notRun(ctx context.Context, err error) {
 	}
 	why := "the start could not be recorded"
 	if audit, ok := errors.AsType[*AuditError](err); ok && audit.Op == "authorize" {
-		why = "nobody could say whether the job may start"
+		why = "whether the job may start could not be decided"
 	}
 	t.report(ctx, "run", t.recordNotRun(typ, why))
 }

@@ -190,7 +190,7 @@ func (h *hasher) submit(ctx context.Context, f *folder) (*task, error) {
 		Trigger:   jobaudit.Trigger{Kind: jobaudit.OnEvent, Reason: "its files belong into the manifest"},
 	})
 	if err != nil && trail != nil { // it may be stored: the job must not wait without limit
-		err = errors.Join(err, trail.Cancel(ctx, "nobody will run it"))
+		err = errors.Join(err, trail.Cancel(ctx, "no worker will run it"))
 	}
 	return &task{trail: trail, folder: f}, err
 }

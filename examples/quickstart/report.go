@@ -87,7 +87,7 @@ func each(records []jobaudit.Record) iter.Seq2[jobaudit.Record, error] {
 	}
 }
 
-// choose returns the jobs that the timeline tells of, and those that the tree
+// choose returns the jobs that the timeline shows, and those that the tree
 // shows: the parent, children that are worth it, and, in the tree, others.
 func (s *summary) choose() (told, shown map[uuid.UUID]bool) {
 	told, shown = make(map[uuid.UUID]bool), make(map[uuid.UUID]bool)

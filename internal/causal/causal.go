@@ -1,4 +1,4 @@
-// Package causal puts events into the one order that they tell of, whatever
+// Package causal puts events into the one order that their links give, whatever
 // their hosts' clocks say. The rules are those of docs/format.md, F2: within a stream
 // the sequence number decides, within a log the order of acceptance, and across
 // logs what a stream resumes and what caused an event. Times decide nothing.

@@ -92,7 +92,7 @@ func (g *givenTexts) keptBy(also func(string)) func(string) {
 	return func(text string) { g.kept[text] = true }
 }
 
-// pass tells of the credentials, or of other texts that were not kept.
+// pass reports the credentials, or other texts that were not kept.
 func (g *givenTexts) pass(credentials bool) {
 	if g == nil {
 		return

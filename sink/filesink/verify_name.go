@@ -88,7 +88,7 @@ type aLine struct {
 	linePlace
 }
 
-// line takes what a line tells of the wanted records.
+// line takes what a line says of the wanted records.
 func (n *naming) line(l aLine) {
 	if auditlog.IsCommit(l.text) {
 		for _, s := range n.batch {

@@ -17,8 +17,8 @@ var columnNames = []string{
 	"job", "corr", "root", "principal", "org", "action", "type", "state", "resource", "error", "time",
 }
 
-// columnsOf returns what an event is selected by, from job on. Whoever verifies
-// the log computes them again.
+// columnsOf returns what an event is selected by, from job on. A verifier
+// of the log computes them again.
 func columnsOf(e *jobaudit.Event) []any {
 	root := e.Job.RootID
 	if root == e.Job.ID {

@@ -12,7 +12,7 @@
 // A record goes through two steps. [Sink.Append] makes it accepted, in one
 // round trip: when it returns nil the record is durable and stored once for
 // ever. A [Sequencer], in this process or another, then gives it its place in
-// the log, signs the head and commits both; from then on nobody can change the
+// the log, signs the head and commits both; from then on no one can change the
 // record unseen. [Sink.Sequenced] waits for that.
 //
 // [Tx] stores the record of a submission in the caller's own transaction:

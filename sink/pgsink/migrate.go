@@ -109,7 +109,7 @@ func MigrationSQL(opts *MigrateOptions) string {
 
 var roles = []string{"owner", "writer", "sequencer", "reader"}
 
-// rolesSQL makes the roles that are missing. Nobody logs in as one of them:
+// rolesSQL makes the roles that are missing. They have no login:
 // they are granted to those who do.
 func rolesSQL(prefix string) string {
 	var b strings.Builder

@@ -45,7 +45,7 @@ type Options struct {
 	// run at once: one of them works.
 	Sequencer *SequencerOptions
 
-	// OnError is told of what fails without making an Append fail. It may be
+	// OnError is called with what fails without making an Append fail. It may be
 	// called from several goroutines and must not wait. Default: slog.Default.
 	OnError func(error)
 
@@ -190,7 +190,7 @@ func (s *Sink) Degraded(report func(error)) {
 	s.degraded = report
 }
 
-// report tells of trouble that does not make an Append fail.
+// report reports trouble that does not make an Append fail.
 func (s *Sink) report(err error) {
 	s.opts.OnError(err)
 	s.mu.Lock()

@@ -189,7 +189,7 @@ func (b *bench) visit(ctx context.Context) error {
 // leftover is how long a goroutine may take to end after Close returned.
 const leftover = 4 * time.Second
 
-// gone returns nil when no goroutine has the label. The runtime tells nobody
+// gone returns nil when no goroutine has the label. The runtime does not say
 // when one ends, so this has to look again and again.
 func gone(ctx context.Context, mark string) error {
 	for wait := time.Millisecond; ; wait *= 2 {

@@ -160,7 +160,7 @@ func (a *Audit) adopt(ctx context.Context, t task) (*jobaudit.Trail, error) {
 	trail, err := a.rec.Prepare(ctx, jobaudit.Submission{
 		ID: t.adoptedID(), Action: t.typ, Inputs: inputs(t.payload), Principal: a.opts.Service, Queue: t.queueRef(), Detached: true,
 		Trigger: jobaudit.Trigger{
-			Kind: jobaudit.OnEvent, Reason: "a task was found in its queue that nobody had submitted a job for",
+			Kind: jobaudit.OnEvent, Reason: "a task was found in its queue without a submitted job",
 		},
 	})
 	if err != nil {

@@ -50,10 +50,10 @@ func New(rec *jobaudit.Recorder, opts *Options) *Audit {
 		a.opts = *opts
 	}
 	if a.opts.Monitor == nil {
-		a.opts.Monitor = nobody{}
+		a.opts.Monitor = noMonitor{}
 	}
 	if a.opts.SchedulerMonitor == nil {
-		a.opts.SchedulerMonitor = nobody{}
+		a.opts.SchedulerMonitor = noMonitor{}
 	}
 	if a.opts.OnError == nil {
 		a.opts.OnError = func(ctx context.Context, err error) {

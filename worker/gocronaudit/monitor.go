@@ -50,20 +50,20 @@ func (m *monitor) JobFailed(job gocron.Job, err error) {
 	m.SchedulerMonitor.JobFailed(job, err)
 }
 
-// nobody is a monitor who does not care.
-type nobody struct{}
+// noMonitor does nothing.
+type noMonitor struct{}
 
-func (nobody) IncrementJob(uuid.UUID, string, []string, gocron.JobStatus)           {}
-func (nobody) RecordJobTiming(_, _ time.Time, _ uuid.UUID, _ string, _ []string)    {}
-func (nobody) SchedulerStarted()                                                    {}
-func (nobody) SchedulerStopped()                                                    {}
-func (nobody) SchedulerShutdown()                                                   {}
-func (nobody) JobRegistered(gocron.Job)                                             {}
-func (nobody) JobUnregistered(gocron.Job)                                           {}
-func (nobody) JobStarted(gocron.Job)                                                {}
-func (nobody) JobRunning(gocron.Job)                                                {}
-func (nobody) JobFailed(gocron.Job, error)                                          {}
-func (nobody) JobCompleted(gocron.Job)                                              {}
-func (nobody) JobExecutionTime(gocron.Job, time.Duration)                           {}
-func (nobody) JobSchedulingDelay(_ gocron.Job, scheduledTime, actualTime time.Time) {}
-func (nobody) ConcurrencyLimitReached(string, gocron.Job)                           {}
+func (noMonitor) IncrementJob(uuid.UUID, string, []string, gocron.JobStatus)           {}
+func (noMonitor) RecordJobTiming(_, _ time.Time, _ uuid.UUID, _ string, _ []string)    {}
+func (noMonitor) SchedulerStarted()                                                    {}
+func (noMonitor) SchedulerStopped()                                                    {}
+func (noMonitor) SchedulerShutdown()                                                   {}
+func (noMonitor) JobRegistered(gocron.Job)                                             {}
+func (noMonitor) JobUnregistered(gocron.Job)                                           {}
+func (noMonitor) JobStarted(gocron.Job)                                                {}
+func (noMonitor) JobRunning(gocron.Job)                                                {}
+func (noMonitor) JobFailed(gocron.Job, error)                                          {}
+func (noMonitor) JobCompleted(gocron.Job)                                              {}
+func (noMonitor) JobExecutionTime(gocron.Job, time.Duration)                           {}
+func (noMonitor) JobSchedulingDelay(_ gocron.Job, scheduledTime, actualTime time.Time) {}
+func (noMonitor) ConcurrencyLimitReached(string, gocron.Job)                           {}

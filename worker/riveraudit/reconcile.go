@@ -62,7 +62,7 @@ func (a *Audit) retryOf(ctx context.Context, row *rivertype.JobRow, ended jobaud
 		ID: retryID(ended.ID), Action: ended.Metadata.Action, Inputs: inputsOf(row.EncodedArgs),
 		Principal: a.opts.Service, OrgID: ended.Metadata.OrgID,
 		Trigger: jobaudit.Trigger{
-			Kind: jobaudit.OnRetry, Reason: "River was told to run it again after it had ended",
+			Kind: jobaudit.OnRetry, Reason: "River was asked to run it again after it had ended",
 		},
 		CorrelationID: ended.CorrelationID, RetryOf: ended.ID, Queue: a.queueRef(row), Detached: true,
 	})

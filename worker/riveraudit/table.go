@@ -25,7 +25,7 @@ import (
 // Jobs that are on record, have no end, and are not in the table were rolled
 // back or deleted: they are cancelled, or, if they were running, have failed,
 // ABANDONED. That holds only if all logs were given. If no log holds a start, or
-// the table tells of anything that stands in none of them, nothing is concluded
+// the table shows anything that stands in none of them, nothing is concluded
 // of these jobs either: they are in [queue.Report.Partial]. Where several workers
 // have a log each, and all jobs of one of them have left the table, nothing tells
 // that its log is missing: give every log.
@@ -48,7 +48,7 @@ func (a *Audit) Reconcile(ctx context.Context, client Lister, opts *queue.Reconc
 	if len(p.errs) > 0 {
 		return p.report, errors.Join(append(p.errs, p.report.Err())...) // and is the table's job among the missing ones?
 	}
-	// If the table tells of what stands in none of the logs, the log is missing of
+	// If the table shows what stands in none of the logs, the log is missing of
 	// somebody who may have run what has left the table, too.
 	complete := unended.Worked && len(p.report.Partial) == 0
 	gone := queue.Gone{Recorder: a.rec, Options: p.opts, Complete: func(time.Time) bool { return complete }}

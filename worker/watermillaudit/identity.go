@@ -111,7 +111,7 @@ func (a *Audit) adoption(s subject, topic, handler string, msg *message.Message)
 		ID: s.job, Action: actionOf(topic), Inputs: inputs(msg.Payload), Principal: a.opts.Service,
 		Queue: queueRef(topic, msg, s.job), Detached: s.trail == nil,
 		Trigger: jobaudit.Trigger{
-			Kind: jobaudit.OnEvent, Reason: "a message was delivered that nobody had submitted a job for",
+			Kind: jobaudit.OnEvent, Reason: "a message was delivered without a submitted job",
 		},
 	}
 	if a.opts.Events(topic) {

@@ -185,7 +185,7 @@ func (b *batch) published(err error) {
 		b.each(func(t *jobaudit.Trail) error { return t.Cancel(ctx, err.Error()) })
 	case err != nil:
 		for _, t := range b.trails {
-			t.Log(ctx, "publishing failed, and nobody knows whether the message arrived: "+err.Error())
+			t.Log(ctx, "publishing failed, and it is not known whether the message arrived: "+err.Error())
 		}
 	}
 }

@@ -25,6 +25,6 @@ func TestTheExampleTellsEachJobsStory(t *testing.T) {
 	require.Equal(t, 1, strings.Count(text, "job.failed"), "the digest returned nil, too late")
 	require.Contains(t, text, "TIMEOUT")
 	require.Contains(t, text, "deleted by user bob, job ")
-	require.Contains(t, text, "a task was found in its queue that nobody had submitted a job for")
+	require.Contains(t, text, "a task was found in its queue without a submitted job")
 	require.Contains(t, text, "1 mail sent")
 }
