@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
 	"golang.org/x/mod/sumdb/note"
 )
 
@@ -33,8 +34,8 @@ type VerifyOptions struct {
 	Progress func(done, total int64)
 }
 
-// The kinds of findings about the tables, beside those of auditlog about the
-// log itself.
+// The kinds of findings about the tables, and about what records say, beside
+// those of auditlog about the log itself.
 const (
 	// KindColumns: a column, or a row of acting, that is not what its event
 	// says: selections by it would lie.
@@ -51,8 +52,18 @@ const (
 	KindRefused auditlog.Kind = "event_refused"
 	// KindChain: a commit that does not follow the one before it.
 	KindChain auditlog.Kind = "commit_missing"
+
 	// KindRecord: a line that is no record.
-	KindRecord auditlog.Kind = "unparsable_record"
+	KindRecord = jobcheck.Unparsable
+	// KindDuplicate: a record whose ID an earlier one has.
+	KindDuplicate = jobcheck.Duplicate
+	// KindStream: a record that does not follow the one before it in its
+	// stream: a gap in seq, or another prev than that one's hash.
+	KindStream = jobcheck.Stream
+	// KindResume: a stream that resumes a record by another hash than it has.
+	KindResume = jobcheck.Resume
+	// KindTransition: a record that cannot happen in its job's state.
+	KindTransition = jobcheck.Transition
 )
 
 // The kinds of notes, which are no findings.
@@ -63,6 +74,18 @@ const (
 	// KindGuard: a trigger, a function or a partition that is not as Migrate
 	// made it. What it guards is proven all the same, or found.
 	KindGuard auditlog.Kind = "guard_changed"
+	// KindGhost: a start without an end: a job that runs, or a ghost.
+	KindGhost = jobcheck.Ghost
+	// KindUnapplied: an outcome or a start behind a job's end, or a second
+	// submission.
+	KindUnapplied = jobcheck.Unapplied
+	// KindForeign: a record that contradicts the submission of its job, as
+	// [jobaudit.CauseForeign] has it. Whoever can write to a queue can cause
+	// them: they say nothing against the log.
+	KindForeign = jobcheck.Foreign
+	// KindDangling: a stream that resumes a record which this log does not
+	// hold.
+	KindDangling = jobcheck.Dangling
 )
 
 // A Finding is one thing that is wrong with a log, or a note, and where.
@@ -71,6 +94,8 @@ type Finding struct {
 	// EventID and JobID are the record's, if known.
 	EventID uuid.UUID `json:"eventId,omitzero"`
 	JobID   uuid.UUID `json:"jobId,omitzero"`
+	// Explained says why what looks like a finding is a note.
+	Explained string `json:"explained,omitempty"`
 }
 
 // String returns the finding in one line, for people.
@@ -81,6 +106,9 @@ func (f Finding) String() string {
 	}
 	if f.EventID != uuid.Nil {
 		s += ", event " + f.EventID.String()
+	}
+	if f.Explained != "" {
+		s += " (" + f.Explained + ")"
 	}
 	return s
 }
@@ -93,7 +121,12 @@ type Report struct {
 	// Records counts the events read, Waiting those that have no place yet:
 	// nothing signs for them.
 	Records, Waiting int64
-	// Notes are worth knowing and nothing wrong.
+	// Jobs and Streams count what the events are of, and Ghosts, Unapplied,
+	// Dangling and Foreign the notes of these kinds.
+	Jobs, Streams                        int64
+	Ghosts, Unapplied, Dangling, Foreign int64
+	// Notes are worth knowing and nothing wrong; of each kind about records at
+	// most 100, the first.
 	Notes []Finding
 }
 
@@ -119,12 +152,16 @@ func (e *VerifyError) Error() string {
 var ErrFiltered = errors.New("row-level security is active for this user: verify as one that sees every row")
 
 // Verify proves the log in a database: all that [auditlog.Verify] proves of its
-// events and commits; that every event that was accepted is in it or waits, and
-// nothing else is; and that selections tell the truth. The user needs the
-// reader's role.
+// events and commits; that what the events say agrees: their streams have no
+// gaps and link to their hashes, resumed streams link to what they resume, no
+// ID stands twice, and jobs change state as they may; that every event that was
+// accepted is in it or waits, and nothing else is; and that selections tell the
+// truth. The user needs the reader's role.
 //
 // The log may be written meanwhile: it is verified up to the head that is the
 // newest at the beginning. No transaction stays open for longer than a page.
+// Of large logs it keeps about a tenth of their size in a temporary file
+// (os.TempDir) meanwhile.
 //
 // The error is a [*VerifyError] when everything was read and something is
 // wrong. Any other error means that the log could not be read.
@@ -178,7 +215,10 @@ func (v *verification) run() error {
 	if err := v.verifyLog(); err != nil {
 		return err
 	}
-	return v.reconcile()
+	if err := v.reconcile(); err != nil {
+		return err
+	}
+	return v.name()
 }
 
 func (v *verification) find(f Finding) {
@@ -230,23 +270,33 @@ func (v *verification) verifyLog() error {
 			Open: func() (io.ReadCloser, error) { return &lines{v: v, next: first, end: end}, nil },
 		})
 	}
-	hints := storedHashes{v.ctx, v.db}
-	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.opts.Heads, Quick: v.opts.Quick}
+	checks := jobcheck.New(v.size*averageLine, false)
+	defer checks.Close()
+	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.opts.Heads, Quick: v.opts.Quick, Inspect: checks.Inspect}
 	if v.size > 0 {
-		o.Hints = hints
+		o.Hints = storedHashes{v.ctx, v.db}
 	}
-	v.report.Report, err = auditlog.Verify(v.ctx, segments, &o, nil)
-	if damage, ok := errors.AsType[*auditlog.VerifyError](err); ok {
-		for _, f := range damage.Findings {
-			v.find(Finding{Finding: f})
-		}
-		v.mu.Lock()
-		v.more += damage.More
-		v.mu.Unlock()
-		return nil
+	v.report.Report, err = auditlog.Verify(v.ctx, segments, &o, checks.Leaf)
+	var damage auditlog.VerifyError
+	if e, ok := errors.AsType[*auditlog.VerifyError](err); ok {
+		damage = *e
+	} else if err != nil {
+		return err
 	}
-	return err
+	for _, f := range damage.Findings {
+		v.find(Finding{Finding: f})
+	}
+	v.more += damage.More
+	said, err := checks.Finish(v.ctx)
+	if err != nil {
+		return err
+	}
+	v.records(said, damage.Findings)
+	return nil
 }
+
+// averageLine is about how long an event is.
+const averageLine = 900
 
 // segmentSize is about how many events one segment has.
 const segmentSize = 1 << 17
@@ -399,8 +449,7 @@ func (v *verification) checkRow(r *row, hash []byte, place *int64) {
 		at(KindSequence, fmt.Sprint(r.idx), fmt.Sprint(*place))
 	}
 	if err != nil {
-		at(KindRecord, "a record", err.Error())
-		return
+		return // the job checks say so
 	}
 	e := record.Event()
 	if record.ID() != r.id {
