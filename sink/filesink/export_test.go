@@ -164,3 +164,8 @@ func Salvage(line []byte) (event, stream, job uuid.UUID) {
 
 // ParseKey is parseKey.
 func ParseKey(name, secret string) (*Key, error) { return parseKey("key", name, secret) }
+
+// CopyLinesIn is CopyLines with segments of another size.
+func CopyLinesIn(ctx context.Context, lines Lines, dir string, keys []note.Verifier, segmentSize int64) (auditlog.Checkpoint, error) {
+	return copyLines(ctx, lines, dir, keys, segmentSize)
+}
