@@ -98,6 +98,7 @@ func execute(tb testing.TB, url, sql string, args ...any) {
 type key struct {
 	note.Signer
 	note.Verifier
+	secret, public string
 }
 
 func newKey(tb testing.TB) key {
@@ -108,7 +109,7 @@ func newKey(tb testing.TB) key {
 	require.NoError(tb, err)
 	verifier, err := note.NewVerifier(public)
 	require.NoError(tb, err)
-	return key{signer, verifier}
+	return key{signer, verifier, secret, public}
 }
 
 func (k key) options() pgsink.SequencerOptions {

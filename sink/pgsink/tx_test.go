@@ -56,7 +56,7 @@ func open(t *testing.T, url string, opts *pgsink.Options) *pgsink.Sink {
 	return s
 }
 
-func read(t *testing.T, s *pgsink.Sink, q jobaudit.Query) []uuid.UUID {
+func read(t *testing.T, s jobaudit.AuditReader, q jobaudit.Query) []uuid.UUID {
 	t.Helper()
 	var ids []uuid.UUID
 	for r, err := range s.Records(t.Context(), q) {
