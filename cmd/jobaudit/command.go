@@ -36,6 +36,8 @@ type app struct {
 	out, err io.Writer
 	// style colours what goes to out, if that is a terminal.
 	style *lipgloss.Renderer
+	// closers close what was opened.
+	closers []func() error
 }
 
 // run runs the program and returns its exit code.
@@ -46,6 +48,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	for _, closer := range a.closers {
+		err = errors.Join(err, closer())
+	}
 	switch {
 	case err == nil:
 		return exitOK
@@ -66,7 +71,9 @@ func (a *app) root() *cobra.Command {
 		Short: "Read and verify the audit logs of background jobs",
 		Long: `Read and verify the audit logs of background jobs.
 
+A SOURCE is a log's directory, or the URL of a database: postgres://…
 It takes no lock and writes nothing into a log's directory; copy writes another.
+Into a database only migrate and sequence write.
 Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -77,7 +84,7 @@ Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(a.verifyCommand(), a.listCommand(), a.showCommand(), a.tailCommand(),
-		a.proveCommand(), a.checkProofCommand(), a.keyCommand(), a.checkpointCommand(), a.copyCommand(), a.versionCommand())
+		a.proveCommand(), a.checkProofCommand(), a.keyCommand(), a.checkpointCommand(), a.copyCommand(), a.migrateCommand(), a.sequenceCommand(), a.versionCommand())
 	return root
 }
 

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
 
+	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 )
 
@@ -18,8 +21,9 @@ func (a *app) copyCommand() *cobra.Command {
 
 Copying the files one by one while the log is written may miss events of which
 other files tell, and looks like a log that was cut. This copies them in the
-right order, up to the newest head that is known to be durable. Called again it
-goes on with the copy.
+right order, up to the newest head that is known to be durable. Of a database it
+writes the files that a directory would hold, the same log to the byte. Called
+again it goes on with the copy.
 
 The copy is marked: writing to it asks for a successor, since two writers with
 one key fork a log.`,
@@ -30,11 +34,11 @@ one key fork a log.`,
 			if err != nil {
 				return err
 			}
-			source, err := open(args[0])
+			source, err := a.open(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			head, err := filesink.Copy(cmd.Context(), source.path, args[1], verifiers)
+			head, err := source.copy(cmd.Context(), args[1], verifiers)
 			if found, ok := errors.AsType[*filesink.VerifyError](err); ok {
 				for _, f := range found.Findings {
 					fmt.Fprintf(a.out, "%s", a.finding(a.bad("finding"), f))
@@ -52,4 +56,8 @@ one key fork a log.`,
 	}
 	cmd.Flags().StringArrayVar(&keys, "key", nil, "verifier key, as text or in a file; once for each log of a line of successors, oldest first")
 	return cmd
+}
+
+func (d directory) copy(ctx context.Context, dir string, keys []note.Verifier) (auditlog.Checkpoint, error) {
+	return filesink.Copy(ctx, d.path, dir, keys)
 }

@@ -60,14 +60,19 @@ func readKeys(flags []string) ([]note.Verifier, error) {
 	return keys, nil
 }
 
+func (d directory) key(ctx context.Context) (verifierKey, error) {
+	key, _, err := d.keyBeside(ctx)
+	return key, err
+}
+
 // keyBeside looks for the key of a log in the key files beside its directory:
 // *.key, and in keys/ there. The key is never inside.
-func keyBeside(ctx context.Context, dir string) (verifierKey, string, error) {
-	signed, err := directory{dir}.newest(ctx, false)
+func (d directory) keyBeside(ctx context.Context) (verifierKey, string, error) {
+	signed, err := d.newest(ctx, false)
 	if err != nil {
 		return verifierKey{}, "", err
 	}
-	dir, err = filepath.Abs(dir)
+	dir, err := filepath.Abs(d.path)
 	if err != nil {
 		return verifierKey{}, "", err
 	}
@@ -98,16 +103,24 @@ func signatureName(signed []byte) string {
 }
 
 func (a *app) keyCommand() *cobra.Command {
-	return &cobra.Command{
+	var create string
+	cmd := &cobra.Command{
 		Use:   "key DIR-OR-KEYFILE",
 		Short: "Print the verifier key, for auditors",
 		Long: `Print the verifier key that belongs to a key file, for auditors.
 
 Of a log's directory it prints the key whose file lies beside it (*.key or
 keys/*.key) and that signed its newest head. A log never holds its key: who
-verifies it should have got the key some other way.`,
+verifies it should have got the key some other way.
+
+With --create it makes a new key file first, for a sequencer.`,
 		Args: wrongly(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if create != "" {
+				if err := createKey(args[0], create); err != nil {
+					return err
+				}
+			}
 			info, err := os.Stat(args[0])
 			if err != nil {
 				return err
@@ -119,7 +132,7 @@ verifies it should have got the key some other way.`,
 				}
 				return unusable(err)
 			}
-			key, file, err := keyBeside(cmd.Context(), args[0])
+			key, file, err := directory{args[0]}.keyBeside(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -128,6 +141,22 @@ verifies it should have got the key some other way.`,
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&create, "create", "", "make the key file, for the log of this name: a URL without its scheme, as in example.com/jobs")
+	return cmd
+}
+
+// createKey makes a key file that its owner alone can read.
+func createKey(file, origin string) error {
+	secret, _, err := auditlog.GenerateKey(origin)
+	if err != nil {
+		return usageError{err}
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(secret + "\n")
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // unusable makes an error about a file's content one of reading.
@@ -141,7 +170,7 @@ func unusable(err error) error {
 func (a *app) checkpointCommand() *cobra.Command {
 	var key string
 	cmd := &cobra.Command{
-		Use:   "checkpoint DIR",
+		Use:   "checkpoint SOURCE",
 		Short: "Print the newest signed head that is safe to keep",
 		Long: `Print the newest signed head (C2SP tlog-checkpoint) that is known to be durable:
 a newer one may be lost in a crash, and would accuse an honest log. Keep it somewhere else, and
@@ -151,7 +180,7 @@ With --key the signature is checked, without it is not.`,
 		Args:              wrongly(cobra.ExactArgs(1)),
 		ValidArgsFunction: onDir,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			source, err := open(args[0])
+			source, err := a.open(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

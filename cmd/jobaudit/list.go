@@ -100,7 +100,7 @@ It verifies nothing: see jobaudit verify.`,
 			if err != nil {
 				return err
 			}
-			logs, err := openAll(args)
+			logs, err := a.openAll(cmd.Context(), args)
 			if err != nil {
 				return err
 			}

@@ -1,18 +1,23 @@
 // Jobaudit reads and verifies audit logs: directories that
-// github.com/jobaudit/jobaudit/sink/filesink writes.
+// github.com/jobaudit/jobaudit/sink/filesink writes, and PostgreSQL databases
+// that github.com/jobaudit/jobaudit/sink/pgsink writes. A SOURCE is either: the
+// directory's path, or the database's URL, postgres://…
 //
-//	jobaudit verify DIR --key VKEY [--anchor FILE]   prove the log, and that its records agree
-//	jobaudit list DIR... [filters]                   the events, one a line
-//	jobaudit show DIR... JOB-ID                      one job: who, what, when, where, why, and its family
-//	jobaudit tail DIR [-f]                           the newest events, and those to come
-//	jobaudit prove DIR EVENT-ID                      a proof that the log holds an event, as a file
-//	jobaudit check-proof FILE --key VKEY             check such a proof, with no log at hand
-//	jobaudit key DIR-OR-KEYFILE                      the verifier key, for auditors
-//	jobaudit checkpoint DIR                          the newest signed head that is safe to keep
-//	jobaudit copy SOURCE DIR --key VKEY              a proven copy, also of a log that is written
-//	jobaudit version                                 the program's version
+//	jobaudit verify SOURCE --key VKEY [--anchor FILE]  prove the log, and that its records agree
+//	jobaudit list SOURCE... [filters]                  the events, one a line
+//	jobaudit show SOURCE... JOB-ID                     one job: who, what, when, where, why, and its family
+//	jobaudit tail SOURCE [-f]                          the newest events, and those to come
+//	jobaudit prove SOURCE EVENT-ID                     a proof that the log holds an event, as a file
+//	jobaudit check-proof FILE --key VKEY               check such a proof, with no log at hand
+//	jobaudit key DIR-OR-KEYFILE                        the verifier key, for auditors
+//	jobaudit checkpoint SOURCE                         the newest signed head that is safe to keep
+//	jobaudit copy SOURCE DIR --key VKEY                a proven copy, also of a log that is written
+//	jobaudit migrate postgres://…                      the tables and roles in a database
+//	jobaudit sequence postgres://… --key FILE          a database's sequencer, which signs
+//	jobaudit version                                   the program's version
 //
-// It takes no lock and writes nothing into a log's directory. With --json it
+// It takes no lock and writes nothing into a log's directory; into a database
+// only migrate and sequence write. With --json it
 // prints what jq reads: events as the very bytes that are stored. Without, it
 // prints for people; characters that a terminal would act on are escaped.
 //
@@ -25,7 +30,7 @@
 // tools, and brings help and shell completion (jobaudit completion). lipgloss
 // colours what a terminal shows, and only that: it knows what the terminal can
 // do and heeds NO_COLOR. progressbar shows how far a verification has come;
-// go-isatty tells whether anybody is there to see it.
+// go-isatty tells whether anybody is there to see it. pgx is what pgsink uses.
 package main
 
 import (

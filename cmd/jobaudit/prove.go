@@ -21,7 +21,7 @@ const proofSuffix = ".tlog-proof"
 func (a *app) proveCommand() *cobra.Command {
 	var key, out string
 	cmd := &cobra.Command{
-		Use:   "prove DIR EVENT-ID",
+		Use:   "prove SOURCE EVENT-ID",
 		Short: "Write a proof that the log holds an event",
 		Long: `Write a file that proves, to somebody who has the log's verifier key and nothing
 else, that the log holds an event: the event, its place, and the path to a
@@ -35,15 +35,19 @@ The key is --key, or that of a key file beside the directory.`,
 			if err != nil {
 				return err
 			}
-			source, err := open(args[0])
+			source, err := a.open(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			verifier, err := keyOf(cmd.Context(), source.path, key)
+			verifier, err := keyOf(cmd.Context(), source, key)
 			if err != nil {
 				return err
 			}
-			text, err := prove(cmd.Context(), source.path, id, verifier)
+			proof, err := source.prove(cmd.Context(), id, verifier)
+			if err != nil {
+				return err
+			}
+			text, err := proof.MarshalText()
 			if err != nil {
 				return err
 			}
@@ -66,28 +70,24 @@ The key is --key, or that of a key file beside the directory.`,
 	return cmd
 }
 
-func keyOf(ctx context.Context, dir, flag string) (note.Verifier, error) {
+func keyOf(ctx context.Context, source log, flag string) (note.Verifier, error) {
 	if flag != "" {
 		return readKey(flag)
 	}
-	key, _, err := keyBeside(ctx, dir)
+	key, err := source.key(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("no --key is given: %w", err)
 	}
 	return key, nil
 }
 
-func prove(ctx context.Context, dir string, id uuid.UUID, key note.Verifier) ([]byte, error) {
-	reader, err := filesink.OpenReader(dir)
+func (d directory) prove(ctx context.Context, id uuid.UUID, key note.Verifier) (auditlog.Proof, error) {
+	reader, err := filesink.OpenReader(d.path)
 	if err != nil {
-		return nil, err
+		return auditlog.Proof{}, err
 	}
 	defer reader.Close()
-	proof, err := reader.Prove(ctx, id, key)
-	if err != nil {
-		return nil, err
-	}
-	return proof.MarshalText()
+	return reader.Prove(ctx, id, key)
 }
 
 func (a *app) checkProofCommand() *cobra.Command {

@@ -29,13 +29,13 @@ It verifies nothing: see jobaudit verify.`,
 			if err != nil {
 				return err
 			}
-			d, err := openAll(args[:last])
+			logs, err := a.openAll(cmd.Context(), args[:last])
 			if err != nil {
 				return err
 			}
 			var records []jobaudit.Record
 			unread := 0
-			for r, err := range d.records(cmd.Context(), jobaudit.Query{JobID: id}, id.String(), &unread) {
+			for r, err := range logs.records(cmd.Context(), jobaudit.Query{JobID: id}, id.String(), &unread) {
 				if err != nil {
 					return err
 				}
@@ -44,7 +44,7 @@ It verifies nothing: see jobaudit verify.`,
 			a.unreadable(unread)
 			switch {
 			case len(records) == 0:
-				return fmt.Errorf("the log in %s has no job %s", d, id)
+				return fmt.Errorf("the log in %s has no job %s", logs, id)
 			case asJSON:
 				return a.job(records)
 			}
@@ -52,7 +52,7 @@ It verifies nothing: see jobaudit verify.`,
 				return err
 			}
 			root := records[0].Event().Job.RootID
-			return a.family(d.records(cmd.Context(), jobaudit.Query{RootID: root}, root.String(), &unread))
+			return a.family(logs.records(cmd.Context(), jobaudit.Query{RootID: root}, root.String(), &unread))
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the Job")

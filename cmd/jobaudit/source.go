@@ -15,11 +15,36 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/uuid"
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/story"
 )
+
+// A log is a source that was opened.
+type log interface {
+	// String names it, for people.
+	fmt.Stringer
+	// records iterates over the records that match. contains, if not empty, is
+	// a text that they have: others need not be parsed. Lines that are no
+	// records are counted.
+	records(ctx context.Context, q jobaudit.Query, contains string, unread *int) iter.Seq2[jobaudit.Record, error]
+	// tail iterates over the newest n records that match, oldest first, and if
+	// follow is set over those to come, until ctx ends.
+	tail(ctx context.Context, q jobaudit.Query, n int, follow bool, unread *int) iter.Seq2[jobaudit.Record, error]
+	// newest returns the newest commit line's signed note, which is not
+	// verified. A durable one is safe to keep.
+	newest(ctx context.Context, durable bool) ([]byte, error)
+	// key looks for the log's verifier key where it may lie.
+	key(ctx context.Context) (verifierKey, error)
+	prove(ctx context.Context, id uuid.UUID, key note.Verifier) (auditlog.Proof, error)
+	verify(ctx context.Context, opts *filesink.VerifyOptions) (report, error)
+	// copy copies the log to a directory.
+	copy(ctx context.Context, dir string, keys []note.Verifier) (auditlog.Checkpoint, error)
+}
 
 // directory reads a log's entries as they are. Unlike a [filesink.Reader] it
 // uses no index, which could leave events out, and it goes on behind lines that
@@ -27,11 +52,13 @@ import (
 // verifies nothing.
 type directory struct{ path string }
 
-// open opens a source: the one place that knows what a source can be. Today
-// that is a directory, written as a path or as file:PATH.
-func open(source string) (directory, error) {
+// open opens a source: the one place that knows what a source can be: a
+// directory, written as a path or as file:PATH, or a database.
+func (a *app) open(ctx context.Context, source string) (log, error) {
 	scheme, rest, found := strings.Cut(source, ":")
 	switch {
+	case isDatabase(source):
+		return a.openDatabase(ctx, source)
 	case !found || strings.ContainsAny(scheme, `/\.`) || len(scheme) < 2:
 		return directory{source}, nil
 	case scheme == "file":
@@ -39,25 +66,25 @@ func open(source string) (directory, error) {
 	case exists(source):
 		return directory{source}, nil
 	}
-	return directory{}, usagef("%q: no source of the kind %q is known; a source is a directory, or file:DIRECTORY", plain(source), plain(scheme))
+	return nil, usagef("%q: no source of the kind %q is known; a source is a directory, file:DIRECTORY, or postgres://…", plain(source), plain(scheme))
 }
 
 // openAll opens several sources.
-func openAll(sources []string) (list sources, err error) {
+func (a *app) openAll(ctx context.Context, sources []string) (list sources, err error) {
 	for _, s := range sources {
-		d, err := open(s)
+		l, err := a.open(ctx, s)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, d)
+		list = append(list, l)
 	}
 	return list, nil
 }
 
 // sources are logs that are read as one.
-type sources []directory
+type sources []log
 
-// records is [directory.records] of all of them. Of several it reads all that
+// records are those of all of them. Of several it reads all that
 // matches before the first is yielded, to bring it into the order of cause and
 // effect.
 func (s sources) records(ctx context.Context, q jobaudit.Query, contains string, unread *int) iter.Seq2[jobaudit.Record, error] {
@@ -65,8 +92,8 @@ func (s sources) records(ctx context.Context, q jobaudit.Query, contains string,
 		return s[0].records(ctx, q, contains, unread)
 	}
 	var logs []iter.Seq2[jobaudit.Record, error]
-	for _, d := range s {
-		logs = append(logs, d.records(ctx, q, contains, unread))
+	for _, l := range s {
+		logs = append(logs, l.records(ctx, q, contains, unread))
 	}
 	return story.Merge(logs...)
 }
@@ -74,8 +101,8 @@ func (s sources) records(ctx context.Context, q jobaudit.Query, contains string,
 // String names the sources.
 func (s sources) String() string {
 	var names []string
-	for _, d := range s {
-		names = append(names, d.path)
+	for _, l := range s {
+		names = append(names, l.String())
 	}
 	return strings.Join(names, ", ")
 }
@@ -219,9 +246,8 @@ func readLine(r *bufio.Reader) (line []byte, n int64, err error) {
 	return bytes.TrimSuffix(line, []byte{'\n'}), n, err
 }
 
-// records iterates over the records that match. contains, if not empty, is a
-// text that they have: others need not be parsed. Lines that are no records
-// are counted.
+func (d directory) String() string { return d.path }
+
 func (d directory) records(ctx context.Context, q jobaudit.Query, contains string, unread *int) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
 		var at position
@@ -254,9 +280,8 @@ func (a *app) unreadable(n int) {
 	}
 }
 
-// newest returns the newest commit line's signed note, which is not
-// verified. A durable one is safe to keep: its writer has gone on behind it, or
-// has said in the file checkpoint that it is durable.
+// newest takes a head for durable whose writer has gone on behind it, or has
+// said in the file checkpoint that it is durable.
 func (d directory) newest(ctx context.Context, durable bool) ([]byte, error) {
 	known := d.known() // before the entries, which are ahead of it
 	var newest, before []byte

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,7 @@ func (a *app) tailCommand() *cobra.Command {
 	var asJSON, follow bool
 	var n int
 	cmd := &cobra.Command{
-		Use:   "tail DIR",
+		Use:   "tail SOURCE",
 		Short: "Print the newest events, and with -f those to come",
 		Long: `Print the newest events and, with -f, those to come as soon as they are
 committed, until it is interrupted.`,
@@ -29,24 +30,21 @@ committed, until it is interrupted.`,
 			if err != nil {
 				return err
 			}
-			source, err := open(args[0])
+			source, err := a.open(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			t := &tail{app: a, dir: source, query: q, asJSON: asJSON, keep: max(n, 0)}
-			if err := t.catchUp(cmd.Context()); err != nil {
-				return err
-			}
-			for _, r := range t.newest {
+			unread := 0
+			for r, err := range source.tail(cmd.Context(), q, max(n, 0), follow, &unread) {
+				if err != nil {
+					return err
+				}
 				if err := a.event(r, asJSON); err != nil {
 					return err
 				}
 			}
-			if follow {
-				err = t.follow(cmd.Context())
-			}
-			a.unreadable(t.unread)
-			return err
+			a.unreadable(unread)
+			return nil
 		},
 	}
 	f.add(cmd)
@@ -56,37 +54,55 @@ committed, until it is interrupted.`,
 	return cmd
 }
 
+func (d directory) tail(ctx context.Context, q jobaudit.Query, n int, follow bool, unread *int) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		t := &tail{dir: d, query: q, unread: unread}
+		var newest []jobaudit.Record
+		err := t.read(ctx, func(r jobaudit.Record) bool {
+			newest = append(newest, r)
+			if extra := len(newest) - n; extra > 0 {
+				newest = append(newest[:0], newest[extra:]...)
+			}
+			return true
+		})
+		left := false
+		for _, r := range newest {
+			if left = !yield(r, nil); left {
+				return
+			}
+		}
+		if err == nil && follow {
+			err = t.follow(ctx, func(r jobaudit.Record) bool {
+				left = !yield(r, nil)
+				return !left
+			})
+		}
+		if err != nil && !left {
+			yield(jobaudit.Record{}, err)
+		}
+	}
+}
+
 // tail reads on where it was.
 type tail struct {
-	*app
 	dir    directory
 	query  jobaudit.Query
-	asJSON bool
 	at     position
-	keep   int
 	seen   int64 // records before this index were read
-	newest []jobaudit.Record
-	unread int
+	unread *int
 }
 
-// catchUp reads what is there and keeps the newest.
-func (t *tail) catchUp(ctx context.Context) error {
-	return t.read(ctx, func(r jobaudit.Record) error {
-		t.newest = append(t.newest, r)
-		if extra := len(t.newest) - t.keep; extra > 0 {
-			t.newest = append(t.newest[:0], t.newest[extra:]...)
-		}
-		return nil
-	})
-}
-
-// follow prints what is added, until the context ends, which is no error.
-func (t *tail) follow(ctx context.Context) error {
+// follow yields what is added, until the context ends, which is no error.
+func (t *tail) follow(ctx context.Context, yield func(jobaudit.Record) bool) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		err := t.read(ctx, func(r jobaudit.Record) error { return t.event(r, t.asJSON) })
-		if ctx.Err() != nil {
+		left := false
+		err := t.read(ctx, func(r jobaudit.Record) bool {
+			left = !yield(r)
+			return !left
+		})
+		if ctx.Err() != nil || left {
 			return nil
 		}
 		if err != nil {
@@ -100,8 +116,8 @@ func (t *tail) follow(ctx context.Context) error {
 	}
 }
 
-// read goes through the batches that were added.
-func (t *tail) read(ctx context.Context, do func(jobaudit.Record) error) error {
+// read goes through the batches that were added, until yield says no.
+func (t *tail) read(ctx context.Context, yield func(jobaudit.Record) bool) error {
 	for b, err := range t.dir.batches(ctx, &t.at) {
 		if err != nil {
 			return err
@@ -114,14 +130,11 @@ func (t *tail) read(ctx context.Context, do func(jobaudit.Record) error) error {
 			t.seen = index + 1
 			r, err := jobaudit.ParseRecord(line)
 			if err != nil {
-				t.unread++
+				*t.unread++
 				continue
 			}
-			if !t.query.Match(r) {
-				continue
-			}
-			if err := do(r); err != nil {
-				return err
+			if t.query.Match(r) && !yield(r) {
+				return nil
 			}
 		}
 	}

@@ -23,7 +23,7 @@ func (a *app) verifyCommand() *cobra.Command {
 	var asJSON bool
 	opts := &filesink.VerifyOptions{}
 	cmd := &cobra.Command{
-		Use:   "verify DIR --key VKEY [--anchor FILE]",
+		Use:   "verify SOURCE --key VKEY [--anchor FILE]",
 		Short: "Prove the log, and that its records agree",
 		Long: `Prove that each record is what was signed for, that the log agrees with heads
 kept elsewhere, and that what the records say agrees.
@@ -56,11 +56,11 @@ holder of its key. Read it from a place where that person could not change it.`,
 				}
 				opts.AcceptLoss = append(opts.AcceptLoss, head)
 			}
-			source, err := open(args[0])
+			source, err := a.open(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			return a.verify(cmd.Context(), source.path, opts, asJSON)
+			return a.verify(cmd.Context(), source, opts, asJSON)
 		},
 	}
 	flags := cmd.Flags()
@@ -73,10 +73,23 @@ holder of its key. Read it from a place where that person could not change it.`,
 	return cmd
 }
 
+// report is what is known of a log, whatever it lies in.
+type report struct {
+	filesink.Report
+	// Waiting counts the events that are accepted and have no place in the log
+	// yet; nobody has signed for them. A directory has none.
+	Waiting int64
+}
+
+func (d directory) verify(ctx context.Context, opts *filesink.VerifyOptions) (report, error) {
+	r, err := filesink.Verify(ctx, d.path, opts)
+	return report{Report: r}, err
+}
+
 // verify verifies a log and prints what comes of it.
-func (a *app) verify(ctx context.Context, dir string, opts *filesink.VerifyOptions, asJSON bool) error {
+func (a *app) verify(ctx context.Context, source log, opts *filesink.VerifyOptions, asJSON bool) error {
 	done := a.progress(opts)
-	report, err := filesink.Verify(ctx, dir, opts)
+	report, err := source.verify(ctx, opts)
 	done()
 	var found filesink.VerifyError
 	if e, ok := errors.AsType[*filesink.VerifyError](err); ok {
@@ -95,7 +108,7 @@ func (a *app) verify(ctx context.Context, dir string, opts *filesink.VerifyOptio
 	case len(found.Findings) > 0:
 		return errFindings
 	case report.Level == auditlog.Unverified:
-		return fmt.Errorf("the log in %s is empty: there is nothing to verify", dir)
+		return fmt.Errorf("the log in %s is empty: there is nothing to verify", source)
 	}
 	return nil
 }
@@ -116,7 +129,7 @@ func (a *app) progress(opts *filesink.VerifyOptions) (done func()) {
 }
 
 // report prints for people.
-func (a *app) report(r filesink.Report, found filesink.VerifyError, anchored bool) error {
+func (a *app) report(r report, found filesink.VerifyError, anchored bool) error {
 	var b strings.Builder
 	if n := len(found.Findings) + found.More; n > 0 {
 		fmt.Fprintf(&b, "%s %s\n", a.bad("NOT VERIFIED"), count(n, "finding"))
@@ -148,7 +161,7 @@ func row(name, format string, args ...any) string {
 }
 
 // figures say what was read.
-func figures(r filesink.Report) string {
+func figures(r report) string {
 	rows := []string{
 		row("log", "%s", r.Head.Origin),
 		row("head", "size %d, root %s", r.Head.Size, r.Head.Root),
@@ -158,6 +171,9 @@ func figures(r filesink.Report) string {
 	}
 	if r.Anchored > 0 {
 		rows = append(rows, row("anchor", "agrees up to size %d", r.Anchored))
+	}
+	if r.Waiting > 0 {
+		rows = append(rows, row("waiting", "%s accepted and without a place in the log yet: nobody has signed for them", count(r.Waiting, "event")))
 	}
 	if r.Writing {
 		rows = append(rows, row("writer", "the log is being written: what is not committed yet was not looked at"))
@@ -179,7 +195,7 @@ func figures(r filesink.Report) string {
 }
 
 // durable says which head is safe to keep.
-func durable(r filesink.Report) string {
+func durable(r report) string {
 	switch {
 	case r.Durable.Size == 0:
 		return "no head is known to be durable yet: keep none"
@@ -249,7 +265,7 @@ var meaning = map[auditlog.Level]string{
 }
 
 // reportJSON prints for programs.
-func (a *app) reportJSON(r filesink.Report, found filesink.VerifyError) error {
+func (a *app) reportJSON(r report, found filesink.VerifyError) error {
 	type object = map[string]any
 	line, err := json.Marshal(object{
 		"verified": len(found.Findings) == 0 && r.Level != auditlog.Unverified,
@@ -260,8 +276,8 @@ func (a *app) reportJSON(r filesink.Report, found filesink.VerifyError) error {
 		"records":  r.Records, "jobs": r.Jobs, "streams": r.Streams,
 		"commits": r.Commits, "segments": r.Segments, "bytes": r.Bytes,
 		"tail":    object{"segment": r.Tail.Segment, "offset": r.Tail.Offset, "bytes": r.Tail.Bytes},
-		"writing": r.Writing,
-		"ghosts":  r.Ghosts, "unapplied": r.Unapplied, "dangling": r.Dangling, "foreign": r.Foreign,
+		"writing": r.Writing, "waiting": r.Waiting,
+		"ghosts": r.Ghosts, "unapplied": r.Unapplied, "dangling": r.Dangling, "foreign": r.Foreign,
 		"findings": list(found.Findings), "more": found.More,
 		"notes": list(r.Notes),
 	})

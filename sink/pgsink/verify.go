@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,9 @@ type VerifyOptions struct {
 	// Heads are newest heads kept outside the database. One with an empty
 	// Origin is of any origin.
 	Heads []auditlog.Head
+	// Checkpoints are signed heads kept outside the database, as bytes: what
+	// anchors hold. They need Keys; one that no key has signed is a finding.
+	Checkpoints [][]byte
 	// Quick is [auditlog.Options.Quick].
 	Quick bool
 	// Progress, if not nil, is told how many events of how many have been
@@ -193,6 +197,7 @@ type verification struct {
 
 	size   int64     // of the newest head at the beginning
 	at     time.Time // when it was committed
+	heads  []auditlog.Head
 	report Report
 
 	mu       sync.Mutex
@@ -212,6 +217,7 @@ func (v *verification) run() error {
 	if at != nil {
 		v.at = *at
 	}
+	v.readHeads()
 	if err := v.verifyLog(); err != nil {
 		return err
 	}
@@ -219,6 +225,35 @@ func (v *verification) run() error {
 		return err
 	}
 	return v.name()
+}
+
+// readHeads gathers the heads to compare with.
+func (v *verification) readHeads() {
+	v.heads = slices.Clone(v.opts.Heads)
+	for _, signed := range v.opts.Checkpoints {
+		err := auditlog.ErrUnknownKey
+		for _, key := range v.opts.Keys {
+			var c auditlog.Checkpoint
+			if c, err = auditlog.OpenCheckpoint(signed, key); err == nil {
+				v.heads = append(v.heads, c.Head())
+				break
+			}
+		}
+		if err == nil {
+			continue
+		}
+		f := auditlog.Finding{Kind: auditlog.KindCommit, Index: -1, Commit: -1, Offset: -1,
+			Expected: "an outside checkpoint that is signed by the given key", Found: err.Error()}
+		switch {
+		case errors.Is(err, auditlog.ErrOrigin):
+			f.Kind = auditlog.KindOrigin
+		case errors.Is(err, auditlog.ErrUnknownKey):
+			f.Kind = auditlog.KindKey
+		case errors.Is(err, auditlog.ErrSignature):
+			f.Kind = auditlog.KindSignature
+		}
+		v.find(Finding{Finding: f})
+	}
 }
 
 func (v *verification) find(f Finding) {
@@ -272,7 +307,7 @@ func (v *verification) verifyLog() error {
 	}
 	checks := jobcheck.New(v.size*averageLine, false)
 	defer checks.Close()
-	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.opts.Heads, Quick: v.opts.Quick, Inspect: checks.Inspect}
+	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.heads, Quick: v.opts.Quick, Inspect: checks.Inspect}
 	if v.size > 0 {
 		o.Hints = storedHashes{v.ctx, v.db}
 	}
