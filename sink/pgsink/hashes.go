@@ -2,6 +2,7 @@ package pgsink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -20,11 +21,13 @@ type storedHashes struct {
 	db  queryer
 }
 
+var errNoHash = errors.New("a stored hash is missing")
+
 // ReadHashes implements [tlog.HashReader].
 func (s storedHashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	rows, err := s.db.Query(s.ctx, `
 		SELECT (SELECT substring(h FROM ((i - first) * 32 + 1)::int FOR 32)
-			FROM jobaudit.hashes WHERE first <= i ORDER BY first DESC LIMIT 1)
+			FROM jobaudit.hashes WHERE first <= i ORDER BY first DESC, n DESC LIMIT 1)
 		FROM unnest($1::bigint[]) WITH ORDINALITY a(i, o) ORDER BY o`, indexes)
 	if err != nil {
 		return nil, err
@@ -37,7 +40,7 @@ func (s storedHashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 			return nil, err
 		}
 		if len(h) != tlog.HashSize {
-			return nil, fmt.Errorf("the stored hash %d is missing", indexes[len(hashes)])
+			return nil, fmt.Errorf("%w: number %d", errNoHash, indexes[len(hashes)])
 		}
 		hashes = append(hashes, tlog.Hash(h))
 	}

@@ -178,8 +178,8 @@ func (s *Sequencer) sleep(ctx context.Context, pause time.Duration) (woken bool)
 // once runs one cycle, on a new connection if there is none. After an error the
 // connection is dropped, and what was known with it: a commit may or may not
 // have happened, and only the database knows.
-func (s *Sequencer) once(ctx context.Context, conn **pgx.Conn) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, 6*leadTimeout)
+func (s *Sequencer) once(outer context.Context, conn **pgx.Conn) (int, error) {
+	ctx, cancel := context.WithTimeout(outer, 6*leadTimeout)
 	defer cancel()
 	if *conn == nil {
 		var err error
@@ -188,6 +188,9 @@ func (s *Sequencer) once(ctx context.Context, conn **pgx.Conn) (int, error) {
 		}
 	}
 	n, err := s.cycle(ctx, *conn)
+	if wrong, ok := errors.AsType[*storedError](err); ok {
+		err = s.rebuild(outer, *conn, wrong)
+	}
 	if err != nil {
 		_ = (*conn).Close(context.WithoutCancel(ctx))
 		*conn, s.loaded = nil, false
@@ -280,11 +283,11 @@ func (s *Sequencer) load(ctx context.Context, tx pgx.Tx) error {
 			return fmt.Errorf("the newest commit: %w", err)
 		}
 		if tree, err = auditlog.ResumeTree(head, hashes); err != nil {
-			return err
+			return wrongHashes(head, line, err)
 		}
 	}
 	if err := s.checkAnchor(ctx, head, hashes); err != nil {
-		return err
+		return wrongHashes(head, line, err)
 	}
 	s.tree, s.head, s.line, s.loaded = tree, head, line, true
 	return nil

@@ -87,10 +87,13 @@ CREATE TABLE jobaudit.commits (
 	CHECK (size > prev)
 );
 
--- The tree's stored hashes, in x/mod's order: h begins with hash number first.
+-- The tree's stored hashes, in x/mod's order: h begins with hash number first. A
+-- row that was found to be wrong is followed by one with the next n.
 CREATE TABLE jobaudit.hashes (
-	first bigint PRIMARY KEY,
-	h     bytea NOT NULL
+	first bigint NOT NULL,
+	n     int NOT NULL DEFAULT 0,
+	h     bytea NOT NULL,
+	PRIMARY KEY (first, n)
 );
 ALTER TABLE jobaudit.hashes ALTER h SET STORAGE EXTERNAL;
 

@@ -1,0 +1,167 @@
+package pgsink
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// storedError says that the stored hashes do not lead to the newest head, or to
+// the anchor's: they are wrong, or what they were made of is.
+type storedError struct {
+	head auditlog.Checkpoint
+	line []byte // its commit line
+	err  error
+}
+
+func (e *storedError) Error() string { return e.err.Error() }
+func (e *storedError) Unwrap() error { return e.err }
+
+// wrongHashes makes a storedError of an error that wrong hashes can cause. That
+// the log is shorter than the anchor's head is none.
+func wrongHashes(head auditlog.Checkpoint, line []byte, err error) error {
+	var connection interface{ SQLState() string }
+	if head.IsZero() || errors.As(err, &connection) {
+		return err
+	}
+	if wrong, ok := errors.AsType[*auditlog.HeadError](err); ok && !wrong.Ahead() || errors.Is(err, errNoHash) {
+		return &storedError{head, line, err}
+	}
+	return err
+}
+
+// rebuildCommits is how many commits one step of rebuild covers.
+const rebuildCommits = 64
+
+// rebuild makes the tree from the events, where the stored hashes, which are a
+// cache, are wrong, and stores those that differ again: a later row of the same
+// number counts. It holds no lock: what is under a head does not change.
+func (s *Sequencer) rebuild(ctx context.Context, conn *pgx.Conn, wrong *storedError) error {
+	head := wrong.head.Head()
+	kept, err := s.anchorHead(ctx)
+	if err != nil {
+		return err
+	}
+	s.report(fmt.Errorf("pgsink: the stored hashes are not those of the log, and are made again from its events: %w", wrong))
+	r := &rebuilding{conn: conn, kept: kept}
+	for r.tree.Size() < head.Size {
+		if err := r.step(ctx); err != nil {
+			return fmt.Errorf("%w; %w", err, wrong)
+		}
+	}
+	if r.tree.Root() != head.Root {
+		return fmt.Errorf("the events are not those of the newest head: %w", wrong)
+	}
+	// Only now: hashes of other events are not written.
+	for _, m := range r.mended {
+		_, err := conn.Exec(ctx, `INSERT INTO jobaudit.hashes (first, n, h)
+			SELECT $1, coalesce(max(n) + 1, 0), $2 FROM jobaudit.hashes WHERE first = $1 ON CONFLICT DO NOTHING`, m.first, m.h)
+		if err != nil {
+			return err
+		}
+	}
+	s.tree, s.head, s.line, s.loaded = r.tree, wrong.head, wrong.line, true
+	s.anchored = kept.Size
+	return nil
+}
+
+// rebuilding is one call of rebuild.
+type rebuilding struct {
+	conn   *pgx.Conn
+	kept   auditlog.Head // of the anchor
+	tree   auditlog.Tree
+	mended []storedRow
+}
+
+// storedRow is a row of hashes.
+type storedRow struct {
+	first int64
+	h     []byte
+}
+
+// step goes over the next commits.
+func (r *rebuilding) step(ctx context.Context) error {
+	rows, err := r.conn.Query(ctx, `SELECT size FROM jobaudit.commits WHERE size > $1 ORDER BY size LIMIT $2`, r.tree.Size(), rebuildCommits)
+	if err != nil {
+		return err
+	}
+	sizes, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return err
+	}
+	if len(sizes) == 0 {
+		return errors.New("a commit is missing")
+	}
+	begin, end := r.tree.Size(), sizes[len(sizes)-1]
+	stored, err := r.stored(ctx, begin, end)
+	if err != nil {
+		return err
+	}
+	leaves, err := r.conn.Query(ctx, `SELECT sha256('\x00'::bytea || line) FROM jobaudit.events WHERE idx >= $1 AND idx < $2 ORDER BY idx`, begin, end)
+	if err != nil {
+		return err
+	}
+	row := storedRow{first: tlog.StoredHashCount(begin)}
+	var leaf []byte
+	_, err = pgx.ForEachRow(leaves, []any{&leaf}, func() error {
+		row.h = r.tree.Append(row.h, tlog.Hash(leaf))
+		if size := r.tree.Size(); size == r.kept.Size && r.tree.Root() != r.kept.Root {
+			return fmt.Errorf("the anchor: %w", &auditlog.HeadError{Log: auditlog.Head{Origin: r.kept.Origin, Size: size, Root: r.tree.Root()}, Outside: r.kept})
+		}
+		if r.tree.Size() < sizes[0] {
+			return nil
+		}
+		sizes = sizes[1:]
+		if !bytes.Equal(stored[row.first], row.h) {
+			r.mended = append(r.mended, row)
+		}
+		row = storedRow{first: tlog.StoredHashCount(r.tree.Size())}
+		return nil
+	})
+	if err == nil && r.tree.Size() < end {
+		err = fmt.Errorf("event %d or one behind it is missing", begin)
+	}
+	return err
+}
+
+// stored reads the stored hashes of the events in [begin, end).
+func (r *rebuilding) stored(ctx context.Context, begin, end int64) (map[int64][]byte, error) {
+	rows, err := r.conn.Query(ctx, `
+		SELECT DISTINCT ON (first) first, h FROM jobaudit.hashes WHERE first >= $1 AND first < $2 ORDER BY first, n DESC`,
+		tlog.StoredHashCount(begin), tlog.StoredHashCount(end))
+	if err != nil {
+		return nil, err
+	}
+	stored := make(map[int64][]byte)
+	var row storedRow
+	_, err = pgx.ForEachRow(rows, []any{&row.first, &row.h}, func() error {
+		stored[row.first] = bytes.Clone(row.h)
+		return nil
+	})
+	return stored, err
+}
+
+// anchorHead returns the head that the anchor keeps of this log, the zero Head
+// if there is none.
+func (s *Sequencer) anchorHead(ctx context.Context) (auditlog.Head, error) {
+	if s.opts.Anchor == nil {
+		return auditlog.Head{}, nil
+	}
+	signed, err := s.opts.Anchor.Latest(ctx)
+	if errors.Is(err, auditlog.ErrNoHead) {
+		return auditlog.Head{}, nil
+	}
+	if err != nil {
+		return auditlog.Head{}, fmt.Errorf("the anchor: %w", err)
+	}
+	c, err := auditlog.OpenCheckpoint(signed, s.opts.Verifier)
+	if err != nil {
+		return auditlog.Head{}, fmt.Errorf("the anchor: %w", err)
+	}
+	return c.Head(), nil
+}

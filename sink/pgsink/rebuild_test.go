@@ -1,0 +1,97 @@
+package pgsink_test
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/pgsink"
+	"github.com/jobaudit/jobaudit/sink/sinktest"
+	"github.com/stretchr/testify/require"
+)
+
+// complaints runs a sequencer and returns what it reports.
+func complaints(t *testing.T, url string, opts pgsink.SequencerOptions) (reported func() []error, stop func()) {
+	t.Helper()
+	var mu sync.Mutex
+	var all []error
+	s, err := pgsink.NewSequencer(url, opts, &pgsink.Options{OnError: func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, err)
+	}})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = s.Run(ctx) })
+	stop = sync.OnceFunc(func() { cancel(); wg.Wait() })
+	t.Cleanup(stop)
+	return func() []error {
+		mu.Lock()
+		defer mu.Unlock()
+		return all
+	}, stop
+}
+
+// Stored hashes are a cache: wrong ones are made again from the events.
+func TestWrongStoredHashesAreMadeAgain(t *testing.T) {
+	for name, sql := range map[string]string{
+		"every hash is changed": `UPDATE jobaudit.hashes SET h = (SELECT string_agg(sha256(h || i::text::bytea), '') FROM generate_series(1, octet_length(h) / 32) i)`,
+		"a row is cut":          `UPDATE jobaudit.hashes SET h = substring(h FROM 1 FOR 40) WHERE first > 20`,
+		"rows are gone":         `DELETE FROM jobaudit.hashes WHERE first > 10`,
+		"all rows are gone":     `DELETE FROM jobaudit.hashes`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, k := database(t), newKey(t)
+			head := written(t, url, k)
+			anchor := filesink.FileAnchor(filepath.Join(t.TempDir(), "anchor"))
+			opts := k.options()
+			opts.Anchor = anchor
+			sink := open(t, url, nil)
+			run(t, url, opts)()
+			tamper(t, url, sql, 0)
+			reported, stop := complaints(t, url, opts)
+			require.NoError(t, sink.Append(t.Context(), sinktest.Records(5)))
+			require.NoError(t, sink.Sequenced(t.Context()))
+			stop()
+			require.Len(t, reported(), 1)
+			require.ErrorContains(t, reported()[0], "made again")
+			report, err := verify(url, k, head)
+			require.NoError(t, err)
+			require.EqualValues(t, 47, report.Records)
+			for r, err := range sink.Records(t.Context(), jobaudit.Query{}) {
+				require.NoError(t, err)
+				_, err := sink.Prove(t.Context(), r.ID(), k.Verifier)
+				require.NoError(t, err)
+			}
+			reported, stop = complaints(t, url, opts)
+			require.NoError(t, sink.Append(t.Context(), sinktest.Records(1)))
+			require.NoError(t, sink.Sequenced(t.Context()))
+			stop()
+			require.Empty(t, reported(), "they are right again")
+		})
+	}
+}
+
+// Where the events are not those of the head, nothing more is signed.
+func TestASequencerSignsNothingOverChangedEvents(t *testing.T) {
+	url, k := database(t), newKey(t)
+	head := written(t, url, k)
+	tamper(t, url, `DELETE FROM jobaudit.hashes; UPDATE jobaudit.events SET line = line || ' ' WHERE idx = $i`, 7)
+	errs := make(chan error, 10)
+	s, err := pgsink.NewSequencer(url, k.options(), &pgsink.Options{OnError: func(err error) { errs <- err }})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = s.Run(ctx) })
+	require.ErrorContains(t, <-errs, "made again")
+	require.ErrorContains(t, <-errs, "the events are not those of the newest head")
+	cancel()
+	wg.Wait()
+	kept, err := open(t, url, nil).Head(t.Context(), k.Verifier)
+	require.NoError(t, err)
+	require.Equal(t, head, kept.Head())
+}
