@@ -24,7 +24,8 @@
 // the logs and records what neither worker nor handler saw: jobs cancelled
 // before they ran, discarded by the rescuer, finished while a process was
 // dying, inserted without the adapter. Call it before River's cleaner removes
-// ended jobs, by default after 24 hours. Transactional inserts belong in
+// ended jobs, by default after 24 hours. Transactional inserts belong under
+// [InTx] where the log is in the same database (package pgsink), and else in
 // [Audit.Transact]. What operators do to jobs and queues goes through an [Admin],
 // which records who did it and why.
 //

@@ -20,11 +20,17 @@ const maxTogether = 128
 // InsertMany is called by River around every insert. Each job gets a Carrier in
 // its metadata, and its submission is on record before River commits the
 // insert, so that no worker can run a job that is not; within [Audit.Transact] that
-// happens after the commit. A job that River knows already is recorded as a
-// duplicate of that one. The error is an [*jobaudit.AuditError] if a job cannot
+// happens after the commit, and under [InTx] with it. A job that River knows
+// already is recorded as a duplicate of that one. The error is an [*jobaudit.AuditError] if a job cannot
 // be recorded: River takes back the insert then, or, in a transaction of the
 // caller's, the caller must.
 func (a *Audit) InsertMany(ctx context.Context, params []*rivertype.JobInsertParams, doInner func(context.Context) ([]*rivertype.JobInsertResult, error)) ([]*rivertype.JobInsertResult, error) {
+	if tx, ok := ctx.Value(sinkKey{}).(jobaudit.AuditSink); ok {
+		if err := a.submitTx(ctx, tx, params); err != nil {
+			return nil, err
+		}
+		return doInner(ctx)
+	}
 	trails, err := a.prepare(ctx, params)
 	if err != nil {
 		return nil, err
@@ -58,14 +64,10 @@ func (a *Audit) InsertMany(ctx context.Context, params []*rivertype.JobInsertPar
 func (a *Audit) prepare(ctx context.Context, params []*rivertype.JobInsertParams) ([]*jobaudit.Trail, error) {
 	trails := make([]*jobaudit.Trail, len(params))
 	for i, p := range params {
-		id, err := uuid.NewV7()
+		s, err := a.submissionOf(ctx, p)
 		if err != nil {
 			return nil, err
 		}
-		s := a.submission(ctx, p)
-		s.ID, s.Inputs = id, inputsOf(p.EncodedArgs)
-		// River has no number for it yet; the starts name that.
-		s.Queue = jobaudit.Ref{System: a.opts.System, ID: id.String()}
 		if trails[i], err = a.rec.Prepare(ctx, s); err != nil {
 			return nil, err
 		}
@@ -74,6 +76,41 @@ func (a *Audit) prepare(ctx context.Context, params []*rivertype.JobInsertParams
 		}
 	}
 	return trails, nil
+}
+
+// submitTx records the submissions of one insert in its transaction, and puts
+// their Carriers into River's metadata.
+func (a *Audit) submitTx(ctx context.Context, tx jobaudit.AuditSink, params []*rivertype.JobInsertParams) error {
+	submissions := make([]jobaudit.Submission, len(params))
+	for i, p := range params {
+		var err error
+		if submissions[i], err = a.submissionOf(ctx, p); err != nil {
+			return err
+		}
+	}
+	carriers, err := a.rec.SubmitTx(ctx, tx, submissions...)
+	if err != nil {
+		return err
+	}
+	for i, p := range params {
+		if p.Metadata, err = withCarrier(p.Metadata, carriers[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// submissionOf is the whole submission of a job that is being inserted.
+func (a *Audit) submissionOf(ctx context.Context, p *rivertype.JobInsertParams) (jobaudit.Submission, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return jobaudit.Submission{}, err
+	}
+	s := a.submission(ctx, p)
+	s.ID, s.Inputs = id, inputsOf(p.EncodedArgs)
+	// River has no number for it yet; the starts name that.
+	s.Queue = jobaudit.Ref{System: a.opts.System, ID: id.String()}
+	return s, nil
 }
 
 // submit begins to record the submissions of one insert. The function that it

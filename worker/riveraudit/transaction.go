@@ -46,7 +46,7 @@ func (tx *transaction) add(trails []*jobaudit.Trail, existing []uuid.UUID) {
 // faster, and its start then stands before the submission; a process that dies
 // in it leaves the submission to be recorded when River's table is reconciled.
 // An error of recording is a [*queue.UnrecordedError]: do not run the transaction
-// again.
+// again. Where the log is in the same database, [InTx] has no such moment.
 func (a *Audit) Transact(ctx context.Context, run func(context.Context) error) error {
 	tx := &transaction{}
 	if err := run(context.WithValue(ctx, transactionKey{}, tx)); err != nil {
@@ -68,4 +68,25 @@ func (a *Audit) Transact(ctx context.Context, run func(context.Context) error) e
 		return &queue.UnrecordedError{Err: err}
 	}
 	return nil
+}
+
+type sinkKey struct{}
+
+// InTx returns a context under which inserts are recorded in the transaction
+// that they are made in, where the log and River's table are in one database.
+// Package pgsink makes such a sink of the transaction:
+//
+//	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+//		…
+//		_, err := client.InsertManyTx(riveraudit.InTx(ctx, pgsink.Tx(tx)), tx, params)
+//		return err
+//	})
+//
+// The business change, River's rows and the submissions are committed together
+// or not at all, and the submissions of one insert are one Append, however many
+// they are: see [jobaudit.Recorder.SubmitTx]. After an error the caller rolls
+// back. That a job was skipped as a duplicate cannot be recorded before the
+// commit: [Audit.Reconcile] ends the submission of such a job.
+func InTx(ctx context.Context, tx jobaudit.AuditSink) context.Context {
+	return context.WithValue(ctx, sinkKey{}, tx)
 }
