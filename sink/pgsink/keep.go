@@ -52,17 +52,16 @@ func (k *kept) add(records []jobaudit.Record) {
 	k.records = append(k.records[:0], k.records[drop:]...)
 }
 
-// due returns those kept for so long.
-func (k *kept) due(age time.Duration) map[uuid.UUID]jobaudit.Record {
+// due returns those kept for so long, in the order in which they were accepted.
+func (k *kept) due(age time.Duration) (due []jobaudit.Record) {
 	before := time.Now().Add(-age)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	due := make(map[uuid.UUID]jobaudit.Record)
 	for _, r := range k.records {
 		if r.at.After(before) {
 			break
 		}
-		due[r.ID()] = r.Record
+		due = append(due, r.Record)
 	}
 	return due
 }
@@ -116,8 +115,8 @@ func (s *Sink) restore(ctx context.Context, age time.Duration) error {
 		return nil
 	}
 	ids := make([]pgtype.UUID, 0, len(due))
-	for eventID := range due {
-		ids = append(ids, id(eventID))
+	for _, r := range due {
+		ids = append(ids, id(r.ID()))
 	}
 	var settled, missing []pgtype.UUID
 	err := s.pool.QueryRow(ctx, `SELECT settled, missing FROM jobaudit.settled_v1($1)`, ids).Scan(&settled, &missing)
@@ -125,8 +124,15 @@ func (s *Sink) restore(ctx context.Context, age time.Duration) error {
 		return fmt.Errorf("pgsink: look for accepted events: %w", err)
 	}
 	s.kept.forget(settled)
+	gone := make(map[uuid.UUID]bool, len(missing))
 	for _, eventID := range missing {
-		if err := s.restoreOne(ctx, due[eventID.Bytes]); err != nil {
+		gone[eventID.Bytes] = true
+	}
+	for _, r := range due { // in their order, which streams depend on
+		if !gone[r.ID()] {
+			continue
+		}
+		if err := s.restoreOne(ctx, r); err != nil {
 			return err
 		}
 	}
