@@ -58,7 +58,7 @@ func (s *Sequencer) rebuild(ctx context.Context, conn *pgx.Conn, wrong *storedEr
 		return fmt.Errorf("the events are not those of the newest head: %w", wrong)
 	}
 	// Only now: hashes of other events are not written.
-	for _, m := range r.mended {
+	for _, m := range r.repaired {
 		_, err := conn.Exec(ctx, `INSERT INTO jobaudit.hashes (first, n, h)
 			SELECT $1, coalesce(max(n) + 1, 0), $2 FROM jobaudit.hashes WHERE first = $1 ON CONFLICT DO NOTHING`, m.first, m.h)
 		if err != nil {
@@ -75,7 +75,7 @@ type rebuilding struct {
 	conn   *pgx.Conn
 	kept   auditlog.Head // of the anchor
 	tree   auditlog.Tree
-	mended []storedRow
+	repaired []storedRow
 }
 
 // storedRow is a row of hashes.
@@ -118,7 +118,7 @@ func (r *rebuilding) step(ctx context.Context) error {
 		}
 		sizes = sizes[1:]
 		if !bytes.Equal(stored[row.first], row.h) {
-			r.mended = append(r.mended, row)
+			r.repaired = append(r.repaired, row)
 		}
 		row = storedRow{first: tlog.StoredHashCount(r.tree.Size())}
 		return nil
