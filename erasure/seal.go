@@ -51,8 +51,9 @@ func NewKey() Key {
 }
 
 // KeyStore holds the keys of subjects: of persons, say, by their stable IDs. It
-// is safe for concurrent use. [MemoryKeys] and [FileKeys] are two; others keep
-// keys in a vault or a key management service.
+// is safe for concurrent use. [MemoryKeys] and [FileKeys] are two, package
+// pgkeys keeps keys in PostgreSQL, and others may keep them in a vault or a key
+// management service.
 type KeyStore interface {
 	// SubjectKey returns the subject's key, and makes one, durably, if there is
 	// none.
