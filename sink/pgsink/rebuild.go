@@ -72,9 +72,9 @@ func (s *Sequencer) rebuild(ctx context.Context, conn *pgx.Conn, wrong *storedEr
 
 // rebuilding is one call of rebuild.
 type rebuilding struct {
-	conn   *pgx.Conn
-	kept   auditlog.Head // of the anchor
-	tree   auditlog.Tree
+	conn     *pgx.Conn
+	kept     auditlog.Head // of the anchor
+	tree     auditlog.Tree
 	repaired []storedRow
 }
 

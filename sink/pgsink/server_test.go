@@ -1,9 +1,11 @@
 package pgsink_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -121,6 +123,7 @@ type network struct {
 	mu      sync.Mutex
 	blocked chan struct{} // closed when writes go on; nil while they do
 	healthy int           // writes that still go through; -1 for all
+	deaf    bool          // what is sent arrives, and no answer comes back
 }
 
 func newNetwork() *network { return &network{healthy: -1} }
@@ -162,6 +165,18 @@ func (n *network) fail(healthy int) (heal func()) {
 	}
 }
 
+// swallow lets what is sent arrive, and breaks the connection before its answer.
+func (n *network) swallow() (heal func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.deaf = true
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.deaf = false
+	}
+}
+
 // admit waits while the network hangs and returns an error when it is broken.
 func (n *network) admit() error {
 	n.mu.Lock()
@@ -191,5 +206,14 @@ func (w *wire) Write(b []byte) (int, error) {
 		_ = w.Conn.Close()
 		return 0, err
 	}
-	return w.Conn.Write(b)
+	n, err := w.Conn.Write(b)
+	w.network.mu.Lock()
+	deaf := w.network.deaf
+	w.network.mu.Unlock()
+	if deaf && bytes.Contains(b, []byte("E\x00\x00\x00\x09\x00")) { // Execute: what was sent will be done
+		_ = w.Conn.(interface{ CloseWrite() error }).CloseWrite()
+		_, _ = io.Copy(io.Discard, w.Conn) // the server has done it, and hung up
+		_ = w.Conn.Close()
+	}
+	return n, err
 }
