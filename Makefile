@@ -47,10 +47,15 @@ test: $(if $(SHORT),,servers)
 # Package internal/tools/size tells the tests in which of these they run.
 # What only the extra tests need.
 extras:
-	@command -v softhsm2-util >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends softhsm2; \
+	@missing=; \
+	command -v softhsm2-util >/dev/null || missing="$$missing softhsm2"; \
+	command -v pgbouncer >/dev/null || missing="$$missing pgbouncer"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \
 	else \
-		echo "make $(MAKECMDGOALS): install the package softhsm2" >&2; exit 1; \
+		echo "make $(MAKECMDGOALS): install the packages$$missing" >&2; exit 1; \
 	fi
 
 test-extra: servers extras

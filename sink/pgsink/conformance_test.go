@@ -50,8 +50,10 @@ func TestConformanceWithoutASequencer(t *testing.T) {
 }
 
 func medium(t *testing.T, sequencer func() *pgsink.SequencerOptions) sinktest.Medium {
-	url := database(t)
-	network := newNetwork()
+	return mediumOn(database(t), newNetwork(), sequencer)
+}
+
+func mediumOn(url string, network *network, sequencer func() *pgsink.SequencerOptions) sinktest.Medium {
 	return sinktest.Medium{
 		Open: func(ctx context.Context) (jobaudit.AuditSink, error) {
 			return pgsink.Open(ctx, url, pgsink.On(network.configure, pgsink.Options{

@@ -105,6 +105,11 @@ type key struct {
 
 func newKey(tb testing.TB) key {
 	tb.Helper()
+	return newKeyNamed(tb, origin)
+}
+
+func newKeyNamed(tb testing.TB, origin string) key {
+	tb.Helper()
 	secret, public, err := auditlog.GenerateKey(origin)
 	require.NoError(tb, err)
 	signer, err := note.NewSigner(secret)

@@ -64,10 +64,9 @@ const (
 	// KindStream: a record that does not follow the one before it in its
 	// stream: a gap in seq, or another prev than that one's hash.
 	KindStream = jobcheck.Stream
-	// KindResume: a stream that resumes a record by another hash than it has.
+	// KindResume: a stream that resumes a record by another hash than it has, on
+	// the word of a signed Carrier. Without a signature it is [KindDangling].
 	KindResume = jobcheck.Resume
-	// KindTransition: a record that cannot happen in its job's state.
-	KindTransition = jobcheck.Transition
 )
 
 // The kinds of notes, which are no findings.
@@ -80,15 +79,16 @@ const (
 	KindGuard auditlog.Kind = "guard_changed"
 	// KindGhost: a start without an end: a job that runs, or a ghost.
 	KindGhost = jobcheck.Ghost
-	// KindUnapplied: an outcome or a start behind a job's end, or a second
-	// submission.
+	// KindUnapplied: a record that changes nothing in the state that its job is
+	// in here: an outcome or a start behind the job's end, a second submission, an
+	// outcome without a start, which another log may have.
 	KindUnapplied = jobcheck.Unapplied
 	// KindForeign: a record that contradicts the submission of its job, as
 	// [jobaudit.CauseForeign] has it. Whoever can write to a queue can cause
 	// them: they say nothing against the log.
 	KindForeign = jobcheck.Foreign
 	// KindDangling: a stream that resumes a record which this log does not
-	// hold.
+	// hold, or not with that hash. Whoever can write to a queue can cause them.
 	KindDangling = jobcheck.Dangling
 )
 
@@ -157,10 +157,10 @@ var ErrFiltered = errors.New("row-level security is active for this user: verify
 
 // Verify proves the log in a database: all that [auditlog.Verify] proves of its
 // events and commits; that what the events say agrees: their streams have no
-// gaps and link to their hashes, resumed streams link to what they resume, no
-// ID stands twice, and jobs change state as they may; that every event that was
-// accepted is in it or waits, and nothing else is; and that selections tell the
-// truth. The user needs the reader's role.
+// gaps and link to their hashes, resumed streams link to what they resume, and
+// no ID stands twice; that every event that was accepted is in it or waits, and
+// nothing else is; and that selections tell the truth. The user needs the
+// reader's role.
 //
 // The log may be written meanwhile: it is verified up to the head that is the
 // newest at the beginning. No transaction stays open for longer than a page.

@@ -23,6 +23,7 @@ type Server struct {
 	bin      string
 	settings []string
 	attr     *syscall.SysProcAttr
+	uid, gid int // if it is not ours
 	cmd      *exec.Cmd
 	done     chan error
 }
@@ -36,6 +37,11 @@ func Start(ctx context.Context, settings ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newServer(ctx, bin, settings, "initdb", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+}
+
+// newServer makes a directory, has a program fill it, and starts a server there.
+func newServer(ctx context.Context, bin string, settings []string, name string, args ...string) (*Server, error) {
 	dir, err := os.MkdirTemp("/tmp", "pg") // short: it holds a unix socket
 	if err != nil {
 		return nil, err
@@ -47,9 +53,8 @@ func Start(ctx context.Context, settings ...string) (*Server, error) {
 			return nil, errors.Join(err, os.RemoveAll(dir))
 		}
 	}
-	initdb := s.command(ctx, "initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(dir))
+	if out, err := s.command(ctx, name, append(args, "-D", s.data())...).CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w: %s", name, err, out), os.RemoveAll(dir))
 	}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -57,8 +62,15 @@ func Start(ctx context.Context, settings ...string) (*Server, error) {
 	return s, nil
 }
 
-// program returns the directory of the newest server that is installed.
+// BinEnv names the directory of the programs of another version.
+const BinEnv = "JOBAUDIT_POSTGRES_BIN"
+
+// program returns the directory that BinEnv names, or that of the newest server
+// that is installed.
 func program(ctx context.Context) (string, error) {
+	if bin := os.Getenv(BinEnv); bin != "" {
+		return bin, nil
+	}
 	find := func() string {
 		found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 		if len(found) > 0 {
@@ -110,6 +122,7 @@ func (s *Server) leaveRoot() error {
 	if err != nil {
 		return err
 	}
+	s.uid, s.gid = uid, gid
 	runAs(s.attr, uint32(uid), uint32(gid))
 	return os.Chown(s.dir, uid, gid)
 }
@@ -148,7 +161,7 @@ func (s *Server) start(ctx context.Context) error {
 			if waiting {
 				said.WriteString(lines.Text() + "\n")
 			}
-			if waiting && strings.Contains(lines.Text(), "ready to accept connections") {
+			if waiting && strings.Contains(lines.Text(), "ready to accept") {
 				waiting = false
 				close(ready)
 			}
@@ -171,7 +184,9 @@ func (s *Server) URL(database string) string {
 }
 
 func (s *Server) halt(signal syscall.Signal) error {
-	if err := s.cmd.Process.Signal(signal); err != nil {
+	if err := s.cmd.Process.Signal(signal); errors.Is(err, os.ErrProcessDone) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	<-s.done
@@ -193,6 +208,69 @@ func (s *Server) Crash(ctx context.Context) error {
 		return err
 	}
 	return s.start(ctx)
+}
+
+// Kill kills the server, as when its host is gone.
+func (s *Server) Kill() error { return s.halt(syscall.SIGKILL) }
+
+// Continue starts a killed server again.
+func (s *Server) Continue(ctx context.Context) error { return s.start(ctx) }
+
+// Standby starts a server that follows this one, under the name standby.
+func (s *Server) Standby(ctx context.Context, settings ...string) (*Server, error) {
+	settings = append(slices.Clone(settings), "primary_conninfo=host="+s.dir+" user=postgres application_name=standby")
+	return newServer(ctx, s.bin, settings, "pg_basebackup", "-R", "-h", s.dir, "-U", "postgres", "-c", "fast", "--no-sync")
+}
+
+// Own gives a directory to the user that the server runs as.
+func (s *Server) Own(dir string) error {
+	if s.uid == 0 {
+		return nil
+	}
+	return os.Chown(dir, s.uid, s.gid)
+}
+
+// Pooler starts a PgBouncer in transaction mode before the server.
+func (s *Server) Pooler(ctx context.Context) (url func(database string) string, stop func() error, err error) {
+	config := filepath.Join(s.dir, "pgbouncer.ini")
+	text := fmt.Sprintf("[databases]\n* = host=%s user=postgres\n[pgbouncer]\npool_mode = transaction\nauth_type = any\nlisten_addr =\n"+
+		"listen_port = 6432\nunix_socket_dir = %s\ndefault_pool_size = 5\nmax_client_conn = 500\n", s.dir, s.dir)
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		return nil, nil, err
+	}
+	program, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		return nil, nil, err
+	}
+	cmd := s.command(ctx, "pgbouncer", config)
+	cmd.Path = program
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, nil, err
+	}
+	lines := bufio.NewScanner(stderr)
+	up := false
+	for !up && lines.Scan() {
+		up = strings.Contains(lines.Text(), "process up")
+	}
+	go func() {
+		for lines.Scan() { // it must not have to wait
+		}
+	}()
+	stop = func() error {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // says that it was killed
+		return nil
+	}
+	if !up {
+		return nil, nil, errors.Join(errors.New("pgbouncer did not start"), stop())
+	}
+	return func(database string) string {
+		return fmt.Sprintf("host=%s port=6432 user=postgres dbname=%s", s.dir, database)
+	}, stop, nil
 }
 
 // Stop stops the server and removes its directory.
