@@ -1,0 +1,102 @@
+package pgsink_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/pgsink"
+	"github.com/jobaudit/jobaudit/sink/sinktest"
+	"github.com/stretchr/testify/require"
+)
+
+// plainReader hides what else a reader can do.
+type plainReader struct{ jobaudit.AuditReader }
+
+// jobs are what an iteration over jobs gives, as texts.
+func jobs(ctx context.Context, r jobaudit.AuditReader, q jobaudit.Query) (list []string, last uuid.UUID) {
+	for job, err := range jobaudit.Jobs(ctx, r, q) {
+		list = append(list, fmt.Sprintf("%+v %v", job, err))
+		last = job.ID
+	}
+	return list, last
+}
+
+func TestJobsGivesTheSameAsReadingEachJob(t *testing.T) {
+	url, k := database(t), newKey(t)
+	sink := open(t, url, nil)
+	random := rand.New(rand.NewPCG(5, 5))
+	fill := func(n int) {
+		for range n {
+			records := sinktest.Records(1 + random.IntN(12)) // of one job or several, whole and not
+			require.NoError(t, sink.Append(t.Context(), records))
+		}
+	}
+	fill(80)
+	stop := run(t, url, k.options())
+	require.NoError(t, sink.Sequenced(t.Context()))
+	stop()
+	fill(20) // wait
+	require.Equal(t, 1, len(first(jobaudit.Jobs(t.Context(), sink, jobaudit.Query{}), 1)))
+	for _, q := range []jobaudit.Query{
+		{}, {State: jobaudit.Success}, {State: jobaudit.Running, Limit: 7}, {OrgID: "acme"}, {OrgID: "nobody"}, {Limit: 1}, {Limit: 33},
+	} {
+		for range 3 { // pages
+			want, last := jobs(t.Context(), plainReader{sink}, q)
+			got, _ := jobs(t.Context(), sink, q)
+			require.Equal(t, want, got)
+			if last == uuid.Nil {
+				break
+			}
+			q.After = last
+		}
+	}
+	tamper(t, url, `UPDATE jobaudit.events SET line = 'no event' WHERE idx % 9 = $i`, 4)
+	want, _ := jobs(t.Context(), plainReader{sink}, jobaudit.Query{})
+	got, _ := jobs(t.Context(), sink, jobaudit.Query{})
+	require.ElementsMatch(t, want, got)
+}
+
+func first[K, V any](seq iter.Seq2[K, V], n int) (list []K) {
+	for k := range seq {
+		if list = append(list, k); len(list) == n {
+			break
+		}
+	}
+	return list
+}
+
+// counted counts the statements of a sink.
+type counted struct{ statements atomic.Int64 }
+
+func (c *counted) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	c.statements.Add(1)
+	return ctx
+}
+
+func (c *counted) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func TestJobsAndStoriesTakeFewStatements(t *testing.T) {
+	url := database(t)
+	c := &counted{}
+	opts := pgsink.On(func(config *pgx.ConnConfig) { config.Tracer = c }, pgsink.Options{OnError: func(error) {}})
+	sink := open(t, url, opts)
+	for range 100 {
+		require.NoError(t, sink.Append(t.Context(), sinktest.Records(5)))
+	}
+	count := func(f func()) int64 {
+		before := c.statements.Load()
+		f()
+		return c.statements.Load() - before
+	}
+	require.LessOrEqual(t, count(func() {
+		require.Len(t, first(jobaudit.Jobs(t.Context(), sink, jobaudit.Query{}), 100), 100)
+	}), int64(10))
+	require.LessOrEqual(t, count(func() { require.Len(t, read(t, sink, jobaudit.Query{}), 500) }), int64(5))
+}
