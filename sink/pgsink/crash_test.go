@@ -9,12 +9,14 @@ import (
 	"os/exec"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/internal/tools/pgserver"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/pgsink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"github.com/stretchr/testify/require"
@@ -117,6 +119,38 @@ func TestNothingAcknowledgedIsLostWhenWritersAndSequencersAreKilled(t *testing.T
 	}
 	requireStored(t, url, verifier, all)
 	t.Logf("%d writers were killed, %d events were acknowledged, 0 are missing", 3*rounds, len(all))
+}
+
+// Eight processes write, each with four writers and a sequencer, and every
+// second one of them is killed and another takes its place.
+func TestSoakEightProcessesAreKilledOneByOne(t *testing.T) {
+	size.Soak(t)
+	url := database(t)
+	signer, verifier, err := auditlog.GenerateKey(origin)
+	require.NoError(t, err)
+	kills := make([]func(), 8)
+	channels := make([]chan uuid.UUID, 8)
+	for i := range kills {
+		kills[i], channels[i] = writer(t, url, signer, verifier)
+	}
+	var all []uuid.UUID
+	for second := range 120 {
+		time.Sleep(time.Second)
+		i := second % len(kills)
+		kills[i]()
+		for id := range channels[i] {
+			all = append(all, id)
+		}
+		kills[i], channels[i] = writer(t, url, signer, verifier)
+	}
+	for i := range kills {
+		kills[i]()
+		for id := range channels[i] {
+			all = append(all, id)
+		}
+	}
+	requireStored(t, url, verifier, all)
+	t.Logf("128 processes were killed, %d events were acknowledged, 0 are missing", len(all))
 }
 
 // requireStored sequences what waits, verifies the log, and requires that it

