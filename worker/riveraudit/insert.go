@@ -21,9 +21,9 @@ const maxTogether = 128
 // its metadata, and its submission is on record before River commits the
 // insert, so that no worker can run a job that is not; within [Audit.Transact] that
 // happens after the commit, and under [InTx] with it. A job that River knows
-// already is recorded as a duplicate of that one. The error is an [*jobaudit.AuditError] if a job cannot
-// be recorded: River takes back the insert then, or, in a transaction of the
-// caller's, the caller must.
+// already is recorded as a duplicate of that one. The error is an
+// [*jobaudit.AuditError] if a job cannot be recorded: River takes back the insert
+// then, or, in a transaction of the caller's, the caller must.
 func (a *Audit) InsertMany(ctx context.Context, params []*rivertype.JobInsertParams, doInner func(context.Context) ([]*rivertype.JobInsertResult, error)) ([]*rivertype.JobInsertResult, error) {
 	if tx, ok := ctx.Value(sinkKey{}).(jobaudit.AuditSink); ok {
 		if err := a.submitTx(ctx, tx, params); err != nil {
