@@ -13,8 +13,8 @@ import (
 	"github.com/jobaudit/jobaudit/internal/errtree"
 )
 
-// homecoming brings records from the fallback home to the sink.
-type homecoming struct {
+// drainer sends to the sink what the fallback took.
+type drainer struct {
 	rec    *Recorder
 	reader AuditReader // the fallback; nil if there is none
 	ctx    context.Context
@@ -30,148 +30,148 @@ type homecoming struct {
 	again   bool        // and is to read once more
 	timer   *time.Timer // until the next try
 	stopped bool
-	came    uint64 // records that the fallback took here and that were read
+	seen    uint64 // records that the fallback took here and that were read
 	refused uint64 // records that were read, and that the sink refused
 }
 
-func (h *homecoming) init(r *Recorder) {
-	h.rec = r
-	h.reader, _ = r.opts.Fallback.(AuditReader)
-	h.ctx, h.cancel = context.WithCancel(context.Background())
-	h.turn = make(chan struct{}, 1)
-	h.turn <- struct{}{}
+func (d *drainer) init(r *Recorder) {
+	d.rec = r
+	d.reader, _ = r.opts.Fallback.(AuditReader)
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.turn = make(chan struct{}, 1)
+	d.turn <- struct{}{}
 }
 
-// wake brings home what the fallback holds, in the background: the sink seems to
-// take records.
-func (h *homecoming) wake() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.again = true
-	if h.reader == nil || h.stopped || h.active {
+// wake sends what the fallback holds, in the background: the sink seems to take
+// records.
+func (d *drainer) wake() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.again = true
+	if d.reader == nil || d.stopped || d.active {
 		return
 	}
-	h.active = true
-	h.running.Go(h.work)
+	d.active = true
+	d.running.Go(d.work)
 }
 
 // later is wake after a while: the fallback has taken what the sink did not.
-func (h *homecoming) later() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.stopped || h.timer != nil {
+func (d *drainer) later() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopped || d.timer != nil {
 		return
 	}
-	h.timer = time.AfterFunc(h.rec.opts.OutcomeTimeout, func() {
-		h.mu.Lock()
-		h.timer = nil
-		h.mu.Unlock()
-		h.wake()
+	d.timer = time.AfterFunc(d.rec.opts.OutcomeTimeout, func() {
+		d.mu.Lock()
+		d.timer = nil
+		d.mu.Unlock()
+		d.wake()
 	})
 }
 
-func (h *homecoming) work() {
+func (d *drainer) work() {
 	for {
-		h.mu.Lock()
-		if !h.again || h.stopped {
-			h.active = false
-			h.mu.Unlock()
+		d.mu.Lock()
+		if !d.again || d.stopped {
+			d.active = false
+			d.mu.Unlock()
 			return
 		}
-		h.again = false
-		h.mu.Unlock()
-		err := h.bring(h.ctx, false)
-		if err == nil || h.ctx.Err() != nil {
+		d.again = false
+		d.mu.Unlock()
+		err := d.drain(d.ctx, false)
+		if err == nil || d.ctx.Err() != nil {
 			continue
 		}
-		h.rec.reportLater("drain", uuid.Nil, err)
+		d.rec.reportLater("drain", uuid.Nil, err)
 		if !definite(err) {
-			h.later()
+			d.later()
 		}
 	}
 }
 
 // stop ends what runs in the background, and waits for it.
-func (h *homecoming) stop() {
-	h.mu.Lock()
-	h.stopped = true
-	if h.timer != nil {
-		h.timer.Stop()
+func (d *drainer) stop() {
+	d.mu.Lock()
+	d.stopped = true
+	if d.timer != nil {
+		d.timer.Stop()
 	}
-	h.mu.Unlock()
-	h.cancel()
-	h.running.Wait()
+	d.mu.Unlock()
+	d.cancel()
+	d.running.Wait()
 }
 
 // missing is how many of the records that the fallback took have not been read.
-func (h *homecoming) missing(taken uint64) uint64 {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return taken - min(h.came, taken) + h.refused
+func (d *drainer) missing(taken uint64) uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return taken - min(d.seen, taken) + d.refused
 }
 
-// bring sends what the fallback holds to the sink: what is new, or, with all,
+// drain sends what the fallback holds to the sink: what is new, or, with all,
 // also what the sink has refused.
-func (h *homecoming) bring(ctx context.Context, all bool) error {
+func (d *drainer) drain(ctx context.Context, all bool) error {
 	select {
-	case <-h.turn:
-		defer func() { h.turn <- struct{}{} }()
+	case <-d.turn:
+		defer func() { d.turn <- struct{}{} }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	taken := h.rec.queue.Stats().Fallback
-	trip := trip{home: h}
-	h.mu.Lock()
-	if h.forgetful() {
-		trip.due = h.refused // they are read again
-		h.after, h.refused = uuid.Nil, 0
-	} else if all && h.refused > 0 {
-		h.after, h.refused, trip.again = uuid.Nil, 0, true
+	taken := d.rec.queue.Stats().Fallback
+	pass := drainPass{drainer: d}
+	d.mu.Lock()
+	if d.forgetful() {
+		pass.due = d.refused // they are read again
+		d.after, d.refused = uuid.Nil, 0
+	} else if all && d.refused > 0 {
+		d.after, d.refused, pass.again = uuid.Nil, 0, true
 	}
-	trip.due += taken - min(h.came, taken)
-	h.mu.Unlock()
-	for record, err := range h.reader.Records(ctx, Query{After: h.after}) {
+	pass.due += taken - min(d.seen, taken)
+	d.mu.Unlock()
+	for record, err := range d.reader.Records(ctx, Query{After: d.after}) {
 		if err != nil {
 			if _, one := errtree.Find[*UnreadableError](err); one {
-				trip.leave(err)
+				pass.leave(err)
 				continue
 			}
 			return err
 		}
-		if bytes.Compare(record.id[:6], h.rec.incarnation[:6]) >= 0 { // the milliseconds of a UUIDv7: it is this process's
-			trip.read++
+		if bytes.Compare(record.id[:6], d.rec.incarnation[:6]) >= 0 { // the milliseconds of a UUIDv7: it is this process's
+			pass.read++
 		}
-		trip.batch = append(trip.batch, record)
-		if len(trip.batch) == delivery.MaxBatchRecords {
-			if err := trip.send(ctx); err != nil {
+		pass.batch = append(pass.batch, record)
+		if len(pass.batch) == delivery.MaxBatchRecords {
+			if err := pass.send(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	if err := trip.send(ctx); err != nil {
+	if err := pass.send(ctx); err != nil {
 		return err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.came = max(h.came, taken+trip.ahead())
-	h.refused += trip.left
-	return trip.refused
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.seen = max(d.seen, taken+pass.ahead())
+	d.refused += pass.left
+	return pass.refused
 }
 
-// trip is one pass over the fallback.
-type trip struct {
-	home    *homecoming
+// drainPass is one pass over the fallback.
+type drainPass struct {
+	drainer *drainer
 	batch   []Record
 	left    uint64
 	refused error // why they are left
 
 	read, due uint64 // of this process's records: read, and expected to be
-	again     bool   // what has come home is read again
+	again     bool   // what the sink has is read again
 }
 
 // ahead is how many were read that the fallback had taken and were not yet counted
 // as taken.
-func (p *trip) ahead() uint64 {
+func (p *drainPass) ahead() uint64 {
 	if p.again || p.read < p.due {
 		return 0
 	}
@@ -179,15 +179,15 @@ func (p *trip) ahead() uint64 {
 }
 
 // send sends a batch, one record at a time if the sink refuses it, and lets the
-// fallback forget what has come home.
-func (p *trip) send(ctx context.Context) error {
+// fallback forget what the sink has.
+func (p *drainPass) send(ctx context.Context) error {
 	if len(p.batch) == 0 {
 		return nil
 	}
-	home := p.batch
+	stored := p.batch
 	err := p.append(ctx, p.batch)
 	if definite(err) {
-		home, err = nil, nil
+		stored, err = nil, nil
 		for _, record := range p.batch {
 			switch one := p.append(ctx, []Record{record}); {
 			case definite(one):
@@ -195,7 +195,7 @@ func (p *trip) send(ctx context.Context) error {
 			case one != nil:
 				return one
 			default:
-				home = append(home, record)
+				stored = append(stored, record)
 			}
 		}
 	}
@@ -204,15 +204,15 @@ func (p *trip) send(ctx context.Context) error {
 	}
 	newest := p.batch[len(p.batch)-1].ID()
 	p.batch = p.batch[:0:0]
-	p.home.after = newest
-	if !p.home.forgetful() || len(home) == 0 {
+	p.drainer.after = newest
+	if !p.drainer.forgetful() || len(stored) == 0 {
 		return nil
 	}
-	ids := make([]uuid.UUID, len(home))
-	for i, record := range home {
+	ids := make([]uuid.UUID, len(stored))
+	for i, record := range stored {
 		ids[i] = record.ID()
 	}
-	return p.home.reader.(forgetter).Forget(ctx, ids)
+	return p.drainer.reader.(forgetter).Forget(ctx, ids)
 }
 
 // forgetter is implemented by fallbacks that can forget records.
@@ -222,26 +222,26 @@ type forgetter interface {
 
 // forgetful reports whether the fallback can forget. It is read from its
 // beginning then, which is what is left.
-func (h *homecoming) forgetful() bool {
-	_, ok := h.reader.(forgetter)
+func (d *drainer) forgetful() bool {
+	_, ok := d.reader.(forgetter)
 	return ok
 }
 
 // leave notes a record that stays behind. Of the reasons, some are kept.
-func (p *trip) leave(err error) {
+func (p *drainPass) leave(err error) {
 	if p.left++; p.left <= errtree.Max/2 {
 		p.refused = errors.Join(p.refused, err)
 	}
 }
 
-func (p *trip) append(ctx context.Context, records []Record) error {
-	r := p.home.rec
+func (p *drainPass) append(ctx context.Context, records []Record) error {
+	r := p.drainer.rec
 	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
 	defer cancel()
 	return r.queue.Append(ctx, r.sink, records)
 }
 
-// Drain brings home to the sink what the fallback took, in its order and by its
+// Drain sends to the sink what the fallback took, in its order and by its
 // IDs, so that what is there already is not stored again. The Recorder does so
 // by itself; Drain waits for it, and tries again what the sink has refused: that
 // stays behind, and the error names it.
@@ -249,10 +249,10 @@ func (r *Recorder) Drain(ctx context.Context) error {
 	if err := r.opened("drain"); err != nil {
 		return err
 	}
-	if r.home.reader == nil {
+	if r.drainer.reader == nil {
 		return nil
 	}
-	if err := r.home.bring(ctx, true); err != nil {
+	if err := r.drainer.drain(ctx, true); err != nil {
 		return &AuditError{Op: "drain", Err: err}
 	}
 	return nil

@@ -45,11 +45,10 @@ type Options struct {
 	Reauthorize bool
 
 	// Fallback takes the outcomes that the sink does not, and what it refuses for
-	// good. When the sink takes records again, and after a restart, they are
-	// brought home to it. It must be an [AuditReader] as well, and be read in the
-	// order in which it was written. If it has a method Forget(ctx
-	// context.Context, ids []uuid.UUID) error, that is called with what has come
-	// home.
+	// good. When the sink takes records again, and after a restart, they are sent
+	// to it. Fallback must be an [AuditReader] as well, and be read in the order in
+	// which it was written. If it has a method Forget(ctx context.Context, ids
+	// []uuid.UUID) error, that is called with what the sink then has.
 	Fallback AuditSink
 
 	// Heartbeat is the time between the heartbeats that [Trail.Run] records.
@@ -155,7 +154,7 @@ type Recorder struct {
 	stream      *stream    // of the recorder's own events
 	sanitizer   *sanitizer // of the recorder's own texts
 	carrierKeys carriertext.Keys
-	home        homecoming
+	drainer     drainer
 	executions  atomic.Int64 // begun here, and without an end
 	closed      atomic.Bool
 }
@@ -187,7 +186,7 @@ func Open(ctx context.Context, sink AuditSink, where Source, opts *Options) (*Re
 	if weak, ok := sink.(interface{ Degraded(report func(error)) }); ok {
 		weak.Degraded(r.sinkDegraded)
 	}
-	r.home.wake() // what an earlier process left behind
+	r.drainer.wake() // what an earlier process left behind
 	return r, nil
 }
 
@@ -228,12 +227,12 @@ func (r *Recorder) prepare(sink AuditSink) error {
 		r.opts.OnError = r.logError
 	}
 	r.sink = sink
-	r.home.init(r)
+	r.drainer.init(r)
 	r.queue = delivery.New[Record](sink, r.opts.Fallback, delivery.Options[Record]{
 		Timeout: r.opts.Timeout, Capacity: r.opts.Buffer, Closed: ErrClosed, Definite: definite, Bounded: errtree.Bounded,
 		Failed:     func(s *stream, err error) { r.reportLater("store", s.Job, err) },
 		Refused:    r.degraded,
-		FailedOver: r.home.later, Recovered: r.home.wake,
+		FailedOver: r.drainer.later, Recovered: r.drainer.wake,
 	})
 	r.stream = r.queue.Open(r.incarnation, uuid.Nil, nil)
 	return nil
@@ -414,7 +413,7 @@ func (r *Recorder) Close(ctx context.Context) error {
 	if r.closed.Swap(true) {
 		return &AuditError{Op: "close", Err: ErrClosed}
 	}
-	r.home.stop()
+	r.drainer.stop()
 	err := r.drained(ctx, r.opts.OutcomeTimeout)
 	ctx = context.WithoutCancel(ctx)
 	if err != nil {
@@ -453,7 +452,7 @@ type Stats struct {
 	Lost       uint64    // events that were dropped or refused
 	Buffered   int       // events that wait for the sink
 	Oldest     time.Time // when the oldest of these was recorded; zero if none waits
-	InFallback uint64    // events that the fallback took here and that have not come home
+	InFallback uint64    // events that the fallback took here and the sink does not have yet
 	Executions int64     // begun here, and without an end
 	LastError  error     // of the sink; nil if there was none
 	LastFailed time.Time // when that was; zero if never
@@ -466,7 +465,7 @@ func (r *Recorder) Stats() Stats {
 	}
 	s := r.queue.Stats()
 	return Stats{
-		Stored: s.Stored, Lost: s.Lost, Buffered: s.Buffered, Oldest: s.Oldest, InFallback: r.home.missing(s.Fallback),
+		Stored: s.Stored, Lost: s.Lost, Buffered: s.Buffered, Oldest: s.Oldest, InFallback: r.drainer.missing(s.Fallback),
 		Executions: r.executions.Load(), LastError: s.LastErr, LastFailed: s.FailedAt,
 	}
 }

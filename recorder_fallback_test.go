@@ -102,7 +102,7 @@ func TestWithoutAFallbackARefusedOutcomeIsTold(t *testing.T) {
 	})
 }
 
-// What an earlier process left in the fallback comes home when a Recorder opens,
+// What an earlier process left in the fallback reaches the sink when a Recorder opens,
 // and after an outage without a job in between.
 func TestTheFallbackComesHomeByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
