@@ -279,16 +279,7 @@ func (d decoder) carrier(raw []byte) *carrierData {
 		case "upstream":
 			d.upstream(raw, &s.Upstream)
 		case "trigger":
-			d.Object(raw, func(name, raw []byte) {
-				switch string(name) {
-				case "kind":
-					s.Trigger.Kind = TriggerKind(d.String(raw))
-				case "reason":
-					s.Trigger.Reason = d.Text(raw)
-				case "ref":
-					s.Trigger.Ref = d.String(raw)
-				}
-			})
+			s.Trigger = d.trigger(raw)
 		case "head":
 			g.head = d.head(raw)
 		case "cause":
@@ -305,6 +296,21 @@ func (d decoder) carrier(raw []byte) *carrierData {
 		}
 	}
 	return &g
+}
+
+func (d decoder) trigger(raw []byte) Trigger {
+	var t Trigger
+	d.Object(raw, func(name, raw []byte) {
+		switch string(name) {
+		case "kind":
+			t.Kind = TriggerKind(d.String(raw))
+		case "reason":
+			t.Reason = d.Text(raw)
+		case "ref":
+			t.Ref = d.String(raw)
+		}
+	})
+	return t
 }
 
 func (d decoder) identity(raw []byte) Principal {

@@ -187,13 +187,7 @@ func dataFields() *Field {
 			identifier("frame"),
 		),
 		freeText("line", MaxLine),
-		object("snapshot",
-			answer(resource()),
-			must(word("moment", "before", "after")),
-			answer(identifier("digest")),
-			freeText("summary", MaxText),
-			raw("value", MaxContent),
-		),
+		snapshotFields(),
 		object("heartbeat",
 			object("progress", must(integer("done", math.MinInt64, math.MaxInt64)), integer("total", math.MinInt64, math.MaxInt64)),
 			moment("deadline"),
@@ -205,12 +199,7 @@ func dataFields() *Field {
 			raw("value", MaxContent),
 		),
 		id("existing", ""),
-		object("evidence",
-			must(object("last", must(id("id", oursOrSet)), must(identifier("type")), must(moment("time")))),
-			object("heartbeat", must(id("id", ours)), must(moment("time"))),
-			moment("deadline"),
-			must(object("owner", must(id("stream", ours)), must(identifier("host")), must(identifier("instance")))),
-		),
+		evidenceFields(),
 		object("lost",
 			must(count("count")),
 			must(list("types", identifier(""))),
@@ -236,6 +225,25 @@ func dataFields() *Field {
 		list("missing", word("", "before", "after")),
 		environmentFields(),
 		object("companionOf", answer(identifier("origin")), must(integer("size", 0, math.MaxInt64)), must(hash("root"))),
+	)
+}
+
+func snapshotFields() *Field {
+	return object("snapshot",
+		answer(resource()),
+		must(word("moment", "before", "after")),
+		answer(identifier("digest")),
+		freeText("summary", MaxText),
+		raw("value", MaxContent),
+	)
+}
+
+func evidenceFields() *Field {
+	return object("evidence",
+		must(object("last", must(id("id", oursOrSet)), must(identifier("type")), must(moment("time")))),
+		object("heartbeat", must(id("id", ours)), must(moment("time"))),
+		moment("deadline"),
+		must(object("owner", must(id("stream", ours)), must(identifier("host")), must(identifier("instance")))),
 	)
 }
 
