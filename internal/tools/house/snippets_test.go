@@ -115,10 +115,12 @@ func adaptersNotShown(packages map[string]*source, page string) []string {
 	return missing
 }
 
-func TestTheReadmeShowsTheLinesToAddForEveryAdapter(t *testing.T) {
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
-	require.NoError(t, err)
-	require.Empty(t, adaptersNotShown(sources(t, root), string(readme)), "show them, as a test of the adapter runs them")
+func TestThePagesShowTheLinesToAddForEveryAdapter(t *testing.T) {
+	for _, page := range []string{"README.md", "docs/adapters.md"} {
+		content, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(page)))
+		require.NoError(t, err)
+		require.Empty(t, adaptersNotShown(sources(t, root), string(content)), "%s: show them, as a test of the adapter runs them", page)
+	}
 }
 
 func TestAnAdapterThatIsNotShownIsFound(t *testing.T) {
