@@ -53,6 +53,9 @@ func TestWrongStoredHashesAreMadeAgain(t *testing.T) {
 			sink := open(t, url, nil)
 			run(t, url, opts)()
 			tamper(t, url, sql, 0)
+			noted, err := verify(url, k, head)
+			require.NoError(t, err, "they are a cache")
+			require.Contains(t, noted.Notes[len(noted.Notes)-1].Kind, pgsink.KindHashes)
 			reported, stop := complaints(t, url, opts)
 			require.NoError(t, sink.Append(t.Context(), sinktest.Records(5)))
 			require.NoError(t, sink.Sequenced(t.Context()))
@@ -62,6 +65,7 @@ func TestWrongStoredHashesAreMadeAgain(t *testing.T) {
 			report, err := verify(url, k, head)
 			require.NoError(t, err)
 			require.EqualValues(t, 47, report.Records)
+			require.Empty(t, report.Notes)
 			for r, err := range sink.Records(t.Context(), jobaudit.Query{}) {
 				require.NoError(t, err)
 				_, err := sink.Prove(t.Context(), r.ID(), k.Verifier)

@@ -77,6 +77,9 @@ const (
 	// KindGuard: a trigger, a function or a partition that is not as Migrate
 	// made it. What it guards is proven all the same, or found.
 	KindGuard auditlog.Kind = "guard_changed"
+	// KindHashes: the tree's stored hashes are not those of the log. They are a
+	// cache.
+	KindHashes auditlog.Kind = "stored_hashes_changed"
 	// KindGhost: a start without an end: a job that runs, or a ghost.
 	KindGhost = jobcheck.Ghost
 	// KindUnapplied: a record that changes nothing in the state that its job is
@@ -311,7 +314,13 @@ func (v *verification) verifyLog() error {
 	if v.size > 0 {
 		o.Hints = storedHashes{v.ctx, v.db}
 	}
-	v.report.Report, err = auditlog.Verify(v.ctx, segments, &o, checks.Leaf)
+	hashes := &hashCheck{v: v}
+	v.report.Report, err = auditlog.Verify(v.ctx, segments, &o, func(l auditlog.Leaf) error {
+		if err := hashes.leaf(l.Hash); err != nil {
+			return err
+		}
+		return checks.Leaf(l)
+	})
 	var damage auditlog.VerifyError
 	if e, ok := errors.AsType[*auditlog.VerifyError](err); ok {
 		damage = *e
@@ -322,6 +331,7 @@ func (v *verification) verifyLog() error {
 		v.find(Finding{Finding: f})
 	}
 	v.more += damage.More
+	hashes.finish(len(damage.Findings) > 0)
 	said, err := checks.Finish(v.ctx)
 	if err != nil {
 		return err
