@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -210,7 +213,9 @@ type accepted struct {
 	line     []byte
 	record   jobaudit.Record
 	hash     jobaudit.Hash
-	event    jobaudit.Event
+	columns  []any
+	acting   []string
+	fault    error  // why it is no event
 	refused  string // why it can have no index
 }
 
@@ -441,6 +446,7 @@ func inspect(ctx context.Context, tx pgx.Tx, events []accepted) error {
 	for i := range events {
 		ids[i] = id(events[i].id)
 	}
+	parsed := parse(events) // while the database looks them up
 	known, err := tx.Query(ctx, `
 		SELECT i.hash, q.id IS NOT NULL FROM unnest($1::uuid[]) WITH ORDINALITY a(id, o)
 		LEFT JOIN jobaudit.ids i ON i.id = a.id LEFT JOIN jobaudit.sequence q ON q.id = a.id ORDER BY o`, ids)
@@ -448,6 +454,7 @@ func inspect(ctx context.Context, tx pgx.Tx, events []accepted) error {
 		return err
 	}
 	defer known.Close()
+	parsed.Wait()
 	seen := make(map[uuid.UUID]bool, len(events))
 	for i := 0; known.Next(); i++ {
 		var hash []byte
@@ -464,26 +471,48 @@ func inspect(ctx context.Context, tx pgx.Tx, events []accepted) error {
 	return known.Err()
 }
 
-func (e *accepted) inspect(hash []byte, placed bool) (refused string) {
-	if err := auditlog.CheckLeaf(e.line); err != nil {
-		return err.Error()
+// parse reads the events on all cores.
+func parse(events []accepted) *sync.WaitGroup {
+	var wg sync.WaitGroup
+	workers := runtime.GOMAXPROCS(0)
+	for chunk := range slices.Chunk(events, max(len(events)/workers+1, 16)) {
+		wg.Go(func() {
+			for i := range chunk {
+				chunk[i].parse()
+			}
+		})
+	}
+	return &wg
+}
+
+func (e *accepted) parse() {
+	if e.fault = auditlog.CheckLeaf(e.line); e.fault != nil {
+		return
 	}
 	e.hash = auditlog.HashLeaf(e.line)
-	var err error
-	e.record, err = jobaudit.ParseRecord(e.line)
+	if e.record, e.fault = jobaudit.ParseRecord(e.line); e.fault != nil {
+		e.fault = fmt.Errorf("no event: %w", e.fault)
+		return
+	}
+	event := e.record.Event()
+	e.columns, e.acting = columnsOf(&event), actingFor(&event)
+}
+
+func (e *accepted) inspect(hash []byte, placed bool) (refused string) {
 	switch {
 	case placed:
 		return "the event has a place already"
 	case hash == nil:
 		return "the event's ID was never accepted"
+	case e.hash == jobaudit.Hash{} && e.fault != nil:
+		return e.fault.Error()
 	case string(hash) != string(e.hash[:]):
 		return "the line is not the one that was accepted"
-	case err != nil:
-		return "no event: " + err.Error()
+	case e.fault != nil:
+		return e.fault.Error()
 	case e.record.ID() != e.id:
 		return "the line is the event of another ID"
 	}
-	e.event = e.record.Event()
 	return ""
 }
 
@@ -492,14 +521,14 @@ func copyEvents(ctx context.Context, tx pgx.Tx, events []accepted, first int64) 
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"jobaudit", "events"}, columnNames,
 		pgx.CopyFromSlice(len(events), func(i int) ([]any, error) {
 			e := &events[i]
-			return append([]any{first + int64(i), id(e.id), e.writer, e.line}, columnsOf(&e.event)...), nil
+			return append([]any{first + int64(i), id(e.id), e.writer, e.line}, e.columns...), nil
 		}))
 	if err != nil {
 		return err
 	}
 	var acting [][]any
 	for i := range events {
-		for _, principal := range actingFor(&events[i].event) {
+		for _, principal := range events[i].acting {
 			acting = append(acting, []any{principal, first + int64(i)})
 		}
 	}
