@@ -15,6 +15,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/faultsink"
+	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 	"github.com/jobaudit/jobaudit/watchdog"
 )
@@ -278,8 +279,48 @@ func TestALogThatKnowsItsOpenJobsTellsOfSignsOfLife(t *testing.T) {
 	require.Equal(t, jobaudit.Running, replay(t, alive.job, w.log).State)
 }
 
+// filed is the log as a filesink has it, which knows its open jobs.
+type filed struct {
+	*memsink.Sink
+	t      *testing.T
+	files  *filesink.Sink
+	stored uuid.UUID
+}
+
+func newFiled(t *testing.T) func(*memsink.Sink) jobaudit.AuditReader {
+	return func(s *memsink.Sink) jobaudit.AuditReader {
+		dir := t.TempDir()
+		key, err := filesink.LoadOrCreateKey(dir+"/log", dir+"/key", "example.com/watched")
+		require.NoError(t, err)
+		files, err := filesink.Open(t.Context(), dir+"/log", key, &filesink.Options{SegmentSize: 4 << 10})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, files.Close()) })
+		return &filed{Sink: s, t: t, files: files}
+	}
+}
+
+func (f *filed) OpenJobs(ctx context.Context) iter.Seq2[jobaudit.Record, error] {
+	for r, err := range f.Sink.Records(ctx, jobaudit.Query{After: f.stored}) {
+		require.NoError(f.t, err)
+		require.NoError(f.t, f.files.Append(ctx, []jobaudit.Record{r}))
+		f.stored = r.ID()
+	}
+	return f.files.OpenJobs(ctx)
+}
+
+// onEachLog runs a test with a log that is read and with one that knows its open
+// jobs.
+func onEachLog(t *testing.T, test func(*testing.T, func(*memsink.Sink) jobaudit.AuditReader)) {
+	t.Run("that is read", func(t *testing.T) { test(t, nil) })
+	t.Run("that knows its open jobs", func(t *testing.T) { test(t, newFiled(t)) })
+}
+
 func TestAnyRecordOfAnExecutionIsASignOfItsLife(t *testing.T) {
-	w := newWatching(t, nil)
+	onEachLog(t, anyRecordIsASignOfLife)
+}
+
+func anyRecordIsASignOfLife(t *testing.T, log func(*memsink.Sink) jobaudit.AuditReader) {
+	w := newWatching(t, log)
 	ghost, logging := w.start(0), w.start(0)
 	for range 20 {
 		w.store(logging.next(w.Now(), jobaudit.JobLogged, jobaudit.Running, `{"line":"at work"}`))
@@ -293,7 +334,11 @@ func TestAnyRecordOfAnExecutionIsASignOfItsLife(t *testing.T) {
 // Somebody who has learned a job's ID writes an end, or signs of life, in the
 // name of another organization.
 func TestAForgedRecordNeitherHidesAJobWithoutAnEndNorAccusesOneThatLives(t *testing.T) {
-	w := newWatching(t, nil)
+	onEachLog(t, forgedRecordsHideNothing)
+}
+
+func forgedRecordsHideNothing(t *testing.T, log func(*memsink.Sink) jobaudit.AuditReader) {
+	w := newWatching(t, log)
 	ghost, kept, alive := w.start(0), w.start(0), w.start(0)
 	forge := func(a *author, typ jobaudit.EventType, state jobaudit.JobState, data string) {
 		evil := *a

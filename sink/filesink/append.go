@@ -26,6 +26,7 @@ var requests = sync.Pool{New: func() any { return new(request) }}
 type item struct {
 	id, job, correlation uuid.UUID
 	time                 int64 // microseconds since 1970
+	life                 life  // its offset counts from nowhere
 	hash                 tlog.Hash
 	from, to             int // in the request's lines, without the line feed
 	ownEvent             *ownEvent
@@ -47,7 +48,8 @@ func newRequest(records []jobaudit.Record) (*request, error) {
 			return nil, &jobaudit.RecordError{ID: record.ID(), Err: err}
 		}
 		r.items = append(r.items, item{
-			id: record.ID(), job: record.JobID(), correlation: correlationOf(line), time: record.Time().UnixMicro(),
+			life: lifeOfRecord(record, line),
+			id:   record.ID(), job: record.JobID(), correlation: correlationOf(line), time: record.Time().UnixMicro(),
 			hash: record.Hash(), from: from, to: len(r.lines), ownEvent: ownEventOf(record),
 		})
 		r.lines = append(r.lines, '\n')

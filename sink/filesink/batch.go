@@ -12,6 +12,7 @@ import (
 type lines struct {
 	first   int64   // the index of the first
 	entries []entry // offsets count from the batch's first byte
+	lives   []life  // the same
 	bytes   []byte
 }
 
@@ -51,13 +52,18 @@ func (b *batch) reset() {
 		return
 	}
 	*b = batch{
-		lines:  lines{entries: b.entries[:0], bytes: b.bytes[:0]},
+		lines:  lines{entries: b.entries[:0], lives: b.lives[:0], bytes: b.bytes[:0]},
 		leaves: b.leaves[:0], ownEvents: b.ownEvents[:0], hashes: b.hashes[:0],
 	}
 }
 
 func (b *batch) add(r *request, it *item) {
 	b.entries = append(b.entries, entry{it.id, it.job, it.correlation, it.time, uint32(len(b.bytes))})
+	if it.life.kind != notTelling {
+		l := it.life
+		l.off = uint32(len(b.bytes))
+		b.lives = append(b.lives, l)
+	}
 	b.leaves = append(b.leaves, it.hash)
 	b.bytes = append(b.bytes, r.lines[it.from:it.to+1]...)
 	if it.ownEvent != nil {
@@ -66,13 +72,15 @@ func (b *batch) add(r *request, it *item) {
 }
 
 // A mark is a state of the batch to go back to.
-type mark struct{ entries, bytes, ownEvents int }
+type mark struct{ entries, lives, bytes, ownEvents int }
 
-func (b *batch) mark() mark { return mark{len(b.entries), len(b.bytes), len(b.ownEvents)} }
+func (b *batch) mark() mark {
+	return mark{len(b.entries), len(b.lives), len(b.bytes), len(b.ownEvents)}
+}
 
 func (b *batch) rollback(m mark) {
 	b.entries, b.leaves = b.entries[:m.entries], b.leaves[:m.entries]
-	b.bytes, b.ownEvents = b.bytes[:m.bytes], b.ownEvents[:m.ownEvents]
+	b.lives, b.bytes, b.ownEvents = b.lives[:m.lives], b.bytes[:m.bytes], b.ownEvents[:m.ownEvents]
 }
 
 // grow adds what came since the mark to the tree; it is not rolled back any

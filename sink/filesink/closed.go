@@ -250,7 +250,7 @@ func (o *opening) continueLast() error {
 	if err := o.dir.Sync(indexDir); err != nil {
 		return err
 	}
-	l := &live{first: s.first, size: s.size, entries: c.entries, ids: s.ids}
+	l := &live{first: s.first, size: s.size, entries: c.entries, lives: c.lives, ids: s.ids}
 	if l.file, err = o.dir.Edit(segmentPath(s.first)); err != nil {
 		return err
 	}

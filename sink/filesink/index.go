@@ -25,7 +25,8 @@ import (
 //
 //   - pages of 4 KiB: a header, then rows sorted by event ID, by job, by
 //     correlation, and by place in the segment, then what the recorder's own
-//     events said up to the segment's end;
+//     events said up to the segment's end, then the lives of jobs that were not
+//     over there (those of older versions lack them);
 //   - the SHA-256 of each page, whose own SHA-256 is the digest;
 //   - the signed note, see indexNote;
 //   - the number of pages and the length of the note, 4 bytes each.
@@ -115,7 +116,13 @@ type indexHeader struct {
 	Incarnation                   uuid.UUID
 	Closed                        bool
 	Policies                      uint32
+	// Tables is 0 in the indexes of older versions, which have no lives. Lives
+	// counts rows.
+	Tables, Lives uint32
 }
+
+// indexTables is what this version writes.
+const indexTables = 1
 
 // history is what the recorder's own events say, up to some point of the log.
 type history struct {
@@ -152,6 +159,7 @@ type content struct {
 	first, end, size int64
 	root             tlog.Hash
 	entries          []entry
+	lives            []life // at least those that last
 	history          history
 	// leaves holds the indexes of the entries by ID, and perhaps those of
 	// later ones; nil if they have to be looked for.
@@ -161,8 +169,8 @@ type content struct {
 	proven bool
 }
 
-// pages returns the pages of the index file.
-func (c *content) pages() []byte {
+// pages returns the pages of the index file, with the tables of a version.
+func (c *content) pages(tables uint32) []byte {
 	h := indexHeader{
 		First: c.first, End: c.end, Size: c.size, Root: c.root,
 		IDs:         uint32(len(c.entries)),
@@ -182,10 +190,15 @@ func (c *content) pages() []byte {
 	}
 	blocks := c.blocks()
 	h.Jobs, h.Correlated, h.Blocks = uint32(len(jobs)), uint32(len(correlated)), uint32(len(blocks))
+	var lives []life
+	if h.Tables = tables; tables >= indexTables {
+		lives = lastingLives(c.lives)
+		h.Lives = uint32(len(lives))
+	}
 
 	head := append(make([]byte, 0, pageSize), indexMagic...)
 	head, _ = binary.Append(head, binary.LittleEndian, &h) // fixed sizes cannot fail
-	file := appendPage(make([]byte, 0, int(h.policyPage()+h.policyPages())*pageSize), head)
+	file := appendPage(make([]byte, 0, int(h.livesPage()+h.livesPages())*pageSize), head)
 	for _, rows := range [][]row{ids, jobs, correlated} {
 		slices.SortFunc(rows, row.compare)
 		file = appendRows(file, rows)
@@ -198,7 +211,7 @@ func (c *content) pages() []byte {
 	for part := range slices.Chunk(policies, pageSize) {
 		file = appendPage(file, part)
 	}
-	return file
+	return appendLives(file, lives)
 }
 
 // blocks returns a row for each run of events, as many as blockLines: the bytes
@@ -261,7 +274,7 @@ func noteText(origin string, first, end int64, root tlog.Hash, size int64, sum d
 
 // encode returns the bytes of the index file.
 func (c *content) encode(signer note.Signer) ([]byte, digest, error) {
-	file := c.pages()
+	file := c.pages(indexTables)
 	hashes, sum := hashPages(file)
 	pages := len(file) / pageSize
 	signed, err := note.Sign(&note.Note{Text: noteText(signer.Name(), c.first, c.end, c.root, c.size, sum)}, signer)
@@ -456,6 +469,11 @@ func (h *indexHeader) policyPages() int64 {
 	return (int64(h.Policies) + perPage - 1) / perPage
 }
 
+// livesPage is the first page of the lives, which come last.
+func (h *indexHeader) livesPage() int64 { return h.policyPage() + h.policyPages() }
+
+func (h *indexHeader) livesPages() int64 { return (int64(h.Lives) + livesPerPage - 1) / livesPerPage }
+
 func (x *indexFile) ids() table  { return table{x, 1, int(x.IDs)} }
 func (x *indexFile) jobs() table { return table{x, 1 + pagesOf(x.IDs), int(x.Jobs)} }
 func (x *indexFile) correlated() table {
@@ -535,4 +553,23 @@ func (x *indexFile) history() (history, error) {
 		h.policies = append(h.policies, jobaudit.Hash(raw[i*size:(i+1)*size]))
 	}
 	return h, nil
+}
+
+// lives reads which events tell of jobs that were not over at the segment's end.
+// It reports false for an index of an older version, which does not say.
+func (x *indexFile) lives() ([]life, bool, error) {
+	if x.Tables == 0 {
+		return nil, false, nil
+	}
+	lives := make([]life, 0, min(x.Lives, x.IDs))
+	for n := range x.livesPages() {
+		b, err := x.page(x.livesPage() + n)
+		if err != nil {
+			return nil, false, err
+		}
+		for i := 0; i < livesPerPage && len(lives) < int(x.Lives); i++ {
+			lives = append(lives, readLife(b[i*lifeSize:]))
+		}
+	}
+	return lives, true, nil
 }

@@ -21,6 +21,7 @@ type part struct {
 	// entries are those of a segment whose index is in memory; index is what an
 	// index file holds that was verified. Otherwise the lines are gone through.
 	entries []entry
+	lives   []life // beside entries
 	index   *digest
 }
 
@@ -30,7 +31,7 @@ func (v view) parts() []part {
 	for _, s := range v.closed {
 		p := part{first: s.first, size: s.size}
 		if s.content != nil {
-			p.entries = s.content.entries
+			p.entries, p.lives = s.content.entries, s.content.lives
 		} else {
 			p.index = &s.index
 		}

@@ -45,7 +45,8 @@ type Options struct {
 
 	// SegmentSize is the size in bytes at which a new file of entries is
 	// begun. Memory grows with it: the newest segment's IDs are kept, some
-	// 150 bytes an event, and for a moment those of the one before. Default: 64 MiB; at most 1 GiB.
+	// 200 bytes an event, and for a moment those of the one before. Default: 64
+	// MiB; at most 1 GiB.
 	SegmentSize int64
 
 	// OnError is called with what fails without making an Append fail: an anchor

@@ -28,6 +28,7 @@ import (
 type Reader struct {
 	dir  disk.Dir
 	keys []note.Verifier
+	open openJobs
 
 	mu      sync.Mutex
 	extents map[int64]extent // of segments without an index, by first index

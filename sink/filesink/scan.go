@@ -49,6 +49,7 @@ type scanner struct {
 	run       auditlog.Tree
 	stored    []byte
 	entries   []entry    // up to the line at hand
+	lives     []life     // the same
 	ownEvents []ownEvent // since the newest good commit line
 	bad       bool       // a bad commit line since then
 }
@@ -95,6 +96,9 @@ func (s *scanner) leaf(l line) {
 	}
 	p := readLineHeader(l.bytes)
 	s.entries = append(s.entries, entry{p.id, p.job, p.correlation, p.time, uint32(l.off)})
+	if one := lifeOf(l.bytes, uint32(l.off)); one.kind != notTelling {
+		s.lives = append(s.lives, one)
+	}
 	if n := ownEventIn(p, l.bytes); n != nil {
 		s.ownEvents = append(s.ownEvents, *n)
 	}
@@ -133,7 +137,7 @@ func (s *scanner) commit(l line) error {
 // accept takes a good commit line.
 func (s *scanner) accept(l line) error {
 	s.end, s.size = s.first+int64(len(s.entries)), l.end()
-	s.content.entries = s.entries
+	s.content.entries, s.content.lives = s.entries, s.lives
 	for _, n := range s.ownEvents {
 		s.content.history.see(n)
 	}

@@ -30,6 +30,8 @@ type Sink struct {
 	writer   *writer
 	close    func() error
 
+	open openJobs
+
 	mu      sync.Mutex
 	view    view
 	closed  bool          // no more will come
@@ -69,7 +71,7 @@ func (o *opening) sink() (*Sink, error) {
 	s.view = view{head: w.head, closed: o.closed}
 	if l := o.live; l != nil {
 		w.live = l
-		s.view.live = part{first: l.first, size: l.size, entries: l.entries}
+		s.view.live = part{first: l.first, size: l.size, entries: l.entries, lives: l.lives}
 		for i, e := range l.entries {
 			s.queue.leaves[e.id] = l.first + int64(i)
 		}

@@ -61,7 +61,7 @@ func (c *indexCheck) leaf(l auditlog.Leaf) {
 	if l.Segment != c.segment {
 		c.finish()
 		c.segment = l.Segment
-		c.content = content{first: l.Index, entries: c.content.entries[:0]}
+		c.content = content{first: l.Index, entries: c.content.entries[:0], lives: c.content.lives[:0]}
 	}
 	h := readLineHeader(l.Bytes)
 	if e := ownEventIn(h, l.Bytes); e != nil {
@@ -69,6 +69,9 @@ func (c *indexCheck) leaf(l auditlog.Leaf) {
 	}
 	if c.files[c.segment] != nil {
 		c.content.entries = append(c.content.entries, entry{h.id, h.job, h.correlation, h.time, uint32(l.Offset)})
+		if one := lifeOf(l.Bytes, uint32(l.Offset)); one.kind != notTelling {
+			c.content.lives = append(c.content.lives, one)
+		}
 	}
 }
 
@@ -80,7 +83,7 @@ func (c *indexCheck) finish() {
 	}
 	delete(c.files, c.segment)
 	c.content.end, c.content.size, c.content.root, c.content.history = x.End, x.Size, x.Root, c.history
-	_, sum := hashPages(c.content.pages())
+	_, sum := hashPages(c.content.pages(x.Tables))
 	agrees := (&indexFile{indexHeader: x.indexHeader}).agrees(c.dir)
 	if sum == x.sum && agrees {
 		return

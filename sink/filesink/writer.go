@@ -22,6 +22,7 @@ type live struct {
 	file    disk.File
 	info    disk.Info
 	entries []entry // shared with readers: only ever appended to
+	lives   []life  // the same
 	ids     keyRange
 }
 
@@ -196,6 +197,10 @@ func (w *writer) publish(b *batch) {
 		l.ids.add(e.id)
 		l.entries = append(l.entries, e)
 	}
+	for _, one := range b.lives {
+		one.off += base
+		l.lives = append(l.lives, one)
+	}
 	l.size += int64(len(b.bytes))
 	for _, n := range b.ownEvents {
 		w.history.see(n)
@@ -205,7 +210,7 @@ func (w *writer) publish(b *batch) {
 		w.opts.OnError(err)
 	}
 	w.change(func(v *view) {
-		v.head, v.live = b.head, part{first: l.first, size: l.size, entries: l.entries}
+		v.head, v.live = b.head, part{first: l.first, size: l.size, entries: l.entries, lives: l.lives}
 	})
 	w.queue.durable()
 }

@@ -1,0 +1,193 @@
+package filesink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/google/uuid"
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
+)
+
+// OpenJobs iterates over the records of all jobs that have no outcome in the log,
+// and of all executions without an end: submissions, starts, ends of attempts
+// and the newest heartbeat of each, in the order of the log. It reads the
+// segments' indexes, each once, and the records that it yields. A watchdog uses
+// it (the interface OpenJobs of package watchdog) and need not read the rest. A
+// line that is no record is a [*jobaudit.UnreadableError], behind which reading
+// goes on; any other error ends the iteration.
+func (s *Sink) OpenJobs(ctx context.Context) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		s.open.iterate(ctx, s.dir, s.current().parts(), yield)
+	}
+}
+
+// OpenJobs is [Sink.OpenJobs], for what the directory holds when an iteration
+// begins. Without the log's verifier keys it reads all lines once.
+func (r *Reader) OpenJobs(ctx context.Context) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		parts, err := r.parts(ctx)
+		if err != nil {
+			yield(jobaudit.Record{}, err)
+			return
+		}
+		r.open.iterate(ctx, r.dir, parts, yield)
+	}
+}
+
+// openJobs knows the jobs that are open at the end of the parts that have been
+// looked at and that are written no more.
+type openJobs struct {
+	mu   sync.Mutex
+	seen []seenPart
+	fold *livesFold
+}
+
+type seenPart struct{ first, size int64 }
+
+func (o *openJobs) iterate(ctx context.Context, dir disk.Dir, parts []part, yield func(jobaudit.Record, error) bool) {
+	lives, err := o.lives(ctx, dir, parts)
+	if err == nil {
+		p := iteration{ctx: ctx, dir: dir, parts: parts, yield: yield}
+		err = p.readLives(lives)
+	}
+	if err != nil && err != errStop {
+		yield(jobaudit.Record{}, fmt.Errorf("filesink: open jobs: %w", err))
+	}
+}
+
+// lives returns what tells of open jobs, in the order of the log.
+func (o *openJobs) lives(ctx context.Context, dir disk.Dir, parts []part) ([]storedLife, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.knows(parts) {
+		o.seen, o.fold = nil, newLivesFold(false)
+	}
+	for i, p := range parts {
+		if i < len(o.seen) {
+			continue
+		}
+		lives, err := p.telling(ctx, dir)
+		if err != nil {
+			return nil, err
+		}
+		fold := o.fold
+		if i == len(parts)-1 { // it may grow
+			fold = fold.clone()
+		} else {
+			o.seen = append(o.seen, seenPart{p.first, p.size})
+		}
+		for _, l := range lives {
+			fold.add(storedLife{l, p.first})
+		}
+		if i == len(parts)-1 {
+			return fold.lives(), nil
+		}
+	}
+	return nil, nil
+}
+
+// knows reports whether the parts go on from those that have been seen.
+func (o *openJobs) knows(parts []part) bool {
+	return o.fold != nil && len(o.seen) < max(len(parts), 1) &&
+		slices.EqualFunc(o.seen, parts[:len(o.seen)], func(s seenPart, p part) bool { return s.first == p.first && s.size == p.size })
+}
+
+// clone copies what further lives may change.
+func (f *livesFold) clone() *livesFold {
+	next := &livesFold{part: f.part, jobs: make(map[uuid.UUID]*openJob, len(f.jobs)), done: maps.Clone(f.done)}
+	for id, j := range f.jobs {
+		k := *j
+		k.lives, k.runs, k.beats = slices.Clone(j.lives), maps.Clone(j.runs), maps.Clone(j.beats)
+		next.jobs[id] = &k
+	}
+	return next
+}
+
+// telling returns what of the part's lives matters at its end.
+func (p part) telling(ctx context.Context, dir disk.Dir) ([]life, error) {
+	if p.entries != nil {
+		return p.lives, nil
+	}
+	if p.index != nil {
+		if x, err := openKnown(dir, p.first, *p.index); err == nil {
+			lives, ok, err := x.lives()
+			if errors.Join(err, x.close()) == nil && ok {
+				return lives, nil
+			}
+		}
+	}
+	f, err := dir.Open(segmentPath(p.first))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var lives []life
+	n := 0
+	for l, err := range forward(f, 0, p.size) {
+		if n++; err != nil || n%1024 == 0 && ctx.Err() != nil {
+			return nil, errors.Join(err, ctx.Err())
+		}
+		if auditlog.IsCommit(l.bytes) {
+			continue
+		}
+		if one := lifeOf(l.bytes, uint32(l.off)); one.kind != notTelling {
+			lives = append(lives, one)
+		}
+	}
+	return lives, nil
+}
+
+// readLives yields the records that lives are of.
+func (p *iteration) readLives(lives []storedLife) error {
+	buf := make([]byte, 4<<10)
+	for _, part := range p.parts {
+		n := 0
+		for n < len(lives) && lives[n].segment == part.first {
+			n++
+		}
+		if n == 0 {
+			continue
+		}
+		if err := p.readLivesOf(part, lives[:n], buf); err != nil {
+			return err
+		}
+		lives = lives[n:]
+	}
+	return p.ctx.Err()
+}
+
+func (p *iteration) readLivesOf(part part, lives []storedLife, buf []byte) error {
+	f, err := p.dir.Open(segmentPath(part.first))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, l := range lives {
+		off := int64(l.off)
+		text, err := readLine(f, buf, off, part.size)
+		switch {
+		case errors.Is(err, errNoLine):
+		case err != nil:
+			return fmt.Errorf("read %s at %d: %w", segmentPath(part.first), off, err)
+		case lifeOf(text, l.off) != l.life:
+			err = errNotThere
+		}
+		if err != nil {
+			if err := p.unreadable(part, off, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := p.offer(part, line{off, text}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
