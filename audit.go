@@ -166,6 +166,9 @@ type Recovery struct {
 	Predecessor string
 	// Overrides name the safeguards that an option switched off for this open.
 	Overrides []string
+	// Warnings name what is unwise about where the log, its key and its heads
+	// are kept.
+	Warnings []string
 	// Policies are the digests of the redaction policies that the log holds
 	// already. They are not stored again.
 	Policies []Hash

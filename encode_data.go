@@ -340,6 +340,9 @@ func (v *Recovery) append(dst []byte) []byte {
 		o.List("overrides", n, func(i int) { o.TextElement(v.Overrides[i]) })
 		o.more(n, 0)
 	}
+	if n := len(v.Warnings); n > 0 {
+		o.List("warnings", n, func(i int) { o.TextElement(v.Warnings[i]) })
+	}
 	return append(o.Dst, '}')
 }
 

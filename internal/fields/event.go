@@ -301,5 +301,6 @@ var Recovery = sync.OnceValue(func() *Field {
 		freeText("predecessor", MaxIdentifier),
 		list("overrides", freeText("", MaxIdentifier)),
 		count("more"),
+		list("warnings", freeText("", MaxIdentifier)),
 	)
 })

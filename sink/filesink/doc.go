@@ -50,6 +50,11 @@
 //
 // A log that is copied while it is written is copied with [Copy].
 //
+// [Open] warns, in slog.Default and in the report that becomes the audit.opened
+// event, if no head is kept on other storage than the log, and if the key or
+// everything is on storage that goes with the container, as far as the system
+// tells (Linux).
+//
 // A key on the same host proves nothing against that host's root: keep the
 // anchor, or a second one ([Options.Anchor]), elsewhere. One process writes a
 // log; locks need a local file system: on one that has none, over NFS without

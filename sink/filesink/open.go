@@ -107,6 +107,7 @@ func (o *opening) open() (*Sink, error) {
 	if err := o.continueLast(); err != nil {
 		return nil, err
 	}
+	o.warn()
 	return o.sink()
 }
 

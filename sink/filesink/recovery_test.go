@@ -138,7 +138,9 @@ func TestRecoveryTellsTheRecorderOfItsPredecessor(t *testing.T) {
 	registry, err := jobaudit.NewRegistry(nil)
 	require.NoError(t, err)
 	s := p.open(t, nil)
-	require.Equal(t, jobaudit.Recovery{}, s.Recovery(), "a new log has no past")
+	report := s.Recovery()
+	report.Warnings = nil // of where the log is
+	require.Equal(t, jobaudit.Recovery{}, report, "a new log has no past")
 	recorder, err := jobaudit.Open(t.Context(), s, where, &jobaudit.Options{Redactors: registry})
 	require.NoError(t, err)
 	incarnation := read(t, s, jobaudit.Query{})[0].Event().Stream.ID

@@ -89,6 +89,7 @@ func (o *opening) sink() (*Sink, error) {
 func (s *Sink) Recovery() jobaudit.Recovery {
 	r := s.recovery
 	r.TornHeads, r.Overrides, r.Policies = slices.Clone(r.TornHeads), slices.Clone(r.Overrides), slices.Clone(r.Policies)
+	r.Warnings = slices.Clone(r.Warnings)
 	return r
 }
 

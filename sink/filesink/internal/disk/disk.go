@@ -17,6 +17,17 @@ type Disk interface {
 	// Resolve returns the one path that a file or directory has, which need
 	// not exist, whatever links lead to it.
 	Resolve(path string) (string, error)
+	// Storage says on what storage a file or directory is, or would be made.
+	Storage(path string) Storage
+}
+
+// Storage is a file system.
+type Storage struct {
+	// ID is equal for the same file system; nil if it is not known.
+	ID any
+	// Temporary is set if all that is on it goes with the container or with the
+	// machine's next start.
+	Temporary bool
 }
 
 // Dir is an open directory. Names are relative to it, with slashes, and cannot

@@ -274,6 +274,9 @@ func (m *Memory) OpenDir(name string, create bool) (disk.Dir, error) {
 // Resolve implements [disk.Disk].
 func (m *Memory) Resolve(name string) (string, error) { return path.Clean("/" + name), nil }
 
+// Storage implements [disk.Disk]: nothing is known.
+func (m *Memory) Storage(string) disk.Storage { return disk.Storage{} }
+
 type memoryDir struct {
 	m    *Memory
 	name string
