@@ -152,11 +152,11 @@ type openJob struct {
 	mixed   bool // of several origins: only who reads all of it can tell which counts
 	running int
 	runs    map[uuid.UUID]bool // executions, and whether they run
-	beats   map[heartbeatOf]int
+	heartbeats   map[heartbeatKey]int
 }
 
-// heartbeatOf is of what only the newest heartbeat is kept.
-type heartbeatOf struct {
+// heartbeatKey is of what only the newest heartbeat is kept.
+type heartbeatKey struct {
 	execution uuid.UUID
 	origin    [8]byte
 }
@@ -193,15 +193,15 @@ func (j *openJob) take(l storedLife) bool {
 			return false // of an execution that has ended
 		}
 		j.run(l.execution)
-		of := heartbeatOf{l.execution, l.origin}
-		if at, ok := j.beats[of]; ok {
+		of := heartbeatKey{l.execution, l.origin}
+		if at, ok := j.heartbeats[of]; ok {
 			j.lives[at] = l
 			return false
 		}
-		if j.beats == nil {
-			j.beats = make(map[heartbeatOf]int)
+		if j.heartbeats == nil {
+			j.heartbeats = make(map[heartbeatKey]int)
 		}
-		j.beats[of] = len(j.lives)
+		j.heartbeats[of] = len(j.lives)
 		j.lives = append(j.lives, l)
 		return false
 	case tellsStart:
@@ -236,7 +236,7 @@ func (f *livesFold) close(id uuid.UUID, j *openJob) {
 		return
 	}
 	j.lives = slices.DeleteFunc(j.lives, func(l storedLife) bool { return l.kind < tellsEnd })
-	j.beats = nil
+	j.heartbeats = nil
 }
 
 // lives returns what is kept, in the order of the log.

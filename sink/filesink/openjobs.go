@@ -104,7 +104,7 @@ func (f *livesFold) clone() *livesFold {
 	next := &livesFold{part: f.part, jobs: make(map[uuid.UUID]*openJob, len(f.jobs)), done: maps.Clone(f.done)}
 	for id, j := range f.jobs {
 		k := *j
-		k.lives, k.runs, k.beats = slices.Clone(j.lives), maps.Clone(j.runs), maps.Clone(j.beats)
+		k.lives, k.runs, k.heartbeats = slices.Clone(j.lives), maps.Clone(j.runs), maps.Clone(j.heartbeats)
 		next.jobs[id] = &k
 	}
 	return next
