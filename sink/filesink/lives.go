@@ -147,12 +147,12 @@ func newLivesFold(part bool) *livesFold {
 
 // An openJob is what is known of a job that is not over.
 type openJob struct {
-	lives   []storedLife
-	outcome bool
-	mixed   bool // of several origins: only who reads all of it can tell which counts
-	running int
-	runs    map[uuid.UUID]bool // executions, and whether they run
-	heartbeats   map[heartbeatKey]int
+	lives      []storedLife
+	outcome    bool
+	mixed      bool // of several origins: only who reads all of it can tell which counts
+	running    int
+	runs       map[uuid.UUID]bool // executions, and whether they run
+	heartbeats map[heartbeatKey]int
 }
 
 // heartbeatKey is of what only the newest heartbeat is kept.
