@@ -51,9 +51,7 @@ func TestAFailingDiskLosesNothingAndIsRecoveredFromWithoutARestart(t *testing.T)
 	require.NoError(t, whole.run(t))
 	calls := whole.disk.Calls()
 	for count, step := range map[int]int{1: 1, 2: 9, 3: 9, 20: 9} {
-		if testing.Short() {
-			step *= 6
-		}
+		step *= every(6)
 		for n := 1; n <= calls; n += step {
 			s := newStory(false)
 			s.disk.Fail(n, count)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"github.com/stretchr/testify/require"
@@ -17,6 +18,15 @@ import (
 )
 
 const origin = "example.com/jobs"
+
+// every is how many of a test's cases one is run of: all in a plain run, fewer in
+// a short one and under the race detector, for which one is like the other.
+func every(short int) int {
+	if testing.Short() || size.Race {
+		return short
+	}
+	return 1
+}
 
 // place is where a test's log and its key lie.
 type place struct {

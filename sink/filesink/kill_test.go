@@ -76,7 +76,7 @@ func writeForEver(base string) error {
 func TestKilledWritersLoseNothingThatWasAcknowledged(t *testing.T) {
 	t.Parallel()
 	runs := 100
-	if testing.Short() {
+	if testing.Short() || size.Race { // a program with the race detector takes long to start
 		runs = 20
 	}
 	seed := rand.Uint64()

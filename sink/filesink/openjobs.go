@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"maps"
 	"slices"
@@ -169,9 +170,11 @@ func (p *iteration) readLivesOf(part part, lives []storedLife, buf []byte) error
 		return err
 	}
 	defer f.Close()
-	for _, l := range lives {
+	w := &window{f: f}
+	for i, l := range lives {
 		off := int64(l.off)
-		text, err := readLine(f, buf, off, part.size)
+		w.near = i+8 < len(lives) && int64(lives[i+8].off)-off < windowSize
+		text, err := readLine(w, buf, off, part.size)
 		switch {
 		case errors.Is(err, errNoLine):
 		case err != nil:
@@ -190,4 +193,36 @@ func (p *iteration) readLivesOf(part part, lives []storedLife, buf []byte) error
 		}
 	}
 	return nil
+}
+
+// windowSize is how much a window reads at once, in bytes.
+const windowSize = 64 << 10
+
+// A window reads ahead where what is wanted of a file lies near together.
+type window struct {
+	f    io.ReaderAt
+	near bool
+	off  int64
+	held []byte
+}
+
+func (w *window) ReadAt(b []byte, off int64) (int, error) {
+	end := off + int64(len(b))
+	if off < w.off || end > w.off+int64(len(w.held)) {
+		if !w.near {
+			return w.f.ReadAt(b, off)
+		}
+		if cap(w.held) == 0 {
+			w.held = make([]byte, windowSize)
+		}
+		n, err := w.f.ReadAt(w.held[:cap(w.held)], off)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+		w.off, w.held = off, w.held[:n]
+		if n < len(b) {
+			return w.f.ReadAt(b, off)
+		}
+	}
+	return copy(b, w.held[off-w.off:]), nil
 }

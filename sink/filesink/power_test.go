@@ -136,9 +136,7 @@ func TestAcknowledgedEventsSurvivePowerLossAtEveryCall(t *testing.T) {
 			if everyCommit {
 				step = 3
 			}
-			if testing.Short() {
-				step *= 5
-			}
+			step *= every(5)
 			for n := 1; n <= calls; n += step {
 				s := newStory(everyCommit)
 				s.disk.Cut(n)
@@ -161,10 +159,7 @@ func TestPowerLossDuringRecoveryLosesNothing(t *testing.T) {
 	whole := newStory(false)
 	require.NoError(t, whole.run(t))
 	calls := whole.disk.Calls()
-	step := 23
-	if testing.Short() {
-		step = 60
-	}
+	step := 23 * every(3)
 	for n := 1; n <= calls; n += step {
 		s := newStory(false)
 		s.disk.Cut(n)
@@ -193,10 +188,7 @@ func TestWhatAKilledProcessLeftIsDurableOnceItWasRead(t *testing.T) {
 	t.Parallel()
 	whole := newStory(false)
 	require.NoError(t, whole.run(t))
-	step := 1
-	if testing.Short() {
-		step = 7
-	}
+	step := every(7)
 	for n := 1; n <= whole.disk.Calls(); n += step {
 		again := n%2 == 0 // else nothing is written before the power goes
 		s := newStory(false)
