@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"syscall"
 
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -176,6 +177,10 @@ func (o *opening) finishClosed() error {
 			continue
 		}
 		sum, err := writeIndex(o.dir, s.content, o.key.signer)
+		if errors.Is(err, syscall.ENOSPC) { // memory has what it would hold
+			o.opts.OnError(fmt.Errorf("filesink: %w", err))
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package filesink_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,6 +22,8 @@ type story struct {
 	todo  []jobaudit.Record
 	acked []jobaudit.Record
 	heads []auditlog.Head // seen by readers after an acknowledgement
+
+	segmentSize int64
 }
 
 func (s *story) key() (*filesink.Key, error) {
@@ -32,7 +35,7 @@ func (s *story) open(t testing.TB) (*filesink.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.opts.SegmentSize = 5 << 10
+	s.opts.SegmentSize = cmp.Or(s.segmentSize, 5<<10)
 	s.opts.OnError = func(error) {}
 	return filesink.Open(t.Context(), "log", key, filesink.On(s.disk, &s.opts))
 }

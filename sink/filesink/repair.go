@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 )
 
@@ -54,12 +56,72 @@ func (o *opening) repairOne(m repair) error {
 	}
 	temp := segmentPath(m.first) + tempSuffix
 	if err := copyFile(o.dir, temp, old, 0, m.size, nil); err != nil {
-		return err
+		if !errors.Is(err, syscall.ENOSPC) {
+			return err
+		}
+		if err := o.dir.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return o.rewrite(m)
 	}
 	if err := o.dir.Rename(temp, segmentPath(m.first)); err != nil {
 		return err
 	}
 	return o.dir.Sync(entriesDir)
+}
+
+// rewrite makes good in place what an unclean end left, where the disk has no
+// room for a copy: it writes the same bytes again, and only those behind the
+// newest head that was durable before, which an anchor or the checkpoint holds.
+func (o *opening) rewrite(m repair) error {
+	f, err := o.dir.Edit(segmentPath(m.first))
+	if err != nil {
+		return err
+	}
+	from, err := o.durableBytes(f, m)
+	buf := make([]byte, blockSize)
+	for at := from; err == nil && at < m.size; {
+		part := buf[:min(int64(len(buf)), m.size-at)]
+		if err = readFull(f, part, at); err == nil {
+			_, err = f.WriteAt(part, at)
+		}
+		at += int64(len(part))
+	}
+	if err == nil && m.bytes > m.size {
+		err = f.Truncate(m.size)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// durableBytes returns how many of a segment's bytes are known to be durable.
+func (o *opening) durableBytes(f disk.File, m repair) (size int64, err error) {
+	known := int64(0)
+	for _, a := range o.anchors {
+		if !a.head.IsZero() {
+			known = max(known, a.head.Head().Size)
+		}
+	}
+	if signed, err := readAll(o.dir, checkpointFile, maxCheckpoint); err == nil {
+		if c, err := auditlog.OpenCheckpoint(signed, o.key.verifier); err == nil {
+			known = max(known, c.Head().Size)
+		}
+	}
+	for l, err := range forward(f, 0, m.size) {
+		if err != nil {
+			return 0, err
+		}
+		if !auditlog.IsCommit(l.bytes) {
+			continue
+		}
+		if head, err := auditlog.CommitHead(l.bytes); err != nil || head.Size > known {
+			break
+		}
+		size = l.end()
+	}
+	return size, nil
 }
 
 // drop removes a segment without any good commit, and an index of its name.

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
@@ -29,6 +30,8 @@ type Memory struct {
 	cut   int // the call at which the power goes; 0 for none
 	// Calls in [failFrom, failTo) fail.
 	failFrom, failTo int
+	// room is how many bytes files may still grow by; -1 for any number.
+	room int64
 }
 
 // A folder is a directory. Its entries are names in it, a *node or a *folder.
@@ -54,7 +57,7 @@ type change struct {
 
 // NewMemory returns an empty disk.
 func NewMemory() *Memory {
-	return &Memory{dirs: map[string]*folder{"/": newFolder()}, locks: map[string]bool{}}
+	return &Memory{dirs: map[string]*folder{"/": newFolder()}, locks: map[string]bool{}, room: -1}
 }
 
 func newFolder() *folder { return &folder{entries: map[string]any{}, durable: map[string]any{}} }
@@ -73,6 +76,21 @@ func (m *Memory) Fail(n, count int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls, m.failFrom, m.failTo = 0, n, n+count
+}
+
+// Fill leaves room for so many bytes, -1 for any number. A write beyond that
+// writes what fits and fails with ENOSPC. What is cut or removed makes room.
+func (m *Memory) Fill(room int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.room = room
+}
+
+// grow takes room, or gives it back if n is negative.
+func (m *Memory) grow(n int64) {
+	if m.room >= 0 {
+		m.room -= n
+	}
 }
 
 // Kill ends the process that used the disk, and its locks; what it wrote is
@@ -357,7 +375,12 @@ func (d *memoryDir) Rename(from, to string) error {
 	if err != nil {
 		return err
 	}
-	return d.link(f, links{base: nil, path.Base(to): n})
+	old, _ := f.entries[path.Base(to)].(*node)
+	err = d.link(f, links{base: nil, path.Base(to): n})
+	if err == nil && old != nil {
+		d.m.grow(-int64(len(old.data)))
+	}
+	return err
 }
 
 func (d *memoryDir) Link(from, to string) error {
@@ -380,14 +403,18 @@ func (d *memoryDir) Link(from, to string) error {
 func (d *memoryDir) Remove(name string) error {
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
-	if _, err := d.node(name); err != nil {
+	n, err := d.node(name)
+	if err != nil {
 		return err
 	}
 	f, base, err := d.at(name)
 	if err != nil {
 		return err
 	}
-	return d.link(f, links{base: nil})
+	if err = d.link(f, links{base: nil}); err == nil {
+		d.m.grow(-int64(len(n.data)))
+	}
+	return err
 }
 
 func (d *memoryDir) Mkdir(name string) error {
@@ -535,10 +562,22 @@ func (f *memoryFile) ReadAt(b []byte, off int64) (int, error) {
 func (f *memoryFile) WriteAt(b []byte, off int64) (int, error) {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
+	fits := b
+	if more := off + int64(len(b)) - int64(len(f.n.data)); f.m.room >= 0 && more > f.m.room {
+		fits = b[:max(0, int64(len(b))-more+f.m.room)]
+	}
 	err := f.m.call(func() error {
-		f.n.write(b, off)
+		before := len(f.n.data)
+		f.n.write(fits, off)
+		f.m.grow(int64(len(f.n.data) - before))
+		if len(fits) < len(b) {
+			return syscall.ENOSPC
+		}
 		return nil
 	})
+	if errors.Is(err, syscall.ENOSPC) {
+		return len(fits), err
+	}
 	if errors.Is(err, ErrInjected) {
 		f.n.write(b[:len(b)/2], off)
 		return len(b) / 2, err
@@ -557,6 +596,7 @@ func (f *memoryFile) Truncate(size int64) error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	return f.m.call(func() error {
+		f.m.grow(size - int64(len(f.n.data)))
 		f.n.data = truncate(slices.Clone(f.n.data), size)
 		f.n.pending = append(f.n.pending, change{off: size})
 		return nil
