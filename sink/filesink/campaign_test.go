@@ -51,8 +51,9 @@ const (
 // classify applies the classes' predicates to what is committed; "" if none
 // holds.
 func (w *world) classify(im image, leaves []string, withKey bool, notes []filesink.Finding) class {
+	added := func(f filesink.Finding) bool { return f.Kind == filesink.KindTail || f.Kind == filesink.KindRewritten }
 	switch {
-	case slices.Equal(leaves, w.leaves) && (w.sameText(im) || len(notes) > 0):
+	case slices.Equal(leaves, w.leaves) && (w.sameText(im) || slices.ContainsFunc(notes, added)):
 		return unchanged
 	case len(leaves) < len(w.leaves) && slices.Equal(leaves, w.leaves[:len(leaves)]):
 		return cutShort
@@ -173,7 +174,8 @@ type world struct {
 	older   []image  // copies that were made while the log was written
 	anchors [][]byte // the anchor's contents then, and now
 	newest  auditlog.Head
-	other   image // of another log with the same name
+	other   image    // of another log with the same name
+	strange []string // events of it
 	signer  note.Signer
 	records []jobaudit.Record
 	// verifier is the key's. It remembers what it has verified: the mutations of
@@ -251,7 +253,10 @@ func newWorld(t testing.TB, r *rand.Rand) *world {
 	}
 	other := simdisk.NewMemory()
 	s := openOn(t, other, keyOn(t, other), &w.opts)
-	store(t, s, 3, recordsOf(t, 3)...)
+	for _, record := range recordsOf(t, 3) {
+		w.strange = append(w.strange, string(record.Bytes()))
+		store(t, s, 1, record)
+	}
 	require.NoError(t, s.Close())
 	w.other = other.Files("log")
 	var err error

@@ -220,6 +220,17 @@ var mutators = []mutator{
 		resign(w)(r, w, im)
 	}},
 
+	{name: "a job is taken out and signed with the key", key: true, change: func(r *rand.Rand, w *world, im image) {
+		job := []byte(`"job":{"id":"` + w.records[r.IntN(len(w.records))].JobID().String())
+		w.sign(r, im, slices.DeleteFunc(slices.Clone(w.leaves), func(l string) bool { return bytes.Contains([]byte(l), job) }))
+	}},
+	{name: "the end is another one, signed with the key", key: true, change: func(r *rand.Rand, w *world, im image) {
+		w.sign(r, im, append(slices.Clone(w.leaves[:r.IntN(len(w.leaves))]), w.strange...))
+	}},
+	{name: "the end is cut off and the rest signed with the key", key: true, change: func(r *rand.Rand, w *world, im image) {
+		w.sign(r, im, w.leaves[:1+r.IntN(len(w.leaves)-1)])
+	}},
+
 	{name: "a cache is spoiled", change: func(r *rand.Rand, _ *world, im image) {
 		name := cacheOf(r, im)
 		if b := im[name]; len(b) > 0 {
@@ -253,6 +264,31 @@ var mutators = []mutator{
 		}
 	}},
 	{name: "an index is forged", change: forgeIndex},
+}
+
+// sign makes the image a log of these events.
+func (w *world) sign(r *rand.Rand, im image, leaves []string) {
+	clear(im)
+	var tree auditlog.Tree
+	name := ""
+	for i, leaf := range leaves {
+		if name == "" {
+			name = fmt.Sprintf("entries/%020d.jsonl", i)
+		}
+		tree.Append(nil, auditlog.HashLeaf([]byte(leaf)))
+		im[name] = append(append(im[name], leaf...), '\n')
+		if i < len(leaves)-1 && r.IntN(3) > 0 {
+			continue
+		}
+		c, err := tree.Sign(w.signer)
+		if err != nil {
+			panic(err)
+		}
+		im[name] = append(auditlog.AppendCommit(im[name], c), '\n')
+		if r.IntN(4) == 0 {
+			name = ""
+		}
+	}
 }
 
 // cacheOf returns the name of some cache.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"syscall"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -85,7 +86,7 @@ func (o *opening) open() (*Sink, error) {
 		return nil, err
 	}
 	if o.lock, err = o.dir.Lock(lockFile); err != nil {
-		return nil, fmt.Errorf("lock %s: %w", o.path, err)
+		return nil, fmt.Errorf("lock %s: %w", o.path, lockError(err))
 	}
 	o.locked, _ = o.dir.Stat(lockFile) // it is only compared
 	if o.firsts, err = listSegments(o.dir); err != nil {
@@ -109,6 +110,14 @@ func (o *opening) open() (*Sink, error) {
 	}
 	o.warn()
 	return o.sink()
+}
+
+// lockError says what to do where the file system has no locks.
+func lockError(err error) error {
+	if errors.Is(err, syscall.ENOLCK) || errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EOPNOTSUPP) {
+		return fmt.Errorf("the file system gives no locks, without which two writers could fork the log: keep it on a local one, or mount this one with locks: %w", err)
+	}
+	return err
 }
 
 // check looks at all that may be a reason not to write to the log, and changes

@@ -2,11 +2,16 @@ package filesink_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"github.com/stretchr/testify/require"
 )
@@ -70,4 +75,79 @@ func TestASecondWriterGetsAClearError(t *testing.T) {
 	require.NoError(t, s.Close())
 	s = p.open(t, nil)
 	require.Len(t, read(t, s, jobaudit.Query{}), 1)
+}
+
+func TestAFileSystemWithoutLocksIsAClearError(t *testing.T) {
+	for _, cause := range []error{syscall.ENOLCK, syscall.ENOSYS, syscall.EOPNOTSUPP} {
+		p := newPlace(t)
+		p.write(t, nil, 3, sinktest.Records(9)...)
+		before := load(t, p.dir)
+		faults := simdisk.NewFaults(simdisk.OS)
+		faults.Before(func(op simdisk.Op) error {
+			if op.Name == "lock" && op.Kind == "open" {
+				return os.NewSyscallError("flock", cause)
+			}
+			return nil
+		})
+		_, err := filesink.Open(t.Context(), p.dir, p.key, filesink.On(faults, nil))
+		require.ErrorIs(t, err, cause)
+		require.ErrorContains(t, err, "local")
+		require.Equal(t, before, load(t, p.dir))
+	}
+}
+
+// Two machines that are clones of one go on with the log: neither can know of the
+// other, and whoever holds a head of one finds the other to be a fork.
+func TestTwoClonesThatBothGoOnAreFoundToBeAFork(t *testing.T) {
+	p := newPlace(t)
+	p.write(t, nil, 3, sinktest.Records(9)...)
+	clone := place{base: t.TempDir(), key: p.key}
+	copyDir(t, p.base, clone.base)
+	clone.dir = filepath.Join(clone.base, "log")
+	var err error
+	clone.key, err = filesink.LoadOrCreateKey(clone.dir, clone.keyPath(), origin)
+	require.NoError(t, err)
+	heads := map[string]auditlog.Head{}
+	for _, one := range []place{p, clone} {
+		s := one.open(t, nil)
+		store(t, s, 3, sinktest.Records(6)...)
+		heads[one.dir] = s.Checkpoint().Head()
+		require.NoError(t, s.Close())
+		_, found := one.findingsOf(t, heads[one.dir])
+		require.Empty(t, found, "by itself it is in order")
+	}
+	for _, c := range []struct{ log, other place }{{p, clone}, {clone, p}} {
+		_, found := c.log.findingsOf(t, heads[c.other.dir])
+		require.Equal(t, []auditlog.Kind{auditlog.KindFork}, kinds(found))
+		_, err := filesink.Open(t.Context(), c.log.dir, c.log.key, &filesink.Options{AnchorPath: c.other.anchorPath()})
+		var refusal *filesink.RefusedError
+		require.ErrorAs(t, err, &refusal, "an anchor that both share tells")
+	}
+}
+
+// A process that was just forked has the lock's file open too, until it runs its
+// own program: the lock is given back all the same.
+func TestALockIsGivenBackAtOnceWhileProcessesAreStarted(t *testing.T) {
+	p := newPlace(t)
+	stop := make(chan struct{})
+	var started sync.WaitGroup
+	for range 2 {
+		started.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_ = exec.Command(os.Args[0], "-test.run=^$").Run()
+				}
+			}
+		})
+	}
+	for range 100 {
+		s, err := filesink.Open(t.Context(), p.dir, p.key, nil)
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+	}
+	close(stop)
+	started.Wait()
 }
