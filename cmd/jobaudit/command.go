@@ -72,8 +72,8 @@ func (a *app) root() *cobra.Command {
 		Long: `Read and verify the audit logs of background jobs.
 
 A SOURCE is a log's directory, or the URL of a database: postgres://…
-It takes no lock and writes nothing into a log's directory; copy writes another.
-Into a database only migrate and sequence write.
+It takes no lock and writes nothing into a log's directory; copy, act and correct
+write another. Into a database only migrate and sequence write.
 Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -84,7 +84,8 @@ Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(a.verifyCommand(), a.listCommand(), a.showCommand(), a.tailCommand(),
-		a.proveCommand(), a.checkProofCommand(), a.keyCommand(), a.checkpointCommand(), a.copyCommand(), a.migrateCommand(), a.sequenceCommand(), a.versionCommand())
+		a.proveCommand(), a.checkProofCommand(), a.keyCommand(), a.checkpointCommand(), a.copyCommand(),
+		a.actCommand(), a.correctCommand(), a.migrateCommand(), a.sequenceCommand(), a.versionCommand())
 	return root
 }
 

@@ -181,6 +181,9 @@ func (d *database) verify(ctx context.Context, opts *filesink.VerifyOptions) (re
 	if len(opts.AcceptLoss) > 0 {
 		return report{}, usagef("--accept-loss is for directories")
 	}
+	if len(opts.Companions) > 0 {
+		return report{}, usagef("--companion is for directories")
+	}
 	r, err := pgsink.Verify(ctx, d.url, &pgsink.VerifyOptions{
 		Keys: opts.Keys, Heads: opts.Heads, Checkpoints: opts.Checkpoints, Quick: opts.Quick, Progress: opts.Progress,
 	})

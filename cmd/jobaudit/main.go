@@ -12,12 +12,14 @@
 //	jobaudit key DIR-OR-KEYFILE                        the verifier key, for auditors
 //	jobaudit checkpoint SOURCE                         the newest signed head that is safe to keep
 //	jobaudit copy SOURCE DIR --key VKEY                a proven copy, also of a log that is written
+//	jobaudit act read|reviewed SOURCE --in COMPANION …  record who read or reviewed the log
+//	jobaudit correct SOURCE EVENT-ID --in COMPANION …  record what turned out later about an event
 //	jobaudit migrate postgres://…                      the tables and roles in a database
 //	jobaudit sequence postgres://… --key FILE          a database's sequencer, which signs
 //	jobaudit version                                   the program's version
 //
-// It takes no lock and writes nothing into a log's directory; into a database
-// only migrate and sequence write. With --json it
+// It takes no lock and writes nothing into a log's directory; copy, act and
+// correct write another. Into a database only migrate and sequence write. With --json it
 // prints what jq reads: events as the very bytes that are stored. Without, it
 // prints for people; characters that a terminal would act on are escaped.
 //

@@ -19,7 +19,7 @@ import (
 )
 
 func (a *app) verifyCommand() *cobra.Command {
-	var keys, anchors, lost []string
+	var keys, anchors, lost, companions, companionKeys []string
 	var asJSON bool
 	opts := &filesink.VerifyOptions{}
 	cmd := &cobra.Command{
@@ -60,6 +60,9 @@ holder of its key. Read it from a place where that person could not change it.`,
 			if err != nil {
 				return err
 			}
+			if opts.Companions, err = a.companions(cmd.Context(), companions, companionKeys); err != nil {
+				return err
+			}
 			return a.verify(cmd.Context(), source, opts, asJSON)
 		},
 	}
@@ -67,6 +70,8 @@ holder of its key. Read it from a place where that person could not change it.`,
 	flags.StringArrayVar(&keys, "key", nil, "verifier key, as text or in a file; once for each log of a line of successors, oldest first")
 	flags.StringArrayVar(&anchors, "anchor", nil, "file with a signed head that was kept elsewhere; may be repeated")
 	flags.StringArrayVar(&lost, "accept-loss", nil, "a head, as a file or as SIZE:ROOT, that the log is known not to hold any more: a note if the log says so too, and never L2; may be repeated")
+	flags.StringArrayVar(&companions, "companion", nil, "companion log, as jobaudit act writes: the heads that it names must be on this log's history; may be repeated")
+	flags.StringArrayVar(&companionKeys, "companion-key", nil, "verifier key of the companion, as text or in a file; once for each, in the same order")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
 	flags.BoolVar(&opts.ParseAll, "parse-all", false, "parse each record in whole; takes some ten times as long")
 	flags.BoolVar(&opts.Quick, "quick", false, "check the signature of a commit line only where no later one covers it; much faster on logs of small batches")
@@ -100,7 +105,7 @@ func (a *app) verify(ctx context.Context, source log, opts *filesink.VerifyOptio
 	if asJSON {
 		err = a.reportJSON(report, found)
 	} else {
-		err = a.report(report, found, len(opts.Checkpoints) > 0)
+		err = a.report(report, found, len(opts.Checkpoints) > 0, opts.Companions)
 	}
 	switch {
 	case err != nil:
@@ -129,7 +134,7 @@ func (a *app) progress(opts *filesink.VerifyOptions) (done func()) {
 }
 
 // report prints for people.
-func (a *app) report(r report, found filesink.VerifyError, anchored bool) error {
+func (a *app) report(r report, found filesink.VerifyError, anchored bool, companions []filesink.Report) error {
 	var b strings.Builder
 	if n := len(found.Findings) + found.More; n > 0 {
 		fmt.Fprintf(&b, "%s %s\n", a.bad("NOT VERIFIED"), count(n, "finding"))
@@ -137,6 +142,12 @@ func (a *app) report(r report, found filesink.VerifyError, anchored bool) error 
 		fmt.Fprintf(&b, "%s %s\n", a.good("verified "+r.Level.String()), meaning[r.Level])
 	}
 	b.WriteString(figures(r))
+	for _, c := range companions {
+		b.WriteString(row("companion", "%s, verified %s, names %s", c.Head.Origin, c.Level, count(len(c.CompanionOf), "head")))
+	}
+	for _, h := range r.CompanionOf[max(0, len(r.CompanionOf)-1):] {
+		b.WriteString(row("about", "%s, last at size %d", h.Origin, h.Size))
+	}
 	for _, f := range found.Findings {
 		fmt.Fprintf(&b, "\n%s", a.finding(a.bad("finding"), f))
 	}
@@ -276,7 +287,7 @@ func (a *app) reportJSON(r report, found filesink.VerifyError) error {
 		"records":  r.Records, "jobs": r.Jobs, "streams": r.Streams,
 		"commits": r.Commits, "segments": r.Segments, "bytes": r.Bytes,
 		"tail":    object{"segment": r.Tail.Segment, "offset": r.Tail.Offset, "bytes": r.Tail.Bytes},
-		"writing": r.Writing, "waiting": r.Waiting,
+		"writing": r.Writing, "waiting": r.Waiting, "companionOf": headList(r.CompanionOf),
 		"ghosts": r.Ghosts, "unapplied": r.Unapplied, "dangling": r.Dangling, "foreign": r.Foreign,
 		"findings": list(found.Findings), "more": found.More,
 		"notes": list(r.Notes),
@@ -285,6 +296,15 @@ func (a *app) reportJSON(r report, found filesink.VerifyError) error {
 		return err
 	}
 	return a.printJSON(line)
+}
+
+// headList is never null.
+func headList(heads []auditlog.Head) []map[string]any {
+	out := []map[string]any{}
+	for _, h := range heads {
+		out = append(out, map[string]any{"origin": h.Origin, "size": h.Size, "root": h.Root})
+	}
+	return out
 }
 
 // list is never null.

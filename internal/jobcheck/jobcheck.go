@@ -1,7 +1,8 @@
 // Package jobcheck checks what the records of a log say of each other: that
-// streams have no gaps, that their links hold, that no event ID stands twice
-// and that jobs change state as they may. What contradicts its job's submission
-// has no part in the last.
+// streams have no gaps, that their links hold and that no event ID stands twice.
+// What else is odd is a note: executions without an end, events without effect in
+// their job's state or foreign to it, streams that resume what is not here. Other
+// logs may explain it, or somebody caused it who only writes to a queue.
 //
 // The checks go in two rounds. While the log is read, [Checks.Inspect] takes a
 // few facts of fixed size from each record, and [Checks.Leaf] sorts them into
@@ -58,6 +59,8 @@ type Checks struct {
 	// unparsable are lines that are no records.
 	unparsable Notes
 	recoveries []Recovery
+	// companionOf are heads of the logs that acts in this one are about.
+	companionOf []auditlog.Head
 }
 
 // New prepares for a log of so many bytes. With parseAll every record is parsed

@@ -50,17 +50,27 @@ const maxRecoveries = 10_000
 // opened looks at an audit.opened record.
 func (c *Checks) opened(l auditlog.Leaf) {
 	record, err := jobaudit.ParseRecord(l.Bytes)
-	if err != nil || len(c.recoveries) == maxRecoveries {
-		return // an unparsable one is found where all are parsed
+	if err != nil {
+		return // it is found where all are parsed
+	}
+	if of := record.Event().Data.CompanionOf; of.Origin != "" {
+		head := auditlog.Head{Origin: of.Origin, Size: of.Head.N, Root: of.Head.Hash}
+		if n := len(c.companionOf); n < maxRecoveries && (n == 0 || c.companionOf[n-1] != head) {
+			c.companionOf = append(c.companionOf, head)
+		}
 	}
 	r := Recovery{Index: l.Index, Event: record.ID()}
 	if json.Unmarshal(record.Event().Data.Recovery, &r) != nil {
 		return
 	}
-	if r.Torn != nil || r.Predecessor != "" || len(r.Overrides) > 0 {
+	if len(c.recoveries) < maxRecoveries && (r.Torn != nil || r.Predecessor != "" || len(r.Overrides) > 0) {
 		c.recoveries = append(c.recoveries, r)
 	}
 }
+
+// CompanionOf returns the heads of other logs that audit.opened records name as
+// what their acts are about, in the order of the log; at most 10,000.
+func (c *Checks) CompanionOf() []auditlog.Head { return c.companionOf }
 
 // Recoveries returns those that say something, in the order of the log.
 func (c *Checks) Recoveries() []Recovery { return c.recoveries }

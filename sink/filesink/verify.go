@@ -32,6 +32,12 @@ type VerifyOptions struct {
 	// Read them before the verification begins, or a log that is being
 	// written seems to be behind.
 	Checkpoints [][]byte
+	// Companions are reports on companion logs, as Verify gives them: logs of
+	// acts about this one. Each head of this log that one of them names has to be
+	// on its history; another one is a finding. They count for no level. A report
+	// without a verified signature, and one that names no head of this log, are
+	// errors.
+	Companions []Report
 	// AcceptLoss are those of the heads above that the log is known not to
 	// hold any more, after a crash or a restore. Where an audit.opened event of
 	// the log names such a head too, that it is missing is a note and not a
@@ -136,6 +142,9 @@ type Report struct {
 	Ghosts, Unapplied, Dangling int64
 	// Foreign counts those of [KindForeign].
 	Foreign int64
+	// CompanionOf are the heads of other logs that this one names: it is a
+	// companion, whose acts are about them. At most 10,000.
+	CompanionOf []auditlog.Head
 	// Writing is set if a writer had the log open: then a tail is what it was
 	// writing.
 	Writing bool
@@ -167,9 +176,9 @@ func (e *VerifyError) Error() string {
 
 // Verify proves the log in a directory: all that [auditlog.Verify] proves, and
 // that what the records say agrees. Their streams have no gaps and link to
-// their hashes, resumed streams link to what they resume, no ID stands twice,
-// and jobs change state as they may. What contradicts its job's submission has
-// no part in that and is a note.
+// their hashes, streams that a signed Carrier has resumed link to what they
+// resume, and no ID stands twice. What somebody can cause who only writes to a
+// queue is a note, and so is what other logs may explain.
 //
 // It takes no lock and writes nothing to the directory, so a log may be
 // verified while it is written: it is verified as far as it is committed. It
@@ -232,7 +241,10 @@ func (v *verification) run() error {
 	v.writing = sync.OnceValue(func() bool { return <-answer })
 	defer func() { v.report.Writing = v.writing() }()
 	v.readOwn() // before the files, which are ahead of it
-	var err error
+	companions, err := v.companionHeads()
+	if err != nil {
+		return err
+	}
 	if v.files, err = v.segmentFiles(); errors.Is(err, fs.ErrNotExist) && len(v.heads) > 0 {
 		err = nil // the heads say that there was a log
 	}
@@ -241,7 +253,7 @@ func (v *verification) run() error {
 	}
 	checks := jobcheck.New(totalSize(v.files), v.opts.ParseAll)
 	defer checks.Close()
-	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.heads, Own: v.own, Quick: v.opts.Quick, Inspect: checks.Inspect}
+	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.heads, Own: slices.Concat(v.own, companions), Quick: v.opts.Quick, Inspect: checks.Inspect}
 	if tree, err := v.dir.Open(treeFile); err == nil {
 		defer tree.Close()
 		o.Hints = auditlog.StoredHashes(tree)
@@ -253,7 +265,7 @@ func (v *verification) run() error {
 	})
 	if damage, ok := errors.AsType[*auditlog.VerifyError](err); ok {
 		for _, f := range damage.Findings {
-			v.findings = append(v.findings, Finding{Finding: f})
+			v.findings = append(v.findings, Finding{Finding: namedBy(f, companions, v.opts.Companions)})
 		}
 		v.more += damage.More
 	} else if err != nil {
@@ -268,6 +280,7 @@ func (v *verification) run() error {
 	v.report.Records, v.report.Jobs, v.report.Streams = found.Records, found.Jobs, found.Streams
 	v.report.Ghosts, v.report.Unapplied, v.report.Dangling = found.Ghosts.Total(), found.Unapplied.Total(), found.Dangling.Total()
 	v.report.Foreign = found.Foreign.Total()
+	v.report.CompanionOf = checks.CompanionOf()
 	return v.conclude(checks.Recoveries(), found)
 }
 
