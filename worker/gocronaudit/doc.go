@@ -42,6 +42,11 @@
 // The first two go to [Options]; a listener of your own behind the option of
 // [Audit.Job] is called instead of ours, and the locker's error is not on record.
 //
+// # What operators do
+//
+// An [Admin] runs and removes jobs, and stops and starts the scheduler, on record
+// with who did it and why. Shutdown is the program's own end, and no act.
+//
 // # Several processes
 //
 // A scheduler is one process's: each tick of each process is a job, in that
@@ -56,8 +61,9 @@
 // never is. Nor is a tick of a singleton job that is running already, under
 // WithLimitConcurrentJobs with room for another, nor one after WithStopAt.
 //
-// A run that [gocron.Job] RunNow asks for cannot be told from a tick. Where it
-// matters who asked, run the function as a job of theirs: [jobaudit.Recorder.Run].
+// A run that [gocron.Job] RunNow asks for cannot be told from a tick. [Admin.RunNow]
+// puts on record who asked and why; where the run itself is to be theirs, run the
+// function as a job of theirs: [jobaudit.Recorder.Run].
 //
 // A tick that does not run is submitted under context.Background, whatever
 // WithContext says: gocron gives its listeners no context.

@@ -17,10 +17,10 @@ type schedule struct {
 	submission func(context.Context) jobaudit.Submission
 	fn         func(context.Context) error
 
-	mu      sync.Mutex // guards what follows
-	running uuid.UUID  // the newest run, until it ends
-	locks   pending    // errors of the locker
-	returns pending    // errors of runs
+	mu      sync.Mutex      // guards what follows
+	running *jobaudit.Trail // of the newest run, until it ends
+	locks   pending         // errors of the locker
+	returns pending         // errors of runs
 }
 
 // pending are errors that gocron is about to tell the monitor of.
@@ -38,8 +38,8 @@ func (p *pending) add(err error) {
 func (s *schedule) run(ctx context.Context) error {
 	err := s.audit.rec.Run(ctx, s.submission(ctx), func(ctx context.Context) error {
 		if trail, ok := jobaudit.FromContext(ctx); ok {
-			s.enter(trail.JobID())
-			defer s.leave(trail.JobID())
+			s.enter(trail)
+			defer s.leave(trail)
 		}
 		return s.fn(ctx)
 	})
@@ -51,18 +51,25 @@ func (s *schedule) run(ctx context.Context) error {
 	return err
 }
 
-func (s *schedule) enter(id uuid.UUID) {
+func (s *schedule) enter(run *jobaudit.Trail) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running = id
+	s.running = run
 }
 
-func (s *schedule) leave(id uuid.UUID) {
+func (s *schedule) leave(run *jobaudit.Trail) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.running == id {
-		s.running = uuid.Nil
+	if s.running == run {
+		s.running = nil
 	}
+}
+
+// atWork returns the newest run, nil if it has ended.
+func (s *schedule) atWork() *jobaudit.Trail {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running
 }
 
 // notLocked is called when a tick did not get its lock, just before the monitor
@@ -109,12 +116,11 @@ func same(a, b error) bool {
 
 // inTheWay says which run a singleton's tick has found running.
 func (s *schedule) inTheWay() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.running == uuid.Nil {
+	run := s.atWork()
+	if run == nil {
 		return ""
 	}
-	return "; job " + s.running.String() + " was still running"
+	return "; job " + run.JobID().String() + " was still running"
 }
 
 // skip records a tick that does not run.
