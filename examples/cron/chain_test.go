@@ -17,6 +17,11 @@ import (
 
 // These tests hold package cronaudit to the real robfig/cron.
 
+// robfig/cron's scheduler is one that operators' acts can be recorded on.
+var _ = func(audit *cronaudit.Audit, c *cron.Cron) *cronaudit.Admin[cron.EntryID] {
+	return cronaudit.NewAdmin(audit, c)
+}
+
 // scheduled runs a job every minute for so many minutes of fake time, and
 // returns the jobs that are on record, in the order of their ticks.
 func scheduled(t *testing.T, minutes int, fn func(context.Context) error, wrappers ...cron.JobWrapper) []jobaudit.Job {

@@ -145,6 +145,16 @@ func (i *Inspector) ArchiveTask(ctx context.Context, by jobaudit.Submission, nam
 		})
 }
 
+// UpdateTaskPayload exchanges the payload of a scheduled task. What the job's
+// submission kept of its inputs stays as it is; the job's record says that they
+// were exchanged.
+func (i *Inspector) UpdateTaskPayload(ctx context.Context, by jobaudit.Submission, name, id string, payload []byte) error {
+	return i.task(ctx, by, "asynq-task-update", place{name, id}, func() error { return i.Inspector.UpdateTaskPayload(name, id, payload) },
+		func(trail *jobaudit.Trail, _ jobaudit.Job, note string) error {
+			return log(ctx, trail, "payload exchanged "+note)
+		})
+}
+
 // RunTask makes the task run now. The job of an archived task has ended: what
 // runs is a copy of the task and another job, a retry of the first, which is
 // deleted from the archive. RunTask returns the task that will run.

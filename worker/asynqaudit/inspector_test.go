@@ -1,6 +1,8 @@
 package asynqaudit_test
 
 import (
+	"reflect"
+	"regexp"
 	"testing"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/asynqaudit"
 	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
@@ -35,6 +38,33 @@ func TestATaskThatIsDeletedBeforeItRanIsCancelledByWhoDeletedIt(t *testing.T) {
 	require.ErrorIs(t, r.inspector.DeleteTask(r.ctx, byAnn, info.Queue, info.ID), asynq.ErrTaskNotFound)
 	var field *jobaudit.FieldError
 	require.ErrorAs(t, r.inspector.DeleteTask(r.ctx, jobaudit.Submission{Principal: ann}, info.Queue, info.ID), &field)
+}
+
+// What changes something asks who does it and why, in every method that asynq has.
+func TestNoChangeToAQueueGoesUnrecorded(t *testing.T) {
+	asynqs := reflect.TypeFor[*asynq.Inspector]()
+	ours := reflect.TypeFor[*asynqaudit.Inspector]()
+	changes := regexp.MustCompile("^(Delete|Run|Archive|Cancel|Pause|Unpause|Update)")
+	for method := range asynqs.Methods() {
+		if !changes.MatchString(method.Name) {
+			require.Regexp(t, "^(Get|List|Close|Queues|Groups|History|Servers|Cluster|SchedulerEntries)", method.Name, "is it a change?")
+			continue
+		}
+		own, _ := ours.MethodByName(method.Name)
+		require.Equal(t, reflect.TypeFor[jobaudit.Submission](), own.Type.In(2), method.Name)
+	}
+}
+
+func TestAPayloadThatAnOperatorExchangesIsToldByItsJob(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	info := r.enqueue(asynq.ProcessIn(time.Hour))
+	require.NoError(t, r.inspector.UpdateTaskPayload(r.ctx, byAnn, info.Queue, info.ID, []byte(`{"n":2}`)))
+	job := r.job(jobID(info))
+	require.Equal(t, jobaudit.Pending, job.State)
+	require.Len(t, job.Logs, 1)
+	require.Contains(t, job.Logs[0], "payload exchanged by user ann")
+	require.Equal(t, jobaudit.Success, r.act("asynq-task-update").State)
 }
 
 func TestATaskThatOthersDeleteIsCancelledByTheReconciler(t *testing.T) {

@@ -24,6 +24,11 @@
 // wrapper of the chain. OnError is called, once, when ticks are skipped again and
 // again though no run stands in their way ([ErrStuck]).
 //
+// # What operators do
+//
+// An [Admin] runs a job now, removes an entry, and stops and starts the scheduler,
+// on record with who did it and why.
+//
 // # Several processes
 //
 // A schedule is one process's. If the same schedule runs in several processes,
@@ -114,11 +119,11 @@ func Job[J interface{ Run() }](
 		inner = then(inner)
 	}
 	s.chain = inner.Run
-	return as[J](runner(s.tick))
+	return as[J](ticker{s})
 }
 
-func as[J any](r runner) J {
-	j, ok := any(r).(J)
+func as[J any](r interface{ Run() }) J {
+	j, ok := r.(J)
 	if !ok {
 		panic(fmt.Sprintf("cronaudit: %T is no interface that has the method Run and no other", *new(J)))
 	}
@@ -128,6 +133,11 @@ func as[J any](r runner) J {
 type runner func()
 
 func (r runner) Run() { r() }
+
+// ticker is what a scheduler runs.
+type ticker struct{ *schedule }
+
+func (t ticker) Run() { t.tick(t.opts.BaseContext()) }
 
 // schedule is one job of a scheduler.
 type schedule struct {
@@ -148,8 +158,7 @@ type schedule struct {
 }
 
 // tick is what the scheduler calls.
-func (s *schedule) tick() {
-	ctx := s.opts.BaseContext()
+func (s *schedule) tick(ctx context.Context) {
 	trail, err := s.recorder.Submit(ctx, s.submission(ctx))
 	if err != nil {
 		s.opts.OnError(ctx, err)

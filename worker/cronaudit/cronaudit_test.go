@@ -3,6 +3,7 @@ package cronaudit_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -178,5 +179,75 @@ func TestASkipThatNoRunStoodInTheWayOfSaysSoAndIsToldOnce(t *testing.T) {
 	for _, want := range []int{1, 2, 2} { // it ran in between
 		j.Run()
 		require.Equal(t, want, stuck())
+	}
+}
+
+// entries are a scheduler.
+type entries struct{ calls []string }
+
+func (e *entries) Start()        { e.calls = append(e.calls, "start") }
+func (e *entries) Remove(id int) { e.calls = append(e.calls, fmt.Sprint("remove ", id)) }
+func (e *entries) Stop() context.Context {
+	e.calls = append(e.calls, "stop")
+	return context.Background()
+}
+
+func TestWhatAnOperatorDoesIsOnRecord(t *testing.T) {
+	sink, scheduler := memsink.New(nil), &entries{}
+	var errs []error
+	audit := cronaudit.New(open(t, sink), told(&errs))
+	admin := cronaudit.NewAdmin(audit, scheduler)
+	by := jobaudit.Submission{
+		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "grace", Verified: true},
+		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "it does harm"},
+	}
+	require.NoError(t, admin.Start(t.Context(), by))
+	require.NoError(t, admin.Remove(t.Context(), by, 7))
+	running, err := admin.Stop(t.Context(), by)
+	require.NoError(t, err)
+	require.NotNil(t, running)
+	require.Equal(t, []string{"start", "remove 7", "stop"}, scheduler.calls)
+	for i, action := range []string{"cron-scheduler-start", "cron-job-remove", "cron-scheduler-stop"} {
+		id := sink.Jobs()[i]
+		sink.ExpectStates(t, id, jobaudit.Pending, jobaudit.Running, jobaudit.Success)
+		asked := sink.Trail(id)[0]
+		require.Equal(t, action, asked.What.Action)
+		require.Equal(t, "grace", asked.Who.Principal.ID)
+		require.Equal(t, "it does harm", asked.Why.Reason)
+	}
+
+	err = admin.Remove(t.Context(), jobaudit.Submission{}, 8)
+	require.ErrorAs(t, err, new(*jobaudit.FieldError))
+	require.Len(t, scheduler.calls, 3, "who does not say who and why does nothing")
+	require.Empty(t, errs)
+}
+
+func TestARunThatAnOperatorAsksForIsTheirs(t *testing.T) {
+	for name, then := range map[string]func(job) job{
+		"plain":   nil,
+		"a chain": func(j job) job { return jobFunc(j.Run) },
+	} {
+		sink := memsink.New(nil)
+		var errs []error
+		audit := cronaudit.New(open(t, sink), told(&errs))
+		j := cronaudit.Job(audit, submission, func(context.Context) error { return nil }, then)
+		by := jobaudit.Submission{
+			Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "grace", Verified: true},
+			Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "not before midnight"},
+		}
+		require.NoError(t, cronaudit.NewAdmin(audit, &entries{}).RunNow(t.Context(), by, "clean-up", j))
+		jobs := sink.Jobs()
+		require.Len(t, jobs, 2, name)
+		sink.ExpectStates(t, jobs[0], jobaudit.Pending, jobaudit.Running, jobaudit.Success)
+		sink.ExpectStates(t, jobs[1], jobaudit.Pending, jobaudit.Running, jobaudit.Success)
+		run := sink.Trail(jobs[1])[0]
+		require.Equal(t, jobs[0], run.Job.ParentID)
+		require.Equal(t, "clean-up", run.What.Action)
+		require.Equal(t, "grace", run.Who.OnBehalfOf[0].ID)
+		require.Empty(t, errs)
+
+		ran := 0
+		require.NoError(t, cronaudit.NewAdmin(audit, &entries{}).RunNow(t.Context(), by, "other", jobFunc(func() { ran++ })))
+		require.Equal(t, 1, ran, "a job that is not on record runs all the same")
 	}
 }

@@ -17,6 +17,7 @@ import (
 type AdminClient interface {
 	JobCancel(ctx context.Context, id int64) (*rivertype.JobRow, error)
 	JobDelete(ctx context.Context, id int64) (*rivertype.JobRow, error)
+	JobDeleteMany(ctx context.Context, params *river.JobDeleteManyParams) (*river.JobDeleteManyResult, error)
 	JobRetry(ctx context.Context, id int64) (*rivertype.JobRow, error)
 	QueuePause(ctx context.Context, name string, opts *river.QueuePauseOpts) error
 	QueueResume(ctx context.Context, name string, opts *river.QueuePauseOpts) error
@@ -50,13 +51,34 @@ func (a *Admin) JobCancel(ctx context.Context, by jobaudit.Submission, id int64)
 // end.
 func (a *Admin) JobDelete(ctx context.Context, by jobaudit.Submission, id int64) (*rivertype.JobRow, error) {
 	return a.job(ctx, by, "river-job-delete", id, a.client.JobDelete, func(ctx context.Context, row *rivertype.JobRow, note string) error {
-		if ended(row) {
-			return a.log(ctx, row, "deleted "+note)
-		}
-		gone := *row
-		gone.State = rivertype.JobStateCancelled
-		return a.end(ctx, by, &gone, "deleted "+note)
+		return a.deleted(ctx, by, row, note)
 	})
+}
+
+// JobDeleteMany deletes the jobs that match and do not run: it drains a queue. It is
+// one job on record, and told by the record of each job that is deleted.
+func (a *Admin) JobDeleteMany(ctx context.Context, by jobaudit.Submission, params *river.JobDeleteManyParams) (gone *river.JobDeleteManyResult, err error) {
+	err = a.act(ctx, by, "river-queue-drain", "river jobs", func(ctx context.Context, act *jobaudit.Trail) error {
+		if gone, err = a.client.JobDeleteMany(ctx, params); err != nil || act == nil {
+			return err
+		}
+		act.SetImpact(fmt.Sprintf("%d jobs", len(gone.Jobs)))
+		for _, row := range gone.Jobs {
+			a.told(ctx, act, a.deleted(ctx, by, row, noteOf(by, act)))
+		}
+		return nil
+	})
+	return gone, err
+}
+
+// deleted tells a job's record that an operator has deleted the job.
+func (a *Admin) deleted(ctx context.Context, by jobaudit.Submission, row *rivertype.JobRow, note string) error {
+	if ended(row) {
+		return a.log(ctx, row, "deleted "+note)
+	}
+	gone := *row
+	gone.State = rivertype.JobStateCancelled
+	return a.end(ctx, by, &gone, "deleted "+note)
 }
 
 // JobRetry has a job run again at once. For one that had ended this is a new
@@ -104,14 +126,24 @@ func (a *Admin) job(ctx context.Context, by jobaudit.Submission, action string, 
 		if target, err := a.audit.submittedID(ctx, row); err == nil {
 			act.Log(ctx, "its record: job "+target.String())
 		}
-		note := fmt.Sprintf("by %s %s, job %s: %s", by.Principal.Kind, by.Principal.ID, act.JobID(), by.Trigger.Reason)
-		if err := tell(ctx, row, note); err != nil {
-			act.Log(ctx, fmt.Sprintf("not told by its record: %v", err))
-			a.audit.report(ctx, err)
-		}
+		a.told(ctx, act, tell(ctx, row, noteOf(by, act)))
 		return nil
 	})
 	return row, err
+}
+
+// noteOf says on a job's own record who did something to it and why, and names
+// the job that the act is.
+func noteOf(by jobaudit.Submission, act *jobaudit.Trail) string {
+	return fmt.Sprintf("by %s %s, job %s: %s", by.Principal.Kind, by.Principal.ID, act.JobID(), by.Trigger.Reason)
+}
+
+// told says on the act's record if a job's own could not tell of it.
+func (a *Admin) told(ctx context.Context, act *jobaudit.Trail, err error) {
+	if err != nil {
+		act.Log(ctx, fmt.Sprintf("not told by its record: %v", err))
+		a.audit.report(ctx, err)
+	}
 }
 
 // end records that an operator has ended a job.

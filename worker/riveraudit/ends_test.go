@@ -89,6 +89,32 @@ func TestADeletedJobIsCancelled(t *testing.T) {
 	require.Equal(t, queue.Report{}, w.reconcile())
 }
 
+func TestJobsThatADrainDeletesAreCancelledByWhoDrained(t *testing.T) {
+	w := newWorld(t, database(t, server(t)), false)
+	w.start()
+	defer w.stop(false)
+	var jobs []uuid.UUID
+	for range 3 {
+		id, err := w.audit.JobID(t.Context(), w.row(w.insert(task{}, &river.InsertOpts{ScheduledAt: time.Now().Add(time.Hour)})))
+		require.NoError(t, err)
+		jobs = append(jobs, id)
+	}
+	gone, err := w.admin.JobDeleteMany(t.Context(), by(), river.NewJobDeleteManyParams().Queues(river.QueueDefault))
+	require.NoError(t, err)
+	require.Len(t, gone.Jobs, 3)
+	for _, id := range jobs {
+		job, events := w.replay(id)
+		require.Equal(t, jobaudit.Cancelled, job.State)
+		require.Contains(t, job.Error.Message, "deleted by user grace")
+		require.Equal(t, "grace", events[len(events)-1].Who.Principal.ID)
+	}
+	require.Equal(t, queue.Report{}, w.reconcile())
+	for r, err := range w.sink.Records(t.Context(), jobaudit.Query{Action: "river-queue-drain", Types: []jobaudit.EventType{jobaudit.JobSucceeded}}) {
+		require.NoError(t, err)
+		require.Equal(t, "3 jobs", r.Event().Data.Impact)
+	}
+}
+
 func TestPausingAQueueIsOnRecord(t *testing.T) {
 	w := newWorld(t, database(t, server(t)), false)
 	w.start()
