@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"testing"
@@ -202,8 +203,6 @@ func TestStreamsThatHangStopNobodyElse(t *testing.T) {
 			for _, s := range streams {
 				require.NoError(t, q.Send(s, entryOf(Outcome)))
 			}
-			// Who is in the same call when they begin to hang may be found well too late.
-			time.Sleep(5 * time.Second)
 			refused, waits := 0, make([]time.Duration, 0, 3000)
 			for range cap(waits) {
 				time.Sleep(20 * time.Millisecond)
@@ -436,4 +435,78 @@ func TestACallerTakesBackWhatWasNotHandedOver(t *testing.T) {
 		require.Equal(t, 1, gapless(t, s.ID, sink))
 		require.EqualValues(t, 1, q.Head(s).Seq)
 	})
+}
+
+// Others are in the very call in which a tenant's streams begin to hang. They are
+// told apart in time: nobody who asks whether it may begin is refused.
+func TestWhoSharesTheCallInWhichStreamsBeginToHangIsStoredInTime(t *testing.T) {
+	for _, u := range []Urgency{Outcome, Admission} {
+		for _, hanging := range []int{1, 4, 12, 50, 200} {
+			refused, longest, calls := 0, time.Duration(0), 0
+			const rounds = 20
+			for round := range rounds {
+				synctest.Test(t, func(t *testing.T) {
+					r, wait := sharedHang(t, u, hanging, 5, uint64(round))
+					refused, longest, calls = refused+r, max(longest, wait), calls+5
+				})
+			}
+			t.Logf("hanging %3d, urgency %d: others refused %d of %d, longest wait %v", hanging, u, refused, calls, longest)
+			require.Zero(t, refused)
+		}
+	}
+}
+
+// sharedHang has streams begin to hang in one call with others, in any order.
+func sharedHang(t *testing.T, u Urgency, hanging, others int, seed uint64) (refused int, longest time.Duration) {
+	rng := rand.New(rand.NewPCG(seed, 8))
+	bad := map[uuid.UUID]bool{}
+	sink := newMedium(t)
+	hold := make(chan struct{})
+	sink.answer = func(ctx context.Context, records []record) error {
+		<-hold
+		for _, r := range records {
+			if bad[r.stream] {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+		}
+		time.Sleep(time.Millisecond)
+		return nil
+	}
+	q, _ := newQueue(t, sink, nil)
+	first := entryOf(Outcome)
+	s := openStream(q)
+	require.NoError(t, q.Send(s, first))
+	synctest.Wait()
+	close(hold)
+	require.NoError(t, q.Wait(t.Context(), s, first.Ack, time.Minute)) // the sink is known to be fast
+	hold = make(chan struct{})
+	for range maxCalls[clean] {
+		require.NoError(t, q.Send(openStream(q), entryOf(Outcome)))
+		synctest.Wait() // all workers are at work: what comes gathers
+	}
+	type waiter struct {
+		stream *Stream[record]
+		entry  Entry[record]
+	}
+	var waiting []waiter
+	for _, i := range rng.Perm(hanging + others) {
+		s, e := openStream(q), entryOf(u)
+		if i < hanging {
+			bad[s.ID] = true
+		} else {
+			e = entryOf(Admission)
+			waiting = append(waiting, waiter{s, e})
+		}
+		require.NoError(t, q.Send(s, e))
+	}
+	begun := time.Now()
+	close(hold)
+	for _, w := range waiting {
+		if q.Wait(t.Context(), w.stream, w.entry.Ack, 5*time.Second-time.Since(begun)) != nil {
+			refused++
+		}
+		longest = max(longest, time.Since(begun))
+	}
+	return refused, longest
 }

@@ -237,6 +237,7 @@ func (q *Queue[R]) failOver(s *Stream[R]) bool {
 	s.to = &q.fallback
 	s.call = nil // the answer of a call that is under way does not count
 	s.trust, s.maxShare, s.isolating, s.failures, s.reported = clean, MaxBatchRecords, false, 0, false
+	s.shared, s.probed = 0, false
 	q.enqueue(s)
 	return true
 }

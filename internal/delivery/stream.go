@@ -51,6 +51,8 @@ type Stream[R Record] struct {
 	trust      trust
 	recoveries uint64 // of its sink and trust, when this stream failed last
 	maxShare   int    // how many streams may share its next call: half as many when a shared one fails
+	shared     int    // how many streams were in the first call that failed
+	probed     bool   // it has failed in a short call of its own
 	isolating  bool   // a record of the batch is refused: one at a time finds out which
 	single     bool   // see Queue.OpenSingle
 	failures   int    // of calls of its own, since it was stored last

@@ -101,6 +101,7 @@ func (q *Queue[R]) unqueue(s *Stream[R]) {
 func (l *sinkQueue[R]) presumeRecovered(s *Stream[R]) {
 	if l.hasRecovered(s) {
 		s.trust, s.maxShare, s.recoveries = suspect, MaxBatchRecords, l.recoveries[suspect]
+		s.shared, s.probed = 0, false
 	}
 }
 
@@ -207,12 +208,26 @@ func (q *Queue[R]) assemble(l *sinkQueue[R]) *call[R] {
 		}
 	}
 	l.calls[t]++
-	c.shortTimeout = t == clean || len(c.parts) > 1
-	c.timeout = q.opts.Timeout
-	if c.shortTimeout && l.recentMax > 0 {
-		c.timeout = min(max(firstTryFactor*l.recentMax, c.timeout/firstTryPart), c.timeout)
-	}
+	q.limit(c)
 	return c
+}
+
+// limit says how long a call may take. That of streams which failed together is
+// in proportion to how many of them it has: to halve them again and again takes
+// no longer, however many they are, until each has had a short call of its own.
+func (q *Queue[R]) limit(c *call[R]) {
+	n, shared := len(c.parts), c.parts[0].shared
+	halving := c.trust == suspect && shared > 1 && !c.parts[0].isolating
+	c.shortTimeout = c.trust == clean || n > 1 || halving
+	c.timeout = q.opts.Timeout
+	if !c.shortTimeout || c.to.recentMax == 0 {
+		return
+	}
+	short := c.timeout / firstTryPart
+	if halving {
+		short = short / 2 * time.Duration(n) / time.Duration(max(shared, n))
+	}
+	c.timeout = min(max(firstTryFactor*c.to.recentMax, short), c.timeout)
 }
 
 // addPart makes a stream's next batch a part of a call, and returns its size.
@@ -357,7 +372,11 @@ func (q *Queue[R]) completePart(s *Stream[R], c *call[R], refused bool) (tell fu
 		q.stored(s)
 		q.proceed(s, 0)
 	case !own, late: // whose fault it is will show when it is sent with fewer
-		q.suspect(s, suspect, max(len(c.parts)/2, 1))
+		t := suspect
+		if s.shared = max(s.shared, len(c.parts)); own && s.shared > 1 {
+			t, s.probed = hanging, true
+		}
+		q.suspect(s, t, max(len(c.parts)/2, 1))
 		q.proceed(s, 0)
 	case refused && len(s.batch) > 1 && !s.isolating:
 		s.isolating = true
@@ -395,10 +414,10 @@ func (q *Queue[R]) stored(s *Stream[R]) {
 	}
 	s.records = s.records[n:]
 	s.batch = slices.Delete(s.batch, 0, n)
-	for t := suspect; t <= s.trust && s.failures > 0; t++ {
+	for t := suspect; t <= s.trust && (s.failures > 0 || s.probed); t++ {
 		s.to.recoveries[t]++
 	}
-	s.failures, s.reported = 0, false
+	s.failures, s.reported, s.shared, s.probed = 0, false, 0, false
 	if len(s.batch) > 0 { // it is isolating
 		s.trust = suspect
 		return
