@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
@@ -104,6 +109,91 @@ func TestACallersCodeThatBlocksHoldsUpItsOwnCallOnly(t *testing.T) {
 			require.NoError(t, <-done)
 			require.NoError(t, r.Close(t.Context()))
 			require.Equal(t, jobaudit.JobLogged, sink.Trail(trail.JobID())[3].Type)
+		})
+	}
+}
+
+// A source of IDs that repeats itself loses no outcome: sinks refuse what comes
+// under an ID that they hold.
+func TestASourceOfIDsThatRepeatsItselfLosesNothing(t *testing.T) {
+	for _, cycle := range []int{1, 2, 3, 100} {
+		for after := range 8 {
+			synctest.Test(t, func(t *testing.T) {
+				var told atomic.Int64
+				given := []uuid.UUID{}
+				for range cycle {
+					given = append(given, uuid.Must(uuid.NewV7()))
+				}
+				n := 0
+				sink := memsink.New(nil)
+				rec := open(t, sink, &jobaudit.Options{
+					NewID: func() uuid.UUID {
+						if n++; n <= after {
+							return uuid.Must(uuid.NewV7())
+						}
+						return given[n%cycle]
+					},
+					OnError: func(_ context.Context, err *jobaudit.AuditError) {
+						require.ErrorContains(t, err, "Options.NewID")
+						told.Add(1)
+					},
+				})
+				for range cycle {
+					id, err := run(t.Context(), rec, func(ctx context.Context) error { trail(ctx).Log(ctx, "line"); return nil })
+					require.NoError(t, err)
+					sink.ExpectStates(t, id, jobaudit.Pending, jobaudit.Running, jobaudit.Success)
+				}
+				require.NoError(t, rec.Close(t.Context()))
+				require.Zero(t, rec.Stats().Lost)
+				require.NotZero(t, told.Load())
+			})
+		}
+	}
+}
+
+// A clock or a source of IDs that ends the goroutine of its caller, as a test's
+// failing assertion does, keeps no lock: the Trail and the Recorder go on.
+func TestACallbackThatEndsItsGoroutineLocksNothing(t *testing.T) {
+	for at := range 40 {
+		synctest.Test(t, func(t *testing.T) {
+			var calls, armed atomic.Int64
+			exit := func() {
+				if armed.Load() == 1 && calls.Add(1) == int64(at) {
+					runtime.Goexit()
+				}
+			}
+			sink := memsink.New(nil)
+			rec := open(t, sink, &jobaudit.Options{
+				Heartbeat: -1,
+				Now:       func() time.Time { exit(); return time.Now() },
+				NewID:     func() uuid.UUID { exit(); return uuid.Must(uuid.NewV7()) },
+				OnError:   func(context.Context, *jobaudit.AuditError) {},
+			})
+			tr, err := rec.Submit(t.Context(), plainSubmission())
+			require.NoError(t, err)
+			armed.Store(1)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_ = tr.Start(t.Context(), jobaudit.Execution{})
+				tr.Log(t.Context(), "line")
+				tr.Heartbeat(t.Context(), 1, 2)
+				tr.Snapshot(t.Context(), jobaudit.Snapshot{Resource: "r", Digest: "d"})
+				tr.Retrying(t.Context(), errWork)
+				_ = tr.Start(t.Context(), jobaudit.Execution{Attempt: 2})
+				_ = tr.Succeed(t.Context())
+				_ = tr.Correct(t.Context(), jobaudit.Correction{Of: tr.JobID(), Reason: "why"})
+				_ = rec.Run(t.Context(), plainSubmission(), func(context.Context) error { return nil })
+				_ = rec.Act(t.Context(), jobaudit.Act{Type: jobaudit.AuditRead, Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "a"}, Reason: "why"})
+			}()
+			<-done
+			armed.Store(0)
+			_ = tr.Start(t.Context(), jobaudit.Execution{Attempt: 3})
+			tr.Log(t.Context(), "after")
+			_ = tr.Fail(t.Context(), errWork)
+			require.NoError(t, rec.Run(t.Context(), plainSubmission(), func(context.Context) error { return nil }))
+			require.NoError(t, rec.Close(t.Context()))
+			require.True(t, jobOf(t, sink, tr.JobID()).State.Terminal())
 		})
 	}
 }

@@ -112,11 +112,13 @@ type Options struct {
 	}
 
 	// Now is the clock that events are dated by. A time that is not between 1970
-	// and 9999, or a panic, is replaced by time.Now and reported to OnError. Default:
-	// time.Now.
+	// and 9999, or a panic, is replaced by time.Now and reported to OnError. Now and
+	// NewID are called in goroutines of their own and must not block: the Trail
+	// waits. Default: time.Now.
 	Now func() time.Time
 	// NewID makes the IDs of jobs, events, streams and executions: UUIDs of
-	// version 7. What is not one, or a panic, is replaced and reported to OnError.
+	// version 7. What is not one, a panic, or an ID that was given before (of the
+	// newest 1,024) is replaced and reported to OnError.
 	// Default: from the clock and crypto/rand.
 	NewID func() uuid.UUID
 }

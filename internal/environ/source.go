@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,13 +40,25 @@ func (s *source[T]) next() T {
 	return s.instead()
 }
 
+// call calls the function in a goroutine of its own: one that ends its goroutine
+// must not end the caller's, who may hold a lock.
 func (s *source[T]) call() (v T, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the function in %s panicked with a %T", s.option, p)
-		}
+	err = fmt.Errorf("the function in %s ended its goroutine", s.option)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("the function in %s panicked with a %T", s.option, p)
+			}
+		}()
+		v = s.ask()
+		err = nil
 	}()
-	v = s.ask()
+	<-done
+	if err != nil {
+		return v, err
+	}
 	if problem := s.check(v); problem != "" {
 		return v, &fields.Error{Path: s.option, Problem: problem}
 	}
@@ -69,8 +82,31 @@ func NewID(given func() uuid.UUID, report func(error)) func() uuid.UUID {
 	if given == nil {
 		return newID
 	}
+	given = notAgain(given)
 	s := &source[uuid.UUID]{option: "Options.NewID", ask: given, check: newIDProblem, instead: newID, report: report}
 	return s.next
+}
+
+// remembered is how many IDs are known again: a source that repeats itself is
+// most often one that gives the same few.
+const remembered = 1024
+
+// notAgain makes the nil UUID of one that was given before: a sink would refuse
+// what comes under it, outcomes too.
+func notAgain(given func() uuid.UUID) func() uuid.UUID {
+	var mu sync.Mutex
+	seen, ring, at := make(map[uuid.UUID]bool), make([]uuid.UUID, remembered), 0
+	return func() uuid.UUID {
+		id := given() // it may call the Recorder
+		mu.Lock()
+		defer mu.Unlock()
+		if seen[id] {
+			return uuid.Nil
+		}
+		delete(seen, ring[at])
+		seen[id], ring[at], at = true, id, (at+1)%remembered
+		return id
+	}
 }
 
 // TimeProblem says why a time cannot be stored, empty if it can.
@@ -83,7 +119,7 @@ func TimeProblem(t time.Time) string {
 
 func newIDProblem(id uuid.UUID) string {
 	if id[6]>>4 != 7 || id[8]>>6 != 2 {
-		return "gives something else than a UUID of version 7"
+		return "gives something else than a new UUID of version 7"
 	}
 	return ""
 }
