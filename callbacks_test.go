@@ -197,3 +197,53 @@ func TestACallbackThatEndsItsGoroutineLocksNothing(t *testing.T) {
 		})
 	}
 }
+
+// The same of every other function in Options, and of a sink's errors.
+func TestAnyFunctionThatEndsItsGoroutineLocksNothing(t *testing.T) {
+	for name, opts := range map[string]*jobaudit.Options{
+		"OnError":   {OnError: func(context.Context, *jobaudit.AuditError) { runtime.Goexit() }},
+		"Authorize": {Authorize: func(context.Context, jobaudit.Submission) (jobaudit.Decision, error) { runtime.Goexit(); panic(0) }},
+		"Defaults":  {Defaults: func(context.Context) jobaudit.Submission { runtime.Goexit(); panic(0) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				if opts.OnError == nil {
+					opts.OnError = func(context.Context, *jobaudit.AuditError) {}
+				}
+				store := newSwitched()
+				rec := open(t, store, opts)
+				for _, fault := range []func([]jobaudit.Record) error{
+					nil, func([]jobaudit.Record) error { return errWork }, func([]jobaudit.Record) error { return goexitError{} },
+					func([]jobaudit.Record) error { runtime.Goexit(); return nil },
+				} {
+					store.set(fault)
+					for _, call := range []func(){
+						func() { _ = rec.Run(t.Context(), plainSubmission(), func(context.Context) error { return errWork }) },
+						func() {
+							if tr, err := rec.Submit(t.Context(), plainSubmission()); err == nil {
+								_ = tr.Start(t.Context(), jobaudit.Execution{})
+								tr.Log(t.Context(), "line")
+								_ = tr.Fail(t.Context(), goexitError{})
+							}
+						},
+						func() { _ = rec.Probe(t.Context()) },
+					} {
+						done := make(chan struct{})
+						go func() { defer close(done); call() }()
+						<-done
+					}
+				}
+				store.set(nil)
+				done := make(chan struct{})
+				go func() { defer close(done); _ = rec.Close(t.Context()) }()
+				<-done
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// goexitError ends the goroutine of whoever reads it.
+type goexitError struct{}
+
+func (goexitError) Error() string { runtime.Goexit(); return "" }
