@@ -91,7 +91,8 @@ func (d *drainer) work() {
 	}
 }
 
-// stop ends what runs in the background, and waits for it.
+// stop ends what runs in the background, and waits for it, but no longer than a
+// call may take: the fallback may not hear that its context has ended.
 func (d *drainer) stop() {
 	d.mu.Lock()
 	d.stopped = true
@@ -100,7 +101,15 @@ func (d *drainer) stop() {
 	}
 	d.mu.Unlock()
 	d.cancel()
-	d.running.Wait()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		d.running.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(d.rec.opts.Timeout):
+	}
 }
 
 // missing is how many of the records that the fallback took have not been read.

@@ -353,12 +353,14 @@ func (t *Trail) askAuthorize(ctx context.Context) (d Decision, err error) {
 		err      error
 	}
 	answers := make(chan answer, 1)
+	t.asking.Add(1)
 	go func() {
 		a := answer{err: errors.New("Options.Authorize ended its goroutine")}
 		defer func() {
 			if p := recover(); p != nil {
 				a = answer{err: fmt.Errorf("Options.Authorize panicked with a %T", p)}
 			}
+			t.asking.Add(-1)
 			answers <- a
 		}()
 		a.decision, a.err = authorize(ctx, t.sub)
@@ -375,14 +377,21 @@ func (t *Trail) askAuthorize(ctx context.Context) (d Decision, err error) {
 		}
 	case <-timer.C:
 	}
-	return Decision{}, fmt.Errorf("Options.Authorize has not answered in time: %w", context.DeadlineExceeded)
+	return Decision{}, errLate
 }
+
+var errLate = fmt.Errorf("Options.Authorize has not answered in time: %w", context.DeadlineExceeded)
 
 // reauthorize asks again whether the job may run and revokes it if not. If
 // there is no answer, the job goes on: the audit path does not fail a job that
-// runs.
+// runs. As long as an answer is owed, it is not asked for another: heartbeats would
+// gather goroutines.
 func (t *Trail) reauthorize(ctx context.Context) {
 	if !t.rec.opts.Reauthorize || t.rec.opts.Authorize == nil || ctx.Err() != nil {
+		return
+	}
+	if t.asking.Load() > 0 {
+		t.report(ctx, "reauthorize", errLate)
 		return
 	}
 	d, err := t.askAuthorize(ctx)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -62,6 +63,8 @@ type Trail struct {
 	// vouched says that a Carrier of the Trail may be signed: the job was
 	// submitted here, or a signed Carrier brought it.
 	vouched bool
+
+	asking atomic.Int64 // questions to Options.Authorize that it has not answered
 
 	mu sync.Mutex // guards what follows, and the order of the stream's events
 	trailState

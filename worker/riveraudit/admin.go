@@ -64,7 +64,7 @@ func (a *Admin) JobDeleteMany(ctx context.Context, by jobaudit.Submission, param
 		}
 		act.SetImpact(fmt.Sprintf("%d jobs", len(gone.Jobs)))
 		for _, row := range gone.Jobs {
-			a.told(ctx, act, a.deleted(ctx, by, row, noteOf(by, act)))
+			a.checkNote(ctx, act, a.deleted(ctx, by, row, noteOf(by, act)))
 		}
 		return nil
 	})
@@ -126,7 +126,7 @@ func (a *Admin) job(ctx context.Context, by jobaudit.Submission, action string, 
 		if target, err := a.audit.submittedID(ctx, row); err == nil {
 			act.Log(ctx, "its record: job "+target.String())
 		}
-		a.told(ctx, act, tell(ctx, row, noteOf(by, act)))
+		a.checkNote(ctx, act, tell(ctx, row, noteOf(by, act)))
 		return nil
 	})
 	return row, err
@@ -138,8 +138,8 @@ func noteOf(by jobaudit.Submission, act *jobaudit.Trail) string {
 	return fmt.Sprintf("by %s %s, job %s: %s", by.Principal.Kind, by.Principal.ID, act.JobID(), by.Trigger.Reason)
 }
 
-// told says on the act's record if a job's own could not tell of it.
-func (a *Admin) told(ctx context.Context, act *jobaudit.Trail, err error) {
+// checkNote says on the act's record if a job's own could not tell of it.
+func (a *Admin) checkNote(ctx context.Context, act *jobaudit.Trail, err error) {
 	if err != nil {
 		act.Log(ctx, fmt.Sprintf("not told by its record: %v", err))
 		a.audit.report(ctx, err)
