@@ -68,6 +68,32 @@ func TestAFallbackThatHearsNothingHoldsNobody(t *testing.T) {
 	}
 }
 
+// bottomless is a fallback that yields the same for ever.
+type bottomless struct {
+	*memsink.Sink
+	err error
+}
+
+func (e bottomless) Records(context.Context, jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		for yield(jobaudit.Record{}, e.err) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+func TestAFallbackThatNeverEndsEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spare := bottomless{memsink.New(nil), &jobaudit.UnreadableError{Place: "line 1", Err: errWork}}
+		rec := open(t, memsink.New(nil), &jobaudit.Options{Fallback: spare, OnError: func(context.Context, *jobaudit.AuditError) {}})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		require.Error(t, rec.Drain(ctx))
+		require.NoError(t, rec.Close(t.Context()))
+		synctest.Wait()
+	})
+}
+
 func TestADeafSinkHoldsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

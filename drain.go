@@ -140,6 +140,9 @@ func (d *drainer) drain(ctx context.Context, all bool) error {
 	pass.due += taken - min(d.seen, taken)
 	d.mu.Unlock()
 	for record, err := range d.reader.Records(ctx, Query{After: d.after}) {
+		if ctx.Err() != nil { // which the reader may not hear
+			return ctx.Err()
+		}
 		if err != nil {
 			if _, one := errtree.Find[*UnreadableError](err); one {
 				pass.leave(err)
