@@ -50,6 +50,7 @@ type probe struct {
 // index finds the formats whose prefix may begin at a position by its first
 // two bytes. Row and bucket 0 are empty.
 type index struct {
+	pairs   [256][4]uint64 // a bit for the two bytes that a prefix begins with
 	row     [256]uint8
 	rows    [][256]uint16
 	buckets [][]probe
@@ -87,6 +88,7 @@ func variants(f *format, b byte) []byte {
 }
 
 func (x *index) put(first, second byte, p probe) {
+	x.pairs[first][second>>6] |= 1 << (second & 63)
 	if x.row[first] == 0 {
 		x.row[first] = uint8(len(x.rows))
 		x.rows = append(x.rows, [256]uint16{})
@@ -112,6 +114,11 @@ type scan struct {
 	tokens   int     // how many in it
 	named    bool    // a credential was found that is known by its name alone
 	work     int     // bytes looked at beyond the main loop, which tests bound
+
+	at     int  // the last @
+	login  int  // where the word with it began
+	logins int  // how many in it
+	parts  bool // there is a colon or a slash before it
 	limits   *limits // nil until something is looked at beyond the main loop
 }
 
@@ -127,12 +134,12 @@ type limits struct {
 	values     int // how many names in it
 	token68    int // the end of the last credentials of a scheme
 	schemes    int // how many names of schemes in them
-	login      int // where the last word with an @ began
-	logins     int // how many in it
-	at         int // the last @
 	addressEnd int // of what was looked at behind a scheme
 	addresses  int // how many schemes in it
+	hostsTo    int // up to here, hosts that take keys were looked for
+	host       int // where the last one began, plus one
 	triesIn    int // the run in which
+	triesAt    int // where the last one was
 	triesEnd   int // up to here, tries at long formats are counted
 	tries      int // how many there were
 }
@@ -224,22 +231,27 @@ func hexByte(c byte) byte {
 // the sign in or after it. A run is what may be base64.
 func (c *scan) run() bool {
 	text, run, words := c.text, 0, false
-	first, rows := &c.index.row, c.index.rows
+	pairs := &c.index.pairs
 	for i := 0; i < len(text); {
-		switch kinds[text[i]] {
-		case kindWord:
-			if i+minText <= len(text) {
-				if bucket := rows[first[text[i]]][text[i+1]]; bucket != 0 && c.probe(bucket, i) {
+		k := kinds[text[i]]
+		if k == kindWord {
+			begin := i
+			if i+minText <= len(text) && pairs[text[i]][text[i+1]>>6]&(1<<(text[i+1]&63)) != 0 {
+				if c.begun = run; c.prefixed(i) {
 					return true
 				}
 			}
-			begin := i
 			for i++; i < len(text) && kinds[text[i]] == kindWord; i++ {
 			}
 			if (i-begin >= 14 || isDigit(text[begin]) || c.iban) && c.word(begin, i) {
 				return true
 			}
-			continue
+			if i == len(text) {
+				break
+			}
+			k = kinds[text[i]]
+		}
+		switch k {
 		case kindJoiner:
 			if text[i] == '+' && c.phone && c.phoneAt(i) {
 				return true
@@ -252,6 +264,7 @@ func (c *scan) run() bool {
 				return true
 			}
 		case kindSign:
+			c.begun = run
 			// Most colons are punctuation.
 			plain := text[i] == ':' && !c.ip && (i+1 == len(text) || text[i+1] != '/' && text[i+1] != '\\')
 			if !plain && c.sign(i) || text[i] == ':' && c.assigned(i) {
@@ -262,15 +275,14 @@ func (c *scan) run() bool {
 			return true
 		}
 		next := i + 1
-		if kinds[text[i]] == kindEscape {
+		if k == kindEscape {
 			next = escaped(text, i)
 			c.edge = next
-			if next > i+1 && c.prefixed(i+1) { // not an escape after all
+			if c.begun = next; next > i+1 && c.prefixed(i+1) { // not an escape after all
 				return true
 			}
 		}
 		i, run, words = next, next, false
-		c.begun = run
 	}
 	if len(text)-run >= minEncoded && c.encoded(run, len(text), words) {
 		return true
@@ -342,13 +354,23 @@ func (c *scan) matches(f *format, i int) bool {
 	return end >= 0 && c.hit(f.rule, i, end)
 }
 
-// maxTries is how many tries at long formats there may be in maxOpen bytes. In
-// more of them one stands in the other, and none is a token.
+// maxTries is at how many places there may be tries at long formats in maxOpen
+// bytes. In more of them one stands in the other, and none is a token.
 const maxTries = 4
 
 // tired tells whether there were too many.
 func (c *scan) tired(f *format, i int) bool {
-	return f.builtin && c.limits != nil && i < c.limits.triesEnd && c.begun == c.limits.triesIn && c.limits.tries >= maxTries
+	l := c.limits
+	return f.builtin && l != nil && i < l.triesEnd && i != l.triesAt && c.triesIn() == l.triesIn && l.tries >= maxTries
+}
+
+// triesIn returns where the run began that tries are counted in. A dollar sign does
+// not end one: hashes of passwords have several.
+func (c *scan) triesIn() int {
+	if c.begun > 0 && c.text[c.begun-1] == '$' && c.limits != nil {
+		return c.limits.triesIn
+	}
+	return c.begun
 }
 
 // tried counts a try at i that looked at so many bytes.
@@ -357,10 +379,14 @@ func (c *scan) tried(i, seen int) {
 	if seen < 24 {
 		return
 	}
-	if i >= c.seen().triesEnd || c.begun != c.seen().triesIn {
-		c.seen().triesEnd, c.seen().triesIn, c.seen().tries = i+maxOpen, c.begun, 0
+	l := c.seen()
+	if in := c.triesIn(); i >= l.triesEnd || in != l.triesIn {
+		l.triesEnd, l.triesIn, l.tries = i+maxOpen, in, 0
 	}
-	c.seen().tries++
+	if i != l.triesAt || l.tries == 0 {
+		l.tries++
+	}
+	l.triesAt = i
 }
 
 // amidBase64 tells whether what begins at i is more likely a part of something

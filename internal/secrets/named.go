@@ -91,7 +91,7 @@ func (c *scan) assigned(i int) bool {
 	}
 	quoted := from > i+1 && (text[from-1] == '"' || text[from-1] == '\'')
 	to := from
-	for to < len(text) && to-from < 512 && !ends(text[to], quoted, text[from-1]) {
+	for to < len(text) && to-from < maxValue && !ends(text[to], quoted, text[from-1]) {
 		to++
 	}
 	if quoted && to == len(text) { // the text is cut before the other quote
@@ -116,18 +116,33 @@ func (c *scan) assigned(i int) bool {
 	return c.hit(ruleNamed, from, from+len(value))
 }
 
-// maxInside is how many names are looked at in the value of another one.
-const maxInside = 4
+// maxInside is how many names are looked at in the value of another one, of which
+// no more than maxValue bytes are.
+const (
+	maxInside = 4
+	maxValue  = 128
+)
 
 // lastOfNames are the letters that names end with.
 const lastOfNames = "ndtyegrs"
+
+// endsValue are the bytes that a value which is not quoted ends at.
+var endsValue = func() (t [256]bool) {
+	for b := range byte(' ' + 1) {
+		t[b] = true
+	}
+	for _, b := range []byte("&;\"'<>,`|") {
+		t[b] = true
+	}
+	return t
+}()
 
 // ends tells whether b ends a value.
 func ends(b byte, quoted bool, quote byte) bool {
 	if quoted {
 		return b == quote || b == '\n' || b == '\\'
 	}
-	return b <= ' ' || strings.IndexByte("&;\"'<>,`|", b) >= 0
+	return endsValue[b]
 }
 
 // credible tells whether a value is what its name says, and no word, mask or
@@ -163,14 +178,18 @@ func before(text string, i int) byte {
 // keyed tells whether the address that i is in is one of a host that takes its
 // key as a parameter of that name.
 func (c *scan) keyed(i int) bool {
-	address := c.text[max(0, i-256):i]
-	c.work += len(address)
-	for _, host := range [...]string{"googleapis.com", "google.com/", "api.", "/api", "maxmind.com", "weatherapi.com", "giphy.com", "virustotal.com"} {
-		if strings.Contains(address, host) {
-			return true
+	l := c.seen()
+	from := max(0, i-256)
+	if part := c.text[max(from, l.hostsTo-24):i]; i > l.hostsTo { // what was not looked at yet
+		c.work += len(part)
+		for _, host := range [...]string{"googleapis.com", "google.com/", "api.", "/api", "maxmind.com", "weatherapi.com", "giphy.com", "virustotal.com"} {
+			if at := strings.LastIndex(part, host); at >= 0 {
+				l.host = max(l.host, i-len(part)+at+1)
+			}
 		}
+		l.hostsTo = i
 	}
-	return false
+	return l.host > from
 }
 
 // drawn tells whether a text looks drawn by lot, given that its name says that it

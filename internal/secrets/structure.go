@@ -231,26 +231,24 @@ func (c *scan) dataSource(at int) bool {
 	if at == 0 || rest == "" || rest[0] <= ' ' {
 		return false
 	}
-	begin, last, parts := at, 0, false
-	if c.limits != nil {
-		last = c.limits.at
-	}
+	begin, last, parts := at, c.at, false
 	for begin > last && at-begin < 128 && !endsLogin[c.text[begin-1]] {
 		begin--
 		parts = parts || c.text[begin] == ':' || c.text[begin] == '/'
 	}
-	if !parts && last == 0 { // an address
-		return false
-	}
 	c.work += at - begin
-	c.seen().at = at
+	c.at = at
 	if begin == last && last > 0 { // the same word
-		if c.seen().logins++; c.seen().logins > maxInside {
+		if c.logins++; c.logins > maxInside {
 			return false
 		}
-		begin = c.seen().login
+		begin = c.login
+		c.parts = c.parts || parts
 	} else {
-		c.seen().login, c.seen().logins = begin, 0
+		c.login, c.logins, c.parts = begin, 0, parts
+	}
+	if !c.parts { // an address
+		return false
 	}
 	login := c.text[begin:at]
 	if slash := strings.LastIndex(login, "://"); slash >= 0 {

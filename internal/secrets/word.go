@@ -146,6 +146,9 @@ func span(text string, s *set) int {
 // number looks at a word that begins with a digit.
 func (c *scan) number(begin, end int) bool {
 	n := end - begin
+	if n < 13 && !c.ip && (n != 4 || !c.separated(end)) && (n < 8 || end == len(c.text) || c.text[end] != ':') {
+		return false // as most numbers
+	}
 	if n > 19 || !digits(c.text[begin:end]) {
 		return false
 	}
@@ -165,6 +168,11 @@ func (c *scan) number(begin, end int) bool {
 		return true
 	}
 	return c.ip && n <= 3 && c.ipv4At(begin)
+}
+
+// separated tells whether another group of digits follows at i.
+func (c *scan) separated(i int) bool {
+	return i+1 < len(c.text) && (c.text[i] == ' ' || c.text[i] == '-') && isDigit(c.text[i+1])
 }
 
 // appToken looks for an access token of a Facebook app: its ID, a bar, and its
