@@ -1,7 +1,6 @@
 package secrets
 
 import (
-	"slices"
 	"strings"
 	"sync"
 )
@@ -40,86 +39,25 @@ var kinds = func() (table [256]kind) {
 	return table
 }()
 
-// probe compares the first bytes of a format's prefix, up to eight of them, in
-// one step.
-type probe struct {
-	mask, want uint64
-	format     *format
-}
-
-// index finds the formats whose prefix may begin at a position by its first
-// two bytes. Row and bucket 0 are empty.
-type index struct {
-	pairs   [256][4]uint64 // a bit for the two bytes that a prefix begins with
-	row     [256]uint8
-	rows    [][256]uint16
-	buckets [][]probe
-}
-
-func (x *index) build(formats []format) {
-	x.rows = make([][256]uint16, 1)
-	x.buckets = make([][]probe, 1)
-	formats = slices.Clone(formats)
-	for n := range formats {
-		f := &formats[n]
-		p := probe{format: f}
-		for i := range min(len(f.prefix), 8) {
-			b, mask := f.prefix[i], byte(0xff)
-			if f.fold && isAlnum(b) && !isDigit(b) {
-				b, mask = upper(b), 0xdf
-			}
-			p.want |= uint64(b) << (8 * i)
-			p.mask |= uint64(mask) << (8 * i)
-		}
-		for _, first := range variants(f, f.prefix[0]) {
-			for _, second := range variants(f, f.prefix[1]) {
-				x.put(first, second, p)
-			}
-		}
-	}
-}
-
-// variants returns the bytes that the format takes for one of its prefix's.
-func variants(f *format, b byte) []byte {
-	if f.fold && lower(b) != upper(b) {
-		return []byte{lower(b), upper(b)}
-	}
-	return []byte{b}
-}
-
-func (x *index) put(first, second byte, p probe) {
-	x.pairs[first][second>>6] |= 1 << (second & 63)
-	if x.row[first] == 0 {
-		x.row[first] = uint8(len(x.rows))
-		x.rows = append(x.rows, [256]uint16{})
-	}
-	bucket := &x.rows[x.row[first]][second]
-	if *bucket == 0 {
-		*bucket = uint16(len(x.buckets))
-		x.buckets = append(x.buckets, nil)
-	}
-	x.buckets[*bucket] = append(x.buckets[*bucket], p)
-}
-
 // scan is one pass over one text.
 type scan struct {
 	*Scanner
 	text     string
-	rule     string  // of the hit
-	begun    int     // where the current run of base64 began
-	edge     int     // where the last escape ended: a word may begin there
-	depth    int     // how often the text was base64 in another
-	joined   int     // up to here, wrapped lines of base64 were read as one
-	tokenEnd int     // of the run of base64url in which JWTs were looked for
-	tokens   int     // how many in it
-	named    bool    // a credential was found that is known by its name alone
-	work     int     // bytes looked at beyond the main loop, which tests bound
+	rule     string // of the hit
+	begun    int    // where the current run of base64 began
+	edge     int    // where the last escape ended: a word may begin there
+	depth    int    // how often the text was base64 in another
+	joined   int    // up to here, wrapped lines of base64 were read as one
+	tokenEnd int    // of the run of base64url in which JWTs were looked for
+	tokens   int    // how many in it
+	named    bool   // a credential was found that is known by its name alone
+	work     int    // bytes looked at beyond the main loop, which tests bound
 
-	at     int  // the last @
-	login  int  // where the word with it began
-	logins int  // how many in it
-	parts  bool // there is a colon or a slash before it
-	limits   *limits // nil until something is looked at beyond the main loop
+	at     int     // the last @
+	login  int     // where the word with it began
+	logins int     // how many in it
+	parts  bool    // there is a colon or a slash before it
+	limits *limits // nil until something is looked at beyond the main loop
 }
 
 // limits notes what was looked at, so that nothing is looked at often: few texts
@@ -164,7 +102,7 @@ func (c *scan) release() {
 
 // Find returns the rule that the first secret in the text belongs to.
 func (s *Scanner) Find(text string) (rule string, found bool) {
-	if len(text) < minText {
+	if len(text) < minText || s.prose && plainWords(text) {
 		return "", false
 	}
 	c := scan{Scanner: s, text: text}
@@ -172,6 +110,9 @@ func (s *Scanner) Find(text string) (rule string, found bool) {
 	c.release()
 	if found {
 		return c.rule, true
+	}
+	if c.edge == 0 { // there is no escape
+		return "", false
 	}
 	for at := strings.IndexByte(text, '%'); at >= 0; {
 		if hexes(text[at+1:], 2) {
@@ -231,19 +172,23 @@ func hexByte(c byte) byte {
 // the sign in or after it. A run is what may be base64.
 func (c *scan) run() bool {
 	text, run, words := c.text, 0, false
-	pairs := &c.index.pairs
+	pairs, open := &c.index.pairs, &c.index.open
 	for i := 0; i < len(text); {
 		k := kinds[text[i]]
 		if k == kindWord {
 			begin := i
-			if i+minText <= len(text) && pairs[text[i]][text[i+1]>>6]&(1<<(text[i+1]&63)) != 0 {
-				if c.begun = run; c.prefixed(i) {
+			for i++; i < len(text) && kinds[text[i]] == kindWord; i++ {
+			}
+			bits := pairs
+			if i-begin < minWhole && (i == len(text) || kinds[text[i]] == kindOther) { // an ordinary word
+				bits = open
+			}
+			if begin+minText <= len(text) && bits[text[begin]][text[begin+1]>>6]&(1<<(text[begin+1]&63)) != 0 {
+				if c.begun = run; c.prefixed(begin) {
 					return true
 				}
 			}
-			for i++; i < len(text) && kinds[text[i]] == kindWord; i++ {
-			}
-			if (i-begin >= 14 || isDigit(text[begin]) || c.iban) && c.word(begin, i) {
+			if (i-begin >= 13 || c.iban || isDigit(text[begin]) && (c.ip || i < len(text) && endsNumber[text[i]])) && c.word(begin, i) {
 				return true
 			}
 			if i == len(text) {
@@ -293,6 +238,10 @@ func (c *scan) run() bool {
 	return c.named
 }
 
+// endsNumber are the bytes that follow a short number of a secret: a group of a
+// card's digits, or the number of a bot.
+var endsNumber = [256]bool{' ': true, '-': true, ':': true}
+
 // prefixed looks for the formats whose prefix is at i.
 func (c *scan) prefixed(i int) bool {
 	if i+minText > len(c.text) {
@@ -304,9 +253,7 @@ func (c *scan) prefixed(i int) bool {
 
 // probe looks for the formats in the bucket, at i.
 func (c *scan) probe(bucket uint16, i int) bool {
-	b := c.text[i : i+8]
-	eight := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
-		uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+	eight := load(c.text[i:])
 	for _, p := range c.index.buckets[bucket] {
 		if eight&p.mask == p.want && c.matches(p.format, i) {
 			return true

@@ -21,3 +21,9 @@ func Prefixes() (all []string) {
 	}
 	return all
 }
+
+// Prose tells whether prose is passed over.
+func (s *Scanner) Prose() bool { return s.prose }
+
+// PlainWords tells whether a text is prose.
+func PlainWords(text string) bool { return plainWords(text) }

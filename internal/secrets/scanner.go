@@ -86,6 +86,7 @@ type Scanner struct {
 	ip       bool
 	describe Description
 	bare     *Scanner  // finds credentials alone
+	prose    bool      // all formats are beyond prose
 	spaces   sync.Pool // of *space
 }
 
@@ -123,6 +124,7 @@ func New(config *Config) (*Scanner, error) {
 		formats = append(formats, f)
 	}
 	s.index.build(formats)
+	s.prose = !slices.ContainsFunc(formats, func(f format) bool { return f.check == checkParts && !f.beyondProse() })
 	for _, value := range s.describe.Allow {
 		if len(value) < minText {
 			errs = append(errs, fmt.Errorf("secrets: an allowed value is shorter than %d bytes", minText))
@@ -137,7 +139,7 @@ func New(config *Config) (*Scanner, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	s.bare = &Scanner{index: s.index, allow: s.allow, off: maps.Clone(s.off), spaces: sync.Pool{New: s.spaces.New}}
+	s.bare = &Scanner{index: s.index, prose: s.prose, allow: s.allow, off: maps.Clone(s.off), spaces: sync.Pool{New: s.spaces.New}}
 	s.bare.off[ruleCard] = true
 	return s, nil
 }

@@ -25,3 +25,44 @@ func TestASecretNamesItsRule(t *testing.T) {
 	require.False(t, found)
 	require.Empty(t, rule)
 }
+
+func TestProseIsPassedOverUnlessAPatternFitsIntoIt(t *testing.T) {
+	require.True(t, newScanner(t, nil).Prose())
+	short := newScanner(t, &secrets.Config{Patterns: []secrets.Pattern{{Rule: "own", Match: "acme-[a-z]{4}"}}})
+	require.False(t, short.Prose())
+	_, found := short.Find("the code is acme-abcd as before")
+	require.True(t, found)
+}
+
+// What is told eight bytes at a time is what a look at each byte tells.
+func TestPlainWordsAreToldAsByEachByte(t *testing.T) {
+	each := func(text string) bool {
+		word := 0
+		for i := range len(text) {
+			c := text[i]
+			switch {
+			case c == ' ':
+				word = -1
+			case c >= 0x80, c|0x20 >= 'a' && c|0x20 <= 'z', strings.IndexByte("!\"'(),-.", c) >= 0:
+			default:
+				return false
+			}
+			if word++; word >= 12 {
+				return false
+			}
+		}
+		return true
+	}
+	m := newMaker()
+	for size := range 60 {
+		for _, alphabet := range []string{"abcxyzABZ  ", "ab \x80\xff,.'\"()-!", "ab#$ 0@[`{\x00\x7f", "aaaaaaaaaaaaaaa "} {
+			for range 50 {
+				text := make([]byte, size)
+				for i := range text {
+					text[i] = alphabet[m.IntN(len(alphabet))]
+				}
+				require.Equal(t, each(string(text)), secrets.PlainWords(string(text)), "%q", text)
+			}
+		}
+	}
+}

@@ -307,8 +307,9 @@ func (w *walker) simple(v reflect.Value, t *info) error {
 		if s := v.String(); w.env.Guard == nil && w.env.Kept == nil && len(s) < 1024 {
 			w.buf = jsonenc.AppendString(w.buf, s)
 			break
+		} else if err := w.text(s); err != nil {
+			return err
 		}
-		return w.value(v, t)
 	case styleInt:
 		if w.env.Numbers {
 			return w.value(v, t)
