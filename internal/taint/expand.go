@@ -226,18 +226,34 @@ func lengths(c byte) [2]int {
 	return [2]int{int(c)}
 }
 
-// run adds a run of printable characters. The format's own bytes at its ends
-// may be printable, too.
+// run adds a run of printable characters. The format's own bytes at its ends may
+// be printable, too: up to two of them are taken off its first and last word.
 func (e *expander) run(run string, credential bool) {
-	for from := range 3 {
-		if len(run)-from < minNeedle {
-			return
+	e.line(run, credential, 0)
+	first := strings.IndexAny(run, wordEnds)
+	if first < 0 {
+		first = len(run)
+	}
+	last := strings.LastIndexAny(run, wordEnds) + 1
+	for from := range min(3, first) {
+		for to := range min(3, len(run)-last) {
+			switch {
+			case from+to == 0:
+			case last == 0: // one word
+				if from+to < len(run) {
+					e.line(run[from:len(run)-to], credential, 0)
+				}
+			case to == 0:
+				e.line(run[from:first], credential, 0)
+			case from == 0:
+				e.line(run[last:len(run)-to], credential, 0)
+			}
 		}
-		part := run[from:]
-		part = part[:max(len(part)-2, minNeedle)]
-		e.line(part, credential, 0)
 	}
 }
+
+// wordEnds are what words in bytes are separated by.
+const wordEnds = " \t\"'`;,&=:<>(){}[]|"
 
 // printableRun returns how many bytes at the start of raw are printable text.
 func printableRun(raw string) (n int) {

@@ -313,6 +313,23 @@ func TestBytesOfAnyFormatAreCutIntoTheirTexts(t *testing.T) {
 	require.True(t, s.Incomplete(), "compressed or encrypted: nothing can be made out")
 }
 
+func TestAWordAmongBytesIsFoundAlone(t *testing.T) {
+	around := []string{"\xff\x00 no JSON %s", "%s\x00\xff", "\x01pw %s ok\x02", "\xffab=%s;\x01cd", "\x0bk%s\x00", "\x00%sx\x01", "\xfe\"%s\"", "\x00\x00(%s)\xc3"}
+	variants := 0
+	for _, secret := range append(random(20, 14, alphanumeric), "hunter2hunter2", "Summer-2026x9", "Tr0ub4dor&3", "s3cr3t7words") {
+		if matcher([]string{secret}) == nil {
+			continue // a word
+		}
+		for _, a := range around {
+			var s taint.Set
+			s.AddBytes(fmt.Appendf(nil, a, secret), false)
+			require.True(t, s.Matcher().Match("login with "+secret+" failed"), "%q in %q", secret, a)
+			variants++
+		}
+	}
+	require.Greater(t, variants, 100)
+}
+
 // A text that is kept may be quoted later, with the escapes that it has.
 func TestWhatQuotesAKeptTextIsNoHit(t *testing.T) {
 	for i, secret := range random(120, 14, alphanumeric) {

@@ -9,6 +9,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // attempt is one time that asynq gave a task to this process, from its start to
@@ -125,12 +126,19 @@ func (at *attempt) giveBack(ctx context.Context, v verdict, err error) {
 	}
 }
 
+// record records the start.
+func (at *attempt) record(ctx context.Context) error {
+	return queue.WithRef(at.place.queueRef(), anywhere(at.trail.JobID()), func(ref jobaudit.Ref) error {
+		return at.trail.Start(ctx, jobaudit.Execution{Attempt: at.number, Queue: ref})
+	})
+}
+
 // end records the job's outcome.
 func (at *attempt) end(ctx context.Context, v verdict, err error) {
 	switch {
 	case v.fate == archived:
 		if !at.started {
-			if err := at.trail.Start(ctx, jobaudit.Execution{Attempt: at.number, Queue: at.place.queueRef()}); err != nil {
+			if err := at.record(ctx); err != nil {
 				at.a.report(ctx, err)
 				return
 			}

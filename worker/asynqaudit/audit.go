@@ -157,11 +157,17 @@ func (a *Audit) trail(ctx context.Context, t task) (*jobaudit.Trail, error) {
 // adopt submits the job of a task that carries none. asynq does not tell when it
 // was enqueued.
 func (a *Audit) adopt(ctx context.Context, t task) (*jobaudit.Trail, error) {
-	trail, err := a.rec.Prepare(ctx, jobaudit.Submission{
-		ID: t.adoptedID(), Action: t.typ, Inputs: inputs(t.payload), Principal: a.opts.Service, Queue: t.queueRef(), Detached: true,
+	submission := jobaudit.Submission{
+		ID: t.adoptedID(), Action: t.typ, Inputs: inputs(t.payload), Principal: a.opts.Service, Detached: true,
 		Trigger: jobaudit.Trigger{
 			Kind: jobaudit.OnEvent, Reason: "a task was found in its queue without a submitted job",
 		},
+	}
+	var trail *jobaudit.Trail
+	err := queue.WithRef(t.queueRef(), anywhere(submission.ID), func(ref jobaudit.Ref) (err error) {
+		submission.Queue = ref
+		trail, err = a.rec.Prepare(ctx, submission)
+		return err
 	})
 	if err != nil {
 		return nil, err

@@ -82,3 +82,29 @@ func TestALogThatIsDownKeepsNobodyFromDeletingATask(t *testing.T) {
 	r.vanished(info)
 	require.Equal(t, 1, r.reconcile().Ended)
 }
+
+// A task is a job, and its job on record, whatever its ID is; an ID that holds a
+// credential is not stored.
+func TestATasksOwnIDThatHoldsACredentialIsNotStored(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	plain := asynq.NewClient(r.redis.opt())
+	defer plain.Close()
+	secrets := []string{"gh" + "p_c4n4ryAbCdEfGhIjKlMnOpQrStUvWx0123456", "https://ada:c4n4ry-hunter2@example.org/x", "Bearer c4n4ryAbC1dEf2GhI3jKl4MnO5"}
+	for _, id := range secrets {
+		_, err := plain.Enqueue(asynq.NewTask(taskType, nil), asynq.TaskID(id))
+		require.NoError(t, err)
+	}
+	r.serve(quick(), returns(nil)(nil))
+	require.Eventually(t, func() bool {
+		done := 0
+		for _, id := range r.sink.Jobs() {
+			if r.job(id).State == jobaudit.Success {
+				done++
+			}
+		}
+		return done == len(secrets)
+	}, time.Minute, 10*time.Millisecond)
+	r.sink.ExpectAbsent(t, "c4n4ry")
+	r.sound()
+}

@@ -297,7 +297,9 @@ func (r *reconciliation) begin(ctx context.Context, info *asynq.TaskInfo, trail 
 		if err != nil {
 			return err
 		}
-		return trail.Start(ctx, jobaudit.Execution{Attempt: info.Retried + 1, Queue: taskOf(info).queueRef()})
+		return queue.WithRef(taskOf(info).queueRef(), anywhere(trail.JobID()), func(ref jobaudit.Ref) error {
+			return trail.Start(ctx, jobaudit.Execution{Attempt: info.Retried + 1, Queue: ref})
+		})
 	})
 }
 

@@ -196,7 +196,7 @@ func (s *serving) start(ctx context.Context, at *attempt) error {
 		}
 	}
 	for {
-		err := at.trail.Start(ctx, jobaudit.Execution{Attempt: at.number, Queue: at.place.queueRef()})
+		err := at.record(ctx)
 		switch {
 		case err == nil:
 			at.mu.Lock()

@@ -275,3 +275,26 @@ func TestAnAcknowledgementAfterTheReturnIsTheOutcome(t *testing.T) {
 		})
 	}
 }
+
+// A message is a job, and its job on record, whatever its ID is; an ID that holds a
+// credential is not stored.
+func TestAMessagesOwnIDThatHoldsACredentialIsNotStored(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, settings{})
+	r.serve(failsOnce(errBroken))
+	secrets := []string{"gh" + "p_c4n4ryAbCdEfGhIjKlMnOpQrStUvWx0123456", "https://ada:c4n4ry-hunter2@example.org/x", "Bearer c4n4ryAbC1dEf2GhI3jKl4MnO5"}
+	for _, id := range secrets {
+		require.NoError(t, r.pubsub.Publish(topic, message.NewMessage(id, []byte(`{}`))))
+	}
+	require.Eventually(t, func() bool {
+		done := 0
+		for _, id := range r.sink.Jobs() {
+			if r.job(id).State == jobaudit.Success {
+				done++
+			}
+		}
+		return done == len(secrets)
+	}, time.Minute, 10*time.Millisecond)
+	r.sink.ExpectAbsent(t, "c4n4ry")
+	r.sound()
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // recordTimeout is how long the start of an attempt waits to learn what was
@@ -60,8 +61,9 @@ func exited(err error) bool {
 }
 
 func (at *attempt) start(ctx context.Context) error {
-	err := at.trail.Start(ctx, jobaudit.Execution{
-		Attempt: at.number, Queue: queueRef(message.SubscribeTopicFromCtx(ctx), at.msg, at.trail.JobID()),
+	ref := queueRef(message.SubscribeTopicFromCtx(ctx), at.msg, at.trail.JobID())
+	err := queue.WithRef(ref, anywhere(at.trail.JobID()), func(ref jobaudit.Ref) error {
+		return at.trail.Start(ctx, jobaudit.Execution{Attempt: at.number, Queue: ref})
 	})
 	if err != nil && !errors.Is(err, jobaudit.ErrDenied) && !errors.Is(err, jobaudit.ErrClosed) {
 		at.trail.Deferring(context.WithoutCancel(ctx), "the start could not be recorded, and the handler was not called")

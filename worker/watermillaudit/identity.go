@@ -41,9 +41,14 @@ func inputs(payload []byte) any {
 func queueRef(topic string, msg *message.Message, job uuid.UUID) jobaudit.Ref {
 	ref := jobaudit.Ref{System: system, ID: url.PathEscape(topic) + "/" + url.PathEscape(msg.UUID)}
 	if msg.UUID == "" || len(ref.ID) > maxRef {
-		ref.ID = "*/" + job.String()
+		return anywhere(job)
 	}
 	return ref
+}
+
+// anywhere names a message by its job alone.
+func anywhere(job uuid.UUID) jobaudit.Ref {
+	return jobaudit.Ref{System: system, ID: "*/" + job.String()}
 }
 
 // derivedID is a UUIDv8 of its parts.
@@ -153,7 +158,12 @@ func (a *Audit) enter(ctx context.Context, s subject, msg *message.Message) (tra
 		if s.trail != nil {
 			ctx = s.trail.Context(ctx)
 		}
-		trail, err = a.rec.Submit(ctx, a.adoption(s, topic, handler, msg))
+		sub := a.adoption(s, topic, handler, msg)
+		err = queue.WithRef(sub.Queue, anywhere(s.job), func(ref jobaudit.Ref) (err error) {
+			sub.Queue = ref
+			trail, err = a.rec.Submit(ctx, sub)
+			return err
+		})
 	}
 	if err == nil && before.Known && !before.Job.State.Terminal() {
 		err = trail.Observe(before.Job)
