@@ -87,23 +87,69 @@ func BenchmarkRedactBeside(b *testing.B) {
 		}
 		for suffix, store := range map[string]func(any) int{"": g.BenchSanitize("order", false), " and scan": g.BenchSanitize("order", true)} {
 			b.Run(name+suffix, func(b *testing.B) {
-				turn := func(f func()) time.Duration {
-					start := time.Now()
-					for range 20 {
-						f()
-					}
-					return time.Since(start)
-				}
-				theirs, ours := time.Hour, time.Hour
-				for b.Loop() {
-					theirs = min(theirs, turn(func() { _, _ = json.Marshal(&o) }))
-					ours = min(ours, turn(func() { store(&o) }))
-				}
-				b.ReportMetric(float64(ours)/float64(theirs), "of-encoding/json")
-				b.ReportMetric(float64(ours.Nanoseconds())/20, "ns/record")
+				beside(b, func() { _, _ = json.Marshal(&o) }, func() { store(&o) })
 			})
 		}
 	}
+}
+
+// deep is a value inside others.
+type deep struct {
+	Name string `json:"name"`
+	In   *deep  `json:"in,omitempty"`
+}
+
+// recordShapes are records of other kinds than an order.
+func recordShapes() map[string]any {
+	small := map[string]string{}
+	numbers := make([]int64, 100)
+	nested := &deep{Name: "innermost"}
+	list := make([]orderItem, 40)
+	for i := range 100 {
+		small[fmt.Sprint("field", i)] = fmt.Sprint("value ", i)
+		numbers[i] = int64(i) * 48_151_623
+	}
+	for range 12 {
+		nested = &deep{"level", nested}
+	}
+	for i := range list {
+		list[i] = orderItem{fmt.Sprint("ABC-", i), i, 19.99}
+	}
+	return map[string]any{
+		"many small texts": small, "a long text": strings.Repeat(anOrder().Note+" ", 40), "nested": nested, "numbers": numbers, "a list": list,
+		"a dynamic map": map[string]any{"id": "0198f2a4", "n": 3.5, "on": true, "tags": []any{"a", "b"}, "in": map[string]any{"x": 1.0, "y": nil}},
+	}
+}
+
+// BenchmarkRedactShapes is BenchmarkRedactBeside for values that are kept whole,
+// with the scan.
+func BenchmarkRedactShapes(b *testing.B) {
+	g, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PassThrough: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	store := g.BenchSanitize("shape", true)
+	for name, v := range recordShapes() {
+		b.Run(name, func(b *testing.B) { beside(b, func() { _, _ = json.Marshal(v) }, func() { store(v) }) })
+	}
+}
+
+// beside tells the time of ours as a part of the time of theirs.
+func beside(b *testing.B, theirs, ours func()) {
+	turn := func(f func()) time.Duration {
+		start := time.Now()
+		for range 20 {
+			f()
+		}
+		return time.Since(start)
+	}
+	fastest, own := time.Hour, time.Hour
+	for b.Loop() {
+		fastest = min(fastest, turn(theirs))
+		own = min(own, turn(ours))
+	}
+	b.ReportMetric(float64(own)/float64(fastest), "of-encoding/json")
+	b.ReportMetric(float64(own.Nanoseconds())/20, "ns/record")
 }
 
 func BenchmarkRedact(b *testing.B) {
