@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -179,4 +180,37 @@ func FuzzMatch(f *testing.F) {
 		require.True(t, m.Match(hex.EncodeToString([]byte(secret))))
 		require.True(t, m.Match(base64.StdEncoding.EncodeToString([]byte(secret))))
 	})
+}
+
+// The matcher looks at every fourth place first. It finds what a search for each
+// needle at each place finds.
+func TestTheMatcherFindsWhatASearchForEachNeedleFinds(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	draw := func(size int) string {
+		text := make([]byte, size)
+		for i := range text {
+			text[i] = "xyZ~ "[r.IntN(5)]
+		}
+		return string(text)
+	}
+	hits := 0
+	for range 3_000 {
+		var needles []string
+		for range 1 + r.IntN(4) {
+			if needle := strings.Trim(draw(8+r.IntN(6)), " "); len(needle) >= 8 && !strings.Contains(needle, " ") {
+				needles = append(needles, needle)
+			}
+		}
+		m := credential(needles...)
+		text := draw(r.IntN(60))
+		if len(needles) > 0 && r.IntN(2) == 0 {
+			text += strings.ToUpper(needles[0]) + draw(r.IntN(20))
+		}
+		found := slices.ContainsFunc(needles, func(n string) bool { return strings.Contains(strings.ToLower(text), strings.ToLower(n)) })
+		require.Equal(t, found, m.Match(text), "%q in %q", needles, text)
+		if found {
+			hits++
+		}
+	}
+	require.Greater(t, hits, 300)
 }
