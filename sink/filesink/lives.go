@@ -273,12 +273,16 @@ func appendLives(file []byte, lives []life) []byte {
 	for part := range slices.Chunk(lives, livesPerPage) {
 		page = page[:0]
 		for _, l := range part {
-			page = append(append(append(page, l.job[:]...), l.execution[:]...), l.origin[:]...)
-			page = append(binary.LittleEndian.AppendUint32(page, l.off), byte(l.kind), 0, 0, 0)
+			page = appendLife(page, l)
 		}
 		file = appendPage(file, page)
 	}
 	return file
+}
+
+func appendLife(dst []byte, l life) []byte {
+	dst = append(append(append(dst, l.job[:]...), l.execution[:]...), l.origin[:]...)
+	return append(binary.LittleEndian.AppendUint32(dst, l.off), byte(l.kind), 0, 0, 0)
 }
 
 func readLife(b []byte) (l life) {

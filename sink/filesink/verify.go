@@ -259,8 +259,14 @@ func (v *verification) run() error {
 		o.Hints = auditlog.StoredHashes(tree)
 	}
 	indexes := v.checkIndexes()
+	facts := 0 // of the notes
+	if len(indexes.files) > 0 {
+		facts = indexFacts
+		o.Inspect = func(notes, line []byte) []byte { return checks.Inspect(inspectForIndex(notes, line), line) }
+	}
 	v.report.Report, err = auditlog.Verify(v.ctx, v.segments(), &o, func(l auditlog.Leaf) error {
-		indexes.leaf(l)
+		indexes.leaf(l, l.Notes[:facts])
+		l.Notes = l.Notes[facts:]
 		return checks.Leaf(l)
 	})
 	if damage, ok := errors.AsType[*auditlog.VerifyError](err); ok {

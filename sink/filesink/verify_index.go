@@ -1,6 +1,8 @@
 package filesink
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -53,8 +55,26 @@ func (v *verification) checkIndexes() *indexCheck {
 	return c
 }
 
-// leaf takes the next verified line.
-func (c *indexCheck) leaf(l auditlog.Leaf) {
+// indexFacts is the size in bytes of what inspectForIndex notes of a line: its IDs, time
+// and life, and whether it is one of the recorder's own events.
+const indexFacts = 3*16 + 8 + lifeSize + 1
+
+// inspectForIndex takes from a line what an index holds of it. It runs beside others, as
+// [auditlog.Options] says of Inspect.
+func inspectForIndex(notes, line []byte) []byte {
+	h := readLineHeader(line)
+	notes = append(append(append(notes, h.id[:]...), h.job[:]...), h.correlation[:]...)
+	notes = binary.LittleEndian.AppendUint64(notes, uint64(h.time))
+	notes = appendLife(notes, lifeOf(line, 0))
+	own := byte(0)
+	if bytes.HasPrefix(h.typ, []byte("audit.")) {
+		own = 1
+	}
+	return append(notes, own)
+}
+
+// leaf takes the next verified line and what inspectForIndex noted of it.
+func (c *indexCheck) leaf(l auditlog.Leaf, facts []byte) {
 	if len(c.files) == 0 {
 		return
 	}
@@ -63,13 +83,19 @@ func (c *indexCheck) leaf(l auditlog.Leaf) {
 		c.segment = l.Segment
 		c.content = content{first: l.Index, entries: c.content.entries[:0], lives: c.content.lives[:0]}
 	}
-	h := readLineHeader(l.Bytes)
-	if e := ownEventIn(h, l.Bytes); e != nil {
-		c.history.see(*e)
+	if facts[indexFacts-1] != 0 {
+		if e := ownEventIn(readLineHeader(l.Bytes), l.Bytes); e != nil {
+			c.history.see(*e)
+		}
 	}
 	if c.files[c.segment] != nil {
-		c.content.entries = append(c.content.entries, entry{h.id, h.job, h.correlation, h.time, uint32(l.Offset)})
-		if one := lifeOf(l.Bytes, uint32(l.Offset)); one.kind != notTelling {
+		e := entry{time: int64(binary.LittleEndian.Uint64(facts[48:])), off: uint32(l.Offset)}
+		copy(e.id[:], facts)
+		copy(e.job[:], facts[16:])
+		copy(e.correlation[:], facts[32:])
+		c.content.entries = append(c.content.entries, e)
+		if one := readLife(facts[56:]); one.kind != notTelling {
+			one.off = uint32(l.Offset)
 			c.content.lives = append(c.content.lives, one)
 		}
 	}
