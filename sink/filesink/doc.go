@@ -32,8 +32,6 @@
 // What fsync promises is what is durable; a disk that lies about it may lose
 // acknowledged events, which the anchors tell.
 //
-// # Limits
-//
 // # Ways out
 //
 // Every refusal names what was found, both heads where there are two, and what
@@ -50,6 +48,8 @@
 //
 // A log that is copied while it is written is copied with [Copy].
 //
+// # Limits
+//
 // [Open] warns, in slog.Default and in the report that becomes the audit.opened
 // event, if no head is kept on other storage than the log, and if the key or
 // everything is on storage that goes with the container, as far as the system
@@ -57,8 +57,9 @@
 //
 // A key on the same host proves nothing against that host's root: keep the
 // anchor, or a second one ([Options.Anchor]), elsewhere. One process writes a
-// log; locks need a local file system: on one that has none, over NFS without
-// them, or from two machines that hold clones of one disk, two writers fork the
+// log, also from several containers that share a directory. A file system that
+// gives no locks is refused. One that pretends to, as NFS mounted with nolock, or
+// two machines that hold clones of one disk let two writers fork the
 // log, which the anchors and Verify tell. A writer whose lock file is taken away
 // stops. Directories cannot be synced on Windows: writing there is refused,
 // reading works.

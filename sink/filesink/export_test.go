@@ -50,6 +50,12 @@ func ReadLineHeader(line []byte) (id, job, correlation uuid.UUID) {
 	return p.id, p.job, p.correlation
 }
 
+// TellsOf is lifeOf, and whether it tells anything.
+func TellsOf(line []byte) (job, execution uuid.UUID, tells bool) {
+	l := lifeOf(line, 0)
+	return l.job, l.execution, l.kind != notTelling
+}
+
 // EncodeIndex makes an index file of a segment from index 0 whose events have
 // their numbers for offsets.
 func EncodeIndex(ids []uuid.UUID, key *Key) []byte {

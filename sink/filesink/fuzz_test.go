@@ -31,12 +31,17 @@ func FuzzLineHeader(f *testing.F) {
 		r, err := jobaudit.ParseRecord(line)
 		if err != nil {
 			filesink.CorrelationOf(line)
+			filesink.TellsOf(line)
 			return // then they only must not panic
 		}
 		e := r.Event()
 		require.Equal(t, e.ID, id)
 		if bytes.Index(line, []byte(`"job":`)) < bytes.Index(line, []byte(`"correlationId":`)) { // as docs/format.md, F2 has it
 			require.Equal(t, e.Job.ID, job)
+		}
+		if of, execution, tells := filesink.TellsOf(line); tells {
+			require.Equal(t, e.Job.ID, of)
+			require.Equal(t, e.Job.ExecutionID, execution)
 		}
 		require.Equal(t, e.CorrelationID, correlation)
 		require.Equal(t, e.CorrelationID, filesink.CorrelationOf(line))
