@@ -24,6 +24,11 @@ func FuzzLineHeader(f *testing.F) {
 			f.Add(bytes.Replace(r.Bytes(), []byte(`"correlationId":`), []byte(`"more":`+inputs+`,"correlationId" : `), 1))
 		}
 	}
+	for _, r := range sinktest.Records(1) { // in another order
+		before, after, _ := bytes.Cut(r.Bytes(), []byte(`"type":`))
+		typ, after, _ := bytes.Cut(after, []byte(`,`))
+		f.Add(bytes.Join([][]byte{before, after[:len(after)-1], []byte(`,"type":`), typ, []byte(`}`)}, nil))
+	}
 	f.Add([]byte(`{"id":"\\","job":{"x":[{"id":"no"}]`))
 	f.Add([]byte(`{ "job" : {"id":"x"} , "correlationId":1}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
@@ -39,7 +44,11 @@ func FuzzLineHeader(f *testing.F) {
 		if bytes.Index(line, []byte(`"job":`)) < bytes.Index(line, []byte(`"correlationId":`)) { // as docs/format.md, F2 has it
 			require.Equal(t, e.Job.ID, job)
 		}
-		if of, execution, tells := filesink.TellsOf(line); tells {
+		of, execution, tells := filesink.TellsOf(line)
+		if e.Type == jobaudit.JobStarted || e.Type == jobaudit.JobSubmitted || e.Type == jobaudit.JobHeartbeat {
+			require.True(t, tells || e.Job.ID == uuid.Nil)
+		}
+		if tells {
 			require.Equal(t, e.Job.ID, of)
 			require.Equal(t, e.Job.ExecutionID, execution)
 		}

@@ -54,52 +54,60 @@ func kindOf(typ, state []byte) lifeKind {
 }
 
 // lifeOf reads what an event line tells. Like readLineHeader it reads what
-// [jobaudit.ParseRecord] accepts, and of anything else something or nothing.
+// [jobaudit.ParseRecord] accepts, in whatever order its members stand, and of
+// anything else something or nothing.
 func lifeOf(line []byte, off uint32) life {
 	l := life{off: off}
-	var typ, root, correlation, org, action []byte
+	var typ, state, root, correlation, org, action []byte
+	missing := 5
 	members(line, func(name, value []byte) bool {
 		switch string(name) {
 		case "type":
 			typ = bytes.Trim(value, `"`)
-			// Terminal stands for the state, which is not known yet.
-			return kindOf(typ, []byte(jobaudit.Success)) != notTelling
+			if kindOf(typ, []byte(jobaudit.Success)) == notTelling {
+				return false
+			}
 		case "job":
-			var state []byte
-			members(value, func(name, value []byte) bool {
-				switch string(name) {
-				case "id":
-					l.job = parseID(value)
-				case "state":
-					state = bytes.Trim(value, `"`)
-				case "executionId":
-					l.execution = parseID(value)
-				case "rootId":
-					root = value
-				}
-				return true
-			})
-			l.kind = kindOf(typ, state)
-			return l.kind != notTelling
+			state, root = l.takeJob(value)
 		case "correlationId":
 			correlation = value
 		case "who":
 			org = member(value, "orgId")
 		case "what":
 			action = member(value, "action")
-			return false
+		default:
+			return true
 		}
-		return true
+		missing--
+		return missing > 0
 	})
 	if l.job == uuid.Nil {
-		l.kind = notTelling
+		return life{off: off}
 	}
-	if l.kind != notTelling {
+	if l.kind = kindOf(typ, state); l.kind != notTelling {
 		// None of them holds a line feed.
 		sum := sha256.Sum256(bytes.Join([][]byte{org, action, root, correlation}, []byte("\n")))
 		copy(l.origin[:], sum[:])
 	}
 	return l
+}
+
+// takeJob takes what is needed of an event's job, and returns its state and root.
+func (l *life) takeJob(job []byte) (state, root []byte) {
+	members(job, func(name, value []byte) bool {
+		switch string(name) {
+		case "id":
+			l.job = parseID(value)
+		case "state":
+			state = bytes.Trim(value, `"`)
+		case "executionId":
+			l.execution = parseID(value)
+		case "rootId":
+			root = value
+		}
+		return true
+	})
+	return state, root
 }
 
 // lifeOfRecord is lifeOf for a record, whose type is known.
