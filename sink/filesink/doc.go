@@ -50,6 +50,10 @@
 //
 // # Limits
 //
+// [Open] makes six calls on the disk for each segment, less than a millisecond:
+// 16 of them hold a GiB. Small ones do not pile up, as the last one is continued
+// while it is below 256 KiB; only failed writes begin a new one early.
+//
 // [Open] warns, in slog.Default and in the report that becomes the audit.opened
 // event, if no head is kept on other storage than the log, and if the key or
 // everything is on storage that goes with the container, as far as the system
