@@ -18,6 +18,7 @@ import (
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
+	"github.com/jobaudit/jobaudit/watchdog"
 	"github.com/stretchr/testify/require"
 )
 
@@ -52,6 +53,7 @@ func hides(pages []byte) {
 // all that the log holds.
 func queriesOf(t *testing.T, r jobaudit.AuditReader, records []jobaudit.Record) {
 	t.Helper()
+	requireOpen(t, r.(watchdog.OpenJobs), records, "open jobs")
 	random := rand.New(rand.NewPCG(7, 7))
 	for range 3 {
 		e := records[random.IntN(len(records))].Event()
