@@ -51,7 +51,11 @@ func New[R Record](sink, fallback Sink[R], opts Options[R]) *Queue[R] {
 
 // Open returns a new stream, which follows after, if that is not nil.
 func (q *Queue[R]) Open(id, job uuid.UUID, after *Head) *Stream[R] {
-	return &Stream[R]{ID: id, Job: job, after: after, acked: after, to: &q.main, maxShare: MaxBatchRecords}
+	s := &Stream[R]{ID: id, Job: job, after: after, to: &q.main, maxShare: MaxBatchRecords}
+	if after != nil {
+		s.acked = *after
+	}
+	return s
 }
 
 // OpenSingle returns a stream for one event, which goes in a call of its own. A
@@ -321,7 +325,11 @@ func (q *Queue[R]) Stop() (lost int) {
 func (q *Queue[R]) Head(s *Stream[R]) *Head {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return s.acked
+	if s.acked.Seq == 0 {
+		return nil
+	}
+	head := s.acked
+	return &head
 }
 
 // HandedOver reports whether the sink may have seen anything of the stream.

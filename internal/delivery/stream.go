@@ -40,7 +40,7 @@ type Stream[R Record] struct {
 	seq     uint64     // of the newest record
 	prev    tlog.Hash  // and its hash
 	after   *Head      // of a resumed stream, until its first event has its place
-	acked   *Head      // the newest event known to be stored
+	acked   Head       // the newest event known to be stored; zero if there is none
 
 	state       state
 	to          *sinkQueue[R]

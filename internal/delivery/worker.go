@@ -402,8 +402,8 @@ func (q *Queue[R]) stored(s *Stream[R]) {
 		q.resolve(s, &s.batch[i], nil)
 	}
 	if n > 0 {
-		r := s.records[n-1]
-		s.acked = &Head{Stream: s.ID, Seq: s.seq - uint64(len(s.batch)-n), Hash: r.Hash(), Event: r.ID()}
+		s.acked.Stream, s.acked.Seq = s.ID, s.seq-uint64(len(s.batch)-n)
+		s.acked.Hash, s.acked.Event = s.records[n-1].Hash(), s.records[n-1].ID()
 	}
 	switch {
 	case q.stopped: // counted as lost
