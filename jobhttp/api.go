@@ -86,11 +86,12 @@ type Options struct {
 	// pending. Without Dispatch or Validate no jobs can be asked for.
 	Dispatch func(ctx context.Context, t *jobaudit.Trail, inputs json.RawMessage) error
 
-	// Cancel has the job not start, if it is pending, or stop, if it is running.
-	// The end of a running job is recorded by its worker. Without Cancel a running
-	// job cannot be cancelled, and a pending one is at the log only: its worker
-	// must look there before it starts.
-	Cancel func(ctx context.Context, job jobaudit.Job, reason string) error
+	// Cancel takes a job out of its queue, or tells it to stop. removed says that it
+	// cannot start any more: only then is it recorded as cancelled. Otherwise its
+	// worker records the end, and here that it was told to stop. Without Cancel a
+	// running job cannot be cancelled, and a pending one is cancelled in the log
+	// alone: its worker must look there before it starts.
+	Cancel func(ctx context.Context, job jobaudit.Job, reason string) (removed bool, err error)
 
 	// Secret is a key of at least 32 random bytes that all replicas share. From it
 	// come the IDs of jobs that are asked for with an Idempotency-Key. Required
@@ -183,11 +184,22 @@ func setDefault[T comparable](field *T, value T) {
 // [http.Server.RegisterOnShutdown].
 func (a *API) Close() {
 	a.close.Do(func() {
+		a.mu.Lock()
 		close(a.closing)
+		a.mu.Unlock()
 		a.hub.close()
 		a.reads.close()
 	})
 	a.busy.Wait()
+}
+
+// background runs f, which Close waits for.
+func (a *API) background(f func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.closed() {
+		a.busy.Go(f)
+	}
 }
 
 func (a *API) closed() bool {

@@ -8,8 +8,6 @@ import (
 	"github.com/jobaudit/jobaudit"
 )
 
-var errNotStopped = problem{code: conflict, message: "the job runs, and cannot be cancelled here"}
-
 // cancel answers DELETE /api/jobs/{id}.
 func (a *API) cancel(q *request, c Caller) error {
 	ctx, cancel := a.timeout(q)
@@ -25,30 +23,29 @@ func (a *API) cancel(q *request, c Caller) error {
 	if err != nil {
 		return err
 	}
+	removed := a.opts.Cancel == nil && f.State == jobaudit.Pending
 	switch {
 	case f.State.Terminal():
 		return a.ended(q, &f)
-	case a.opts.Cancel == nil && f.State == jobaudit.Running:
-		return errNotStopped
-	}
-	if a.opts.Cancel != nil {
-		// It goes first: that a job is cancelled is recorded of one that does not
-		// run, and so of one that cannot start any more.
-		if err := a.opts.Cancel(ctx, f.Job, reason); err != nil {
+	case a.opts.Cancel != nil:
+		if removed, err = a.opts.Cancel(ctx, f.Job, reason); err != nil {
 			return problem{code: unavailable, message: "the job could not be cancelled", cause: err}
 		}
+		if f, err = a.lookUp(ctx, c, f.ID); err != nil {
+			return err
+		}
+	case !removed:
+		return problem{code: conflict, message: "the job runs, and cannot be cancelled here"}
 	}
-	if f, err = a.lookUp(ctx, c, f.ID); err != nil {
-		return err
-	}
+	status := http.StatusOK
 	switch {
+	case f.State == jobaudit.Cancelled:
 	case f.State.Terminal():
 		return a.ended(q, &f)
-	case f.State == jobaudit.Pending:
+	case removed && f.State == jobaudit.Pending:
 		err = a.cancelPending(ctx, c, &f, reason)
-	case a.opts.Cancel == nil:
-		return errNotStopped
 	default: // its worker records the end, not we: it may still succeed
+		status = http.StatusAccepted
 		err = a.rec.Act(ctx, jobaudit.Act{
 			Type: jobaudit.AuditReviewed, Principal: c.Principal, OrgID: c.OrgID, Reason: reason,
 			Scope: jobaudit.Query{JobID: f.ID, OrgID: c.OrgID}, Data: map[string]string{"outcome": "cancel requested"},
@@ -60,10 +57,7 @@ func (a *API) cancel(q *request, c Caller) error {
 	if f, err = a.lookUp(ctx, c, f.ID); err != nil {
 		return err
 	}
-	if f.State == jobaudit.Cancelled {
-		return q.answerJob(http.StatusOK, &f.Job)
-	}
-	return q.answerJob(http.StatusAccepted, &f.Job)
+	return q.answerJob(status, &f.Job)
 }
 
 func (a *API) cancelPending(ctx context.Context, c Caller, f *found, reason string) error {

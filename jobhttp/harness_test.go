@@ -89,14 +89,14 @@ func (s *service) options() jobhttp.Options {
 			return nil
 		},
 		Dispatch: s.dispatch,
-		Cancel: func(_ context.Context, _ jobaudit.Job, reason string) error {
+		Cancel: func(_ context.Context, job jobaudit.Job, reason string) (removed bool, err error) {
 			if reason == "fail" {
-				return errors.New("the queue is away")
+				return false, errors.New("the queue is away")
 			}
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.cancelled = append(s.cancelled, reason)
-			return nil
+			return job.State == jobaudit.Pending && reason != "too late", nil
 		},
 		Secret: secret,
 		Log:    slog.New(slog.DiscardHandler),

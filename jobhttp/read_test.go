@@ -265,11 +265,17 @@ func TestACancellerIsOnRecordAndIsNotTheSubmitter(t *testing.T) {
 	require.Equal(t, "no longer needed", last.Why.Reason)
 	require.Equal(t, []string{"no longer needed"}, s.cancelled)
 
+	// The log has no start yet, and the queue has given it to a worker.
+	starting := s.post(t, "ada", order, "").job(http.StatusAccepted)
+	w := s.do(t, call{method: "DELETE", path: "/api/jobs/" + starting.ID.String() + "?reason=too+late", who: "bob"})
+	require.Equal(t, jobaudit.Pending, w.job(http.StatusAccepted).State, "it may yet run")
+	s.dispatched = s.dispatched[:1]
+
 	running := s.post(t, "ada", order, "").job(http.StatusAccepted)
 	require.NoError(t, s.dispatched[1].Start(t.Context(), jobaudit.Execution{}))
-	w := s.do(t, call{method: "DELETE", path: "/api/jobs/" + running.ID.String(), who: "bob"})
+	w = s.do(t, call{method: "DELETE", path: "/api/jobs/" + running.ID.String(), who: "bob"})
 	require.Equal(t, jobaudit.Running, w.job(http.StatusAccepted).State, "its worker records the end")
-	act := acts(s.log)[0]
+	act := acts(s.log)[1]
 	require.Equal(t, jobaudit.AuditReviewed, act.Type)
 	require.Equal(t, "bob", act.Who.Principal.ID)
 	require.Equal(t, running.ID, act.Data.Act.Scope.JobID)

@@ -207,7 +207,7 @@ func (a *API) submitNew(ctx context.Context, q *request, c Caller, o *order, id 
 		return t, nil
 	}
 	if t != nil && id == uuid.Nil { // nobody can ask for this job again
-		a.busy.Go(func() { _ = t.Cancel(context.Background(), "the request was answered with an error") })
+		a.background(func() { _ = t.Cancel(context.Background(), "the request was answered with an error") })
 	}
 	return nil, refused(err)
 }
