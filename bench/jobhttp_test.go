@@ -151,33 +151,54 @@ func BenchmarkJobStatus(b *testing.B) {
 }
 
 // BenchmarkIdleStreams tells what memory each of 2,000 clients takes that follow a
-// job in which nothing happens, with all that net/http has for them.
+// job in which nothing happens, with all that net/http has for them, and what a
+// handler takes that sends one event and waits.
 func BenchmarkIdleStreams(b *testing.B) {
-	const clients = 2000
 	for b.Loop() {
 		log := memsink.New(nil)
 		recorder := openRecorder(b, log)
 		api := apiOver(b, recorder, log)
-		l := &idleListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-		server := &http.Server{Handler: api}
-		server.RegisterOnShutdown(api.Close)
-		go func() { _ = server.Serve(l) }()
 		paths := make([]string, 100)
 		for i := range paths {
 			paths[i] = "/api/jobs/" + submit(b, recorder).JobID().String() + "/events"
 		}
-		before := inUse()
-		all := make([]*idleConn, clients)
-		for i := range all {
-			all[i] = newIdleConn("GET " + paths[i%len(paths)] + " HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n")
-			l.conns <- all[i]
-			<-all[i].answered
-		}
-		b.ReportMetric(float64(inUse()-before)/clients/1000, "kB/stream")
-		if err := errors.Join(server.Shutdown(b.Context()), recorder.Close(b.Context())); err != nil {
+		b.ReportMetric(idle(b, api, api.Close, paths), "kB/stream")
+		stopped := make(chan struct{})
+		bare := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, "event: status\ndata: {\"state\":\"pending\"}\n\n")
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-r.Context().Done():
+			case <-stopped:
+			}
+		})
+		b.ReportMetric(idle(b, bare, func() { close(stopped) }, paths), "bare-kB/stream")
+		if err := recorder.Close(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	}
+}
+
+// idle returns the memory of each client in kB.
+func idle(b *testing.B, h http.Handler, stop func(), paths []string) float64 {
+	b.Helper()
+	const clients = 2000
+	l := &idleListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+	server := &http.Server{Handler: h}
+	server.RegisterOnShutdown(stop)
+	go func() { _ = server.Serve(l) }()
+	before := inUse()
+	all := make([]*idleConn, clients)
+	for i := range all {
+		all[i] = newIdleConn("GET " + paths[i%len(paths)] + " HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n")
+		l.conns <- all[i]
+		<-all[i].answered
+	}
+	each := float64(inUse()-before) / clients / 1000
+	if err := server.Shutdown(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	return each
 }
 
 // inUse is the memory of the heap and of stacks.

@@ -88,7 +88,7 @@ type Options struct {
 
 	// Cancel takes a job out of its queue, or tells it to stop. removed says that it
 	// cannot start any more: only then is it recorded as cancelled. Otherwise its
-	// worker records the end, and here that it was told to stop. Without Cancel a
+	// worker records the end, even if it was told to stop before it started. Without Cancel a
 	// running job cannot be cancelled, and a pending one is cancelled in the log
 	// alone: its worker must look there before it starts.
 	Cancel func(ctx context.Context, job jobaudit.Job, reason string) (removed bool, err error)

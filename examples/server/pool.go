@@ -88,6 +88,9 @@ func (p *pool) run(j *job) {
 	j.stop = stop
 	p.mu.Unlock()
 	_ = j.trail.Run(ctx, jobaudit.Execution{}, func(ctx context.Context) error { return p.work(ctx, j.inputs) })
+	if ctx.Err() != nil { // it may have been told so before its start was recorded; an end that is there stays
+		_ = j.trail.Cancel(context.Background(), "it was told to stop before it started")
+	}
 	p.mu.Lock()
 	delete(p.jobs, id)
 	p.mu.Unlock()
