@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -220,10 +221,13 @@ type idleConn struct {
 	closed   chan struct{}
 	once     sync.Once
 	first    sync.Once
+
+	mu      sync.Mutex
+	expired chan struct{} // closed while the deadline of reads has passed
 }
 
 func newIdleConn(request string) *idleConn {
-	return &idleConn{request: request, answered: make(chan struct{}), closed: make(chan struct{})}
+	return &idleConn{request: request, answered: make(chan struct{}), closed: make(chan struct{}), expired: make(chan struct{})}
 }
 
 func (c *idleConn) Read(p []byte) (int, error) {
@@ -232,18 +236,37 @@ func (c *idleConn) Read(p []byte) (int, error) {
 		c.request = c.request[n:]
 		return n, nil
 	}
-	<-c.closed
-	return 0, io.EOF
+	c.mu.Lock()
+	expired := c.expired
+	c.mu.Unlock()
+	select {
+	case <-c.closed:
+		return 0, io.EOF
+	case <-expired:
+		return 0, os.ErrDeadlineExceeded
+	}
 }
 
-// SetReadDeadline ends the read that waits if the deadline has passed, as net/http
-// does when it has answered.
+// SetReadDeadline ends the read that waits if the deadline has passed: so net/http
+// stops to read a connection.
 func (c *idleConn) SetReadDeadline(t time.Time) error {
-	if !t.IsZero() && t.Before(time.Now()) {
-		return c.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	passed := !t.IsZero() && t.Before(time.Now())
+	select {
+	case <-c.expired:
+		if !passed {
+			c.expired = make(chan struct{})
+		}
+	default:
+		if passed {
+			close(c.expired)
+		}
 	}
 	return nil
 }
+
+func (c *idleConn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
 
 func (c *idleConn) Write(p []byte) (int, error) {
 	if strings.Contains(string(p), "pending") {
@@ -259,7 +282,6 @@ func (c *idleConn) Close() error {
 
 func (c *idleConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
 func (c *idleConn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
-func (c *idleConn) SetDeadline(time.Time) error      { return nil }
 func (c *idleConn) SetWriteDeadline(time.Time) error { return nil }
 
 type idleListener struct {

@@ -193,13 +193,14 @@ func (a *API) Close() {
 	a.busy.Wait()
 }
 
-// background runs f, which Close waits for.
-func (a *API) background(f func()) {
+// background runs f, which Close waits for, unless Close has been called.
+func (a *API) background(f func()) (runs bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.closed() {
+	if runs = !a.closed(); runs {
 		a.busy.Go(f)
 	}
+	return runs
 }
 
 func (a *API) closed() bool {

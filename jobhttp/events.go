@@ -1,9 +1,14 @@
 package jobhttp
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -26,9 +31,11 @@ const (
 // stream is one client that follows a job.
 type stream struct {
 	api    *API
-	q      *request
+	r      *http.Request
+	w      output
 	caller Caller
 	job    uuid.UUID
+	*follower
 	// What events have to agree in to be the job's: another writer may have used
 	// its ID.
 	org, action       string
@@ -40,6 +47,24 @@ type stream struct {
 	state  jobaudit.JobState
 	buf    []byte
 }
+
+// output is where events go.
+type output interface {
+	io.Writer
+	Flush() error
+	SetWriteDeadline(time.Time) error
+}
+
+// response is an output that net/http looks after.
+type response struct {
+	io.Writer
+	*http.ResponseController
+}
+
+// connection is an output that net/http has given up.
+type connection struct{ net.Conn }
+
+func (connection) Flush() error { return nil }
 
 // parseCursor reads how many lines the client has. The header is newer than the
 // address, which a browser repeats.
@@ -67,17 +92,74 @@ func (a *API) events(q *request, c Caller) error {
 	if !a.reserveStream(1) {
 		return problem{code: unavailable, message: "too many clients follow events"}
 	}
-	defer a.reserveStream(-1)
-	s := &stream{api: a, q: q, caller: c, cursor: cursor}
-	f, err := s.open()
+	s := &stream{api: a, r: q.r, w: response{q, q.control()}, caller: c, cursor: cursor}
+	if err := s.open(q); err != nil {
+		a.reserveStream(-1)
+		return err
+	}
+	h := q.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no") // what a proxy keeps back comes too late
+	if q.r.ProtoMajor == 1 {
+		h.Set("Connection", "close") // what the client has to tell us comes with the next request
+	}
+	if s.detach(q) {
+		return nil
+	}
+	_ = q.control().SetReadDeadline(time.Time{})
+	q.WriteHeader(http.StatusOK)
+	s.follow(q.r.Context())
+	return nil
+}
+
+// detach takes the connection over from net/http, where that can be, and goes on by
+// itself: a client of HTTP/1.1 that waits would keep 24 kB of buffers and stack
+// there.
+func (s *stream) detach(q *request) bool {
+	if !q.r.ProtoAtLeast(1, 1) || q.r.ProtoMajor != 1 {
+		return false
+	}
+	conn, _, err := q.control().Hijack()
 	if err != nil {
-		return err
+		return false
 	}
-	defer a.hub.leave(s.job, f)
-	if err := s.begin(); err != nil {
-		return err
+	q.begun = true
+	_ = conn.SetDeadline(time.Time{})
+	head := bytes.NewBufferString("HTTP/1.1 200 OK\r\n")
+	q.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	_ = q.Header().Write(head) // to memory
+	s.buf = append(append(head.Bytes(), "\r\n"...), s.buf...)
+	ctx, gone := context.WithCancel(context.WithoutCancel(q.r.Context())) // that one ends with the handler
+	s.w, s.r = connection{conn}, q.r.WithContext(ctx)
+	follows := s.api.background(func() {
+		go func() {
+			defer gone()
+			for b := make([]byte, 16); ; { // nothing comes but the end
+				if _, err := conn.Read(b); err != nil {
+					return
+				}
+			}
+		}()
+		defer conn.Close()
+		defer func() {
+			if p := recover(); p != nil {
+				s.api.opts.Log.LogAttrs(ctx, slog.LevelError, "job API", slog.String("error", fmt.Sprintf("a function of the application's panicked with a %T", p)))
+			}
+		}()
+		s.follow(ctx)
+	})
+	if !follows {
+		gone()
+		_ = conn.Close()
+		s.leave()
 	}
-	return s.follow(f)
+	return true
+}
+
+// leave gives back what the stream has taken.
+func (s *stream) leave() {
+	s.api.hub.leave(s.job, s.follower)
+	s.api.reserveStream(-1)
 }
 
 func (a *API) reserveStream(n int) bool {
@@ -92,66 +174,54 @@ func (a *API) reserveStream(n int) bool {
 
 // open finds the job, and begins to follow it before its records are read: so
 // nothing falls between the two.
-func (s *stream) open() (*follower, error) {
-	ctx, cancel := context.WithTimeout(s.q.r.Context(), s.api.opts.Timeout)
+func (s *stream) open(q *request) error {
+	ctx, cancel := context.WithTimeout(q.r.Context(), s.api.opts.Timeout)
 	defer cancel()
-	found, err := s.api.job(ctx, s.q, s.caller, Read)
+	found, err := s.api.job(ctx, q, s.caller, Read)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if s.cursor > uint64(len(found.Logs)) {
-		return nil, invalid("cursor") // of another job: what it should skip is not there
+		return invalid("cursor") // of another job: what it should skip is not there
 	}
 	s.job, s.org, s.action = found.ID, found.Metadata.OrgID, found.Metadata.Action
 	s.root, s.correlation = found.RootID, found.CorrelationID
 	if !found.State.Terminal() { // else the lines come first
 		s.status(&found.Job)
 	}
-	return s.api.hub.follow(ctx, s.job)
-}
-
-// begin sends the headers.
-func (s *stream) begin() error {
-	h := s.q.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no") // what a proxy keeps back comes too late
-	if s.q.r.ProtoMajor == 1 {
-		h.Set("Connection", "close") // the deadline of the last write stays
-	}
-	_ = s.q.control().SetReadDeadline(time.Time{})
-	s.q.WriteHeader(http.StatusOK)
-	return s.flush()
+	s.follower, err = s.api.hub.follow(ctx, s.job)
+	return err
 }
 
 // follow sends what there is and what comes, until the job has ended, the client
 // has gone, or the server stops. The answer has begun, so nothing is said of
 // errors: the client comes back with its cursor.
-func (s *stream) follow(f *follower) error {
-	ctx := s.q.r.Context()
+func (s *stream) follow(ctx context.Context) {
+	defer s.leave()
 	asked := time.Now()
 	silence := time.NewTimer(s.api.opts.Heartbeat)
 	defer silence.Stop()
 	for {
 		ended, err := s.advance(ctx)
 		if err != nil || ended {
-			return nil
+			return
 		}
 		silence.Reset(s.api.opts.Heartbeat)
 		select {
-		case _, ok := <-f.wake:
+		case _, ok := <-s.wake:
 			if !ok {
-				return nil
+				return
 			}
 		case <-silence.C:
 			s.buf = append(s.buf, ":\n\n"...)
 		case <-ctx.Done():
-			return nil
+			return
 		case <-s.api.closing:
-			return nil
+			return
 		}
 		if time.Since(asked) >= askAgain {
 			if !s.mayGoOn(ctx) {
-				return nil
+				return
 			}
 			asked = time.Now()
 		}
@@ -162,7 +232,7 @@ func (s *stream) follow(f *follower) error {
 func (s *stream) mayGoOn(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, s.api.opts.Timeout)
 	defer cancel()
-	c, err := s.api.authenticate(s.q.r)
+	c, err := s.api.authenticate(s.r)
 	if err != nil || c.Kind != s.caller.Kind || c.ID != s.caller.ID || c.OrgID != s.caller.OrgID {
 		return false
 	}
@@ -276,14 +346,14 @@ func (s *stream) event(name string, data any) {
 
 // flush sends what was added.
 func (s *stream) flush() error {
-	_ = s.q.control().SetWriteDeadline(time.Now().Add(writeTimeout)) // a writer that has none bounds it otherwise
+	_ = s.w.SetWriteDeadline(time.Now().Add(writeTimeout)) // a writer that has none bounds it otherwise
 	if len(s.buf) > 0 {
-		if _, err := s.q.Write(s.buf); err != nil {
+		if _, err := s.w.Write(s.buf); err != nil {
 			return err
 		}
 		s.buf = nil // an idle client keeps none
 	}
-	if err := s.q.control().Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := s.w.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
 	return nil
