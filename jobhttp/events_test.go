@@ -385,7 +385,7 @@ func TestEventsComeOverHTTP2(t *testing.T) {
 }
 
 func TestEachClientSeesEveryLineExactlyOnceInOrder(t *testing.T) {
-	jobs, clients, lines := 100, 1000, 20
+	jobs, clients, lines := 100, 1000, 10
 	if testing.Short() {
 		jobs, clients = 10, 100
 	}
@@ -407,29 +407,40 @@ func followAll(t *testing.T, random *rand.Rand, jobs, clients, lines int) {
 		id := s.post(t, "ada", order, "").job(http.StatusAccepted).ID
 		addresses[i], progress[i] = server.URL+"/api/jobs/"+id.String()+"/events", make(chan struct{}, 1)
 	}
-	faults := make(chan error, clients)
+	faults := make(chan error, clients+jobs)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	failed := func(err error) {
+		faults <- err
+		stop() // or the others would wait for what does not come
+	}
 	var all sync.WaitGroup
 	for i := range clients {
 		c := &client{address: addresses[i%jobs], progress: progress[i%jobs], lines: uint64(lines), random: rand.New(rand.NewPCG(random.Uint64(), 0))}
 		all.Go(func() {
-			if err := c.follow(t.Context()); err != nil {
-				faults <- err
+			if err := c.follow(ctx); err != nil {
+				failed(err)
 			}
 		})
 	}
+	stopped := ctx.Done()
 	for i, trail := range s.dispatched {
 		all.Go(func() {
 			err := trail.Run(context.Background(), jobaudit.Execution{}, func(ctx context.Context) error {
 				for n := range lines {
 					trail.Log(ctx, strconv.Itoa(n+1))
 					if n%5 == 4 { // so that lines come while clients come and go
-						<-progress[i]
+						select {
+						case <-progress[i]:
+						case <-stopped:
+							return errors.New("the others have stopped")
+						}
 					}
 				}
 				return nil
 			})
 			if err != nil {
-				faults <- err
+				failed(err)
 			}
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -136,7 +137,10 @@ func newServiceOver(t testing.TB, log *memsink.Sink, sink jobaudit.AuditSink, re
 		}), jobaudit.OutputPaths[report](jobaudit.Keep("pages"))))
 	require.NoError(t, err)
 	recorder, err := jobaudit.Open(context.Background(), sink, jobaudit.Source{System: "reports", Environment: "test"},
-		&jobaudit.Options{Redactors: redactors, OnError: func(context.Context, *jobaudit.AuditError) {}})
+		&jobaudit.Options{
+			Redactors: redactors, OnError: func(context.Context, *jobaudit.AuditError) {},
+			Timeout: 10 * time.Minute, OutcomeTimeout: 10 * time.Minute, // of the machine that runs the test
+		})
 	require.NoError(t, err)
 	s := &service{recorder: recorder, log: log}
 	opts := s.options()
