@@ -67,6 +67,17 @@ func BenchmarkMatchWorst(b *testing.B) {
 		unit string
 		took time.Duration // of 16 KiB
 	}
+	fastest := func(turns int, text string) time.Duration { // for 16 KiB
+		best := time.Hour
+		for range turns {
+			start := time.Now()
+			if m.Match(text) {
+				b.Fatal("a false alarm")
+			}
+			best = min(best, time.Since(start)*(16<<10)/time.Duration(len(text)))
+		}
+		return best
+	}
 	var all []result
 	for b.Loop() {
 		all = all[:0]
@@ -74,16 +85,13 @@ func BenchmarkMatchWorst(b *testing.B) {
 			for _, two := range parts[1:] {
 				unit := one + two
 				text := strings.Repeat(unit, 1+16<<10/len(unit))
-				best := time.Hour
-				for range 3 {
-					start := time.Now()
-					if m.Match(text) {
-						b.Fatal("a false alarm")
-					}
-					best = min(best, time.Since(start)*(16<<10)/time.Duration(len(text)))
-				}
-				all = append(all, result{unit, best})
+				all = append(all, result{unit, fastest(2, text)})
 			}
+		}
+		// The slow ones once more: the machine may have had other work.
+		slices.SortFunc(all, func(x, y result) int { return cmp.Compare(y.took, x.took) })
+		for i := range all[:60] {
+			all[i].took = fastest(40, strings.Repeat(all[i].unit, 1+16<<10/len(all[i].unit)))
 		}
 	}
 	slices.SortFunc(all, func(x, y result) int { return cmp.Compare(y.took, x.took) })
