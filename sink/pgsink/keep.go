@@ -128,15 +128,20 @@ func (s *Sink) restore(ctx context.Context, age time.Duration) error {
 	for _, eventID := range missing {
 		gone[eventID.Bytes] = true
 	}
+	var again []jobaudit.Record
 	for _, r := range due { // in their order, which streams depend on
 		if !gone[r.ID()] {
 			continue
 		}
-		if err := s.restoreOne(ctx, r); err != nil {
-			return err
+		if err = s.restoreOne(ctx, r); err != nil {
+			break
 		}
+		again = append(again, r)
 	}
-	return nil
+	if len(again) > 0 {
+		s.report(fmt.Errorf("pgsink: %d accepted events were gone from the database and were sent again, the first is %s", len(again), again[0].ID()))
+	}
+	return err
 }
 
 func (s *Sink) restoreOne(ctx context.Context, r jobaudit.Record) error {
@@ -151,6 +156,5 @@ func (s *Sink) restoreOne(ctx context.Context, r jobaudit.Record) error {
 	if err != nil {
 		return fmt.Errorf("pgsink: send the event %s again: %w", r.ID(), err)
 	}
-	s.report(fmt.Errorf("pgsink: the accepted event %s was gone from the database, and was sent again", r.ID()))
 	return nil
 }
