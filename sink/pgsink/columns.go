@@ -110,8 +110,8 @@ func newSelection(q *jobaudit.Query) *selection {
 			s.add(c.name+" = $?", column(c.value))
 		}
 	}
-	if q.ActingFor != "" {
-		s.add("(principal = $? OR idx IN (SELECT a.idx FROM jobaudit.acting a WHERE a.principal = $?))", column(q.ActingFor))
+	if q.ActingFor != "" { // as an array, an index leads to each
+		s.add("(principal = $? OR idx = ANY (ARRAY(SELECT a.idx FROM jobaudit.acting a WHERE a.principal = $?)))", column(q.ActingFor))
 	}
 	if len(q.Types) > 0 {
 		types := make([]string, len(q.Types))

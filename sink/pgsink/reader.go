@@ -179,6 +179,11 @@ const (
 // direction of reading, and all that waits where which says so.
 func (p *pass) page(ctx context.Context, which which) (page, error) {
 	sql, args := p.statement(which)
+	if q := &p.query; q.JobID == uuid.Nil && q.CorrelationID == uuid.Nil && q.RootID == uuid.Nil {
+		// Planned for these arguments: a plan for any reads the whole log where
+		// an action, say, is rare.
+		args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
+	}
 	found, err := p.sink.pool.Query(ctx, sql, args...)
 	if err != nil {
 		return page{}, fmt.Errorf("pgsink: read: %w", err)
