@@ -138,13 +138,14 @@ func TestASourceOfIDsThatRepeatsItselfLosesNothing(t *testing.T) {
 						told.Add(1)
 					},
 				})
-				for range cycle {
+				for range cycle + 2 { // more than once round
 					id, err := run(t.Context(), rec, func(ctx context.Context) error { trail(ctx).Log(ctx, "line"); return nil })
 					require.NoError(t, err)
 					sink.ExpectStates(t, id, jobaudit.Pending, jobaudit.Running, jobaudit.Success)
 				}
 				require.NoError(t, rec.Close(t.Context()))
 				require.Zero(t, rec.Stats().Lost)
+				synctest.Wait() // Close does not wait for OnError
 				require.NotZero(t, told.Load())
 			})
 		}
