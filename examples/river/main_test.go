@@ -36,7 +36,9 @@ keeper: River has given a job up, which it tells nobody: 1 end added to the log
 	shown := regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d+ +\S+ +(\S+)`).FindAllStringSubmatch(out.String(), -1)
 	var types []string
 	for _, line := range shown {
-		types = append(types, line[1])
+		if line[1] != "job.heartbeat" { // as many as there was time for
+			types = append(types, line[1])
+		}
 	}
 	require.Equal(t, []string{"job.submitted", "job.authorized", "job.started", "attempt.lost", "job.failed"}, types, "%s", out.String())
 	require.Contains(t, out.String(), "user grace (verified)")
