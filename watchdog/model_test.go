@@ -336,7 +336,7 @@ func play(t *testing.T, from uint64, histories int) {
 }
 
 func TestWhoLivesIsNotAccusedAndWhoDiedIsFound(t *testing.T) {
-	histories := 50
+	histories := 25
 	if testing.Short() {
 		histories = 10
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/internal/jobcheck"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 )
 
 // The scanner is a short cut: whatever is done to a line, the parser either
@@ -83,7 +84,14 @@ func TestALineThatOnlyTheParserRefusesIsFoundWhereAllAreParsed(t *testing.T) {
 	require.Equal(t, jobcheck.Unparsable, found[0].Kind)
 }
 
-func TestMemoryStaysFlatAsTheLogGrows(t *testing.T) {
+func TestMemoryStaysFlatAsTheLogGrows(t *testing.T) { memoryStaysFlat(t, 300_000) }
+
+func TestSoakMemoryStaysFlatAsTheLogGrows(t *testing.T) {
+	size.Soak(t)
+	memoryStaysFlat(t, 3_000_000)
+}
+
+func memoryStaysFlat(t *testing.T, records int) {
 	line := newAuthor(t).line(jobaudit.JobSubmitted)
 	var ids []int // where IDs end in the line: the record's, the stream's, the job's
 	for _, before := range []string{`"1.0.0","id":"`, `"stream":{"id":"`, `"job":{"id":"`} {
@@ -116,11 +124,7 @@ func TestMemoryStaysFlatAsTheLogGrows(t *testing.T) {
 		require.EqualValues(t, records, r.Jobs)
 		return max(most, heap())
 	}
-	few, records := live(100_000), 1_000_000
-	if testing.Short() {
-		records = 300_000
-	}
-	many := live(records)
+	few, many := live(100_000), live(records)
 	require.Less(t, many-min(many, few), uint64(8<<20), "of %d MB more of log", (records-100_000)*len(line)>>20)
 }
 
