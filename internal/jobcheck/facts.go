@@ -2,18 +2,19 @@ package jobcheck
 
 import (
 	"fmt"
+	"math"
 	"os"
 )
 
 const (
 	// blockSize is the unit in which facts are kept, in bytes.
 	blockSize = 8 << 10
-	// maxBlocks is how many full blocks are kept in memory; 64 MiB.
-	maxBlocks = (64 << 20) / blockSize
+	// maxBlocks is how many full blocks are kept in memory; 4 MiB.
+	maxBlocks = (4 << 20) / blockSize
 )
 
 // spill keeps blocks of facts in memory and, beyond maxBlocks, in a temporary
-// file. It is for one writer, and then for any number of readers.
+// file if one can be made. It is for one writer, and then for any number of readers.
 type spill struct {
 	memory [][]byte
 	limit  int
@@ -29,7 +30,12 @@ func (s *spill) put(block []byte) (number uint32, empty []byte) {
 		return uint32(len(s.memory) - 1), make([]byte, 0, blockSize)
 	}
 	if s.file == nil && s.err == nil {
-		s.file, s.err = os.CreateTemp("", "jobaudit-verify-*")
+		file, err := os.CreateTemp("", "jobaudit-verify-*")
+		if err != nil { // there may be no place to write to: then all stays in memory
+			s.limit = math.MaxInt
+			return s.put(block)
+		}
+		s.file = file
 	}
 	if s.err == nil {
 		_, s.err = s.file.WriteAt(block[:blockSize], int64(s.filed)*blockSize)

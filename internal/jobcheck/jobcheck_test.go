@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -311,6 +312,19 @@ func TestFactsBeyondTheBoundGoToATemporaryFileThatIsRemoved(t *testing.T) {
 	left, err := os.ReadDir(os.TempDir())
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// In a container nothing may be writable.
+func TestFactsStayInMemoryWhereNoTemporaryFileCanBeMade(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
+	lines, broken := many(t, 2000)
+	c := jobcheck.New(1, true)
+	defer c.Close()
+	c.SpillAfter(3)
+	r := check(t, c, lines...)
+	require.Len(t, findings(r), broken)
+	require.EqualValues(t, len(lines), r.Records)
+	require.EqualValues(t, 2000, r.Jobs)
 }
 
 func TestFindingsBeyondTheBoundAreCounted(t *testing.T) {

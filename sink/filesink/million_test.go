@@ -109,7 +109,11 @@ func (p place) grow(t *testing.T, opts *filesink.Options, jobs *jobsOver, to int
 	for jobs.n < to {
 		require.NoError(t, s.Append(t.Context(), jobs.next(1000)))
 	}
+	// A segment's index takes its room while it is being written: the least counts.
 	after = heap()
+	for range 200 {
+		after = min(after, heap())
+	}
 	require.NoError(t, s.Close())
 	return after
 }
@@ -157,11 +161,9 @@ func TestSoakAMillionEvents(t *testing.T) {
 		})
 		require.NoError(t, recorder.Close(t.Context()))
 	})
-	// The newest segment's entries, and while its index is written those of the one
-	// before.
-	require.Less(t, written[1], 2*written[0]+10<<20)
-	// What the job checks keep goes to a temporary file above 64 MiB.
-	require.Less(t, verified[1], verified[0]+96<<20)
+	require.Less(t, written[1], written[0]+10<<20)
+	// The peak is sampled, and of half a second seldom: 14 to 25 MiB measured.
+	require.Less(t, verified[1], verified[0]+32<<20)
 	p.openKilled(t, opts, jobs)
 }
 
