@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -21,11 +22,7 @@ type order struct {
 // newOrder reads it from a schema that refers to nothing outside itself. Its
 // references do not lead in a circle: an event has no parts of its own kind.
 func newOrder(schema json.RawMessage) *order {
-	definitions := make(map[string]json.RawMessage)
-	for name, definition := range members(member(schema, "$defs")) {
-		definitions[name] = definition
-	}
-	return orderOf(schema, definitions)
+	return orderOf(schema, maps.Collect(members(member(schema, "$defs"))))
 }
 
 func orderOf(schema json.RawMessage, definitions map[string]json.RawMessage) *order {
