@@ -22,6 +22,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jobaudit/jobaudit"
@@ -43,6 +44,13 @@ const (
 type Sink struct {
 	need    int
 	members []*member
+
+	// order is held while a batch gets its number and goes to all members, so that
+	// all have the same order: one that took a batch has those before it.
+	order  sync.Mutex
+	number uint64
+
+	stored atomic.Uint64 // the highest number of a batch that counts as stored
 
 	mu     sync.Mutex // guards what follows
 	report func(error)
@@ -89,9 +97,13 @@ func (s *Sink) Append(ctx context.Context, records []jobaudit.Record) error {
 	defer s.calls.Done()
 
 	a := &attempt{owner: s, done: make(chan struct{})}
+	s.order.Lock()
+	s.number++
+	a.number = s.number
 	for _, m := range s.members {
 		m.send(&batch{records: slices.Clone(records), attempt: a})
 	}
+	s.order.Unlock()
 	select {
 	case <-a.done:
 		return a.err
@@ -102,8 +114,9 @@ func (s *Sink) Append(ctx context.Context, records []jobaudit.Record) error {
 
 // attempt is one Append on its way to all sinks.
 type attempt struct {
-	owner *Sink
-	done  chan struct{} // closed when it is decided
+	owner  *Sink
+	number uint64
+	done   chan struct{} // closed when it is decided
 
 	mu       sync.Mutex // guards what follows, and err until done is closed
 	decided  bool
@@ -161,6 +174,9 @@ func (a *attempt) answer(m *member, err error) (refusals []*member) {
 				a.err = errors.New(a.err.Error())
 			}
 		}
+		if a.err == nil {
+			s.nowStored(a.number)
+		}
 		close(a.done)
 	}
 	if a.decided && a.err == nil {
@@ -169,11 +185,22 @@ func (a *attempt) answer(m *member, err error) (refusals []*member) {
 	return refusals
 }
 
-// Records reads from a sink that has all that was acknowledged.
+// nowStored takes in that a batch counts as stored.
+func (s *Sink) nowStored(number uint64) {
+	for {
+		last := s.stored.Load()
+		if last >= number || s.stored.CompareAndSwap(last, number) {
+			return
+		}
+	}
+}
+
+// Records reads from a sink that has all that was acknowledged before the call.
 func (s *Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
+		stored := s.stored.Load()
 		for _, m := range s.members {
-			if reader, ok := m.sink.(jobaudit.AuditReader); ok && m.complete() {
+			if reader, ok := m.sink.(jobaudit.AuditReader); ok && m.has(stored) {
 				reader.Records(ctx, q)(yield)
 				return
 			}
@@ -231,6 +258,7 @@ type member struct {
 
 	mu      sync.Mutex // guards what follows
 	queue   []*batch
+	taken   uint64 // the number of the newest batch that it took
 	working bool
 	closing bool
 	workers sync.WaitGroup
@@ -255,10 +283,12 @@ func (m *member) tell(b *batch, err error) {
 	}
 }
 
-func (m *member) complete() bool {
+// has reports whether the sink goes on, and has all that counts as stored up to a
+// batch.
+func (m *member) has(number uint64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.givenUp == nil && !slices.ContainsFunc(m.queue, func(b *batch) bool { return b.attempt.stands() })
+	return m.givenUp == nil && m.taken >= number
 }
 
 // send puts a batch behind all that the sink has not taken yet.
@@ -346,6 +376,9 @@ func (m *member) took(b *batch, err error) bool {
 	}
 	if err == nil || b.attempt.failed() || definite(err) && !b.attempt.stands() {
 		m.queue = m.queue[1:]
+		if err == nil {
+			m.taken = b.attempt.number
+		}
 		return true
 	}
 	m.working = false
@@ -396,6 +429,9 @@ func (m *member) close() error {
 		}
 		m.mu.Lock()
 		m.queue = m.queue[1:]
+		if lacking == nil {
+			m.taken = b.attempt.number
+		}
 		m.mu.Unlock()
 	}
 	if c, ok := m.sink.(io.Closer); ok {

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
@@ -125,6 +126,46 @@ func TestWhatASinkDoesIsJudgedByHowManyAreNeeded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whatever is appended at once: all sinks have it in one order, and while one of
+// them is enough, one can always be read.
+func TestAllSinksHaveOneOrderAndOneHasAll(t *testing.T) {
+	a, b, c := memsink.New(nil), memsink.New(nil), memsink.New(nil)
+	s, err := multisink.New(1, a, b, c)
+	require.NoError(t, err)
+	var writers sync.WaitGroup
+	for range 16 {
+		writers.Go(func() {
+			for _, r := range sinktest.Records(100) {
+				if err := s.Append(t.Context(), []jobaudit.Record{r}); err != nil {
+					t.Error(err)
+				}
+				found := false
+				for got, err := range s.Records(t.Context(), jobaudit.Query{JobID: r.Event().Job.ID}) {
+					if err != nil {
+						t.Error(err)
+					}
+					found = found || got.ID() == r.ID()
+				}
+				if !found {
+					t.Errorf("%s was acknowledged and is not read", r.ID())
+				}
+			}
+		})
+	}
+	writers.Wait()
+	require.NoError(t, s.Close())
+	var orders [3][]uuid.UUID
+	for i, sink := range []*memsink.Sink{a, b, c} {
+		for r, err := range sink.Records(context.Background(), jobaudit.Query{}) {
+			require.NoError(t, err)
+			orders[i] = append(orders[i], r.ID())
+		}
+	}
+	require.Len(t, orders[0], 1600)
+	require.Equal(t, orders[0], orders[1])
+	require.Equal(t, orders[0], orders[2])
 }
 
 // A sink that was down gets what it missed, once and in order, and is read again
