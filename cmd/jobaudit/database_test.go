@@ -23,6 +23,9 @@ import (
 // newDatabase makes a database with the tables and returns its URL.
 func newDatabase(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("it needs a PostgreSQL server of its own")
+	}
 	server, err := pgserver.Start(context.WithoutCancel(t.Context()))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Stop()) })

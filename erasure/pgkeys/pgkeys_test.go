@@ -2,6 +2,7 @@ package pgkeys_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"sync"
@@ -20,6 +21,10 @@ import (
 var url string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() { // on machines without PostgreSQL
+		os.Exit(m.Run())
+	}
 	server, err := pgserver.Start(context.Background())
 	if err != nil {
 		panic(err)
@@ -32,8 +37,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+func needsServer(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it needs a PostgreSQL server of its own")
+	}
+}
+
 func open(t *testing.T) *pgkeys.Keys {
 	t.Helper()
+	needsServer(t)
 	conn, err := pgx.Connect(t.Context(), url)
 	require.NoError(t, err)
 	require.NoError(t, pgkeys.Migrate(t.Context(), conn))
@@ -122,6 +135,7 @@ func TestARecorderErasesAPerson(t *testing.T) {
 }
 
 func TestWithoutTheTableOpenFails(t *testing.T) {
+	needsServer(t)
 	_, err := pgkeys.Open(t.Context(), url+" dbname=template1")
 	require.Error(t, err)
 	_, err = pgkeys.Open(t.Context(), "nonsense")
@@ -130,6 +144,7 @@ func TestWithoutTheTableOpenFails(t *testing.T) {
 }
 
 func TestADatabaseThatIsGoneIsAnErrorAndNoErasure(t *testing.T) {
+	needsServer(t)
 	keys, err := pgkeys.Open(t.Context(), url)
 	require.NoError(t, err)
 	require.NoError(t, keys.Close())

@@ -15,6 +15,7 @@ import (
 )
 
 func TestConformanceWithASequencer(t *testing.T) {
+	needsServer(t)
 	sinktest.Run(t, func(context.Context) (sinktest.Medium, error) {
 		k := newKey(t)
 		medium := medium(t, func() *pgsink.SequencerOptions { o := k.options(); return &o })
@@ -44,6 +45,7 @@ func TestConformanceWithASequencer(t *testing.T) {
 // Without a sequencer nothing is signed, so nothing can be proved, and nothing
 // has its final place, so a tail yields nothing. Everything else holds.
 func TestConformanceWithoutASequencer(t *testing.T) {
+	needsServer(t)
 	sinktest.Run(t, func(context.Context) (sinktest.Medium, error) {
 		return medium(t, func() *pgsink.SequencerOptions { return nil }), nil
 	}, sinktest.Traits{Unproven: true, NoTail: true})

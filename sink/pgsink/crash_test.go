@@ -174,6 +174,7 @@ func requireStored(t *testing.T, url, verifierKey string, want []uuid.UUID) {
 }
 
 func TestNothingAcknowledgedIsLostWhenTheServerCrashes(t *testing.T) {
+	needsServer(t)
 	s, err := pgserver.Start(t.Context(), "fsync=on", "full_page_writes=on")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Stop() })

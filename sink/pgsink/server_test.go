@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -36,6 +37,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(1)
 	}
+	flag.Parse()
+	if withoutServers() {
+		_ = flag.Set("test.skip", "^Example")
+	}
 	code := m.Run()
 	if shared != nil {
 		if err := shared.Stop(); err != nil {
@@ -46,9 +51,21 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// withoutServers: SHORT=1 is for machines without PostgreSQL, but where a version
+// is named it is what the short tests are to run on.
+func withoutServers() bool { return testing.Short() && os.Getenv(pgserver.BinEnv) == "" }
+
+func needsServer(tb testing.TB) {
+	tb.Helper()
+	if withoutServers() {
+		tb.Skip("it needs a PostgreSQL server of its own")
+	}
+}
+
 // server returns the server that the tests share.
 func server(tb testing.TB) *pgserver.Server {
 	tb.Helper()
+	needsServer(tb)
 	startOnce.Do(func() {
 		shared, sharedErr = pgserver.Start(context.Background())
 		if sharedErr == nil {
