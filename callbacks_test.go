@@ -244,7 +244,7 @@ func TestAnyFunctionThatEndsItsGoroutineLocksNothing(t *testing.T) {
 	}
 }
 
-// goexitError ends the goroutine of whoever reads it.
+// goexitError ends the goroutine of its reader.
 type goexitError struct{}
 
 func (goexitError) Error() string { runtime.Goexit(); return "" }

@@ -188,7 +188,7 @@ func (q *request) answerJob(status int, job *jobaudit.Job) error {
 	}{q.requestID, forClients(job)})
 }
 
-// forClients leaves out what another organization's events say: whoever controls
+// forClients leaves out what another organization's events say: somebody who controls
 // a queue may use the job's ID.
 func forClients(job *jobaudit.Job) *jobaudit.Job {
 	for i := range job.Unapplied {

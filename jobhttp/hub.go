@@ -88,7 +88,7 @@ func (h *hub) leave(job uuid.UUID, f *follower) {
 }
 
 // read tells followers of what comes, until ctx ends, or the log cannot be read:
-// then they all go, and whoever comes next begins again.
+// then they all go, and the next client begins again.
 func (h *hub) read(ctx context.Context, after uuid.UUID) {
 	for r, err := range h.log.Tail(ctx, jobaudit.Query{After: after}) {
 		if _, damaged := errors.AsType[*jobaudit.UnreadableError](err); damaged {

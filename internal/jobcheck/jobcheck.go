@@ -144,7 +144,7 @@ const (
 type Result struct {
 	Records, Jobs, Streams      int64
 	Ghosts, Unapplied, Dangling Notes
-	// Foreign are records that contradict their job's submission. Whoever can
+	// Foreign are records that contradict their job's submission. Somebody who can
 	// write to a queue can cause them: they say nothing against the log.
 	Foreign Notes
 

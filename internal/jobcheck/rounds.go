@@ -166,7 +166,7 @@ func (c *checker) settle(print uint64, stream ident, now streamEnd) {
 		}
 		f := finding(Resume, now.index, r.index)
 		f.Job = r.job.uuid()
-		if !r.signed { // whoever can write to the queue may have made the hash up
+		if !r.signed { // somebody who can write to the queue may have made the hash up
 			f.Kind = Dangling
 			f.Found = fmt.Sprintf("resumes seq %d of stream %s by another hash than it has here, at index %d", now.seq, stream.uuid(), now.index)
 			c.found.Dangling.add(f)

@@ -7,7 +7,7 @@ import (
 
 const rulePseudonym = "pseudonym" // a value that no pseudonym can stand for
 
-// tooFew says why a value of type t cannot have a pseudonym, or "". Whoever
+// tooFew says why a value of type t cannot have a pseudonym, or "". Somebody who
 // sees pseudonyms of a few possible values tells by their frequency which is
 // which.
 func (i *info) tooFew() string {

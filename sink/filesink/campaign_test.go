@@ -364,7 +364,7 @@ func (c *campaign) count(name string, got class) {
 	c.counts[name][got]++
 }
 
-// reopen is what the honest program does next, with the anchor that whoever
+// reopen is what the honest program does next, with the anchor that somebody who
 // changed the log put there.
 func (c judge) reopen(name string, w *world, d *simdisk.Memory, same bool, got class) {
 	t := c.t

@@ -93,7 +93,7 @@ func checkMode(folder disk.Dir, keyPath, base string) error {
 		return &KeyError{keyPath, fmt.Sprintf("others than its owner can write to it (mode %04o): take that away with chmod go-w", info.Mode), nil}
 	}
 	if info.Mode&0o044 != 0 {
-		slog.Default().Warn("job audit log: others than its owner can read the key, and whoever can sign can write the log again",
+		slog.Default().Warn("job audit log: others than its owner can read the key, and somebody who can sign can write the log again",
 			slog.String("key", keyPath), slog.String("mode", fmt.Sprintf("%04o", info.Mode)))
 	}
 	return nil

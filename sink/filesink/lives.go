@@ -16,7 +16,7 @@ import (
 type life struct {
 	job, execution uuid.UUID
 	// origin identifies what all events of a job have in common: what has
-	// another one is not of this job, whoever says so.
+	// another one is not of this job, even if it says so.
 	origin [8]byte
 	off    uint32 // of its line in the segment
 	kind   lifeKind

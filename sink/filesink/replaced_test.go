@@ -97,7 +97,7 @@ func TestAFileSystemWithoutLocksIsAClearError(t *testing.T) {
 }
 
 // Two machines that are clones of one go on with the log: neither can know of the
-// other, and whoever holds a head of one finds the other to be a fork.
+// other, and who holds a head of one finds the other to be a fork.
 func TestTwoClonesThatBothGoOnAreFoundToBeAFork(t *testing.T) {
 	p := newPlace(t)
 	p.write(t, nil, 3, sinktest.Records(9)...)

@@ -93,11 +93,11 @@ const (
 	// outcome without a start, which another log may have.
 	KindUnapplied = jobcheck.Unapplied
 	// KindForeign: a record that contradicts the submission of its job, as
-	// [jobaudit.CauseForeign] has it. Whoever can write to a queue can cause
+	// [jobaudit.CauseForeign] has it. Somebody who can write to a queue can cause
 	// them: they say nothing against the log.
 	KindForeign = jobcheck.Foreign
 	// KindDangling: a stream that resumes a record which this log does not
-	// hold, or not with that hash. Whoever can write to a queue can cause them.
+	// hold, or not with that hash. Somebody who can write to a queue can cause them.
 	KindDangling = jobcheck.Dangling
 )
 

@@ -15,7 +15,7 @@ const (
 var warningTexts = map[string]string{
 	allTemporary:    "log, key and anchor are on storage that goes with the container or the machine's next start: keep them on a volume",
 	keyTemporary:    "the key is on storage that goes with the container or the machine's next start, the log is not: the next start could not go on with the log; keep the key on a volume too",
-	noHeadElsewhere: "no head of the log is kept on other storage: whoever can write to this one can cut the log unseen; set Options.Anchor, or Options.AnchorPath to a place elsewhere",
+	noHeadElsewhere: "no head of the log is kept on other storage: somebody who can write to this one can cut the log unseen; set Options.Anchor, or Options.AnchorPath to a place elsewhere",
 }
 
 // warn says once, and in the report, what is unwise about where the log, its key

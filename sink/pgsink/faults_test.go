@@ -134,7 +134,7 @@ func TestJobsThatHoldEveryConnectionStillRecord(t *testing.T) {
 	require.Len(t, read(t, sink, jobaudit.Query{}), 2*int(config.MaxConns))
 }
 
-// Whoever holds an uncommitted record of the same ID holds an Append up, for as
+// A transaction with an uncommitted record of the same ID holds an Append up, for as
 // long as the timeouts of its session let it.
 func TestTimeoutsEndAnAppendThatIsHeldUp(t *testing.T) {
 	for name, setting := range map[string]string{"lock": "lock_timeout", "statement": "statement_timeout"} {

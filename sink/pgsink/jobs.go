@@ -64,7 +64,7 @@ func yieldAll(list []read) iter.Seq2[jobaudit.Record, error] {
 func (a *ahead) submissions(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
 		var page []read
-		size := 1 // whoever wants one job does not wait for many
+		size := 1 // who wants one job does not wait for many
 		deliver := func() bool {
 			if err := a.load(ctx, page); err != nil {
 				return yield(jobaudit.Record{}, err) && false
