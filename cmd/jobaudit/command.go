@@ -18,6 +18,8 @@ const (
 	exitFindings = 1
 	exitUsage    = 2
 	exitUnread   = 3
+	// exitInterrupted is what shells make of an interrupt.
+	exitInterrupted = 130
 )
 
 // usageError is a call that cannot be right.
@@ -56,6 +58,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	case errors.Is(err, errFindings):
 		return exitFindings
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "jobaudit: interrupted")
+		return exitInterrupted
 	}
 	fmt.Fprintf(stderr, "jobaudit: %s\n", plain(err.Error()))
 	if _, ok := errors.AsType[usageError](err); ok {
@@ -83,7 +88,7 @@ Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(a.verifyCommand(), a.listCommand(), a.showCommand(), a.tailCommand(),
+	root.AddCommand(a.verifyCommand(), a.jobsCommand(), a.listCommand(), a.showCommand(), a.tailCommand(),
 		a.proveCommand(), a.checkProofCommand(), a.keyCommand(), a.checkpointCommand(), a.copyCommand(),
 		a.actCommand(), a.correctCommand(), a.migrateCommand(), a.sequenceCommand(), a.versionCommand())
 	return root

@@ -182,7 +182,7 @@ head; jobaudit list and show take the companion as one more source.`,
 		},
 	}
 	c.add(cmd)
-	f.add(cmd)
+	f.addEvents(cmd)
 	cmd.Flags().StringVar(&data, "data", "", "what came of it, as JSON")
 	return cmd
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,74 +13,6 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 )
-
-// filters are the flags that select events.
-type filters struct {
-	job, correlation, root, principal, org, action, state, since, until string
-
-	types []string
-}
-
-func (f *filters) add(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.StringVar(&f.job, "job", "", "of this job")
-	flags.StringVar(&f.correlation, "correlation", "", "of this correlation")
-	flags.StringVar(&f.root, "root", "", "of the family of this root job")
-	flags.StringVar(&f.principal, "principal", "", "by the principal with this ID")
-	flags.StringVar(&f.org, "org", "", "of this organization")
-	flags.StringVar(&f.action, "action", "", "of jobs with this action")
-	flags.StringSliceVar(&f.types, "type", nil, "of these types, as in job.failed,attempt.failed")
-	flags.StringVar(&f.state, "state", "", "whose job was pending, running, success, failed or cancelled then")
-	flags.StringVar(&f.since, "since", "", "at or after this time: 2026-02-03, 2026-02-03T15:04:05Z, or 90m for 90 minutes ago")
-	flags.StringVar(&f.until, "until", "", "before this time")
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions([]string{"pending", "running", "success", "failed", "cancelled"}, cobra.ShellCompDirectiveNoFileComp))
-}
-
-// query returns the query, and a text that all that match contain.
-func (f *filters) query() (q jobaudit.Query, contains string, err error) {
-	for _, id := range []struct {
-		name, text string
-		to         *uuid.UUID
-	}{{"--correlation", f.correlation, &q.CorrelationID}, {"--root", f.root, &q.RootID}, {"--job", f.job, &q.JobID}} {
-		if id.text == "" {
-			continue
-		}
-		if *id.to, err = readID(id.name, id.text); err != nil {
-			return q, "", err
-		}
-		contains = id.to.String()
-	}
-	q.PrincipalID, q.OrgID, q.Action = f.principal, f.org, f.action
-	for _, t := range f.types {
-		q.Types = append(q.Types, jobaudit.EventType(t))
-	}
-	switch q.State = jobaudit.JobState(f.state); q.State {
-	case "", jobaudit.Pending, jobaudit.Running, jobaudit.Success, jobaudit.Failed, jobaudit.Cancelled:
-	default:
-		return q, "", usagef("--state %q is no state", plain(f.state))
-	}
-	if q.Since, err = moment("--since", f.since); err != nil {
-		return q, "", err
-	}
-	q.Until, err = moment("--until", f.until)
-	return q, contains, err
-}
-
-// moment reads a time, or how long ago it was.
-func moment(name, text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", time.DateOnly} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t, nil
-		}
-	}
-	if d, err := time.ParseDuration(text); err == nil {
-		return time.Now().Add(-d), nil
-	}
-	return time.Time{}, usagef("%s %q is no time", name, plain(text))
-}
 
 func (a *app) listCommand() *cobra.Command {
 	var f filters
@@ -109,7 +44,7 @@ It verifies nothing: see jobaudit verify.`,
 				if err != nil {
 					return err
 				}
-				if err := a.event(r, asJSON); err != nil {
+				if err := a.event(r, &f, asJSON); err != nil {
 					return err
 				}
 				if n++; n == limit {
@@ -117,29 +52,46 @@ It verifies nothing: see jobaudit verify.`,
 				}
 			}
 			a.unreadable(unread)
+			if n == 0 {
+				return a.nothing(cmd.Context(), logs, &f, "event")
+			}
+			a.unverified(logs)
 			return nil
 		},
 	}
-	f.add(cmd)
+	f.addEvents(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the events as they are stored")
 	cmd.Flags().IntVarP(&limit, "limit", "n", 0, "at most this many")
 	return cmd
 }
 
-// event prints an event on a line.
-func (a *app) event(r jobaudit.Record, asJSON bool) error {
+// event prints an event: on a line, or on two where that is too narrow.
+func (a *app) event(r jobaudit.Record, f *filters, asJSON bool) error {
 	if asJSON {
 		return a.printJSON(r.Bytes())
 	}
-	e := r.Event()
-	typ := fmt.Sprintf("%-18s", plain(string(e.Type)))
+	e, width := r.Event(), a.width()
+	typ := fit(plain(string(e.Type)), 18)
 	switch e.Type {
 	case jobaudit.JobFailed, jobaudit.JobDenied, jobaudit.AttemptLost, jobaudit.AuditLost, jobaudit.AuditDegraded:
 		typ = a.bad(typ)
 	case jobaudit.JobSucceeded:
 		typ = a.good(typ)
 	}
-	_, err := fmt.Fprintf(a.out, "%s  %s  %s  %s\n", a.faint(e.Time.UTC().Format("2006-01-02 15:04:05.000")), typ, subject(e), plain(detail(e)))
+	layout, what := "2006-01-02 15:04:05.000", plain(detail(e))
+	if width > 0 {
+		layout = time.DateTime
+	}
+	line := a.faint(e.Time.In(f.zone()).Format(layout)) + "  " + typ + "  " + subject(e)
+	switch {
+	case 0 < width && width < wide:
+		line += "\n" + strings.TrimSuffix(below(what, width), "\n")
+	case width > 0:
+		line += "  " + cut(what, width-79)
+	default:
+		line += "  " + what
+	}
+	_, err := fmt.Fprintln(a.out, line)
 	return err
 }
 
@@ -153,7 +105,11 @@ func subject(e jobaudit.Event) string {
 
 // detail says in a few words what the event says.
 func detail(e jobaudit.Event) string {
-	parts := []string{e.What.Action, "by " + e.Who.Principal.ID}
+	who := "by " + e.Who.Principal.ID
+	for _, p := range e.Who.OnBehalfOf {
+		who += " for " + p.ID
+	}
+	parts := []string{e.What.Action, who}
 	switch d := e.Data; {
 	case d.Error != nil:
 		parts = append(parts, string(d.Error.Code)+": "+d.Error.Message)
@@ -163,8 +119,89 @@ func detail(e jobaudit.Event) string {
 		parts = append(parts, "refused by "+d.Decision.By+" "+d.Decision.Reason)
 	case d.Impact != "":
 		parts = append(parts, d.Impact)
-	case e.Type == jobaudit.JobSubmitted:
+	case d.Correction != nil:
+		parts = append(parts, "of event "+d.Correction.Of.String()+": "+d.Correction.Reason)
+	case e.Type == jobaudit.JobSubmitted, e.Type == jobaudit.AuditRead, e.Type == jobaudit.AuditReviewed:
 		parts = append(parts, "because "+e.Why.Reason)
 	}
+	if text := withheld(e.What.Redaction); text != "" {
+		parts = append(parts, text)
+	}
 	return strings.Join(parts, "  ")
+}
+
+// withheld says what of an event was not stored, and by which policy.
+func withheld(r *jobaudit.Redaction) string {
+	if r == nil {
+		return ""
+	}
+	var gone []string
+	for _, x := range r.Removed {
+		gone = append(gone, x.Path)
+	}
+	if n := r.RemovedCount; n > 0 {
+		gone = append(gone, fmt.Sprintf("%d unnamed", n))
+	}
+	for _, x := range r.Hits {
+		gone = append(gone, x.Path+" ("+x.Rule+")")
+	}
+	if n := r.More; n > 0 {
+		gone = append(gone, fmt.Sprintf("%d more", n))
+	}
+	policy := "by the scan"
+	switch {
+	case r.Policy != "":
+		policy = "by policy " + r.Policy + " " + r.Version
+	case r.Outcome == jobaudit.RedactionNoPolicy:
+		policy = "as there is no policy"
+	}
+	switch {
+	case r.Outcome != jobaudit.RedactionKept && r.Outcome != jobaudit.RedactionPassedThrough:
+		return "[withheld " + policy + map[bool]string{true: ": " + string(r.Outcome)}[r.Outcome != jobaudit.RedactionNoPolicy] + "]"
+	case len(gone) > 0:
+		return "[removed " + policy + ": " + strings.Join(gone, ", ") + "]"
+	}
+	return ""
+}
+
+// nothing says that nothing matched, and which values of the log are near those
+// that were asked for: a misspelt action must not look like a quiet month.
+func (a *app) nothing(ctx context.Context, logs sources, f *filters, noun string) error {
+	fmt.Fprintf(a.err, "jobaudit: no %s matches\n", noun)
+	asked := []struct{ flag, text string }{{"--action", f.action}, {"--resource", f.resource}, {"--org", f.org}, {"--principal", f.principal}, {"--acting", f.acting}, {"--error-code", f.errorCode}}
+	if !slices.ContainsFunc(asked, func(x struct{ flag, text string }) bool { return x.text != "" }) {
+		return nil
+	}
+	const most = 10_000 // values of a kind that are remembered
+	have := make([]map[string]bool, len(asked))
+	for i := range have {
+		have[i] = map[string]bool{}
+	}
+	unread := 0
+	for r, err := range logs.each(ctx, jobaudit.Query{}, &unread) {
+		if err != nil {
+			return err
+		}
+		e := r.Event()
+		values := []string{e.What.Action, e.What.Resource, e.Who.OrgID, e.Who.Principal.ID, e.Who.Principal.ID, ""}
+		if e.Data.Error != nil {
+			values[5] = string(e.Data.Error.Code)
+		}
+		for i, v := range values {
+			if asked[i].text != "" && v != "" && len(have[i]) < most {
+				have[i][v] = true
+			}
+		}
+	}
+	for i, x := range asked {
+		if x.text == "" || have[i][x.text] {
+			continue
+		}
+		text := ""
+		if near := nearest(x.text, slices.Sorted(maps.Keys(have[i]))); len(near) > 0 {
+			text = ": did you mean " + alternatives(near) + "?"
+		}
+		fmt.Fprintf(a.err, "jobaudit: nothing in the log has %s %s%s\n", x.flag, plain(x.text), text)
+	}
+	return nil
 }

@@ -4,6 +4,7 @@
 // directory's path, or the database's URL, postgres://…
 //
 //	jobaudit verify SOURCE --key VKEY [--anchor FILE]  prove the log, and that its records agree
+//	jobaudit jobs SOURCE... [filters]                  the jobs, one a line
 //	jobaudit list SOURCE... [filters]                  the events, one a line
 //	jobaudit show SOURCE... JOB-ID                     one job: who, what, when, where, why, and its family
 //	jobaudit tail SOURCE [-f]                          the newest events, and those to come
@@ -24,7 +25,8 @@
 // prints for people; characters that a terminal would act on are escaped.
 //
 // It exits with 0 if all is well, 1 if something is wrong with the log or the
-// proof, 2 if it was called wrongly, and 3 if it cannot read what it should.
+// proof, 2 if it was called wrongly, 3 if it cannot read what it should, and 130 if
+// it was interrupted.
 //
 // # Libraries
 //
@@ -40,6 +42,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // zones have names on machines without a table of them, too
 )
 
 func main() {

@@ -252,7 +252,7 @@ func TestExitCodesTellWrongCallsFromWhatCannotBeRead(t *testing.T) {
 		{2, []string{"verify", l.dir, "--key", "a+b+c"}},
 		{2, []string{"list", l.dir, "--job", "1"}},
 		{2, []string{"list", l.dir, "--state", "asleep"}},
-		{2, []string{"list", l.dir, "--since", "yesterday"}},
+		{2, []string{"list", l.dir, "--since", "the other day"}},
 		{2, []string{"show", l.dir, "1"}},
 		{3, []string{"verify", l.dir, "--key", "no-such-file"}},
 		{3, []string{"verify", l.dir, "--key", l.key, "--anchor", "no-such-file"}},

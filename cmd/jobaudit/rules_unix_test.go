@@ -5,9 +5,11 @@ package main_test
 import (
 	"bufio"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -59,4 +61,32 @@ func TestPipesAmongTheEntriesHoldUpNoCommand(t *testing.T) {
 	for _, args := range [][]string{{"verify", l.dir, "--key", l.key}, {"list", l.dir}, {"tail", l.dir}, {"checkpoint", l.dir}, {"prove", l.dir, "019fb3a5-5ff5-7c4b-9000-000000000000", "--key", l.key}} {
 		require.NotZero(t, run(t, args...).code+1, "%v ends", args)
 	}
+}
+
+func TestAnInterruptSaysSo(t *testing.T) {
+	l := newLog(t).close(t)
+	// The program writes more than a pipe holds, so it is under way when it is
+	// interrupted, and goes on when it is read.
+	var records strings.Builder
+	path, text := l.segment(t)
+	lines := strings.SplitAfterN(text, "\n", 2)
+	for range 2000 {
+		records.WriteString(lines[0])
+	}
+	records.WriteString(text)
+	require.NoError(t, os.WriteFile(path, []byte(records.String()), 0o644))
+	cmd := exec.CommandContext(t.Context(), program, "list", l.dir, "--json")
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	require.NoError(t, cmd.Start())
+	_, err = bufio.NewReaderSize(out, 16).ReadByte()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	_, err = io.Copy(io.Discard, out)
+	require.NoError(t, err)
+	_ = cmd.Wait()
+	require.Equal(t, 130, cmd.ProcessState.ExitCode())
+	require.Equal(t, "jobaudit: interrupted\n", stderr.String())
 }

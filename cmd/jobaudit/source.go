@@ -98,6 +98,19 @@ func (s sources) records(ctx context.Context, q jobaudit.Query, contains string,
 	return story.Merge(logs...)
 }
 
+// each iterates over the records of all, one log after the other.
+func (s sources) each(ctx context.Context, q jobaudit.Query, unread *int) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		for _, l := range s {
+			for r, err := range l.records(ctx, q, "", unread) {
+				if !yield(r, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
 // String names the sources.
 func (s sources) String() string {
 	var names []string

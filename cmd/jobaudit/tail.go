@@ -39,7 +39,7 @@ committed, until it is interrupted.`,
 				if err != nil {
 					return err
 				}
-				if err := a.event(r, asJSON); err != nil {
+				if err := a.event(r, &f, asJSON); err != nil {
 					return err
 				}
 			}
@@ -47,7 +47,7 @@ committed, until it is interrupted.`,
 			return nil
 		},
 	}
-	f.add(cmd)
+	f.addEvents(cmd)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with the events to come")
 	cmd.Flags().IntVarP(&n, "lines", "n", 10, "begin with this many events")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the events as they are stored")
