@@ -89,8 +89,9 @@ Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(a.verifyCommand(), a.jobsCommand(), a.listCommand(), a.showCommand(), a.tailCommand(),
-		a.proveCommand(), a.checkProofCommand(), a.keyCommand(), a.checkpointCommand(), a.copyCommand(),
+		a.keyCommand(), a.checkpointCommand(), a.copyCommand(),
 		a.actCommand(), a.correctCommand(), a.migrateCommand(), a.sequenceCommand(), a.versionCommand())
+	root.AddCommand(a.evidenceCommands()...)
 	return root
 }
 

@@ -9,6 +9,7 @@
 //	jobaudit show SOURCE... JOB-ID                     one job: who, what, when, where, why, and its family
 //	jobaudit tail SOURCE [-f]                          the newest events, and those to come
 //	jobaudit prove SOURCE EVENT-ID                     a proof that the log holds an event, as a file
+//	jobaudit prove SOURCE... --job JOB-ID              a proof of all events of a job
 //	jobaudit check-proof FILE --key VKEY               check such a proof, with no log at hand
 //	jobaudit key DIR-OR-KEYFILE                        the verifier key, for auditors
 //	jobaudit checkpoint SOURCE                         the newest signed head that is safe to keep

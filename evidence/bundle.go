@@ -1,0 +1,309 @@
+package evidence
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"regexp"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/story"
+)
+
+const (
+	fileHeader  = "jobaudit.evidence/v1"
+	proofHeader = "c2sp.org/tlog-proof@v1"
+	sumPrefix   = "sha256 "
+)
+
+// between ends a block: an empty line.
+var between = []byte("\n\n")
+
+// ErrFormat means that the bytes are no file of evidence of this version.
+var ErrFormat = errors.New("no file of evidence")
+
+// IsFile reports whether the text begins like a file of evidence.
+func IsFile(text []byte) bool { return bytes.HasPrefix(text, []byte(fileHeader+"\n")) }
+
+// A Bundle is what a file of evidence proves. It comes from [Open] only, so that
+// it is never unchecked.
+type Bundle struct {
+	Statement Statement
+	Logs      []Log
+	// Notes say in plain sentences what the evidence leaves open.
+	Notes []string
+}
+
+// A Log is what a Bundle holds of one log.
+type Log struct {
+	Checkpoint auditlog.Checkpoint
+	Proofs     []auditlog.Proof  // in the log's order
+	Records    []jobaudit.Record // those that the proofs prove
+}
+
+// A Problem is one thing that is wrong with a file of evidence.
+type Problem struct {
+	// Log is the log's origin, as far as it is known.
+	Log string `json:"log,omitempty"`
+	// Number counts the proofs in the file from 1; 0 if it is about none of them.
+	Number int `json:"number,omitempty"`
+	// EventID is the event's, as the bytes at hand say.
+	EventID uuid.UUID `json:"eventId,omitzero"`
+	What    string    `json:"what"`
+}
+
+func (p Problem) String() string {
+	where := ""
+	if p.Number > 0 {
+		where = fmt.Sprintf("proof %d", p.Number)
+		if p.EventID != uuid.Nil {
+			where += ", event " + p.EventID.String()
+		}
+		where += ": "
+	}
+	return where + p.What
+}
+
+// An Error says what is wrong with a file of evidence.
+type Error struct {
+	// Problems has at least one and at most 100 elements.
+	Problems []Problem
+	// More counts those beyond.
+	More int
+}
+
+func (e *Error) Error() string {
+	if n := len(e.Problems) + e.More; n > 1 {
+		return fmt.Sprintf("not proven: %d problems, the first: %v", n, e.Problems[0])
+	}
+	return fmt.Sprintf("not proven: %v", e.Problems[0])
+}
+
+func (e *Error) add(p Problem) {
+	if len(e.Problems) < 100 {
+		e.Problems = append(e.Problems, p)
+	} else {
+		e.More++
+	}
+}
+
+// assemble joins the blocks of a file, and adds the hash over them.
+func assemble(s Statement, blocks [][]byte) ([]byte, error) {
+	statement, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	first := append([]byte(fileHeader+"\n"), statement...)
+	text := append(bytes.Join(append([][]byte{first}, blocks...), between), between...)
+	sum := digest(text)
+	text = append(text, sumPrefix...)
+	text = base64.StdEncoding.AppendEncode(text, sum[:])
+	text = append(text, '\n')
+	if len(text) > MaxFile {
+		return nil, &TooLargeError{Events: len(blocks), Bytes: int64(len(text))}
+	}
+	return text, nil
+}
+
+func digest(text []byte) tlog.Hash { return sha256.Sum256(text) }
+
+// Open checks a file of evidence with the verifier keys of its logs, and
+// nothing else at hand: each event is under a head that a key signed, each
+// stream is there from its first event to the last that the statement names,
+// and all are of the jobs that it is about. The error is an [*Error] that names
+// each event with which something is wrong, or [ErrFormat].
+func Open(text []byte, keys []note.Verifier) (*Bundle, error) {
+	if len(text) > MaxFile || !IsFile(text) || !utf8.Valid(text) {
+		return nil, fmt.Errorf("evidence: %w", ErrFormat)
+	}
+	blocks := bytes.Split(text, between)
+	problems := &Error{}
+	b := &Bundle{}
+	var err error
+	if b.Statement, err = parseStatement(bytes.TrimPrefix(blocks[0], []byte(fileHeader+"\n"))); err != nil {
+		problems.add(Problem{What: err.Error()})
+	}
+	last := blocks[len(blocks)-1]
+	covered := len(text) - len(last)
+	sum := digest(text[:covered])
+	sumAgrees := len(blocks) > 1 && string(last) == sumPrefix+base64.StdEncoding.EncodeToString(sum[:])+"\n"
+	blocks = blocks[1:max(1, len(blocks)-1)]
+	b.read(blocks, keys, problems)
+	if len(problems.Problems) == 0 {
+		b.check(problems)
+	}
+	if len(problems.Problems) == 0 && !sumAgrees {
+		problems.add(Problem{What: "the hash over the whole file does not agree: the statement at its beginning, or the hash at its end, was changed"})
+	}
+	if len(problems.Problems) > 0 {
+		return nil, fmt.Errorf("evidence: %w", problems)
+	}
+	b.note()
+	return b, nil
+}
+
+// signature begins the second block of a signed head.
+var signature = []byte("— ")
+
+// read takes the blocks apart and proves each event.
+func (b *Bundle) read(blocks [][]byte, keys []note.Verifier, problems *Error) {
+	number, heads := 0, 0
+	var signed []byte
+	var key note.Verifier
+	for i := 0; i < len(blocks); i++ {
+		switch {
+		case bytes.HasPrefix(blocks[i], []byte(proofHeader)):
+			number++
+			if key != nil {
+				b.prove(number, blocks[i], signed, key, problems)
+			} else if heads == 0 {
+				heads++ // said once
+				problems.add(Problem{Number: number, EventID: idIn(blocks[i]), What: "no signed head stands before it"})
+			}
+		case i+1 < len(blocks) && bytes.HasPrefix(blocks[i+1], signature):
+			signed = append(bytes.Join(blocks[i:i+2], between), '\n')
+			key = b.head(signed, keys, problems)
+			heads++
+			i++
+		case bytes.Contains(blocks[i], []byte("\nextra ")):
+			number++
+			problems.add(Problem{Number: number, EventID: idIn(blocks[i]), What: "it is no proof: its first line was changed"})
+		default:
+			key, heads = nil, heads+1
+			problems.add(Problem{What: fmt.Sprintf("behind proof %d stands what is neither a proof nor a signed head", number)})
+		}
+	}
+	if heads == 0 {
+		problems.add(Problem{What: "there is no signed head"})
+	}
+}
+
+// head begins a log.
+func (b *Bundle) head(signed []byte, keys []note.Verifier, problems *Error) note.Verifier {
+	err := auditlog.ErrUnknownKey
+	for _, key := range keys {
+		c, e := auditlog.OpenCheckpoint(signed, key)
+		if e == nil {
+			b.Logs = append(b.Logs, Log{Checkpoint: c})
+			return &remembering{Verifier: key}
+		}
+		if !errors.Is(e, auditlog.ErrOrigin) {
+			err = e
+		}
+	}
+	origin, _, _ := bytes.Cut(signed, []byte("\n"))
+	problems.add(Problem{Log: string(origin), What: fmt.Sprintf("signed head of the log %q: %v", origin, err)})
+	return nil
+}
+
+// prove adds an event to the newest log.
+func (b *Bundle) prove(number int, block, signed []byte, key note.Verifier, problems *Error) {
+	l := &b.Logs[len(b.Logs)-1]
+	origin := l.Checkpoint.Head().Origin
+	wrong := func(format string, args ...any) {
+		problems.add(Problem{Log: origin, Number: number, EventID: idIn(block), What: fmt.Sprintf(format, args...)})
+	}
+	proof, err := auditlog.OpenProof(bytes.Join([][]byte{block, signed}, between), key)
+	if err != nil {
+		wrong("%v", err)
+		return
+	}
+	r, err := jobaudit.ParseRecord(proof.Leaf())
+	if err != nil {
+		wrong("it is in the log and no event: %v", err)
+		return
+	}
+	if n := len(l.Proofs); n > 0 && l.Proofs[n-1].Index() >= proof.Index() {
+		wrong("index %d stands behind index %d", proof.Index(), l.Proofs[n-1].Index())
+		return
+	}
+	l.Proofs, l.Records = append(l.Proofs, proof), append(l.Records, r)
+}
+
+// idPattern finds the ID at the beginning of an event's line.
+var idPattern = regexp.MustCompile(`"id":"([0-9a-f-]{36})"`)
+
+// idIn returns the ID that a proof's event seems to have, for people to look for.
+func idIn(block []byte) uuid.UUID {
+	_, extra, _ := bytes.Cut(block, []byte("\nextra "))
+	extra, _, _ = bytes.Cut(extra, []byte("\n"))
+	extra = extra[:min(len(extra), 400)/4*4]
+	line := make([]byte, base64.StdEncoding.DecodedLen(len(extra)))
+	n, _ := base64.StdEncoding.Decode(line, extra)
+	if m := idPattern.FindSubmatch(line[:n]); m != nil {
+		if id, err := uuid.ParseBytes(m[1]); err == nil {
+			return id
+		}
+	}
+	return uuid.Nil
+}
+
+// remembering checks a signature once: all proofs of a log share their head.
+type remembering struct {
+	note.Verifier
+	msg, sig []byte
+}
+
+func (v *remembering) Verify(msg, sig []byte) bool {
+	if v.msg != nil && bytes.Equal(msg, v.msg) && bytes.Equal(sig, v.sig) {
+		return true
+	}
+	if !v.Verifier.Verify(msg, sig) {
+		return false
+	}
+	v.msg, v.sig = bytes.Clone(msg), bytes.Clone(sig)
+	return true
+}
+
+// Records iterates over the events of all logs, as [story.Merge] puts them in
+// order.
+func (b *Bundle) Records() iter.Seq2[jobaudit.Record, error] {
+	var logs []iter.Seq2[jobaudit.Record, error]
+	for _, l := range b.Logs {
+		logs = append(logs, func(yield func(jobaudit.Record, error) bool) {
+			for _, r := range l.Records {
+				if !yield(r, nil) {
+					return
+				}
+			}
+		})
+	}
+	if len(logs) == 1 {
+		return logs[0]
+	}
+	return story.Merge(logs...)
+}
+
+// Job iterates over the events of one job, in that order.
+func (b *Bundle) Job(id uuid.UUID) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		for r, err := range b.Records() {
+			if (err != nil || r.JobID() == id) && !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// Proof returns the proof of one event, as a C2SP tlog-proof; false if the
+// bundle does not hold it.
+func (b *Bundle) Proof(event uuid.UUID) (auditlog.Proof, bool) {
+	for _, l := range b.Logs {
+		for i, r := range l.Records {
+			if r.ID() == event {
+				return l.Proofs[i], true
+			}
+		}
+	}
+	return auditlog.Proof{}, false
+}
