@@ -62,6 +62,7 @@ type Problem struct {
 	What    string    `json:"what"`
 }
 
+// String returns the problem in one line, for people.
 func (p Problem) String() string {
 	where := ""
 	if p.Number > 0 {
