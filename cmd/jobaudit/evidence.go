@@ -21,7 +21,7 @@ import (
 
 // evidenceCommands are those that make evidence and check it.
 func (a *app) evidenceCommands() []*cobra.Command {
-	return []*cobra.Command{a.proveCommand(), a.checkProofCommand()}
+	return []*cobra.Command{a.proveCommand(), a.checkProofCommand(), a.sinceCommand()}
 }
 
 // segments are a log's lines as auditlog.Verify takes them.

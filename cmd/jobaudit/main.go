@@ -11,6 +11,7 @@
 //	jobaudit prove SOURCE EVENT-ID                     a proof that the log holds an event, as a file
 //	jobaudit prove SOURCE... --job JOB-ID              a proof of all events of a job
 //	jobaudit check-proof FILE --key VKEY               check such a proof, with no log at hand
+//	jobaudit since HEADS SOURCE...                     what happened since heads that were kept
 //	jobaudit key DIR-OR-KEYFILE                        the verifier key, for auditors
 //	jobaudit checkpoint SOURCE                         the newest signed head that is safe to keep
 //	jobaudit copy SOURCE DIR --key VKEY                a proven copy, also of a log that is written

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/evidence"
+	"github.com/jobaudit/jobaudit/story"
+)
+
+// maxSince bounds the events that since holds in memory and prints.
+const maxSince = 100_000
+
+func (a *app) sinceCommand() *cobra.Command {
+	var s since
+	cmd := &cobra.Command{
+		Use:   "since HEADS SOURCE... --key VKEY",
+		Short: "What happened since the heads that I kept, and that nothing before them changed",
+		Long: `Print what happened since a head that was kept, and prove that nothing before it
+changed: the log still leads to that head, and from there to its newest durable
+one. HEADS is a file with the kept heads of all the logs, one behind the other, as
+jobaudit checkpoint prints them:
+  jobaudit checkpoint web/log >> heads; jobaudit checkpoint worker/log >> heads
+
+With --keep the newest heads are written there when all is well: for the next time,
+with the same file as HEADS or another. Keep it where the logs' writers cannot
+change it. Several logs are printed as one, causes before what they caused.
+
+It exits with 1 if a log does not hold all that it held.`,
+		Args:              wrongly(cobra.MinimumNArgs(2)),
+		ValidArgsFunction: onDir,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text, err := os.ReadFile(args[0])
+			if err != nil {
+				return fmt.Errorf("the heads that were kept: %w", err)
+			}
+			if s.heads = splitNotes(text); len(s.heads) == 0 {
+				return fmt.Errorf("%s holds no signed head: jobaudit checkpoint prints one", args[0])
+			}
+			return a.since(cmd.Context(), &s, args[1:])
+		},
+	}
+	cmd.Flags().StringArrayVar(&s.keys, "key", nil, "a log's verifier key, as text or in a file; may be repeated")
+	cmd.Flags().StringVar(&s.keep, "keep", "", "write the newest heads to this file when all is well")
+	cmd.Flags().BoolVar(&s.asJSON, "json", false, "print the events as they are stored, and nothing else")
+	return cmd
+}
+
+// since is one call of the command.
+type since struct {
+	heads  [][]byte
+	keys   []string
+	keep   string
+	asJSON bool
+	// newest are the heads that the logs have now.
+	newest [][]byte
+	left   int // events beyond those that are held
+}
+
+// splitNotes takes signed notes apart that stand one behind the other.
+func splitNotes(text []byte) (notes [][]byte) {
+	var one []byte
+	signed := false
+	for line := range bytes.Lines(text) {
+		signature := bytes.HasPrefix(line, []byte("— "))
+		if signed && !signature {
+			notes, one, signed = append(notes, one), nil, false
+		}
+		if len(one) == 0 && len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		one, signed = append(one, line...), signed || signature
+	}
+	if signed {
+		notes = append(notes, one)
+	}
+	return notes
+}
+
+func (a *app) since(ctx context.Context, s *since, names []string) error {
+	var logs []iter.Seq2[jobaudit.Record, error]
+	var changed error
+	for _, name := range names {
+		records, err := a.sinceOf(ctx, s, name)
+		if errors.Is(err, errFindings) {
+			changed = err // the others are looked at all the same
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		logs = append(logs, each(records))
+	}
+	merged := story.Merge(logs...)
+	if len(logs) == 1 {
+		merged = logs[0]
+	}
+	if err := a.happened(s, merged); err != nil {
+		return err
+	}
+	if changed != nil || s.keep == "" {
+		return changed
+	}
+	return replaceFile(s.keep, bytes.Join(s.newest, []byte("\n")))
+}
+
+// sinceOf proves one log, and returns the events since its kept head.
+func (a *app) sinceOf(ctx context.Context, s *since, name string) (records []jobaudit.Record, err error) {
+	source, err := a.evidenceSource(ctx, name, s.keys)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := a.keptHead(s, name, source)
+	if err != nil {
+		return nil, err
+	}
+	from, to := kept.Head(), source.Head.Head()
+	unread := 0
+	heads := []auditlog.Head{{Size: from.Size, Root: from.Root}, {Size: to.Size, Root: to.Root}} // of any origin: successors share a tree
+	_, err = auditlog.Verify(ctx, source.Segments, &auditlog.Options{Keys: source.Keys, Heads: heads, Quick: true}, func(leaf auditlog.Leaf) error {
+		if leaf.Index < from.Size || leaf.Index >= to.Size {
+			return nil
+		}
+		r, err := jobaudit.ParseRecord(bytes.Clone(leaf.Bytes))
+		switch {
+		case err != nil:
+			unread++
+		case len(records) < maxSince:
+			records = append(records, r)
+		default:
+			s.left++
+		}
+		return nil
+	})
+	if found, ok := errors.AsType[*auditlog.VerifyError](err); ok {
+		fmt.Fprintf(a.err, "%s %s is not the log that it was at the head of size %d, or is damaged behind it\n", a.bad("CHANGED"), plain(name), from.Size)
+		for _, f := range found.Findings[:min(5, len(found.Findings))] {
+			fmt.Fprintf(a.err, "  %s\n", plain(f.String()))
+		}
+		return nil, errFindings
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.unreadable(unread)
+	s.newest = append(s.newest, source.Head.Signed())
+	if !s.asJSON {
+		fmt.Fprintf(a.out, "%s %s: nothing changed up to size %d, and %s since\n", a.good("proven"), plain(to.Origin), from.Size, count(max(to.Size-from.Size, 0), "event"))
+	}
+	return records, nil
+}
+
+// keptHead finds the newest kept head of a log, or of one that it continues.
+func (a *app) keptHead(s *since, name string, source evidence.Source) (kept auditlog.Checkpoint, err error) {
+	line, _ := auditlog.SplitOrigin(source.Head.Head().Origin)
+	var unsigned error
+	for _, signed := range s.heads {
+		for _, key := range source.Keys {
+			c, err := auditlog.OpenCheckpoint(signed, key)
+			if err == nil && (kept.IsZero() || c.Head().Size > kept.Head().Size) {
+				kept = c
+			}
+			if err != nil && !errors.Is(err, auditlog.ErrOrigin) {
+				unsigned = err
+			}
+		}
+	}
+	switch {
+	case unsigned != nil:
+		fmt.Fprintf(a.err, "%s the head of %s that was kept: %s\n", a.bad("CHANGED"), plain(line), plain(unsigned.Error()))
+		return kept, errFindings
+	case kept.IsZero():
+		return kept, fmt.Errorf("no head of the log %s was kept, which %s holds: jobaudit checkpoint prints one to begin with; if the log has a successor, give the --key of each", line, name)
+	}
+	return kept, nil
+}
+
+// happened prints events, and how many of each type there were.
+func (a *app) happened(s *since, records iter.Seq2[jobaudit.Record, error]) error {
+	types := map[jobaudit.EventType]int{}
+	for r, err := range records {
+		if err == nil {
+			types[r.Type()]++
+			err = a.event(r, &filters{}, s.asJSON)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if s.left > 0 {
+		fmt.Fprintf(a.err, "jobaudit: %s more are proven and not printed; jobaudit list prints them\n", count(s.left, "event"))
+	}
+	if s.asJSON || len(types) == 0 {
+		return nil
+	}
+	var parts []string
+	for t, n := range types {
+		parts = append(parts, fmt.Sprintf("%d %s", n, t))
+	}
+	slices.SortFunc(parts, func(x, y string) int { return cmp.Compare(x[strings.Index(x, " "):], y[strings.Index(y, " "):]) })
+	_, err := fmt.Fprintf(a.out, "%s\n", plain(strings.Join(parts, ", ")))
+	return err
+}
+
+// replaceFile writes a file as a whole, or not at all.
+func replaceFile(name string, text []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}

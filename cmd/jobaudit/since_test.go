@@ -1,0 +1,133 @@
+package main_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+)
+
+func TestSinceShowsWhatIsNewAndThatNothingBeforeChanged(t *testing.T) {
+	l := newLog(t).close(t)
+	heads := filepath.Join(t.TempDir(), "heads")
+	require.NoError(t, os.WriteFile(heads, []byte(run(t, "checkpoint", l.dir).out), 0o600))
+
+	c := run(t, "since", heads, l.dir, "--key", l.key)
+	require.Zero(t, c.code, c.err)
+	require.Contains(t, c.out, "nothing changed up to size")
+	require.Contains(t, c.out, "and 0 events since")
+
+	before := len(l.events(t))
+	l.reopen(t)
+	l.job(t, t.Context(), "archive", nothing)
+	l.close(t)
+	c = run(t, "since", heads, l.dir, "--key", l.key, "--json")
+	require.Zero(t, c.code, c.err)
+	require.Equal(t, len(l.events(t))-before, strings.Count(c.out, "\n"), "each new event, and no other line")
+	c = run(t, "since", heads, l.dir, "--keep", heads)
+	require.Zero(t, c.code, c.err)
+	require.Contains(t, c.out, "archive")
+	require.NotContains(t, c.out, "reindex")
+	require.Contains(t, c.out, "1 job.succeeded")
+	c = run(t, "since", heads, l.dir)
+	require.Contains(t, c.out, "and 0 events since", "the new head was kept")
+}
+
+func TestSinceFindsAChangeBeforeTheKeptHead(t *testing.T) {
+	l, other := newLog(t).close(t), newNamedLog(t, "example.com/web").close(t)
+	heads := filepath.Join(t.TempDir(), "heads")
+	require.NoError(t, os.WriteFile(heads, []byte(run(t, "checkpoint", l.dir).out+run(t, "checkpoint", other.dir).out), 0o600))
+	c := run(t, "since", heads, l.dir, other.dir, "--key", l.key, "--key", other.key)
+	require.Zero(t, c.code, c.err)
+	require.Contains(t, c.out, "example.com/web")
+
+	// The holder of the key writes the log again, and one line otherwise.
+	path, text := l.segment(t)
+	l.rewriteReplacing(t, "the disk is full", "the disk is fine")
+	kept, err := os.ReadFile(heads)
+	require.NoError(t, err)
+	c = run(t, "since", heads, l.dir, other.dir, "--key", l.key, "--key", other.key, "--keep", heads)
+	require.Equal(t, 1, c.code, c.out)
+	require.Contains(t, c.err, "CHANGED")
+	require.Contains(t, c.out, "example.com/web: nothing changed", "the other log is looked at all the same")
+	again, err := os.ReadFile(heads)
+	require.NoError(t, err)
+	require.Equal(t, kept, again, "the evidence is not replaced")
+
+	// Cut short.
+	lines := strings.SplitAfter(text, "\n")
+	at := len(lines) - 2
+	for at--; !strings.HasPrefix(lines[at], `{"checkpoint":`); at-- {
+	}
+	require.NoError(t, os.WriteFile(path, []byte(strings.Join(lines[:at+1], "")), 0o600))
+	c = run(t, "since", heads, l.dir, "--key", l.key)
+	require.Equal(t, 1, c.code, c.out)
+	require.Contains(t, c.err, "truncated")
+
+	// The kept head itself was changed.
+	require.NoError(t, os.WriteFile(heads, []byte(strings.Replace(string(kept), "\n\n", "\nmore\n\n", 1)), 0o600))
+	c = run(t, "since", heads, l.dir, "--key", l.key)
+	require.Equal(t, 1, c.code)
+	require.Contains(t, c.err, "bad signature")
+}
+
+func TestSinceSaysWhichHeadIsMissing(t *testing.T) {
+	l, other := newLog(t).close(t), newNamedLog(t, "example.com/web").close(t)
+	heads := filepath.Join(t.TempDir(), "heads")
+	require.NoError(t, os.WriteFile(heads, []byte(run(t, "checkpoint", l.dir).out), 0o600))
+	c := run(t, "since", heads, other.dir)
+	require.Equal(t, 3, c.code)
+	require.Contains(t, c.err, "no head of the log example.com/web was kept")
+	require.NoError(t, os.WriteFile(heads, []byte("nothing\n"), 0o600))
+	require.Contains(t, run(t, "since", heads, l.dir).err, "holds no signed head")
+	require.Contains(t, run(t, "since", heads+"x", l.dir).err, "no such file")
+}
+
+// rewriteReplacing makes the log again with its key, as if it had said something
+// else.
+func (l *aLog) rewriteReplacing(t testing.TB, old, text string) {
+	t.Helper()
+	path, content := l.segment(t)
+	secret, err := os.ReadFile(l.key)
+	require.NoError(t, err)
+	signer, err := note.NewSigner(strings.TrimSpace(string(secret)))
+	require.NoError(t, err)
+	var tree auditlog.Tree
+	var out []byte
+	for line := range strings.Lines(strings.ReplaceAll(content, old, text)) {
+		if leaf := []byte(strings.TrimSuffix(line, "\n")); !auditlog.IsCommit(leaf) {
+			tree.Append(nil, auditlog.HashLeaf(leaf))
+			out = append(out, line...)
+		}
+	}
+	c, err := tree.Sign(signer)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, append(auditlog.AppendCommit(out, c), '\n'), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(l.dir, "checkpoint"), c.Signed(), 0o600))
+}
+
+// newNamedLog is a log of another name, with one job.
+func newNamedLog(t testing.TB, origin string) *aLog {
+	t.Helper()
+	base := t.TempDir()
+	l := &aLog{dir: filepath.Join(base, "log"), key: filepath.Join(base, "log.key")}
+	key, err := filesink.LoadOrCreateKey(l.dir, l.key, origin)
+	require.NoError(t, err)
+	l.sink, err = filesink.Open(t.Context(), l.dir, key, nil)
+	require.NoError(t, err)
+	l.recorder, err = jobaudit.Open(t.Context(), l.sink, jobaudit.Source{System: "web", Environment: "test"}, nil)
+	require.NoError(t, err)
+	l.parent = l.job(t, t.Context(), "upload", nothing)
+	return l
+}
+
+func nothing(context.Context, *jobaudit.Trail) error { return nil }
