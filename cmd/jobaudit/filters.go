@@ -39,8 +39,8 @@ var errorCodes = []jobaudit.ErrorCode{
 type filters struct {
 	job, correlation, root, principal, acting, org, action, resource, state, errorCode, since, until string
 
-	types []string
-	local bool
+	types           []string
+	local, redacted bool
 }
 
 // add adds the flags that events and jobs have in common.
@@ -67,6 +67,7 @@ func (f *filters) addEvents(cmd *cobra.Command) {
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.job, "job", "", "of this job")
 	cmd.Flags().StringSliceVar(&f.types, "type", nil, "of these types, as in job.failed,attempt.failed; job.* stands for all that begin so")
+	cmd.Flags().BoolVar(&f.redacted, "redacted", false, "of which something was not stored, which the line names, with the policy")
 	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(texts(eventTypes), cobra.ShellCompDirectiveNoFileComp))
 }
 

@@ -362,9 +362,21 @@ func (a *app) jobRows(rows []*jobRow, f *jobFilters, asJSON bool) error {
 
 func jobHeading(width int) string {
 	if 0 < width && width < wide {
-		return strings.Join([]string{" ", fit("submitted", 11), fit("took", 6), fit("action", max(width-66, 6)), fit("who", 6), "job"}, " ")
+		when, action, who := narrow(width)
+		return strings.Join([]string{" ", fit("submitted", len(when)), fit("took", 6), fit("action", action), fit("who", who), "job"}, " ")
 	}
 	return strings.Join([]string{fit("state", 9), fit("submitted", 16), fit("took", 7), fit("action", 14), fit("who", 10), fit("job", 36), "tries, error"}, "  ")
+}
+
+// narrow shares a narrow line out: how a time is written, and the columns of
+// action and principal.
+func narrow(width int) (when string, action, who int) {
+	when = "01-02 15:04"
+	if width >= 90 {
+		when = "2006-01-02 15:04"
+	}
+	left := max(width-48-len(when), 12)
+	return when, left - left/3, left / 3
 }
 
 // jobLine prints a job. Where there is room for it on one line it is one line.
@@ -379,17 +391,20 @@ func (a *app) jobLine(row *jobRow, f *jobFilters, width int, now time.Time) stri
 	if row.err != nil {
 		state = "unknown"
 	}
-	who := plain(row.who)
-	if len(row.behalf) > 0 {
-		who += " for " + plain(strings.Join(row.behalf, " for "))
-	}
-	action, rest := plain(row.job.Metadata.Action), jobRest(row)
-	submitted := row.job.CreatedAt.In(f.zone())
+	action, who, rest := plain(row.job.Metadata.Action), plain(row.who), jobRest(row)
+	submitted, behalf := row.job.CreatedAt.In(f.zone()), plain(strings.Join(row.behalf, " for "))
 	if 0 < width && width < wide {
+		when, forAction, forWho := narrow(width)
 		line := strings.Join([]string{
-			a.coloured(row.job.State, sign(state)), submitted.Format("01-02 15:04"), fit(long, 6), fit(action, max(width-66, 6)), fit(who, 6), row.id.String(),
+			a.coloured(row.job.State, sign(state)), submitted.Format(when), fit(long, 6), fit(action, forAction), fit(who, forWho), row.id.String(),
 		}, " ")
+		if behalf != "" {
+			rest = strings.TrimSuffix("for "+behalf+", "+rest, ", ")
+		}
 		return line + "\n" + below(rest, width)
+	}
+	if behalf != "" {
+		who += " for " + behalf
 	}
 	when := "2006-01-02 15:04"
 	if width == 0 {

@@ -44,6 +44,9 @@ It verifies nothing: see jobaudit verify.`,
 				if err != nil {
 					return err
 				}
+				if f.redacted && withheld(r.Event().What.Redaction) == "" {
+					continue
+				}
 				if err := a.event(r, &f, asJSON); err != nil {
 					return err
 				}
@@ -84,6 +87,8 @@ func (a *app) event(r jobaudit.Record, f *filters, asJSON bool) error {
 	}
 	line := a.faint(e.Time.In(f.zone()).Format(layout)) + "  " + typ + "  " + subject(e)
 	switch {
+	case 0 < width && width < wide && e.Job.ID == uuid.Nil:
+		line = strings.TrimRight(line, " ") + "  " + cut(what, max(width-41, 20))
 	case 0 < width && width < wide:
 		line += "\n" + strings.TrimSuffix(below(what, width), "\n")
 	case width > 0:
@@ -110,6 +115,9 @@ func detail(e jobaudit.Event) string {
 		who += " for " + p.ID
 	}
 	parts := []string{e.What.Action, who}
+	if e.Job.ID == uuid.Nil {
+		parts = []string{who}
+	}
 	switch d := e.Data; {
 	case d.Error != nil:
 		parts = append(parts, string(d.Error.Code)+": "+d.Error.Message)
@@ -117,6 +125,13 @@ func detail(e jobaudit.Event) string {
 		parts = append(parts, d.Line)
 	case d.Decision != nil && !d.Decision.Allowed:
 		parts = append(parts, "refused by "+d.Decision.By+" "+d.Decision.Reason)
+	case e.Type == jobaudit.AuditOpened:
+		parts = append(parts, e.Where.Version, "on "+e.Where.Host)
+		if d.Environment.VCS.Modified {
+			parts = append(parts, "built from modified source, revision "+d.Environment.VCS.Revision)
+		}
+	case len(d.Policy) > 0:
+		parts = append(parts, string(d.Policy))
 	case d.Impact != "":
 		parts = append(parts, d.Impact)
 	case d.Correction != nil:

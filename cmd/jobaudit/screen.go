@@ -81,7 +81,7 @@ func took(d time.Duration) string {
 	case d < 100*time.Hour:
 		return strings.TrimSuffix(d.Round(time.Second).String(), "0s")
 	}
-	return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	return fmt.Sprintf("%dd", d/(24*time.Hour))
 }
 
 // coloured paints a job's state.
