@@ -26,9 +26,10 @@ import (
 // before it is durable, but hands out durable heads only. It is safe for
 // concurrent use.
 type Reader struct {
-	dir  disk.Dir
-	keys []note.Verifier
-	open openJobs
+	dir    disk.Dir
+	keys   []note.Verifier
+	open   openJobs
+	cursor lineCursor
 
 	mu      sync.Mutex
 	extents map[int64]extent // of segments without an index, by first index

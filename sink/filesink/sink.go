@@ -30,7 +30,8 @@ type Sink struct {
 	writer   *writer
 	close    func() error
 
-	open openJobs
+	open   openJobs
+	cursor lineCursor
 
 	mu      sync.Mutex
 	view    view

@@ -44,6 +44,16 @@ func (s *Sink) Lines(ctx context.Context, from int64) iter.Seq2[[]byte, error] {
 	}
 }
 
+// Size returns how many events have their place in the log. A head of that size
+// is durable, as it is seen when its transaction has committed.
+func (s *Sink) Size(ctx context.Context) (int64, error) {
+	if s.isClosed() {
+		return 0, ErrClosed
+	}
+	w, err := s.waiting(ctx, 0)
+	return w.Size, err
+}
+
 // linesPage reads the lines from the event of index first to the commit of size
 // end. A commit line stands before the event whose index is its size.
 func (s *Sink) linesPage(ctx context.Context, first, end int64) ([][]byte, error) {

@@ -1,0 +1,207 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxObject bounds an object that is read, in bytes: the largest batch that a
+// log can hold and what a chunk may have beside it.
+const maxObject = 4 << 30
+
+// temporary is how the names of files begin that are being written.
+const temporary = ".new-"
+
+// A Directory is a Store in a directory: on another disk, on a share that is
+// mounted, on a volume that keeps snapshots. An object is a file: written under
+// another name, synced, linked to its own, and the directory synced. So nothing
+// is overwritten by the mirror, and nothing is half there. The directory does not
+// keep anybody else from changing it; what does is the file system (another
+// host's, append-only, snapshots) or the Store of sink/s3mirror.
+type Directory struct{ root *os.Root }
+
+// OpenDirectory opens a directory as a Store. With create set it is made if it
+// is not there; without, the error is [fs.ErrNotExist] then. Another disk that
+// is not mounted is not there either: a directory inside of the mount, made once,
+// tells that apart.
+func OpenDirectory(dir string, create bool) (*Directory, error) {
+	if create {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("mirror: %w", err)
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("mirror: %w", err)
+	}
+	return &Directory{root}, nil
+}
+
+// Close lets go of the directory.
+func (d *Directory) Close() error { return d.root.Close() }
+
+// Put is [Store.Put].
+func (d *Directory) Put(ctx context.Context, name string, data []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := d.root.Lstat(name); err == nil {
+		return fmt.Errorf("put %s: %w", name, ErrExists)
+	}
+	dir := path.Dir(name)
+	if err := d.mkdir(dir); err != nil {
+		return fmt.Errorf("put %s: %w", name, err)
+	}
+	temp := path.Join(dir, temporary+rand.Text())
+	defer d.root.Remove(temp) // it is only another name of the object, or of nothing
+	if err := d.write(temp, data); err != nil {
+		return fmt.Errorf("put %s: %w", name, err)
+	}
+	switch err := d.root.Link(temp, name); {
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("put %s: %w", name, ErrExists)
+	case err != nil:
+		return fmt.Errorf("put %s: %w", name, err)
+	}
+	if err := d.sync(dir); err != nil {
+		return fmt.Errorf("put %s: %w", name, err)
+	}
+	stored, err := d.read(name)
+	if err == nil && !bytes.Equal(stored, data) {
+		err = errors.New("what was stored is not what was written")
+	}
+	if err != nil {
+		return fmt.Errorf("put %s: %w", name, err)
+	}
+	return nil
+}
+
+// mkdir makes a directory and syncs the ones above, so that it stays.
+func (d *Directory) mkdir(dir string) error {
+	if info, err := d.root.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	above := path.Dir(dir)
+	if above != dir {
+		if err := d.mkdir(above); err != nil {
+			return err
+		}
+	}
+	if err := d.root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return d.sync(above)
+}
+
+func (d *Directory) write(name string, data []byte) error {
+	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+func (d *Directory) sync(dir string) error {
+	f, err := d.root.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// Get is [Store.Get]: a directory holds one object of a name at most.
+func (d *Directory) Get(ctx context.Context, name string) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		data, err := d.read(name)
+		if err == nil {
+			err = ctx.Err()
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			yield(nil, fmt.Errorf("get %s: %w", name, err))
+		default:
+			yield(data, nil)
+		}
+	}
+}
+
+func (d *Directory) read(name string) ([]byte, error) {
+	info, err := d.root.Stat(name) // before it is opened: a pipe would wait
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is no regular file")
+	case info.Size() > maxObject:
+		return nil, fmt.Errorf("it has %d bytes", info.Size())
+	}
+	f, err := d.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	data := make([]byte, info.Size())
+	_, err = io.ReadFull(f, data)
+	return data, errors.Join(err, f.Close())
+}
+
+// List is [Store.List].
+func (d *Directory) List(ctx context.Context, prefix, from string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		var names []string
+		err := fs.WalkDir(d.root.FS(), walkFrom(prefix), func(name string, entry fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case entry.IsDir() || strings.HasPrefix(path.Base(name), temporary):
+			case strings.HasPrefix(name, prefix) && name >= from:
+				names = append(names, name)
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			yield("", fmt.Errorf("list %s: %w", prefix, err))
+			return
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			if !yield(name, nil) {
+				return
+			}
+		}
+	}
+}
+
+// walkFrom is the directory that holds all names with a prefix.
+func walkFrom(prefix string) string {
+	if i := strings.LastIndexByte(prefix, '/'); i > 0 {
+		return prefix[:i]
+	}
+	return "."
+}
+
+// Stored returns when an object was stored, by the clock of the file system.
+func (d *Directory) Stored(_ context.Context, name string) (time.Time, error) {
+	info, err := d.root.Stat(name)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("mirror: %w", err)
+	}
+	return info.ModTime(), nil
+}

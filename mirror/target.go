@@ -1,0 +1,269 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/jobaudit/jobaudit/auditlog"
+)
+
+// A SquattedError says that an object stands where one of the mirror's belongs,
+// and that it does not verify: somebody else has put it there, or it is damaged.
+// The mirror passes it by.
+type SquattedError struct {
+	// Name is the object's.
+	Name string
+	Err  error
+}
+
+func (e *SquattedError) Error() string {
+	return fmt.Sprintf("mirror: the object %s is not the mirror's, and was passed by: %v", e.Name, e.Err)
+}
+
+func (e *SquattedError) Unwrap() error { return e.Err }
+
+// ErrNoMirror means that a store holds no mirror.
+var ErrNoMirror = errors.New("there is no mirror")
+
+// A target is a mirror in a store: what writing and reading it have in common.
+type target struct {
+	store  Store
+	keys   []note.Verifier
+	report func(error)
+}
+
+// branches reads the branches, in the order of their numbers. What is none is
+// reported and passed by.
+func (t *target) branches(ctx context.Context) ([]Branch, error) {
+	var all []Branch
+	for name, err := range t.store.List(ctx, branchPrefix, "") {
+		if err != nil {
+			return nil, err
+		}
+		n, err := strconv.Atoi(strings.TrimPrefix(name, branchPrefix))
+		if err != nil || n < 1 || n > maxBranch || branchName(n) != name {
+			t.report(&SquattedError{name, errors.New("no branch has this name")})
+			continue
+		}
+		b, err := t.branch(ctx, n, all)
+		if err != nil {
+			return nil, err
+		}
+		if b.Number != 0 {
+			all = append(all, b)
+		}
+	}
+	return all, nil
+}
+
+// branch reads the record of a branch whose base is one of those before it: the
+// first version that is one.
+func (t *target) branch(ctx context.Context, n int, before []Branch) (Branch, error) {
+	for data, err := range t.store.Get(ctx, branchName(n)) {
+		if err != nil {
+			return Branch{}, err
+		}
+		b, err := parseBranch(data, n)
+		if err == nil && b.Base > 0 && !hasBranch(before, b.Base, b.Origin) {
+			err = fmt.Errorf("its base, branch %d of %s, is not there", b.Base, b.Origin)
+		}
+		if err == nil {
+			return b, nil
+		}
+		t.report(&SquattedError{branchName(n), err})
+	}
+	return Branch{}, nil
+}
+
+func hasBranch(all []Branch, n int, origin string) bool {
+	for _, b := range all {
+		if b.Number == n && b.Origin == origin {
+			return true
+		}
+	}
+	return false
+}
+
+// newest returns the newest head of a branch with a size of at most so much that
+// verifies, as a fold; nil if there is none.
+func (t *target) newest(ctx context.Context, branch int, atMost int64) (*fold, error) {
+	if len(t.keys) == 0 {
+		return nil, nil
+	}
+	from := fmt.Sprintf("%s%016d", headPrefix(branch), maxSize-atMost)
+	for name, err := range t.store.List(ctx, headPrefix(branch), from) {
+		if err != nil {
+			return nil, err
+		}
+		f, err := t.head(ctx, branch, name)
+		if f != nil || err != nil {
+			return f, err
+		}
+	}
+	return nil, nil
+}
+
+// head reads a head's object: the first version that verifies, nil if none does.
+func (t *target) head(ctx context.Context, branch int, name string) (*fold, error) {
+	size, ok := headSize(branch, name)
+	if !ok {
+		t.report(&SquattedError{name, errors.New("no head has this name")})
+		return nil, nil
+	}
+	for data, err := range t.store.Get(ctx, name) {
+		if err != nil {
+			return nil, err
+		}
+		f, err := openHead(data, t.keys)
+		if err == nil && f.size() != size {
+			err = fmt.Errorf("it holds the head of size %d", f.size())
+		}
+		if err == nil {
+			return f, nil
+		}
+		t.report(&SquattedError{name, err})
+	}
+	return nil, nil
+}
+
+// chunk reads the chunk that goes on from a fold: the first object under its
+// name, or under those to use when that is taken, that verifies. It returns nil if
+// there is none, and else the fold behind it.
+func (t *target) chunk(ctx context.Context, branch int, at *fold) (data []byte, after *fold, err error) {
+	name := chunkName(branch, at.size())
+	data, after, found, err := t.version(ctx, name, at)
+	if after != nil || err != nil || !found {
+		return data, after, err
+	}
+	for name, err := range t.store.List(ctx, name+".", "") {
+		if err != nil {
+			return nil, nil, err
+		}
+		if data, after, _, err = t.version(ctx, name, at); after != nil || err != nil {
+			return data, after, err
+		}
+	}
+	return nil, nil, nil
+}
+
+// version looks for the version of an object that is the chunk which goes on
+// from a fold. It says whether there is any.
+func (t *target) version(ctx context.Context, name string, at *fold) (data []byte, after *fold, found bool, err error) {
+	for data, err := range t.store.Get(ctx, name) {
+		if err != nil {
+			return nil, nil, false, err
+		}
+		f := *at
+		if err := f.chunk(data, nil); err == nil {
+			return data, &f, true, nil
+		} else {
+			t.report(&SquattedError{name, err})
+		}
+		found = true
+	}
+	return nil, nil, found, nil
+}
+
+// walk hands the lines of a branch to each, from a fold on, until the log is at
+// the size until, or to its end if that is negative; each gets the size with the
+// line, too. It leaves the fold where it came to, and returns false when each has.
+func (t *target) walk(ctx context.Context, all []Branch, n int, at *fold, until int64, each func(line []byte, size int64) bool) (bool, error) {
+	b := all[n]
+	if b.Base > 0 && at.size() < b.Size {
+		leave := b.Size
+		if until >= 0 {
+			leave = min(leave, until)
+		}
+		more, err := t.walk(ctx, all, indexOf(all, b.Base), at, leave, each)
+		if !more || err != nil || leave < b.Size {
+			return more, err
+		}
+	}
+	if b.Base > 0 && at.size() == b.Size && at.tree.Root() != b.Root {
+		return false, fmt.Errorf("branch %d does not begin where its record says, at size %d of branch %d", b.Number, b.Size, b.Base)
+	}
+	for until < 0 || at.size() < until {
+		data, after, err := t.chunk(ctx, b.Number, at)
+		if err != nil {
+			return false, err
+		}
+		if data == nil {
+			if until >= 0 {
+				return false, fmt.Errorf("%s is missing: branch %d ends at size %d, and %d is expected", chunkName(b.Number, at.size()), b.Number, at.size(), until)
+			}
+			return true, nil
+		}
+		if until >= 0 && after.size() > until {
+			if data, after, err = cut(data, at, until); err != nil {
+				return false, err
+			}
+		}
+		if !eachLine(data, at.size(), each) {
+			return false, nil
+		}
+		*at = *after
+	}
+	return true, nil
+}
+
+// cut takes the beginning of a chunk, up to the commit line of a size.
+func cut(data []byte, at *fold, until int64) ([]byte, *fold, error) {
+	f, n := *at, 0
+	err := f.chunk(data, func(line []byte) bool {
+		n += len(line) + 1
+		return f.claimed.Size < until
+	})
+	if err == nil && f.claimed.Size != until {
+		err = fmt.Errorf("there is no commit of size %d", until)
+	}
+	return data[:n], &f, err
+}
+
+// eachLine hands on the lines of a chunk that was proven.
+func eachLine(data []byte, size int64, each func(line []byte, size int64) bool) bool {
+	for each != nil && len(data) > 0 {
+		i := bytes.IndexByte(data, '\n')
+		line := data[:i]
+		data = data[i+1:]
+		if !auditlog.IsCommit(line) {
+			size++
+		}
+		if !each(line, size) {
+			return false
+		}
+	}
+	return true
+}
+
+func indexOf(all []Branch, number int) int {
+	for i, b := range all {
+		if b.Number == number {
+			return i
+		}
+	}
+	return 0
+}
+
+// begin returns the fold from which walk comes to an index with the least to read.
+func (t *target) begin(ctx context.Context, all []Branch, n int, from int64) (*fold, error) {
+	b := all[n]
+	if b.Base > 0 && from < b.Size {
+		return t.begin(ctx, all, indexOf(all, b.Base), from)
+	}
+	f, err := t.newest(ctx, b.Number, from)
+	switch {
+	case err != nil:
+		return nil, err
+	case f != nil && f.size() >= b.Size:
+		return f, nil
+	case b.Base > 0:
+		return t.begin(ctx, all, indexOf(all, b.Base), b.Size)
+	}
+	return &fold{keys: t.keys}, nil
+}
