@@ -76,9 +76,9 @@ func (a *app) root() *cobra.Command {
 		Short: "Read and verify the audit logs of background jobs",
 		Long: `Read and verify the audit logs of background jobs.
 
-A SOURCE is a log's directory, or the URL of a database: postgres://…
-It takes no lock and writes nothing into a log's directory; copy, act and correct
-write another. Into a database only migrate and sequence write.
+A SOURCE is a log's directory, a mirror's, or the URL of a database: postgres://…
+It takes no lock and writes nothing into a log's directory; copy, mirror, restore,
+act and correct write another. Into a database only migrate and sequence write.
 Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -92,6 +92,7 @@ Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 		a.keyCommand(), a.checkpointCommand(), a.copyCommand(),
 		a.actCommand(), a.correctCommand(), a.migrateCommand(), a.sequenceCommand(), a.versionCommand())
 	root.AddCommand(a.evidenceCommands()...)
+	root.AddCommand(a.mirrorCommand(), a.restoreCommand())
 	return root
 }
 

@@ -1,7 +1,8 @@
 // Jobaudit reads and verifies audit logs: directories that
 // github.com/jobaudit/jobaudit/sink/filesink writes, and PostgreSQL databases
 // that github.com/jobaudit/jobaudit/sink/pgsink writes. A SOURCE is either: the
-// directory's path, or the database's URL, postgres://…
+// directory's path, or the database's URL, postgres://…; or a mirror of a log, as
+// mirror writes it.
 //
 //	jobaudit verify SOURCE --key VKEY [--anchor FILE]  prove the log, and that its records agree
 //	jobaudit jobs SOURCE... [filters]                  the jobs, one a line
@@ -15,14 +16,16 @@
 //	jobaudit key DIR-OR-KEYFILE                        the verifier key, for auditors
 //	jobaudit checkpoint SOURCE                         the newest signed head that is safe to keep
 //	jobaudit copy SOURCE DIR --key VKEY                a proven copy, also of a log that is written
+//	jobaudit mirror SOURCE TARGET --key VKEY           keep a copy where the log's host cannot change it
+//	jobaudit restore TARGET DIR --key VKEY             rebuild a log from its mirror
 //	jobaudit act read|reviewed SOURCE --in COMPANION …  record who read or reviewed the log
 //	jobaudit correct SOURCE EVENT-ID --in COMPANION …  record what turned out later about an event
 //	jobaudit migrate postgres://…                      the tables and roles in a database
 //	jobaudit sequence postgres://… --key FILE          a database's sequencer, which signs
 //	jobaudit version                                   the program's version
 //
-// It takes no lock and writes nothing into a log's directory; copy, act and
-// correct write another. Into a database only migrate and sequence write. With --json it
+// It takes no lock and writes nothing into a log's directory; copy, mirror, restore,
+// act and correct write another. Into a database only migrate and sequence write. With --json it
 // prints what jq reads: events as the very bytes that are stored. Without, it
 // prints for people; characters that a terminal would act on are escaped.
 //

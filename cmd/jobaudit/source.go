@@ -53,12 +53,14 @@ type log interface {
 type directory struct{ path string }
 
 // open opens a source: the one place that knows what a source can be: a
-// directory, written as a path or as file:PATH, or a database.
+// directory, written as a path or as file:PATH, a database, or a mirror.
 func (a *app) open(ctx context.Context, source string) (log, error) {
 	scheme, rest, found := strings.Cut(source, ":")
 	switch {
 	case isDatabase(source):
 		return a.openDatabase(ctx, source)
+	case isMirror(source):
+		return a.openMirror(source)
 	case !found || strings.ContainsAny(scheme, `/\.`) || len(scheme) < 2:
 		return directory{source}, nil
 	case scheme == "file":
@@ -66,7 +68,7 @@ func (a *app) open(ctx context.Context, source string) (log, error) {
 	case exists(source):
 		return directory{source}, nil
 	}
-	return nil, usagef("%q: no source of the kind %q is known; a source is a directory, file:DIRECTORY, or postgres://…", plain(source), plain(scheme))
+	return nil, usagef("%q: no source of the kind %q is known; a source is a directory, file:DIRECTORY, mirror:TARGET, or postgres://…", plain(source), plain(scheme))
 }
 
 // openAll opens several sources.

@@ -1,0 +1,147 @@
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/sinktest"
+)
+
+// verifier writes a log's verifier key to a file, as an auditor has it.
+func (l *aLog) verifier(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "vkey")
+	require.NoError(t, os.WriteFile(file, []byte(run(t, "key", l.key).out), 0o600))
+	return file
+}
+
+func TestAMirrorIsReadLikeTheLog(t *testing.T) {
+	l := newLog(t)
+	target := filepath.Join(t.TempDir(), "mirror")
+	key := l.verifier(t)
+	c := run(t, "mirror", l.dir, target, "--key", key, "--once")
+	require.Equal(t, 3, c.code)
+	require.Contains(t, c.err, "--create")
+	c = run(t, "mirror", l.dir, target, "--key", key, "--once", "--create")
+	require.Zero(t, c.code, c.err)
+	require.Contains(t, c.out, "mirrored up to size")
+	l.close(t)
+	c = run(t, "mirror", l.dir, target, "--key", key, "--once", "--max-lag", "0", "--json")
+	require.Zero(t, c.code, c.err)
+	var status struct {
+		Mirrored struct{ Size int64 }
+		Lag      int64
+	}
+	require.NoError(t, json.Unmarshal([]byte(c.out), &status))
+	require.Positive(t, status.Mirrored.Size)
+	require.Zero(t, status.Lag)
+
+	for _, args := range [][]string{{"list", "--json"}, {"show", l.parent.String()}, {"tail", "-n", "3"}, {"checkpoint"}, {"list", "--job", l.failed.String()}} {
+		of := func(source string) call {
+			return run(t, append([]string{args[0], source}, args[1:]...)...)
+		}
+		require.Equal(t, of(l.dir).out, of(target).out, args)
+		require.Equal(t, of(l.dir).out, of("mirror:"+target+"#1").out, args)
+		require.NotEmpty(t, of(target).out)
+	}
+	c = run(t, "verify", target, "--key", key, "--anchor", l.anchor())
+	require.Zero(t, c.code, c.out+c.err)
+	require.Contains(t, c.out, "verified L2")
+	require.Contains(t, run(t, "verify", target, "--key", key).out, "verified L1")
+	id := l.events(t)[2].ID().String()
+	proof := filepath.Join(t.TempDir(), "proof")
+	c = run(t, "prove", target, id, "--key", key, "-o", proof)
+	require.Zero(t, c.code, c.err)
+	c = run(t, "check-proof", proof, "--key", key)
+	require.Zero(t, c.code, c.out+c.err)
+}
+
+func TestAMirrorThatLostAChunkDoesNotVerify(t *testing.T) {
+	l := newLog(t).close(t)
+	target := filepath.Join(t.TempDir(), "mirror")
+	key := l.verifier(t)
+	require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once", "--create").code)
+	chunk := filepath.Join(target, "001", "chunks", "00000000000000000000")
+	b, err := os.ReadFile(chunk)
+	require.NoError(t, err)
+	b[100] ^= 1
+	require.NoError(t, os.WriteFile(chunk, b, 0o600))
+	c := run(t, "verify", target, "--key", key)
+	require.Equal(t, 1, c.code, c.out+c.err)
+	require.Contains(t, c.out, "truncated")
+	require.Contains(t, c.err, "001/chunks/00000000000000000000")
+}
+
+func TestARestoredLogGoesOnUnderItsKeyOnlyIfNothingIsMissing(t *testing.T) {
+	l := newLog(t).close(t)
+	base := t.TempDir()
+	target, key := filepath.Join(base, "mirror"), l.verifier(t)
+	require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once", "--create").code)
+	want := run(t, "list", l.dir, "--json").out
+
+	whole := filepath.Join(base, "whole")
+	c := run(t, "restore", target, whole, "--key", key, "--anchor", l.anchor())
+	require.Zero(t, c.code, c.out+c.err)
+	require.Contains(t, c.out, "may go on as example.com/jobs")
+	require.Equal(t, want, run(t, "list", whole, "--json").out)
+	owner, err := filesink.LoadOrCreateKey(whole, l.key, "example.com/jobs")
+	require.NoError(t, err)
+	s, err := filesink.Open(t.Context(), whole, owner, nil)
+	require.NoError(t, err)
+	require.NoError(t, s.Append(t.Context(), sinktest.Records(1)))
+	require.NoError(t, s.Close()) // the anchor is ahead of the mirror now
+
+	behind := filepath.Join(base, "behind")
+	c = run(t, "restore", target, behind, "--key", key, "--anchor", l.anchor())
+	require.Equal(t, 1, c.code, c.out+c.err)
+	require.Contains(t, c.out, "goes on as a successor, example.com/jobs/s2")
+	_, err = filesink.Open(t.Context(), behind, owner, &filesink.Options{AnchorPath: filepath.Join(base, "a"), AllowMissingAnchor: true})
+	require.ErrorIs(t, err, filesink.ErrCopy)
+
+	unknown := filepath.Join(base, "unknown")
+	c = run(t, "restore", target, unknown, "--key", key)
+	require.Zero(t, c.code, c.out+c.err)
+	require.Contains(t, c.out, "as a successor")
+}
+
+func TestASuccessorsBranchIsAcceptedAndBothAreShown(t *testing.T) {
+	l := newLog(t)
+	base := t.TempDir()
+	target, key := filepath.Join(base, "mirror"), l.verifier(t)
+	require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once", "--create").code)
+	backup := filepath.Join(base, "backup")
+	require.Zero(t, run(t, "copy", l.dir, backup, "--key", key).code)
+	l.job(t, t.Context(), "after-the-backup", func(context.Context, *jobaudit.Trail) error { return nil })
+	l.close(t)
+	require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once").code)
+
+	c := run(t, "mirror", backup, target, "--key", key, "--once")
+	require.Equal(t, 1, c.code, c.out)
+	require.Contains(t, c.out, "the log is shorter than its mirror")
+
+	old, err := filesink.LoadOrCreateKey(backup, l.key, "example.com/jobs")
+	require.NoError(t, err)
+	next, err := filesink.LoadOrCreateKey(backup, filepath.Join(base, "key2"), "example.com/jobs/s2")
+	require.NoError(t, err)
+	s, err := filesink.Open(t.Context(), backup, next, &filesink.Options{Predecessor: old.Verifier()})
+	require.NoError(t, err)
+	require.NoError(t, s.Append(t.Context(), sinktest.Records(1)))
+	require.NoError(t, s.Close())
+
+	keys := []string{"--key", key, "--key", filepath.Join(base, "key2")}
+	require.Equal(t, 2, run(t, append([]string{"mirror", backup, target, "--accept"}, keys...)...).code)
+	c = run(t, append([]string{"mirror", backup, target, "--accept", "--by", "ada", "--reason", "restored on purpose"}, keys...)...)
+	require.Zero(t, c.code, c.out+c.err)
+	require.Contains(t, c.out, "branch 2 begins at size")
+	c = run(t, append([]string{"verify", target}, keys...)...)
+	require.Contains(t, c.out, "accepted by ada")
+	require.NotContains(t, run(t, "list", target).out, "after-the-backup")
+	require.Contains(t, run(t, "list", target+"#1").out, "after-the-backup")
+}

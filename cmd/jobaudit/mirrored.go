@@ -1,0 +1,361 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/mirror"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+)
+
+// isMirror tells whether a source is a mirror: mirror:DIRECTORY, or a directory
+// that holds one. #N behind it names a branch.
+func isMirror(source string) bool {
+	if strings.HasPrefix(source, "mirror:") {
+		return true
+	}
+	path, _ := splitBranch(source)
+	return exists(filepath.Join(path, "branches", "001")) && !exists(filepath.Join(path, "entries"))
+}
+
+// splitBranch splits the number of a branch off, 0 for none.
+func splitBranch(source string) (target string, branch int) {
+	if i := strings.LastIndexByte(source, '#'); i >= 0 {
+		if n, err := strconv.Atoi(source[i+1:]); err == nil && n > 0 {
+			return source[:i], n
+		}
+	}
+	return source, 0
+}
+
+// openStore opens what a mirror lies in: the one place that knows what that can be.
+func (a *app) openStore(target string, create bool) (mirror.Store, error) {
+	path := strings.TrimPrefix(strings.TrimPrefix(target, "mirror:"), "//")
+	d, err := mirror.OpenDirectory(path, create)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is not there: jobaudit mirror --create makes it, once, so that a disk that is not mounted is not taken for it: %w", path, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.closers = append(a.closers, d.Close)
+	return d, nil
+}
+
+// mirrored is a log in a mirror.
+type mirrored struct {
+	app    *app
+	name   string
+	store  mirror.Store
+	branch int
+}
+
+func (a *app) openMirror(source string) (log, error) {
+	target, branch := splitBranch(source)
+	store, err := a.openStore(target, false)
+	if err != nil {
+		return nil, err
+	}
+	return &mirrored{a, source, store, branch}, nil
+}
+
+func (m *mirrored) String() string { return m.name }
+
+// reader opens the mirror for reading. With keys what it reads is signed.
+func (m *mirrored) reader(ctx context.Context, keys []note.Verifier) (*mirror.Reader, error) {
+	said := map[string]bool{}
+	return mirror.OpenReader(ctx, m.store, &mirror.ReaderOptions{Keys: keys, Branch: m.branch, OnError: func(err error) {
+		if text := plain(err.Error()); !said[text] {
+			said[text] = true
+			fmt.Fprintf(m.app.err, "jobaudit: %s: %s\n", plain(m.name), text)
+		}
+	}})
+}
+
+func (m *mirrored) records(ctx context.Context, q jobaudit.Query, contains string, unread *int) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		if _, err := m.read(ctx, 0, q, contains, unread, func(r jobaudit.Record) bool { return yield(r, nil) }); err != nil {
+			yield(jobaudit.Record{}, err)
+		}
+	}
+}
+
+// read reads the records that match from an index on, and returns the index
+// behind the last.
+func (m *mirrored) read(ctx context.Context, from int64, q jobaudit.Query, contains string, unread *int, yield func(jobaudit.Record) bool) (int64, error) {
+	reader, err := m.reader(ctx, nil)
+	if err != nil {
+		return from, err
+	}
+	for line, err := range reader.Lines(ctx, from) {
+		if err != nil {
+			return from, err
+		}
+		if auditlog.IsCommit(line) {
+			continue
+		}
+		from++
+		if contains != "" && !strings.Contains(string(line), contains) {
+			continue
+		}
+		r, err := jobaudit.ParseRecord(line)
+		if err != nil {
+			*unread++
+			continue
+		}
+		if q.Match(r) && !yield(r) {
+			return from, nil
+		}
+	}
+	return from, nil
+}
+
+func (m *mirrored) tail(ctx context.Context, q jobaudit.Query, n int, follow bool, unread *int) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		var newest []jobaudit.Record
+		index, err := m.read(ctx, 0, q, "", unread, func(r jobaudit.Record) bool {
+			if newest = append(newest, r); len(newest) > n {
+				newest = append(newest[:0], newest[1:]...)
+			}
+			return true
+		})
+		if err != nil {
+			yield(jobaudit.Record{}, err)
+			return
+		}
+		for _, r := range newest {
+			if !yield(r, nil) {
+				return
+			}
+		}
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for left := !follow; !left; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if index, err = m.read(ctx, index, q, "", unread, func(r jobaudit.Record) bool { left = !yield(r, nil); return !left }); err != nil && !left {
+				if ctx.Err() == nil {
+					yield(jobaudit.Record{}, err)
+				}
+				return
+			}
+		}
+	}
+}
+
+// newest is durable: nothing else is mirrored.
+func (m *mirrored) newest(ctx context.Context, _ bool) ([]byte, error) {
+	reader, err := m.reader(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	size, err := reader.Size(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for line, err := range reader.Lines(ctx, max(size-1, 0)) {
+		if err != nil {
+			return nil, err
+		}
+		if head, err := auditlog.CommitHead(line); err == nil && head.Size == size {
+			return signedNote(line)
+		}
+	}
+	return nil, fmt.Errorf("the mirror %s holds no commit of size %d", m, size)
+}
+
+func (m *mirrored) key(context.Context) (verifierKey, error) {
+	return verifierKey{}, usagef("no key lies beside a mirror: it has to be given")
+}
+
+func (m *mirrored) copy(ctx context.Context, dir string, keys []note.Verifier) (auditlog.Checkpoint, error) {
+	reader, err := m.reader(ctx, keys)
+	if err != nil {
+		return auditlog.Checkpoint{}, err
+	}
+	return filesink.CopyLines(ctx, reader.Lines, dir, keys)
+}
+
+func (m *mirrored) prove(ctx context.Context, id uuid.UUID, key note.Verifier) (proof auditlog.Proof, err error) {
+	err = m.spooled(ctx, []note.Verifier{key}, func(dir string, _ auditlog.Checkpoint) error {
+		reader, err := filesink.OpenReader(dir, key)
+		if err != nil {
+			return err
+		}
+		defer reader.Close()
+		proof, err = reader.Prove(ctx, id, key)
+		return err
+	})
+	return proof, err
+}
+
+// verify proves the mirror as the log that it is: a newest head that the chunks do
+// not lead to is a finding, and so is a branch that no successor made.
+func (m *mirrored) verify(ctx context.Context, opts *filesink.VerifyOptions) (result report, err error) {
+	err = m.spooled(ctx, opts.Keys, func(dir string, head auditlog.Checkpoint) error {
+		with := *opts
+		if !head.IsZero() {
+			with.Heads = append(with.Heads[:len(with.Heads):len(with.Heads)], head.Head())
+		}
+		result.Report, err = filesink.Verify(ctx, dir, &with)
+		if len(opts.Checkpoints)+len(opts.Heads) == 0 && result.Level == auditlog.Anchored {
+			result.Level, result.Anchored = auditlog.Signed, 0 // the mirror's own head is none from elsewhere
+		}
+		return err
+	})
+	found, ok := errors.AsType[*filesink.VerifyError](err)
+	if err != nil && !ok {
+		return result, err
+	}
+	wrong, notes, branchErr := m.branches(ctx, opts.Keys)
+	if branchErr != nil {
+		return result, branchErr
+	}
+	result.Notes = append(result.Notes, notes...)
+	if len(wrong) > 0 {
+		if found == nil {
+			found = &filesink.VerifyError{}
+		}
+		found.Findings = append(found.Findings, wrong...)
+		result.Level = auditlog.Unverified
+		return result, found
+	}
+	return result, err
+}
+
+// kindBranch is a branch of a mirror: a note, or a finding if no successor made it.
+const kindBranch auditlog.Kind = "branch"
+
+// branches says which branches there are, and which are not as they should be.
+func (m *mirrored) branches(ctx context.Context, keys []note.Verifier) (wrong, notes []filesink.Finding, err error) {
+	reader, err := m.reader(ctx, keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	heads := map[int]auditlog.Head{}
+	for _, b := range reader.Branches() {
+		of := mirrored{m.app, m.name, m.store, b.Number}
+		r, err := of.reader(ctx, keys)
+		if err != nil {
+			return nil, nil, err
+		}
+		head, err := r.Head(ctx)
+		if err != nil && !errors.Is(err, auditlog.ErrNoHead) {
+			return nil, nil, err
+		}
+		heads[b.Number] = head.Head()
+		if b.Base == 0 {
+			continue
+		}
+		f := filesink.Finding{Finding: auditlog.Finding{Kind: kindBranch, Index: -1, First: b.Size, End: b.Size, Commit: -1, Offset: -1,
+			Found: fmt.Sprintf("branch %d leaves branch %d, which holds %d events, at size %d and holds %d", b.Number, b.Base, heads[b.Base].Size, b.Size, heads[b.Number].Size)}}
+		_, was := auditlog.SplitOrigin(heads[b.Base].Origin)
+		if _, is := auditlog.SplitOrigin(heads[b.Number].Origin); heads[b.Number].Size > 0 && is <= was {
+			f.Expected = "a newest head by a later successor than " + heads[b.Base].Origin
+			wrong = append(wrong, f)
+			continue
+		}
+		f.Explained = fmt.Sprintf("accepted by %s on %s: %s", b.By, b.Time.UTC().Format(time.DateOnly), b.Reason)
+		notes = append(notes, f)
+	}
+	return wrong, notes, nil
+}
+
+// spoolSize is how large a file of entries may become.
+const spoolSize = 64 << 20
+
+// spooled writes the log to a temporary directory, as its files were, and does
+// something with it and the newest head that is mirrored.
+func (m *mirrored) spooled(ctx context.Context, keys []note.Verifier, do func(dir string, head auditlog.Checkpoint) error) error {
+	reader, err := m.reader(ctx, keys)
+	if err != nil {
+		return err
+	}
+	head, err := reader.Head(ctx)
+	if err != nil && !errors.Is(err, auditlog.ErrNoHead) {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "jobaudit-mirror-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Mkdir(filepath.Join(dir, "entries"), 0o700); err != nil {
+		return err
+	}
+	s := &spool{dir: dir}
+	for line, err := range reader.Lines(ctx, 0) {
+		if err == nil {
+			err = s.write(line)
+		}
+		if err != nil {
+			return errors.Join(err, s.close())
+		}
+	}
+	if err := s.close(); err != nil {
+		return err
+	}
+	if !head.IsZero() {
+		if err := os.WriteFile(filepath.Join(dir, "checkpoint"), head.Signed(), 0o600); err != nil {
+			return err
+		}
+	}
+	return do(dir, head)
+}
+
+// spool writes files of entries.
+type spool struct {
+	dir    string
+	index  int64
+	size   int64
+	ended  bool // by a commit line
+	file   *os.File
+	buffer *bufio.Writer
+}
+
+func (s *spool) write(line []byte) error {
+	if s.file != nil && s.ended && s.size > spoolSize {
+		if err := s.close(); err != nil {
+			return err
+		}
+	}
+	if s.file == nil {
+		var err error
+		if s.file, err = os.Create(filepath.Join(s.dir, "entries", fmt.Sprintf("%020d.jsonl", s.index))); err != nil {
+			return err
+		}
+		s.buffer, s.size = bufio.NewWriter(s.file), 0
+	}
+	if s.ended = auditlog.IsCommit(line); !s.ended {
+		s.index++
+	}
+	s.size += int64(len(line)) + 1
+	_, err := s.buffer.Write(line)
+	return errors.Join(err, s.buffer.WriteByte('\n'))
+}
+
+func (s *spool) close() error {
+	if s.file == nil {
+		return nil
+	}
+	err := errors.Join(s.buffer.Flush(), s.file.Close())
+	s.file = nil
+	return err
+}
