@@ -51,6 +51,7 @@ extras:
 	command -v softhsm2-util >/dev/null || missing="$$missing softhsm2"; \
 	command -v pgbouncer >/dev/null || missing="$$missing pgbouncer"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	[ -n "$$missing" ] || exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \

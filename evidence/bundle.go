@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"iter"
 	"regexp"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"golang.org/x/mod/sumdb/note"
@@ -111,7 +110,7 @@ func assemble(s Statement, blocks [][]byte) ([]byte, error) {
 	text = base64.StdEncoding.AppendEncode(text, sum[:])
 	text = append(text, '\n')
 	if len(text) > MaxFile {
-		return nil, &TooLargeError{Events: len(blocks), Bytes: int64(len(text))}
+		return nil, &TooLargeError{}
 	}
 	return text, nil
 }
@@ -124,7 +123,7 @@ func digest(text []byte) tlog.Hash { return sha256.Sum256(text) }
 // and all are of the jobs that it is about. The error is an [*Error] that names
 // each event with which something is wrong, or [ErrFormat].
 func Open(text []byte, keys []note.Verifier) (*Bundle, error) {
-	if len(text) > MaxFile || !IsFile(text) || !utf8.Valid(text) {
+	if len(text) > MaxFile || !IsFile(text) {
 		return nil, fmt.Errorf("evidence: %w", ErrFormat)
 	}
 	blocks := bytes.Split(text, between)

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"time"
 
@@ -29,12 +30,7 @@ const (
 )
 
 // A TooLargeError says that a scope has more events than a file holds.
-type TooLargeError struct {
-	// Events and Bytes are how many there were when the limit was passed; there
-	// may be more.
-	Events int
-	Bytes  int64
-}
+type TooLargeError struct{}
 
 func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("too much for one file, which has at most %d events and %d MiB: choose a narrower scope", MaxEvents, MaxFile>>20)
@@ -56,6 +52,12 @@ type Source struct {
 type Options struct {
 	Now time.Time // for the statement; default: the time of the call
 	By  string    // likewise the program; default: "jobaudit"
+	// Summarize makes a summary, and no error, of a period that has too many
+	// events for a file.
+	Summarize bool
+	// MaxEvents lowers the number of events that a file holds. Default, and most:
+	// the constant.
+	MaxEvents int
 }
 
 // Collect reads the logs from their first line to the head, proves them, and
@@ -80,24 +82,52 @@ func Collect(ctx context.Context, logs []Source, scope Scope, opts *Options) ([]
 	if err != nil {
 		return nil, err
 	}
-	var parts []*collector
-	var room int64
-	for i, source := range logs {
-		c := &collector{scope: scope, jobs: jobs, room: &room, head: source.Head}
+	limit := MaxEvents
+	if opts != nil && opts.MaxEvents > 0 {
+		limit = min(limit, opts.MaxEvents)
+	}
+	parts, err := gather(ctx, logs, scope, jobs, limit, nil)
+	if _, large := errors.AsType[*TooLargeError](err); large && opts != nil && opts.Summarize && scope.Period() {
+		all := newSummarizer()
+		if parts, err = gather(ctx, logs, scope, jobs, limit, all); err == nil {
+			statement.Summary = all.sum()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range parts {
+		statement.Logs[i].Unread = c.unread
+	}
+	if statement.Summary == nil {
+		if statement.Streams = streamsOf(parts); len(statement.Streams) == 0 {
+			return nil, errors.New("evidence: the logs hold no such job under their heads")
+		}
+	}
+	return write(statement, parts, logs)
+}
+
+// gather reads the logs and keeps the events of the jobs; with a summarizer only
+// those that it wants.
+func gather(ctx context.Context, logs []Source, scope Scope, jobs map[uuid.UUID]bool, limit int, all *summarizer) (parts []*collector, err error) {
+	room := room{events: limit, bytes: MaxFile}
+	for _, source := range logs {
+		c := &collector{scope: scope, jobs: jobs, room: &room, all: all, head: source.Head}
 		if err := each(ctx, source, c.add); err != nil {
 			return nil, err
 		}
 		if err := c.finish(); err != nil {
 			return nil, err
 		}
-		statement.Logs[i].Unread = c.unread
 		parts = append(parts, c)
 	}
-	statement.Streams = streamsOf(parts)
-	if len(statement.Streams) == 0 {
-		return nil, errors.New("evidence: the logs hold no such job under their heads")
-	}
-	return write(statement, parts, logs)
+	return parts, nil
+}
+
+// room is what all logs may still take.
+type room struct {
+	events int
+	bytes  int64
 }
 
 // begin makes the statement, as far as it is known before the logs are read.
@@ -186,7 +216,8 @@ type collector struct {
 	scope   Scope
 	jobs    map[uuid.UUID]bool
 	head    auditlog.Checkpoint
-	room    *int64 // bytes that all logs have taken
+	room    *room
+	all     *summarizer // may be nil
 	entries []entry
 	stack   []node
 	unread  int64
@@ -200,9 +231,10 @@ func (c *collector) add(leaf auditlog.Leaf) error {
 		c.entries = append(c.entries, entry{index: leaf.Index, record: r, maybe: !keep})
 	}
 	if keep {
-		*c.room += int64(base64.StdEncoding.EncodedLen(r.Len())) + 64 + 45*20
-		if len(c.entries) > MaxEvents || *c.room > MaxFile {
-			return &TooLargeError{Events: len(c.entries), Bytes: *c.room}
+		c.room.events--
+		c.room.bytes -= int64(base64.StdEncoding.EncodedLen(r.Len()) + 64 + 45*bits.Len64(uint64(c.head.Head().Size)))
+		if c.room.events < 0 || c.room.bytes < 0 {
+			return &TooLargeError{}
 		}
 	}
 	for len(c.stack) > 0 && c.stack[len(c.stack)-1].size == n.size {
@@ -241,11 +273,11 @@ func (c *collector) wants(line []byte) (keep, maybe bool, r jobaudit.Record) {
 		c.unread++
 		return false, false, r
 	}
-	if r.JobID() != uuid.Nil {
-		return c.jobs[r.JobID()], false, r
+	if r.JobID() != uuid.Nil && c.jobs[r.JobID()] || r.JobID() == uuid.Nil && c.scope.during(r) {
+		return c.all == nil || c.all.add(r), false, r
 	}
-	if c.scope.during(r) {
-		return true, false, r
+	if c.all != nil {
+		return false, false, r
 	}
 	switch r.Type() {
 	case jobaudit.AuditOpened, jobaudit.AuditPolicy:

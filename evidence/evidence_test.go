@@ -260,6 +260,35 @@ func TestAnEventIsCutOutAsATlogProof(t *testing.T) {
 	require.False(t, ok)
 }
 
+func TestAPeriodWithTooManyEventsIsSummarizedAndOtherScopesAreRefused(t *testing.T) {
+	l := newLog(t, "example.com/jobs")
+	opts := *made
+	opts.MaxEvents = 7
+	period := evidence.Scope{Since: time.Now().Add(-time.Hour)}
+	sources := []evidence.Source{l.source(t)}
+	_, err := evidence.Collect(t.Context(), sources, period, &opts)
+	_, large := errors.AsType[*evidence.TooLargeError](err)
+	require.True(t, large, "%v", err)
+
+	opts.Summarize = true
+	text, err := evidence.Collect(t.Context(), sources, period, &opts)
+	require.NoError(t, err)
+	b, err := evidence.Open(text, l.keys())
+	require.NoError(t, err)
+	s := b.Statement.Summary
+	require.EqualValues(t, 4, s.Jobs)
+	require.Zero(t, s.Unended)
+	require.Zero(t, s.Gaps)
+	require.EqualValues(t, 1, s.Types[jobaudit.JobFailed])
+	require.Contains(t, s.Who, evidence.Count{Name: "user ada: delete", N: 1})
+	require.Contains(t, s.Withheld, evidence.Count{Name: "reindex v7", N: 1})
+	require.Equal(t, []string{"job.failed", "audit.read"}, types(b), "what a reviewer looks for is proven")
+
+	_, err = evidence.Collect(t.Context(), sources, evidence.Scope{RootID: l.parent}, &opts)
+	_, large = errors.AsType[*evidence.TooLargeError](err)
+	require.True(t, large, "%v", err)
+}
+
 func FuzzOpenHoldsNothingUnproven(f *testing.F) {
 	l := newLog(f, "example.com/jobs")
 	text := l.collect(f, evidence.Scope{JobID: l.failed})

@@ -1,5 +1,133 @@
 package evidence
 
+import (
+	"cmp"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+)
+
 // A Summary says what happened in a period that has more events than a file
-// holds. It is the word of the person who made the file.
-type Summary struct{}
+// holds. It is the word of the person who made the file. Beside it the file
+// proves events that a reviewer looks for first, as far as there is room: failures,
+// denials, cancellations, corrections, losses, and acts on records.
+type Summary struct {
+	Events int64 `json:"events"` // of the jobs in the scope, and of the audit itself in the period
+	Jobs   int64 `json:"jobs"`
+	// Types counts the events by type.
+	Types map[jobaudit.EventType]int64 `json:"types"`
+	// Unended counts jobs that have a start and no end under these heads.
+	Unended int64 `json:"unended"`
+	// Gaps counts events that do not follow the one before in their stream.
+	Gaps int64 `json:"gaps"`
+	// Who counts the jobs by principal and action, and Withheld the events of
+	// which something was withheld by the policy: the most frequent, at most 200.
+	Who      []Count `json:"who"`
+	Withheld []Count `json:"withheld"`
+	// Left counts events that a reviewer looks for and that had no room.
+	Left int64 `json:"left"`
+}
+
+// A Count is how often something was there.
+type Count struct {
+	Name string `json:"name"`
+	N    int64  `json:"n"`
+}
+
+// The bounds of what stands beside a summary.
+const (
+	maxNotable = 10_000
+	maxNames   = 200
+)
+
+// notable are the types of events that stand beside a summary.
+var notable = map[jobaudit.EventType]bool{
+	jobaudit.JobFailed: true, jobaudit.JobDenied: true, jobaudit.JobCancelled: true, jobaudit.JobCorrected: true,
+	jobaudit.AttemptLost: true, jobaudit.AttemptSuperseded: true, jobaudit.AuditLost: true, jobaudit.AuditDegraded: true,
+	jobaudit.AuditErased: true, jobaudit.AuditRead: true, jobaudit.AuditReviewed: true,
+}
+
+// A summarizer counts what all logs hold.
+type summarizer struct {
+	Summary
+	states        map[uuid.UUID]byte // of jobs: bits of started and ended
+	seqs          map[uuid.UUID]uint64
+	who, withheld map[string]int64
+	kept          int
+}
+
+const started, ended byte = 1, 2
+
+func newSummarizer() *summarizer {
+	return &summarizer{Summary: Summary{Types: map[jobaudit.EventType]int64{}}, states: map[uuid.UUID]byte{},
+		seqs: map[uuid.UUID]uint64{}, who: map[string]int64{}, withheld: map[string]int64{}}
+}
+
+// add counts an event and reports whether it is to stand beside the summary.
+func (s *summarizer) add(r jobaudit.Record) (keep bool) {
+	e := r.Event()
+	s.Events++
+	s.Types[e.Type]++
+	if e.Job.ID != uuid.Nil {
+		s.job(e)
+	}
+	if x := e.What.Redaction; x != nil && (len(x.Removed) > 0 || len(x.Hits) > 0 || x.RemovedCount > 0 ||
+		x.Outcome != jobaudit.RedactionKept && x.Outcome != jobaudit.RedactionPassedThrough) {
+		name := "no policy"
+		if x.Policy != "" {
+			name = x.Policy + " " + x.Version
+		}
+		s.withheld[name]++
+	}
+	switch {
+	case !notable[e.Type]:
+		return false
+	case s.kept == maxNotable:
+		s.Left++
+		return false
+	}
+	s.kept++
+	return true
+}
+
+func (s *summarizer) job(e jobaudit.Event) {
+	if _, known := s.states[e.Job.ID]; !known {
+		s.who[string(e.Who.Principal.Kind)+" "+e.Who.Principal.ID+": "+e.What.Action]++
+	}
+	switch {
+	case e.Type == jobaudit.JobStarted, e.Type == jobaudit.AttemptStarted:
+		s.states[e.Job.ID] |= started
+	case e.Phase == jobaudit.PhaseOutcome && e.Type != jobaudit.JobCorrected, e.Type == jobaudit.JobDenied:
+		s.states[e.Job.ID] |= ended
+	default:
+		s.states[e.Job.ID] |= 0
+	}
+	if s.seqs[e.Stream.ID]+1 != e.Stream.Seq {
+		s.Gaps++
+	}
+	s.seqs[e.Stream.ID] = e.Stream.Seq
+}
+
+// sum completes the summary.
+func (s *summarizer) sum() *Summary {
+	s.Jobs = int64(len(s.states))
+	for _, state := range s.states {
+		if state == started {
+			s.Unended++
+		}
+	}
+	s.Who, s.Withheld = most(s.who), most(s.withheld)
+	return &s.Summary
+}
+
+// most lists the most frequent names.
+func most(counts map[string]int64) []Count {
+	list := make([]Count, 0, len(counts))
+	for name, n := range counts {
+		list = append(list, Count{name, n})
+	}
+	slices.SortFunc(list, func(a, b Count) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Name, b.Name)) })
+	return list[:min(len(list), maxNames)]
+}

@@ -21,7 +21,7 @@ import (
 
 // evidenceCommands are those that make evidence and check it.
 func (a *app) evidenceCommands() []*cobra.Command {
-	return []*cobra.Command{a.proveCommand(), a.checkProofCommand(), a.sinceCommand()}
+	return []*cobra.Command{a.proveCommand(), a.checkProofCommand(), a.sinceCommand(), a.reportCommand(), a.checkReportCommand()}
 }
 
 // segments are a log's lines as auditlog.Verify takes them.
@@ -140,7 +140,7 @@ func (a *app) collect(ctx context.Context, names, keys []string, scope evidence.
 		}
 		sources = append(sources, s)
 	}
-	text, err = evidence.Collect(ctx, sources, scope, &evidence.Options{Now: time.Now(), By: version()})
+	text, err = evidence.Collect(ctx, sources, scope, &evidence.Options{Now: time.Now(), By: version(), Summarize: true})
 	return text, sources, a.unproven("the log", err)
 }
 
@@ -200,6 +200,8 @@ func (a *app) checked(b *evidence.Bundle, asJSON bool) error {
 func (a *app) statement(b *evidence.Bundle) {
 	s := b.Statement
 	if s.Summary != nil {
+		fmt.Fprint(a.out, row("summary", "%s of %s are too many for a file: these are failures, denials, corrections, losses and acts", count(s.Summary.Events, "event"), count(s.Summary.Jobs, "job")))
+		fmt.Fprint(a.out, row("says", "the summary is the word of who made the file, with %s, %s", s.By, s.Made.UTC().Format(time.RFC3339)))
 		return
 	}
 	jobs := map[uuid.UUID]bool{}

@@ -13,6 +13,8 @@
 //	jobaudit prove SOURCE... --job JOB-ID              a proof of all events of a job
 //	jobaudit check-proof FILE --key VKEY               check such a proof, with no log at hand
 //	jobaudit since HEADS SOURCE...                     what happened since heads that were kept
+//	jobaudit report SOURCE... --html FILE --job JOB-ID a page that proves in a browser what it shows
+//	jobaudit check-report FILE --key VKEY              check such a page without running its script
 //	jobaudit key DIR-OR-KEYFILE                        the verifier key, for auditors
 //	jobaudit checkpoint SOURCE                         the newest signed head that is safe to keep
 //	jobaudit copy SOURCE DIR --key VKEY                a proven copy, also of a log that is written
