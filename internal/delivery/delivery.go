@@ -23,10 +23,11 @@
 // # Fault isolation
 //
 // When a call that carries several streams fails, its streams are sent again in
-// groups of half the size, until one stream fails alone. The time that these calls
-// get is in proportion to the group, so that streams for which the sink works are
-// told from any number of others before their callers give up, if it is as fast as
-// it was. A stream whose short call of its own timed out gets the whole time, later.
+// groups of a quarter of the size, until one stream fails alone. The time that these
+// calls get is in proportion to the group's part of all such streams, so that streams
+// for which the sink works are told from any number of others before their callers
+// give up, if it is as fast as it was. A stream whose short call of its own timed out
+// gets the whole time, later.
 // On one sink at most four calls run at once; at most two of them carry ambiguous
 // batches, and at most one of these is for a stream whose own call timed out. The
 // others stay free for streams for which the sink works. As soon as a stream is stored that

@@ -6,11 +6,13 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -181,27 +183,9 @@ func TestAnEventThatIsAloneAndHasNoPlaceIsTold(t *testing.T) {
 func TestStreamsThatHangStopNobodyElse(t *testing.T) {
 	for _, hanging := range []int{1, 4, 12, 50, 200} {
 		synctest.Test(t, func(t *testing.T) {
-			bad := map[uuid.UUID]bool{}
-			sink := newMedium(t)
-			sink.answer = func(ctx context.Context, records []record) error {
-				for _, r := range records {
-					if bad[r.stream] {
-						<-ctx.Done()
-						return ctx.Err()
-					}
-				}
-				time.Sleep(time.Millisecond)
-				return nil
-			}
-			q, _ := newQueue(t, sink, nil)
-			require.NoError(t, store(t, q, openStream(q), Admission, time.Second))
-			streams := make([]*Stream[record], hanging)
-			for i := range streams {
-				streams[i] = openStream(q)
-				bad[streams[i].ID] = true
-			}
-			for _, s := range streams {
-				require.NoError(t, q.Send(s, entryOf(Outcome)))
+			q, bad := hangingFor(t)
+			for range hanging {
+				require.NoError(t, q.Send(bad(), entryOf(Outcome)))
 			}
 			refused, waits := 0, make([]time.Duration, 0, 3000)
 			for range cap(waits) {
@@ -218,6 +202,60 @@ func TestStreamsThatHangStopNobodyElse(t *testing.T) {
 			require.Zero(t, refused)
 			require.Less(t, waits[len(waits)*99/100], time.Second)
 		})
+	}
+}
+
+// Streams begin to hang at any moment, in any number of calls, beside admissions
+// that share these calls.
+func TestStreamsThatBeginToHangBesideOthersStopNoneOfThem(t *testing.T) {
+	var longest time.Duration
+	for seed := range uint64(40) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		synctest.Test(t, func(t *testing.T) {
+			q, bad := hangingFor(t)
+			waits := make(chan time.Duration, 200)
+			for range 1 + random.IntN(200) {
+				at := time.Duration(random.IntN(1+random.IntN(1500))) * time.Millisecond
+				s := bad()
+				time.AfterFunc(at, func() { _ = q.Send(s, entryOf(Outcome)) })
+			}
+			for range cap(waits) {
+				at := time.Duration(random.IntN(2000)) * time.Millisecond
+				time.AfterFunc(at, func() {
+					begun := time.Now()
+					err := store(t, q, openStream(q), Admission, 5*time.Second)
+					assert.NoError(t, err, "seed %d", seed)
+					waits <- time.Since(begun)
+				})
+			}
+			for range cap(waits) {
+				longest = max(longest, <-waits)
+			}
+		})
+	}
+	t.Logf("the longest wait beside streams that begin to hang: %v", longest)
+}
+
+// hangingFor returns a queue whose sink works, but for the streams that bad opens.
+func hangingFor(t *testing.T) (q *Queue[record], bad func() *Stream[record]) {
+	var hangs sync.Map
+	sink := newMedium(t)
+	sink.answer = func(ctx context.Context, records []record) error {
+		for _, r := range records {
+			if _, ok := hangs.Load(r.stream); ok {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+		}
+		time.Sleep(time.Millisecond)
+		return nil
+	}
+	q, _ = newQueue(t, sink, nil)
+	require.NoError(t, store(t, q, openStream(q), Admission, time.Second))
+	return q, func() *Stream[record] {
+		s := openStream(q)
+		hangs.Store(s.ID, true)
+		return s
 	}
 }
 

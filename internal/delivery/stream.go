@@ -50,7 +50,7 @@ type Stream[R Record] struct {
 
 	trust      trust
 	recoveries uint64 // of its sink and trust, when this stream failed last
-	maxShare   int    // how many streams may share its next call: half as many when a shared one fails
+	maxShare   int    // how many streams may share its next call: a part of them when a shared one fails
 	shared     int    // how many streams were in the first call that failed
 	probed     bool   // it has failed in a short call of its own
 	isolating  bool   // a record of the batch is refused: one at a time finds out which
@@ -202,9 +202,13 @@ func (s *Stream[R]) empty() bool { return len(s.batch) == 0 && len(s.pending) ==
 
 // list holds streams in the order in which they came. A stream is in one list at
 // most.
-type list[R Record] struct{ first, last *Stream[R] }
+type list[R Record] struct {
+	first, last *Stream[R]
+	n           int
+}
 
 func (l *list[R]) push(s *Stream[R]) {
+	l.n++
 	s.prior = l.last
 	if l.last != nil {
 		l.last.next = s
@@ -215,6 +219,7 @@ func (l *list[R]) push(s *Stream[R]) {
 }
 
 func (l *list[R]) remove(s *Stream[R]) {
+	l.n--
 	if s.prior != nil {
 		s.prior.next = s.next
 	} else {

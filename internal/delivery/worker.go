@@ -36,6 +36,11 @@ const (
 	firstTryFactor = 8
 )
 
+// splitInto says into how many calls a call that failed is split. Two would take
+// more rounds until each stream is alone, and more time with it; many would cost
+// a sink that is down as many calls.
+const splitInto = 4
+
 // sinkQueue is the per-sink queue: the streams that wait for a worker, and what
 // is known of the sink.
 type sinkQueue[R Record] struct {
@@ -46,6 +51,7 @@ type sinkQueue[R Record] struct {
 	workers    int                   // goroutines that make calls
 	gathering  bool                  // one of them is about to begin: what is queued now goes with it
 	recentMax  time.Duration         // the longest call of late that succeeded
+	peak       int                   // the most suspect streams that have waited at once since there were none
 }
 
 // call is one call of Append: one batch of each of several streams, its parts.
@@ -70,7 +76,7 @@ func (q *Queue[R]) enqueue(s *Stream[R]) {
 		q.unqueue(s)
 		s.to.presumeRecovered(s)
 		s.state = queued
-		s.to.waiting[s.trust].push(s)
+		s.to.push(s)
 	}
 	q.dispatch(s.to)
 }
@@ -96,6 +102,15 @@ func (q *Queue[R]) unqueue(s *Stream[R]) {
 	s.state = parked
 }
 
+// push makes a stream wait for a worker.
+func (l *sinkQueue[R]) push(s *Stream[R]) {
+	if s.trust == suspect && l.waiting[suspect].first == nil && l.calls[suspect] == 0 {
+		l.peak = 0
+	}
+	l.waiting[s.trust].push(s)
+	l.peak = max(l.peak, l.waiting[suspect].n)
+}
+
 // presumeRecovered believes a stream to be well if another has been stored that had failed
 // on its own: the sink takes again what it did not.
 func (l *sinkQueue[R]) presumeRecovered(s *Stream[R]) {
@@ -115,7 +130,7 @@ func (l *sinkQueue[R]) next() (t trust, ok bool) {
 	for s := l.waiting[hanging].first; s != nil && l.hasRecovered(s); s = l.waiting[hanging].first {
 		l.waiting[hanging].remove(s)
 		l.presumeRecovered(s)
-		l.waiting[suspect].push(s)
+		l.push(s)
 	}
 	if l.calls[suspect]+l.calls[hanging] < maxCalls[suspect] {
 		switch {
@@ -212,20 +227,21 @@ func (q *Queue[R]) assemble(l *sinkQueue[R]) *call[R] {
 	return c
 }
 
-// limit says how long a call may take. That of streams which failed together is
-// in proportion to how many of them it has: to halve them again and again takes
-// no longer, however many they are, until each has had a short call of its own.
+// limit says how long a call may take. That of streams which failed in shared
+// calls is in proportion to how many of all such streams it has: to split them
+// again and again takes no longer, however many they are and in however many
+// calls they failed, until each has had a short call of its own.
 func (q *Queue[R]) limit(c *call[R]) {
 	n, shared := len(c.parts), c.parts[0].shared
-	halving := c.trust == suspect && shared > 1 && !c.parts[0].isolating
-	c.shortTimeout = c.trust == clean || n > 1 || halving
+	splitting := c.trust == suspect && shared > 1 && !c.parts[0].isolating
+	c.shortTimeout = c.trust == clean || n > 1 || splitting
 	c.timeout = q.opts.Timeout
 	if !c.shortTimeout || c.to.recentMax == 0 {
 		return
 	}
 	short := c.timeout / firstTryPart
-	if halving {
-		short = short / 2 * time.Duration(n) / time.Duration(max(shared, n))
+	if splitting {
+		short = short / 2 * time.Duration(n) / time.Duration(max(c.to.peak, shared, n))
 	}
 	c.timeout = min(max(firstTryFactor*c.to.recentMax, short), c.timeout)
 }
@@ -373,10 +389,11 @@ func (q *Queue[R]) completePart(s *Stream[R], c *call[R], refused bool) (tell fu
 		q.proceed(s, 0)
 	case !own, late: // whose fault it is will show when it is sent with fewer
 		t := suspect
-		if s.shared = max(s.shared, len(c.parts)); own && s.shared > 1 {
+		s.shared = max(s.shared, len(c.parts))
+		if own { // it gets the whole time, which only one call at a time may take
 			t, s.probed = hanging, true
 		}
-		q.suspect(s, t, max(len(c.parts)/2, 1))
+		q.suspect(s, t, max(len(c.parts)/splitInto, 1))
 		q.proceed(s, 0)
 	case refused && len(s.batch) > 1 && !s.isolating:
 		s.isolating = true
