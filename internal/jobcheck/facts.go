@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	// blockSize is the unit in which facts are kept, in bytes.
-	blockSize = 8 << 10
+	// blockSize is the unit in which facts are kept, in bytes. There is an open block
+	// for each kind of fact and each partition, of which large logs have many.
+	blockSize = 4 << 10
 	// maxBlocks is how many full blocks are kept in memory; 4 MiB.
 	maxBlocks = (4 << 20) / blockSize
 )
@@ -179,8 +180,13 @@ type entry[K comparable, V any] struct {
 	value V
 }
 
-// reset empties the table and makes room for about so many entries.
+// roomAtFirst is for how many entries a table makes room at once: many facts of a
+// partition may be of one stream or one job, and a table grows.
+const roomAtFirst = 4096
+
+// reset empties the table and makes room for about so many entries, within bounds.
 func (t *table[K, V]) reset(size int) {
+	size = min(size, roomAtFirst)
 	n := 16
 	for n < 2*size {
 		n *= 2

@@ -175,3 +175,6 @@ func ParseKey(name, secret string) (*Key, error) { return parseKey("key", name, 
 func CopyLinesIn(ctx context.Context, lines Lines, dir string, keys []note.Verifier, segmentSize int64) (auditlog.Checkpoint, error) {
 	return copyLines(ctx, lines, dir, keys, segmentSize)
 }
+
+// Waiting returns how many Appends wait for the batch behind the one being stored.
+func Waiting(s *Sink) int { return s.queue.waiters() }

@@ -259,11 +259,16 @@ func (f *livesFold) lives() (all []storedLife) {
 }
 
 // lastingLives returns what of a segment's lives matters at its end.
-func lastingLives(lives []life) (lasting []life) {
+func lastingLives(lives []life) []life {
 	f := newLivesFold(true)
 	for _, l := range lives {
 		f.add(storedLife{life: l})
 	}
+	return f.lasting()
+}
+
+// lasting is lives for a fold of one segment.
+func (f *livesFold) lasting() (lasting []life) {
 	for _, l := range f.lives() {
 		lasting = append(lasting, l.life)
 	}
@@ -275,18 +280,6 @@ const (
 	lifeSize     = 48
 	livesPerPage = pageSize / lifeSize
 )
-
-func appendLives(file []byte, lives []life) []byte {
-	page := make([]byte, 0, pageSize)
-	for part := range slices.Chunk(lives, livesPerPage) {
-		page = page[:0]
-		for _, l := range part {
-			page = appendLife(page, l)
-		}
-		file = appendPage(file, page)
-	}
-	return file
-}
 
 func appendLife(dst []byte, l life) []byte {
 	dst = append(append(append(dst, l.job[:]...), l.execution[:]...), l.origin[:]...)

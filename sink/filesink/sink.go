@@ -154,6 +154,7 @@ func (s *Sink) end() error {
 		s.wake()
 	}()
 	w := s.writer
+	w.spare = nil // a Sink that is closed and kept holds no batch
 	s.keeper.stop()
 	err := w.retryPinned()
 	if w.failed == nil && w.live != nil {

@@ -2,10 +2,12 @@ package filesink
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
@@ -21,6 +23,7 @@ type indexCheck struct {
 	history history
 	segment string
 	content content
+	lives   *livesFold // of the segment
 	wrong   []Finding
 	short   []Finding // of more than there is
 }
@@ -81,7 +84,11 @@ func (c *indexCheck) leaf(l auditlog.Leaf, facts []byte) {
 	if l.Segment != c.segment {
 		c.finish()
 		c.segment = l.Segment
-		c.content = content{first: l.Index, entries: c.content.entries[:0], lives: c.content.lives[:0]}
+		c.content = content{first: l.Index, entries: c.content.entries[:0]}
+		if x := c.files[l.Segment]; x != nil { // the key has signed how many there are
+			c.content.entries = slices.Grow(c.content.entries, int(min(x.End-x.First, x.Size/pageSize*rowsPerPage)))
+		}
+		c.lives = newLivesFold(true)
 	}
 	if facts[indexFacts-1] != 0 {
 		if e := ownEventIn(readLineHeader(l.Bytes), l.Bytes); e != nil {
@@ -96,7 +103,7 @@ func (c *indexCheck) leaf(l auditlog.Leaf, facts []byte) {
 		c.content.entries = append(c.content.entries, e)
 		if one := readLife(facts[56:]); one.kind != notTelling {
 			one.off = uint32(l.Offset)
-			c.content.lives = append(c.content.lives, one)
+			c.lives.add(storedLife{life: one})
 		}
 	}
 }
@@ -109,7 +116,13 @@ func (c *indexCheck) finish() {
 	}
 	delete(c.files, c.segment)
 	c.content.end, c.content.size, c.content.root, c.content.history = x.End, x.Size, x.Root, c.history
-	_, sum := hashPages(c.content.pages(x.Tables))
+	c.content.lives = c.lives.lasting()
+	var hashes []byte // the pages are not kept: the index of a segment is large
+	c.content.eachPage(x.Tables, func(page []byte) {
+		h := sha256.Sum256(page)
+		hashes = append(hashes, h[:]...)
+	})
+	sum := digest(sha256.Sum256(hashes))
 	agrees := (&indexFile{indexHeader: x.indexHeader}).agrees(c.dir)
 	if sum == x.sum && agrees {
 		return
