@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -177,6 +178,7 @@ type world struct {
 	other   image    // of another log with the same name
 	strange []string // events of it
 	signer  note.Signer
+	next    *filesink.Key // a successor's
 	records []jobaudit.Record
 	// verifier is the key's. It remembers what it has verified: the mutations of
 	// a log have most of their commit lines in common.
@@ -261,6 +263,12 @@ func newWorld(t testing.TB, r *rand.Rand) *world {
 	w.other = other.Files("log")
 	var err error
 	w.signer, err = note.NewSigner(strings.TrimSpace(string(keys["key"])))
+	require.NoError(t, err)
+	secret, public, err := auditlog.GenerateKey(auditlog.SuccessorOrigin(w.key.Name()))
+	require.NoError(t, err)
+	next, err := note.NewSigner(secret)
+	require.NoError(t, err)
+	w.next, err = filesink.NewKey(next, public)
 	require.NoError(t, err)
 	return w
 }
@@ -377,6 +385,7 @@ func (c judge) reopen(name string, w *world, d *simdisk.Memory, same bool, got c
 	s, err := filesink.Open(t.Context(), "log", w.key, filesink.On(d, &opts))
 	if err != nil {
 		require.NotErrorIs(t, err, filesink.ErrLocked)
+		c.wayOut(name, w, d, err)
 		return
 	}
 	c.mu.Lock()
@@ -396,6 +405,25 @@ func (c judge) reopen(name string, w *world, d *simdisk.Memory, same bool, got c
 		require.False(t, wrong, "%s: accused after the next open", name)
 		require.Equal(t, auditlog.Anchored, report.Level)
 	}
+}
+
+// waysOut are the options and commands that a refusal may name.
+var waysOut = regexp.MustCompile(`Options\.\w+|jobaudit [a-z]+`)
+
+// wayOut requires that a refusal says how to go on, and that this is possible.
+func (c judge) wayOut(name string, w *world, d *simdisk.Memory, refusal error) {
+	t := c.t
+	require.Regexp(t, waysOut, refusal.Error(), name)
+	if !errors.Is(refusal, filesink.ErrDamaged) || !strings.Contains(refusal.Error(), "Options.Predecessor") {
+		return // it needs another key than we have, or another file
+	}
+	s, err := filesink.Open(t.Context(), "log", w.next, filesink.On(d, &filesink.Options{Predecessor: w.verifier, AnchorPath: "anchors/next", OnError: func(error) {}}))
+	if errors.Is(err, filesink.ErrDamaged) && strings.Contains(err.Error(), "begin a new log") {
+		return // damage at its end and in it
+	}
+	require.NoError(t, err, "%s: refused with: %v", name, refusal)
+	require.NoError(t, s.Append(t.Context(), w.records[:1]), name)
+	require.NoError(t, s.Close(), name)
 }
 
 // queries asks for what the log holds: changed caches answer nothing wrong.

@@ -82,7 +82,7 @@ func (o *opening) loadOne(n int, before *history) (*closedSegment, history, erro
 func reindex(o *opening, first, until int64, h history) (*content, error) {
 	c, err := readContent(o.ctx, o.dir, first, until, h)
 	if errors.Is(err, ErrDamaged) {
-		return nil, o.refuse(o.head.Head(), err)
+		return nil, o.refuse(o.head.Head(), fmt.Errorf("%w. %s", err, putBack))
 	}
 	return c, err
 }
@@ -148,7 +148,7 @@ func (o *opening) measure(s *closedSegment) (extra int64, err error) {
 		return 0, err
 	}
 	if info.Size < s.size {
-		return 0, o.refuse(o.head.Head(), fmt.Errorf("%w: %s has %d bytes, %d were written", ErrDamaged, segmentPath(s.first), info.Size, s.size))
+		return 0, o.refuse(o.head.Head(), fmt.Errorf("%w: %s has %d bytes, %d were written. %s", ErrDamaged, segmentPath(s.first), info.Size, s.size, putBack))
 	}
 	return info.Size - s.size, nil
 }

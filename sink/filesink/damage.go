@@ -78,8 +78,14 @@ func (o *opening) damaged(m *repair, reason string) error {
 	return err
 }
 
-// useSuccessor says how a log goes on that is refused.
-const useSuccessor = "Verify says what is there. To go on without what is lost, give a new key and Options.Predecessor: the log continues as a successor"
+// Each refusal says how to go on. useSuccessor is for a log that has lost its end,
+// putBack for one with damage that a tree cannot grow over, useItsKey for one of
+// another key.
+const (
+	putBack      = "Verify says what is there. Put the file back from a copy (jobaudit copy makes them); without one, keep this directory as evidence and begin a new log in another, with a new key"
+	useSuccessor = "Verify says what is there. To go on without what is lost, give a new key and Options.Predecessor: the log continues as a successor"
+	useItsKey    = "Give the key that the log was written with (jobaudit key prints the name in a key's file); if that was given up or lost, give a new key and its verifier key as Options.Predecessor"
+)
 
 // checkCheckpoint compares the log with the head that its writer last knew to
 // be durable. Unlike the caches this one is signed, and says that events were
@@ -115,7 +121,7 @@ func (o *opening) consistent(name string, c auditlog.Checkpoint) error {
 		_, err = auditlog.ProveConsistency(c, o.base, o.cache.hashes())
 	}
 	if _, wrong := errors.AsType[*auditlog.HeadError](err); wrong {
-		return &RefusedError{Dir: o.path, Log: o.base.Head(), Anchor: name, Outside: c.Head(), Err: err}
+		return &RefusedError{Dir: o.path, Log: o.base.Head(), Anchor: name, Outside: c.Head(), Err: fmt.Errorf("%w. %s", err, useSuccessor)}
 	}
 	return err
 }

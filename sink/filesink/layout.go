@@ -57,7 +57,7 @@ func checkBeginning(firsts []int64) error {
 	if len(firsts) == 0 || firsts[0] == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: the first one that is there is %s, with event %d; put back what was moved from %s",
+	return fmt.Errorf("%w: the first one that is there is %s, with event %d; put back what was moved from %s, or take it from a copy that jobaudit copy made",
 		ErrBeginning, segmentPath(firsts[0]), firsts[0], entriesDir)
 }
 

@@ -178,8 +178,11 @@ func (o *opening) keys() []note.Verifier {
 	return keys
 }
 
-// refuse makes the error that says why the log is not opened.
+// refuse makes the error that says why the log is not opened, and how to go on.
 func (o *opening) refuse(log auditlog.Head, err error) error {
+	if signedWrongly(err) {
+		err = fmt.Errorf("%w. %s", err, useItsKey)
+	}
 	refusal := &RefusedError{Dir: o.path, Log: log, Err: err}
 	for _, a := range o.anchors {
 		ctx, cancel := context.WithTimeout(o.ctx, anchorTimeout)
@@ -281,7 +284,7 @@ func (o *opening) rebuild(c auditlog.Checkpoint) error {
 	o.rebuilt = true
 	o.tree, err = rebuildTree(o.ctx, o.dir, o.firsts, c.Head(), o.cache)
 	if _, wrong := errors.AsType[*auditlog.HeadError](err); wrong {
-		return o.refuse(c.Head(), fmt.Errorf("%w: the entries do not lead to the newest commit: %w", ErrDamaged, err))
+		return o.refuse(c.Head(), fmt.Errorf("%w: the entries do not lead to the newest commit: %w. %s", ErrDamaged, err, putBack))
 	}
 	return err
 }
