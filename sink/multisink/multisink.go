@@ -39,8 +39,8 @@ const (
 )
 
 // Sink writes to several sinks. It is an [jobaudit.AuditReader], which reads
-// from the first of them that can be read and that is neither behind nor given
-// up. It is safe for concurrent use.
+// from the first of them that can be read and has all that was acknowledged;
+// from one that was given up only if no other has. It is safe for concurrent use.
 type Sink struct {
 	need    int
 	members []*member
@@ -56,10 +56,21 @@ type Sink struct {
 	report func(error)
 	closed bool
 	calls  sync.WaitGroup // appends and workers
+	moved  chan struct{}  // closed when a sink has taken a batch; nil if no reader waits
 }
 
 // errClosed is what calls on a Sink return that has been closed.
 var errClosed = errors.New("multisink: the sink is closed")
+
+// ErrBehind is what [Sink.Records] yields when no sink that can be read has all
+// that was acknowledged, and none has got it within five seconds. Read again later, or
+// read one of the sinks itself, which has a part.
+var ErrBehind = errors.New("multisink: the sinks that can be read have not taken all that was acknowledged yet: read again later, or read one of them itself")
+
+// ErrIncomplete is what [Sink.Records] yields when no sink can be read that has
+// all that was acknowledged, or will have it: those that have it cannot be read, and
+// the others were given up. Read the sinks themselves.
+var ErrIncomplete = errors.New("multisink: no sink that can be read has all that was acknowledged: read the sinks themselves, and make one that was given up a copy of another before it is opened again")
 
 // New returns a Sink over sinks, of which need must have a record before it
 // counts as stored. need is from 1 to their number. The Sink owns them.
@@ -195,17 +206,75 @@ func (s *Sink) nowStored(number uint64) {
 	}
 }
 
-// Records reads from a sink that has all that was acknowledged before the call.
+// Records reads from a sink that has all that was acknowledged before the call. If
+// none has, it waits for up to five seconds until one does; the error is
+// [ErrBehind], or [ErrIncomplete] if none ever will.
 func (s *Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
-		stored := s.stored.Load()
-		for _, m := range s.members {
-			if reader, ok := m.sink.(jobaudit.AuditReader); ok && m.has(stored) {
-				reader.Records(ctx, q)(yield)
-				return
-			}
+		reader, err := s.reader(ctx, s.stored.Load())
+		if err != nil {
+			yield(jobaudit.Record{}, err)
+			return
 		}
-		yield(jobaudit.Record{}, errors.New("multisink: no sink that can be read has all records"))
+		reader.Records(ctx, q)(yield)
+	}
+}
+
+// reader returns a sink that has all that counts as stored up to a batch.
+func (s *Sink) reader(ctx context.Context, stored uint64) (jobaudit.AuditReader, error) {
+	late := time.NewTimer(timeout)
+	defer late.Stop()
+	for {
+		moved := s.nextMove() // before the look, so that none is missed
+		var last jobaudit.AuditReader
+		waits := false
+		for _, m := range s.members {
+			reader, ok := m.sink.(jobaudit.AuditReader)
+			if !ok {
+				continue
+			}
+			has, goesOn := m.has(stored)
+			switch {
+			case has && goesOn:
+				return reader, nil
+			case has && last == nil:
+				last = reader
+			}
+			waits = waits || goesOn
+		}
+		switch {
+		case last != nil:
+			return last, nil
+		case !waits:
+			return nil, ErrIncomplete
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-late.C:
+			return nil, ErrBehind
+		}
+	}
+}
+
+// nextMove returns a channel that is closed when a sink has taken a batch or was
+// given up.
+func (s *Sink) nextMove() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.moved == nil {
+		s.moved = make(chan struct{})
+	}
+	return s.moved
+}
+
+func (s *Sink) move() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.moved != nil {
+		close(s.moved)
+		s.moved = nil
 	}
 }
 
@@ -283,12 +352,12 @@ func (m *member) tell(b *batch, err error) {
 	}
 }
 
-// has reports whether the sink goes on, and has all that counts as stored up to a
-// batch.
-func (m *member) has(number uint64) bool {
+// has reports whether the sink has all that counts as stored up to a batch, and
+// whether it gets more.
+func (m *member) has(number uint64) (has, goesOn bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.givenUp == nil && m.taken >= number
+	return m.taken >= number, m.givenUp == nil
 }
 
 // send puts a batch behind all that the sink has not taken yet.
@@ -338,6 +407,7 @@ func (m *member) end(why error) {
 		m.tell(b, m.givenUp)
 	}
 	m.queue = nil
+	m.owner.move()
 	go m.owner.degraded(m.givenUp)
 }
 
@@ -378,6 +448,7 @@ func (m *member) took(b *batch, err error) bool {
 		m.queue = m.queue[1:]
 		if err == nil {
 			m.taken = b.attempt.number
+			m.owner.move()
 		}
 		return true
 	}
@@ -431,6 +502,7 @@ func (m *member) close() error {
 		m.queue = m.queue[1:]
 		if lacking == nil {
 			m.taken = b.attempt.number
+			m.owner.move()
 		}
 		m.mu.Unlock()
 	}

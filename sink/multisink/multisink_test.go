@@ -236,6 +236,75 @@ func TestASinkThatCannotHaveAllIsGivenUp(t *testing.T) {
 	}
 }
 
+// What was acknowledged is read from a sink that was given up, as long as no other
+// has it.
+func TestWhatOnlyASinkThatWasGivenUpHasIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow, far := &faulty{Sink: memsink.New(nil)}, &faulty{Sink: memsink.New(nil)}
+		slow.set(hangs)
+		s, err := multisink.New(1, slow, far)
+		require.NoError(t, err)
+		records := sinktest.Records(5)
+		require.NoError(t, s.Append(t.Context(), records), "the second has it")
+		far.set(hangs)
+		var appends sync.WaitGroup
+		for range 2 { // they are undecided when there are too many of them
+			more := sinktest.Records(6000)
+			appends.Go(func() { _ = s.Append(t.Context(), more) })
+			synctest.Wait()
+		}
+		require.Equal(t, records, all(t, s))
+		slow.set(nil)
+		far.set(nil)
+		appends.Wait()
+		time.Sleep(time.Minute)
+		_ = s.Close()
+	})
+}
+
+// writeOnly is a sink that cannot be read.
+type writeOnly struct{ jobaudit.AuditSink }
+
+func TestAReaderWaitsForWhatWasAcknowledgedAndSaysWhatToDo(t *testing.T) {
+	read := func(t *testing.T, s *multisink.Sink) (records []jobaudit.Record, err error) {
+		for r, err := range s.Records(t.Context(), jobaudit.Query{}) {
+			if err != nil {
+				return records, err
+			}
+			records = append(records, r)
+		}
+		return records, nil
+	}
+	for name, test := range map[string]struct {
+		fault func(context.Context, []jobaudit.Record) error
+		until time.Duration
+		err   error
+	}{
+		"soon there":   {down, 2 * time.Second, nil},
+		"too late":     {down, time.Minute, multisink.ErrBehind},
+		"not any more": {refuses, time.Minute, multisink.ErrIncomplete},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				slow := &faulty{Sink: memsink.New(nil)}
+				slow.set(test.fault)
+				s, err := multisink.New(1, slow, writeOnly{memsink.New(nil)})
+				require.NoError(t, err)
+				records := sinktest.Records(5)
+				require.NoError(t, s.Append(t.Context(), records))
+				time.AfterFunc(test.until, func() { slow.set(nil) })
+				got, err := read(t, s)
+				require.ErrorIs(t, err, test.err)
+				if test.err == nil {
+					require.Equal(t, records, got)
+				}
+				time.Sleep(2 * time.Minute)
+				_ = s.Close()
+			})
+		})
+	}
+}
+
 func TestTheNumberOfSinksThatAreNeededIsChecked(t *testing.T) {
 	for _, need := range []int{-1, 0, 3} {
 		_, err := multisink.New(need, memsink.New(nil), memsink.New(nil))
