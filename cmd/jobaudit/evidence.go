@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/evidence"
 	"github.com/jobaudit/jobaudit/sink/filesink"
@@ -21,7 +22,7 @@ import (
 
 // evidenceCommands are those that make evidence and check it.
 func (a *app) evidenceCommands() []*cobra.Command {
-	return []*cobra.Command{a.proveCommand(), a.checkProofCommand(), a.sinceCommand(), a.reportCommand(), a.checkReportCommand()}
+	return []*cobra.Command{a.proveCommand(), a.checkProofCommand(), a.sinceCommand(), a.reportCommand(), a.checkReportCommand(), a.reviewCommand()}
 }
 
 // segments are a log's lines as auditlog.Verify takes them.
@@ -193,7 +194,27 @@ func (a *app) checked(b *evidence.Bundle, asJSON bool) error {
 		fmt.Fprint(a.out, row("note", "%s", n))
 	}
 	fmt.Fprintln(a.out)
-	return story.Timeline(a.out, b.Records())
+	var jobs, audit []jobaudit.Record
+	for r, err := range b.Records() {
+		if err != nil {
+			return err
+		}
+		if r.JobID() == uuid.Nil {
+			audit = append(audit, r)
+		} else {
+			jobs = append(jobs, r)
+		}
+	}
+	if err := story.Timeline(a.out, each(jobs)); err != nil || len(audit) == 0 {
+		return err
+	}
+	fmt.Fprintf(a.out, "\nand, of the audit itself,\n")
+	for _, r := range audit {
+		if err := a.event(r, &filters{}, false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // statement prints what the person who made the file says.

@@ -20,6 +20,7 @@
 //	jobaudit copy SOURCE DIR --key VKEY                a proven copy, also of a log that is written
 //	jobaudit mirror SOURCE TARGET --key VKEY           keep a copy where the log's host cannot change it
 //	jobaudit restore TARGET DIR --key VKEY             rebuild a log from its mirror
+//	jobaudit review SOURCE --since TIME …              what there is to review, and what was decided
 //	jobaudit act read|reviewed SOURCE --in COMPANION …  record who read or reviewed the log
 //	jobaudit correct SOURCE EVENT-ID --in COMPANION …  record what turned out later about an event
 //	jobaudit migrate postgres://…                      the tables and roles in a database
