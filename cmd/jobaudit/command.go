@@ -53,6 +53,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	for _, closer := range a.closers {
 		err = errors.Join(err, closer())
 	}
+	if status, ok := errors.AsType[exitStatus](err); ok {
+		return int(status)
+	}
 	switch {
 	case err == nil:
 		return exitOK
@@ -90,7 +93,7 @@ Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(a.verifyCommand(), a.jobsCommand(), a.listCommand(), a.showCommand(), a.tailCommand(),
 		a.keyCommand(), a.checkpointCommand(), a.copyCommand(),
-		a.actCommand(), a.correctCommand(), a.migrateCommand(), a.sequenceCommand(), a.versionCommand())
+		a.actCommand(), a.correctCommand(), a.execCommand(), a.migrateCommand(), a.sequenceCommand(), a.versionCommand())
 	root.AddCommand(a.evidenceCommands()...)
 	root.AddCommand(a.mirrorCommand(), a.restoreCommand())
 	return root

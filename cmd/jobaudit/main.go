@@ -23,6 +23,7 @@
 //	jobaudit review SOURCE --since TIME …              what there is to review, and what was decided
 //	jobaudit act read|reviewed SOURCE --in COMPANION …  record who read or reviewed the log
 //	jobaudit correct SOURCE EVENT-ID --in COMPANION …  record what turned out later about an event
+//	jobaudit exec --action NAME --reason TEXT -- PROGRAM …  run any program as an audited job
 //	jobaudit migrate postgres://…                      the tables and roles in a database
 //	jobaudit sequence postgres://… --key FILE          a database's sequencer, which signs
 //	jobaudit version                                   the program's version
@@ -54,7 +55,16 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	var ends []os.Signal // a signal that is ignored, as behind nohup, stays so
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		if !signal.Ignored(s) {
+			ends = append(ends, s)
+		}
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	if len(ends) > 0 { // none would mean all
+		ctx, stop = signal.NotifyContext(ctx, ends...)
+	}
 	context.AfterFunc(ctx, stop) // a second signal ends the program, whatever holds it up
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// carrierVariable is the environment variable that takes a job's Carrier to the
+// programs that it starts.
+const carrierVariable = "JOBAUDIT_CARRIER"
+
+// The exit codes of exec, beside the program's own: those of env, timeout and
+// shells.
+const (
+	exitNotAudited = 125
+	exitNotRunable = 126
+	exitNotFound   = 127
+)
+
+// exitStatus ends the program with this code and says nothing.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// execution is a call of exec.
+type execution struct {
+	dir, key, name                   string
+	action, reason, ref, trigger     string
+	principal, resource, org, policy string
+	system, environment, correlation string
+
+	wait, heartbeat time.Duration
+	lines           int
+	program         []string
+}
+
+func (a *app) execCommand() *cobra.Command {
+	var x execution
+	cmd := &cobra.Command{
+		Use:   "exec --action NAME --reason TEXT [--dir DIR] -- PROGRAM [ARGUMENT...]",
+		Short: "Run a program as an audited job",
+		Long: `Run any program as an audited job, from a crontab, a systemd timer, a Kubernetes
+CronJob, or another program:
+
+  0 2 * * * jobaudit exec --action backup --reason nightly -- /usr/local/bin/backup.sh
+
+It does not start before its submission and its start are stored. From then on it runs as
+without jobaudit: its output and errors go where they went, signals reach it, and
+its exit status is that of exec; a program that a signal killed ends exec in the same
+way. If the job cannot be recorded it does not run, and exec exits with 125. 126 and 127 say,
+as in a shell, that the program cannot be run, or is not there.
+
+Recorded are: who (the user that it runs as, on behalf of SUDO_USER; or --principal), its
+exit code or signal, the first and last lines that it prints, as far as the scan
+passes them, and signs of life. Nothing is kept of its arguments and its environment unless a
+policy file says so:
+
+  {"version": "1", "keep": ["program", "arguments.1", "environment.LEVEL"],
+   "drop": {"environment.TOKEN": "credential"}}
+
+What is dropped there is kept out of the lines, too.
+
+The log is a directory with its key beside it, DIR.key; both are made when they are missing. Many
+exec may share it: each holds it only while it writes. A program that uses JOBAUDIT_CARRIER, as another
+exec does, makes its jobs children of this one.`,
+		Args: wrongly(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			x.program = args
+			submission, err := x.submission()
+			if err != nil {
+				return err
+			}
+			return a.exec(&x, submission)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SetInterspersed(false)
+	flags.StringVar(&x.action, "action", "", "what the job does, as in backup")
+	flags.StringVar(&x.reason, "reason", "", "why it runs")
+	flags.StringVar(&x.ref, "ref", "", "what that refers to: a ticket, the name of a schedule")
+	flags.StringVar(&x.trigger, "trigger", "", "schedule, manual or event (default: manual at a terminal, else schedule)")
+	flags.StringVar(&x.principal, "principal", "", "who asks for it, as in user:ada, service:deployer or system:cron (default: the user that it runs as)")
+	flags.StringVar(&x.resource, "resource", "", "what it acts on")
+	flags.StringVar(&x.org, "org", "", "the organization that it is for")
+	flags.StringVar(&x.correlation, "correlation", "", "a UUID that ties it to other jobs")
+	flags.StringVar(&x.dir, "dir", "", "directory of the log (default: $JOBAUDIT_DIR, or /var/lib/jobaudit for root, or ~/.local/state/jobaudit)")
+	flags.StringVar(&x.key, "key", "", "file with the log's secret key (default: DIR.key)")
+	flags.StringVar(&x.name, "name", "", "the log's origin, if it is made (default: HOST/jobs)")
+	flags.StringVar(&x.policy, "policy", "", "file that says which arguments and environment variables are kept")
+	flags.StringVar(&x.system, "system", "jobaudit-exec", "which system the job belongs to")
+	flags.StringVar(&x.environment, "environment", "", "which environment, as in production (default: $JOBAUDIT_ENVIRONMENT, or unspecified)")
+	flags.DurationVar(&x.wait, "wait", time.Minute, "how long to wait for the log, before the start and at the end")
+	flags.DurationVar(&x.heartbeat, "heartbeat", 30*time.Second, "time between the signs of life")
+	flags.IntVar(&x.lines, "lines", 1000, "how many lines of output are recorded, half of them the last ones; 0: none, and the program has exec's own output, as a terminal")
+	return cmd
+}
+
+// submission checks the flags, and is what asks for the job but for its inputs.
+func (x *execution) submission() (s jobaudit.Submission, err error) {
+	for _, flag := range []struct{ name, value string }{{"action", x.action}, {"reason", x.reason}} {
+		if strings.TrimSpace(flag.value) == "" {
+			return s, usagef("--%s is missing", flag.name)
+		}
+	}
+	if x.lines < 0 || x.wait <= 0 || x.heartbeat <= 0 {
+		return s, usagef("--lines, --wait and --heartbeat are not negative, and the times not 0")
+	}
+	kinds := []jobaudit.TriggerKind{jobaudit.Scheduled, jobaudit.Manual, jobaudit.OnEvent}
+	kind, err := known("--trigger", x.trigger, kinds)
+	if err != nil {
+		return s, err
+	}
+	if kind == "" {
+		kind = jobaudit.Scheduled
+		if isTerminal(os.Stdin) {
+			kind = jobaudit.Manual
+		}
+	}
+	s = jobaudit.Submission{
+		Action: x.action, Resource: x.resource, OrgID: x.org, Trigger: jobaudit.Trigger{Kind: kind, Reason: x.reason, Ref: x.ref},
+	}
+	if x.correlation != "" {
+		if s.CorrelationID, err = readID("--correlation", x.correlation); err != nil {
+			return s, err
+		}
+	}
+	s.Principal, s.OnBehalfOf, err = x.who()
+	if err != nil {
+		return s, err
+	}
+	return s, x.defaults()
+}
+
+// who is the principal: the user that the program runs as, whom the system
+// has authenticated, on behalf of the one who called sudo.
+func (x *execution) who() (p jobaudit.Principal, behalf []jobaudit.Principal, err error) {
+	if x.principal != "" {
+		p, err = principalOf("--principal", x.principal)
+		return p, nil, err
+	}
+	id := strconv.Itoa(os.Getuid())
+	p = jobaudit.Principal{Kind: jobaudit.User, ID: id, Verified: true, AuthMethod: "uid"}
+	if u, err := user.LookupId(id); err == nil {
+		p.ID = u.Username
+		if u.Name != u.Username {
+			p.Name = strings.Trim(u.Name, ", ")
+		}
+	}
+	switch uid := os.Getuid(); {
+	case uid == 0:
+		p.Kind = jobaudit.System
+	case uid < 1000:
+		p.Kind = jobaudit.Service
+	}
+	if name := os.Getenv("SUDO_USER"); name != "" && name != p.ID {
+		behalf = append(behalf, jobaudit.Principal{Kind: jobaudit.User, ID: name, AuthMethod: "sudo"})
+	}
+	return p, behalf, nil
+}
+
+// principalOf reads a principal, as in user:ada.
+func principalOf(flag, text string) (jobaudit.Principal, error) {
+	kind, id, found := strings.Cut(text, ":")
+	kinds := []jobaudit.PrincipalKind{jobaudit.User, jobaudit.Service, jobaudit.System}
+	if !found || id == "" {
+		return jobaudit.Principal{}, usagef("%s %q names nobody: it is user:ID, service:ID or system:ID", flag, plain(text))
+	}
+	k, err := known(flag, kind, kinds)
+	return jobaudit.Principal{Kind: k, ID: id}, err
+}
+
+// defaults fills what the flags leave out about the log.
+func (x *execution) defaults() error {
+	x.environment = cmp.Or(x.environment, os.Getenv("JOBAUDIT_ENVIRONMENT"), "unspecified")
+	x.dir = cmp.Or(x.dir, os.Getenv("JOBAUDIT_DIR"))
+	if x.dir == "" && os.Getuid() == 0 {
+		x.dir = "/var/lib/jobaudit"
+	}
+	if x.dir == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return usagef("--dir is missing, and there is no home directory: %w", err)
+		}
+		x.dir = filepath.Join(cmp.Or(os.Getenv("XDG_STATE_HOME"), filepath.Join(home, ".local", "state")), "jobaudit")
+	}
+	dir, err := filepath.Abs(x.dir)
+	if err != nil {
+		return err
+	}
+	x.dir, x.key = dir, cmp.Or(x.key, dir+".key")
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	x.name = cmp.Or(x.name, host+"/jobs")
+	if key, err := readKey(x.key); err == nil {
+		x.name = key.Name()
+	}
+	return nil
+}
+
+// options are those of the recorder.
+func (x *execution) options(redactors *jobaudit.Registry, report func(error)) *jobaudit.Options {
+	return &jobaudit.Options{
+		Redactors: redactors, Heartbeat: x.heartbeat, Timeout: x.wait, OutcomeTimeout: x.wait,
+		OnError: func(_ context.Context, err *jobaudit.AuditError) { report(err) },
+	}
+}
+
+// parent returns the Carrier of the job that started this program, if one did.
+func parent() (jobaudit.Carrier, error) {
+	c, err := jobaudit.ParseCarrier(os.Getenv(carrierVariable))
+	if err != nil && os.Getenv(carrierVariable) != "" {
+		return c, fmt.Errorf("%s: %w", carrierVariable, err)
+	}
+	return c, nil
+}
+
+// outcome is how a program ended.
+type outcome struct {
+	code   int    // exit code, if no signal ended it
+	signal string // as in SIGKILL
+	number int    // of the signal
+	passed string // the signal that exec passed on before, if any
+	failed error  // it could not be started
+	status int    // exit code of exec then
+}
+
+// err is what the job's record says, nil if it succeeded.
+func (o outcome) err() error {
+	switch {
+	case o.failed != nil:
+		return &exitError{"NOT_STARTED", o.failed.Error()}
+	case o.signal != "":
+		return &exitError{o.signal, "ended by " + o.signal}
+	case o.code != 0:
+		return &exitError{fmt.Sprintf("EXIT_%d", o.code), fmt.Sprintf("exit status %d", o.code)}
+	}
+	return nil
+}
+
+// exitError is how a program failed, for the record.
+type exitError struct{ code, text string }
+
+func (e *exitError) Error() string        { return e.text }
+func (e *exitError) JobErrorCode() string { return e.code }

@@ -1,0 +1,363 @@
+//go:build unix && !solaris && !aix
+
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// audited is a call of exec that runs a program.
+func audited(t testing.TB, dir string, args ...string) *exec.Cmd {
+	t.Helper()
+	flags := []string{"exec", "--dir", dir, "--action", "task", "--reason", "a test", "--wait", "10m"}
+	cmd := exec.CommandContext(t.Context(), program, append(flags, args...)...)
+	cmd.Dir = t.TempDir()
+	return cmd
+}
+
+// theJob is the one job of a log.
+func theJob(t testing.TB, dir string) (job struct {
+	ID       uuid.UUID
+	State    string
+	ParentID uuid.UUID
+	Error    struct{ Code, Message string }
+	Logs     []string
+	Output   struct {
+		Exit, Bytes, Lines int64
+		Signal             string
+	}
+	Metadata struct {
+		UserID, Action string
+		Inputs         json.RawMessage
+	}
+}) {
+	t.Helper()
+	c := run(t, "jobs", dir, "--json", "-n", "1")
+	require.Zero(t, c.code, c.err)
+	require.NoError(t, json.Unmarshal([]byte(c.out), &job), c.err)
+	return job
+}
+
+func TestExecEndsAsItsProgramAndRecordsHow(t *testing.T) {
+	notExecutable := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(notExecutable, []byte("text"), 0o644))
+	for _, tc := range []struct {
+		name        string
+		program     []string
+		code        int // -1: by the signal
+		state, says string
+		signal      syscall.Signal
+	}{
+		{"success", []string{"sh", "-c", "exit 0"}, 0, "success", "", 0},
+		{"failure", []string{"sh", "-c", "exit 3"}, 3, "failed", "EXIT_3", 0},
+		{"the code of an audit failure", []string{"sh", "-c", "exit 125"}, 125, "failed", "EXIT_125", 0},
+		{"killed", []string{"sh", "-c", "kill $$"}, -1, "failed", "SIGTERM", syscall.SIGTERM},
+		{"killed -9", []string{"sh", "-c", "kill -9 $$"}, -1, "failed", "SIGKILL", syscall.SIGKILL},
+		{"aborted", []string{"sh", "-c", "kill -ABRT $$"}, 128 + int(syscall.SIGABRT), "failed", "SIGABRT", 0},
+		{"not there", []string{"no-such-program"}, 127, "failed", "NOT_STARTED", 0},
+		{"no program", []string{notExecutable}, 126, "failed", "NOT_STARTED", 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "log")
+			cmd := audited(t, dir, append([]string{"--"}, tc.program...)...)
+			_ = cmd.Run()
+			require.Equal(t, tc.code, cmd.ProcessState.ExitCode())
+			if tc.signal != 0 {
+				require.Equal(t, tc.signal, cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
+			}
+			job := theJob(t, dir)
+			require.Equal(t, tc.state, job.State)
+			require.Equal(t, tc.says, job.Error.Code)
+			require.Zero(t, run(t, "verify", dir, "--key", dir+".key").code)
+		})
+	}
+}
+
+func TestWhatCannotBeRecordedDoesNotRun(t *testing.T) {
+	base := t.TempDir()
+	inTheWay := filepath.Join(base, "file")
+	require.NoError(t, os.WriteFile(inTheWay, nil, 0o600))
+	good := filepath.Join(base, "log")
+	policy := filepath.Join(base, "policy")
+	require.NoError(t, os.WriteFile(policy, []byte(`{"version":"1","keep":["pasword"]}`), 0o600))
+	for name, args := range map[string][]string{
+		"no directory":    {"--dir", filepath.Join(inTheWay, "log")},
+		"no key":          {"--dir", good, "--key", filepath.Join(inTheWay, "key")},
+		"no policy":       {"--dir", good, "--policy", "no-such-file"},
+		"a wrong policy":  {"--dir", good, "--policy", policy},
+		"a wrong carrier": {"--dir", good},
+	} {
+		ran := filepath.Join(base, "ran")
+		cmd := audited(t, good, append(args, "--", "touch", ran)...)
+		if name == "a wrong carrier" {
+			cmd.Env = append(os.Environ(), "JOBAUDIT_CARRIER=none")
+		}
+		out, _ := cmd.CombinedOutput()
+		require.Equal(t, 125, cmd.ProcessState.ExitCode(), "%s: %s", name, out)
+		require.Contains(t, string(out), "the program was not run")
+		require.NoFileExists(t, ran, name)
+	}
+	require.Equal(t, 2, run(t, "exec", "--action", "x", "--", "true").code, "no reason")
+	require.Equal(t, 2, run(t, "exec", "--action", "x", "--reason", "y").code, "no program")
+	require.Equal(t, 2, run(t, "exec", "--action", "x", "--reason", "y", "--principal", "ada", "--", "true").code)
+}
+
+func TestABusyLogKeepsAProgramFromRunning(t *testing.T) {
+	l := newLog(t) // which its writer holds
+	cmd := exec.CommandContext(t.Context(), program, "exec", "--dir", l.dir, "--key", l.key, "--action", "a", "--reason", "b", "--wait", "100ms", "--", "true")
+	out, _ := cmd.CombinedOutput()
+	require.Equal(t, 125, cmd.ProcessState.ExitCode())
+	require.Contains(t, string(out), "give exec a directory of its own")
+	l.close(t)
+	require.Zero(t, run(t, "exec", "--dir", l.dir, "--key", l.key, "--action", "a", "--reason", "b", "--", "true").code)
+}
+
+func TestTheProgramHasTheOutputAndInputThatItWouldHave(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	binary := bytes.Repeat([]byte("\x00\x01\xff\xfe text \r\n"), 1<<20)
+	cmd := audited(t, dir, "--", "cat")
+	cmd.Stdin = bytes.NewReader(binary)
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	require.NoError(t, cmd.Run())
+	require.True(t, bytes.Equal(binary, out.Bytes()))
+	require.Empty(t, stderr.String())
+	job := theJob(t, dir)
+	require.EqualValues(t, len(binary), job.Output.Bytes)
+	require.EqualValues(t, 1<<20, job.Output.Lines)
+	require.Len(t, job.Logs, 2, "what is no text is counted, and nothing else is stored")
+
+	cmd = audited(t, dir, "--", "sh", "-c", "echo one; echo two >&2; echo three")
+	same, err := cmd.CombinedOutput()
+	require.NoError(t, err)
+	require.Equal(t, "one\ntwo\nthree\n", string(same), "the order is kept where both outputs are one")
+	require.Equal(t, []string{"one", "two", "three"}, theJob(t, dir).Logs)
+
+	cmd = audited(t, dir, "--", "sh", "-c", "read line; echo $?")
+	cmd.Stdin = nil // closed
+	same, err = cmd.Output()
+	require.NoError(t, err)
+	require.Equal(t, "1\n", string(same))
+
+	cmd = audited(t, dir, "--lines", "0", "--", "echo", "one")
+	same, err = cmd.Output()
+	require.NoError(t, err)
+	require.Equal(t, "one\n", string(same))
+	require.Empty(t, theJob(t, dir).Logs)
+}
+
+func TestAProgramWhoseOutputNobodyTakesIsTold(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	read, write, err := os.Pipe()
+	require.NoError(t, err)
+	cmd := audited(t, dir, "--", "sh", "-c", "while echo line; do :; done 2>/dev/null; exit 9")
+	cmd.Stdout = write
+	require.NoError(t, cmd.Start())
+	require.NoError(t, write.Close())
+	_, err = bufio.NewReader(read).ReadString('\n')
+	require.NoError(t, err)
+	require.NoError(t, read.Close())
+	_ = cmd.Wait()
+	require.Contains(t, []string{"SIGPIPE", "EXIT_9"}, theJob(t, dir).Error.Code)
+}
+
+func TestLongOutputIsRecordedAtItsBeginningAndItsEnd(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	cmd := audited(t, dir, "--lines", "10", "--", "sh", "-c", "seq 1 300000; seq 1 9999 | tr '\\n' x; echo")
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	logs := theJob(t, dir).Logs
+	require.Equal(t, []string{"1", "2", "3", "4", "5", "[299,991 lines of output left out]", "299997", "299998", "299999", "300000"}, logs[:10])
+	require.Len(t, logs, 11)
+	require.Less(t, len(logs[10]), 5000)
+	require.Contains(t, logs[10], "bytes more")
+	require.Equal(t, 300001, bytes.Count(out, []byte("\n")))
+}
+
+func TestSignalsReachTheProgramAndTheRecordSaysSo(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	cmd := audited(t, dir, "--", "sh", "-c", `trap 'echo again' USR1; trap 'echo stopping; exit 4' TERM; echo ready; while :; do read line; done`)
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	lines := bufio.NewReader(out)
+	next := func() string {
+		line, err := lines.ReadString('\n')
+		require.NoError(t, err)
+		return line
+	}
+	require.Equal(t, "ready\n", next())
+	require.NoError(t, cmd.Process.Signal(syscall.SIGUSR1))
+	_, _ = in.Write([]byte("\n"))
+	require.Equal(t, "again\n", next())
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	_, _ = in.Write([]byte("\n"))
+	require.Equal(t, "stopping\n", next())
+	_ = cmd.Wait()
+	require.Equal(t, 4, cmd.ProcessState.ExitCode())
+	job := theJob(t, dir)
+	require.Equal(t, "cancelled", job.State)
+	require.Contains(t, job.Error.Message, "SIGTERM was sent to it: exit status 4")
+}
+
+// started starts a program that prints its process ID and waits for a line.
+func started(t *testing.T, dir string) (cmd *exec.Cmd, pid string, in io.Writer) {
+	t.Helper()
+	cmd = audited(t, dir, "--", "sh", "-c", "echo $$; read line; echo done")
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	return cmd, strings.TrimSpace(line), in
+}
+
+func TestAStoppedProgramIsRecordedAsSuch(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	cmd, pid, in := started(t, dir)
+	require.NoError(t, exec.Command("kill", "-STOP", pid).Run())
+	for !strings.Contains(run(t, "list", dir, "--type", "job.logged").out, "[the program was stopped by SIGSTOP]") {
+		runtime.Gosched()
+	}
+	require.NoError(t, exec.Command("kill", "-CONT", pid).Run())
+	_, _ = in.Write([]byte("\n"))
+	_ = cmd.Wait()
+	job := theJob(t, dir)
+	require.Equal(t, "success", job.State)
+	require.Contains(t, job.Logs, "[the program was continued]")
+}
+
+func TestWhenExecIsKilledItsProgramIsTooAndTheLogGoesOn(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return // nothing but Linux ties one process to another
+	}
+	dir := filepath.Join(t.TempDir(), "log")
+	cmd, pid, _ := started(t, dir)
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	for alive(pid) {
+		runtime.Gosched()
+	}
+	require.Equal(t, "running", theJob(t, dir).State, "it has a start and no end")
+	require.NoError(t, audited(t, dir, "--", "true").Run())
+	c := run(t, "verify", dir, "--key", dir+".key", "--anchor", dir+".key.anchor")
+	require.Zero(t, c.code, c.out)
+	require.Contains(t, c.out, "1 execution without an end")
+}
+
+// alive tells whether a process is there and is not only waited for.
+func alive(pid string) bool {
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	return err == nil && !bytes.Contains(stat, []byte(") Z "))
+}
+
+func TestManyAtOnceLoseNothing(t *testing.T) {
+	n := 100
+	if testing.Short() {
+		n = 10
+	}
+	dir := filepath.Join(t.TempDir(), "log")
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			if out, err := audited(t, dir, "--", "sh", "-c", "echo hello").CombinedOutput(); err != nil || string(out) != "hello\n" {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
+	all.Wait()
+	require.Len(t, events(t, dir, "--type", "job.succeeded"), n)
+	require.Len(t, events(t, dir, "--type", "job.logged"), n)
+	policies := len(events(t, dir, "--type", "audit.policy"))
+	require.NoError(t, audited(t, dir, "--", "true").Run())
+	require.Len(t, events(t, dir, "--type", "audit.policy"), policies, "which the log holds already")
+	require.Zero(t, run(t, "verify", dir, "--key", dir+".key", "--anchor", dir+".key.anchor").code)
+}
+
+func TestWhatExecStartsIsItsChild(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	require.NoError(t, audited(t, dir, "--", program, "exec", "--dir", dir, "--action", "inner", "--reason", "x", "--", "true").Run())
+	inner, outer := events(t, dir, "--type", "job.submitted", "--action", "inner")[0], events(t, dir, "--type", "job.submitted", "--action", "task")[0]
+	require.Equal(t, outer.Job.ID, inner.Job.ParentID)
+	require.Equal(t, outer.Job.ID, inner.Job.RootID)
+}
+
+func TestExecSaysWhoAsksForIt(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	cmd := audited(t, dir, "--", "true")
+	cmd.Env = append(os.Environ(), "SUDO_USER=grace")
+	require.NoError(t, cmd.Run())
+	e := events(t, dir, "--type", "job.submitted")[0]
+	require.True(t, e.Who.Principal.Verified)
+	require.Equal(t, "uid", e.Who.Principal.AuthMethod)
+	require.Equal(t, []jobaudit.Principal{{Kind: jobaudit.User, ID: "grace", AuthMethod: "sudo"}}, e.Who.OnBehalfOf)
+	require.NoError(t, audited(t, dir, "--principal", "service:deployer", "--", "true").Run())
+	e = events(t, dir, "--type", "job.submitted")[1]
+	require.Equal(t, jobaudit.Principal{Kind: jobaudit.Service, ID: "deployer"}, e.Who.Principal)
+}
+
+func TestOfArgumentsAndEnvironmentThePolicySaysWhatIsKept(t *testing.T) {
+	base := t.TempDir()
+	dir, policy := filepath.Join(base, "log"), filepath.Join(base, "policy.json")
+	require.NoError(t, os.WriteFile(policy, []byte(`{"version":"7","keep":["program","arguments.3","environment.LEVEL"],"drop":{"environment.DATABASE":"credential"}}`), 0o600))
+	const secret = "correct horse battery staple"
+	const token = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
+	call := func(args ...string) string {
+		cmd := audited(t, dir, append(args, "--", "sh", "-c", `echo "level $LEVEL"; echo "connect to $DATABASE"; echo "token $TOKEN"`, "argument")...)
+		cmd.Env = append(os.Environ(), "LEVEL=three", "DATABASE="+secret, "TOKEN="+token)
+		out, err := cmd.Output()
+		require.NoError(t, err)
+		require.Contains(t, string(out), secret, "the program prints what it prints")
+		return string(theJob(t, dir).Metadata.Inputs)
+	}
+	require.Equal(t, "null", call())
+	kept := call("--policy", policy)
+	require.Contains(t, kept, `"program":"sh"`)
+	require.Contains(t, kept, `"LEVEL":"three"`)
+	require.Contains(t, kept, `"3":"argument"`)
+	require.NotContains(t, kept, "DATABASE")
+	require.Contains(t, run(t, "list", dir, "--redacted").out, "by policy task 7")
+
+	dir = filepath.Join(base, "other")
+	call("--policy", policy)
+	for _, hidden := range []string{secret, token} {
+		require.Empty(t, filesThatHold(t, dir, hidden))
+	}
+	require.NotEmpty(t, filesThatHold(t, dir, "level three"))
+}
+
+// filesThatHold lists the files below a directory in which a text stands.
+func filesThatHold(t *testing.T, dir, text string) (files []string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if bytes.Contains(content, []byte(text)) {
+			files = append(files, path)
+		}
+		return err
+	}))
+	return files
+}
