@@ -181,15 +181,17 @@ func (d *database) verify(ctx context.Context, opts *filesink.VerifyOptions) (re
 	if len(opts.AcceptLoss) > 0 {
 		return report{}, usagef("--accept-loss is for directories")
 	}
-	if len(opts.Companions) > 0 {
-		return report{}, usagef("--companion is for directories")
+	var companions []pgsink.Companion
+	for _, c := range opts.Companions {
+		companions = append(companions, pgsink.Companion{Report: c.Report, CompanionOf: c.CompanionOf})
 	}
 	r, err := pgsink.Verify(ctx, d.url, &pgsink.VerifyOptions{
 		Keys: opts.Keys, Heads: opts.Heads, Checkpoints: opts.Checkpoints, Quick: opts.Quick, Progress: opts.Progress,
+		Companions: companions,
 	})
 	result := report{Waiting: r.Waiting, Report: filesink.Report{
 		Report: r.Report, Records: r.Records, Jobs: r.Jobs, Streams: r.Streams,
-		Ghosts: r.Ghosts, Unapplied: r.Unapplied, Dangling: r.Dangling, Foreign: r.Foreign, Notes: findings(r.Notes),
+		Ghosts: r.Ghosts, Unapplied: r.Unapplied, Dangling: r.Dangling, Foreign: r.Foreign, CompanionOf: r.CompanionOf, Notes: findings(r.Notes),
 	}}
 	if found, ok := errors.AsType[*pgsink.VerifyError](err); ok {
 		return result, &filesink.VerifyError{Findings: findings(found.Findings), More: found.More}

@@ -100,6 +100,7 @@ func TestADatabaseIsReadAndProvedLikeADirectory(t *testing.T) {
 	require.Zero(t, run(t, "check-proof", proof, "--key", public).code)
 
 	l.copies(t, url, filepath.Join(base, "copy"), public)
+	l.hasCompanion(t, url, public)
 	execute(t, url, `SET session_replication_role = replica; UPDATE jobaudit.events SET line = set_byte(line, 100, get_byte(line, 100) # 1) WHERE idx = 3`)
 	c, v = l.verify(t, "--key", public)
 	require.Equal(t, 1, c.code)
@@ -153,6 +154,35 @@ func execute(t *testing.T, url, sql string) {
 	defer conn.Close(context.Background())
 	_, err = conn.Exec(t.Context(), sql)
 	require.NoError(t, err)
+}
+
+// hasCompanion records a review of a database's log, and holds the log to the head
+// that it names.
+func (l *aLog) hasCompanion(t *testing.T, url, public string) {
+	t.Helper()
+	base := t.TempDir()
+	dir, key := filepath.Join(base, "acts"), filepath.Join(base, "acts.key")
+	c := run(t, "act", "reviewed", url, "--in", dir, "--key", key, "--by", "user:ada", "--reason", "the quarterly review")
+	require.Zero(t, c.code, c.out+c.err)
+	with := []string{"verify", url, "--key", public, "--companion", dir, "--companion-key", key}
+	c = run(t, with...)
+	require.Zero(t, c.code, c.out+c.err)
+	require.Contains(t, c.out, "companion")
+
+	other := newDatabase(t) // a log of the same name, which was begun again
+	stop := sequencer(t, other, l.key)
+	sink, err := pgsink.Open(t.Context(), other, nil)
+	require.NoError(t, err)
+	r, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "indexer", Environment: "test"}, nil)
+	require.NoError(t, err)
+	require.NoError(t, r.Close(t.Context()))
+	require.NoError(t, sink.Sequenced(t.Context()))
+	stop()
+	with[1] = other
+	c = run(t, with...)
+	require.Equal(t, 1, c.code, c.out+c.err)
+	require.Contains(t, c.out, "which the companion example.com/jobs/acts names")
+	require.NoError(t, sink.Close())
 }
 
 func TestWrongCallsAboutDatabasesAreTold(t *testing.T) {

@@ -241,7 +241,11 @@ func (v *verification) run() error {
 	v.writing = sync.OnceValue(func() bool { return <-answer })
 	defer func() { v.report.Writing = v.writing() }()
 	v.readOwn() // before the files, which are ahead of it
-	companions, err := v.companionHeads()
+	var companions jobcheck.Companions
+	for _, c := range v.opts.Companions {
+		companions = append(companions, jobcheck.Companion{Report: c.Report, Of: c.CompanionOf})
+	}
+	named, err := companions.Heads(v.opts.Keys)
 	if err != nil {
 		return err
 	}
@@ -253,7 +257,7 @@ func (v *verification) run() error {
 	}
 	checks := jobcheck.New(totalSize(v.files), v.opts.ParseAll)
 	defer checks.Close()
-	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.heads, Own: slices.Concat(v.own, companions), Quick: v.opts.Quick, Inspect: checks.Inspect}
+	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.heads, Own: slices.Concat(v.own, named), Quick: v.opts.Quick, Inspect: checks.Inspect}
 	if tree, err := v.dir.Open(treeFile); err == nil {
 		defer tree.Close()
 		o.Hints = auditlog.StoredHashes(tree)
@@ -271,7 +275,7 @@ func (v *verification) run() error {
 	})
 	if damage, ok := errors.AsType[*auditlog.VerifyError](err); ok {
 		for _, f := range damage.Findings {
-			v.findings = append(v.findings, Finding{Finding: namedBy(f, companions, v.opts.Companions)})
+			v.findings = append(v.findings, Finding{Finding: companions.Named(f, named)})
 		}
 		v.more += damage.More
 	} else if err != nil {

@@ -33,6 +33,11 @@ type VerifyOptions struct {
 	Checkpoints [][]byte
 	// Quick is [auditlog.Options.Quick].
 	Quick bool
+	// Companions are reports on companion logs: logs of acts about this one. Each
+	// head of this log that one of them names has to be on its history; another one
+	// is a finding. They count for no level. A report without a verified signature,
+	// and one that names no head of this log, are errors.
+	Companions []Companion
 	// Progress, if not nil, is told how many events of how many have been
 	// read. It must not wait.
 	Progress func(done, total int64)
@@ -132,9 +137,19 @@ type Report struct {
 	// Dangling and Foreign the notes of these kinds.
 	Jobs, Streams                        int64
 	Ghosts, Unapplied, Dangling, Foreign int64
+	// CompanionOf are the heads of other logs that this one names: it is a
+	// companion, whose acts are about them. At most 10,000.
+	CompanionOf []auditlog.Head
 	// Notes are worth knowing and nothing wrong; of each kind about records at
 	// most 100, the first.
 	Notes []Finding
+}
+
+// A Companion is what the verification of a companion log reported, of a directory or
+// of a database: its Report and its CompanionOf.
+type Companion struct {
+	auditlog.Report
+	CompanionOf []auditlog.Head
 }
 
 // A VerifyError holds what [Verify] found.
@@ -308,9 +323,17 @@ func (v *verification) verifyLog() error {
 			Open: func() (io.ReadCloser, error) { return &lines{v: v, next: first, end: end}, nil },
 		})
 	}
+	var companions jobcheck.Companions
+	for _, c := range v.opts.Companions {
+		companions = append(companions, jobcheck.Companion{Report: c.Report, Of: c.CompanionOf})
+	}
+	named, err := companions.Heads(v.opts.Keys)
+	if err != nil {
+		return err
+	}
 	checks := jobcheck.New(v.size*averageLine, false)
 	defer checks.Close()
-	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.heads, Quick: v.opts.Quick, Inspect: checks.Inspect}
+	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.heads, Own: named, Quick: v.opts.Quick, Inspect: checks.Inspect}
 	if v.size > 0 {
 		o.Hints = storedHashes{v.ctx, v.db}
 	}
@@ -328,7 +351,7 @@ func (v *verification) verifyLog() error {
 		return err
 	}
 	for _, f := range damage.Findings {
-		v.find(Finding{Finding: f})
+		v.find(Finding{Finding: companions.Named(f, named)})
 	}
 	v.more += damage.More
 	hashes.finish(len(damage.Findings) > 0)
@@ -336,6 +359,7 @@ func (v *verification) verifyLog() error {
 	if err != nil {
 		return err
 	}
+	v.report.CompanionOf = checks.CompanionOf()
 	v.records(said, damage.Findings)
 	return nil
 }
