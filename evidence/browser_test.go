@@ -143,6 +143,40 @@ func TestExtraABrowserFindsOneChangedByteAnywhereInTheEvidence(t *testing.T) {
 	require.Equal(t, "own", verdict)
 }
 
+// Somebody who changes the file on purpose makes the hash at its end agree.
+func TestExtraABrowserRefusesWhatCheckReportRefuses(t *testing.T) {
+	size.Extra(t)
+	l := newLog(t, "example.com/jobs")
+	b := chromium.Start(t)
+	file := filepath.Join(t.TempDir(), "report.html")
+	text := string(l.collect(t, evidence.Scope{JobID: l.parent}))
+	blocks := strings.Split(text, "\n\n")
+	changes := map[string]string{
+		"another job":    strings.Replace(text, l.parent.String(), l.failed.String(), 1),
+		"another end":    strings.Replace(text, `"last":5`, `"last":6`, 1),
+		"another period": strings.Replace(text, `{"scope":{`, `{"scope":{"until":"2020-01-01T00:00:00Z",`, 1),
+		"another log":    strings.Replace(text, `"origin":"example.com/jobs"`, `"origin":"example.com/jobx"`, 1),
+		"an index":       strings.Replace(text, "\nindex 1\n", "\nindex 01\n", 1),
+	}
+	for at := 1; at < len(blocks)-1; at++ {
+		less := append(append([]string(nil), blocks[:at]...), blocks[at+1:]...)
+		changes[fmt.Sprint("without block ", at)] = strings.Join(less, "\n\n")
+		if at > 3 {
+			swapped := append([]string(nil), blocks...)
+			swapped[at-1], swapped[at] = swapped[at], swapped[at-1]
+			changes[fmt.Sprint("swapped block ", at)] = strings.Join(swapped, "\n\n")
+		}
+	}
+	for name, changed := range changes {
+		forged := resum(t, changed)
+		page, err := evidence.Page(forged)
+		require.NoError(t, err)
+		_, err = evidence.OpenPage(page, l.keys())
+		verdict, status := shown(t, b, file, page)
+		require.Equal(t, map[bool]string{true: "own", false: "bad"}[err == nil], verdict, "%s: %v, %s", name, err, status)
+	}
+}
+
 func TestExtraABrowserShowsASummaryOfALargePeriod(t *testing.T) {
 	size.Extra(t)
 	l := newLog(t, "example.com/jobs")

@@ -15,6 +15,7 @@ const jobauditEvidence = (() => {
 	const sha256 = async (bytes) => new Uint8Array(await subtle.digest("SHA-256", bytes));
 
 	function toBase64(bytes) {
+		if (bytes.toBase64) return bytes.toBase64();
 		let s = "";
 		for (let i = 0; i < bytes.length; i += 8192) s += String.fromCharCode(...bytes.subarray(i, i + 8192));
 		return btoa(s);
@@ -23,6 +24,11 @@ const jobauditEvidence = (() => {
 	// fromBase64 takes the one form that bytes have: null for any other.
 	function fromBase64(text) {
 		if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text) || text.length % 4) return null;
+		if (Uint8Array.fromBase64) {
+			try {
+				return Uint8Array.fromBase64(text, {lastChunkHandling: "strict"});
+			} catch { return null; }
+		}
 		const binary = atob(text);
 		const bytes = new Uint8Array(binary.length);
 		for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
@@ -95,33 +101,29 @@ const jobauditEvidence = (() => {
 		return sha256(all);
 	}
 
-	// prove checks one proof. known holds the hashes of nodes that are proven: what
-	// is above one of them need not be hashed again, only compared.
+	// prove checks one proof. known holds the hashes of the nodes on and beside the
+	// paths that are proven: above one of them the path is known, and only compared.
 	async function prove(block, head, known) {
 		const lines = block.split("\n");
 		if (lines[0] !== "c2sp.org/tlog-proof@v1" || !(lines[1] || "").startsWith("extra ") || !(lines[2] || "").startsWith("index ")) throw new Error("malformed");
 		const leaf = fromBase64(lines[1].slice(6)), index = decimal(lines[2].slice(6)), path = lines.slice(3);
-		if (!leaf || !leaf.length || leaf.length > 65535 || !path.every(isHash)) throw new Error("malformed");
+		if (!leaf || !leaf.length || leaf.length > 65535) throw new Error("malformed");
 		const way = index < 0 || index >= head.size ? null : steps(index, head.size);
 		if (!way || way.length !== path.length) throw new Error("does not lead to the signed root");
 		const prefixed = new Uint8Array(leaf.length + 1);
 		prefixed.set(leaf, 1);
-		let hash = await sha256(prefixed);
-		const leafHash = toBase64(hash), found = [[index + "-" + (index + 1), leafHash]];
-		let at = index + "-" + (index + 1);
-		for (let i = 0; i < path.length; i++) {
-			const {left, sibling, parent} = way[i];
-			if (known.has(at) && known.has(sibling) && known.has(parent)) {
-				if (known.get(at) !== toBase64(hash) || known.get(sibling) !== path[i]) throw new Error("does not lead to the signed root");
-				hash = fromBase64(known.get(parent));
-			} else {
-				const other = fromBase64(path[i]);
-				hash = left ? await nodeHash(hash, other) : await nodeHash(other, hash);
-			}
-			at = parent;
-			found.push([sibling, path[i]], [parent, toBase64(hash)]);
+		let hash = await sha256(prefixed), text = toBase64(hash), at = index + "-" + (index + 1), i = 0;
+		const leafHash = text, found = [[at, text]];
+		for (; i < path.length && !known.has(at); i++) {
+			if (!isHash(path[i])) throw new Error("malformed");
+			const other = fromBase64(path[i]);
+			hash = way[i].left ? await nodeHash(hash, other) : await nodeHash(other, hash);
+			text = toBase64(hash);
+			at = way[i].parent;
+			found.push([way[i].sibling, path[i]], [at, text]);
 		}
-		if (toBase64(hash) !== head.root) throw new Error("does not lead to the signed root");
+		if (text !== (known.has(at) ? known.get(at) : head.root)) throw new Error("does not lead to the signed root");
+		for (; i < path.length; i++) if (path[i] !== known.get(way[i].sibling)) throw new Error("does not lead to the signed root");
 		for (const [range, value] of found) known.set(range, value);
 		const line = new TextDecoder("utf-8", {fatal: true, ignoreBOM: true}).decode(leaf);
 		return {index, hash: leafHash, line, event: JSON.parse(line)};

@@ -26,7 +26,16 @@ func (a *app) evidenceCommands() []*cobra.Command {
 }
 
 // segments are a log's lines as auditlog.Verify takes them.
-func (a *app) segments(ctx context.Context, source log) ([]auditlog.Segment, error) {
+func (a *app) segments(ctx context.Context, source log, keys []note.Verifier) ([]auditlog.Segment, error) {
+	lines := func(of func() (filesink.Lines, error)) []auditlog.Segment {
+		return []auditlog.Segment{{Name: source.String(), Open: func() (io.ReadCloser, error) {
+			from, err := of()
+			if err != nil {
+				return nil, err
+			}
+			return pour(ctx, from), nil
+		}}}
+	}
 	switch l := source.(type) {
 	case directory:
 		reader, err := filesink.OpenReader(l.path)
@@ -36,7 +45,15 @@ func (a *app) segments(ctx context.Context, source log) ([]auditlog.Segment, err
 		a.closers = append(a.closers, reader.Close)
 		return reader.Segments()
 	case *database:
-		return []auditlog.Segment{{Name: l.String(), Open: func() (io.ReadCloser, error) { return pour(ctx, l.sink.Lines), nil }}}, nil
+		return lines(func() (filesink.Lines, error) { return l.sink.Lines, nil }), nil
+	case *mirrored:
+		return lines(func() (filesink.Lines, error) {
+			reader, err := l.reader(ctx, keys)
+			if err != nil {
+				return nil, err
+			}
+			return reader.Lines, nil
+		}), nil
 	}
 	return nil, fmt.Errorf("%s cannot be read line by line", source)
 }
@@ -102,7 +119,7 @@ func (a *app) evidenceSource(ctx context.Context, name string, flags []string) (
 	if s.Head, err = auditlog.OpenCheckpoint(signed, key); err != nil {
 		return s, fmt.Errorf("%s: its newest head: %w", source, err)
 	}
-	s.Segments, err = a.segments(ctx, source)
+	s.Segments, err = a.segments(ctx, source, s.Keys)
 	return s, err
 }
 
@@ -221,8 +238,9 @@ func (a *app) checked(b *evidence.Bundle, asJSON bool) error {
 func (a *app) statement(b *evidence.Bundle) {
 	s := b.Statement
 	if s.Summary != nil {
-		fmt.Fprint(a.out, row("summary", "%s of %s are too many for a file: these are failures, denials, corrections, losses and acts", count(s.Summary.Events, "event"), count(s.Summary.Jobs, "job")))
-		fmt.Fprint(a.out, row("says", "the summary is the word of who made the file, with %s, %s", s.By, s.Made.UTC().Format(time.RFC3339)))
+		fmt.Fprint(a.out, row("stated", "%s of %s, too many for a file: here are failures,", count(s.Summary.Events, "event"), count(s.Summary.Jobs, "job")))
+		fmt.Fprint(a.out, row("", "denials, cancellations, corrections, losses and acts"))
+		a.maker(s)
 		return
 	}
 	jobs := map[uuid.UUID]bool{}
@@ -231,9 +249,15 @@ func (a *app) statement(b *evidence.Bundle) {
 			jobs[r.JobID()] = true
 		}
 	}
-	fmt.Fprint(a.out, row("complete", "%s: %s, each from its first event to its last here, without a gap", count(len(jobs), "job"), count(len(s.Streams), "stream")))
-	fmt.Fprint(a.out, row("says", "that these are all streams and events under these heads is the word of who made the file, with"))
-	fmt.Fprint(a.out, row("", "%s, %s", s.By, s.Made.UTC().Format(time.RFC3339)))
+	fmt.Fprint(a.out, row("complete", "%s, %s, each from its first event on without a gap", count(len(jobs), "job"), count(len(s.Streams), "stream")))
+	fmt.Fprint(a.out, row("stated", "that no other stream and no later event is under these heads"))
+	a.maker(s)
+}
+
+// maker says whose word a statement is.
+func (a *app) maker(s evidence.Statement) {
+	fmt.Fprint(a.out, row("", "which nobody signed but who made the file, %s", s.Made.UTC().Format(time.RFC3339)))
+	fmt.Fprint(a.out, row("with", "%s", s.By))
 }
 
 // openEvidence opens a file of evidence.

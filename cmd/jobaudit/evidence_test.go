@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/pgsink"
 )
 
 func TestAJobIsProvenInOneFileWithoutTheLog(t *testing.T) {
@@ -21,8 +25,8 @@ func TestAJobIsProvenInOneFileWithoutTheLog(t *testing.T) {
 	c = run(t, "check-proof", file, "--key", public)
 	require.Zero(t, c.code, c.err)
 	require.Contains(t, c.out, "proven 5 events")
-	require.Contains(t, c.out, "1 job: 1 stream, each from its first event to its last here")
-	require.Contains(t, c.out, "the word of who made the file")
+	require.Contains(t, c.out, "1 job, 1 stream, each from its first event on without a gap")
+	require.Contains(t, c.out, "nobody signed but who made the file")
 	require.Contains(t, c.out, "the disk is full")
 
 	c = run(t, "check-proof", file, "--key", public, "--json")
@@ -77,4 +81,50 @@ func TestWhatCannotBeProvenIsTold(t *testing.T) {
 		require.Equal(t, tc.code, c.code, "%v: %s", tc.args, c.err)
 		require.Contains(t, c.err, tc.want)
 	}
+}
+
+func TestAJobIsProvenFromAMirror(t *testing.T) {
+	l := newLog(t).close(t)
+	target := filepath.Join(t.TempDir(), "mirror")
+	key := l.verifier(t)
+	require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once", "--create").code)
+	for _, source := range []string{target, l.dir} {
+		c := run(t, "prove", source, "--job", l.parent.String(), "--key", key, "-o", filepath.Join(target, "proof"))
+		require.Zero(t, c.code, c.err)
+		c = run(t, "check-proof", filepath.Join(target, "proof"), "--key", key)
+		require.Zero(t, c.code, c.err)
+		require.Contains(t, c.out, "1 job, 1 stream")
+	}
+	heads := filepath.Join(t.TempDir(), "heads")
+	require.NoError(t, os.WriteFile(heads, []byte(run(t, "checkpoint", l.dir).out), 0o600))
+	c := run(t, "since", heads, target, "--key", key)
+	require.Zero(t, c.code, c.err)
+	require.Contains(t, c.out, "nothing changed up to size")
+}
+
+func TestAJobIsProvenFromADatabase(t *testing.T) {
+	url := newDatabase(t)
+	base := t.TempDir()
+	l := &aLog{dir: url, key: filepath.Join(base, "key")}
+	public := strings.TrimSpace(run(t, "key", l.key, "--create", "example.com/jobs").out)
+	sink, err := pgsink.Open(t.Context(), url, nil)
+	require.NoError(t, err)
+	l.recorder, err = jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "indexer", Environment: "test"}, nil)
+	require.NoError(t, err)
+	stop := sequencer(t, url, l.key, "--anchor", filepath.Join(base, "anchor"))
+	l.failed = l.job(t, t.Context(), "delete", func(context.Context, *jobaudit.Trail) error { return os.ErrPermission })
+	require.NoError(t, l.recorder.Close(t.Context()))
+	require.NoError(t, sink.Sequenced(t.Context()))
+	stop()
+	require.NoError(t, sink.Close())
+
+	file := filepath.Join(base, "report.html")
+	c := run(t, "report", url, "--job", l.failed.String(), "--key", public, "--html", file)
+	require.Zero(t, c.code, c.err)
+	c = run(t, "check-report", file, "--key", public)
+	require.Zero(t, c.code, c.err)
+	require.Contains(t, c.out, "permission denied")
+	c = run(t, "review", url, "--since", "1h", "--log-key", public)
+	require.Zero(t, c.code, c.err)
+	require.Contains(t, c.out, "1 finding in the period")
 }

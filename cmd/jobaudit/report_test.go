@@ -20,7 +20,7 @@ func TestAReportIsCheckedWithoutItsScript(t *testing.T) {
 
 	c = run(t, "check-report", file, "--key", public)
 	require.Zero(t, c.code, c.err)
-	require.Contains(t, c.out, "2 jobs: 2 streams")
+	require.Contains(t, c.out, "2 jobs, 2 streams")
 	require.Contains(t, c.out, "reindex-part")
 	require.NotContains(t, c.out, "\x1b")
 
@@ -28,7 +28,7 @@ func TestAReportIsCheckedWithoutItsScript(t *testing.T) {
 	require.NoError(t, err)
 	for old, text := range map[string]string{
 		"may have changed its script":       "cannot have changed its script",     // its text
-		`(hash) !== head.root)`:             `(hash) === head.root)`,              // its script
+		`if (!good) throw`:                  `if (!good) return head; throw`,      // its script
 		"default-src 'none'":                "default-src 'self'",                 // its policy
 		"</html>":                           "</html><script>alert(1)</script>",   // behind it
 		`<div id="report"></div>`:           `<div id="report">all is well</div>`, // a claim of its own
