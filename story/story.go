@@ -183,7 +183,7 @@ func (t *timeline) changes(e *jobaudit.Event, label string) {
 		model, printed = t.model(e)
 	}
 	var shared []string
-	for i, name := range [len(ws)]string{"who", "what", "where", "why", "job"} {
+	for i, name := range wNames {
 		switch {
 		case ws[i] == "":
 		case ws[i] != printed[i]:

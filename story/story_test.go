@@ -295,3 +295,23 @@ func TestAnErrorOfTheReaderOrTheWriterIsReturned(t *testing.T) {
 type brokenWriter struct{ err error }
 
 func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
+
+// A program that shows events its own way has from Entries what Timeline prints.
+func TestEntriesSayWhatTimelinePrints(t *testing.T) {
+	records := parent(t)
+	var printed strings.Builder
+	require.NoError(t, story.Timeline(&printed, all(records...)))
+	entries, unreadable, err := story.Entries(all(records...))
+	require.NoError(t, err)
+	require.Empty(t, unreadable)
+	require.Len(t, entries, len(records))
+	for i, entry := range entries {
+		require.Contains(t, printed.String(), string(entry.Event.Type))
+		for _, line := range append(entry.Says, entry.Notes...) {
+			require.Contains(t, printed.String(), line)
+		}
+		if i == 0 {
+			require.NotEmpty(t, entry.Changes)
+		}
+	}
+}

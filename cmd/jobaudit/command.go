@@ -95,7 +95,7 @@ Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 		a.keyCommand(), a.checkpointCommand(), a.copyCommand(),
 		a.actCommand(), a.correctCommand(), a.execCommand(), a.migrateCommand(), a.sequenceCommand(), a.versionCommand())
 	root.AddCommand(a.evidenceCommands()...)
-	root.AddCommand(a.mirrorCommand(), a.restoreCommand())
+	root.AddCommand(a.mirrorCommand(), a.restoreCommand(), a.serveCommand())
 	return root
 }
 

@@ -43,6 +43,17 @@ func (c *companion) check(about log) error {
 			return usagef("--%s is missing", flag.name)
 		}
 	}
+	if err := c.whose(); err != nil {
+		return err
+	}
+	if d, ok := about.(directory); ok && same(c.dir, d.path) {
+		return usagef("--in: the companion of a log is another directory")
+	}
+	return nil
+}
+
+// whose reads who does it.
+func (c *companion) whose() error {
 	kind, id, _ := strings.Cut(c.by, ":")
 	c.principal = jobaudit.Principal{Kind: jobaudit.PrincipalKind(kind), ID: id}
 	switch c.principal.Kind {
@@ -52,9 +63,6 @@ func (c *companion) check(about log) error {
 	}
 	if id == "" {
 		return usagef("--by %q names nobody: it is user:ID, service:ID or system:ID", plain(c.by))
-	}
-	if d, ok := about.(directory); ok && same(c.dir, d.path) {
-		return usagef("--in: the companion of a log is another directory")
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -49,9 +50,13 @@ func Start(t testing.TB) *Browser {
 	fail(t, err)
 	fromBrowser, toTest, err := os.Pipe()
 	fail(t, err)
+	profile, err := os.MkdirTemp("", "chromium")
+	fail(t, err)
+	// The browser's helpers may write for a moment after it has ended, so not t.TempDir.
+	t.Cleanup(func() { _ = errors.Join(os.RemoveAll(profile), os.RemoveAll(profile)) })
 	cmd := exec.CommandContext(t.Context(), path, "--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic",
-		"--user-data-dir="+t.TempDir(), "about:blank")
+		"--user-data-dir="+profile, "about:blank")
 	cmd.ExtraFiles = []*os.File{fromTest, toTest} // 3 and 4
 	fail(t, cmd.Start())
 	_ = fromTest.Close()

@@ -1,0 +1,137 @@
+package main_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/evidence"
+)
+
+// served is a run of jobaudit serve.
+type served struct {
+	address string // with the token
+	client  *http.Client
+	stop    func()
+}
+
+func serve(t testing.TB, args ...string) *served {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, append([]string{"serve"}, args...)...)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	cmd.Stderr = os.Stderr
+	require.NoError(t, cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	s := &served{address: strings.TrimSpace(line), client: &http.Client{Jar: jar}}
+	stopped := false
+	s.stop = func() {
+		if !stopped {
+			stopped = true
+			require.NoError(t, cmd.Process.Signal(os.Interrupt))
+			_ = cmd.Wait() // an interrupt is its end
+		}
+	}
+	t.Cleanup(s.stop)
+	return s
+}
+
+func (s *served) get(t testing.TB, address string) (int, string) {
+	t.Helper()
+	r, err := s.client.Get(address)
+	require.NoError(t, err)
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	require.NoError(t, err)
+	return r.StatusCode, string(body)
+}
+
+func TestServeShowsJobsToTheBrowserThatHadTheToken(t *testing.T) {
+	l := newLog(t).close(t)
+	s := serve(t, l.dir, "--by", "user:ada")
+	base, err := url.Parse(s.address)
+	require.NoError(t, err)
+	at := func(path string) string { return base.Scheme + "://" + base.Host + path }
+	code, page := s.get(t, at("/jobs"))
+	require.Equal(t, http.StatusUnauthorized, code)
+	require.NotContains(t, page, "reindex")
+	code, _ = s.get(t, at("/?token=wrong"))
+	require.Equal(t, http.StatusUnauthorized, code)
+	code, page = s.get(t, s.address)
+	require.Equal(t, http.StatusOK, code)
+	require.Contains(t, page, "reindex-part")
+	require.Contains(t, page, "That you look at jobs is not recorded.")
+	require.Contains(t, page, "user <bdi>ada</bdi>")
+	code, page = s.get(t, at("/jobs/"+l.failed.String()))
+	require.Equal(t, http.StatusOK, code)
+	require.Contains(t, page, "the disk is full")
+	_, bundle := s.get(t, at("/jobs/"+l.failed.String()+"/bundle"))
+	key := strings.TrimSpace(run(t, "key", l.dir).out)
+	verifier, err := note.NewVerifier(key)
+	require.NoError(t, err, key)
+	b, err := evidence.Open([]byte(bundle), []note.Verifier{verifier})
+	require.NoError(t, err)
+	require.Equal(t, l.failed, b.Statement.Scope.JobID)
+
+	stranger := &served{client: &http.Client{}}
+	code, _ = stranger.get(t, s.address)
+	require.Equal(t, http.StatusUnauthorized, code, "the token opens once")
+}
+
+func TestServeRecordsWhoLookedInACompanion(t *testing.T) {
+	l := newLog(t).close(t)
+	base := t.TempDir()
+	acts, key := filepath.Join(base, "acts"), filepath.Join(base, "acts.key")
+	s := serve(t, l.dir, "--by", "user:ada", "--record", acts, "--record-key", key)
+	_, page := s.get(t, s.address)
+	require.Contains(t, page, "That you look at jobs is recorded.")
+	s.stop()
+	got := run(t, "list", acts, "--type", string(jobaudit.AuditRead))
+	require.Contains(t, got.out, "ada")
+}
+
+func TestServeListensOnThisMachineOnly(t *testing.T) {
+	l := newLog(t).close(t)
+	for _, address := range []string{"0.0.0.0:0", ":8080", "192.0.2.1:80", "x", "[::]:0"} {
+		got := run(t, "serve", l.dir, "--listen", address)
+		require.Equal(t, 2, got.code, address)
+		require.Contains(t, got.err, "127.0.0.1", address)
+	}
+	require.NoError(t, context.Cause(t.Context()))
+}
+
+func TestServeNamesWhatDoesNotVerify(t *testing.T) {
+	l := newLog(t).close(t)
+	segments, err := filepath.Glob(filepath.Join(l.dir, "entries", "*.jsonl"))
+	require.NoError(t, err)
+	text, err := os.ReadFile(segments[0])
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(segments[0], []byte(strings.Replace(string(text), "the disk is full", "the disk is FULL", 1)), 0o600))
+	s := serve(t, l.dir, "--by", "user:ada")
+	s.get(t, s.address)
+	base, err := url.Parse(s.address)
+	require.NoError(t, err)
+	r, err := s.client.Post("http://"+base.Host+"/log/verify", "application/x-www-form-urlencoded", strings.NewReader("log=0"))
+	require.NoError(t, err)
+	require.NoError(t, r.Body.Close())
+	page := ""
+	for !strings.Contains(page, "not verified:") {
+		_, page = s.get(t, "http://"+base.Host+"/log")
+	}
+	require.Contains(t, page, "finding")
+}

@@ -1,0 +1,346 @@
+package webui
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/story"
+)
+
+// pageLength is how many jobs a page has, and mostLooked in how many it looks for
+// them before it offers to go on.
+const (
+	pageLength = 50
+	mostLooked = 2_000
+)
+
+// A filter is one field of the search.
+type filter struct {
+	Name, Label, Value, Hint string
+	Choices                  []string
+	Wide                     bool
+	set                      func(*jobaudit.Query, string) bool
+}
+
+// filters are all fields of the search, with the values that are in a URL.
+func filters(values url.Values) ([]filter, jobaudit.Query, error) {
+	list := []filter{
+		{Name: "state", Label: "State", Choices: []string{"pending", "running", "success", "failed", "cancelled"},
+			set: func(q *jobaudit.Query, v string) bool {
+				q.State = jobaudit.JobState(v)
+				return q.State == jobaudit.Pending || q.State == jobaudit.Running || q.State.Terminal()
+			}},
+		{Name: "who", Label: "Who, or on whose behalf", Hint: "ada@example.com", set: func(q *jobaudit.Query, v string) bool { q.ActingFor = v; return true }},
+		{Name: "action", Label: "Action", Hint: "payment.capture", set: func(q *jobaudit.Query, v string) bool { q.Action = v; return true }},
+		{Name: "resource", Label: "Resource", Hint: "order/4711", set: func(q *jobaudit.Query, v string) bool { q.Resource = v; return true }},
+		{Name: "error", Label: "Error code", Hint: "TIMEOUT", set: func(q *jobaudit.Query, v string) bool { q.ErrorCode = jobaudit.ErrorCode(v); return true }},
+		{Name: "correlation", Label: "Correlation ID", Wide: true, set: func(q *jobaudit.Query, v string) bool { return parseID(&q.CorrelationID, v) }},
+		{Name: "since", Label: "Since (UTC)", Hint: "2026-02-03 or 24h", set: func(q *jobaudit.Query, v string) bool { return parseTime(&q.Since, v) }},
+		{Name: "until", Label: "Before (UTC)", Hint: "2026-02-04", set: func(q *jobaudit.Query, v string) bool { return parseTime(&q.Until, v) }},
+	}
+	var q jobaudit.Query
+	for i := range list {
+		f := &list[i]
+		f.Value = strings.TrimSpace(values.Get(f.Name))
+		if len(f.Value) > 256 || f.Value != "" && !f.set(&q, f.Value) {
+			return list, q, problem{400, "The field “" + f.Label + "” cannot be read. " + hintOf(f)}
+		}
+	}
+	return list, q, nil
+}
+
+func hintOf(f *filter) string {
+	switch {
+	case len(f.Choices) > 0:
+		return "It is one of " + strings.Join(f.Choices, ", ") + "."
+	case f.Hint != "":
+		return "An example: " + f.Hint
+	}
+	return "It is an ID of 36 characters."
+}
+
+func parseID(id *uuid.UUID, text string) bool {
+	parsed, err := uuid.Parse(text)
+	*id = parsed
+	return err == nil && len(text) == 36
+}
+
+// parseTime reads a day, a time in UTC, or a duration before now.
+func parseTime(t *time.Time, text string) bool {
+	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+		*t = time.Now().Add(-d).UTC()
+		return true
+	}
+	for _, layout := range []string{time.DateOnly, "2006-01-02 15:04", "2006-01-02T15:04", time.RFC3339} {
+		if parsed, err := time.Parse(layout, text); err == nil {
+			*t = parsed.UTC()
+			return t.Year() >= 1970 && t.Year() <= 9999
+		}
+	}
+	return false
+}
+
+// row is a job in the list.
+type row struct {
+	Job    jobaudit.Job
+	Who    string
+	Behalf []string
+	Action string
+	On     string
+	Took   time.Duration
+	Wrong  string // why it cannot be told
+}
+
+// jobList is the page.
+type jobList struct {
+	Filters  []filter
+	Filtered bool
+	Rows     []row
+	Next     string // the query of the next page
+	Looked   int    // in how many jobs, if that is why the page ends
+	Live     bool   // it is the newest page
+}
+
+// listJobs shows the jobs that were submitted last, of those that the search
+// selects.
+func (u *UI) listJobs(r *request) error {
+	values := r.URL.Query()
+	if id := strings.TrimSpace(values.Get("job")); id != "" {
+		var job uuid.UUID
+		if !parseID(&job, id) {
+			return problem{400, "That is no job's ID: it has 36 characters, as in 01890a5d-ac96-774b-bcce-b302099a8057."}
+		}
+		redirect(r.w, "jobs/"+job.String())
+		return nil
+	}
+	body := jobList{}
+	var q jobaudit.Query
+	var err error
+	if body.Filters, q, err = filters(values); err != nil {
+		return err
+	}
+	body.Filtered = q.State != "" || q.ActingFor != "" || q.Action != "" || q.Resource != "" || q.ErrorCode != "" ||
+		q.CorrelationID != uuid.Nil || !q.Since.IsZero() || !q.Until.IsZero()
+	if !r.viewer.AllOrgs {
+		q.OrgID = r.viewer.OrgID
+	}
+	if err := u.reads.note(r.Context(), r.viewer, q); err != nil {
+		return err
+	}
+	after := values.Get("after")
+	body.Live = after == ""
+	if err := u.fill(r, &body, q, after); err != nil {
+		return err
+	}
+	if body.Next != "" {
+		values.Set("after", body.Next)
+		body.Next = "?" + values.Encode()
+	}
+	u.write(r, 200, "jobs", "Jobs", body)
+	return nil
+}
+
+// fill puts the rows into the page.
+func (u *UI) fill(r *request, body *jobList, q jobaudit.Query, cursor string) error {
+	wanted := q
+	q.State, q.ErrorCode = "", "" // of the whole job, over all logs
+	f, err := u.newest(r.Context(), q, cursor)
+	if err != nil {
+		return err
+	}
+	defer f.stop()
+	for looked := 0; ; looked++ {
+		if len(body.Rows) == pageLength || looked == mostLooked {
+			body.Next = f.cursor()
+			if len(body.Rows) < pageLength {
+				body.Looked = looked
+			}
+			break
+		}
+		s, ok, err := f.next()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return nil
+		}
+		row, ok, err := u.row(r, s, wanted)
+		if err != nil {
+			return err
+		}
+		if ok {
+			body.Rows = append(body.Rows, row)
+		}
+	}
+	if _, more, err := f.next(); err != nil || !more {
+		body.Next, body.Looked = "", 0
+		return err
+	}
+	return nil
+}
+
+// row folds a job over all logs, and reports whether it is wanted.
+func (u *UI) row(r *request, s jobaudit.Event, wanted jobaudit.Query) (row, bool, error) {
+	job, err := u.fold(r.Context(), s.Job.ID)
+	if err != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return row{}, false, err
+	}
+	line := row{Job: job, Who: who(s.Who.Principal), Action: s.What.Action, On: s.What.Resource}
+	for _, p := range s.Who.OnBehalfOf {
+		line.Behalf = append(line.Behalf, who(p))
+	}
+	if err != nil {
+		line.Job.ID, line.Job.CreatedAt, line.Wrong = s.Job.ID, s.Time, story.Plain(err.Error())
+		return line, wanted.State == "" && wanted.ErrorCode == "", nil
+	}
+	line.Took = took(&job)
+	switch {
+	case !r.viewer.AllOrgs && (s.Who.OrgID != r.viewer.OrgID || job.Metadata.OrgID != r.viewer.OrgID),
+		wanted.State != "" && job.State != wanted.State,
+		wanted.ErrorCode != "" && (job.Error == nil || job.Error.Code != wanted.ErrorCode):
+		return row{}, false, nil
+	}
+	return line, true, nil
+}
+
+func took(job *jobaudit.Job) time.Duration {
+	switch {
+	case job.StartedAt.IsZero():
+		return 0
+	case job.CompletedAt.IsZero():
+		return time.Since(job.StartedAt)
+	}
+	return job.CompletedAt.Sub(job.StartedAt)
+}
+
+func who(p jobaudit.Principal) string { return string(p.Kind) + " " + p.ID }
+
+// fold returns what a job's events in all logs add up to.
+func (u *UI) fold(ctx context.Context, id uuid.UUID) (jobaudit.Job, error) {
+	return jobaudit.Replay(u.records(ctx, jobaudit.Query{JobID: id}))
+}
+
+// records are those of all logs, in the order of cause and effect.
+func (u *UI) records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	if len(u.logs) == 1 {
+		return u.logs[0].Reader.Records(ctx, q)
+	}
+	var logs []iter.Seq2[jobaudit.Record, error]
+	for i := range u.logs {
+		logs = append(logs, u.logs[i].Reader.Records(ctx, q))
+	}
+	return story.Merge(logs...)
+}
+
+// feed are the submissions of all logs, the newest first. Within a log they have the
+// log's order, whatever clocks say.
+type feed struct {
+	heads []source
+	seen  map[uuid.UUID]bool // jobs, which several logs may hold
+}
+
+// source is a log that is read.
+type source struct {
+	pull  func() (jobaudit.Record, error, bool)
+	stop  func()
+	event jobaudit.Event
+	there bool
+	last  uuid.UUID // the newest event that was taken
+}
+
+// newest begins behind a cursor: for each log, the last event that was taken.
+func (u *UI) newest(ctx context.Context, q jobaudit.Query, cursor string) (*feed, error) {
+	q.Types, q.NewestFirst = []jobaudit.EventType{jobaudit.JobSubmitted}, true
+	f := &feed{seen: map[uuid.UUID]bool{}}
+	marks := strings.Split(cursor, ".")
+	if cursor != "" && len(marks) != len(u.logs) {
+		return nil, problem{400, "That page does not exist."}
+	}
+	for i := range u.logs {
+		var s source
+		if cursor != "" && marks[i] != "" {
+			if !parseID(&s.last, marks[i]) {
+				return nil, problem{400, "That page does not exist."}
+			}
+			q.After = s.last
+		} else {
+			q.After = uuid.Nil
+		}
+		s.pull, s.stop = iter.Pull2(u.logs[i].Reader.Records(ctx, q))
+		f.heads = append(f.heads, s)
+	}
+	for i := range f.heads {
+		if err := f.heads[i].advance(); err != nil {
+			f.stop()
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func (f *feed) stop() {
+	for i := range f.heads {
+		f.heads[i].stop()
+	}
+}
+
+func (f *feed) cursor() string {
+	var marks []string
+	for i := range f.heads {
+		mark := ""
+		if id := f.heads[i].last; id != uuid.Nil {
+			mark = id.String()
+		}
+		marks = append(marks, mark)
+	}
+	return strings.Join(marks, ".")
+}
+
+// next returns a submission of a job that has not been met yet; false at the end.
+func (f *feed) next() (jobaudit.Event, bool, error) {
+	for {
+		var at *source
+		for i := range f.heads {
+			if h := &f.heads[i]; h.there && (at == nil || h.event.Time.After(at.event.Time)) {
+				at = h
+			}
+		}
+		if at == nil {
+			return jobaudit.Event{}, false, nil
+		}
+		e := at.event
+		at.last = e.ID
+		if err := at.advance(); err != nil {
+			return jobaudit.Event{}, false, err
+		}
+		if !f.seen[e.Job.ID] {
+			f.seen[e.Job.ID] = true
+			return e, true, nil
+		}
+	}
+}
+
+// advance goes on to the next record that can be read.
+func (s *source) advance() error {
+	for {
+		r, err, ok := s.pull()
+		if _, one := errors.AsType[*jobaudit.UnreadableError](err); one && ok {
+			continue // the page of the log tells
+		}
+		if err != nil {
+			return err
+		}
+		s.there = ok
+		if ok {
+			s.event = r.Event()
+		}
+		return nil
+	}
+}

@@ -1,0 +1,282 @@
+package webui
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/story"
+)
+
+// check is the verification of one log: the newest, and one that is under way.
+type check struct {
+	log *Log
+
+	mu          sync.Mutex
+	cancel      context.CancelFunc // nil if none is under way
+	ended       chan struct{}
+	begun, done time.Time
+	read, total int64
+	result      *Verification
+	err         error
+}
+
+// begin begins a verification, unless one is under way. It goes on when the request
+// that asked for it has ended.
+func (c *check) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cancel != nil || c.log.Verify == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.cancel, c.begun, c.read, c.total = cancel, time.Now(), 0, 0
+	ended := make(chan struct{})
+	c.ended = ended
+	go func() {
+		defer close(ended)
+		result, err := c.log.Verify(ctx, func(done, total int64) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.read, c.total = done, total
+		})
+		cancel()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.cancel, c.done, c.err, c.result = nil, time.Now(), err, &result
+		if err != nil {
+			c.result = nil
+		}
+	}()
+}
+
+func (c *check) stop() {
+	c.mu.Lock()
+	cancel, ended := c.cancel, c.ended
+	c.mu.Unlock()
+	if cancel != nil {
+		cancel()
+		<-ended
+	}
+}
+
+// checked is what is known of a log, as a page shows it.
+type checked struct {
+	Name     string
+	Possible bool // there is a way to verify it
+	Busy     bool
+	Percent  int64
+	Done     time.Time // when the newest verification ended; zero: there is none
+	Good     bool
+	Result   Verification
+	Failed   string // why the newest ended without a result
+}
+
+func (u *UI) checked() (list []checked) {
+	for _, c := range u.checks {
+		c.mu.Lock()
+		k := checked{Name: c.log.Name, Possible: c.log.Verify != nil, Busy: c.cancel != nil, Done: c.done.UTC().Truncate(time.Second)}
+		if c.total > 0 {
+			k.Percent = 100 * c.read / c.total
+		}
+		if c.done.IsZero() {
+			k.Done = time.Time{}
+		}
+		if c.err != nil && !errors.Is(c.err, context.Canceled) {
+			k.Failed = story.Plain(c.err.Error())
+		}
+		if c.result != nil {
+			k.Result = *c.result
+			k.Good = len(c.result.Findings) == 0
+		}
+		c.mu.Unlock()
+		list = append(list, k)
+	}
+	return list
+}
+
+func (u *UI) beginCheck(r *request) error {
+	n, err := strconv.Atoi(r.FormValue("log"))
+	if err != nil || n < 0 || n >= len(u.checks) {
+		return problem{http.StatusBadRequest, "There is no such log."}
+	}
+	u.checks[n].begin()
+	redirect(r.w, "../log")
+	return nil
+}
+
+// Bounds of the page of the logs.
+const (
+	hours       = 24
+	mostCounted = 50_000 // records of the last day
+	mostLosses  = 50
+)
+
+// logPage is the page of the logs.
+type logPage struct {
+	Logs   []checked
+	Busy   bool
+	Hours  []hour
+	Most   int
+	Ends   int
+	Fails  int
+	Cut    bool // the day has more records than are counted
+	Ghosts []ghost
+	Losses []loss // losses, degradations, unreadable records; the newest first
+}
+
+// hour is one bar of the chart.
+type hour struct {
+	Begin          time.Time
+	Good, Bad      int
+	X, GoodH, BadH int // in the chart, of 100
+}
+
+// ghost is a job that started and has no end, and whose sign of life did not come.
+type ghost struct {
+	ID     uuid.UUID
+	Action string
+	Since  time.Time
+	Due    time.Time
+}
+
+// loss is something that the log itself says it lacks.
+type loss struct {
+	Log  string
+	Time time.Time
+	Type string
+	Says string
+}
+
+func (u *UI) showLogs(r *request) error {
+	if err := u.reads.note(r.Context(), r.viewer, jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditOpened}}); err != nil {
+		return err
+	}
+	p := &logPage{Logs: u.checked()}
+	for i := range p.Logs {
+		p.Busy = p.Busy || p.Logs[i].Busy
+	}
+	if err := u.day(r.Context(), p); err != nil {
+		return err
+	}
+	if err := u.losses(r.Context(), p); err != nil {
+		return err
+	}
+	u.write(r, 200, "log", "The log", p)
+	return nil
+}
+
+// day counts the ends of the last day by the hour, and finds the starts without one.
+func (u *UI) day(ctx context.Context, p *logPage) error {
+	now := time.Now().UTC()
+	begin := now.Truncate(time.Hour).Add(-(hours - 1) * time.Hour)
+	for i := range hours {
+		p.Hours = append(p.Hours, hour{Begin: begin.Add(time.Duration(i) * time.Hour), X: i * 40})
+	}
+	open := map[uuid.UUID]ghost{}
+	ended := map[uuid.UUID]bool{}
+	q := jobaudit.Query{Since: begin, NewestFirst: true, Limit: mostCounted, Types: []jobaudit.EventType{
+		jobaudit.JobStarted, jobaudit.AttemptStarted, jobaudit.JobHeartbeat, jobaudit.JobSucceeded, jobaudit.JobFailed, jobaudit.JobCancelled}}
+	for i := range u.logs {
+		n := 0
+		for rec, err := range u.logs[i].Reader.Records(ctx, q) {
+			if n++; n == mostCounted {
+				p.Cut = true
+			}
+			if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {
+				p.Losses = append(p.Losses, loss{Log: u.logs[i].Name, Type: "unreadable", Says: story.Plain(err.Error())})
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			p.count(rec, open, ended)
+		}
+	}
+	for id, g := range open {
+		if !ended[id] && g.Due.Before(now) && !g.Due.IsZero() {
+			p.Ghosts = append(p.Ghosts, g)
+		}
+	}
+	slices.SortFunc(p.Ghosts, func(a, b ghost) int { return a.Due.Compare(b.Due) })
+	for i := range p.Hours {
+		p.Most = max(p.Most, p.Hours[i].Good+p.Hours[i].Bad)
+	}
+	for i := range p.Hours {
+		h := &p.Hours[i]
+		h.GoodH, h.BadH = 100*h.Good/max(p.Most, 1), 100*h.Bad/max(p.Most, 1)
+		if h.Bad > 0 {
+			h.BadH = max(h.BadH, 2) // a single failure is to be seen
+		}
+	}
+	return nil
+}
+
+// count takes a record of the day into the page, the newest first.
+func (p *logPage) count(rec jobaudit.Record, open map[uuid.UUID]ghost, ended map[uuid.UUID]bool) {
+	id := rec.JobID()
+	switch rec.Type() {
+	case jobaudit.JobStarted, jobaudit.AttemptStarted, jobaudit.JobHeartbeat:
+		if ended[id] {
+			return
+		}
+		e := rec.Event()
+		g := open[id]
+		if g.Due.IsZero() {
+			g.Due = e.Data.Heartbeat.Deadline
+		}
+		g.ID, g.Action, g.Since = id, e.What.Action, e.Time
+		open[id] = g
+		return
+	}
+	ended[id] = true
+	at := int(rec.Time().Sub(p.Hours[0].Begin) / time.Hour)
+	if at < 0 || at >= len(p.Hours) {
+		return // by a clock that is ahead
+	}
+	p.Ends++
+	if rec.Type() == jobaudit.JobSucceeded {
+		p.Hours[at].Good++
+		return
+	}
+	p.Fails++
+	p.Hours[at].Bad++
+}
+
+// losses finds what the logs say that they lack.
+func (u *UI) losses(ctx context.Context, p *logPage) error {
+	q := jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditLost, jobaudit.AuditDegraded, jobaudit.AttemptLost}, NewestFirst: true, Limit: mostLosses}
+	for i := range u.logs {
+		var records []jobaudit.Record
+		for rec, err := range u.logs[i].Reader.Records(ctx, q) {
+			if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {
+				continue // day has told
+			}
+			if err != nil {
+				return err
+			}
+			records = append(records, rec)
+		}
+		for _, rec := range records {
+			e := rec.Event()
+			says := e.Why.Reason
+			if e.Data.Lost.Count > 0 {
+				says = strconv.FormatInt(e.Data.Lost.Count, 10) + " events were lost"
+			}
+			if e.Data.Degraded.Reason != "" {
+				says = e.Data.Degraded.Reason
+			}
+			p.Losses = append(p.Losses, loss{u.logs[i].Name, e.Time, string(e.Type), story.Plain(says)})
+		}
+	}
+	slices.SortStableFunc(p.Losses, func(a, b loss) int { return b.Time.Compare(a.Time) })
+	p.Losses = p.Losses[:min(len(p.Losses), mostLosses)]
+	return nil
+}
