@@ -78,7 +78,7 @@ func IsPage(text []byte) bool { return bytes.Contains(text, evidenceBegin) }
 // of the page is not what [Page] writes: then the Bundle is returned too, and where
 // the page differs. Otherwise it is that of Open.
 func OpenPage(page []byte, keys []note.Verifier) (*Bundle, error) {
-	if len(page) > MaxPage+1<<20 {
+	if len(page) > MaxPage {
 		return nil, fmt.Errorf("evidence: %w: the page is larger than a page can be", ErrFormat)
 	}
 	_, rest, ok := bytes.Cut(page, evidenceBegin)

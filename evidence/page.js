@@ -26,6 +26,12 @@
 	const json = (v) => (v === undefined || v === null ? "" : JSON.stringify(v));
 	const id = (v) => make("span", {class: "id"}, v);
 
+	function groups(items, key) {
+		const found = new Map();
+		for (const item of items) found.has(key(item)) ? found.get(key(item)).push(item) : found.set(key(item), [item]);
+		return found;
+	}
+
 	// text reads a text, or the marker in place of one (docs/format.md, F3).
 	function text(v) {
 		if (v && typeof v === "object") return v.$jobaudit === "truncated" ? v.head + "… (" + v.size + " bytes in all)" : "(dropped: " + v.rule + ")";
@@ -125,7 +131,7 @@
 
 	function family(jobs) {
 		const known = new Map(jobs.map((j) => [j.id, j]));
-		const children = Map.groupBy ? Map.groupBy(jobs, (j) => (known.has(j.first.job.parentId) ? j.first.job.parentId : "")) : new Map([["", jobs]]);
+		const children = groups(jobs, (j) => (known.has(j.first.job.parentId) ? j.first.job.parentId : ""));
 		const branch = (of, depth) => make("ul", {class: "tree"}, (children.get(of) || []).map((j) => make("li", {}, j.first.what.action + " ", stateOf(j), " ", id(j.id), " ", make("span", {class: "faint"}, duration(j)), depth < 100 && children.has(j.id) && branch(j.id, depth + 1))));
 		return branch("", 0);
 	}
@@ -177,7 +183,7 @@
 	}
 
 	function show(result) {
-		const all = result.logs.flatMap((l) => l.records), jobs = [...Map.groupBy(all.filter((r) => r.event.job), (r) => r.event.job.id)].map(([k, v]) => fold(k, v));
+		const all = result.logs.flatMap((l) => l.records), jobs = [...groups(all.filter((r) => r.event.job), (r) => r.event.job.id)].map(([k, v]) => fold(k, v));
 		section("What it is about", list([["Scope", said(result.statement)], ["Made", clock(result.statement.made) + " with " + result.statement.by],
 			["Complete", result.statement.summary ? "no: there are too many events for one file, see the summary" : result.statement.streams.length + (jobs.length === 1 ? " streams of one job, each" : " streams of " + jobs.length + " jobs, each") + " from its first event to its last here, without a gap"]]),
 			make("p", {class: "faint"}, "Scope, date and program, and that these are all jobs and all events, are said by the person who made the file. The rest is proven."));
@@ -248,7 +254,12 @@
 		}
 		if (damaged) result.problems.push({number: 0, event: "", what: "the evidence in this page is not in its form any more"});
 		if (result.problems.length) return tell("bad", "NOT PROVEN: something was changed. Nothing is shown.", result.problems);
-		show(result);
+		try {
+			show(result);
+		} catch (err) {
+			report.replaceChildren();
+			return tell("bad", "The events are proven, but this page cannot show them: " + err.message);
+		}
 		const n = result.logs.reduce((sum, l) => sum + l.records.length, 0);
 		if (pasted.length) tell("good", "PROVEN with the key that you gave: " + n + " events are as they were signed.");
 		else tell("own", n + " events agree with the key that came with this file. That proves nothing yet: compare the key with one that you have from elsewhere, or paste that one above. " + keys.join(" "));

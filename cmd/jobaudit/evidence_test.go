@@ -64,6 +64,9 @@ func TestAJobIsNotProvenFromALogThatWasChanged(t *testing.T) {
 
 func TestWhatCannotBeProvenIsTold(t *testing.T) {
 	l, other := newLog(t).close(t), newLog(t).close(t)
+	tooLarge := filepath.Join(t.TempDir(), "large")
+	require.NoError(t, os.WriteFile(tooLarge, nil, 0o600))
+	require.NoError(t, os.Truncate(tooLarge, 1<<30))
 	for _, tc := range []struct {
 		args []string
 		code int
@@ -75,6 +78,9 @@ func TestWhatCannotBeProvenIsTold(t *testing.T) {
 		{[]string{"prove", l.dir, other.dir, "--job", l.failed.String(), "-o", "-"}, 3, "given twice"},
 		{[]string{"prove", l.dir, "--job", l.failed.String(), "--key", other.key, "-o", "-"}, 3, "not signed by the given key"},
 		{[]string{"prove", t.TempDir(), "--job", l.failed.String(), "-o", "-"}, 3, "is not a log"},
+		{[]string{"check-report", tooLarge, "--key", l.key}, 3, "larger than such a file can be"},
+		{[]string{"check-proof", tooLarge, "--key", l.key}, 3, "larger than such a file can be"},
+		{[]string{"check-report", l.key, "--key", l.key}, 1, "no evidence in the page"},
 		{[]string{"check-proof", l.key, "--key", l.key}, 1, "NOT PROVEN"},
 	} {
 		c := run(t, tc.args...)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/google/uuid"
@@ -147,7 +146,7 @@ a C2SP tlog-proof.`,
 			if err != nil {
 				return err
 			}
-			text, err := os.ReadFile(args[0])
+			text, err := readFile(args[0], evidence.MaxFile)
 			if err != nil {
 				return err
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/google/uuid"
@@ -116,7 +115,7 @@ It exits with 1 if anything is not as it should be.`,
 			if err != nil {
 				return err
 			}
-			page, err := os.ReadFile(args[0])
+			page, err := readFile(args[0], evidence.MaxPage)
 			if err != nil {
 				return err
 			}

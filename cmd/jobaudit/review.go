@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -114,7 +113,7 @@ func (a *app) review(ctx context.Context, r *review, name string) error {
 func (r *review) decided() (map[string]string, error) {
 	lines := slices.Clone(r.decisions)
 	if r.file != "" {
-		text, err := os.ReadFile(r.file)
+		text, err := readFile(r.file, 1<<20)
 		if err != nil {
 			return nil, err
 		}
@@ -249,7 +248,11 @@ func (a *app) printFindings(r *review, findings []reviewFinding, head auditlog.H
 			}
 			continue
 		}
-		_, err := fmt.Fprintf(a.out, "%s  %s  %s\n    %s\n", f.event.ID, a.faint(f.event.Time.In(r.filters.zone()).Format(time.DateTime)), a.bad(f.kind), plain(f.what))
+		what := "    " + plain(f.what) + "\n"
+		if width := a.width(); width > 0 {
+			what = below(plain(f.what), width)
+		}
+		_, err := fmt.Fprintf(a.out, "%s  %s  %s\n%s", f.event.ID, a.faint(f.event.Time.In(r.filters.zone()).Format(time.DateTime)), a.bad(f.kind), what)
 		if err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ It exits with 1 if a log does not hold all that it held.`,
 		Args:              wrongly(cobra.MinimumNArgs(2)),
 		ValidArgsFunction: onDir,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			text, err := os.ReadFile(args[0])
+			text, err := readFile(args[0], 1<<20)
 			if err != nil {
 				return fmt.Errorf("the heads that were kept: %w", err)
 			}
