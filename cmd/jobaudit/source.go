@@ -12,6 +12,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,9 +48,9 @@ type log interface {
 }
 
 // directory reads a log's entries as they are. Unlike a [filesink.Reader] it
-// uses no index, which could leave events out, and it goes on behind lines that
-// cannot be read, so that what is left of a damaged log can be seen. It
-// verifies nothing.
+// goes on behind lines that cannot be read and behind damage, so that what is left of a
+// damaged log can be seen. It verifies nothing. Where the log's key lies beside it
+// and has signed the indexes, they tell where a job, a correlation or a time is.
 type directory struct{ path string }
 
 // open opens a source: the one place that knows what a source can be: a
@@ -265,6 +266,10 @@ func (d directory) String() string { return d.path }
 
 func (d directory) records(ctx context.Context, q jobaudit.Query, contains string, unread *int) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
+		if d.indexed(ctx, q, unread, yield) {
+			return
+		}
+		may := maybe(q, contains)
 		var at position
 		for b, err := range d.batches(ctx, &at) {
 			if err != nil {
@@ -272,7 +277,7 @@ func (d directory) records(ctx context.Context, q jobaudit.Query, contains strin
 				return
 			}
 			for _, line := range b.lines {
-				if !bytes.Contains(line, []byte(contains)) {
+				if !may(line) {
 					continue
 				}
 				r, err := jobaudit.ParseRecord(line)
@@ -288,6 +293,76 @@ func (d directory) records(ctx context.Context, q jobaudit.Query, contains strin
 	}
 }
 
+// indexed yields what matches by the log's indexes. It reports false, and has
+// yielded nothing, if they do not serve: the log is read in whole then.
+func (d directory) indexed(ctx context.Context, q jobaudit.Query, unread *int, yield func(jobaudit.Record, error) bool) bool {
+	if q.JobID == uuid.Nil && q.CorrelationID == uuid.Nil && q.Since.IsZero() && q.Until.IsZero() {
+		return false
+	}
+	key, err := d.key(ctx)
+	if err != nil {
+		return false
+	}
+	r, err := filesink.OpenReader(d.path, key)
+	if err != nil {
+		return false
+	}
+	defer r.Close()
+	bad, first := 0, true
+	for record, err := range r.Records(ctx, q) {
+		_, one := errors.AsType[*jobaudit.UnreadableError](err)
+		if first && err != nil {
+			return false // the log is damaged
+		}
+		if one {
+			bad++
+			continue
+		}
+		first = false
+		if !yield(record, err) || err != nil {
+			*unread += bad
+			return true
+		}
+	}
+	*unread += bad
+	return true
+}
+
+// maybe returns a function that tells, without parsing, which lines may match:
+// those that hold one of the texts, which | parts, and the query's own.
+// A line that writes a character as an escape may hold a text in another form.
+func maybe(q jobaudit.Query, contains string) func([]byte) bool {
+	var all [][]byte
+	for _, text := range []string{q.Action, q.Resource, q.OrgID, q.PrincipalID, q.ActingFor, string(q.ErrorCode)} {
+		quoted := `"` + text + `"`
+		if encoded, err := json.Marshal(text); err == nil && text != "" && string(encoded) == quoted {
+			all = append(all, []byte(quoted))
+		}
+	}
+	var any [][]byte
+	for text := range strings.SplitSeq(contains, "|") {
+		any = append(any, []byte(text))
+	}
+	var types [][]byte
+	for _, t := range q.Types {
+		types = append(types, []byte(t))
+	}
+	holds := func(line []byte, texts [][]byte) bool {
+		return len(texts) == 0 || slices.ContainsFunc(texts, func(t []byte) bool { return bytes.Contains(line, t) })
+	}
+	return func(line []byte) bool {
+		if !holds(line, any) || !holds(line, types) {
+			return false
+		}
+		for _, text := range all {
+			if !bytes.Contains(line, text) {
+				return bytes.Contains(line, []byte(`\u`)) || bytes.Contains(line, []byte(`\/`))
+			}
+		}
+		return true
+	}
+}
+
 // unreadable reports lines that were left out.
 func (a *app) unreadable(n int) {
 	if n > 0 {
@@ -299,26 +374,24 @@ func (a *app) unreadable(n int) {
 // said in the file checkpoint that it is durable.
 func (d directory) newest(ctx context.Context, durable bool) ([]byte, error) {
 	known := d.known() // before the entries, which are ahead of it
-	var newest, before []byte
-	var at position
-	for b, err := range d.batches(ctx, &at) {
+	last := true
+	for l, err := range d.backward(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		newest, before = append(before[:0], b.commit...), newest
+		if !auditlog.IsCommit(l.text) {
+			continue
+		}
+		head, err := auditlog.CommitHead(l.text)
+		if !durable || !last || err == nil && head.Size <= known || l.behind {
+			return signedNote(l.text)
+		}
+		last = false
 	}
-	if len(newest) == 0 {
-		return nil, fmt.Errorf("the log in %s has no commit", d.path)
-	}
-	head, err := auditlog.CommitHead(newest)
-	info, statErr := os.Stat(filepath.Join(d.path, "entries", at.segment))
-	if !durable || err == nil && head.Size <= known || statErr == nil && info.Size() > at.offset {
-		return signedNote(newest)
-	}
-	if len(before) == 0 {
+	if !last {
 		return nil, fmt.Errorf("the log in %s has no commit that is known to be durable yet", d.path)
 	}
-	return signedNote(before)
+	return nil, fmt.Errorf("the log in %s has no commit", d.path)
 }
 
 // known returns the size that the file checkpoint claims.

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
 )
 
 // pollInterval is how often tail -f looks for new events. Polling, unlike
@@ -57,16 +59,9 @@ committed, until it is interrupted.`,
 func (d directory) tail(ctx context.Context, q jobaudit.Query, n int, follow bool, unread *int) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
 		t := &tail{dir: d, query: q, unread: unread}
-		var newest []jobaudit.Record
-		err := t.read(ctx, func(r jobaudit.Record) bool {
-			newest = append(newest, r)
-			if extra := len(newest) - n; extra > 0 {
-				newest = append(newest[:0], newest[extra:]...)
-			}
-			return true
-		})
+		newest, err := t.newest(ctx, n)
 		left := false
-		for _, r := range newest {
+		for _, r := range slices.Backward(newest) {
 			if left = !yield(r, nil); left {
 				return
 			}
@@ -81,6 +76,38 @@ func (d directory) tail(ctx context.Context, q jobaudit.Query, n int, follow boo
 			yield(jobaudit.Record{}, err)
 		}
 	}
+}
+
+// newest reads the newest n records that match, the last first, and finds where
+// to go on from.
+func (t *tail) newest(ctx context.Context, n int) (newest []jobaudit.Record, err error) {
+	may := maybe(t.query, "")
+	for l, err := range t.dir.backward(ctx) {
+		if err != nil {
+			return newest, err
+		}
+		if auditlog.IsCommit(l.text) {
+			if head, err := auditlog.CommitHead(l.text); err == nil && t.at.segment == "" {
+				t.at, t.seen = position{segment: l.segment, offset: l.end, index: head.Size}, head.Size
+			}
+			continue
+		}
+		if len(newest) >= n {
+			break
+		}
+		if !may(l.text) {
+			continue
+		}
+		r, err := jobaudit.ParseRecord(l.text)
+		if err != nil {
+			*t.unread++
+			continue
+		}
+		if t.query.Match(r) {
+			newest = append(newest, r)
+		}
+	}
+	return newest, nil
 }
 
 // tail reads on where it was.

@@ -18,6 +18,7 @@ import (
 type part struct {
 	first, size int64 // size in bytes of what may be read
 	more        bool  // the file goes on behind that
+	short       bool  // and holds lines that were acknowledged and cannot be told apart
 	// entries are those of a segment whose index is in memory; index is what an
 	// index file holds that was verified. Otherwise the lines are gone through.
 	entries []entry
@@ -130,6 +131,9 @@ func (p *iteration) follow(next func() ([]part, <-chan struct{}, error), last er
 	}
 }
 
+// errShort means that a segment is damaged: lines were removed from it or added.
+var errShort = errors.New("the lines from there on do not fit their commit lines; Verify says what is missing")
+
 // errStop ends an iteration whose consumer wants no more.
 var errStop = errors.New("stop")
 
@@ -150,6 +154,14 @@ func (p *iteration) read() error {
 	n, after, err := p.start()
 	if err != nil {
 		return err
+	}
+	for _, part := range p.parts {
+		// First of all: what reads on may want to look at the lines themselves.
+		if part.short && part.first >= p.fromFirst {
+			if err := p.unreadable(part, part.size, errShort); err != nil {
+				return err
+			}
+		}
 	}
 	step := 1
 	if p.query.NewestFirst {

@@ -39,6 +39,7 @@ type Reader struct {
 type extent struct {
 	end, size int64
 	info      disk.Info
+	misfit    bool  // a commit line does not fit the lines before it
 	last      int64 // a commit line of this size is not looked at any more; 0 for none
 }
 
@@ -180,6 +181,7 @@ func (r *Reader) durable(ctx context.Context, key note.Verifier) (auditlog.Check
 	if err != nil {
 		return none, nil, err
 	}
+	parts = slices.DeleteFunc(parts, func(p part) bool { return p.size == 0 }) // damaged from its start
 	for i := len(parts) - 1; i >= 0; i-- {
 		c, err := commitOf(r.dir, parts[i], key)
 		if err != nil {
@@ -281,7 +283,7 @@ func (r *Reader) parts(ctx context.Context) ([]part, error) {
 		if err != nil {
 			return nil, fmt.Errorf("filesink: %s: %w", segmentPath(first), err)
 		}
-		if p.size > 0 {
+		if p.size > 0 || p.short {
 			parts = append(parts, p)
 		}
 	}
@@ -319,12 +321,16 @@ func (r *Reader) part(ctx context.Context, first, until int64) (part, error) {
 	r.mu.Lock()
 	r.extents[first] = known
 	r.mu.Unlock()
-	return part{first: first, size: known.size, more: info.Size > known.size}, nil
+	return part{
+		first: first, size: known.size, more: info.Size > known.size,
+		short: until >= 0 && known.end < until || until < 0 && known.misfit,
+	}, nil
 }
 
 // measure goes on from where a segment is known to be good.
 func (x *extent) measure(ctx context.Context, f io.ReaderAt, size, until int64) error {
 	leaves := int64(0)
+	x.misfit = false
 	for l, err := range forward(f, x.size, size) {
 		if errors.Is(err, errLongLine) {
 			break
@@ -344,6 +350,8 @@ func (x *extent) measure(ctx context.Context, f io.ReaderAt, size, until int64) 
 		}
 		if err == nil && leaves > 0 && head.Size == x.end+leaves {
 			x.end, x.size, leaves = head.Size, l.end(), 0
+		} else {
+			x.misfit = true
 		}
 		if until >= 0 && x.end >= until {
 			break
