@@ -58,7 +58,7 @@ extras:
 	else \
 		echo "make $(MAKECMDGOALS): install the packages$$missing" >&2; exit 1; \
 	fi
-	cd internal/tools/zod && npm ci --no-audit --no-fund --silent
+	for tool in zod axe; do (cd internal/tools/$$tool && npm ci --no-audit --no-fund --silent) || exit 1; done
 
 test-extra: servers extras
 	EXTRA=1 $(testall) -count=1 -timeout $(TIMEOUT) $(race) -run '^TestExtra' $(TESTFLAGS)

@@ -158,3 +158,32 @@ func TestExtraThePagesFitPhonesAndWideScreens(t *testing.T) {
 		}
 	}
 }
+
+// The rules are axe-core's, which make extras installs: WCAG 2 and good practice.
+func TestExtraThePagesHaveNoFaultOfAccessibility(t *testing.T) {
+	size.Extra(t)
+	axe, err := os.ReadFile(filepath.Join("..", "internal", "tools", "axe", "node_modules", "axe-core", "axe.min.js"))
+	require.NoError(t, err, "make extras installs it")
+	sink := memsink.New(nil)
+	rec := open(t, sink, nil)
+	running := submit(t, rec, submission("export", "acme")).JobID().String()
+	job := run(t, rec, submission("capture-payment", "acme"), func(ctx context.Context, tr *jobaudit.Trail) error {
+		tr.Log(ctx, "card refused")
+		_ = rec.Run(ctx, submission("refund", "acme"), func(context.Context) error { return nil })
+		return errors.New("no money left")
+	}).String()
+	verify := func(context.Context, func(done, total int64)) (webui.Verification, error) {
+		return webui.Verification{Level: "L1", Size: 9, Origin: "example.com/jobs", Root: "x", Findings: []string{"a record was altered"}}, nil
+	}
+	base := serve(t, pages(t, []webui.Log{{Name: "web", Reader: sink, Verify: verify}}, options()))
+	b := chromium.Start(t)
+	for _, scheme := range []string{"light", "dark"} {
+		b.Scheme(scheme)
+		for _, path := range []string{"/jobs", "/jobs?state=failed&who=ada", "/jobs?action=none", "/jobs/" + job, "/jobs/" + running, "/log", "/jobs/none"} {
+			b.Open(base + path)
+			b.Eval(string(axe) + "\n;''")
+			faults := b.Eval(`axe.run(document).then(r => r.violations.map(v => v.id + ": " + v.nodes.map(n => n.target + " " + (n.any[0] || {}).message).join(", ")).join("\n"))`)
+			require.Empty(t, faults, "%s, %s", path, scheme)
+		}
+	}
+}

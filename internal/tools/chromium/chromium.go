@@ -182,6 +182,13 @@ func (b *Browser) Offline() {
 	b.call(b.session, "Network.emulateNetworkConditions", map[string]any{"offline": true, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}, nil)
 }
 
+// Scheme makes the browser prefer light or dark pages.
+func (b *Browser) Scheme(name string) {
+	b.t.Helper()
+	features := []map[string]string{{"name": "prefers-color-scheme", "value": name}}
+	b.call(b.session, "Emulation.setEmulatedMedia", map[string]any{"features": features}, nil)
+}
+
 // Width makes the window as wide, in pixels.
 func (b *Browser) Width(pixels int) {
 	b.t.Helper()
