@@ -225,21 +225,28 @@ type vouching interface {
 
 // errorData says of an error what may be stored: its code and type, and its
 // message as far as that may be stored.
-func (t *Trail) errorData(err error) (data *errorData) {
-	data = &errorData{code: CodeError}
+func (t *Trail) errorData(err error) *errorData {
 	if err == nil {
-		data.message = t.sanitizer.text("no error was given")
-		return data
+		return &errorData{code: CodeError, message: t.sanitizer.text("no error was given")}
 	}
-	data.message = message(t.sanitizer, err)
-	defer func() { _ = recover() }() // the error's own methods may panic
-	data.code = errorCode(t.sanitizer, err)
-	if u, ok := errtree.Find[*unwinding](err); ok { // the type of a panic's value is not known
-		data.frame = u.frame
-		return data
-	}
-	data.typ = errorType(err)
-	return data
+	// In a goroutine of its own: one that the error's methods end is not the job's,
+	// whose outcome is still to be recorded.
+	told := make(chan *errorData, 1)
+	go func() {
+		data := &errorData{code: CodeError, message: text{dropped: "error_panic"}}
+		defer func() {
+			_ = recover() // they may panic, too
+			told <- data
+		}()
+		data.message = message(t.sanitizer, err)
+		data.code = errorCode(t.sanitizer, err)
+		if u, ok := errtree.Find[*unwinding](err); ok { // the type of a panic's value is not known
+			data.frame = u.frame
+			return
+		}
+		data.typ = errorType(err)
+	}()
+	return <-told
 }
 
 // message is what may be stored of an error's text.
