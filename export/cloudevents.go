@@ -28,7 +28,7 @@ var cloudEventTable = []row{
 
 // cloudEventSource is a URI reference of the environment and the system.
 func cloudEventSource(v *view) value {
-	return text("/" + url.PathEscape(v.Where.Environment) + "/" + url.PathEscape(v.Where.System))
+	return text("/jobaudit/" + url.PathEscape(v.Where.Environment) + "/" + url.PathEscape(v.Where.System))
 }
 
 func appendCloudEvent(dst []byte, v *view) []byte {

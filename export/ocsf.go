@@ -23,6 +23,12 @@ const (
 	ocsfOther  = 99
 )
 
+// The captions of the classes and activities.
+var (
+	ocsfClassNames    = map[int64]string{ocsfBase: "Base Event", ocsfJob: "Scheduled Job Activity", ocsfAPI: "API Activity"}
+	ocsfActivityNames = map[int64]string{ocsfCreate: "Create", ocsfStart: "Start", ocsfOther: "Other"}
+)
+
 func ocsfClass(v *view) int64 {
 	switch {
 	case v.Job.ID == uuid.Nil:
@@ -54,6 +60,7 @@ var ocsfTable = []row{
 	{"activity_id", func(v *view) value { return number(ocsfActivity(v)) }},
 	{"activity_name", ocsfActivityName},
 	{"type_uid", func(v *view) value { return number(ocsfClass(v)*100 + ocsfActivity(v)) }},
+	{"type_name", ocsfTypeName},
 	{"severity_id", func(v *view) value { return number(int64(levels[kindOf(v.Type).level].ocsf)) }},
 	{"severity", func(v *view) value { return text(levels[kindOf(v.Type).level].ocsfName) }},
 	{"time", func(v *view) value { return number(v.when().UnixMilli()) }},
@@ -160,13 +167,15 @@ func inClass(class int64, get func(*view) value) func(*view) value {
 }
 
 func ocsfActivityName(v *view) value {
-	switch ocsfActivity(v) {
-	case ocsfCreate:
-		return text("Create")
-	case ocsfStart:
-		return text("Start")
+	if activity := ocsfActivity(v); activity != ocsfOther {
+		return text(ocsfActivityNames[activity])
 	}
 	return eventType(v)
+}
+
+// ocsfTypeName is the captions of the class and of the activity.
+func ocsfTypeName(v *view) value {
+	return text(ocsfClassNames[ocsfClass(v)] + ": " + ocsfActivityNames[ocsfActivity(v)])
 }
 
 func ocsfStatusID(v *view) value {

@@ -1,0 +1,85 @@
+package exporttest
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/export"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
+)
+
+// readCSV is a program that reads CSV as its users do, and prints JSON.
+const readCSV = `
+import csv, json, sys
+csv.field_size_limit(1 << 30)
+text = open(0, encoding="utf-8", newline="")
+json.dump(list(csv.DictReader(text, strict=True)), sys.stdout)
+`
+
+// program runs a program that make test-extra installs.
+func program(t *testing.T, input []byte, name string, args ...string) []byte {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), name, args...)
+	command.Stdin = bytes.NewReader(input)
+	command.Stderr = os.Stderr
+	out, err := command.Output()
+	require.NoError(t, err, name)
+	return out
+}
+
+// checkCSV has Python read events, and compares texts, with the apostrophe of the
+// guard taken off.
+func checkCSV(t *testing.T, records []jobaudit.Record, opts *export.Options) {
+	encoder, err := export.New(export.CSV, opts)
+	require.NoError(t, err)
+	content := encoder.Header()
+	for _, r := range records {
+		content = encoder.Append(content, r)
+	}
+	var rows []map[string]string
+	require.NoError(t, json.Unmarshal(program(t, content, "python3", "-c", readCSV), &rows))
+	require.Len(t, rows, len(records))
+	for i, r := range records {
+		e := r.Event()
+		for column, want := range map[string]string{
+			"event_id": e.ID.String(), "reason": e.Why.Reason, "action": e.What.Action, "line": e.Data.Line,
+			"principal_id": e.Who.Principal.ID, "principal_name": e.Who.Principal.Name, "inputs": string(e.What.Inputs),
+			"impact": e.Data.Impact, "host": e.Where.Host, "type": string(e.Type), "org_id": e.Who.OrgID,
+		} {
+			cell := rows[i][column]
+			if opts == nil {
+				first := strings.TrimLeft(cell, " ")
+				require.False(t, first != "" && strings.ContainsRune("=+-@\t\r\n", rune(first[0])), cell)
+				cell = strings.TrimPrefix(cell, "'")
+			}
+			require.Equal(t, strings.ReplaceAll(want, "\x00", "\ufffd"), cell, column)
+		}
+	}
+}
+
+func TestExtraPythonReadsEveryEvent(t *testing.T) {
+	size.Extra(t)
+	checkCSV(t, cases(t), nil)
+	checkCSV(t, cases(t), &export.Options{Raw: true})
+}
+
+// FuzzCSV needs Python: EXTRA=1 go test -fuzz FuzzCSV.
+func FuzzCSV(f *testing.F) {
+	extra(f)
+	fuzz(f, func(t *testing.T, r jobaudit.Record) { checkCSV(t, []jobaudit.Record{r}, nil) })
+}
+
+// extra skips a fuzz target that needs a program which make test does without.
+func extra(f *testing.F) {
+	f.Helper()
+	if os.Getenv("EXTRA") != "1" {
+		f.Skip("runs with EXTRA=1: see CONTRIBUTING.md")
+	}
+}
