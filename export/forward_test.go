@@ -238,6 +238,8 @@ func TestATargetThatIsNotThereIsAnErrorWithItsAddress(t *testing.T) {
 	server := httptest.NewServer(nil)
 	address := strings.TrimPrefix(server.URL, "http://")
 	server.Close()
-	require.ErrorContains(t, export.NewSyslog(address, nil).Send(t.Context(), golden(t)[:1]), address)
+	encoder, err := export.New(export.Syslog, nil)
+	require.NoError(t, err)
+	require.ErrorContains(t, export.NewSyslog(address, encoder, nil).Send(t.Context(), golden(t)[:1]), address)
 	require.ErrorContains(t, export.NewOTLP(server.URL, nil, nil).Send(t.Context(), golden(t)[:1]), address)
 }

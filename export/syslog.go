@@ -73,15 +73,7 @@ var syslogTable = []row{
 
 // appendSyslog appends a message of RFC 5424, without what frames it.
 func appendSyslog(dst []byte, v *view) []byte {
-	dst = append(dst, '<')
-	dst = strconv.AppendInt(dst, int64(logAudit*8+levels[kindOf(v.Type).level].syslog), 10)
-	dst = append(dst, ">1 "...)
-	dst = append(dst, stamp(v.when())...)
-	dst = appendHeader(dst, v.Where.Host, maxHostname)
-	dst = appendHeader(dst, v.Where.System, maxAppName)
-	dst = appendHeader(dst, v.Where.Instance, maxProcID)
-	dst = appendHeader(dst, string(v.Type), maxMsgID)
-	dst = append(dst, " ["+sdID...)
+	dst = append(appendSyslogHeader(dst, v), " ["+sdID...)
 	for _, param := range syslogTable {
 		x := param.get(v)
 		if x.form == absent {
@@ -93,6 +85,17 @@ func appendSyslog(dst []byte, v *view) []byte {
 	}
 	dst = append(dst, "] "...)
 	return appendVisible(dst, v.message(), appendRune)
+}
+
+func appendSyslogHeader(dst []byte, v *view) []byte {
+	dst = append(dst, '<')
+	dst = strconv.AppendInt(dst, int64(logAudit*8+levels[kindOf(v.Type).level].syslog), 10)
+	dst = append(dst, ">1 "...)
+	dst = append(dst, stamp(v.when())...)
+	dst = appendHeader(dst, v.Where.Host, maxHostname)
+	dst = appendHeader(dst, v.Where.System, maxAppName)
+	dst = appendHeader(dst, v.Where.Instance, maxProcID)
+	return appendHeader(dst, string(v.Type), maxMsgID)
 }
 
 // appendParam appends a character of a parameter's value (RFC 5424, 6.3.3).

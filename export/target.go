@@ -56,7 +56,9 @@ func (t *writerTarget) Send(_ context.Context, records []jobaudit.Record) error 
 	return nil
 }
 
-// NewSyslog returns a target that sends syslog messages to a host and port, with
+// NewSyslog returns a target that sends syslog messages to a host and port. An
+// encoder of another format than [Syslog] gives their texts, as for receivers that
+// expect CEF in syslog; there are no structured data then. The messages have
 // the framing of RFC 5425 (octet counting, which RFC 6587 has for TCP): over TLS if
 // config is not nil. Give it the certificates to trust, and where the receiver asks
 // for one, its own; the name is that of the address unless config says another.
@@ -65,19 +67,26 @@ func (t *writerTarget) Send(_ context.Context, records []jobaudit.Record) error 
 // written, this side is closed, and the batch counts as taken when the receiver has
 // closed its side in order too, which it does after reading all. That a receiver has
 // stored what it read nobody can know.
-func NewSyslog(address string, config *tls.Config) Target {
-	return &syslogTarget{address: address, config: config}
+func NewSyslog(address string, e *Encoder, config *tls.Config) Target {
+	return &syslogTarget{address: address, encoder: e, config: config}
 }
 
 type syslogTarget struct {
 	address string
+	encoder *Encoder
 	config  *tls.Config
 }
 
 func (t *syslogTarget) Send(ctx context.Context, records []jobaudit.Record) error {
 	var buf, message []byte
 	for _, r := range records {
-		message = appendSyslog(message[:0], &view{record: r, Event: r.Event()})
+		v := view{record: r, Event: r.Event()}
+		if t.encoder.format == Syslog {
+			message = appendSyslog(message[:0], &v)
+		} else {
+			message = append(appendSyslogHeader(message[:0], &v), " - "...)
+			message = bytes.TrimRight(t.encoder.encode(message, &v), "\r\n")
+		}
 		buf = append(append(strconv.AppendInt(buf, int64(len(message)), 10), ' '), message...)
 	}
 	conn, err := t.dial(ctx)

@@ -18,6 +18,7 @@
 //	jobaudit key DIR-OR-KEYFILE                        the verifier key, for auditors
 //	jobaudit checkpoint SOURCE                         the newest signed head that is safe to keep
 //	jobaudit copy SOURCE DIR --key VKEY                a proven copy, also of a log that is written
+//	jobaudit export SOURCE... --format F [--to URL]    the events as csv, ecs, ocsf, syslog, otlp and others
 //	jobaudit mirror SOURCE TARGET --key VKEY           keep a copy where the log's host cannot change it
 //	jobaudit restore TARGET DIR --key VKEY             rebuild a log from its mirror
 //	jobaudit review SOURCE --since TIME …              what there is to review, and what was decided

@@ -12,5 +12,5 @@
 //
 // testdata/ocsf is from github.com/ocsf/ocsf-schema, 1.9.0-dev, and testdata/ecs
 // from github.com/elastic/ecs, 9.5.0-dev, both under the Apache License 2.0, which
-// lies beside them. Of OCSF's objects those are there that an export may use.
+// lies beside them. The dictionary is packed, as it is. Of OCSF's objects those are there that an export may use.
 package exporttest

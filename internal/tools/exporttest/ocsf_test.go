@@ -1,6 +1,7 @@
 package exporttest
 
 import (
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -55,8 +56,13 @@ func objects(o object, name string) map[string]object {
 
 func loadOCSF(t testing.TB) *ocsf {
 	t.Helper()
-	dictionary, ok := readOCSF(t, "dictionary.json")
-	require.True(t, ok)
+	packed, err := os.Open("testdata/ocsf/dictionary.json.gz")
+	require.NoError(t, err)
+	defer packed.Close()
+	unpacked, err := gzip.NewReader(packed)
+	require.NoError(t, err)
+	var dictionary object
+	require.NoError(t, json.NewDecoder(unpacked).Decode(&dictionary))
 	o := &ocsf{t: t, attributes: objects(dictionary, "attributes"), defs: object{}, classes: map[int]ocsfClass{}}
 	o.types = objects(dictionary["types"].(object), "attributes")
 	o.class("events/system/scheduled_job_activity.json", "events/system/system.json", 1)

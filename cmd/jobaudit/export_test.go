@@ -1,0 +1,366 @@
+package main_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/csv"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+func TestExportIsResumedBehindAnEvent(t *testing.T) {
+	l := newLog(t).close(t)
+	all := run(t, "export", l.dir, "--format", "jsonl")
+	require.Zero(t, all.code, all.err)
+	require.Equal(t, run(t, "list", l.dir, "--json").out, all.out)
+	lines := strings.SplitAfter(strings.TrimSuffix(all.out, "\n"), "\n")
+	third, err := jobaudit.ParseRecord([]byte(strings.TrimSuffix(lines[2], "\n")))
+	require.NoError(t, err)
+
+	rest := run(t, "export", l.dir, "--format", "jsonl", "--after", third.ID().String())
+	require.Equal(t, strings.Join(lines[3:], "")+"\n", rest.out)
+	require.Contains(t, rest.err, strconv.Itoa(len(lines)-3)+" events exported")
+	none := run(t, "export", l.dir, "--format", "jsonl", "--since", "2999-01-01")
+	require.Empty(t, none.out)
+	// The event to begin behind need not be among those that are selected.
+	failed := run(t, "export", l.dir, "--format", "jsonl", "--type", "job.failed", "--after", third.ID().String())
+	require.Equal(t, 1, strings.Count(failed.out, "\n"))
+}
+
+func TestExportKeepsItsPositionAndAppendsWhatIsNew(t *testing.T) {
+	l, other := newLog(t), newNamedLog(t, "example.com/web").close(t)
+	dir := t.TempDir()
+	file, state := filepath.Join(dir, "events.csv"), filepath.Join(dir, "state")
+	export := func() (rows int) {
+		c := run(t, "export", l.dir, other.dir, "--format", "csv", "--out", file, "--position", state)
+		require.Zero(t, c.code, c.err)
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		records, err := csv.NewReader(strings.NewReader(string(content))).ReadAll()
+		require.NoError(t, err)
+		return len(records) - 1
+	}
+	before := export()
+	require.Equal(t, len(l.events(t))+len(other.events(t)), before)
+	require.Equal(t, before, export(), "nothing is new")
+	l.job(t, t.Context(), "more", nothing)
+	l.close(t)
+	require.Equal(t, len(l.events(t))+len(other.events(t)), export())
+
+	torn, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = torn.WriteString(`"half of an`)
+	require.NoError(t, err)
+	require.NoError(t, torn.Close())
+	c := run(t, "export", l.dir, "--format", "csv", "--out", file)
+	require.Equal(t, 3, c.code)
+	require.Contains(t, c.err, "ends within an event")
+}
+
+func TestExportSaysWhatIsWrongWithACall(t *testing.T) {
+	l := newLog(t).close(t)
+	for _, test := range []struct{ args, says string }{
+		{"", "--format is missing"},
+		{"--format xml", "there are csv, jsonl"},
+		{"--format csv --out a --to http://x/", "exclude each other"},
+		{"--to ftp://x/", "syslog+tcp"},
+		{"--to nonsense", "no address"},
+		{"--to syslog+tls://x", "no port"},
+		{"--to https://x/v1/logs --format ecs", "is otlp, not ecs"},
+		{"--to https://x/v1/logs --header nonsense", "'Name: value'"},
+		{"--to https://x/v1/logs --cert a", "belong together"},
+		{"--format csv --after 0198fb4c-0000-7000-8000-000000000000", "no log holds this event"},
+	} {
+		c := run(t, append([]string{"export", l.dir}, strings.Fields(test.args)...)...)
+		require.Equal(t, 2, c.code, "%s: %s", test.args, c.err)
+		require.Contains(t, c.err, test.says)
+	}
+	c := run(t, "export", l.dir, "--to", "syslog+tcp://127.0.0.1:1")
+	require.Equal(t, 3, c.code, "a target that is not there, without --follow")
+}
+
+// follower is a run of export --follow.
+type follower struct {
+	cmd    *exec.Cmd
+	stderr *bufio.Reader
+}
+
+func follow(t *testing.T, args ...string) *follower {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, append([]string{"export", "--follow"}, args...)...)
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	return &follower{cmd, bufio.NewReader(stderr)}
+}
+
+// says waits for a line that holds a text.
+func (f *follower) says(t *testing.T, text string) string {
+	t.Helper()
+	for {
+		line, err := f.stderr.ReadString('\n')
+		require.NoError(t, err, "it never said %q", text)
+		if strings.Contains(line, text) {
+			return line
+		}
+	}
+}
+
+func (f *follower) end(t *testing.T) {
+	t.Helper()
+	require.NoError(t, f.cmd.Process.Signal(os.Interrupt))
+	_, err := io.Copy(io.Discard, f.stderr)
+	require.NoError(t, err)
+	require.NoError(t, f.cmd.Wait(), "an interrupt is how it ends")
+}
+
+// receiver collects what it is sent.
+type receiver struct {
+	mu     sync.Mutex
+	ids    []string
+	grown  chan struct{} // has an element when there is more
+	broken bool
+}
+
+func newReceiver() *receiver { return &receiver{grown: make(chan struct{}, 1)} }
+
+func (r *receiver) add(ids ...string) {
+	r.mu.Lock()
+	r.ids = append(r.ids, ids...)
+	r.mu.Unlock()
+	select {
+	case r.grown <- struct{}{}:
+	default:
+	}
+}
+
+func (r *receiver) set(broken bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.broken = broken
+}
+
+// until waits until it has all of the records.
+func (r *receiver) until(t *testing.T, records []jobaudit.Record) {
+	t.Helper()
+	for {
+		r.mu.Lock()
+		have := slices.Clone(r.ids)
+		r.mu.Unlock()
+		missing := slices.ContainsFunc(records, func(x jobaudit.Record) bool { return !slices.Contains(have, x.ID().String()) })
+		if !missing {
+			return
+		}
+		select {
+		case <-r.grown:
+		case <-t.Context().Done():
+			t.Fatal("the test ended")
+		}
+	}
+}
+
+// ServeHTTP is an OTLP receiver, which takes all but one event while it is broken.
+func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	var body struct {
+		ResourceLogs []struct {
+			ScopeLogs []struct {
+				LogRecords []struct {
+					Attributes []struct {
+						Key   string
+						Value struct{ StringValue string }
+					}
+				}
+			}
+		}
+	}
+	if json.NewDecoder(request.Body).Decode(&body) != nil || request.Header.Get("Authorization") != "Bearer secret" {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	r.mu.Lock()
+	broken := r.broken
+	r.mu.Unlock()
+	if broken {
+		_, _ = io.WriteString(w, `{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"quota"}}`)
+		return
+	}
+	var ids []string
+	for _, resource := range body.ResourceLogs {
+		for _, scope := range resource.ScopeLogs {
+			for _, log := range scope.LogRecords {
+				ids = append(ids, log.Attributes[0].Value.StringValue)
+			}
+		}
+	}
+	_, _ = io.WriteString(w, `{}`)
+	r.add(ids...)
+}
+
+func TestWhatAnOTLPReceiverTookInPartIsSentAgainAndRecordingGoesOn(t *testing.T) {
+	l := newLog(t)
+	sink := newReceiver()
+	sink.set(true)
+	server := httptest.NewServer(sink)
+	defer server.Close()
+	dir := t.TempDir()
+	header, state := filepath.Join(dir, "header"), filepath.Join(dir, "state")
+	require.NoError(t, os.WriteFile(header, []byte("Authorization: Bearer secret\n"), 0o600))
+	args := []string{l.dir, "--to", server.URL + "/v1/logs", "--header", "@" + header, "--position", state}
+
+	f := follow(t, args...)
+	f.says(t, "refused event")
+	l.job(t, t.Context(), "more", nothing) // which the refusals do not hold up
+	sink.set(false)
+	f.says(t, "takes events again")
+	sink.until(t, l.events(t))
+	f.end(t)
+
+	l.job(t, t.Context(), "later", nothing)
+	l.close(t)
+	before := l.events(t)
+	f = follow(t, args...)
+	sink.until(t, before)
+	f.end(t)
+}
+
+// certificate makes a certificate for 127.0.0.1.
+func certificate(t *testing.T) (pair tls.Certificate, file string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	file = filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
+}
+
+// serve takes octet-counted messages until the listener is closed. While it is
+// broken it breaks off in the middle.
+func (r *receiver) serve(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		r.mu.Lock()
+		broken := r.broken
+		r.mu.Unlock()
+		in := bufio.NewReader(conn)
+		var ids []string
+		for {
+			digits, err := in.ReadString(' ')
+			length, convErr := strconv.Atoi(strings.TrimSuffix(digits, " "))
+			if err != nil || convErr != nil || broken {
+				break
+			}
+			message := make([]byte, length)
+			if _, err := io.ReadFull(in, message); err != nil {
+				break
+			}
+			_, after, _ := strings.Cut(string(message), `event_id="`)
+			id, _, _ := strings.Cut(after, `"`)
+			ids = append(ids, id)
+		}
+		if broken {
+			if inner, ok := conn.(*tls.Conn); ok {
+				_ = inner.NetConn().Close() // without the alert that ends TLS in order
+			}
+		}
+		_ = conn.Close()
+		r.add(ids...)
+	}
+}
+
+func TestWhatASyslogReceiverDidNotReadToItsEndIsSentAgain(t *testing.T) {
+	for _, scheme := range []string{"syslog+tcp", "syslog+tls"} {
+		t.Run(scheme, func(t *testing.T) {
+			l := newLog(t).close(t)
+			listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			pair, ca := certificate(t)
+			address := scheme + "://" + listener.Addr().String()
+			if scheme == "syslog+tls" {
+				listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{pair}})
+			}
+			sink := newReceiver()
+			sink.set(true)
+			var serving sync.WaitGroup
+			serving.Go(func() { sink.serve(listener) })
+			f := follow(t, l.dir, "--to", address, "--ca", ca)
+			f.says(t, "0 events sent")
+			sink.set(false)
+			sink.until(t, l.events(t))
+			f.end(t)
+			require.NoError(t, listener.Close())
+			serving.Wait()
+		})
+	}
+}
+
+func TestASyslogReceiverWhoseCertificateIsNotTrustedGetsNothing(t *testing.T) {
+	l := newLog(t).close(t)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	pair, _ := certificate(t)
+	_, another := certificate(t)
+	sink := newReceiver()
+	var serving sync.WaitGroup
+	secure := tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{pair}})
+	serving.Go(func() { sink.serve(secure) })
+	c := run(t, "export", l.dir, "--to", "syslog+tls://"+listener.Addr().String(), "--ca", another)
+	require.Equal(t, 3, c.code)
+	require.Contains(t, c.err, "certificate")
+	require.NoError(t, secure.Close())
+	serving.Wait()
+	require.Empty(t, sink.ids)
+}
+
+func TestFollowPrintsWhatComes(t *testing.T) {
+	l := newLog(t)
+	cmd := exec.CommandContext(t.Context(), program, "export", "-f", "--format", "jsonl", l.dir)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	lines := bufio.NewReader(out)
+	l.job(t, t.Context(), "more", func(context.Context, *jobaudit.Trail) error { return nil })
+	l.close(t)
+	for {
+		line, err := lines.ReadBytes('\n')
+		require.NoError(t, err)
+		r, err := jobaudit.ParseRecord(line[:len(line)-1])
+		require.NoError(t, err)
+		if r.Type() == jobaudit.AuditClosed {
+			break
+		}
+	}
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.NoError(t, cmd.Wait())
+}
