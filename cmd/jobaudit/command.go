@@ -96,7 +96,7 @@ Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 		a.actCommand(), a.correctCommand(), a.execCommand(), a.migrateCommand(), a.sequenceCommand(), a.versionCommand())
 	root.AddCommand(a.evidenceCommands()...)
 	root.AddCommand(a.mirrorCommand(), a.restoreCommand(), a.serveCommand())
-	root.AddCommand(a.mirrorCommand(), a.restoreCommand(), a.exportCommand())
+	root.AddCommand(a.exportCommand())
 	return root
 }
 

@@ -1,0 +1,131 @@
+package otelaudit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// OpenJobs is what a log says of the jobs that have no outcome. The sinks of
+// packages filesink and pgsink, and the readers of filesink, have it.
+type OpenJobs interface {
+	// OpenJobs iterates over the records of all jobs without an outcome.
+	OpenJobs(ctx context.Context) iter.Seq2[jobaudit.Record, error]
+}
+
+// Metrics registers what [jobaudit.Recorder.Stats] says, as
+//
+//	jobaudit.events.stored       events that the sink has acknowledged
+//	jobaudit.events.lost         events that were dropped or refused
+//	jobaudit.events.buffered     events that wait for the sink
+//	jobaudit.events.in_fallback  events that the fallback took and the sink has not
+//	jobaudit.executions          begun here, and without an end
+//	jobaudit.lag                 seconds that the oldest event has waited for the sink
+//
+// and, if log is not nil, at each collection of that log's jobs without an outcome
+//
+//	jobaudit.jobs.open           by jobaudit.job.state: pending, running
+//	jobaudit.jobs.ghosts         running, whose announced sign of life is overdue
+//
+// How many jobs ended in which state is not here: a count that begins with the process
+// is not what the log says, and [jobaudit.Jobs] reads that. The result ends it.
+func Metrics(provider metric.MeterProvider, recorder *jobaudit.Recorder, log OpenJobs) (metric.Registration, error) {
+	m, meter := &meters{recorder: recorder, log: log}, provider.Meter(scope)
+	var errs []error
+	counter := func(name, what string) metric.Int64ObservableCounter {
+		c, err := meter.Int64ObservableCounter(name, metric.WithDescription(what), metric.WithUnit("{event}"))
+		errs = append(errs, err)
+		return c
+	}
+	gauge := func(name, what, unit string) metric.Int64ObservableGauge {
+		g, err := meter.Int64ObservableGauge(name, metric.WithDescription(what), metric.WithUnit(unit))
+		errs = append(errs, err)
+		return g
+	}
+	m.stored = counter("jobaudit.events.stored", "Events that the sink has acknowledged.")
+	m.lost = counter("jobaudit.events.lost", "Events that were dropped or refused.")
+	m.buffered = gauge("jobaudit.events.buffered", "Events that wait for the sink.", "{event}")
+	m.inFallback = gauge("jobaudit.events.in_fallback", "Events that the fallback took and the sink does not have yet.", "{event}")
+	m.executions = gauge("jobaudit.executions", "Executions that were begun here and have no end.", "{execution}")
+	m.open = gauge("jobaudit.jobs.open", "Jobs without an outcome in the log.", "{job}")
+	m.ghosts = gauge("jobaudit.jobs.ghosts", "Running jobs whose announced sign of life is overdue.", "{job}")
+	lag, err := meter.Float64ObservableGauge("jobaudit.lag", metric.WithDescription("How long the oldest event has waited for the sink."), metric.WithUnit("s"))
+	m.lag = lag
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return nil, fmt.Errorf("otelaudit: %w", err)
+	}
+	return meter.RegisterCallback(m.observe, m.stored, m.lost, m.buffered, m.inFallback, m.executions, m.open, m.ghosts, m.lag)
+}
+
+type meters struct {
+	recorder *jobaudit.Recorder
+	log      OpenJobs
+
+	stored, lost                                   metric.Int64ObservableCounter
+	buffered, inFallback, executions, open, ghosts metric.Int64ObservableGauge
+	lag                                            metric.Float64ObservableGauge
+}
+
+func (m *meters) observe(ctx context.Context, o metric.Observer) error {
+	s := m.recorder.Stats()
+	o.ObserveInt64(m.stored, int64(s.Stored))
+	o.ObserveInt64(m.lost, int64(s.Lost))
+	o.ObserveInt64(m.buffered, int64(s.Buffered))
+	o.ObserveInt64(m.inFallback, int64(s.InFallback))
+	o.ObserveInt64(m.executions, s.Executions)
+	lag := 0.0
+	if !s.Oldest.IsZero() {
+		lag = max(time.Since(s.Oldest).Seconds(), 0)
+	}
+	o.ObserveFloat64(m.lag, lag)
+	if m.log == nil {
+		return nil
+	}
+	return m.observeJobs(ctx, o)
+}
+
+// openJob is a job as its newest event has it.
+type openJob struct {
+	state    jobaudit.JobState
+	deadline time.Time
+}
+
+func (m *meters) observeJobs(ctx context.Context, o metric.Observer) error {
+	jobs := make(map[uuid.UUID]openJob)
+	for r, err := range m.log.OpenJobs(ctx) {
+		if _, unreadable := errors.AsType[*jobaudit.UnreadableError](err); unreadable {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("otelaudit: the log's open jobs: %w", err)
+		}
+		e := r.Event()
+		j := jobs[r.JobID()]
+		j.state = e.Job.State
+		if !e.Data.Heartbeat.Deadline.IsZero() {
+			j.deadline = e.Data.Heartbeat.Deadline
+		}
+		jobs[r.JobID()] = j
+	}
+	open, ghosts := map[jobaudit.JobState]int64{jobaudit.Pending: 0, jobaudit.Running: 0}, int64(0)
+	now := time.Now()
+	for _, j := range jobs {
+		open[j.state]++
+		if j.state == jobaudit.Running && !j.deadline.IsZero() && j.deadline.Before(now) {
+			ghosts++
+		}
+	}
+	for state, n := range open {
+		o.ObserveInt64(m.open, n, metric.WithAttributes(attribute.String("jobaudit.job.state", string(state))))
+	}
+	o.ObserveInt64(m.ghosts, ghosts)
+	return nil
+}

@@ -1,0 +1,200 @@
+// Package otelaudit shows jobs in OpenTelemetry: the trace that a job belongs to is on
+// its record, each run of a job is a span, and what a Recorder and a log hold are
+// metrics.
+//
+//	bridge := otelaudit.New(otel.GetTracerProvider())
+//	recorder, err := jobaudit.Open(ctx, sink, where, &jobaudit.Options{Defaults: bridge.Defaults(nil)})
+//	…
+//	err = recorder.Run(ctx, submission, bridge.Job(sendReport))
+//
+// # The bridge is never the record
+//
+// A span may be sampled away, and the SDK's batch processor drops what its queue has
+// no room for and tells nobody: of 2,000 spans that ended at once it let 24 through,
+// and ForceFlush returned nil. So nothing here is read back, nothing waits for it,
+// and no error of it reaches a job. What a trace lacks, the log has; the job's ID is
+// on the span as jobaudit.job.id.
+//
+// # What a span says
+//
+// The IDs, the action, and how it ended. Texts of errors, inputs and outputs are not
+// on it: they pass no policy on their way to a tracing system. Its parent is the span
+// that the job was submitted in. It has links, of kind jobaudit.link, to the newest
+// span here of the same job (resumption), of the job that this one is a retry of
+// (retry), and of the job that submitted it (parent), as far as this process has run
+// them: of the newest 10,000.
+//
+// # Libraries
+//
+// OpenTelemetry's API for Go is what programs are instrumented with. Its SDK is used
+// by the tests alone.
+package otelaudit
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+const scope = "github.com/jobaudit/jobaudit/bridge/otelaudit"
+
+// known is how many jobs' spans are kept to be linked to.
+const known = 10_000
+
+// Bridge makes spans of jobs. It is safe for concurrent use.
+type Bridge struct {
+	tracer trace.Tracer
+
+	mu    sync.Mutex
+	spans map[uuid.UUID]trace.SpanContext // the newest of each job
+	order []uuid.UUID                     // of the jobs in spans, a ring
+	next  int
+}
+
+// New returns a bridge to a provider of tracers.
+func New(provider trace.TracerProvider) *Bridge {
+	return &Bridge{tracer: provider.Tracer(scope), spans: make(map[uuid.UUID]trace.SpanContext)}
+}
+
+// Defaults returns a function for [jobaudit.Options]: it gives what next gives (nil
+// gives nothing), and the trace context of the span in the context where next leaves
+// that out.
+func (b *Bridge) Defaults(next func(context.Context) jobaudit.Submission) func(context.Context) jobaudit.Submission {
+	return func(ctx context.Context) (s jobaudit.Submission) {
+		if next != nil {
+			s = next(ctx)
+		}
+		if at := trace.SpanContextFromContext(ctx); s.TraceParent == "" && at.IsValid() {
+			s.TraceParent = fmt.Sprintf("00-%s-%s-%s", at.TraceID(), at.SpanID(), at.TraceFlags()&trace.FlagsSampled)
+		}
+		return s
+	}
+}
+
+// Job returns a function to be run as a job, whose runs are spans. Spans that fn
+// begins are below the job's. Outside of a job it calls fn and makes no span.
+func (b *Bridge) Job(fn func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		trail, ok := jobaudit.FromContext(ctx)
+		if !ok {
+			return fn(ctx)
+		}
+		ctx, span := b.start(ctx, trail)
+		ended := false
+		defer func() {
+			if !ended { // a panic, or runtime.Goexit
+				span.SetStatus(codes.Error, "the function did not return")
+			}
+			span.End() // itself deferred, it would put the panic's value on the span
+		}()
+		err := fn(ctx)
+		ended = true
+		if err != nil {
+			span.SetStatus(codes.Error, "") // its text may say what no policy has kept
+			if coded, ok := err.(interface{ JobErrorCode() string }); ok {
+				span.SetAttributes(attribute.String("error.type", coded.JobErrorCode()))
+			}
+		}
+		return err
+	}
+}
+
+// job is what a Carrier's text says of a job: docs/format.md, F3.
+type job struct {
+	Action      string    `json:"action"`
+	Parent      uuid.UUID `json:"parent"`
+	RetryOf     uuid.UUID `json:"retryOf"`
+	Root        uuid.UUID `json:"root"`
+	Correlation uuid.UUID `json:"correlation"`
+	TraceParent string    `json:"traceparent"`
+}
+
+func jobOf(trail *jobaudit.Trail) (j job) {
+	parts := strings.Split(trail.Carrier().String(), ".")
+	if len(parts) < 2 {
+		return j
+	}
+	content, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err == nil {
+		_ = json.Unmarshal(content, &j) // what is missing stays away from the span
+	}
+	return j
+}
+
+// start begins the span of a run.
+func (b *Bridge) start(ctx context.Context, trail *jobaudit.Trail) (context.Context, trace.Span) {
+	id, j := trail.JobID(), jobOf(trail)
+	if at, ok := spanContext(j.TraceParent); ok {
+		ctx = trace.ContextWithRemoteSpanContext(ctx, at)
+	}
+	attributes := []attribute.KeyValue{attribute.String("jobaudit.job.id", id.String()), attribute.String("jobaudit.action", j.Action)}
+	for name, other := range map[string]uuid.UUID{
+		"jobaudit.job.parent_id": j.Parent, "jobaudit.job.retry_of": j.RetryOf, "jobaudit.job.root_id": j.Root, "jobaudit.correlation_id": j.Correlation,
+	} {
+		if other != uuid.Nil {
+			attributes = append(attributes, attribute.String(name, other.String()))
+		}
+	}
+	var links []trace.Link
+	b.mu.Lock()
+	for _, to := range []struct {
+		job  uuid.UUID
+		kind string
+	}{{id, "resumption"}, {j.RetryOf, "retry"}, {j.Parent, "parent"}} {
+		if at, ok := b.spans[to.job]; ok {
+			links = append(links, trace.Link{SpanContext: at, Attributes: []attribute.KeyValue{attribute.String("jobaudit.link", to.kind)}})
+		}
+	}
+	b.mu.Unlock()
+	ctx, span := b.tracer.Start(ctx, "job "+j.Action, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(attributes...), trace.WithLinks(links...))
+	b.keep(id, span.SpanContext())
+	return ctx, span
+}
+
+// keep remembers the newest span of a job, and forgets the oldest job's.
+func (b *Bridge) keep(id uuid.UUID, at trace.SpanContext) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, ok := b.spans[id]; !ok {
+		if len(b.order) < known {
+			b.order = append(b.order, id)
+		} else {
+			delete(b.spans, b.order[b.next])
+			b.order[b.next] = id
+			b.next = (b.next + 1) % known
+		}
+	}
+	b.spans[id] = at
+}
+
+// spanContext reads a traceparent header.
+func spanContext(header string) (at trace.SpanContext, ok bool) {
+	parts := strings.Split(header, "-")
+	if len(parts) != 4 {
+		return at, false
+	}
+	id, err := trace.TraceIDFromHex(parts[1])
+	if err != nil {
+		return at, false
+	}
+	span, err := trace.SpanIDFromHex(parts[2])
+	if err != nil {
+		return at, false
+	}
+	var flags trace.TraceFlags
+	if strings.HasSuffix(parts[3], "1") {
+		flags = trace.FlagsSampled
+	}
+	at = trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: span, TraceFlags: flags, Remote: true})
+	return at, at.IsValid()
+}

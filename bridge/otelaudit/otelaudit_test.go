@@ -1,0 +1,213 @@
+package otelaudit_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/bridge/otelaudit"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+)
+
+type world struct {
+	spans    *tracetest.SpanRecorder
+	provider *sdktrace.TracerProvider
+	bridge   *otelaudit.Bridge
+	sink     *memsink.Sink
+	recorder *jobaudit.Recorder
+}
+
+func newWorld(t *testing.T, opts jobaudit.Options) *world {
+	t.Helper()
+	w := &world{spans: tracetest.NewSpanRecorder(), sink: memsink.New(nil)}
+	w.provider = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(w.spans))
+	w.bridge = otelaudit.New(w.provider)
+	opts.Defaults = w.bridge.Defaults(opts.Defaults)
+	var err error
+	w.recorder, err = jobaudit.Open(t.Context(), w.sink, jobaudit.Source{System: "reports", Environment: "test"}, &opts)
+	require.NoError(t, err)
+	return w
+}
+
+func submission(action string) jobaudit.Submission {
+	return jobaudit.Submission{
+		Action:    action,
+		Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada", Verified: true},
+		Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "asked"},
+	}
+}
+
+// span returns the newest ended span of a name.
+func (w *world) span(t *testing.T, name string) sdktrace.ReadOnlySpan {
+	t.Helper()
+	for _, s := range slices.Backward(w.spans.Ended()) {
+		if s.Name() == name {
+			return s
+		}
+	}
+	t.Fatalf("no span is named %q", name)
+	return nil
+}
+
+func links(s sdktrace.ReadOnlySpan) (list []string) {
+	for _, l := range s.Links() {
+		list = append(list, l.Attributes[0].Value.AsString()+" "+l.SpanContext.SpanID().String())
+	}
+	return list
+}
+
+func TestTheTraceOfARequestIsOnTheRecordAndTheJobsSpanIsInIt(t *testing.T) {
+	w := newWorld(t, jobaudit.Options{})
+	ctx, request := w.provider.Tracer("web").Start(t.Context(), "POST /reports")
+	require.NoError(t, w.recorder.Run(ctx, submission("send-report"), w.bridge.Job(func(ctx context.Context) error {
+		_, below := w.provider.Tracer("mail").Start(ctx, "smtp")
+		below.End()
+		return w.recorder.Run(ctx, submission("archive"), w.bridge.Job(func(context.Context) error { return nil }))
+	})))
+	request.End()
+
+	report, archive, below := w.span(t, "job send-report"), w.span(t, "job archive"), w.span(t, "smtp")
+	require.Equal(t, request.SpanContext().SpanID(), report.Parent().SpanID())
+	require.Equal(t, request.SpanContext().TraceID(), archive.SpanContext().TraceID())
+	require.Equal(t, report.SpanContext().SpanID(), below.Parent().SpanID())
+	require.Equal(t, []string{"parent " + report.SpanContext().SpanID().String()}, links(archive))
+	for r, err := range w.sink.Records(t.Context(), jobaudit.Query{Action: "send-report"}) {
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprintf("00-%s-%s-01", request.SpanContext().TraceID(), request.SpanContext().SpanID()), r.Event().TraceParent)
+	}
+}
+
+func TestAJobThatIsRunAgainLinksToItsEarlierRunsAndARetryToWhatItRetries(t *testing.T) {
+	w := newWorld(t, jobaudit.Options{})
+	trail, err := w.recorder.Submit(t.Context(), submission("resize"))
+	require.NoError(t, err)
+	run := func() sdktrace.ReadOnlySpan {
+		resumed, err := w.recorder.Resume(t.Context(), trail.Carrier(), nil)
+		require.NoError(t, err)
+		_ = resumed.Run(t.Context(), jobaudit.Execution{}, w.bridge.Job(func(context.Context) error {
+			err := errors.New("password hunter2 refused")
+			resumed.Retrying(t.Context(), err)
+			return err
+		}))
+		return w.span(t, "job resize")
+	}
+	first := run()
+	second := run()
+	require.Equal(t, []string{"resumption " + first.SpanContext().SpanID().String()}, links(second))
+	require.NotContains(t, fmt.Sprint(second.Status(), second.Attributes(), second.Events()), "hunter2")
+
+	retry := submission("resize-again")
+	retry.RetryOf = trail.JobID()
+	require.NoError(t, w.recorder.Run(t.Context(), retry, w.bridge.Job(func(context.Context) error { return nil })))
+	require.Equal(t, []string{"retry " + second.SpanContext().SpanID().String()}, links(w.span(t, "job resize-again")))
+}
+
+func TestAPanicEndsTheSpanAndGoesOn(t *testing.T) {
+	w := newWorld(t, jobaudit.Options{})
+	require.PanicsWithValue(t, "secret", func() {
+		_ = w.recorder.Run(t.Context(), submission("burn"), w.bridge.Job(func(context.Context) error { panic("secret") }))
+	})
+	s := w.span(t, "job burn")
+	require.Equal(t, "Error", s.Status().Code.String())
+	require.NotContains(t, fmt.Sprint(s.Status(), s.Events()), "secret")
+}
+
+func TestOutsideOfAJobThereIsNoSpanAndOwnDefaultsComeFirst(t *testing.T) {
+	const own = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	w := newWorld(t, jobaudit.Options{Defaults: func(context.Context) jobaudit.Submission { return jobaudit.Submission{TraceParent: own} }})
+	require.NoError(t, w.bridge.Job(func(context.Context) error { return nil })(t.Context()))
+	require.Empty(t, w.spans.Ended())
+	ctx, span := w.provider.Tracer("web").Start(t.Context(), "request")
+	defer span.End()
+	require.NoError(t, w.recorder.Run(ctx, submission("x"), w.bridge.Job(func(context.Context) error { return nil })))
+	require.True(t, strings.Contains(own, w.span(t, "job x").SpanContext().TraceID().String()))
+}
+
+// The batch processor drops what it has no room for; the record drops nothing.
+func TestWhatATracingSystemDropsTheRecordHas(t *testing.T) {
+	block := make(chan struct{})
+	defer close(block)
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(blocked{block}, sdktrace.WithMaxQueueSize(1), sdktrace.WithMaxExportBatchSize(1)))
+	bridge, sink := otelaudit.New(provider), memsink.New(nil)
+	recorder, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "reports", Environment: "test"}, nil)
+	require.NoError(t, err)
+	for range 50 {
+		require.NoError(t, recorder.Run(t.Context(), submission("x"), bridge.Job(func(context.Context) error { return nil })))
+	}
+	require.Len(t, sink.Jobs(), 50)
+	for _, id := range sink.Jobs() {
+		sink.ExpectStates(t, id, jobaudit.Pending, jobaudit.Running, jobaudit.Success)
+	}
+}
+
+type blocked struct{ until chan struct{} }
+
+func (b blocked) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { <-b.until; return nil }
+func (b blocked) Shutdown(context.Context) error                             { return nil }
+
+// openJobs are the records of jobs that have no outcome.
+type openJobs []jobaudit.Record
+
+func (o openJobs) OpenJobs(context.Context) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		for _, r := range o {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func TestMetricsSayWhatStatsAndTheLogSay(t *testing.T) {
+	past := time.Now().Add(-24 * time.Hour)
+	w := newWorld(t, jobaudit.Options{Now: func() time.Time { return past }})
+	_, err := w.recorder.Submit(t.Context(), submission("waits"))
+	require.NoError(t, err)
+	trail, err := w.recorder.Submit(t.Context(), submission("runs"))
+	require.NoError(t, err)
+	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
+	var open openJobs
+	for r, err := range w.sink.Records(t.Context(), jobaudit.Query{}) {
+		require.NoError(t, err)
+		if r.JobID() != uuid.Nil {
+			open = append(open, r)
+		}
+	}
+	reader := sdkmetric.NewManualReader()
+	registration, err := otelaudit.Metrics(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), w.recorder, open)
+	require.NoError(t, err)
+	var collected metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(t.Context(), &collected))
+	values := map[string]int64{}
+	for _, m := range collected.ScopeMetrics[0].Metrics {
+		switch data := m.Data.(type) {
+		case metricdata.Sum[int64]:
+			values[m.Name] = data.DataPoints[0].Value
+		case metricdata.Gauge[int64]:
+			for _, point := range data.DataPoints {
+				state, _ := point.Attributes.Value("jobaudit.job.state")
+				values[strings.TrimSpace(m.Name+" "+state.AsString())] = point.Value
+			}
+		}
+	}
+	require.EqualValues(t, w.recorder.Stats().Stored, values["jobaudit.events.stored"])
+	require.EqualValues(t, 1, values["jobaudit.executions"])
+	require.EqualValues(t, 1, values["jobaudit.jobs.open pending"])
+	require.EqualValues(t, 1, values["jobaudit.jobs.open running"])
+	require.EqualValues(t, 1, values["jobaudit.jobs.ghosts"])
+	require.Zero(t, values["jobaudit.events.lost"])
+	require.NoError(t, registration.Unregister())
+}
