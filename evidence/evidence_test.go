@@ -1,8 +1,10 @@
 package evidence_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -227,6 +229,53 @@ func TestAFileIsOfTheJobsThatItSaysAndOfTheGivenKey(t *testing.T) {
 	require.ErrorContains(t, err, "ends with number 5 here, and with 6")
 	_, err = evidence.Open(resum(t, strings.Replace(text, `"scope"`, `"Scope"`, 1)), l.keys())
 	require.ErrorContains(t, err, "not in the form")
+}
+
+// The log's key does not vouch for what its lines say of each other.
+func TestAnEventThatFollowsAnotherOneIsFoundInASignedLog(t *testing.T) {
+	l := newLog(t, "example.com/jobs")
+	b, err := evidence.Open(l.collect(t, evidence.Scope{JobID: l.parent}), l.keys())
+	require.NoError(t, err)
+	secret, public, err := auditlog.GenerateKey("example.com/forged")
+	require.NoError(t, err)
+	signer, err := note.NewSigner(secret)
+	require.NoError(t, err)
+	verifier, err := note.NewVerifier(public)
+	require.NoError(t, err)
+	records := b.Logs[0].Records
+	last := records[len(records)-1]
+	prev, other := last.Event().Stream.Prev.String(), records[0].Hash().String()
+	for _, tc := range []struct{ old, new, want string }{
+		{prev, prev, ""},
+		{prev, other, "follows another event than the one that is here"},
+		{`"seq":5`, `"seq":6`, "number 6 of stream"},
+	} {
+		var tree auditlog.Tree
+		var lines []byte
+		for _, r := range records {
+			line := r.Bytes()
+			if r.ID() == last.ID() {
+				line = []byte(strings.Replace(string(line), tc.old, tc.new, 1))
+			}
+			tree.Append(nil, auditlog.HashLeaf(line))
+			lines = append(append(lines, line...), '\n')
+		}
+		head, err := tree.Sign(signer)
+		require.NoError(t, err)
+		lines = append(auditlog.AppendCommit(lines, head), '\n')
+		source := evidence.Source{Head: head, Keys: []note.Verifier{verifier}, VerifierKey: public, Segments: []auditlog.Segment{{
+			Name: "forged", Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(lines)), nil },
+		}}}
+		_, err = evidence.Collect(t.Context(), []evidence.Source{source}, evidence.Scope{JobID: l.parent}, made)
+		if tc.want == "" {
+			require.NoError(t, err)
+			continue
+		}
+		found, ok := errors.AsType[*evidence.Error](err)
+		require.True(t, ok, "%v", err)
+		require.Contains(t, found.Problems[0].What, tc.want)
+		require.Equal(t, last.ID(), found.Problems[0].EventID)
+	}
 }
 
 func TestSeveralLogsAreProvenInOneFile(t *testing.T) {
