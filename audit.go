@@ -38,6 +38,12 @@ import (
 // func(error)). [Open] calls it with a function that records an audit.degraded
 // event. The function does not wait and may be called from any goroutine; the
 // sink calls it when the trouble begins, not at each try.
+//
+// A sink whose Append never waits, neither for a medium nor for another call, has
+// a method Immediate() AuditSink that returns the sink itself. Callers that wait
+// for a record then call Append on their own goroutine, where that need not go
+// through a queue: it costs them less, but Append must not block then, nor end its
+// goroutine. A sink around another one does not inherit it.
 type AuditSink interface {
 	Append(ctx context.Context, records []Record) error
 }

@@ -130,11 +130,12 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*dr
 func (t *Trail) unlockAndStore(ctx context.Context, d *draft) error {
 	e := t.encode(d, delivery.Outcome)
 	e.Ack = delivery.NewAck()
-	err := t.rec.queue.Send(t.stream, e)
+	c, err := t.rec.queue.SendToCarry(t.stream, e)
 	t.mu.Unlock()
 	if err != nil {
 		return err
 	}
+	t.rec.queue.Carry(c)
 	return t.waitStored(ctx, e.Ack)
 }
 

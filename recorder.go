@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -231,13 +232,21 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	r.sink = sink
 	r.drainer.init(r)
 	r.queue = delivery.New[Record](sink, r.opts.Fallback, delivery.Options[Record]{
-		Timeout: r.opts.Timeout, Capacity: r.opts.Buffer, Closed: ErrClosed, Definite: definite, Bounded: errtree.Bounded,
+		Immediate: isImmediate(sink),
+		Timeout:   r.opts.Timeout, Capacity: r.opts.Buffer, Closed: ErrClosed, Definite: definite, Bounded: errtree.Bounded,
 		Failed:     func(s *stream, err error) { r.reportLater("store", s.Job, err) },
 		Refused:    r.degraded,
 		FailedOver: r.drainer.later, Recovered: r.drainer.wake,
 	})
 	r.stream = r.queue.Open(r.incarnation, uuid.Nil, nil)
 	return nil
+}
+
+// isImmediate reports whether a sink says of itself that its Append does not
+// wait. The method of one that is embedded in another sink says nothing of that.
+func isImmediate(sink AuditSink) bool {
+	s, ok := sink.(interface{ Immediate() AuditSink })
+	return ok && reflect.ValueOf(sink).Comparable() && s.Immediate() == sink
 }
 
 // orUnknown returns what the system says for a field, if that may be stored.

@@ -14,6 +14,8 @@ type discard struct{}
 
 func (discard) Append(context.Context, []jobaudit.Record) error { return nil }
 
+func (discard) Immediate() jobaudit.AuditSink { return discard{} }
+
 // BenchmarkRun is what the record of a job costs the job, storage apart:
 // submission, authorization, start and outcome, with inputs of which one of
 // two fields is kept.

@@ -64,7 +64,7 @@ type admission struct {
 func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a admission) error {
 	last := &a.entries[len(a.entries)-1]
 	last.Ack, a.after = delivery.NewAck(), t.trailState
-	err := t.rec.queue.Send(t.stream, a.entries...)
+	c, err := t.rec.queue.SendToCarry(t.stream, a.entries...)
 	if err != nil {
 		t.trailState = a.before
 	}
@@ -76,6 +76,7 @@ func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a admission) erro
 	if a.sent != nil {
 		a.sent()
 	}
+	t.rec.queue.Carry(c)
 	err = t.rec.queue.Wait(ctx, t.stream, last.Ack, t.rec.opts.Timeout)
 	if err != nil && !a.stays {
 		t.withdraw(&a)

@@ -38,6 +38,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -134,45 +135,42 @@ func (e *Entry[R]) bytes() int {
 	return e.Event.Size()
 }
 
-// Ack is an acknowledgement that callers wait for. The queue's lock guards
-// waiting, and err until done is closed.
+// Ack is an acknowledgement that callers wait for. The queue's lock guards done
+// and waiting, and err until it is answered.
 type Ack struct {
-	done    chan struct{} // closed when there is an answer
-	err     error         // the answer: nil once the event is stored
-	waiting int           // callers who wait for it
+	answered atomic.Bool
+	done     chan struct{} // closed when there is an answer; nil while no call waits
+	err      error         // the answer: nil once the event is stored
+	waiting  int           // callers who wait for it, or are going to
 }
 
 // NewAck returns an acknowledgement that one caller waits for.
-func NewAck() *Ack { return &Ack{done: make(chan struct{}), waiting: 1} }
+func NewAck() *Ack { return &Ack{waiting: 1} }
 
 // resolved reports whether there is an answer. No Ack is as good as one that
 // has its answer.
-func (a *Ack) resolved() bool {
-	if a == nil {
-		return true
-	}
-	select {
-	case <-a.done:
-		return true
-	default:
-		return false
-	}
-}
+func (a *Ack) resolved() bool { return a == nil || a.answered.Load() }
 
 func (a *Ack) resolve(err error) {
-	if !a.resolved() {
-		a.err, a.waiting = err, 0
+	if a.resolved() {
+		return
+	}
+	a.err, a.waiting = err, 0
+	a.answered.Store(true)
+	if a.done != nil {
 		close(a.done)
 	}
 }
 
 // Options are what a Queue needs to know of its owner. The functions are called
-// from the queue's goroutines, with no lock held: beside each other and in any
-// order, after Stop too. They may call the Queue, and must not wait.
+// from the queue's goroutines, and from those that call Carry, with no lock held:
+// beside each other and in any order, after Stop too. They may call the Queue, and
+// must not wait.
 type Options[R Record] struct {
-	Timeout  time.Duration // of one Append
-	Capacity int           // background events kept at most
-	Closed   error         // what calls return once the Queue is stopped
+	Immediate bool          // the main sink's Append does not wait: see SendToCarry
+	Timeout   time.Duration // of one Append
+	Capacity  int           // background events kept at most
+	Closed    error         // what calls return once the Queue is stopped
 	// Definite reports whether an error, which may be nil, says that a record will
 	// never be stored.
 	Definite func(error) bool

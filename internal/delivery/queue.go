@@ -41,7 +41,7 @@ func New[R Record](sink, fallback Sink[R], opts Options[R]) *Queue[R] {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Queue[R]{
 		opts: opts, ctx: ctx, cancel: cancel,
-		main:       sinkQueue[R]{sink: sink},
+		main:       sinkQueue[R]{sink: sink, immediate: opts.Immediate},
 		fallback:   sinkQueue[R]{sink: fallback},
 		active:     map[*Stream[R]]struct{}{},
 		background: room{maxEvents: opts.Capacity, maxBytes: maxBackgroundBytes},
@@ -81,17 +81,54 @@ func (q *Queue[R]) usable(s *Stream[R]) error {
 func (q *Queue[R]) Send(s *Stream[R], entries ...Entry[R]) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if err := q.add(s, entries); err != nil {
+		return err
+	}
+	q.enqueue(s)
+	return nil
+}
+
+// SendToCarry is Send for a caller that is going to wait for the last entry. If
+// the sink is immediate and nothing waits for it, the caller makes the call
+// itself: it gets one, which it gives to Carry as soon as it holds no lock.
+func (q *Queue[R]) SendToCarry(s *Stream[R], entries ...Entry[R]) (*call[R], error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.add(s, entries); err != nil {
+		return nil, err
+	}
+	q.active[s] = struct{}{}
+	if !s.to.carries(s) {
+		q.enqueue(s)
+		return nil, nil
+	}
+	s.to.waiting[clean].push(s)
+	s.to.workers++
+	c := q.assemble(s.to)
+	c.carried = true
+	return c, nil
+}
+
+// Carry makes a call that SendToCarry has returned. It does nothing without one.
+func (q *Queue[R]) Carry(c *call[R]) {
+	if c != nil {
+		q.send(c)
+	}
+}
+
+// add puts entries at the end of a stream.
+func (q *Queue[R]) add(s *Stream[R], entries []Entry[R]) error {
 	if err := q.usable(s); err != nil {
 		return err
 	}
 	if !q.takeRoom(s, &entries[0]) {
 		return ErrFull
 	}
+	at := now()
 	for i := range entries {
-		entries[i].since = now()
+		entries[i].since = at
 	}
 	s.pending = append(s.pending, entries...)
-	q.enqueue(s)
 	return nil
 }
 
@@ -166,7 +203,7 @@ func (q *Queue[R]) Wait(ctx context.Context, s *Stream[R], a *Ack, timeout time.
 	defer timer.Stop()
 	var err error
 	select {
-	case <-a.done:
+	case <-q.answer(a):
 		return a.err
 	case <-ctx.Done():
 		err = fmt.Errorf("not known to be stored: %w", ctx.Err())
@@ -181,6 +218,19 @@ func (q *Queue[R]) Wait(ctx context.Context, s *Stream[R], a *Ack, timeout time.
 	a.waiting = max(a.waiting-1, 0)
 	q.parkUnlessWanted(s)
 	return err
+}
+
+// answer returns a channel that is closed when there is an answer.
+func (q *Queue[R]) answer(a *Ack) <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if a.done == nil {
+		a.done = make(chan struct{})
+		if a.resolved() {
+			close(a.done)
+		}
+	}
+	return a.done
 }
 
 // Withdraw takes back the entries of a caller who has given up, and reports

@@ -41,6 +41,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{T: t, rand: rand.New(rand.NewPCG(seed, 2)), acked: map[uuid.UUID]bool{}}
 	w.main, w.spare = &wildSink{world: w, medium: newMedium(t)}, &wildSink{world: w, medium: newMedium(t)}
 	opts := (&watcher{}).options(time.Second, 1+w.intn(50))
+	opts.Immediate = seed%2 == 1
 	w.q = New[record](w.main, w.spare, opts)
 	return w
 }
@@ -162,10 +163,17 @@ func (w *world) write() {
 func (w *world) wait(ctx context.Context, s *Stream[record], u Urgency) {
 	e := entryOf(u)
 	id := e.Event.ID()
-	if w.q.Send(s, e) != nil {
+	c, err := w.q.SendToCarry(s, e)
+	if err != nil {
 		return
 	}
-	err := w.q.Wait(ctx, s, e.Ack, 2*time.Second)
+	carried := make(chan struct{})
+	go func() { // which the sink may end
+		defer close(carried)
+		w.q.Carry(c)
+	}()
+	<-carried
+	err = w.q.Wait(ctx, s, e.Ack, 2*time.Second)
 	switch {
 	case err == nil:
 		w.mu.Lock()

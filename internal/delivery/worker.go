@@ -45,10 +45,11 @@ const splitInto = 4
 // is known of the sink.
 type sinkQueue[R Record] struct {
 	sink       Sink[R] // nil if there is none
+	immediate  bool
 	waiting    [len(maxCalls)]list[R]
 	calls      [len(maxCalls)]int    // under way, by the trust of their streams
 	recoveries [len(maxCalls)]uint64 // how often streams were stored that had failed on their own
-	workers    int                   // goroutines that make calls
+	workers    int                   // goroutines that make calls, those of callers who carry theirs included
 	gathering  bool                  // one of them is about to begin: what is queued now goes with it
 	recentMax  time.Duration         // the longest call of late that succeeded
 	peak       int                   // the most suspect streams that have waited at once since there were none
@@ -63,6 +64,8 @@ type call[R Record] struct {
 	records      []R           // a copy of theirs: sinks may do to it what they must not
 	few          [3]R          // most calls have no more
 	unplaceable  []unplaceableEntry[R]
+	carried      bool // by a caller that waits for it
+	ctx          callContext
 	shortTimeout bool
 	timeout      time.Duration
 	took         time.Duration
@@ -122,6 +125,14 @@ func (l *sinkQueue[R]) presumeRecovered(s *Stream[R]) {
 
 func (l *sinkQueue[R]) hasRecovered(s *Stream[R]) bool {
 	return s.trust != clean && s.recoveries != l.recoveries[s.trust]
+}
+
+// carries reports whether a caller may carry a stream's call: the sink does not
+// let it wait, and there is nothing that it would have to share the call with or
+// would overtake.
+func (l *sinkQueue[R]) carries(s *Stream[R]) bool {
+	return l.immediate && s.state == parked && s.trust == clean && l.workers < maxCalls[clean] &&
+		l.waiting[clean].first == nil && l.waiting[suspect].first == nil && l.waiting[hanging].first == nil
 }
 
 // next returns which streams a worker takes; ok is false if there are none, or
@@ -272,15 +283,18 @@ func (q *Queue[R]) send(c *call[R]) {
 	begun := time.Now()
 	defer func() {
 		c.took = time.Since(begun)
-		tell := q.complete(c, q.opts.Definite(c.err))
+		tell := q.complete(c, c.err != nil && q.opts.Definite(c.err))
+		if len(tell) == 0 {
+			return
+		}
 		defer q.callbacksDone()
 		for _, f := range tell {
 			f()
 		}
 	}()
-	ctx, cancel := context.WithTimeout(q.ctx, c.timeout)
-	defer cancel()
-	c.err = q.Append(ctx, c.to.sink, c.records)
+	c.ctx.parent, c.ctx.deadline = q.ctx, begun.Add(c.timeout)
+	defer c.ctx.end()
+	c.err = q.Append(&c.ctx, c.to.sink, c.records)
 }
 
 // Append calls a sink, and turns a panic of it, or of its error's methods, into
@@ -330,7 +344,14 @@ func (q *Queue[R]) complete(c *call[R], refused bool) (tell []func()) {
 		q.failedOver = false
 		tell = append(tell, q.tellFailover)
 	}
+	if c.carried {
+		l.workers--
+	}
 	q.dispatch(l)
+	if len(tell) == 0 {
+		q.callbacks--
+		q.checkIdle()
+	}
 	return tell
 }
 

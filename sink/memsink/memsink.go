@@ -110,6 +110,9 @@ func (s *Sink) Append(ctx context.Context, records []jobaudit.Record) error {
 	return nil
 }
 
+// Immediate returns the sink: Append never waits.
+func (s *Sink) Immediate() jobaudit.AuditSink { return s }
+
 // admit adds the records that are not stored yet and returns the position of
 // the first of them. After an error they have to be withdrawn. The caller
 // holds s.mu.
