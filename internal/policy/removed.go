@@ -17,6 +17,11 @@ type RemovedValues struct {
 	known   []string // texts that the record holds anyway
 	parents []*RemovedValues
 	last    atomic.Pointer[removal]
+
+	// The first memory of known and last: most jobs need no more.
+	ownKnown  [3]string
+	own       removal
+	collected bool
 }
 
 // removal is what was removed from a job's inputs.
@@ -27,10 +32,12 @@ type removal struct {
 
 	collection Collection // while the inputs pass through the policy
 
-	once       sync.Once // guards what follows, which is made when a text is first compared
+	isReady    atomic.Bool // what follows has been made, when a text was first compared
+	mu         sync.Mutex  // held while it is made
 	set        taint.Set
 	own        *taint.Matcher   // of set; nil if there is nothing to look for
 	matchers   []*taint.Matcher // own, and those of the jobs above
+	ownMatcher [1]*taint.Matcher
 	incomplete bool
 }
 
@@ -39,7 +46,12 @@ type removal struct {
 const maxParents = 16
 
 // Known adds texts that the record holds whatever the policy says.
-func (m *RemovedValues) Known(texts ...string) { m.known = append(m.known, texts...) }
+func (m *RemovedValues) Known(texts ...string) {
+	if m.known == nil {
+		m.known = m.ownKnown[:0]
+	}
+	m.known = append(m.known, texts...)
+}
 
 // Inherit adds what a job above this one knows of.
 func (m *RemovedValues) Inherit(parent *RemovedValues) {
@@ -63,7 +75,11 @@ type Collection struct {
 // Collect calls apply, which passes a job's inputs through a policy and returns
 // the JSON that is stored of them.
 func (m *RemovedValues) Collect(apply func(*Collection) (kept []byte)) {
-	r := &removal{of: m}
+	r := &m.own
+	if m.collected {
+		r = new(removal)
+	}
+	m.collected, r.of = true, m
 	r.collection = Collection{To: &r.set, parents: m.parents}
 	r.kept = apply(&r.collection)
 	r.collection = Collection{}
@@ -141,25 +157,36 @@ func (m *RemovedValues) Incomplete() bool {
 
 // ready makes the matchers, of what is not stored anyway.
 func (r *removal) ready() *removal {
-	r.once.Do(func() {
-		if r.own = r.set.Matcher().Without(r.stored()); r.own != nil {
-			r.matchers = append(r.matchers, r.own)
-		}
-		r.incomplete = r.set.Incomplete() || len(r.of.parents) > maxParents
-		for i, p := range r.of.parents {
-			above := p.last.Load()
-			if i == maxParents || above == nil {
-				continue
-			}
-			above.ready()
-			r.incomplete = r.incomplete || above.incomplete
-			if matcher := above.own.Without(r.stored()); matcher != nil {
-				r.matchers = append(r.matchers, matcher)
-			}
-		}
-		r.kept = nil
-	})
+	if r.isReady.Load() {
+		return r
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.isReady.Load() {
+		r.make()
+		r.isReady.Store(true)
+	}
 	return r
+}
+
+func (r *removal) make() {
+	r.matchers = r.ownMatcher[:0]
+	if r.own = r.set.Matcher().Without(r.stored()); r.own != nil {
+		r.matchers = append(r.matchers, r.own)
+	}
+	r.incomplete = r.set.Incomplete() || len(r.of.parents) > maxParents
+	for i, p := range r.of.parents {
+		above := p.last.Load()
+		if i == maxParents || above == nil {
+			continue
+		}
+		above.ready()
+		r.incomplete = r.incomplete || above.incomplete
+		if matcher := above.own.Without(r.stored()); matcher != nil {
+			r.matchers = append(r.matchers, matcher)
+		}
+	}
+	r.kept = nil
 }
 
 // stored yields the texts that the record holds.

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"slices"
+	"sync"
+	"sync/atomic"
 )
 
 // needle is a text in lower case that is looked for.
@@ -32,7 +34,28 @@ type Matcher struct {
 	credentials bool      // some of them are
 	others      bool      // some of them are none
 	least       int       // the length of the shortest text that holds one, or a head of one
-	bytes       [256]bool // that needles have, in either case
+	bytes       [4]uint64 // that needles have, in either case: a bit for each
+
+	// made is the automaton, if there is one: for few needles it is made when
+	// comparing them one by one has proved too much work.
+	making sync.Once
+	made   atomic.Pointer[automaton]
+
+	// What begins a needle is looked for first: most places of a text begin
+	// none. Every stride bytes the hash of four bytes tells whether they are
+	// among the first of a needle, at one of as many offsets.
+	stride   int
+	grams    []uint64 // a bit for each hash
+	fewGrams [1 << (fewBits - 6)]uint64
+	shift    uint8 // how far a hash is shifted
+}
+
+// fewBits is how many bits of a hash tell few needles apart.
+const fewBits = 10
+
+// automaton finds any number of needles in linear time.
+type automaton struct {
+	needles []needle
 
 	// The nodes of the trie are numbered by depth, so that the children of
 	// each have numbers in a row; 0 is the root.
@@ -40,13 +63,6 @@ type Matcher struct {
 	label []byte // of the edge to the node
 
 	root [256]uint32 // the root's children; 0 where there is none
-
-	// What begins a needle is looked for first: most places of a text begin
-	// none. Every stride bytes the hash of four bytes tells whether they are
-	// among the first of a needle, at one of as many offsets.
-	stride int
-	grams  []uint64 // a bit for each hash
-	shift  uint8    // how far a hash is shifted
 }
 
 type node struct {
@@ -79,9 +95,7 @@ func newMatcher(needles []needle) *Matcher {
 	}
 	slices.SortFunc(needles, func(a, b needle) int { return cmp.Compare(a.text, b.text) })
 	m := &Matcher{needles: needles, least: minNeedle}
-	size := 1
 	for i := range needles {
-		size += len(needles[i].text)
 		if needles[i].credential {
 			m.credentials = true
 		} else {
@@ -89,17 +103,37 @@ func newMatcher(needles []needle) *Matcher {
 		}
 		m.least = min(m.least, len(needles[i].text))
 		for _, c := range []byte(needles[i].text) {
-			m.bytes[c] = true
+			m.bytes[c>>6] |= 1 << (c & 63)
 		}
 	}
-	for c := range m.bytes {
-		m.bytes[c] = m.bytes[c] || m.bytes[lower[c]]
+	for c := range 256 {
+		if l := lower[c]; m.has(l) {
+			m.bytes[c>>6] |= 1 << (c & 63)
+		}
 	}
 	m.sample()
-	m.nodes, m.label = make([]node, 1, size), make([]byte, 1, size)
-	m.grow()
-	m.link()
+	if len(needles) > few {
+		m.automaton()
+	}
 	return m
+}
+
+// has reports whether needles have the byte, in either case.
+func (m *Matcher) has(c byte) bool { return m.bytes[c>>6]&(1<<(c&63)) != 0 }
+
+// automaton returns the automaton, which it makes if there is none yet.
+func (m *Matcher) automaton() *automaton {
+	m.making.Do(func() {
+		size := 1
+		for i := range m.needles {
+			size += len(m.needles[i].text)
+		}
+		a := &automaton{needles: m.needles, nodes: make([]node, 1, size), label: make([]byte, 1, size)}
+		a.grow()
+		a.link()
+		m.made.Store(a)
+	})
+	return m.made.Load()
 }
 
 // sample notes the beginnings of needles. A needle of eight bytes has four
@@ -111,8 +145,11 @@ func (m *Matcher) sample() {
 		m.stride = 1
 	}
 	size := bits.Len(uint(16 * m.stride * len(m.needles)))
-	size = min(max(size, 10), 17)
-	m.grams, m.shift = make([]uint64, 1<<(size-6)), uint8(32-size)
+	size = min(max(size, fewBits), 17)
+	m.grams, m.shift = m.fewGrams[:], uint8(32-size)
+	if size > fewBits {
+		m.grams = make([]uint64, 1<<(size-6))
+	}
 	for i := range m.needles {
 		text := m.needles[i].text
 		for at := range m.stride {
@@ -140,50 +177,74 @@ func gram(text []byte) uint32 {
 	return (binary.LittleEndian.Uint32(text) | 0x20202020) * 0x9E3779B1
 }
 
+// search calls found with the index of each needle that text holds until it
+// returns true, and reports whether it did. A needle's head counts as the
+// needle where the text is cut behind it.
+func (m *Matcher) search(text []byte, found func(needle uint32) bool) bool {
+	a := m.made.Load()
+	if a == nil {
+		hit, done := m.oneByOne(text, found)
+		if done {
+			return hit
+		}
+		a = m.automaton()
+	}
+	for i := 0; ; {
+		at := m.next(text, i)
+		if at < 0 {
+			return false
+		}
+		var hit bool
+		if i, hit = a.from(text, max(i, at-m.stride+1), at, found); hit {
+			return true
+		}
+	}
+}
+
 // grow makes the nodes, those of one depth after those of another. Each stands
 // for the sorted needles that begin with it.
-func (m *Matcher) grow() {
+func (a *automaton) grow() {
 	type span struct{ from, to uint32 }
-	spans := make([]span, 1, cap(m.nodes))
-	spans[0] = span{0, uint32(len(m.needles))}
-	for i := 0; i < len(m.nodes); i++ {
-		s, depth := spans[i], int(m.nodes[i].depth)
+	spans := make([]span, 1, cap(a.nodes))
+	spans[0] = span{0, uint32(len(a.needles))}
+	for i := 0; i < len(a.nodes); i++ {
+		s, depth := spans[i], int(a.nodes[i].depth)
 		at := s.from
-		if len(m.needles[at].text) == depth {
-			m.nodes[i].what = at + 1
+		if len(a.needles[at].text) == depth {
+			a.nodes[i].what = at + 1
 			at++
 		}
-		m.nodes[i].child = uint32(len(m.nodes))
+		a.nodes[i].child = uint32(len(a.nodes))
 		for at < s.to {
-			c := m.needles[at].text[depth]
+			c := a.needles[at].text[depth]
 			n := node{depth: uint16(depth + 1), begin: at}
 			from := at
-			for at < s.to && m.needles[at].text[depth] == c {
-				if m.needles[at].credential {
+			for at < s.to && a.needles[at].text[depth] == c {
+				if a.needles[at].credential {
 					n.begin = at
 				}
 				at++
 			}
-			m.nodes[i].count++
-			m.nodes, m.label, spans = append(m.nodes, n), append(m.label, c), append(spans, span{from, at})
+			a.nodes[i].count++
+			a.nodes, a.label, spans = append(a.nodes, n), append(a.label, c), append(spans, span{from, at})
 		}
 	}
-	for i := range uint32(m.nodes[0].count) {
-		m.root[m.label[1+i]] = 1 + i
+	for i := range uint32(a.nodes[0].count) {
+		a.root[a.label[1+i]] = 1 + i
 	}
 }
 
 // link sets the nodes' suffixes. Those of a node are less deep than itself.
-func (m *Matcher) link() {
-	for i := range m.nodes {
-		n := &m.nodes[i]
+func (a *automaton) link() {
+	for i := range a.nodes {
+		n := &a.nodes[i]
 		for c := n.child; c < n.child+uint32(n.count); c++ {
 			if i != 0 {
-				m.nodes[c].fail = m.step(n.fail, m.label[c])
+				a.nodes[c].fail = a.step(n.fail, a.label[c])
 			}
-			m.nodes[c].found = m.nodes[m.nodes[c].fail].found
-			if m.nodes[c].what != 0 {
-				m.nodes[c].found = c
+			a.nodes[c].found = a.nodes[a.nodes[c].fail].found
+			if a.nodes[c].what != 0 {
+				a.nodes[c].found = c
 			}
 		}
 	}
@@ -191,19 +252,19 @@ func (m *Matcher) link() {
 
 // step returns the node that stands for the longest suffix of a node's text and
 // another byte.
-func (m *Matcher) step(state uint32, c byte) uint32 {
+func (a *automaton) step(state uint32, c byte) uint32 {
 	for state != 0 {
-		n := &m.nodes[state]
-		if next := m.childOf(n, c); next != 0 {
+		n := &a.nodes[state]
+		if next := a.childOf(n, c); next != 0 {
 			return next
 		}
 		state = n.fail
 	}
-	return m.root[c]
+	return a.root[c]
 }
 
-func (m *Matcher) childOf(n *node, c byte) uint32 {
-	labels := m.label[n.child : n.child+uint32(n.count)]
+func (a *automaton) childOf(n *node, c byte) uint32 {
+	labels := a.label[n.child : n.child+uint32(n.count)]
 	if len(labels) <= 8 {
 		for i, l := range labels {
 			if l == c {
@@ -218,32 +279,16 @@ func (m *Matcher) childOf(n *node, c byte) uint32 {
 	return 0
 }
 
-// search calls found with the index of each needle that text holds until it
-// returns true, and reports whether it did. A needle's head counts as the
-// needle where the text is cut behind it.
-func (m *Matcher) search(text []byte, found func(needle uint32) bool) bool {
-	for i := 0; ; {
-		at := m.next(text, i)
-		if at < 0 {
-			return false
-		}
-		var hit bool
-		if i, hit = m.from(text, max(i, at-m.stride+1), at, found); hit {
-			return true
-		}
-	}
-}
-
 // from searches from i on, until behind at no needle has begun, and returns where
 // that is.
-func (m *Matcher) from(text []byte, i, at int, found func(needle uint32) bool) (int, bool) {
-	state, nodes, label := uint32(0), m.nodes, m.label
+func (a *automaton) from(text []byte, i, at int, found func(needle uint32) bool) (int, bool) {
+	state, nodes, label := uint32(0), a.nodes, a.label
 	for i < len(text) {
 		c := lower[text[i]]
 		i++
 		for { // as step does
 			if state == 0 {
-				state = m.root[c]
+				state = a.root[c]
 				break
 			}
 			n := &nodes[state]
@@ -252,7 +297,7 @@ func (m *Matcher) from(text []byte, i, at int, found func(needle uint32) bool) (
 				break
 			}
 			if n.count > 1 {
-				if next := m.childOf(n, c); next != 0 {
+				if next := a.childOf(n, c); next != 0 {
 					state = next
 					break
 				}
@@ -265,11 +310,11 @@ func (m *Matcher) from(text []byte, i, at int, found func(needle uint32) bool) (
 			}
 			continue
 		}
-		n := &m.nodes[state]
-		if n.found != 0 && m.report(text, i, n.found, found) {
+		n := &a.nodes[state]
+		if n.found != 0 && a.report(text, i, n.found, found) {
 			return i, true
 		}
-		if n.depth >= minNeedle && i < len(text) && cuts[text[i]] && cut(text[i:]) && m.needles[n.begin].tells(int(n.depth)) && found(n.begin) {
+		if n.depth >= minNeedle && i < len(text) && cuts[text[i]] && cut(text[i:]) && a.needles[n.begin].tells(int(n.depth)) && found(n.begin) {
 			return i, true
 		}
 	}
@@ -277,10 +322,10 @@ func (m *Matcher) from(text []byte, i, at int, found func(needle uint32) bool) (
 }
 
 // report tells found of the needles that end at i.
-func (m *Matcher) report(text []byte, i int, hit uint32, found func(needle uint32) bool) bool {
-	for ; hit != 0; hit = m.nodes[m.nodes[hit].fail].found {
-		what := m.nodes[hit].what - 1
-		if m.needles[what].short() && !alone(text, i-len(m.needles[what].text), i) {
+func (a *automaton) report(text []byte, i int, hit uint32, found func(needle uint32) bool) bool {
+	for ; hit != 0; hit = a.nodes[a.nodes[hit].fail].found {
+		what := a.nodes[hit].what - 1
+		if a.needles[what].short() && !alone(text, i-len(a.needles[what].text), i) {
 			continue
 		}
 		if found(what) {

@@ -404,7 +404,7 @@ func (s *search) noisy(text []byte) bool {
 }
 
 // means reports whether a byte may be one of a needle, or of what encodes one.
-func (s *search) means(c byte) bool { return s.bytes[c] || printable[c] }
+func (s *search) means(c byte) bool { return s.has(c) || printable[c] }
 
 // withoutNoise appends text without what is not seen: zero bytes, which UTF-16
 // has between the characters of ASCII, and characters without a width.
