@@ -3,6 +3,7 @@ package jobaudit
 import (
 	"cmp"
 	"crypto/sha256"
+	"slices"
 	"sync"
 	"time"
 
@@ -118,19 +119,23 @@ func (d *draft) shrink(excess int) {
 }
 
 // Place gives an encoded event its place and makes it a Record. It allocates the
-// record's bytes and nothing else. It is the last check, and the reason that
+// record's bytes, unless there is room for them, and nothing else. It is the last check, and the reason that
 // nothing is stored which cannot be read: what [ParseRecord] would refuse is a
 // [*RecordError] here. Everything that can make an event so is checked earlier,
 // where its caller learns which field it is.
-func (s *encoded) Place(p delivery.Position) (Record, error) {
-	room := maxStreamPart / 2
+func (s *encoded) Place(p delivery.Position, room []byte) (Record, []byte, error) {
+	need := 1 + len(s.buf) + maxStreamPart/2
 	if p.After != nil {
-		room = maxStreamPart
+		need = 1 + len(s.buf) + maxStreamPart
 	}
-	leaf := make([]byte, 1, 1+len(s.buf)+room)
+	leaf := room[len(room):]
+	if cap(leaf) < need {
+		leaf, room = make([]byte, 0, need), nil
+	}
+	leaf = append(leaf, 0)
 	leaf = append(leaf, s.buf[:s.split]...)
 	leaf, err := appendPosition(leaf, p)
-	leaf = append(leaf, s.buf[s.split:]...)
+	leaf = slices.Clip(append(leaf, s.buf[s.split:]...))
 	r := Record{leaf: leaf, hash: sha256.Sum256(leaf), id: s.id, jobID: s.jobID, typ: s.typ, time: s.time}
 	problem := cmp.Or(s.err, err)
 	if problem == nil && r.Len() > fields.MaxRecord {
@@ -139,9 +144,12 @@ func (s *encoded) Place(p delivery.Position) (Record, error) {
 	*s = encoded{buf: s.buf[:0]}
 	encodedPool.Put(s)
 	if problem != nil {
-		return Record{}, &RecordError{ID: r.id, Err: fieldError(problem)}
+		return Record{}, room, &RecordError{ID: r.id, Err: fieldError(problem)}
 	}
-	return r, nil
+	if room != nil {
+		room = room[:len(room)+len(leaf)]
+	}
+	return r, room, nil
 }
 
 func appendPosition(dst []byte, p delivery.Position) ([]byte, *fields.Error) {

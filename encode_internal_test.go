@@ -40,7 +40,7 @@ func envelopeOf(s Submission) *envelope {
 
 // minted returns the draft as the first record of a stream.
 func minted(env *envelope, d draft) Record {
-	r, _ := env.encode(&d).Place(delivery.Position{Stream: testID(0xf0), Seq: 1})
+	r, _, _ := env.encode(&d).Place(delivery.Position{Stream: testID(0xf0), Seq: 1}, nil)
 	return r
 }
 

@@ -223,7 +223,7 @@ func TestNoEventIsTooLarge(t *testing.T) {
 				{Stream: testID(1), Seq: 1<<53 - 1, Prev: Hash{1}},
 				{Stream: testID(1), Seq: 1, After: &streamHead{Stream: testID(1), Seq: 1<<53 - 1}},
 			} {
-				record, err := env.encode(&d).Place(p)
+				record, _, err := env.encode(&d).Place(p, nil)
 				if name != "all" { // no event has all of it
 					require.NoError(t, err)
 					require.LessOrEqual(t, record.Len(), fields.MaxRecord, name)

@@ -81,7 +81,7 @@ func redrafted(e Event) Record {
 	if after := e.Stream.After; after.Seq > 0 {
 		p.After = &streamHead{Stream: after.Stream, Seq: after.Seq, Hash: after.Hash}
 	}
-	r, _ := env.encode(&d).Place(p)
+	r, _, _ := env.encode(&d).Place(p, nil)
 	return r
 }
 
@@ -175,7 +175,7 @@ func hotPath() (once func() Record) {
 			id: testID(2), typ: JobLogged, time: testTime, state: Running, attempt: 2, executionID: testID(3),
 			causationID: testID(4), data: payload{line: &line},
 		}
-		r, _ := env.encode(&d).Place(p)
+		r, _, _ := env.encode(&d).Place(p, nil)
 		return r
 	}
 }

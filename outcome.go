@@ -46,14 +46,7 @@ func (t *Trail) Succeed(ctx context.Context) error {
 	if err := t.opened("succeed"); err != nil {
 		return err
 	}
-	return t.end(ctx, "succeed", JobSucceeded, func(d *draft) {
-		if t.output != nil {
-			d.data.output = t.output.json
-			if t.output.redaction != nil {
-				d.redaction = t.output.redaction
-			}
-		}
-	})
+	return t.end(ctx, "succeed", JobSucceeded, ending{})
 }
 
 // Fail records that the job has failed, for good. What is stored of the error is
@@ -67,7 +60,7 @@ func (t *Trail) Fail(ctx context.Context, err error) error {
 		return err
 	}
 	data := t.errorData(err)
-	return t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err, t.failure = data, data.message })
+	return t.end(ctx, "fail", JobFailed, ending{err: data, also: func() { t.failure = data.message }})
 }
 
 // Cancel records that the job was cancelled. If it was revoked, by [Trail.Deny]
@@ -81,12 +74,11 @@ func (t *Trail) Cancel(ctx context.Context, reason string) error {
 
 func (t *Trail) cancelled(ctx context.Context, by *envelope, reason string) error {
 	data := &errorData{code: CodeCancelled, message: t.sanitizer.text(reason)}
-	return t.end(ctx, "cancel", JobCancelled, func(d *draft) {
+	return t.end(ctx, "cancel", JobCancelled, ending{err: data, by: by, also: func() {
 		if t.revoked {
 			data.code = CodeForbidden
 		}
-		d.data.err, d.by = data, by
-	})
+	}})
 }
 
 // Skip records that the job was passed over: its scheduler decided that it does
@@ -96,11 +88,18 @@ func (t *Trail) Skip(ctx context.Context, reason string) error {
 		return err
 	}
 	data := &errorData{code: CodeSkipped, message: t.sanitizer.text(reason)}
-	return t.end(ctx, "skip", JobCancelled, func(d *draft) { d.data.err = data })
+	return t.end(ctx, "skip", JobCancelled, ending{err: data})
+}
+
+// ending is what an outcome says beyond what the Trail knows.
+type ending struct {
+	err  *errorData
+	by   *envelope
+	also func() // called with mu held, if it is not nil
 }
 
 // end records an outcome.
-func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*draft)) error {
+func (t *Trail) end(ctx context.Context, op string, typ EventType, e ending) error {
 	t.mu.Lock()
 	if t.ended == typ && t.endedBy == op {
 		t.mu.Unlock()
@@ -117,11 +116,21 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*dr
 	}
 	t.ended, t.endedBy, t.open = typ, op, false
 	t.count()
-	d.data.impact, d.data.affected = t.impact, t.affected
-	fill(&d)
+	if e.also != nil {
+		e.also()
+	}
+	d.data.impact, d.data.affected, d.data.err, d.by = t.impact, t.affected, e.err, e.by
+	if typ == JobSucceeded && t.output != nil {
+		d.data.output = t.output.json
+		if t.output.redaction != nil {
+			d.redaction = t.output.redaction
+		}
+	}
 	missing := t.snapshotsAtEnd(&d)
 	err = t.fail(op, t.unlockAndStore(ctx, &d))
-	t.report(context.WithoutCancel(ctx), "snapshot", missing)
+	if missing != nil {
+		t.report(context.WithoutCancel(ctx), "snapshot", missing)
+	}
 	return err
 }
 
@@ -129,7 +138,7 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, fill func(*dr
 // stored.
 func (t *Trail) unlockAndStore(ctx context.Context, d *draft) error {
 	e := t.encode(d, delivery.Outcome)
-	e.Ack = delivery.NewAck()
+	e.Ack = t.newAck()
 	c, err := t.rec.queue.SendToCarry(t.stream, e)
 	t.mu.Unlock()
 	if err != nil {

@@ -158,6 +158,7 @@ type Recorder struct {
 	sanitizer   *sanitizer // of the recorder's own texts
 	carrierKeys carriertext.Keys
 	drainer     drainer
+	heartbeats  heartbeats
 	executions  atomic.Int64 // begun here, and without an end
 	closed      atomic.Bool
 }

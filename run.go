@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -44,7 +41,9 @@ func (r *Recorder) run(ctx context.Context, s Submission, fn func(context.Contex
 	if r.opts.Authorize != nil { // it is to be on record who was asked about
 		first = nil
 		t.mu.Lock()
-		err = t.unlockAndAdmit(ctx, "submit", admission{entries: []entry{submitted}, before: t.trailState})
+		a := admission{before: t.trailState}
+		a.add(submitted)
+		err = t.unlockAndAdmit(ctx, "submit", &a)
 	}
 	if err != nil {
 		t.notRun(ctx, err)
@@ -107,13 +106,13 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 		t.returned(ctx, began, nil, nil)
 		return t.fail("start", ErrDenied)
 	}
-	stop := t.heartbeats(jobCtx)
+	beats := t.heartbeats(jobCtx)
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
-		stop()
+		beats.stop()
 		p := recover() // nil: the goroutine ends by runtime.Goexit
 		t.unwound(ctx, began, p)
 		if p != nil {
@@ -122,7 +121,7 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 	}()
 	err = fn(jobCtx, t)
 	returned = true
-	stop()
+	beats.stop()
 	t.returned(ctx, began, jobCtx.Err(), err)
 	return err
 }
@@ -193,75 +192,16 @@ func (t *Trail) KeepAlive(ctx context.Context) (jobCtx context.Context, stop fun
 	if t.cancelWith(cancel) {
 		cancel(ErrDenied)
 	}
-	stopHeartbeats := t.heartbeats(jobCtx)
+	beats := t.heartbeats(jobCtx)
 	_, before := standing() // the caller may run in a deferred function itself
 	return jobCtx, func() error {
-		stopHeartbeats()
+		beats.stop()
 		cancel(nil)
 		if newest, depth := standing(); depth > before {
 			return newest
 		}
 		return nil
 	}
-}
-
-// heartbeats records a heartbeat at every interval, and asks again whether the
-// job may run, until it is stopped. Neither waits for the other.
-func (t *Trail) heartbeats(ctx context.Context) (stop func()) {
-	if t.rec.opts.Heartbeat < 0 {
-		return func() {}
-	}
-	p := &heartbeater{trail: t, ctx: ctx}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.timer = time.AfterFunc(t.heartbeatInterval(), p.tick)
-	return p.stop
-}
-
-// heartbeater is the heartbeats of one execution.
-type heartbeater struct {
-	trail  *Trail
-	ctx    context.Context
-	asking atomic.Bool
-
-	mu      sync.Mutex // guards what follows
-	timer   *time.Timer
-	stopped bool
-}
-
-func (p *heartbeater) stop() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stopped = true
-	p.timer.Stop()
-}
-
-func (p *heartbeater) tick() {
-	t := p.trail
-	if !p.goesOn() {
-		return
-	}
-	if t.running() {
-		// It may end meanwhile, and the Recorder be closed.
-		if err := t.offerHeartbeat(); !errors.Is(err, ErrTransition) && p.goesOn() {
-			t.report(p.ctx, "heartbeat", err)
-		}
-	}
-	if p.asking.CompareAndSwap(false, true) {
-		defer p.asking.Store(false)
-		t.reauthorize(p.ctx)
-	}
-}
-
-// goesOn sets the timer for the next heartbeat, and reports false once the
-// heartbeats are stopped.
-func (p *heartbeater) goesOn() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.stopped {
-		p.timer.Reset(p.trail.heartbeatInterval())
-	}
-	return !p.stopped
 }
 
 // running reports whether the execution is without an end, as far as this Trail
@@ -322,7 +262,7 @@ func (t *Trail) returned(ctx context.Context, began trailState, ctxErr, err erro
 	switch {
 	case revoked:
 		data := &errorData{code: CodeForbidden, message: t.sanitizer.text("authorization was withdrawn")}
-		auditErr = t.end(ctx, "cancel", JobCancelled, func(d *draft) { d.data.err = data })
+		auditErr = t.end(ctx, "cancel", JobCancelled, ending{err: data})
 	case err == nil:
 		auditErr = t.Succeed(ctx)
 	case errors.Is(ctxErr, context.Canceled):
@@ -331,13 +271,13 @@ func (t *Trail) returned(ctx context.Context, began trailState, ctxErr, err erro
 		if data.typ == "signal.signalError" { // which os/signal does not export; the message names the signal
 			data.typ = ""
 		}
-		auditErr = t.end(ctx, "cancel", JobCancelled, func(d *draft) { d.data.err = data })
+		auditErr = t.end(ctx, "cancel", JobCancelled, ending{err: data})
 	default:
 		data := t.errorData(err)
 		if ctxErr != nil {
 			setGeneric(&data.code, CodeTimeout)
 		}
-		auditErr = t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data })
+		auditErr = t.end(ctx, "fail", JobFailed, ending{err: data})
 	}
 	t.report(ctx, "run", auditErr)
 }
@@ -373,5 +313,5 @@ func (t *Trail) unwound(ctx context.Context, began trailState, p any) {
 		t.late(ctx, began, data)
 		return
 	}
-	t.report(ctx, "run", t.end(ctx, "fail", JobFailed, func(d *draft) { d.data.err = data }))
+	t.report(ctx, "run", t.end(ctx, "fail", JobFailed, ending{err: data}))
 }

@@ -35,8 +35,11 @@ type sanitizer struct {
 
 // sanitizer returns what sanitizes the content of one job of an action. g may
 // be nil.
-func (g *Registry) sanitizer(action string) *sanitizer {
-	d := &sanitizer{registry: g, action: action}
+func (g *Registry) sanitizer(action string) *sanitizer { return new(sanitizer).of(g, action) }
+
+// of makes a zero sanitizer what Registry.sanitizer returns.
+func (d *sanitizer) of(g *Registry, action string) *sanitizer {
+	d.registry, d.action = g, action
 	if g != nil {
 		d.redactor = g.actions[action]
 	}

@@ -51,20 +51,29 @@ func (t *Trail) ready(ctx context.Context) error {
 
 // admission is what a call records before work begins.
 type admission struct {
-	entries []entry
+	room    [3]entry
+	entries int        // in room
 	before  trailState // what the Trail knew without them
 	after   trailState // and with them
 	stays   bool       // if the caller gives up: the entries wait for the next call
 	sent    func()     // called when they are on their way
 }
 
+// add adds an entry: a submission, an authorization or what is superseded, and a
+// start, at most.
+func (a *admission) add(e entry) {
+	a.room[a.entries] = e
+	a.entries++
+}
+
 // unlockAndAdmit sends what was made under mu, in that order, and waits for
 // the last entry. When it gives up, what has not been handed over is taken
 // back.
-func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a admission) error {
-	last := &a.entries[len(a.entries)-1]
-	last.Ack, a.after = delivery.NewAck(), t.trailState
-	c, err := t.rec.queue.SendToCarry(t.stream, a.entries...)
+func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a *admission) error {
+	entries := a.room[:a.entries]
+	last := &entries[a.entries-1]
+	last.Ack, a.after = t.newAck(), t.trailState
+	c, err := t.rec.queue.SendToCarry(t.stream, entries...)
 	if err != nil {
 		t.trailState = a.before
 	}
@@ -79,7 +88,7 @@ func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a admission) erro
 	t.rec.queue.Carry(c)
 	err = t.rec.queue.Wait(ctx, t.stream, last.Ack, t.rec.opts.Timeout)
 	if err != nil && !a.stays {
-		t.withdraw(&a)
+		t.withdraw(a)
 	}
 	return t.fail(op, err)
 }
@@ -89,7 +98,7 @@ func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a admission) erro
 func (t *Trail) withdraw(a *admission) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.rec.queue.Withdraw(t.stream, a.entries) && t.trailState == a.after {
+	if t.rec.queue.Withdraw(t.stream, a.room[:a.entries]) && t.trailState == a.after {
 		t.trailState = a.before
 		t.count()
 	}
@@ -123,8 +132,8 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 	}
 	t.ended = JobDeduplicated
 	event.data.existing = existing
-	a.entries = []entry{t.encode(&event, delivery.Admission)}
-	return t.unlockAndAdmit(ctx, "deduplicate", a)
+	a.add(t.encode(&event, delivery.Admission))
+	return t.unlockAndAdmit(ctx, "deduplicate", &a)
 }
 
 // Start records that the job starts, and returns once that is durable. Before
@@ -154,16 +163,16 @@ func (t *Trail) start(ctx context.Context, x Execution, first *entry) (trailStat
 		return trailState{}, err
 	}
 	t.mu.Lock()
-	a := admission{before: t.trailState, entries: make([]entry, 0, 3)}
+	a := admission{before: t.trailState}
 	if first != nil {
-		a.entries = append(a.entries, *first)
+		a.add(*first)
 	}
 	if decision != nil && !t.authorized {
-		a.entries = append(a.entries, t.authorization(decision))
+		a.add(t.authorization(decision))
 	}
 	if t.open && !t.state.Terminal() {
 		d := t.draft(AttemptSuperseded)
-		a.entries = append(a.entries, t.encode(&d, delivery.Admission))
+		a.add(t.encode(&d, delivery.Admission))
 	}
 	started, err := t.begin(x)
 	if err != nil {
@@ -171,9 +180,9 @@ func (t *Trail) start(ctx context.Context, x Execution, first *entry) (trailStat
 		t.mu.Unlock()
 		return trailState{}, t.fail("start", err)
 	}
-	a.entries = append(a.entries, started)
+	a.add(started)
 	began := t.trailState
-	return began, t.unlockAndAdmit(ctx, "start", a)
+	return began, t.unlockAndAdmit(ctx, "start", &a)
 }
 
 // begin makes the event of a start.
@@ -230,8 +239,8 @@ func (t *Trail) Authorize(ctx context.Context, d Decision) error {
 	}
 	t.mu.Lock()
 	a := admission{before: t.trailState}
-	a.entries = []entry{t.authorization(data)}
-	return t.unlockAndAdmit(ctx, "authorize", a)
+	a.add(t.authorization(data))
+	return t.unlockAndAdmit(ctx, "authorize", &a)
 }
 
 func (t *Trail) authorization(data *decisionData) entry {
@@ -300,7 +309,7 @@ func (t *Trail) deny(ctx context.Context, d Decision) error {
 		return t.fail("deny", err)
 	}
 	event.data.decision = data
-	a.entries = []entry{t.encode(&event, delivery.Reserved)}
+	a.add(t.encode(&event, delivery.Reserved))
 	switch {
 	case t.state.Terminal():
 		t.ended = typ
@@ -311,7 +320,7 @@ func (t *Trail) deny(ctx context.Context, d Decision) error {
 			ctx = context.WithoutCancel(ctx) // it may be the job's own
 		}
 	}
-	return t.unlockAndAdmit(ctx, "deny", a)
+	return t.unlockAndAdmit(ctx, "deny", &a)
 }
 
 // decide asks whether the job may start, unless that has been recorded. It

@@ -205,8 +205,9 @@ func (r *Recorder) Submit(ctx context.Context, s Submission) (*Trail, error) {
 		return nil, t.fail("submit", err)
 	}
 	t.mu.Lock()
-	e := t.encode(&d, delivery.Admission)
-	return t, t.unlockAndAdmit(ctx, "submit", admission{entries: []entry{e}, before: t.trailState, stays: true})
+	a := admission{before: t.trailState, stays: true}
+	a.add(t.encode(&d, delivery.Admission))
+	return t, t.unlockAndAdmit(ctx, "submit", &a)
 }
 
 // SubmitTx records submissions through a sink that stores them in a transaction
@@ -235,7 +236,7 @@ func (r *Recorder) SubmitTx(ctx context.Context, tx AuditSink, submissions ...Su
 		if err != nil {
 			return nil, err
 		}
-		record, err := t.env.encode(&d).Place(delivery.Position{Stream: t.stream.ID, Seq: 1})
+		record, _, err := t.env.encode(&d).Place(delivery.Position{Stream: t.stream.ID, Seq: 1}, nil)
 		if err != nil {
 			return nil, t.fail("submit", err)
 		}
@@ -297,9 +298,10 @@ func (t *Trail) Submit(ctx context.Context) error {
 		return t.fail("submit", t.flush(ctx, t.rec.opts.Timeout))
 	}
 	t.prepared.reconstructed, t.prepared.queueTime = t.rebuilt, t.queueTime
-	a := admission{entries: []entry{t.encode(t.prepared, delivery.Admission)}, stays: true}
+	a := admission{stays: true}
+	a.add(t.encode(t.prepared, delivery.Admission))
 	t.prepared, t.submitted = nil, true
-	return t.unlockAndAdmit(ctx, "submit", a)
+	return t.unlockAndAdmit(ctx, "submit", &a)
 }
 
 // askAgain makes the submission's event from what a Carrier says. mu is held.
@@ -329,7 +331,8 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft,
 	if err := cmp.Or(defaultsErr, s.check(), s.checkIdentifiers(r.opts.Redactors)); err != nil {
 		return refuse(err)
 	}
-	t := &Trail{rec: r, submitter: r.incarnation, vouched: true, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
+	t := &Trail{rec: r, submitter: r.incarnation, vouched: true}
+	t.sanitizer = t.inRoom.sanitizer.of(r.opts.Redactors, s.Action)
 	t.sanitizer.describes(&s)
 	parent, _ := FromContext(ctx)
 	t.sanitizer.under(parent)
@@ -344,7 +347,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft,
 		t.sub.Inputs = nil // they are not needed again
 	}
 	t.env.describe(&t.sub, r.where, t.sanitizer)
-	t.stream = r.queue.Open(r.opts.NewID(), t.env.jobID, nil)
+	t.stream = r.queue.OpenIn(&t.inRoom.stream, r.opts.NewID(), t.env.jobID, nil)
 	t.submission = t.stream.ID
 	d := draft{
 		id: r.opts.NewID(), typ: JobSubmitted, time: r.opts.Now(), state: Pending,
@@ -383,7 +386,8 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	}
 	s := g.sub
 	s.Inputs = inputs
-	t := &Trail{rec: r, sub: s, submitter: g.recorder, submission: g.submission, vouched: proven, resumed: true, sanitizer: r.opts.Redactors.sanitizer(s.Action)}
+	t := &Trail{rec: r, sub: s, submitter: g.recorder, submission: g.submission, vouched: proven, resumed: true}
+	t.sanitizer = t.inRoom.sanitizer.of(r.opts.Redactors, s.Action)
 	t.sanitizer.describes(&s)
 	if parent, ok := FromContext(ctx); ok {
 		t.sanitizer.under(parent)
@@ -398,7 +402,7 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 		t.env.proof = proof{carrier: g.signature.KeyID, submission: g.submission}
 	}
 	t.env.describe(&t.sub, r.where, t.sanitizer)
-	t.stream = r.queue.Open(r.opts.NewID(), t.env.jobID, g.head)
+	t.stream = r.queue.OpenIn(&t.inRoom.stream, r.opts.NewID(), t.env.jobID, g.head)
 	t.trailState = trailState{state: Pending, heartbeatTimeout: 3 * r.opts.Heartbeat}
 	t.cause = g.cause
 	if g.head != nil {

@@ -51,8 +51,12 @@ type Trail struct {
 	rec       *Recorder
 	env       envelope
 	sub       Submission
-	sanitizer *sanitizer
+	sanitizer *sanitizer // inRoom, and so is the stream: they live as long as the Trail
 	stream    *stream
+	inRoom    struct {
+		sanitizer sanitizer
+		stream    stream
+	}
 	resumed   bool
 	inProcess bool // submitted by Run or Call: no other process can start it
 	// submitter is the recorder that the job was submitted by, as far as it is
@@ -79,6 +83,17 @@ type Trail struct {
 	queueTime time.Time               // and happened then, as the queue tells
 	counted   bool                    // as an execution without an end
 	submitted bool                    // by Submit
+	acks      [2]delivery.Ack         // most jobs wait for no more events
+	acksUsed  int
+}
+
+// newAck returns an acknowledgement that one caller waits for. mu is held.
+func (t *Trail) newAck() *delivery.Ack {
+	if t.acksUsed == len(t.acks) {
+		return delivery.NewAck()
+	}
+	t.acksUsed++
+	return t.acks[t.acksUsed-1].Awaited()
 }
 
 // trailState is what a Trail knows of its job.

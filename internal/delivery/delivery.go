@@ -61,9 +61,10 @@ type Sink[R Record] interface {
 type Event[R Record] interface {
 	ID() uuid.UUID
 	Size() int // in bytes, without what says its place
-	// Place makes the event a record. It is called once. An error says that the
-	// event can never be stored: the stream goes on without it.
-	Place(Position) (R, error)
+	// Place makes the event a record. It is called once. The record's bytes may
+	// be made in the free part of room, of which what is left is returned. An
+	// error says that the event can never be stored: the stream goes on without it.
+	Place(p Position, room []byte) (r R, left []byte, err error)
 }
 
 // Position is an event's place in its stream. After is nil but on the first
@@ -145,7 +146,13 @@ type Ack struct {
 }
 
 // NewAck returns an acknowledgement that one caller waits for.
-func NewAck() *Ack { return &Ack{waiting: 1} }
+func NewAck() *Ack { return new(Ack).Awaited() }
+
+// Awaited makes a zero Ack one that one caller waits for.
+func (a *Ack) Awaited() *Ack {
+	a.waiting = 1
+	return a
+}
 
 // resolved reports whether there is an answer. No Ack is as good as one that
 // has its answer.

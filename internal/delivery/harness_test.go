@@ -37,13 +37,13 @@ type event struct {
 func (e *event) ID() uuid.UUID { return e.id }
 func (e *event) Size() int     { return e.size }
 
-func (e *event) Place(p Position) (record, error) {
+func (e *event) Place(p Position, room []byte) (record, []byte, error) {
 	if e.err != nil {
-		return record{}, e.err
+		return record{}, room, e.err
 	}
 	r := record{id: e.id, stream: p.Stream, seq: p.Seq, prev: p.Prev, size: e.size}
 	r.hash = sha256.Sum256(binary.BigEndian.AppendUint64(append(append([]byte(nil), e.id[:]...), p.Prev[:]...), p.Seq))
-	return r, nil
+	return r, room, nil
 }
 
 func newEvent() *event { return &event{id: uuid.New(), size: 500} }

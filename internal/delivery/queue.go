@@ -51,7 +51,13 @@ func New[R Record](sink, fallback Sink[R], opts Options[R]) *Queue[R] {
 
 // Open returns a new stream, which follows after, if that is not nil.
 func (q *Queue[R]) Open(id, job uuid.UUID, after *Head) *Stream[R] {
-	s := &Stream[R]{ID: id, Job: job, after: after, to: &q.main, maxShare: MaxBatchRecords}
+	return q.OpenIn(new(Stream[R]), id, job, after)
+}
+
+// OpenIn is Open for a zero Stream that is there already.
+func (q *Queue[R]) OpenIn(s *Stream[R], id, job uuid.UUID, after *Head) *Stream[R] {
+	s.ID, s.Job, s.after, s.to, s.maxShare = id, job, after, &q.main, MaxBatchRecords
+	s.pending = s.ownPending[:0]
 	if after != nil {
 		s.acked = *after
 	}
@@ -127,6 +133,9 @@ func (q *Queue[R]) add(s *Stream[R], entries []Entry[R]) error {
 	at := now()
 	for i := range entries {
 		entries[i].since = at
+	}
+	if cap(s.pending) == 0 && len(s.batch) == 0 {
+		s.pending, s.batch = s.batch, nil // the memory of the last batch
 	}
 	s.pending = append(s.pending, entries...)
 	return nil

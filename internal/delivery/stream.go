@@ -60,7 +60,14 @@ type Stream[R Record] struct {
 	refused    error  // why it has ended
 
 	background, reserved usage
+
+	// The first memory of pending and records: most jobs need no more.
+	ownPending [3]Entry[R]
+	ownRecords [3]R
 }
+
+// placeRoom is what most events need for their place, in bytes.
+const placeRoom = 192
 
 // alone reports whether the stream's next call is its own.
 func (s *Stream[R]) alone() bool { return s.single || s.isolating || s.trust == hanging }
@@ -90,7 +97,13 @@ func (s *Stream[R]) place() (unplaceable []unplaceableEntry[R]) {
 		s.batch = append(s.batch[:0], s.pending[:n]...)
 		s.pending = slices.Delete(s.pending, 0, n)
 	}
-	s.records = make([]R, 0, n)
+	if s.records = s.ownRecords[:0]; n > len(s.ownRecords) {
+		s.records = make([]R, 0, n)
+	}
+	var room []byte // one for records that go together and are few: who keeps one of them keeps it all
+	if n > 1 && n <= len(s.ownRecords) {
+		room = make([]byte, 0, size+n*placeRoom)
+	}
 	kept := 0
 	for i := range s.batch {
 		e := &s.batch[i]
@@ -98,7 +111,8 @@ func (s *Stream[R]) place() (unplaceable []unplaceableEntry[R]) {
 			e.Event = e.gap.encode(e.gap.Loss)
 		}
 		id := e.Event.ID() // read first: Place may hand the Event's memory to another one
-		r, err := e.Event.Place(Position{Stream: s.ID, Seq: s.seq + 1, Prev: s.prev, After: s.after})
+		r, left, err := e.Event.Place(Position{Stream: s.ID, Seq: s.seq + 1, Prev: s.prev, After: s.after}, room)
+		room = left
 		if err != nil {
 			unplaceable = append(unplaceable, unplaceableEntry[R]{s, *e, id, err})
 			continue

@@ -460,6 +460,7 @@ func (q *Queue[R]) stored(s *Stream[R]) {
 		s.trust = suspect
 		return
 	}
+	clear(s.ownRecords[:min(n, len(s.ownRecords))])
 	s.records = nil
 	s.trust, s.maxShare, s.isolating = clean, MaxBatchRecords, false
 }

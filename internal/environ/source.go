@@ -143,10 +143,25 @@ func Within(t time.Time) time.Time {
 // order out of IDs.
 func newID() uuid.UUID {
 	var id uuid.UUID
-	_, _ = rand.Read(id[8:]) // it never fails
+	b := randomPool.Get().(*random)
+	if b.left < 8 {
+		_, _ = rand.Read(b.bytes[:]) // it never fails
+		b.left = len(b.bytes)
+	}
+	b.left -= 8
+	copy(id[8:], b.bytes[b.left:b.left+8])
+	randomPool.Put(b)
 	now := time.Now().UnixNano()
 	fraction := now % 1e6 * (1 << 12) / 1e6
 	binary.BigEndian.PutUint64(id[:], uint64(now/1e6)<<16|7<<12|uint64(fraction))
 	id[8] = id[8]&0x3f | 0x80
 	return id
 }
+
+// random is random bytes, read many at once; those before left have not been used.
+type random struct {
+	bytes [512]byte
+	left  int
+}
+
+var randomPool = sync.Pool{New: func() any { return new(random) }}
