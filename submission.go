@@ -210,53 +210,6 @@ func (r *Recorder) Submit(ctx context.Context, s Submission) (*Trail, error) {
 	return t, t.unlockAndAdmit(ctx, "submit", &a)
 }
 
-// SubmitTx records submissions through a sink that stores them in a transaction
-// of the caller's, and returns a Carrier for each, in their order: the record
-// lives or dies with the business change that asked for the job, and with the
-// queue's own row where that is in the same database. One call is one Append.
-//
-// nil does not mean that anything is durable: that is for the commit to say. If
-// the transaction is rolled back, there is no trace of the submissions, and the
-// Carriers are to be thrown away. Nothing is tried again and nothing goes to
-// the Fallback: after an error, which is an [*AuditError], the caller rolls
-// back. Who tries the whole again gives the Submissions the same ID, so that
-// an unknown commit makes no second job.
-//
-// What follows, from the authorization on, goes through a Trail that Resume
-// opens, with the Recorder's own sink: an outcome has to outlive any
-// transaction of the job.
-func (r *Recorder) SubmitTx(ctx context.Context, tx AuditSink, submissions ...Submission) ([]Carrier, error) {
-	if err := r.opened("submit"); err != nil {
-		return nil, err
-	}
-	records := make([]Record, 0, len(submissions))
-	carriers := make([]Carrier, 0, len(submissions))
-	for _, s := range submissions {
-		t, d, err := r.submission(ctx, s)
-		if err != nil {
-			return nil, err
-		}
-		record, _, err := t.env.encode(&d).Place(delivery.Position{Stream: t.stream.ID, Seq: 1}, nil)
-		if err != nil {
-			return nil, t.fail("submit", err)
-		}
-		records = append(records, record)
-		carriers = append(carriers, t.carrierAt(&streamHead{Stream: t.stream.ID, Seq: 1, Hash: record.hash, Event: record.id}))
-	}
-	if len(records) == 0 {
-		return carriers, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
-	defer cancel()
-	if tx == nil {
-		return nil, &AuditError{Op: "submit", JobID: records[0].jobID, Err: &FieldError{Field: "tx", Problem: "is nil"}}
-	}
-	if err := tx.Append(ctx, records); err != nil {
-		return nil, &AuditError{Op: "submit", JobID: records[0].jobID, Err: err}
-	}
-	return carriers, nil
-}
-
 // Prepare opens a Trail for a job that is going to be asked for, and stores
 // nothing: [Trail.Submit] does. In between, its Carrier can go into a queue, as
 // in a transaction that may yet be rolled back. The error is as [Recorder.Submit]

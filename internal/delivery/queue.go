@@ -28,8 +28,9 @@ type Queue[R Record] struct {
 	reserved       room
 	callbacks      int // calls of the owner's functions that have not returned
 	stopped        bool
-	failedOver     bool // the fallback has taken records since the main sink took some
-	untoldRecovery bool // and the owner has not been told that it takes some again
+	together       uint64 // how often entries were sent together
+	failedOver     bool   // the fallback has taken records since the main sink took some
+	untoldRecovery bool   // and the owner has not been told that it takes some again
 	stats          Stats
 
 	telling sync.Mutex // held while the owner learns of failedOver, so that its newest value comes last
@@ -91,6 +92,28 @@ func (q *Queue[R]) Send(s *Stream[R], entries ...Entry[R]) error {
 		return err
 	}
 	q.enqueue(s)
+	return nil
+}
+
+// SendTogether puts one entry at the end of each of several streams, which hold
+// nothing else. They go in one call, however many they are; what the sink does not
+// take then goes in smaller ones.
+func (q *Queue[R]) SendTogether(streams []*Stream[R], entries []Entry[R]) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, s := range streams {
+		if err := q.usable(s); err != nil {
+			return err
+		}
+	}
+	q.together++
+	for i, s := range streams {
+		_ = q.add(s, entries[i:i+1])
+		q.active[s] = struct{}{}
+		s.together, s.state = q.together, queued
+		s.to.waiting[s.trust].push(s)
+	}
+	q.dispatch(&q.main)
 	return nil
 }
 

@@ -55,6 +55,7 @@ type Stream[R Record] struct {
 	probed     bool   // it has failed in a short call of its own
 	isolating  bool   // a record of the batch is refused: one at a time finds out which
 	single     bool   // see Queue.OpenSingle
+	together   uint64 // see Queue.SendTogether; 0 once it has been in a call
 	failures   int    // of calls of its own, since it was stored last
 	reported   bool   // Failed was called for them
 	refused    error  // why it has ended

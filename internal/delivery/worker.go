@@ -220,13 +220,18 @@ func (q *Queue[R]) assemble(l *sinkQueue[R]) *call[R] {
 	}
 	c := &call[R]{to: l, trust: t}
 	c.parts, c.records = c.one[:0], c.few[:0]
-	size, sharing := 0, MaxBatchRecords
+	size, sharing, together := 0, MaxBatchRecords, uint64(0)
 	for s := l.waiting[t].first; s != nil; s = l.waiting[t].first {
 		l.presumeRecovered(s)
 		sharing = min(sharing, s.maxShare)
-		if len(c.parts) > 0 && (s.alone() || len(c.parts) >= sharing || len(c.records) >= MaxBatchRecords || size >= maxBatchBytes) {
+		full := len(c.parts) >= sharing || len(c.records) >= MaxBatchRecords || size >= maxBatchBytes
+		if full && together != 0 && s.together == together {
+			full = false
+		}
+		if len(c.parts) > 0 && (s.alone() || full) {
 			break
 		}
+		together, s.together = s.together, 0
 		l.waiting[t].remove(s)
 		size += q.addPart(c, s)
 		if s.alone() {
