@@ -2,6 +2,7 @@ package jobaudit_test
 
 import (
 	"context"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,6 +21,29 @@ func (discard) Immediate() jobaudit.AuditSink { return discard{} }
 // submission, authorization, start and outcome, with inputs of which one of
 // two fields is kept.
 func BenchmarkRun(b *testing.B) {
+	recorder, s, work := aRun(b)
+	for b.Loop() {
+		if err := recorder.Run(b.Context(), s, work); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRunTogether is BenchmarkRun with 32 callers at once.
+func BenchmarkRunTogether(b *testing.B) {
+	recorder, s, work := aRun(b)
+	b.SetParallelism(max(32/runtime.GOMAXPROCS(0), 1))
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := recorder.Run(b.Context(), s, work); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+func aRun(b *testing.B) (*jobaudit.Recorder, jobaudit.Submission, func(context.Context) error) {
+	b.Helper()
 	type inputs struct {
 		Repo string `json:"repo"`
 		PAT  string `json:"pat"`
@@ -31,11 +55,6 @@ func BenchmarkRun(b *testing.B) {
 	require.NoError(b, err)
 	s := submission()
 	s.Action, s.Inputs = "deploy", inputs{Repo: "acme/site", PAT: "a token"}
-	work := func(context.Context) error { return nil }
 	b.ReportAllocs()
-	for b.Loop() {
-		if err := recorder.Run(b.Context(), s, work); err != nil {
-			b.Fatal(err)
-		}
-	}
+	return recorder, s, func(context.Context) error { return nil }
 }

@@ -21,7 +21,7 @@ type RemovedValues struct {
 	// The first memory of known and last: most jobs need no more.
 	ownKnown  [3]string
 	own       removal
-	collected bool
+	collected atomic.Bool // own is in use
 }
 
 // removal is what was removed from a job's inputs.
@@ -76,10 +76,10 @@ type Collection struct {
 // the JSON that is stored of them.
 func (m *RemovedValues) Collect(apply func(*Collection) (kept []byte)) {
 	r := &m.own
-	if m.collected {
+	if m.collected.Swap(true) {
 		r = new(removal)
 	}
-	m.collected, r.of = true, m
+	r.of = m
 	r.collection = Collection{To: &r.set, parents: m.parents}
 	r.kept = apply(&r.collection)
 	r.collection = Collection{}

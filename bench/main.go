@@ -1,0 +1,147 @@
+// Command bench measures jobaudit beside what people would use instead and what it
+// cannot beat: the same work done by a bare loop, within the same run, as a ratio.
+//
+//	cd bench && go run .            every row
+//	go run . -quick                 the same with shorter rounds
+//	go run . -row run-1,durable-64  some rows
+//	go run . -json results.json -svg results.svg
+//
+// The rows are run in rounds in which ours and the others take turns; a ratio is
+// the median of the rounds. It exits with 1 if a row misses its mark, and with 2 if
+// a row could not be measured. README.md has the last full table.
+//
+// The other programs of this package are benchmarks (go test -bench .).
+//
+// Peers are in this module alone: zerolog and zap are the fastest loggers of
+// structured lines in wide use, slog is the standard library's, x/mod/sumdb/tlog is
+// Go's own transparency log.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	quick := flag.Bool("quick", false, "fewer and shorter rounds")
+	only := flag.String("row", "", "measure these rows only, separated by commas")
+	jsonFile := flag.String("json", "", "write the results to this file as JSON")
+	svgFile := flag.String("svg", "", "write the ratios to this file as bars")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	os.Exit(run(ctx, *quick, *only, *jsonFile, *svgFile))
+}
+
+// machine is what the results depend on beside the code.
+type machine struct {
+	Time, Go, OS, CPU, Commit string
+	Procs                     int
+	LoadBefore, LoadAfter     string
+	Noisy                     bool // others had more than a fourth of the processors
+}
+
+func run(ctx context.Context, quick bool, only, jsonFile, svgFile string) int {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 2
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // nothing of it is needed
+	e := &env{ctx: ctx, dir: dir, rounds: 9, slice: 300 * time.Millisecond}
+	if quick {
+		e.rounds, e.slice = 5, 60*time.Millisecond
+	}
+	m := here()
+	m.print()
+	var results []result
+	for _, r := range rows() {
+		if only != "" && !slices.Contains(strings.Split(only, ","), r.name) || ctx.Err() != nil {
+			continue
+		}
+		res := e.measure(r)
+		res.print()
+		results = append(results, res)
+	}
+	m.LoadAfter = load()
+	m.Noisy = m.Noisy || busy(m.LoadAfter)
+	if m.Noisy {
+		fmt.Printf("\nThe machine was busy (load %s before, %s after): repeat before judging.\n", m.LoadBefore, m.LoadAfter)
+	}
+	code := summary(results)
+	for file, write := range map[string]func() ([]byte, error){
+		jsonFile: func() ([]byte, error) {
+			return json.MarshalIndent(struct {
+				Machine machine
+				Rows    []result
+			}{m, results}, "", "  ")
+		},
+		svgFile: func() ([]byte, error) { return []byte(drawing(results)), nil },
+	} {
+		if file == "" {
+			continue
+		}
+		text, err := write()
+		if err == nil {
+			err = os.WriteFile(file, text, 0o644)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			code = 2
+		}
+	}
+	return code
+}
+
+func here() machine {
+	m := machine{
+		Time: time.Now().UTC().Format(time.RFC3339), Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
+		CPU: "unknown", Procs: runtime.GOMAXPROCS(0), LoadBefore: load(), Commit: "unknown",
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				m.Commit = s.Value
+			}
+		}
+	}
+	text, _ := os.ReadFile("/proc/cpuinfo") // elsewhere it stays unknown
+	for line := range strings.Lines(string(text)) {
+		if name, ok := strings.CutPrefix(line, "model name"); ok {
+			m.CPU = strings.TrimSpace(strings.TrimLeft(name, "\t :"))
+			break
+		}
+	}
+	m.Noisy = busy(m.LoadBefore)
+	return m
+}
+
+func (m machine) print() {
+	fmt.Printf("%s, %s, %s, %d processors (%s), load %s, commit %.12s\n\n", m.Time, m.Go, m.OS, m.Procs, m.CPU, m.LoadBefore, m.Commit)
+}
+
+// load is the average of the last minute, as Linux tells it.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Fields(string(text))[0]
+}
+
+// busy reports whether other programs had much of the machine: a run of this one
+// has one or two processors busy by itself.
+func busy(load string) bool {
+	var l float64
+	_, err := fmt.Sscan(load, &l)
+	return err == nil && l > 1.25*float64(runtime.GOMAXPROCS(0))
+}

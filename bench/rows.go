@@ -1,0 +1,287 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// rows are the rows of the table, in its order.
+func rows() []row {
+	all := []row{
+		{name: "encode", what: "one event of 17 fields as bytes, beside loggers", mark: 0.7, setup: encodeRow},
+		{name: "record", what: "the same encoded, placed, hashed and kept, beside zerolog and SHA-256", mark: 1.1, setup: recordRow},
+		{name: "run-1", what: "a job through Run, inputs redacted, into a sink that costs nothing; heap as of 256 MB", mark: 2.2, allocs: 28, setup: runRow("BenchmarkRun$")},
+		{name: "run-32", what: "the same with 32 callers", mark: 2.5, allocs: 28, setup: runRow("BenchmarkRunTogether$")},
+		{name: "durable-1", what: "filesink, one caller, beside a write and an fsync", wall: true, mark: 1.5, setup: oneCallerRow},
+	}
+	for _, writers := range []int{64, 1024} {
+		mark := 0.0
+		if writers == 1024 {
+			mark = 0.85
+		}
+		all = append(all, row{
+			name: fmt.Sprint("durable-", writers), wall: true, rate: true, mark: mark, setup: togetherRow(writers),
+			what: fmt.Sprintf("filesink, %d callers, beside a loop that gathers, hashes, signs, writes and fsyncs", writers),
+		})
+	}
+	return append(all,
+		row{name: "verify", what: "the proof of a log, beside hashing its leaves and nodes on all cores", wall: true, rate: true, mark: 0.75, setup: verifyRow(false)},
+		row{name: "verify-checks", what: "the same with the checks of what its records say", wall: true, rate: true, mark: 0.6, setup: verifyRow(true)},
+		row{name: "prove", what: "a proof of one record in a tree in memory, checked, beside x/mod/sumdb/tlog", mark: 1.2, setup: proveRow},
+		row{name: "redact", what: "what is stored of a record of ten fields, scanned, beside encoding/json of it", mark: 0.5, setup: redactRow},
+		row{name: "scan", what: "the scan of texts for secrets, beside 250 MB a second", wall: true, rate: true, mark: 1, setup: scanRow},
+		row{name: "bulk", what: "each of 1,000 jobs that SubmitAll stores in filesink, beside 12 µs", mark: 1, setup: bulkRow},
+		row{name: "growth", what: "an Append to a log of 100,000 records, beside one of 1,000", mark: 1.2, setup: growthRow},
+	)
+}
+
+func nothing() {}
+
+// program is the tb of a row: what fails ends the row.
+type program struct {
+	env *env
+}
+
+type failure struct{ error }
+
+func (program) Helper()                    {}
+func (p program) Context() context.Context { return p.env.ctx }
+func (program) Fatal(args ...any)          { panic(failure{fmt.Errorf("%s", fmt.Sprintln(args...))}) }
+
+func (p program) TempDir() string {
+	dir, err := os.MkdirTemp(p.env.dir, "row")
+	if err != nil {
+		p.Fatal(err)
+	}
+	return dir
+}
+
+// caught turns what Fatal ended into an error.
+func caught(err *error) {
+	switch p := recover().(type) {
+	case nil:
+	case failure:
+		*err = p.error
+	default:
+		panic(p)
+	}
+}
+
+func runRow(benchmark string) func(*env) ([]variant, func(), error) {
+	return func(e *env) ([]variant, func(), error) {
+		if err := e.buildRoot(); err != nil {
+			return nil, nil, err
+		}
+		return []variant{
+			{name: "Run, large heap", run: e.rootBenchmark(benchmark, largeHeap), least: 4_000},
+			{name: "encode, place and hash, large heap", run: e.rootBenchmark("BenchmarkFloor$", largeHeap), least: 4_000},
+			{name: "Run, heap of 4 MB", run: e.rootBenchmark(benchmark, ""), least: 4_000},
+			{name: "encode, place and hash, heap of 4 MB", run: e.rootBenchmark("BenchmarkFloor$", ""), least: 4_000},
+		}, nothing, nil
+	}
+}
+
+func oneCallerRow(e *env) (vs []variant, done func(), err error) {
+	defer caught(&err)
+	b := program{e}
+	base := b.TempDir()
+	s := openLog(b, base)
+	f, err := os.Create(filepath.Join(base, "bare"))
+	if err != nil {
+		return nil, nil, err
+	}
+	commit := make([]byte, 300) // as long as a commit line
+	ours := func(n int) (err error) {
+		defer caught(&err)
+		for _, r := range records(b, n) {
+			if err := s.Append(e.ctx, []jobaudit.Record{r}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	bare := func(n int) (err error) {
+		defer caught(&err)
+		for _, r := range records(b, n) {
+			if _, err := f.Write(append(r.Bytes(), commit...)); err != nil {
+				return err
+			}
+			if err := f.Sync(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return []variant{{name: "filesink", run: in(ours)}, {name: "write and fsync", run: in(bare)}}, func() { _, _ = s.Close(), f.Close() }, nil
+}
+
+// togetherRow has so many callers store one event at a time, each several.
+func togetherRow(writers int) func(*env) ([]variant, func(), error) {
+	return func(e *env) ([]variant, func(), error) {
+		b := program{e}
+		of := func(f func(tb, string, []jobaudit.Record, int) (took duration)) func(int) (cost, error) {
+			return func(n int) (c cost, err error) {
+				defer caught(&err)
+				all := records(b, max(n/writers, 1)*writers)
+				var took duration
+				c, err = in(func(int) error { took = f(b, b.TempDir(), all, writers); return nil })(n)
+				c.wall = took * duration(n) / duration(len(all)) // without what opens and closes the log
+				return c, err
+			}
+		}
+		return []variant{
+			{name: "filesink", run: of(oursTogether), least: 20 * writers},
+			{name: "bare loop", run: of(bareTogether), least: 20 * writers},
+		}, nothing, nil
+	}
+}
+
+func verifyRow(checks bool) func(*env) ([]variant, func(), error) {
+	return func(e *env) (vs []variant, done func(), err error) {
+		defer caught(&err)
+		b := program{e}
+		all := jobs(b, 30_000) // two segments
+		var c corpus
+		for _, r := range all {
+			c.bytes = r.AppendTo(c.bytes)
+			c.ends = append(c.ends, len(c.bytes))
+		}
+		dir, key := writtenLog(b, all, 1000)
+		segments := segmentsOf(b, dir)
+		keys := []note.Verifier{key.Verifier()}
+		ours := func() error {
+			report, err := auditlog.Verify(e.ctx, segments, &auditlog.Options{Keys: keys}, nil)
+			if err == nil && report.Level != auditlog.Signed {
+				err = fmt.Errorf("not verified: %v", report)
+			}
+			return err
+		}
+		if checks {
+			ours = func() error {
+				report, err := filesink.Verify(e.ctx, dir, &filesink.VerifyOptions{Keys: keys})
+				if err == nil && (report.Level != auditlog.Signed || report.Records != int64(len(c.ends))) {
+					err = fmt.Errorf("not verified: %v", report)
+				}
+				return err
+			}
+		}
+		return []variant{
+			{name: "verify", run: in(each(ours))},
+			{name: "hash leaves and nodes", run: in(each(func() error { c.hashTree(); return nil }))},
+			{name: "hash leaves", run: in(each(func() error { c.hashOnAllCores(); return nil }))},
+		}, nothing, nil
+	}
+}
+
+// hashTree hashes the leaves, and as many nodes as a tree over them has.
+func (c *corpus) hashTree() {
+	c.hashOnAllCores()
+	var a, b tlog.Hash
+	var wg sync.WaitGroup
+	const shares = 2
+	for range shares {
+		wg.Go(func() {
+			h := a
+			for range len(c.ends) / shares {
+				h = tlog.NodeHash(h, b)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func bulkRow(e *env) (vs []variant, done func(), err error) {
+	defer caught(&err)
+	b := program{e}
+	s := openLog(b, b.TempDir())
+	rec, err := jobaudit.Open(e.ctx, s, jobaudit.Source{System: "bench", Environment: "bench"}, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	const jobs = 1000
+	list := slices.Repeat([]jobaudit.Submission{{
+		Action: "reindex", Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "u-1", Verified: true},
+		Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "the index is old", Ref: "OPS-12"},
+	}}, jobs)
+	together := func(n int) error {
+		for range n / jobs {
+			if _, err := rec.SubmitAll(e.ctx, list); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	alone := func(n int) error {
+		for i := range n {
+			if _, err := rec.Submit(e.ctx, list[i%jobs]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	whole := func(f func(int) error, unit int) func(int) (cost, error) {
+		return func(n int) (cost, error) {
+			n = (n + unit - 1) / unit * unit
+			return in(f)(n)
+		}
+	}
+	fixed := func(n int) (cost, error) { return cost{wall: duration(n) * 12_000, cpu: duration(n) * 12_000}, nil }
+	return []variant{
+			{name: "SubmitAll of 1,000", run: whole(together, jobs), least: jobs},
+			{name: "12 µs", run: fixed},
+			{name: "Submit, one by one", run: whole(alone, 1)},
+		}, func() {
+			_ = rec.Close(e.ctx) // what was measured is stored
+			_ = s.Close()
+		}, nil
+}
+
+func growthRow(e *env) (vs []variant, done func(), err error) {
+	defer caught(&err)
+	b := program{e}
+	sized := func(size int) (*filesink.Sink, func(int) error) {
+		s := openLog(b, b.TempDir())
+		for left := size; left > 0; left -= 1000 {
+			if err := s.Append(e.ctx, records(b, 1000)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		return s, func(n int) (err error) {
+			defer caught(&err)
+			for range n / 100 {
+				if err := s.Append(e.ctx, records(b, 100)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	large, appendLarge := sized(100_000)
+	small, appendSmall := sized(1_000)
+	return []variant{
+		{name: "100,000 records", run: hundreds(in(appendLarge)), least: 100},
+		{name: "1,000 records", run: hundreds(in(appendSmall)), least: 100},
+	}, func() { _, _ = large.Close(), small.Close() }, nil
+}
+
+// hundreds rounds the number of operations, which go a hundred at a time.
+func hundreds(run func(int) (cost, error)) func(int) (cost, error) {
+	return func(n int) (cost, error) {
+		whole := (n + 99) / 100 * 100
+		c, err := run(whole)
+		part := float64(n) / float64(whole)
+		c.wall, c.cpu = duration(float64(c.wall)*part), duration(float64(c.cpu)*part)
+		c.allocs, c.bytes = c.allocs*part, c.bytes*part
+		return c, err
+	}
+}
