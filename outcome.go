@@ -139,12 +139,12 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, e ending) err
 func (t *Trail) unlockAndStore(ctx context.Context, d *draft) error {
 	e := t.encode(d, delivery.Outcome)
 	e.Ack = t.newAck()
-	c, err := t.rec.queue.SendToCarry(t.stream, e)
+	c, err := t.rec.queue.SendDirect(t.stream, e)
 	t.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	t.rec.queue.Carry(c)
+	t.rec.queue.Make(c)
 	return t.waitStored(ctx, e.Ack)
 }
 

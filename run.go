@@ -106,13 +106,13 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 		t.returned(ctx, began, nil, nil)
 		return t.fail("start", ErrDenied)
 	}
-	beats := t.heartbeats(jobCtx)
+	heartbeats := t.heartbeats(jobCtx)
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
-		beats.stop()
+		heartbeats.stop()
 		p := recover() // nil: the goroutine ends by runtime.Goexit
 		t.unwound(ctx, began, p)
 		if p != nil {
@@ -121,7 +121,7 @@ func (t *Trail) run(ctx context.Context, x Execution, first *entry, fn func(cont
 	}()
 	err = fn(jobCtx, t)
 	returned = true
-	beats.stop()
+	heartbeats.stop()
 	t.returned(ctx, began, jobCtx.Err(), err)
 	return err
 }
@@ -192,10 +192,10 @@ func (t *Trail) KeepAlive(ctx context.Context) (jobCtx context.Context, stop fun
 	if t.cancelWith(cancel) {
 		cancel(ErrDenied)
 	}
-	beats := t.heartbeats(jobCtx)
+	heartbeats := t.heartbeats(jobCtx)
 	_, before := standing() // the caller may run in a deferred function itself
 	return jobCtx, func() error {
-		beats.stop()
+		heartbeats.stop()
 		cancel(nil)
 		if newest, depth := standing(); depth > before {
 			return newest

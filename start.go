@@ -73,7 +73,7 @@ func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a *admission) err
 	entries := a.room[:a.entries]
 	last := &entries[a.entries-1]
 	last.Ack, a.after = t.newAck(), t.trailState
-	c, err := t.rec.queue.SendToCarry(t.stream, entries...)
+	c, err := t.rec.queue.SendDirect(t.stream, entries...)
 	if err != nil {
 		t.trailState = a.before
 	}
@@ -85,7 +85,7 @@ func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a *admission) err
 	if a.sent != nil {
 		a.sent()
 	}
-	t.rec.queue.Carry(c)
+	t.rec.queue.Make(c)
 	err = t.rec.queue.Wait(ctx, t.stream, last.Ack, t.rec.opts.Timeout)
 	if err != nil && !a.stays {
 		t.withdraw(a)

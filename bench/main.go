@@ -22,6 +22,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime"
@@ -37,6 +38,7 @@ func main() {
 	jsonFile := flag.String("json", "", "write the results to this file as JSON")
 	svgFile := flag.String("svg", "", "write the ratios to this file as bars")
 	flag.Parse()
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // filesink warns of logs on temporary storage
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	os.Exit(run(ctx, *quick, *only, *jsonFile, *svgFile))

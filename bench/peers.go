@@ -171,7 +171,7 @@ func encodeRow(e *env) ([]variant, func(), error) {
 		return nil, nil, err
 	}
 	l := loggers(io.Discard)
-	vs := []variant{{name: "jobaudit", run: e.rootBenchmark("BenchmarkEvent$", largeHeap), least: 100_000}}
+	vs := []variant{{name: "jobaudit", run: e.rootBenchmark("BenchmarkEvent$", largeHeap), least: 600_000}}
 	for _, name := range []string{"zerolog", "zap", "slog", "encoding/json"} {
 		vs = append(vs, variant{name: name, run: in(each(l[name]))})
 	}
@@ -185,7 +185,7 @@ func recordRow(e *env) ([]variant, func(), error) {
 	var line bytes.Buffer
 	zero := loggers(&line)["zerolog"]
 	var kept [1024][]byte
-	i, pad := 0, make([]byte, 400) // an event has so much more: what is beside the texts, and its place
+	i, pad := 0, make([]byte, 1200) // an event has so much more: what is beside the texts, and its place
 	hashed := func() error {
 		line.Reset()
 		if err := zero(); err != nil {
@@ -199,7 +199,7 @@ func recordRow(e *env) ([]variant, func(), error) {
 		return nil
 	}
 	return []variant{
-		{name: "jobaudit", run: e.rootBenchmark("BenchmarkRecord$", largeHeap), least: 50_000},
+		{name: "jobaudit", run: e.rootBenchmark("BenchmarkRecord$", largeHeap), least: 150_000},
 		{name: "zerolog and SHA-256, as many bytes", run: in(each(hashed))},
 	}, nothing, nil
 }

@@ -83,10 +83,10 @@ func runRow(benchmark string) func(*env) ([]variant, func(), error) {
 			return nil, nil, err
 		}
 		return []variant{
-			{name: "Run, large heap", run: e.rootBenchmark(benchmark, largeHeap), least: 4_000},
-			{name: "encode, place and hash, large heap", run: e.rootBenchmark("BenchmarkFloor$", largeHeap), least: 4_000},
-			{name: "Run, heap of 4 MB", run: e.rootBenchmark(benchmark, ""), least: 4_000},
-			{name: "encode, place and hash, heap of 4 MB", run: e.rootBenchmark("BenchmarkFloor$", ""), least: 4_000},
+			{name: "Run, large heap", run: e.rootBenchmark(benchmark, largeHeap), least: 12_000},
+			{name: "encode, place and hash, large heap", run: e.rootBenchmark("BenchmarkFloor$", largeHeap), least: 12_000},
+			{name: "Run, heap of 4 MB", run: e.rootBenchmark(benchmark, ""), least: 12_000},
+			{name: "encode, place and hash, heap of 4 MB", run: e.rootBenchmark("BenchmarkFloor$", ""), least: 12_000},
 		}, nothing, nil
 	}
 }

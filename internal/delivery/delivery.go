@@ -170,11 +170,11 @@ func (a *Ack) resolve(err error) {
 }
 
 // Options are what a Queue needs to know of its owner. The functions are called
-// from the queue's goroutines, and from those that call Carry, with no lock held:
+// from the queue's goroutines, and from those that call Make, with no lock held:
 // beside each other and in any order, after Stop too. They may call the Queue, and
 // must not wait.
 type Options[R Record] struct {
-	Immediate bool          // the main sink's Append does not wait: see SendToCarry
+	Immediate bool          // the main sink's Append does not wait: see SendDirect
 	Timeout   time.Duration // of one Append
 	Capacity  int           // background events kept at most
 	Closed    error         // what calls return once the Queue is stopped

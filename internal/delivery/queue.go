@@ -117,29 +117,29 @@ func (q *Queue[R]) SendTogether(streams []*Stream[R], entries []Entry[R]) error 
 	return nil
 }
 
-// SendToCarry is Send for a caller that is going to wait for the last entry. If
+// SendDirect is Send for a caller that is going to wait for the last entry. If
 // the sink is immediate and nothing waits for it, the caller makes the call
-// itself: it gets one, which it gives to Carry as soon as it holds no lock.
-func (q *Queue[R]) SendToCarry(s *Stream[R], entries ...Entry[R]) (*call[R], error) {
+// itself: it gets one, which it gives to Make as soon as it holds no lock.
+func (q *Queue[R]) SendDirect(s *Stream[R], entries ...Entry[R]) (*call[R], error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.add(s, entries); err != nil {
 		return nil, err
 	}
 	q.active[s] = struct{}{}
-	if !s.to.carries(s) {
+	if !s.to.direct(s) {
 		q.enqueue(s)
 		return nil, nil
 	}
 	s.to.waiting[clean].push(s)
 	s.to.workers++
 	c := q.assemble(s.to)
-	c.carried = true
+	c.direct = true
 	return c, nil
 }
 
-// Carry makes a call that SendToCarry has returned. It does nothing without one.
-func (q *Queue[R]) Carry(c *call[R]) {
+// Make makes a call that SendDirect has returned. It does nothing without one.
+func (q *Queue[R]) Make(c *call[R]) {
 	if c != nil {
 		q.send(c)
 	}

@@ -163,16 +163,16 @@ func (w *world) write() {
 func (w *world) wait(ctx context.Context, s *Stream[record], u Urgency) {
 	e := entryOf(u)
 	id := e.Event.ID()
-	c, err := w.q.SendToCarry(s, e)
+	c, err := w.q.SendDirect(s, e)
 	if err != nil {
 		return
 	}
-	carried := make(chan struct{})
+	made := make(chan struct{})
 	go func() { // which the sink may end
-		defer close(carried)
-		w.q.Carry(c)
+		defer close(made)
+		w.q.Make(c)
 	}()
-	<-carried
+	<-made
 	err = w.q.Wait(ctx, s, e.Ack, 2*time.Second)
 	switch {
 	case err == nil:

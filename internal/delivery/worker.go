@@ -49,7 +49,7 @@ type sinkQueue[R Record] struct {
 	waiting    [len(maxCalls)]list[R]
 	calls      [len(maxCalls)]int    // under way, by the trust of their streams
 	recoveries [len(maxCalls)]uint64 // how often streams were stored that had failed on their own
-	workers    int                   // goroutines that make calls, those of callers who carry theirs included
+	workers    int                   // goroutines that make calls, those of callers who make theirs included
 	gathering  bool                  // one of them is about to begin: what is queued now goes with it
 	recentMax  time.Duration         // the longest call of late that succeeded
 	peak       int                   // the most suspect streams that have waited at once since there were none
@@ -64,7 +64,7 @@ type call[R Record] struct {
 	records      []R           // a copy of theirs: sinks may do to it what they must not
 	few          [3]R          // most calls have no more
 	unplaceable  []unplaceableEntry[R]
-	carried      bool // by a caller that waits for it
+	direct       bool // made by a caller that waits for it
 	ctx          callContext
 	shortTimeout bool
 	timeout      time.Duration
@@ -127,10 +127,10 @@ func (l *sinkQueue[R]) hasRecovered(s *Stream[R]) bool {
 	return s.trust != clean && s.recoveries != l.recoveries[s.trust]
 }
 
-// carries reports whether a caller may carry a stream's call: the sink does not
+// direct reports whether a caller may make a stream's call: the sink does not
 // let it wait, and there is nothing that it would have to share the call with or
 // would overtake.
-func (l *sinkQueue[R]) carries(s *Stream[R]) bool {
+func (l *sinkQueue[R]) direct(s *Stream[R]) bool {
 	return l.immediate && s.state == parked && s.trust == clean && l.workers < maxCalls[clean] &&
 		l.waiting[clean].first == nil && l.waiting[suspect].first == nil && l.waiting[hanging].first == nil
 }
@@ -349,7 +349,7 @@ func (q *Queue[R]) complete(c *call[R], refused bool) (tell []func()) {
 		q.failedOver = false
 		tell = append(tell, q.tellFailover)
 	}
-	if c.carried {
+	if c.direct {
 		l.workers--
 	}
 	q.dispatch(l)

@@ -22,11 +22,11 @@ func TestACallerMakesItsOwnCallWhereTheSinkDoesNotWait(t *testing.T) {
 		sink := newMedium(t)
 		q := newImmediate(t, sink)
 		e := entryOf(Admission)
-		c, err := q.SendToCarry(openStream(q), e)
+		c, err := q.SendDirect(openStream(q), e)
 		require.NoError(t, err)
 		synctest.Wait()
 		require.Zero(t, sink.calls, "it is not the caller's")
-		q.Carry(c)
+		q.Make(c)
 		require.Equal(t, 1, sink.calls)
 		require.True(t, e.Ack.resolved(), "without a goroutine")
 		require.NoError(t, e.Ack.err)
@@ -37,27 +37,27 @@ func TestACallerMakesItsOwnCallWhereTheSinkDoesNotWait(t *testing.T) {
 
 func TestNoCallerMakesACallOfASinkThatMayWait(t *testing.T) {
 	q, _ := newQueue(t, newMedium(t), nil)
-	c, err := q.SendToCarry(openStream(q), entryOf(Admission))
+	c, err := q.SendDirect(openStream(q), entryOf(Admission))
 	require.NoError(t, err)
 	require.Nil(t, c)
 	require.NoError(t, q.Drain(t.Context()))
 }
 
 // A caller that is about to make its call holds up nothing else.
-func TestWhatIsSentBesideACarriedCallIsStored(t *testing.T) {
+func TestWhatIsSentBesideADirectCallIsStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := newMedium(t)
 		q := newImmediate(t, sink)
 		s := openStream(q)
 		mine := entryOf(Admission)
-		c, err := q.SendToCarry(s, mine)
+		c, err := q.SendDirect(s, mine)
 		require.NoError(t, err)
 		require.NoError(t, store(t, q, openStream(q), Outcome, time.Second), "another stream's")
 		behind := entryOf(Outcome)
-		second, err := q.SendToCarry(s, behind)
+		second, err := q.SendDirect(s, behind)
 		require.NoError(t, err)
 		require.Nil(t, second, "an event behind one that is under way")
-		q.Carry(c)
+		q.Make(c)
 		require.NoError(t, q.Wait(t.Context(), s, behind.Ack, time.Second))
 		require.NoError(t, q.Wait(t.Context(), s, mine.Ack, time.Second))
 		require.Equal(t, 2, gapless(t, s.ID, sink))
@@ -65,15 +65,15 @@ func TestWhatIsSentBesideACarriedCallIsStored(t *testing.T) {
 }
 
 // What fails is sent again as it would have been without.
-func TestACarriedCallThatFailsIsMadeAgain(t *testing.T) {
+func TestADirectCallThatFailsIsMadeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := newMedium(t)
 		sink.answer = answers(errNo, errNo, nil)
 		q := newImmediate(t, sink)
 		s, e := openStream(q), entryOf(Outcome)
-		c, err := q.SendToCarry(s, e)
+		c, err := q.SendDirect(s, e)
 		require.NoError(t, err)
-		q.Carry(c)
+		q.Make(c)
 		require.False(t, e.Ack.resolved())
 		require.NoError(t, q.Wait(t.Context(), s, e.Ack, time.Minute))
 		require.Equal(t, 3, sink.calls)
