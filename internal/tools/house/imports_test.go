@@ -75,9 +75,11 @@ func mayImport(packages map[string]*source, dir, target string) bool {
 		return roleOf(target) == inner
 	case library:
 		// story prints records wherever people look at them; the adapters have
-		// worker/queue in common; the pages hand out evidence.
+		// worker/queue in common; the pages hand out evidence; a store of a mirror
+		// answers as mirror has it.
 		return target == "." || target == "story" || slices.Contains(shared, target) ||
 			target == "worker/queue" && within(dir, "worker") || target == "evidence" && dir == "webui" ||
+			target == "mirror" && within(dir, "sink/s3mirror") ||
 			roleOf(target) == logPackage && !isInternal(target)
 	case program:
 		return !isInternal(target) && roleOf(target) != program || isTool(target)
