@@ -151,6 +151,9 @@ func (m *Mirror) sync(ctx context.Context) error {
 		return err
 	}
 	m.agreed = false
+	if source, ok := m.source.(knowing); ok {
+		source.KnownDurable(m.at.size())
+	}
 	for {
 		size, err := m.source.Size(ctx)
 		if err != nil {
@@ -169,6 +172,11 @@ func (m *Mirror) sync(ctx context.Context) error {
 		// The log has grown meanwhile, or the store holds more than was known.
 	}
 }
+
+// knowing is a Source that cannot always tell which of its heads are durable. What
+// is mirrored is: without this, a log whose writer was killed right behind its mirror
+// would be accused.
+type knowing interface{ KnownDurable(size int64) }
 
 // until mirrors the log up to a size at least, and finds out whether the log has
 // the mirrored head.

@@ -22,6 +22,7 @@
 //	jobaudit mirror SOURCE TARGET --key VKEY           keep a copy where the log's host cannot change it
 //	jobaudit restore TARGET DIR --key VKEY             rebuild a log from its mirror
 //	jobaudit review SOURCE --since TIME …              what there is to review, and what was decided
+//	jobaudit check REGISTRY                            that all logs that should exist are there, alive, and only grew
 //	jobaudit act read|reviewed SOURCE --in COMPANION …  record who read or reviewed the log
 //	jobaudit correct SOURCE EVENT-ID --in COMPANION …  record what turned out later about an event
 //	jobaudit exec --action NAME --reason TEXT -- PROGRAM …  run any program as an audited job
@@ -44,7 +45,8 @@
 // tools, and brings help and shell completion (jobaudit completion). lipgloss
 // colours what a terminal shows, and only that: it knows what the terminal can
 // do and heeds NO_COLOR. progressbar shows how far a verification has come;
-// go-isatty tells whether anybody is there to see it. pgx is what pgsink uses.
+// go-isatty tells whether anybody is there to see it. pgx is what pgsink uses, and the
+// AWS SDK's s3 what s3mirror uses.
 package main
 
 import (

@@ -31,7 +31,9 @@ func (a *app) mirrorCommand() *cobra.Command {
 		Short: "Keep a proven copy of a log where its host cannot change it",
 		Long: `Copy a log, as it grows, to a place where its host cannot change it, until it is
 interrupted; with --once up to what is there now. TARGET is a directory on another
-disk or host, which is made with --create, once.
+disk or host, which is made with --create, once; or s3://BUCKET/PREFIX, a bucket under
+Object Lock, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and
+AWS_ENDPOINT_URL_S3 from the environment.
 
 Only what is durable is copied, and only what the keys have signed. A log that shrank
 or has another history than its mirror is refused with both heads, and the mirror
@@ -66,11 +68,15 @@ func (a *app) mirror(ctx context.Context, c *mirrorCall, source, target string) 
 	if err != nil {
 		return err
 	}
-	from, err := a.mirrorSource(ctx, source, keys)
+	opened, err := a.open(ctx, source)
 	if err != nil {
 		return err
 	}
-	store, err := a.openStore(target, c.create)
+	from, err := a.mirrorSource(ctx, opened, keys)
+	if err != nil {
+		return err
+	}
+	store, err := a.openStore(ctx, target, c.create)
 	if err != nil {
 		return err
 	}
@@ -94,11 +100,7 @@ func (a *app) mirror(ctx context.Context, c *mirrorCall, source, target string) 
 }
 
 // mirrorSource opens what is to be mirrored.
-func (a *app) mirrorSource(ctx context.Context, source string, keys []note.Verifier) (mirror.Source, error) {
-	opened, err := a.open(ctx, source)
-	if err != nil {
-		return nil, err
-	}
+func (a *app) mirrorSource(ctx context.Context, opened log, keys []note.Verifier) (mirror.Source, error) {
 	switch l := opened.(type) {
 	case directory:
 		r, err := filesink.OpenReader(l.path, keys...)
@@ -112,7 +114,7 @@ func (a *app) mirrorSource(ctx context.Context, source string, keys []note.Verif
 	case *mirrored:
 		return l.reader(ctx, keys)
 	}
-	return nil, usagef("%s cannot be mirrored", plain(source))
+	return nil, usagef("%s cannot be mirrored", plain(opened.String()))
 }
 
 func (a *app) mirrorOnce(ctx context.Context, c *mirrorCall, from mirror.Source, store mirror.Store, o *mirror.Options) error {

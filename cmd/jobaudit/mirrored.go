@@ -22,10 +22,10 @@ import (
 	"github.com/jobaudit/jobaudit/sink/filesink"
 )
 
-// isMirror tells whether a source is a mirror: mirror:DIRECTORY, or a directory
-// that holds one. #N behind it names a branch.
+// isMirror tells whether a source is a mirror: mirror:DIRECTORY, s3://BUCKET/PREFIX,
+// or a directory that holds one. #N behind it names a branch.
 func isMirror(source string) bool {
-	if strings.HasPrefix(source, "mirror:") {
+	if strings.HasPrefix(source, "mirror:") || isBucket(source) {
 		return true
 	}
 	path, _ := splitBranch(source)
@@ -43,7 +43,10 @@ func splitBranch(source string) (target string, branch int) {
 }
 
 // openStore opens what a mirror lies in: the one place that knows what that can be.
-func (a *app) openStore(target string, create bool) (mirror.Store, error) {
+func (a *app) openStore(ctx context.Context, target string, create bool) (mirror.Store, error) {
+	if isBucket(target) {
+		return a.openBucket(ctx, target)
+	}
 	path := strings.TrimPrefix(strings.TrimPrefix(target, "mirror:"), "//")
 	d, err := mirror.OpenDirectory(path, create)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -64,9 +67,9 @@ type mirrored struct {
 	branch int
 }
 
-func (a *app) openMirror(source string) (log, error) {
+func (a *app) openMirror(ctx context.Context, source string) (log, error) {
 	target, branch := splitBranch(source)
-	store, err := a.openStore(target, false)
+	store, err := a.openStore(ctx, target, false)
 	if err != nil {
 		return nil, err
 	}

@@ -68,7 +68,7 @@ func readAnchors(files []string, keys []note.Verifier) ([]auditlog.Head, error) 
 }
 
 func (a *app) restore(ctx context.Context, target, dir string, keys []note.Verifier, anchors []auditlog.Head) error {
-	from, err := a.openMirror(target)
+	from, err := a.openMirror(ctx, target)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (a *app) open(ctx context.Context, source string) (log, error) {
 	case isDatabase(source):
 		return a.openDatabase(ctx, source)
 	case isMirror(source):
-		return a.openMirror(source)
+		return a.openMirror(ctx, source)
 	case !found || strings.ContainsAny(scheme, `/\.`) || len(scheme) < 2:
 		return directory{source}, nil
 	case scheme == "file":
@@ -69,7 +69,7 @@ func (a *app) open(ctx context.Context, source string) (log, error) {
 	case exists(source):
 		return directory{source}, nil
 	}
-	return nil, usagef("%q: no source of the kind %q is known; a source is a directory, file:DIRECTORY, mirror:TARGET, or postgres://…", plain(source), plain(scheme))
+	return nil, usagef("%q: no source of the kind %q is known; a source is a directory, file:DIRECTORY, mirror:TARGET, s3://BUCKET/PREFIX, or postgres://…", plain(source), plain(scheme))
 }
 
 // openAll opens several sources.

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,10 +27,11 @@ import (
 // before it is durable, but hands out durable heads only. It is safe for
 // concurrent use.
 type Reader struct {
-	dir    disk.Dir
-	keys   []note.Verifier
-	open   openJobs
-	cursor lineCursor
+	dir     disk.Dir
+	keys    []note.Verifier
+	open    openJobs
+	cursor  lineCursor
+	outside atomic.Int64 // see KnownDurable
 
 	mu      sync.Mutex
 	extents map[int64]extent // of segments without an index, by first index

@@ -66,6 +66,15 @@ func (r *Reader) Size(ctx context.Context) (int64, error) {
 	return size, nil
 }
 
+// KnownDurable says that the head of a size is known to be durable, from elsewhere:
+// from a mirror that the writer itself has fed, say. A writer that was killed may not
+// have said so in its directory.
+func (r *Reader) KnownDurable(size int64) {
+	for old := r.outside.Load(); size > old && !r.outside.CompareAndSwap(old, size); {
+		old = r.outside.Load()
+	}
+}
+
 // Lines is [Sink.Lines], up to the newest commit line that is known to be
 // durable, as [Reader.Size] has it.
 func (r *Reader) Lines(ctx context.Context, from int64) iter.Seq2[[]byte, error] {
@@ -82,7 +91,7 @@ func (r *Reader) Lines(ctx context.Context, from int64) iter.Seq2[[]byte, error]
 // durableParts lists the segments as far as they are known to be durable, and
 // says up to which size that is. No signature of an entry is checked.
 func (r *Reader) durableParts(ctx context.Context) ([]part, int64, error) {
-	known := int64(0) // before the entries, which are ahead of it
+	known := r.outside.Load() // before the entries, which are ahead of it
 	for _, key := range r.keys {
 		known = max(known, r.known(key))
 	}

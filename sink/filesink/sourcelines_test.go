@@ -90,3 +90,17 @@ func TestAReadersLinesEndWithADurableHead(t *testing.T) {
 	require.Len(t, lines, 4)
 	require.True(t, strings.HasPrefix(lines[3], `{"checkpoint":`))
 }
+
+func TestAHeadThatIsKnownFromElsewhereToBeDurableIsNotHeldBack(t *testing.T) {
+	p := newPlace(t)
+	p.write(t, nil, 1, plain(t, 3)...)
+	require.NoError(t, os.Remove(filepath.Join(p.dir, "checkpoint")))
+	r, err := filesink.OpenReader(p.dir, p.key.Verifier())
+	require.NoError(t, err)
+	defer r.Close()
+	r.KnownDurable(3) // the writer's own mirror has it
+	r.KnownDurable(1)
+	size, err := r.Size(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 3, size)
+}

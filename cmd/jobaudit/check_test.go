@@ -1,0 +1,116 @@
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/sinktest"
+)
+
+// registry writes a registry file with one log.
+func writeRegistry(t *testing.T, base, source, key, alive string) string {
+	t.Helper()
+	vkey, err := os.ReadFile(key)
+	require.NoError(t, err)
+	text, err := json.Marshal(map[string]any{"format": "jobaudit.registry/v1", "targets": []string{base},
+		"logs": []map[string]any{{"name": "web-1", "source": source, "keys": []string{strings.TrimSpace(string(vkey))}, "alive": alive}}})
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "registry.json")
+	require.NoError(t, os.WriteFile(file, text, 0o600))
+	return file
+}
+
+func kinds(t *testing.T, c call) (kinds []string) {
+	t.Helper()
+	var out struct {
+		Registry string
+		Findings []struct{ Log, Kind string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(c.out), &out), c.out+c.err)
+	require.Len(t, out.Registry, 64)
+	for _, f := range out.Findings {
+		kinds = append(kinds, f.Kind)
+	}
+	return kinds
+}
+
+func TestALogThatIsMissingSilentShrunkenForkedOrUnknownIsAFinding(t *testing.T) {
+	l := newLog(t)
+	base := t.TempDir()
+	key, target := l.verifier(t), filepath.Join(base, "web-1")
+	registry := writeRegistry(t, base, target, key, "1000h")
+	state := filepath.Join(t.TempDir(), "state")
+	check := func(registry string) call { return run(t, "check", registry, "--json", "--state", state) }
+
+	c := check(registry)
+	require.Equal(t, 1, c.code)
+	require.Equal(t, []string{"missing"}, kinds(t, c))
+
+	require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once", "--create").code)
+	early := filepath.Join(t.TempDir(), "early")
+	require.NoError(t, os.CopyFS(early, os.DirFS(target)))
+	c = check(registry)
+	require.Zero(t, c.code, c.out+c.err)
+	l.job(t, t.Context(), "another", func(context.Context, *jobaudit.Trail) error { return nil })
+	l.close(t)
+	require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once").code)
+	c = check(registry)
+	require.Zero(t, c.code, c.out+c.err)
+	require.Contains(t, run(t, "check", registry).out, "1 log checked, 0 findings; registry SHA-256 ")
+
+	// Only its mirror's clock says that it lives.
+	c = check(writeRegistry(t, base, target, key, "1ns"))
+	require.Equal(t, 1, c.code)
+	require.Equal(t, []string{"silent"}, kinds(t, c))
+
+	// The mirror was put back to what it was.
+	require.NoError(t, os.RemoveAll(target))
+	require.NoError(t, os.CopyFS(target, os.DirFS(early)))
+	require.Equal(t, []string{"shrunken"}, kinds(t, check(registry)))
+	require.Equal(t, []string{"shrunken"}, kinds(t, check(registry)), "the larger head is kept")
+
+	// Another history, with the same key.
+	other := filepath.Join(t.TempDir(), "other")
+	owner, err := filesink.LoadOrCreateKey(other, l.key, "example.com/jobs")
+	require.NoError(t, err)
+	s, err := filesink.Open(t.Context(), other, owner, &filesink.Options{AnchorPath: filepath.Join(t.TempDir(), "anchor")})
+	require.NoError(t, err)
+	require.NoError(t, s.Append(t.Context(), sinktest.Records(100)))
+	require.NoError(t, s.Close())
+	require.Equal(t, []string{"forked"}, kinds(t, check(writeRegistry(t, filepath.Dir(other), other, key, "1000000h"))))
+}
+
+func TestALogThatTheRegistryDoesNotNameIsAFinding(t *testing.T) {
+	l := newLog(t).close(t)
+	base := t.TempDir()
+	key := l.verifier(t)
+	for _, name := range []string{"web-1", "web-2"} {
+		require.Zero(t, run(t, "mirror", l.dir, filepath.Join(base, name), "--key", key, "--once", "--create").code)
+	}
+	c := run(t, "check", writeRegistry(t, base, filepath.Join(base, "web-1"), key, "1000h"), "--json")
+	require.Equal(t, 1, c.code)
+	require.Equal(t, []string{"unregistered"}, kinds(t, c))
+}
+
+func TestARegistryThatIsWrongIsNoEmptyOne(t *testing.T) {
+	for name, text := range map[string]string{
+		"empty": "", "another format": `{"format":"x"}`, "an unknown field": `{"format":"jobaudit.registry/v1","log":[]}`,
+		"no keys":  `{"format":"jobaudit.registry/v1","logs":[{"name":"a","source":"b","alive":"1m"}]}`,
+		"no alive": `{"format":"jobaudit.registry/v1","logs":[{"name":"a","source":"b","keys":["x"]}]}`,
+	} {
+		file := filepath.Join(t.TempDir(), "registry.json")
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		c := run(t, "check", file)
+		require.Equal(t, 3, c.code, name)
+		require.Contains(t, c.err, "registry: ", name)
+	}
+	require.Equal(t, 3, run(t, "check", "no-such-file").code)
+}
