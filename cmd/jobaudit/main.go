@@ -26,6 +26,7 @@
 //	jobaudit act read|reviewed SOURCE --in COMPANION …  record who read or reviewed the log
 //	jobaudit correct SOURCE EVENT-ID --in COMPANION …  record what turned out later about an event
 //	jobaudit exec --action NAME --reason TEXT -- PROGRAM …  run any program as an audited job
+//	jobaudit repair DIR --key FILE                     why a log cannot be written to, and what leads on
 //	jobaudit migrate postgres://…                      the tables and roles in a database
 //	jobaudit sequence postgres://… --key FILE          a database's sequencer, which signs
 //	jobaudit version                                   the program's version
