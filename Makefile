@@ -49,6 +49,7 @@ test: $(if $(SHORT),,servers)
 extras:
 	@missing=; \
 	command -v softhsm2-util >/dev/null || missing="$$missing softhsm2"; \
+	command -v cron >/dev/null || missing="$$missing cron"; \
 	command -v pgbouncer >/dev/null || missing="$$missing pgbouncer"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
