@@ -109,7 +109,7 @@ func remedy(err error) string {
 	case errors.Is(err, filesink.ErrBeginning):
 		return "Put the files back that were moved, compressed or deleted: a log is read and written only as a whole."
 	case errors.Is(err, filesink.ErrNewer):
-		return "Use the newer version of jobaudit that wrote it."
+		return "Use the newer version that wrote the log."
 	case errors.Is(err, filesink.ErrNotRegular):
 		return "Take away what stands in the place of the file, and put the file back."
 	}
