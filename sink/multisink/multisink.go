@@ -12,6 +12,9 @@
 //
 // With as many as there are sinks, nothing is acknowledged that one of them
 // lacks.
+//
+// Each stream has one order in all sinks. Of different streams, a record that had to
+// be sent again may stand elsewhere in one sink than in another.
 package multisink
 
 import (
