@@ -34,7 +34,7 @@ func Verifier() string { return verifyJS }
 // ErrPage means that what stands around the evidence in a page is not what this
 // version of the program writes: its text or its script was changed, or another
 // version wrote it.
-var ErrPage = errors.New("the page around the evidence is not the one that this version of jobaudit writes: do not trust what it shows")
+var ErrPage = errors.New("the page around the evidence is not the one that this version of the program writes: do not trust what it shows")
 
 // pageParts are what stands before and behind the evidence.
 func pageParts() (before, behind string) {
