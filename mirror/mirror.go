@@ -202,6 +202,9 @@ func (m *Mirror) resume(ctx context.Context) error {
 	if err == nil && len(all) == 0 {
 		all, err = m.first(ctx)
 	}
+	if err == nil {
+		all, err = m.target.made(ctx, all)
+	}
 	if err != nil {
 		return fmt.Errorf("mirror: the store: %w", err)
 	}

@@ -18,7 +18,8 @@ type ReaderOptions struct {
 	// Keys are the log's verifier keys, oldest first. Without any the hashes are
 	// compared and no signature, and all is read from the beginning.
 	Keys []note.Verifier
-	// Branch is the number of the branch that is read. Default: the newest.
+	// Branch is the number of the branch that is read. Default: the newest; with
+	// Keys, the newest that a successor made, see [Mirror.Accept].
 	Branch int
 	// OnError is called with each [*SquattedError]. Default: nothing is.
 	OnError func(error)
@@ -52,8 +53,13 @@ func OpenReader(ctx context.Context, store Store, o *ReaderOptions) (*Reader, er
 	if len(r.all) == 0 {
 		return nil, ErrNoMirror
 	}
-	r.n = len(r.all) - 1
-	if opts.Branch != 0 {
+	if opts.Branch == 0 {
+		made, err := r.target.made(ctx, r.all)
+		if err != nil {
+			return nil, fmt.Errorf("mirror: %w", err)
+		}
+		r.n = indexOf(r.all, made[len(made)-1].Number)
+	} else {
 		if r.n = slices.IndexFunc(r.all, func(b Branch) bool { return b.Number == opts.Branch }); r.n < 0 {
 			return nil, fmt.Errorf("mirror: there is no branch %d", opts.Branch)
 		}

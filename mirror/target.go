@@ -90,6 +90,46 @@ func hasBranch(all []Branch, n int, origin string) bool {
 	return false
 }
 
+// made leaves out the branches that [Mirror.Accept] did not make, and reports them:
+// nobody signs a branch's record, so that a log that was written again could be
+// mirrored and restored from one that somebody put there who may put objects. Accept
+// makes one for a head by a later successor than all that the mirror holds.
+func (t *target) made(ctx context.Context, all []Branch) (made []Branch, err error) {
+	if len(t.keys) == 0 || len(all) < 2 {
+		return all, nil
+	}
+	latest := -1
+	for _, b := range all {
+		is := -1
+		if b.Base > 0 {
+			c, err := openCheckpoint([]byte(b.Log), t.keys)
+			if err == nil {
+				_, is = auditlog.SplitOrigin(c.Head().Origin)
+			}
+			if err == nil && is <= latest {
+				err = fmt.Errorf("%s, whose head it names, is no later successor than the mirror holds", c.Head().Origin)
+			}
+			if err == nil && !hasBranch(made, b.Base, b.Origin) {
+				err = fmt.Errorf("its base, branch %d, was not made so either", b.Base)
+			}
+			if err != nil {
+				t.report(&SquattedError{branchName(b.Number), fmt.Errorf("no successor made this branch: %w", err)})
+				continue
+			}
+		}
+		made = append(made, b)
+		f, err := t.newest(ctx, b.Number, maxSize)
+		if err != nil {
+			return nil, err
+		}
+		if f != nil {
+			_, n := auditlog.SplitOrigin(f.claimed.Origin)
+			latest = max(latest, n)
+		}
+	}
+	return made, nil
+}
+
 // newest returns the newest head of a branch with a size of at most so much that
 // verifies, as a fold; nil if there is none.
 func (t *target) newest(ctx context.Context, branch int, atMost int64) (*fold, error) {
