@@ -96,10 +96,13 @@ func TestWhatCannotBeRecordedDoesNotRun(t *testing.T) {
 	good := filepath.Join(base, "log")
 	policy := filepath.Join(base, "policy")
 	require.NoError(t, os.WriteFile(policy, []byte(`{"version":"1","keep":["pasword"]}`), 0o600))
+	variables := filepath.Join(base, "variables") // of which no value would be kept out of the lines
+	require.NoError(t, os.WriteFile(variables, []byte(`{"version":"1","drop":{"environment.*":"credential"}}`), 0o600))
 	for name, args := range map[string][]string{
 		"no directory":    {"--dir", filepath.Join(inTheWay, "log")},
 		"no key":          {"--dir", good, "--key", filepath.Join(inTheWay, "key")},
 		"no policy":       {"--dir", good, "--policy", "no-such-file"},
+		"no variable":     {"--dir", good, "--policy", variables},
 		"a wrong policy":  {"--dir", good, "--policy", policy},
 		"a wrong carrier": {"--dir", good},
 	} {
@@ -230,6 +233,25 @@ func started(t *testing.T, dir string) (cmd *exec.Cmd, pid string, in io.Writer)
 	line, err := bufio.NewReader(out).ReadString('\n')
 	require.NoError(t, err)
 	return cmd, strings.TrimSpace(line), in
+}
+
+func TestASignalEndsTheWaitForWhatTheProgramHasLeftBehind(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	cmd := audited(t, dir, "--", "sh", "-c", "sleep 100000 & echo $!; exit 3")
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	pid := strings.TrimSpace(line)
+	defer exec.Command("kill", pid).Run()
+	for len(events(t, dir, "--type", "job.failed")) == 0 {
+		runtime.Gosched()
+	}
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	_ = cmd.Wait()
+	require.Equal(t, 3, cmd.ProcessState.ExitCode())
+	require.True(t, alive(pid) || runtime.GOOS != "linux", "it is not exec's to end")
 }
 
 func TestAStoppedProgramIsRecordedAsSuch(t *testing.T) {

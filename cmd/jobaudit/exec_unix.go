@@ -80,7 +80,7 @@ func (a *app) exec(x *execution, s jobaudit.Submission) error {
 	if err := recorder.Close(context.Background()); err != nil {
 		fmt.Fprintf(a.err, "jobaudit exec: %s\n", plain(err.Error()))
 	}
-	r.outputs.wait()
+	r.outputs.wait(signals.context())
 	return r.how.exit()
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -154,9 +155,10 @@ func (o *output) end() {
 // outputs are the two outputs of a program.
 type outputs struct {
 	list  []*output
-	pipes []*os.File // the ends that the program writes to
-	done  sync.WaitGroup
+	pipes []*os.File     // the ends that the program writes to
+	done  sync.WaitGroup // of what passes the output on
 	stop  chan struct{}
+	tick  sync.WaitGroup // of what records at intervals
 }
 
 // record makes the files that the program writes to, and records the lines.
@@ -185,7 +187,7 @@ func recordOutputs(lines int, record func(string)) (o *outputs, files [2]*os.Fil
 		o.list, o.pipes, files[i] = append(o.list, out), append(o.pipes, write), write
 		o.done.Go(func() { out.pass(read) })
 	}
-	go o.flush()
+	o.tick.Go(o.flush)
 	return o, files, nil
 }
 
@@ -226,13 +228,25 @@ func (o *outputs) end(ended time.Duration) {
 	case <-time.After(ended):
 	}
 	close(o.stop)
+	o.tick.Wait() // lines that it has taken come before those of the end
 	for _, out := range o.list {
 		out.end()
 	}
 }
 
-// wait waits until nobody prints any more.
-func (o *outputs) wait() { o.done.Wait() }
+// wait waits until nobody prints any more, or until ctx ends: what the program has
+// left behind may never end, and signals are for exec alone by then.
+func (o *outputs) wait(ctx context.Context) {
+	read := make(chan struct{})
+	go func() {
+		o.done.Wait()
+		close(read)
+	}()
+	select {
+	case <-read:
+	case <-ctx.Done():
+	}
+}
 
 // sizes says how much was printed.
 func (o *outputs) sizes() (bytes, lines int64) {

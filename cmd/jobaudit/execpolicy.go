@@ -52,8 +52,19 @@ func readPolicy(file string) (p execPolicy, err error) {
 	if p.Version == "" {
 		return p, fmt.Errorf("policy %s: version is missing", file)
 	}
+	for _, path := range p.paths() {
+		// Only variables that are named are looked at: of others nothing would be kept, and
+		// nothing be kept out of the lines.
+		name, of := strings.CutPrefix(path, "environment")
+		if of && (len(name) < 2 || name[0] != '.' || strings.ContainsAny(name[1:], ".[]*")) {
+			return p, fmt.Errorf("policy %s: %q names no variable: name each, as in environment.TOKEN", file, path)
+		}
+	}
 	return p, nil
 }
+
+// paths are all that the policy names.
+func (p execPolicy) paths() []string { return append(slices.Collect(maps.Keys(p.Drop)), p.Keep...) }
 
 // registry makes the policy one of an action.
 func (p execPolicy) registry(action string) (*jobaudit.Registry, error) {
@@ -78,8 +89,7 @@ func (p execPolicy) inputs(program []string) execInputs {
 	for i, arg := range program[1:] {
 		in.Arguments[strconv.Itoa(i+1)] = arg
 	}
-	paths := append(slices.Collect(maps.Keys(p.Drop)), p.Keep...)
-	for _, path := range paths {
+	for _, path := range p.paths() {
 		name, ok := strings.CutPrefix(path, "environment.")
 		if value, set := os.LookupEnv(name); ok && set {
 			in.Environment[name] = value
