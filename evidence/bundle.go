@@ -105,14 +105,76 @@ func assemble(s Statement, blocks [][]byte) ([]byte, error) {
 	}
 	first := append([]byte(fileHeader+"\n"), statement...)
 	text := append(bytes.Join(append([][]byte{first}, blocks...), between), between...)
-	sum := digest(text)
-	text = append(text, sumPrefix...)
-	text = base64.StdEncoding.AppendEncode(text, sum[:])
-	text = append(text, '\n')
+	text = addSum(text)
 	if len(text) > MaxFile {
 		return nil, &TooLargeError{}
 	}
 	return text, nil
+}
+
+// WithoutActs returns a file of evidence without the acts on records for which leave
+// returns true, as for a reader who may not know who else has looked; and without the
+// openings of recorders that no other event of the file names. Nothing is checked; what
+// was proven in the file is proven in the one that it returns.
+func WithoutActs(file []byte, leave func(jobaudit.Event) bool) ([]byte, error) {
+	blocks := bytes.Split(file, between)
+	if !IsFile(file) || len(blocks) < 2 {
+		return nil, fmt.Errorf("evidence: %w", ErrFormat)
+	}
+	blocks = blocks[:len(blocks)-1]
+	var kept [][]byte
+	openings, named := map[int]string{}, map[string]bool{}
+	for _, block := range blocks {
+		if bytes.HasPrefix(block, []byte(proofHeader)) {
+			e, err := eventIn(block)
+			if err != nil {
+				return nil, err
+			}
+			switch e.Type {
+			case jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditErased:
+				if leave(e) {
+					continue
+				}
+				named[e.Where.Instance] = true
+			case jobaudit.AuditOpened:
+				openings[len(kept)] = e.Where.Instance
+			case jobaudit.AuditPolicy:
+			default:
+				named[e.Where.Instance] = true
+			}
+		}
+		kept = append(kept, block)
+	}
+	text := make([]byte, 0, len(file))
+	for i, block := range kept {
+		if instance, opening := openings[i]; !opening || named[instance] {
+			text = append(append(text, block...), between...)
+		}
+	}
+	return addSum(text), nil
+}
+
+// eventIn returns the event of a proof, which is not checked.
+func eventIn(block []byte) (jobaudit.Event, error) {
+	_, extra, _ := bytes.Cut(block, []byte("\nextra "))
+	extra, _, _ = bytes.Cut(extra, []byte("\n"))
+	line, err := base64.StdEncoding.DecodeString(string(extra))
+	if err != nil {
+		return jobaudit.Event{}, fmt.Errorf("evidence: %w: %w", ErrFormat, err)
+	}
+	r, err := jobaudit.ParseRecord(line)
+	if err != nil {
+		return jobaudit.Event{}, fmt.Errorf("evidence: %w", err)
+	}
+	return r.Event(), nil
+}
+
+// addSum adds the hash over a file to it.
+func addSum(text []byte) []byte {
+	sum := digest(text)
+	text = append(text, sumPrefix...)
+	text = base64.StdEncoding.AppendEncode(text, sum[:])
+	return append(text, '\n')
 }
 
 func digest(text []byte) tlog.Hash { return sha256.Sum256(text) }

@@ -101,7 +101,7 @@ func (u *UI) find(r *request) (uuid.UUID, []jobaudit.Record, error) {
 		return id, nil, unknown
 	}
 	var records []jobaudit.Record
-	for rec, err := range u.records(r.Context(), jobaudit.Query{JobID: id}) {
+	for rec, err := range u.visible(r, jobaudit.Query{JobID: id}) {
 		if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {
 			continue // describe asks again, and tells
 		}
@@ -126,6 +126,23 @@ func (u *UI) find(r *request) (uuid.UUID, []jobaudit.Record, error) {
 	return id, records, u.authorize(r, ReadJob, job)
 }
 
+// visible are the records that the viewer may know of. A job of one organization may
+// have events of another: who knows its ID can write some.
+func (u *UI) visible(r *request, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	if r.viewer.AllOrgs {
+		return u.records(r.Context(), q)
+	}
+	return func(yield func(jobaudit.Record, error) bool) {
+		for rec, err := range u.records(r.Context(), q) {
+			if err == nil && rec.Event().Who.OrgID != r.viewer.OrgID {
+				r.foreign = r.foreign || rec.JobID() == q.JobID
+			} else if !yield(rec, err) {
+				return
+			}
+		}
+	}
+}
+
 func each(records []jobaudit.Record) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
 		for _, r := range records {
@@ -138,7 +155,7 @@ func each(records []jobaudit.Record) iter.Seq2[jobaudit.Record, error] {
 
 func (u *UI) describe(r *request, id uuid.UUID, records []jobaudit.Record) (*jobPage, error) {
 	p := &jobPage{Evidence: u.opts.Evidence != nil, Checks: u.checked()}
-	job, err := u.fold(r.Context(), id)
+	job, err := jobaudit.Replay(u.visible(r, jobaudit.Query{JobID: id}))
 	p.Job = job
 	p.Job.ID = id
 	if err != nil {
@@ -236,7 +253,7 @@ func (u *UI) family(r *request, p *jobPage) error {
 	}
 	byJob := map[uuid.UUID][]jobaudit.Record{}
 	var order []uuid.UUID
-	for rec, err := range u.records(r.Context(), jobaudit.Query{RootID: root}) {
+	for rec, err := range u.visible(r, jobaudit.Query{RootID: root}) {
 		if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {
 			continue
 		}
@@ -260,10 +277,11 @@ func (u *UI) family(r *request, p *jobPage) error {
 	known := map[uuid.UUID]bool{}
 	for _, id := range order {
 		first := byJob[id][0].Event()
-		if !r.viewer.AllOrgs && first.Who.OrgID != r.viewer.OrgID {
+		job, err := jobaudit.Replay(each(byJob[id]))
+		job.ID = id
+		if id != p.Job.ID && u.opts.Authorize(r.Context(), r.viewer, ReadJob, job) != nil {
 			continue
 		}
-		job, err := jobaudit.Replay(each(byJob[id]))
 		m := member{Job: job, Action: first.What.Action, On: first.What.Resource, This: id == p.Job.ID}
 		if err != nil {
 			m.Job, m.Wrong = jobaudit.Job{ID: id, ParentID: first.Job.ParentID}, story.Plain(err.Error())
@@ -347,13 +365,29 @@ func (u *UI) bundle(r *request) (uuid.UUID, []byte, error) {
 	if u.opts.Evidence == nil {
 		return id, nil, problem{http.StatusNotFound, "No evidence is offered here: the server was not given the log's verifier key."}
 	}
+	if r.foreign {
+		return id, nil, problem{http.StatusConflict, "This job has events of another organization, so that its evidence is for those who may know of all."}
+	}
 	if err := u.reads.note(r.Context(), r.viewer, jobaudit.Query{JobID: id, OrgID: r.viewer.OrgID}); err != nil {
 		return id, nil, err
 	}
+	select {
+	case u.proving <- struct{}{}:
+		defer func() { <-u.proving }()
+	case <-r.Context().Done():
+		return id, nil, r.Context().Err()
+	}
 	text, err := u.opts.Evidence(r.Context(), evidence.Scope{JobID: id})
+	if err == nil && !r.viewer.AllOrgs {
+		text, err = evidence.WithoutActs(text, func(e jobaudit.Event) bool { return e.Who.OrgID != r.viewer.OrgID })
+	}
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil {
 		u.opts.Log.Error("webui: evidence: "+err.Error(), "job", id)
-		return id, nil, problem{http.StatusConflict, "This job cannot be proven: " + story.Plain(err.Error()) + ". See the page of the log."}
+		why := "This job cannot be proven now."
+		if r.viewer.AllOrgs { // it may be about records of others
+			why = "This job cannot be proven: " + story.Plain(err.Error()) + ". See the page of the log."
+		}
+		return id, nil, problem{http.StatusConflict, why}
 	}
 	return id, text, err
 }

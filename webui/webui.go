@@ -84,7 +84,7 @@ type Options struct {
 
 	// Authorize says whether the viewer may do that: nil is yes, an error that wraps
 	// [jobaudit.ErrDenied] is no, and any other that nobody can say now. The job is
-	// set for ReadJob only. Required.
+	// set for ReadJob only; it is asked about each job of a family, too. Required.
 	Authorize func(ctx context.Context, v Viewer, op Operation, job jobaudit.Job) error
 
 	// Record records that somebody has looked, as [jobaudit.Recorder.Act] does. The
@@ -111,7 +111,13 @@ type UI struct {
 	reads  reads
 	checks []*check // one a log
 	cross  *http.CrossOriginProtection
+	// proving bounds how many files of evidence are made at once: each reads the
+	// whole log.
+	proving chan struct{}
 }
+
+// mostProving is how many files of evidence are made at once.
+const mostProving = 2
 
 var (
 	//go:embed templates
@@ -147,6 +153,7 @@ func New(logs []Log, opts Options) (*UI, error) {
 	}
 	u := &UI{logs: logs, opts: opts, mux: http.NewServeMux(), pages: map[string]*template.Template{}, cross: http.NewCrossOriginProtection()}
 	u.reads.record = opts.Record
+	u.proving = make(chan struct{}, mostProving)
 	for i := range logs {
 		u.checks = append(u.checks, &check{log: &logs[i]})
 	}
@@ -243,8 +250,9 @@ func (u *UI) Close() {
 // request is a request of a viewer who is known.
 type request struct {
 	*http.Request
-	w      http.ResponseWriter
-	viewer Viewer
+	w       http.ResponseWriter
+	viewer  Viewer
+	foreign bool // the job has events of an organization that the viewer may not know of
 }
 
 // handle authenticates before it serves. Of one job and of the log it is the page

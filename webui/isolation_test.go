@@ -1,0 +1,138 @@
+package webui_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/evidence"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+	"github.com/jobaudit/jobaudit/webui"
+)
+
+func TestAFamilyHasNoJobThatItsViewerMayNotRead(t *testing.T) {
+	sink := memsink.New(nil)
+	rec := open(t, sink, nil)
+	ui := pages(t, []webui.Log{{Name: "web", Reader: sink}}, options())
+	id := run(t, rec, submission("parent", "acme"), func(ctx context.Context, _ *jobaudit.Trail) error {
+		for _, s := range []jobaudit.Submission{submission("forbidden", "acme"), submission("of-others", "evil"), submission("child", "acme")} {
+			if _, err := rec.Submit(ctx, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	code, page := get(t, ui, "ada", "/jobs/"+id.String())
+	require.Equal(t, 200, code)
+	require.Contains(t, page, "child")
+	require.NotContains(t, page, "forbidden")
+	require.NotContains(t, page, "of-others")
+}
+
+func TestOfAJobThatTwoOrganizationsWroteToEachSeesItsOwnEvents(t *testing.T) {
+	ours, theirs := memsink.New(nil), memsink.New(nil)
+	opts := options()
+	opts.Evidence = func(context.Context, evidence.Scope) ([]byte, error) { return []byte("all of it"), nil }
+	s, forged := submission("capture-payment", "acme"), submission("forged", "evil")
+	s.ID = uuid.New()
+	forged.ID = s.ID
+	submit(t, open(t, ours, nil), s)
+	submit(t, open(t, theirs, nil), forged)
+	for _, logs := range [][]webui.Log{{{Name: "ours", Reader: ours}, {Name: "theirs", Reader: theirs}}, {{Name: "theirs", Reader: theirs}, {Name: "ours", Reader: ours}}} {
+		ui := pages(t, logs, opts)
+		for who, sees := range map[string][2]string{"ada": {"capture-payment", "forged"}, "eve": {"forged", "capture-payment"}} {
+			code, page := get(t, ui, who, "/jobs/"+s.ID.String())
+			require.Equal(t, 200, code, who)
+			require.Contains(t, page, sees[0], who)
+			require.NotContains(t, page, sees[1], who)
+			code, page = get(t, ui, who, "/jobs/"+s.ID.String()+"/bundle")
+			require.Equal(t, http.StatusConflict, code, who)
+			require.NotContains(t, page, "all of it")
+		}
+	}
+}
+
+func TestNoMoreThanTwoFilesOfEvidenceAreMadeAtOnce(t *testing.T) {
+	sink := memsink.New(nil)
+	id := submit(t, open(t, sink, nil), submission("capture-payment", "acme")).JobID().String()
+	entered, leave := make(chan bool, 3), make(chan bool)
+	opts := options()
+	opts.Evidence = func(context.Context, evidence.Scope) ([]byte, error) {
+		entered <- true
+		<-leave
+		return nil, errors.New("enough")
+	}
+	ui := pages(t, []webui.Log{{Name: "web", Reader: sink}}, opts)
+	ask := func(ctx context.Context) {
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/jobs/"+id+"/bundle", nil)
+		r.Header.Set("Who", "ada")
+		ui.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() { ask(t.Context()) })
+	}
+	<-entered
+	<-entered
+	ctx, cancel := context.WithCancel(t.Context())
+	third := make(chan bool)
+	go func() {
+		ask(ctx)
+		close(third)
+	}()
+	cancel()
+	select {
+	case <-third:
+	case <-entered:
+		t.Error("a third is made")
+	}
+	close(leave)
+	all.Wait()
+}
+
+func TestTheEvidenceForAnOrganizationHoldsNoActsOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	key, err := filesink.LoadOrCreateKey(filepath.Join(dir, "log"), filepath.Join(dir, "key"), "example.com/jobs")
+	require.NoError(t, err)
+	sink, err := filesink.Open(t.Context(), filepath.Join(dir, "log"), key, nil)
+	require.NoError(t, err)
+	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, nil)
+	require.NoError(t, err)
+	id := run(t, rec, submission("capture-payment", "acme"), func(context.Context, *jobaudit.Trail) error { return nil })
+	for _, org := range []string{"acme", "", "evil"} {
+		require.NoError(t, rec.Act(t.Context(), jobaudit.Act{Type: jobaudit.AuditReviewed, Reason: "suspicion of fraud", OrgID: org,
+			Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "reviewer-of-" + org}, Scope: jobaudit.Query{JobID: id}}))
+	}
+	require.NoError(t, rec.Close(t.Context()))
+	require.NoError(t, sink.Close())
+	reader, err := filesink.OpenReader(filepath.Join(dir, "log"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, reader.Close()) })
+	opts := options()
+	opts.Evidence = func(ctx context.Context, scope evidence.Scope) ([]byte, error) { return collect(ctx, dir, key, scope) }
+	ui := pages(t, []webui.Log{{Name: "web", Reader: reader}}, opts)
+	for who, want := range map[string]string{"ada": "[reviewer-of-acme]", "auditor": "[reviewer-of-acme reviewer-of- reviewer-of-evil]"} {
+		code, bundle := get(t, ui, who, "/jobs/"+id.String()+"/bundle")
+		require.Equal(t, 200, code, bundle)
+		b, err := evidence.Open([]byte(bundle), []note.Verifier{key.Verifier()})
+		require.NoError(t, err)
+		var found []string
+		for r := range b.Records() {
+			if r.Type() == jobaudit.AuditReviewed {
+				found = append(found, r.Event().Who.Principal.ID)
+			}
+		}
+		require.Equal(t, want, fmt.Sprint(found), who)
+	}
+}
