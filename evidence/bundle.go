@@ -214,6 +214,10 @@ func Open(text []byte, keys []note.Verifier) (*Bundle, error) {
 	return b, nil
 }
 
+// maxHead bounds a signed head, in bytes: each proof is read with it, and it may hold
+// signatures of others that nobody checks.
+const maxHead = 16 << 10
+
 // signature begins the second block of a signed head.
 var signature = []byte("— ")
 
@@ -253,6 +257,9 @@ func (b *Bundle) read(blocks [][]byte, keys []note.Verifier, problems *Error) {
 // head begins a log.
 func (b *Bundle) head(signed []byte, keys []note.Verifier, problems *Error) note.Verifier {
 	err := auditlog.ErrUnknownKey
+	if len(signed) > maxHead {
+		err, keys = fmt.Errorf("%w: it is larger than %d KiB", auditlog.ErrFormat, maxHead>>10), nil
+	}
 	for _, key := range keys {
 		c, e := auditlog.OpenCheckpoint(signed, key)
 		if e == nil {

@@ -21,6 +21,9 @@ func (b *Bundle) check(problems *Error) {
 		}
 	}
 	if b.Statement.Summary != nil {
+		if !b.Statement.Scope.Period() || len(b.Statement.Streams) > 0 {
+			problems.add(Problem{What: "the statement has a summary, and is not about a period: all events of its jobs must be here"})
+		}
 		return
 	}
 	b.checkStreams(problems)

@@ -54,6 +54,7 @@ const jobauditEvidence = (() => {
 
 	// openHead checks a signed head: the text and the signatures are its two blocks.
 	async function openHead(text, signatures, keys) {
+		if (utf8.encode(text).length + utf8.encode(signatures).length + 3 > 16384) throw new Error("malformed: it is larger than 16 KiB");
 		const [origin, size, root] = text.split("\n");
 		const head = {origin, size: decimal(size || ""), root, records: []};
 		if (!origin || head.size < 1 || !isHash(root || "")) throw new Error("malformed");
@@ -155,6 +156,8 @@ const jobauditEvidence = (() => {
 	// check compares the statement with the events, all of which are proven.
 	function check(statement, logs, wrong) {
 		if (statement.logs.length !== logs.length || logs.some((l, i) => l.origin !== statement.logs[i].origin)) return wrong(0, "", "the statement names other logs");
+		const about = statement.scope;
+		if (statement.summary && (about.jobId || about.rootId || about.correlationId || statement.streams.length)) wrong(0, "", "the statement has a summary, and is not about a period: all events of its jobs must be here");
 		if (statement.summary) return;
 		const streams = new Map(), jobs = new Map();
 		let number = 0;
