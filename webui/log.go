@@ -3,6 +3,7 @@ package webui
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -42,18 +43,25 @@ func (c *check) begin() {
 	c.ended = ended
 	go func() {
 		defer close(ended)
-		result, err := c.log.Verify(ctx, func(done, total int64) {
+		var result Verification
+		err := errors.New("the function that verifies has ended its goroutine")
+		defer func() { // whatever the application's function does
+			if p := recover(); p != nil {
+				err = fmt.Errorf("the function that verifies panicked with a %T", p)
+			}
+			cancel()
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.cancel, c.done, c.err, c.result = nil, time.Now(), err, &result
+			if err != nil {
+				c.result = nil
+			}
+		}()
+		result, err = c.log.Verify(ctx, func(done, total int64) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.read, c.total = done, total
 		})
-		cancel()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.cancel, c.done, c.err, c.result = nil, time.Now(), err, &result
-		if err != nil {
-			c.result = nil
-		}
 	}()
 }
 

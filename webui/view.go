@@ -3,6 +3,7 @@ package webui
 import (
 	"fmt"
 	"html/template"
+	"math"
 	"strings"
 	"time"
 
@@ -37,7 +38,7 @@ func utc(t time.Time) string {
 func duration(d time.Duration) string {
 	switch {
 	case d < 0:
-		return "−" + duration(-d)
+		return "−" + duration(-max(d, -math.MaxInt64)) // the least has no opposite: centuries, by clocks that are wrong
 	case d == 0:
 		return "0 s"
 	case d < time.Millisecond:

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -338,6 +339,42 @@ func TestPagesHaveEachJobOnceWhateverClocksSay(t *testing.T) {
 			path = "/jobs" + strings.ReplaceAll(next[1], "&amp;", "&")
 		}
 		require.Len(t, got, 60*n)
+	}
+}
+
+func TestAVerificationThatPanicsIsSaidToHaveFailed(t *testing.T) {
+	for want, verify := range map[string]func(){"panicked": func() { panic("by the application") }, "ended its goroutine": runtime.Goexit} {
+		ui := pages(t, []webui.Log{{Name: "web", Reader: memsink.New(nil), Verify: func(context.Context, func(done, total int64)) (webui.Verification, error) {
+			verify()
+			return webui.Verification{}, nil
+		}}}, options())
+		r := httptest.NewRequest(http.MethodPost, "/log/verify", strings.NewReader("log=0"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Who", "auditor")
+		ui.ServeHTTP(httptest.NewRecorder(), r)
+		page := "is being verified"
+		for strings.Contains(page, "is being verified") {
+			_, page = get(t, ui, "auditor", "/log")
+		}
+		require.Contains(t, page, "could not be verified")
+		require.Contains(t, page, want)
+	}
+}
+
+func TestClocksThatAreCenturiesApartAreShown(t *testing.T) {
+	at := time.Date(2026, 2, 3, 12, 0, 0, 0, time.UTC)
+	sink := memsink.New(nil)
+	rec := open(t, sink, &jobaudit.Options{Heartbeat: -1, Now: func() time.Time { return at }})
+	ui := pages(t, []webui.Log{{Name: "web", Reader: sink}}, options())
+	at = at.AddDate(400, 0, 0)
+	id := run(t, rec, submission("capture-payment", "acme"), func(context.Context, *jobaudit.Trail) error {
+		at = at.AddDate(-400, 0, 0)
+		return nil
+	})
+	for _, path := range []string{"/jobs", "/jobs/" + id.String(), "/log"} {
+		code, page := get(t, ui, "auditor", path)
+		require.Equal(t, 200, code, path)
+		require.Contains(t, page, "</html>", path)
 	}
 }
 
