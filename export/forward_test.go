@@ -243,3 +243,16 @@ func TestATargetThatIsNotThereIsAnErrorWithItsAddress(t *testing.T) {
 	require.ErrorContains(t, export.NewSyslog(address, encoder, nil).Send(t.Context(), golden(t)[:1]), address)
 	require.ErrorContains(t, export.NewOTLP(server.URL, nil, nil).Send(t.Context(), golden(t)[:1]), address)
 }
+
+func TestARedirectionIsNoAnswerAndTakesNothingElsewhere(t *testing.T) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was followed") }))
+	defer elsewhere.Close()
+	for _, status := range []int{http.StatusFound, http.StatusTemporaryRedirect} {
+		server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
+		for _, client := range []*http.Client{nil, server.Client()} {
+			err := export.NewOTLP(server.URL, http.Header{"Api-Key": {"x"}}, client).Send(t.Context(), golden(t)[:1])
+			require.ErrorContains(t, err, http.StatusText(status))
+		}
+		server.Close()
+	}
+}

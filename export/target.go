@@ -131,12 +131,18 @@ func exchange(conn net.Conn, buf []byte) error {
 // NewOTLP returns a target that posts requests of OTLP over HTTP, in JSON, to a URL
 // that ends in /v1/logs by convention. header is sent with each, as for
 // authorization; it is not changed. A nil client is [http.DefaultClient]. Answers
-// that say that the request is wrong, and partial success, are a [*RefusedError].
+// that say that the request is wrong, and partial success, are a [*RefusedError]. A
+// redirection is an error, unless the client has a CheckRedirect that follows it: events and
+// header would go to another host, or a GET without them would be answered.
 func NewOTLP(url string, header http.Header, client *http.Client) Target {
 	if client == nil {
 		client = http.DefaultClient
 	}
-	return &otlpTarget{url: url, header: header, client: client}
+	own := *client
+	if own.CheckRedirect == nil {
+		own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	}
+	return &otlpTarget{url: url, header: header, client: &own}
 }
 
 type otlpTarget struct {
