@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -98,6 +99,47 @@ func TestNoMoreThanTwoFilesOfEvidenceAreMadeAtOnce(t *testing.T) {
 		t.Error("a third is made")
 	}
 	close(leave)
+	all.Wait()
+}
+
+// held is a log whose readers wait.
+type held struct {
+	*memsink.Sink
+	entered, leave chan bool
+}
+
+func (h held) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	h.entered <- true
+	<-h.leave
+	return h.Sink.Records(ctx, q)
+}
+
+func TestNoMoreThanFourPagesAreMadeAtOnce(t *testing.T) {
+	log := held{memsink.New(nil), make(chan bool, 100), make(chan bool)}
+	ui := pages(t, []webui.Log{{Name: "web", Reader: log}}, options())
+	ask := func(ctx context.Context, path string) {
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil)
+		r.Header.Set("Who", "auditor")
+		ui.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	var all sync.WaitGroup
+	for _, path := range []string{"/jobs", "/jobs/" + uuid.NewString(), "/log", "/jobs/" + uuid.NewString() + "/bundle"} {
+		all.Go(func() { ask(t.Context(), path) })
+		<-log.entered
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	fifth := make(chan bool)
+	go func() {
+		ask(ctx, "/jobs")
+		close(fifth)
+	}()
+	cancel()
+	select {
+	case <-fifth:
+	case <-log.entered:
+		t.Error("a fifth is made")
+	}
+	close(log.leave)
 	all.Wait()
 }
 

@@ -77,14 +77,17 @@ type act struct {
 
 // showJob shows a job as it is now.
 func (u *UI) showJob(r *request) error {
-	id, records, err := u.find(r)
-	if err != nil {
+	var body *jobPage
+	err := inTurn(r.Context(), u.looking, func() error {
+		id, records, err := u.find(r)
+		if err == nil {
+			err = u.reads.note(r.Context(), r.viewer, jobaudit.Query{JobID: id, OrgID: r.viewer.OrgID})
+		}
+		if err == nil {
+			body, err = u.describe(r, id, records)
+		}
 		return err
-	}
-	if err := u.reads.note(r.Context(), r.viewer, jobaudit.Query{JobID: id, OrgID: r.viewer.OrgID}); err != nil {
-		return err
-	}
-	body, err := u.describe(r, id, records)
+	})
 	if err != nil {
 		return err
 	}
@@ -357,8 +360,11 @@ func compact(data json.RawMessage) string {
 }
 
 // bundle makes the evidence of a job.
-func (u *UI) bundle(r *request) (uuid.UUID, []byte, error) {
-	id, _, err := u.find(r)
+func (u *UI) bundle(r *request) (id uuid.UUID, text []byte, err error) {
+	err = inTurn(r.Context(), u.looking, func() (err error) {
+		id, _, err = u.find(r)
+		return err
+	})
 	if err != nil {
 		return id, nil, err
 	}
@@ -371,13 +377,10 @@ func (u *UI) bundle(r *request) (uuid.UUID, []byte, error) {
 	if err := u.reads.note(r.Context(), r.viewer, jobaudit.Query{JobID: id, OrgID: r.viewer.OrgID}); err != nil {
 		return id, nil, err
 	}
-	select {
-	case u.proving <- struct{}{}:
-		defer func() { <-u.proving }()
-	case <-r.Context().Done():
-		return id, nil, r.Context().Err()
-	}
-	text, err := u.opts.Evidence(r.Context(), evidence.Scope{JobID: id})
+	err = inTurn(r.Context(), u.proving, func() (err error) {
+		text, err = u.opts.Evidence(r.Context(), evidence.Scope{JobID: id})
+		return err
+	})
 	if err == nil && !r.viewer.AllOrgs {
 		text, err = evidence.WithoutActs(text, func(e jobaudit.Event) bool { return e.Who.OrgID != r.viewer.OrgID })
 	}

@@ -136,7 +136,7 @@ func (u *UI) listJobs(r *request) error {
 	}
 	after := values.Get("after")
 	body.Live = after == ""
-	if err := u.fill(r, &body, q, after); err != nil {
+	if err := inTurn(r.Context(), u.looking, func() error { return u.fill(r, &body, q, after) }); err != nil {
 		return err
 	}
 	if body.Next != "" {

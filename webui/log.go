@@ -171,10 +171,13 @@ func (u *UI) showLogs(r *request) error {
 	for i := range p.Logs {
 		p.Busy = p.Busy || p.Logs[i].Busy
 	}
-	if err := u.day(r.Context(), p); err != nil {
-		return err
-	}
-	if err := u.losses(r.Context(), p); err != nil {
+	err := inTurn(r.Context(), u.looking, func() error {
+		if err := u.day(r.Context(), p); err != nil {
+			return err
+		}
+		return u.losses(r.Context(), p)
+	})
+	if err != nil {
 		return err
 	}
 	u.write(r, 200, "log", "The log", p)

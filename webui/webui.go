@@ -111,13 +111,28 @@ type UI struct {
 	reads  reads
 	checks []*check // one a log
 	cross  *http.CrossOriginProtection
-	// proving bounds how many files of evidence are made at once: each reads the
-	// whole log.
-	proving chan struct{}
+	// proving and looking bound how many files of evidence and how many pages are
+	// made at once: each file reads the whole log, and a page may hold a job of many events.
+	proving, looking chan struct{}
 }
 
-// mostProving is how many files of evidence are made at once.
-const mostProving = 2
+// How many files of evidence and how many pages are made at once.
+const (
+	mostProving = 2
+	mostLooking = 4
+)
+
+// inTurn calls do while few others of its kind run. What do makes is sent to the
+// viewer after that: a slow one must not hold up others.
+func inTurn(ctx context.Context, turns chan struct{}, do func() error) error {
+	select {
+	case turns <- struct{}{}:
+		defer func() { <-turns }()
+		return do()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 var (
 	//go:embed templates
@@ -153,7 +168,7 @@ func New(logs []Log, opts Options) (*UI, error) {
 	}
 	u := &UI{logs: logs, opts: opts, mux: http.NewServeMux(), pages: map[string]*template.Template{}, cross: http.NewCrossOriginProtection()}
 	u.reads.record = opts.Record
-	u.proving = make(chan struct{}, mostProving)
+	u.proving, u.looking = make(chan struct{}, mostProving), make(chan struct{}, mostLooking)
 	for i := range logs {
 		u.checks = append(u.checks, &check{log: &logs[i]})
 	}

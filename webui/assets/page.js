@@ -28,11 +28,12 @@ function follow() {
   const ask = async () => {
     if (document.hidden) return later();
     try {
+      const begun = performance.now();
       const answer = await fetch(location.href, { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
       if (answer.status === 200) {
         tag = answer.headers.get("ETag") || "";
         put(new DOMParser().parseFromString(await answer.text(), "text/html"));
-        wait = 2000;
+        wait = Math.max(2000, 10 * (performance.now() - begun)); // a page that takes long is asked for seldom
       } else if (answer.status !== 304) {
         wait = Math.min(wait * 2, 60000);
       }
