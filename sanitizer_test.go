@@ -473,6 +473,9 @@ func TestBytesThatAreNoJSONAreStillComparedWith(t *testing.T) {
 			"msgpack": append([]byte{0x81, 0xa3, 'p', 'a', 't', 0xa0 | byte(len(secret))}, secret...),
 			"large":   []byte(`{"pat":"` + secret + `","fill":"` + strings.Repeat("x", 1<<20) + `"}`),
 		} {
+			if name == "large" && i > 1 {
+				continue // that it is large does not depend on the secret, and a MiB takes its time
+			}
 			for rule, redactors := range map[string][]jobaudit.Redactor{
 				"typed": rebuild(jobaudit.Inputs(keepWorkflow)), "paths": rebuild(jobaudit.InputPaths[any](jobaudit.Keep("repo"))),
 			} {
