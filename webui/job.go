@@ -1,14 +1,15 @@
 package webui
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"iter"
+	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -248,7 +249,7 @@ func (p *jobPage) removed(e *jobaudit.Event) {
 	}
 }
 
-// family finds the jobs of the tree, and puts each below the one that submitted it.
+// family finds the jobs of the tree.
 func (u *UI) family(r *request, p *jobPage) error {
 	root := cmp.Or(p.Job.RootID, p.First.Job.RootID)
 	if root == uuid.Nil {
@@ -277,7 +278,6 @@ func (u *UI) family(r *request, p *jobPage) error {
 		byJob[id] = append(byJob[id], rec)
 	}
 	children := map[uuid.UUID][]member{}
-	known := map[uuid.UUID]bool{}
 	for _, id := range order {
 		first := byJob[id][0].Event()
 		job, err := jobaudit.Replay(each(byJob[id]))
@@ -289,8 +289,25 @@ func (u *UI) family(r *request, p *jobPage) error {
 		if err != nil {
 			m.Job, m.Wrong = jobaudit.Job{ID: id, ParentID: first.Job.ParentID}, story.Plain(err.Error())
 		}
-		known[id] = true
 		children[m.Job.ParentID] = append(children[m.Job.ParentID], m)
+	}
+	if p.Family = arrange(children); len(p.Family) == 1 {
+		p.Family = nil
+	}
+	return nil
+}
+
+// deepest is how far a job is put to the right at most.
+const deepest = 12
+
+// arrange puts each job below the one that submitted it, those first whose own is not
+// among them.
+func arrange(children map[uuid.UUID][]member) (list []member) {
+	known := map[uuid.UUID]bool{}
+	for _, below := range children {
+		for _, m := range below {
+			known[m.Job.ID] = true
+		}
 	}
 	placed := map[uuid.UUID]bool{}
 	var place func(m member, depth int)
@@ -299,35 +316,23 @@ func (u *UI) family(r *request, p *jobPage) error {
 			return // jobs that are each other's ancestors: forged ones
 		}
 		placed[m.Job.ID] = true
-		m.Depth = min(depth, 12)
-		p.Family = append(p.Family, m)
+		m.Depth = min(depth, deepest)
+		list = append(list, m)
 		for _, below := range children[m.Job.ID] {
 			place(below, depth+1)
 		}
 	}
-	for _, top := range []bool{true, false} {
-		for _, parent := range slices.SortedFunc(keys(children), func(a, b uuid.UUID) int { return strings.Compare(a.String(), b.String()) }) {
+	parents := slices.SortedFunc(maps.Keys(children), func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	for _, tops := range []bool{true, false} {
+		for _, parent := range parents {
 			for _, m := range children[parent] {
-				if !top || !known[parent] {
+				if !tops || !known[parent] {
 					place(m, 0)
 				}
 			}
 		}
 	}
-	if len(p.Family) == 1 {
-		p.Family = nil
-	}
-	return nil
-}
-
-func keys[V any](m map[uuid.UUID]V) iter.Seq[uuid.UUID] {
-	return func(yield func(uuid.UUID) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
+	return list
 }
 
 // acts finds what people did with the job's records, among the newest acts.
