@@ -290,9 +290,13 @@ func (r *receiver) serve(listener net.Listener) {
 			ids = append(ids, id)
 		}
 		if broken {
-			if inner, ok := conn.(*tls.Conn); ok {
-				_ = inner.NetConn().Close() // without the alert that ends TLS in order
+			inner := conn
+			if secure, ok := conn.(*tls.Conn); ok {
+				inner = secure.NetConn() // without the alert that ends TLS in order
 			}
+			// A reset: what it had read by then may have been all, and would count.
+			_ = inner.(*net.TCPConn).SetLinger(0)
+			_ = inner.Close()
 		}
 		_ = conn.Close()
 		r.add(ids...)
