@@ -204,6 +204,7 @@ func (a *app) servePages(ctx context.Context, s *serve, names []string, logs sou
 	if err != nil {
 		return err
 	}
+	_, d.port, _ = net.SplitHostPort(listener.Addr().String()) // it is an address
 	server := &http.Server{Handler: d, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 5 * time.Minute, MaxHeaderBytes: 64 << 10}
 	fmt.Fprintf(a.out, "http://%s/?token=%s\n", listener.Addr(), d.token)
 	fmt.Fprintln(a.err, "jobaudit: open this address once, in your browser; an interrupt ends the program")
@@ -223,16 +224,18 @@ func (a *app) servePages(ctx context.Context, s *serve, names []string, logs sou
 type login struct {
 	viewer        webui.Viewer
 	token, cookie string
+	port          string // of the address
 	next          http.Handler
 
 	mu   sync.Mutex
 	used bool
 }
 
-const cookieName = "jobaudit"
+// cookieName tells programs on different ports apart: browsers do not.
+func (d *login) cookieName() string { return "jobaudit-" + d.port }
 
 func (d *login) authenticate(r *http.Request) (webui.Viewer, error) {
-	c, err := r.Cookie(cookieName)
+	c, err := r.Cookie(d.cookieName())
 	if err != nil || subtle.ConstantTimeCompare([]byte(c.Value), []byte(d.cookie)) != 1 {
 		return webui.Viewer{}, errors.New("without the cookie")
 	}
@@ -251,7 +254,7 @@ func (d *login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.used = d.used || good
 	d.mu.Unlock()
 	if good {
-		http.SetCookie(w, &http.Cookie{Name: cookieName, Value: d.cookie, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+		http.SetCookie(w, &http.Cookie{Name: d.cookieName(), Value: d.cookie, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
 	} else if _, err := d.authenticate(r); err != nil {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(http.StatusUnauthorized)

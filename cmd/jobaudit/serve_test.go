@@ -93,6 +93,17 @@ func TestServeShowsJobsToTheBrowserThatHadTheToken(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, code, "the token opens once")
 }
 
+func TestTwoProgramsThatServeShareABrowser(t *testing.T) {
+	l := newLog(t).close(t)
+	one, two := serve(t, l.dir), serve(t, l.dir)
+	two.client = one.client // which keeps cookies by host and not by port
+	for _, s := range []*served{one, two, one, two} {
+		code, _ := s.get(t, s.address)
+		require.Equal(t, http.StatusOK, code)
+		s.address, _, _ = strings.Cut(s.address, "?") // the token opens once
+	}
+}
+
 func TestServeRecordsWhoLookedInACompanion(t *testing.T) {
 	l := newLog(t).close(t)
 	base := t.TempDir()
