@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -285,12 +286,15 @@ func (s *Store) versions(ctx context.Context, prefix, behind string) iter.Seq2[v
 }
 
 func (s *Store) page(page *s3.ListObjectVersionsOutput) (all []version) {
-	cut := len(s.opts.Prefix)
+	of := func(key *string) string { // without what a server that lies may leave out
+		name, _ := strings.CutPrefix(aws.ToString(key), s.opts.Prefix)
+		return name
+	}
 	for _, v := range page.Versions {
-		all = append(all, version{name: aws.ToString(v.Key)[cut:], id: aws.ToString(v.VersionId), at: aws.ToTime(v.LastModified), latest: aws.ToBool(v.IsLatest)})
+		all = append(all, version{name: of(v.Key), id: aws.ToString(v.VersionId), at: aws.ToTime(v.LastModified), latest: aws.ToBool(v.IsLatest)})
 	}
 	for _, v := range page.DeleteMarkers {
-		all = append(all, version{name: aws.ToString(v.Key)[cut:], id: aws.ToString(v.VersionId), marker: true, at: aws.ToTime(v.LastModified), latest: aws.ToBool(v.IsLatest)})
+		all = append(all, version{name: of(v.Key), id: aws.ToString(v.VersionId), marker: true, at: aws.ToTime(v.LastModified), latest: aws.ToBool(v.IsLatest)})
 	}
 	slices.SortStableFunc(all, func(a, b version) int { return bytes.Compare([]byte(a.name), []byte(b.name)) })
 	return all
