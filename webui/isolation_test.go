@@ -102,6 +102,24 @@ func TestNoMoreThanTwoFilesOfEvidenceAreMadeAtOnce(t *testing.T) {
 	all.Wait()
 }
 
+func TestAPageOfAnotherOriginMakesNoLookOfItsReaders(t *testing.T) {
+	sink := memsink.New(nil)
+	rec := open(t, sink, nil)
+	opts := options()
+	opts.Record = rec.Act
+	ui := pages(t, []webui.Log{{Name: "web", Reader: sink}}, opts)
+	id := submit(t, rec, submission("capture-payment", "acme")).JobID().String()
+	for mode, want := range map[string]int{"no-cors": http.StatusForbidden, "navigate": http.StatusOK} {
+		r := httptest.NewRequest(http.MethodGet, "/jobs/"+id, nil)
+		r.Header.Set("Who", "ada")
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		r.Header.Set("Sec-Fetch-Mode", mode)
+		w := httptest.NewRecorder()
+		ui.ServeHTTP(w, r)
+		require.Equal(t, want, w.Code)
+	}
+}
+
 // held is a log whose readers wait.
 type held struct {
 	*memsink.Sink

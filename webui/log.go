@@ -111,6 +111,7 @@ func (u *UI) checked() (list []checked) {
 }
 
 func (u *UI) beginCheck(r *request) error {
+	r.Body = http.MaxBytesReader(r.w, r.Body, 4<<10)
 	n, err := strconv.Atoi(r.FormValue("log"))
 	if err != nil || n < 0 || n >= len(u.checks) {
 		return problem{http.StatusBadRequest, "There is no such log."}

@@ -278,6 +278,9 @@ func (u *UI) handle(op Operation, serve func(*request) error) http.HandlerFunc {
 		defer cancel()
 		q := &request{Request: r.WithContext(ctx), w: w}
 		err := u.cross.Check(r)
+		if r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
+			err = errors.New("as an image") // it would be recorded as a look of the viewer's
+		}
 		if err != nil {
 			err = problem{http.StatusForbidden, "The request comes from a page of another origin."}
 		}
