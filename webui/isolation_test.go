@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -100,6 +101,26 @@ func TestNoMoreThanTwoFilesOfEvidenceAreMadeAtOnce(t *testing.T) {
 	}
 	close(leave)
 	all.Wait()
+}
+
+// broken is a log that cannot tell one job.
+type broken struct{ *memsink.Sink }
+
+func (b broken) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	if q.JobID == uuid.Nil {
+		return b.Sink.Records(ctx, q)
+	}
+	return func(yield func(jobaudit.Record, error) bool) { yield(jobaudit.Record{}, errors.New("damaged")) }
+}
+
+func TestAJobThatCannotBeToldIsListedForItsOrganizationOnly(t *testing.T) {
+	sink := memsink.New(nil)
+	submit(t, open(t, sink, nil), submission("capture-payment", "acme"))
+	ui := pages(t, []webui.Log{{Name: "web", Reader: broken{sink}}}, options())
+	for who, sees := range map[string]bool{"ada": true, "eve": false, "nobody's": false} {
+		_, page := get(t, ui, who, "/jobs")
+		require.Equal(t, sees, strings.Contains(page, "capture-payment"), who)
+	}
 }
 
 func TestAPageOfAnotherOriginMakesNoLookOfItsReaders(t *testing.T) {

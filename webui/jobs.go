@@ -188,6 +188,9 @@ func (u *UI) fill(r *request, body *jobList, q jobaudit.Query, cursor string) er
 
 // row folds a job over all logs, and reports whether it is wanted.
 func (u *UI) row(r *request, s jobaudit.Event, wanted jobaudit.Query) (row, bool, error) {
+	if !r.viewer.AllOrgs && s.Who.OrgID != r.viewer.OrgID {
+		return row{}, false, nil // a query for no organization asks for all of them
+	}
 	job, err := u.fold(r.Context(), s.Job.ID)
 	if err != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		return row{}, false, err
@@ -202,7 +205,7 @@ func (u *UI) row(r *request, s jobaudit.Event, wanted jobaudit.Query) (row, bool
 	}
 	line.Took = took(&job)
 	switch {
-	case !r.viewer.AllOrgs && (s.Who.OrgID != r.viewer.OrgID || job.Metadata.OrgID != r.viewer.OrgID),
+	case !r.viewer.AllOrgs && job.Metadata.OrgID != r.viewer.OrgID,
 		wanted.State != "" && job.State != wanted.State,
 		wanted.ErrorCode != "" && (job.Error == nil || job.Error.Code != wanted.ErrorCode):
 		return row{}, false, nil

@@ -30,9 +30,10 @@ import (
 
 // viewers are those who are logged in, by the header Who.
 var viewers = map[string]webui.Viewer{
-	"auditor": {Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "auditor"}, AllOrgs: true},
-	"ada":     {Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada"}, OrgID: "acme"},
-	"eve":     {Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "eve"}, OrgID: "evil"},
+	"auditor":  {Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "auditor"}, AllOrgs: true},
+	"ada":      {Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada"}, OrgID: "acme"},
+	"nobody's": {Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "nobody's"}},
+	"eve":      {Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "eve"}, OrgID: "evil"},
 }
 
 func options() webui.Options {
