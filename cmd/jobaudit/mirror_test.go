@@ -63,6 +63,30 @@ func TestAMirrorIsReadLikeTheLog(t *testing.T) {
 	require.Zero(t, c.code, c.out+c.err)
 }
 
+func TestABranchThatNoSuccessorMadeIsAFindingAndNotRestored(t *testing.T) {
+	l := newLog(t).close(t)
+	base := t.TempDir()
+	target, key := filepath.Join(base, "mirror"), l.verifier(t)
+	require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once", "--create").code)
+	first, err := os.ReadFile(filepath.Join(target, "branches", "001"))
+	require.NoError(t, err)
+	var branch map[string]any
+	require.NoError(t, json.Unmarshal(first, &branch))
+	branch["branch"], branch["base"], branch["by"], branch["reason"] = 2, 1, "ada", "restored from a snapshot"
+	forged, err := json.Marshal(branch)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(target, "branches", "002"), append(forged, '\n'), 0o600))
+
+	c := run(t, "verify", target, "--key", key)
+	require.Equal(t, 1, c.code, c.out+c.err)
+	require.Contains(t, c.out, "branch 2 leaves branch 1")
+	require.NotContains(t, c.out, "accepted by ada")
+	c = run(t, "restore", target, filepath.Join(base, "restored"), "--key", key, "--anchor", l.anchor())
+	require.Zero(t, c.code, c.out+c.err)
+	require.Contains(t, c.out, "holds all that the anchors tell of")
+	require.Contains(t, c.err, "branches/002")
+}
+
 func TestAMirrorThatLostAChunkDoesNotVerify(t *testing.T) {
 	l := newLog(t).close(t)
 	target := filepath.Join(t.TempDir(), "mirror")

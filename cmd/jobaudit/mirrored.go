@@ -270,7 +270,10 @@ func (m *mirrored) branches(ctx context.Context, keys []note.Verifier) (wrong, n
 		f := filesink.Finding{Finding: auditlog.Finding{Kind: kindBranch, Index: -1, First: b.Size, End: b.Size, Commit: -1, Offset: -1,
 			Found: fmt.Sprintf("branch %d leaves branch %d, which holds %d events, at size %d and holds %d", b.Number, b.Base, heads[b.Base].Size, b.Size, heads[b.Number].Size)}}
 		_, was := auditlog.SplitOrigin(heads[b.Base].Origin)
-		if _, is := auditlog.SplitOrigin(heads[b.Number].Origin); heads[b.Number].Size > 0 && is <= was {
+		_, is := auditlog.SplitOrigin(heads[b.Number].Origin)
+		made, madeErr := openKept(b.Log, keys) // the branch may hold nothing yet
+		_, by := auditlog.SplitOrigin(made.Head().Origin)
+		if heads[b.Number].Size > 0 && is <= was || len(keys) > 0 && (madeErr != nil || made.IsZero() || by <= was) {
 			f.Expected = "a newest head by a later successor than " + heads[b.Base].Origin
 			wrong = append(wrong, f)
 			continue
