@@ -123,6 +123,19 @@ func TestAJobThatCannotBeToldIsListedForItsOrganizationOnly(t *testing.T) {
 	}
 }
 
+func TestTheZeroIDIsNoJobs(t *testing.T) {
+	sink := memsink.New(nil)
+	submit(t, open(t, sink, nil), submission("capture-payment", "acme"))
+	ui := pages(t, []webui.Log{{Name: "web", Reader: sink}}, options())
+	for _, who := range []string{"auditor", "ada", "nobody's"} {
+		for _, rest := range []string{"", "/evidence", "/bundle"} {
+			code, page := get(t, ui, who, "/jobs/"+uuid.Nil.String()+rest)
+			require.Equal(t, http.StatusNotFound, code, who)
+			require.NotContains(t, page, "capture-payment")
+		}
+	}
+}
+
 func TestAPageOfAnotherOriginMakesNoLookOfItsReaders(t *testing.T) {
 	sink := memsink.New(nil)
 	rec := open(t, sink, nil)
