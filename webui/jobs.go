@@ -66,10 +66,11 @@ func hintOf(f *filter) string {
 	return "It is an ID of 36 characters."
 }
 
+// parseID reads an ID. A query for the zero one would ask for all records.
 func parseID(id *uuid.UUID, text string) bool {
 	parsed, err := uuid.Parse(text)
 	*id = parsed
-	return err == nil && len(text) == 36
+	return err == nil && len(text) == 36 && parsed != uuid.Nil
 }
 
 // parseTime reads a day, a time in UTC, or a duration before now.

@@ -213,3 +213,12 @@ func TestLinesFitTheScreenAndNoIDIsBroken(t *testing.T) {
 		}
 	}
 }
+
+func TestTheZeroIDSelectsNothing(t *testing.T) {
+	l := newLog(t).close(t)
+	for _, args := range [][]string{{"list", l.dir, "--job", uuid.Nil.String()}, {"jobs", l.dir, "--correlation", uuid.Nil.String()}, {"show", l.dir, uuid.Nil.String()}} {
+		c := run(t, args...)
+		require.Equal(t, 2, c.code, args)
+		require.Empty(t, c.out, args)
+	}
+}

@@ -318,8 +318,8 @@ func list(findings []filesink.Finding) []filesink.Finding {
 // readID reads an ID given as an argument.
 func readID(name, text string) (uuid.UUID, error) {
 	id, err := uuid.Parse(text)
-	if err != nil || len(text) != 36 {
-		return uuid.Nil, usagef("%s %q is no UUID", name, plain(text))
+	if err != nil || len(text) != 36 || id == uuid.Nil { // which would select everything
+		return uuid.Nil, usagef("%s %q is no UUID of anything", name, plain(text))
 	}
 	return id, nil
 }
