@@ -180,6 +180,24 @@ func TestAProgramWhoseOutputNobodyTakesIsTold(t *testing.T) {
 	require.Contains(t, []string{"SIGPIPE", "EXIT_9"}, theJob(t, dir).Error.Code)
 }
 
+func TestOutputThatCannotBePassedOnIsSaidSo(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return // there is no /dev/full elsewhere
+	}
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer full.Close()
+	dir := filepath.Join(t.TempDir(), "log")
+	cmd := audited(t, dir, "--", "echo", "the report")
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = full, &stderr
+	require.NoError(t, cmd.Run(), "which the program was not told in time")
+	require.Contains(t, stderr.String(), "no space left")
+	logs := theJob(t, dir).Logs
+	require.Len(t, logs, 2)
+	require.Contains(t, logs[1], "no space left")
+}
+
 func TestLongOutputIsRecordedAtItsBeginningAndItsEnd(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
 	cmd := audited(t, dir, "--lines", "10", "--", "sh", "-c", "seq 1 300000; seq 1 9999 | tr '\\n' x; echo")

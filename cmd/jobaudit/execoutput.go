@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode/utf8"
 )
@@ -40,6 +42,7 @@ type output struct {
 	tail    []byte // what follows the first lines, its end
 	skipped int64  // bytes that tail has no room for
 	binary  int64  // lines that are no text
+	lost    string // why output could not be passed on
 }
 
 // pass copies from a pipe until it ends. If nobody takes the output any more it
@@ -50,15 +53,28 @@ func (o *output) pass(from *os.File) {
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
+			o.take(buf[:n])
 			if _, err := o.to.Write(buf[:n]); err != nil {
+				o.drop(err)
 				return
 			}
-			o.take(buf[:n])
 		}
 		if err != nil {
 			return
 		}
 	}
+}
+
+// drop says that output could not be passed on, as to a full disk: the program may have
+// ended, and cannot be told.
+func (o *output) drop(err error) {
+	if errors.Is(err, syscall.EPIPE) {
+		return // nobody wants it
+	}
+	o.mu.Lock()
+	o.lost = "[output could not be passed on: " + err.Error() + "]"
+	o.mu.Unlock()
+	fmt.Fprintf(os.Stderr, "jobaudit exec: the program's output could not be passed on: %s\n", plain(err.Error()))
 }
 
 // take splits what was printed into lines.
@@ -146,6 +162,9 @@ func (o *output) end() {
 		if text := o.text(line[:len(line)-cut], int64(cut)); text != "" {
 			o.record(o.prefix + text)
 		}
+	}
+	if o.lost != "" {
+		o.record(o.prefix + o.lost)
 	}
 	if o.binary > 0 {
 		o.record(fmt.Sprintf("%s[%s left out that are no text]", o.prefix, count(o.binary, "line")))
