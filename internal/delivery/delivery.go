@@ -23,7 +23,7 @@
 // # Fault isolation
 //
 // When a call that carries several streams fails, its streams are sent again in
-// groups of a quarter of the size, until one stream fails alone. The time that these
+// groups of a third of the size, until one stream fails alone. The time that these
 // calls get is in proportion to the group's part of all such streams, so that streams
 // for which the sink works are told from any number of others before their callers
 // give up, if it is as fast as it was. A stream whose short call of its own timed out

@@ -286,7 +286,7 @@ func TestAfterAnOutageStreamsShareCalls(t *testing.T) {
 
 // One stream of many that the sink refuses or hangs for is found in a number of
 // calls that grows with the logarithm of theirs.
-func TestOneOfManyIsFoundByHalves(t *testing.T) {
+func TestOneOfManyIsFoundInFewCalls(t *testing.T) {
 	for _, many := range []int{2, 16, 100, 250} {
 		synctest.Test(t, func(t *testing.T) {
 			sink := newMedium(t)

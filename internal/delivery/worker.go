@@ -39,7 +39,7 @@ const (
 // splitInto says into how many calls a call that failed is split. Two would take
 // more rounds until each stream is alone, and more time with it; many would cost
 // a sink that is down as many calls.
-const splitInto = 4
+const splitInto = 3
 
 // sinkQueue is the per-sink queue: the streams that wait for a worker, and what
 // is known of the sink.
