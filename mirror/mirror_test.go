@@ -284,7 +284,7 @@ func TestWhatStandsInTheWayIsReportedAndPassedBy(t *testing.T) {
 	squat := []string{
 		"001/chunks/00000000000000000004",
 		"001/chunks/00000000000000000004.1",
-		fmt.Sprintf("001/heads/%016d.10", 1<<53-10),
+		fmt.Sprintf("001/heads/%016d.10", int64(1<<53-10)),
 		"001/heads/0000000000000000.9007199254740992",
 		"001/heads/zzz",
 		"branches/002",
