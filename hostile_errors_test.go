@@ -47,7 +47,7 @@ func malignErrors() map[string]error {
 		"panics":                func() { panic("no") },
 		"panics with nil":       func() { panic((error)(nil)) },
 		"panics with an error":  func() { panic(errors.New("x")) },
-		"panics by the runtime": func() { var m map[string]int; m["a"] = 1 },
+		"panics by the runtime": func() { var list []int; list[len(list)] = 1 },
 		"ends the goroutine":    runtime.Goexit,
 	}
 	errs := map[string]error{}

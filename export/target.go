@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -156,9 +157,7 @@ func (t *otlpTarget) Send(ctx context.Context, records []jobaudit.Record) error 
 	if err != nil {
 		return fmt.Errorf("export: otlp: %w", err)
 	}
-	for name, values := range t.header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, t.header)
 	request.Header.Set("Content-Type", "application/json")
 	response, err := t.client.Do(request)
 	if err != nil {

@@ -1,6 +1,7 @@
 package mirror_test
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,9 +25,7 @@ func TestAMirrorTakesABranchAtTenWhileItHoldsTwentyAndShowsBoth(t *testing.T) {
 				branch.append(3, "after the restore")
 			}
 			copied := newStore()
-			for name, versions := range store.objects {
-				copied.objects[name] = versions
-			}
+			maps.Copy(copied.objects, store.objects)
 			var r reports
 			m := newMirror(t, branch, copied, options(&r, k, k2))
 			require.Error(t, m.Sync(t.Context()))
@@ -74,9 +73,7 @@ func TestABranchCanLeaveABranch(t *testing.T) {
 		third := second.cut(cut).under(k3)
 		third.append(1, "third "+name)
 		copied := newStore()
-		for name, versions := range store.objects {
-			copied.objects[name] = versions
-		}
+		maps.Copy(copied.objects, store.objects)
 		m := newMirror(t, third, copied, options(&r, k, k2, k3))
 		b, err := m.Accept(t.Context(), operator)
 		require.NoError(t, err)

@@ -62,7 +62,7 @@ func TestOfManyWhoPutOneObjectOneDoes(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
-			if d.Put(t.Context(), "x/y", []byte(fmt.Sprint(i))) == nil {
+			if d.Put(t.Context(), "x/y", fmt.Append(nil, i)) == nil {
 				stored.Store(fmt.Sprint(i), true)
 			}
 		})

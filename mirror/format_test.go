@@ -2,6 +2,7 @@ package mirror_test
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -68,9 +69,7 @@ func FuzzObjects(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for name, versions := range store.objects {
 			hostile := newStore()
-			for other, versions := range store.objects {
-				hostile.objects[other] = versions
-			}
+			maps.Copy(hostile.objects, store.objects)
 			hostile.objects[name] = [][]byte{data}
 			r, err := mirror.OpenReader(t.Context(), hostile, &mirror.ReaderOptions{Keys: []note.Verifier{k.verifier}})
 			if err != nil {

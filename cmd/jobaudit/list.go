@@ -110,13 +110,14 @@ func subject(e jobaudit.Event) string {
 
 // detail says in a few words what the event says.
 func detail(e jobaudit.Event) string {
-	who := "by " + e.Who.Principal.ID
+	var who strings.Builder
+	who.WriteString("by " + e.Who.Principal.ID)
 	for _, p := range e.Who.OnBehalfOf {
-		who += " for " + p.ID
+		who.WriteString(" for " + p.ID)
 	}
-	parts := []string{e.What.Action, who}
+	parts := []string{e.What.Action, who.String()}
 	if e.Job.ID == uuid.Nil {
-		parts = []string{who}
+		parts = []string{who.String()}
 	}
 	switch d := e.Data; {
 	case d.Error != nil:

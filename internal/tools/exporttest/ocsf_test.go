@@ -240,9 +240,7 @@ func (o *ocsf) inherit(attributes map[string]object, constraints object, name st
 	}
 	o.merge(attributes, content)
 	own, _ := content["constraints"].(object)
-	for constraint, names := range own {
-		constraints[constraint] = names
-	}
+	maps.Copy(constraints, own)
 	return true
 }
 
