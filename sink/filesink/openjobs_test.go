@@ -80,7 +80,7 @@ func lifeStories(t testing.TB, r *rand.Rand, jobs int) []jobaudit.Record {
 		}
 	}
 	var records []jobaudit.Record
-	for _, batch := range sink.list {
+	for _, batch := range sink.all() {
 		for _, line := range batch {
 			record, err := jobaudit.ParseRecord([]byte(line))
 			require.NoError(t, err)

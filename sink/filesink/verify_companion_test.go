@@ -24,7 +24,7 @@ func companion(t *testing.T, of auditlog.Head, opts func(*testLog) *filesink.Ver
 		Type: jobaudit.AuditReviewed, Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada"}, Reason: "every quarter",
 	}))
 	require.NoError(t, r.Close(t.Context()))
-	l := logOf(t, sink.list)
+	l := logOf(t, sink.all())
 	report, found := l.verify(opts(l))
 	require.Empty(t, found)
 	require.Equal(t, []auditlog.Head{of}, report.CompanionOf)

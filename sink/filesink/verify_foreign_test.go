@@ -38,7 +38,7 @@ func TestAForgedStreamMakesNoUntouchedLogFail(t *testing.T) {
 	require.NoError(t, r.Close(t.Context()))
 
 	for _, opts := range []bool{false, true} {
-		l := logOf(t, sink.list)
+		l := logOf(t, sink.all())
 		with := l.keys()
 		with.ParseAll = opts
 		report, found := l.verify(with)

@@ -184,7 +184,7 @@ func forgedLog(t *testing.T, seed uint64) filesink.Report {
 
 	var report filesink.Report
 	for i, lines := range []*batches{ours, theirs, ours} {
-		l := logOf(t, lines.list)
+		l := logOf(t, lines.all())
 		with := l.keys()
 		with.ParseAll = i == 2
 		r, found := l.verify(with)
@@ -247,7 +247,7 @@ func TestAnOutcomeOfAttemptsInAnotherLogIsNoFinding(t *testing.T) {
 		require.NoError(t, web.Close(t.Context()))
 		require.NoError(t, worker.Close(t.Context()))
 		for _, lines := range []*batches{ours, theirs} {
-			l := logOf(t, lines.list)
+			l := logOf(t, lines.all())
 			_, found := l.verify(l.keys())
 			require.Empty(t, found, name)
 		}

@@ -197,7 +197,7 @@ func TestExecutionsWithoutAnEndAreNotes(t *testing.T) {
 	trail, err := r.Submit(t.Context(), submission(1))
 	require.NoError(t, err)
 	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
-	report, found := logOf(t, sink.list).verify(nil)
+	report, found := logOf(t, sink.all()).verify(nil)
 	require.Empty(t, found)
 	require.EqualValues(t, 1, report.Ghosts)
 	require.Equal(t, filesink.KindGhost, report.Notes[0].Kind)
@@ -471,7 +471,7 @@ func TestADamagedJobIDIsToldByWhatIsLeft(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, r.Close(t.Context()))
 
-	l := logOf(t, sink.list)
+	l := logOf(t, sink.all())
 	for index, line := range l.lines {
 		for _, before := range []string{`"job":{"id":"`, `"stream":{"id":"`, `"rootId":"`} {
 			at := strings.Index(line, before) + len(before) + 30

@@ -37,6 +37,13 @@ func (b *batches) Append(_ context.Context, records []jobaudit.Record) error {
 	return nil
 }
 
+// all returns what it has been given; a recorder that is open may give it more.
+func (b *batches) all() [][]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.list)
+}
+
 // recorded returns what a recorder writes of some jobs of different ends, in
 // batches.
 func recorded(t testing.TB, jobs int) [][]string {
@@ -65,7 +72,7 @@ func recorded(t testing.TB, jobs int) [][]string {
 		require.NoError(t, trail.Succeed(ctx))
 	}
 	require.NoError(t, r.Close(t.Context()))
-	return sink.list
+	return sink.all()
 }
 
 func submission(i int) jobaudit.Submission {
