@@ -218,7 +218,7 @@ func TestExtraSquattedKeysAreReportedAndPassedBy(t *testing.T) {
 	s := open(t, c, nil)
 	n := newNode(t)
 	for _, name := range []string{
-		"001/chunks/00000000000000000000", fmt.Sprintf("001/heads/%016d.4", 1<<53-4), "001/heads/0000000000000000.9007199254740992",
+		"001/chunks/00000000000000000000", fmt.Sprintf("001/heads/%016d.4", int64(1<<53-4)), "001/heads/0000000000000000.9007199254740992",
 	} {
 		_, err := c.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: &name, Body: strings.NewReader("squatted")})
 		require.NoError(t, err)
