@@ -16,10 +16,11 @@ import (
 )
 
 // Act is what a principal did with records, rather than with a job: who read
-// them, who reviewed them. [Recorder.Act] records it.
+// them, who reviewed them. And it is what a principal has asked of a job whose end
+// others record: that it be cancelled. [Recorder.Act] records it.
 type Act struct {
-	// Type is AuditRead, AuditReviewed or AuditErased. The other types of acts
-	// are reserved until something gives them effect.
+	// Type is AuditRead, AuditReviewed, AuditRequested or AuditErased. The other types
+	// of acts are reserved until something gives them effect.
 	Type EventType
 	// Principal is who did it, and Reason why: free text, at most 1,024 bytes.
 	// Both are required.
@@ -41,7 +42,7 @@ func (a *Act) check() error {
 	switch {
 	case !isAct(a.Type):
 		return &FieldError{Field: "type", Problem: "is no type of act"}
-	case a.Type != AuditRead && a.Type != AuditReviewed && a.Type != AuditErased:
+	case a.Type != AuditRead && a.Type != AuditReviewed && a.Type != AuditRequested && a.Type != AuditErased:
 		return &FieldError{Field: "type", Problem: "is reserved: nothing gives it effect yet"}
 	}
 	if err := checkPrincipal(principalFields, a.Principal); err != nil {

@@ -51,6 +51,10 @@ func actsSink(t *testing.T) *memsink.Sink {
 	require.NoError(t, err)
 	require.NoError(t, trail.CancelBy(ctx, auditor, "the release is off"))
 	require.NoError(t, trail.Correct(ctx, jobaudit.Correction{Of: sink.Trail(trail.JobID())[0].ID, By: auditor, Reason: "the wrong branch"}))
+	require.NoError(t, r.Act(ctx, jobaudit.Act{
+		Type: jobaudit.AuditRequested, Principal: auditor, OrgID: "acme", Reason: "the release is off",
+		Scope: jobaudit.Query{JobID: trail.JobID(), OrgID: "acme"}, Data: map[string]string{"request": "cancel"},
+	}))
 	require.NoError(t, r.Close(ctx))
 	return sink
 }
@@ -58,7 +62,8 @@ func actsSink(t *testing.T) *memsink.Sink {
 func TestActsOfPeopleAreWrittenAsTheirGoldenFilesSay(t *testing.T) {
 	sink := actsSink(t)
 	for _, typ := range []jobaudit.EventType{
-		jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditErased, jobaudit.JobCancelled, jobaudit.JobCorrected,
+		jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditErased, jobaudit.AuditRequested, jobaudit.JobCancelled,
+		jobaudit.JobCorrected,
 	} {
 		t.Run(string(typ), func(t *testing.T) {
 			record, err := sink.Wait(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{typ}})

@@ -46,9 +46,11 @@ const (
 	AuditProbed   EventType = "audit.probed"
 	AuditErased   EventType = "audit.erased"
 
-	// Acts of people on records, see [Recorder.Act]. The last four are reserved.
+	// Acts of people on records, or on a job that runs, see [Recorder.Act]. The last
+	// four are reserved.
 	AuditRead      EventType = "audit.read"
 	AuditReviewed  EventType = "audit.reviewed"
+	AuditRequested EventType = "audit.requested"
 	AuditHeld      EventType = "audit.held"
 	AuditReleased  EventType = "audit.released"
 	AuditRetention EventType = "audit.retention"
@@ -86,7 +88,7 @@ func (t EventType) Phase() Phase {
 // isAct reports whether events of the type are acts of people.
 func isAct(t EventType) bool {
 	switch t {
-	case AuditRead, AuditReviewed, AuditErased, AuditHeld, AuditReleased, AuditRetention, AuditRetired:
+	case AuditRead, AuditReviewed, AuditRequested, AuditErased, AuditHeld, AuditReleased, AuditRetention, AuditRetired:
 		return true
 	}
 	return false

@@ -131,7 +131,7 @@ func WithoutActs(file []byte, leave func(jobaudit.Event) bool) ([]byte, error) {
 				return nil, err
 			}
 			switch e.Type {
-			case jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditErased:
+			case jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditRequested, jobaudit.AuditErased:
 				if leave(e) {
 					continue
 				}

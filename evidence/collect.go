@@ -282,7 +282,7 @@ func (c *collector) wants(line []byte) (keep, maybe bool, r jobaudit.Record) {
 	switch r.Type() {
 	case jobaudit.AuditOpened, jobaudit.AuditPolicy:
 		return false, true, r
-	case jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditErased:
+	case jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditRequested, jobaudit.AuditErased:
 		return c.jobs[r.Event().Data.Act.Scope.JobID], false, r
 	}
 	return false, false, r

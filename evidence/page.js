@@ -154,7 +154,7 @@
 		const most = (m) => [...m].sort((a, b) => b[1] - a[1]).slice(0, 50).map(([k, n]) => k + " (" + n + ")").join("; ");
 		const n = (state) => jobs.filter((j) => j.state === state).length;
 		return list([["Jobs", jobs.length + ": " + ["success", "failed", "cancelled", "running", "pending"].filter(n).map((s) => n(s) + " " + s).join(", ")],
-			["Denied", of("job.denied")], ["Corrections", of("job.corrected")], ["Acts on records", of("audit.read", "audit.reviewed", "audit.erased")],
+			["Denied", of("job.denied")], ["Corrections", of("job.corrected")], ["Acts on records", of("audit.read", "audit.reviewed", "audit.requested", "audit.erased")],
 			["Starts without an end", n("running")], ["Attempts lost", of("attempt.lost")], ["Events lost", of("audit.lost", "audit.degraded")],
 			["Who did what", most(people)], ["Withheld by", most(policies) || "nothing was withheld"]]);
 	}

@@ -46,7 +46,7 @@ const (
 var notable = map[jobaudit.EventType]bool{
 	jobaudit.JobFailed: true, jobaudit.JobDenied: true, jobaudit.JobCancelled: true, jobaudit.JobCorrected: true,
 	jobaudit.AttemptLost: true, jobaudit.AttemptSuperseded: true, jobaudit.AuditLost: true, jobaudit.AuditDegraded: true,
-	jobaudit.AuditErased: true, jobaudit.AuditRead: true, jobaudit.AuditReviewed: true,
+	jobaudit.AuditErased: true, jobaudit.AuditRead: true, jobaudit.AuditReviewed: true, jobaudit.AuditRequested: true,
 }
 
 // A summarizer counts what all logs hold.

@@ -38,6 +38,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/reads"
 )
 
 // Caller is who sends a request.
@@ -98,14 +99,16 @@ type Options struct {
 	// with Dispatch. With another Secret, keys in use are forgotten.
 	Secret []byte
 
-	// CrossOrigin decides which requests that change something are taken from
-	// pages of other origins. Default: none.
+	// CrossOrigin decides from which other origins pages may send requests that
+	// change something, or that have a cookie. Default: none.
 	CrossOrigin *http.CrossOriginProtection
 
 	MaxBody   int64         // in bytes; default: 1 MiB
 	Timeout   time.Duration // of a request other than for events; default: 30 s
 	Heartbeat time.Duration // between comments to silent clients of events; default: 15 s
 	Streams   int           // how many clients may follow events at once; default: 10,000
+	// StreamsEach is how many of them may be one principal's; default: a quarter.
+	StreamsEach int
 
 	// Log gets the errors of which a client is told no more than that there was
 	// one. Default: slog.Default().
@@ -124,7 +127,7 @@ type API struct {
 	log   tailer
 	opts  Options
 	hub   hub
-	reads reads
+	reads reads.Counter
 
 	closing chan struct{}
 	close   sync.Once
@@ -133,7 +136,16 @@ type API struct {
 	mu      sync.Mutex             // guards what follows
 	turns   map[[32]byte]chan bool // of those who use an idempotency key now
 	streams int
+	each    map[principal]int // of the streams
 }
+
+// principal tells callers apart.
+type principal struct {
+	kind    jobaudit.PrincipalKind
+	id, org string
+}
+
+func (c *Caller) key() principal { return principal{c.Kind, c.ID, c.OrgID} }
 
 // New returns the API over what recorder records, as log gives it: the recorder's
 // own sink, or another reader of it, that shows what was acknowledged and has the
@@ -165,9 +177,9 @@ func New(recorder *jobaudit.Recorder, log jobaudit.AuditReader, opts Options) (*
 	setDefault(&opts.Timeout, 30*time.Second)
 	setDefault(&opts.Heartbeat, 15*time.Second)
 	setDefault(&opts.Streams, 10_000)
-	a := &API{rec: recorder, log: follows, opts: opts, closing: make(chan struct{}), turns: map[[32]byte]chan bool{}}
+	setDefault(&opts.StreamsEach, max(opts.Streams/4, 1))
+	a := &API{rec: recorder, log: follows, opts: opts, closing: make(chan struct{}), turns: map[[32]byte]chan bool{}, each: map[principal]int{}}
 	a.hub.log = follows
-	a.reads.init(recorder)
 	return a, nil
 }
 
@@ -188,7 +200,7 @@ func (a *API) Close() {
 		close(a.closing)
 		a.mu.Unlock()
 		a.hub.close()
-		a.reads.close()
+		a.reads.Close()
 	})
 	a.busy.Wait()
 }
@@ -237,7 +249,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // path, none if there is nothing.
 func (a *API) operation(q *request) (serve func(*request, Caller) error, allowed string) {
 	path, ok := strings.CutPrefix(q.r.URL.Path, "/api/jobs")
-	if !ok {
+	if !ok || strings.Contains(strings.ToLower(q.r.URL.RawPath), "%2f") { // a slash to us, and none to those who look at paths before us
 		return nil, ""
 	}
 	path, isEvents := strings.CutSuffix(path, "/events")
@@ -268,7 +280,7 @@ func (a *API) serve(q *request) error {
 		q.Header().Set("Allow", allowed)
 		return problem{code: badRequest, message: "the method is not possible here"}
 	}
-	if err := a.opts.CrossOrigin.Check(q.r); err != nil {
+	if err := a.checkOrigin(q.r); err != nil {
 		return problem{code: forbidden, message: "the request comes from a page of another origin"}
 	}
 	c, err := a.authenticate(q.r)
@@ -276,6 +288,18 @@ func (a *API) serve(q *request) error {
 		return err
 	}
 	return serve(q, c)
+}
+
+// checkOrigin refuses what a page of another origin asks for in its reader's name.
+// That page cannot read the answer, but a read is an event, too: so it is refused as
+// well where a cookie says who asks, but for a link that somebody follows.
+func (a *API) checkOrigin(r *http.Request) error {
+	if len(r.Header["Cookie"]) > 0 && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
+		changing := *r
+		changing.Method = http.MethodPost
+		r = &changing
+	}
+	return a.opts.CrossOrigin.Check(r)
 }
 
 func (a *API) authenticate(r *http.Request) (Caller, error) {

@@ -12,7 +12,10 @@ import (
 func (a *API) cancel(q *request, c Caller) error {
 	ctx, cancel := a.timeout(q)
 	defer cancel()
-	reason := q.r.URL.Query().Get("reason")
+	reason, err := parameter(q.r, "reason")
+	if err != nil {
+		return err
+	}
 	if len(reason) > maxReason || !utf8.ValidString(reason) {
 		return invalid("reason")
 	}
@@ -47,8 +50,8 @@ func (a *API) cancel(q *request, c Caller) error {
 	default: // its worker records the end, not we: it may still succeed
 		status = http.StatusAccepted
 		err = a.rec.Act(ctx, jobaudit.Act{
-			Type: jobaudit.AuditReviewed, Principal: c.Principal, OrgID: c.OrgID, Reason: reason,
-			Scope: jobaudit.Query{JobID: f.ID, OrgID: c.OrgID}, Data: map[string]string{"outcome": "cancel requested"},
+			Type: jobaudit.AuditRequested, Principal: c.Principal, OrgID: c.OrgID, Reason: reason,
+			Scope: jobaudit.Query{JobID: f.ID, OrgID: c.OrgID}, Data: map[string]string{"request": "cancel"},
 		})
 	}
 	if err != nil {

@@ -67,14 +67,15 @@ type connection struct{ net.Conn }
 func (connection) Flush() error { return nil }
 
 // parseCursor reads how many lines the client has. The header is newer than the
-// address, which a browser repeats.
+// address, which a browser repeats. It may be more than can be read here: another
+// replica has seen them.
 func parseCursor(r *http.Request) (uint64, error) {
-	text := r.Header.Get("Last-Event-ID")
-	if text == "" {
-		text = r.URL.Query().Get("cursor")
+	text, err := parameter(r, "cursor")
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		text = id
 	}
-	if text == "" {
-		return 0, nil
+	if text == "" || err != nil {
+		return 0, err
 	}
 	n, err := strconv.ParseUint(text, 10, 53)
 	if err != nil {
@@ -89,12 +90,12 @@ func (a *API) events(q *request, c Caller) error {
 	if err != nil {
 		return err
 	}
-	if !a.reserveStream(1) {
+	if !a.reserveStream(&c) {
 		return problem{code: unavailable, message: "too many clients follow events"}
 	}
 	s := &stream{api: a, r: q.r, w: response{q, q.control()}, caller: c, cursor: cursor}
 	if err := s.open(q); err != nil {
-		a.reserveStream(-1)
+		a.releaseStream(&c)
 		return err
 	}
 	h := q.Header()
@@ -159,17 +160,28 @@ func (s *stream) detach(q *request) bool {
 // leave gives back what the stream has taken.
 func (s *stream) leave() {
 	s.api.hub.leave(s.job, s.follower)
-	s.api.reserveStream(-1)
+	s.api.releaseStream(&s.caller)
 }
 
-func (a *API) reserveStream(n int) bool {
+// reserveStream counts a stream of the caller's, if there may be one more.
+func (a *API) reserveStream(c *Caller) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if n > 0 && a.streams >= a.opts.Streams {
+	if a.streams >= a.opts.Streams || a.each[c.key()] >= a.opts.StreamsEach {
 		return false
 	}
-	a.streams += n
+	a.streams++
+	a.each[c.key()]++
 	return true
+}
+
+func (a *API) releaseStream(c *Caller) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.streams--
+	if a.each[c.key()]--; a.each[c.key()] == 0 {
+		delete(a.each, c.key())
+	}
 }
 
 // open finds the job, and begins to follow it before its records are read: so
@@ -180,9 +192,6 @@ func (s *stream) open(q *request) error {
 	found, err := s.api.job(ctx, q, s.caller, Read)
 	if err != nil {
 		return err
-	}
-	if s.cursor > uint64(len(found.Logs)) {
-		return invalid("cursor") // of another job: what it should skip is not there
 	}
 	s.job, s.org, s.action = found.ID, found.Metadata.OrgID, found.Metadata.Action
 	s.root, s.correlation = found.RootID, found.CorrelationID

@@ -77,13 +77,19 @@ func (a *API) job(ctx context.Context, q *request, c Caller, op Operation) (foun
 	if err != nil {
 		return found{}, err
 	}
-	if err := a.authorize(ctx, c, op, f.Job); err != nil {
-		return found{}, err
-	}
 	if op == Read && !f.isOwn(c) {
-		return f, a.reads.record(ctx, c, jobaudit.Query{JobID: id, OrgID: c.OrgID})
+		return f, a.mayRead(ctx, c, &f)
 	}
-	return f, nil
+	return f, a.authorize(ctx, c, op, f.Job)
+}
+
+// mayRead returns nil if the caller may read somebody else's job, and the read is on
+// record.
+func (a *API) mayRead(ctx context.Context, c Caller, f *found) error {
+	if err := a.authorize(ctx, c, Read, f.Job); err != nil {
+		return err
+	}
+	return a.noteRead(ctx, c, jobaudit.Query{JobID: f.ID, OrgID: c.OrgID})
 }
 
 // status answers GET /api/jobs/{id}.
@@ -125,7 +131,7 @@ func (a *API) list(q *request, c Caller) error {
 	}
 	scope := selection
 	scope.After = uuid.Nil
-	if err := a.reads.record(ctx, c, scope); err != nil {
+	if err := a.noteRead(ctx, c, scope); err != nil {
 		return err
 	}
 	answer := struct {
@@ -155,6 +161,21 @@ func (a *API) list(q *request, c Caller) error {
 		size, last, answer.Jobs = size+len(text), job.ID, append(answer.Jobs, text)
 	}
 	return q.answer(http.StatusOK, answer)
+}
+
+// parameter returns one parameter of the address, "" if it is not there. There may be
+// others, which we do not know.
+func parameter(r *http.Request, name string) (string, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	switch given := values[name]; {
+	case err != nil:
+		return "", problem{code: badRequest, message: "the query is malformed"}
+	case len(given) > 1:
+		return "", invalid(name)
+	case len(given) == 1:
+		return given[0], nil
+	}
+	return "", nil
 }
 
 // parseList reads the filters of a list.

@@ -176,7 +176,7 @@ func TestWhatAnotherOrganizationWroteUnderAJobsIDIsNotTold(t *testing.T) {
 // acts are the reads on record.
 func acts(log *memsink.Sink) []jobaudit.Event {
 	var found []jobaudit.Event
-	for r := range log.Records(context.Background(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditRead, jobaudit.AuditReviewed}}) {
+	for r := range log.Records(context.Background(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditRead, jobaudit.AuditRequested}}) {
 		found = append(found, r.Event())
 	}
 	return found
@@ -276,10 +276,10 @@ func TestACancellerIsOnRecordAndIsNotTheSubmitter(t *testing.T) {
 	w = s.do(t, call{method: "DELETE", path: "/api/jobs/" + running.ID.String(), who: "bob"})
 	require.Equal(t, jobaudit.Running, w.job(http.StatusAccepted).State, "its worker records the end")
 	act := acts(s.log)[1]
-	require.Equal(t, jobaudit.AuditReviewed, act.Type)
+	require.Equal(t, jobaudit.AuditRequested, act.Type)
 	require.Equal(t, "bob", act.Who.Principal.ID)
 	require.Equal(t, running.ID, act.Data.Act.Scope.JobID)
-	require.JSONEq(t, `{"outcome":"cancel requested"}`, string(act.Data.Act.Data))
+	require.JSONEq(t, `{"request":"cancel"}`, string(act.Data.Act.Data))
 	require.NoError(t, s.dispatched[1].Cancel(t.Context(), "it was asked to stop"))
 	require.Equal(t, jobaudit.Cancelled, s.get(t, "ada", "/api/jobs/"+running.ID.String()).job(http.StatusOK).State)
 }

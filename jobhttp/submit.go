@@ -35,7 +35,7 @@ const maxReason = 1024
 // readOrder reads a request for a job.
 func (a *API) readOrder(q *request) (order, error) {
 	var o order
-	if kind, params, err := mime.ParseMediaType(q.r.Header.Get("Content-Type")); err != nil || kind != "application/json" ||
+	if kind, params, err := mime.ParseMediaType(strings.Join(q.r.Header.Values("Content-Type"), ",")); err != nil || kind != "application/json" ||
 		params["charset"] != "" && !strings.EqualFold(params["charset"], "utf-8") {
 		return o, problem{code: badRequest, message: "the content is not application/json"}
 	}
@@ -159,6 +159,11 @@ func (a *API) accepted(ctx context.Context, q *request, c Caller, t *jobaudit.Tr
 	f, err := a.readBack(ctx, c, t.JobID())
 	if err != nil {
 		return err
+	}
+	if !f.isOwn(c) { // whoever knows a key of another's may not know of the job
+		if err := a.mayRead(ctx, c, &f); err != nil {
+			return err
+		}
 	}
 	if f.State == jobaudit.Pending {
 		if err := a.opts.Dispatch(ctx, t, bytes.Clone(inputs)); err != nil {

@@ -82,7 +82,7 @@ func (u *UI) showJob(r *request) error {
 	err := inTurn(r.Context(), u.looking, func() error {
 		id, records, err := u.find(r)
 		if err == nil {
-			err = u.reads.note(r.Context(), r.viewer, jobaudit.Query{JobID: id, OrgID: r.viewer.OrgID})
+			err = u.note(r.Context(), r.viewer, jobaudit.Query{JobID: id, OrgID: r.viewer.OrgID})
 		}
 		if err == nil {
 			body, err = u.describe(r, id, records)
@@ -337,7 +337,7 @@ func arrange(children map[uuid.UUID][]member) (list []member) {
 
 // acts finds what people did with the job's records, among the newest acts.
 func (u *UI) acts(r *request, p *jobPage) error {
-	q := jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditErased}, NewestFirst: true, Limit: mostActs}
+	q := jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditRequested, jobaudit.AuditErased}, NewestFirst: true, Limit: mostActs}
 	for i := range u.logs {
 		for rec, err := range u.logs[i].Reader.Records(r.Context(), q) {
 			if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {
@@ -379,7 +379,7 @@ func (u *UI) bundle(r *request) (id uuid.UUID, text []byte, err error) {
 	if r.foreign {
 		return id, nil, problem{http.StatusConflict, "This job has events of another organization, so that its evidence is for those who may know of all."}
 	}
-	if err := u.reads.note(r.Context(), r.viewer, jobaudit.Query{JobID: id, OrgID: r.viewer.OrgID}); err != nil {
+	if err := u.note(r.Context(), r.viewer, jobaudit.Query{JobID: id, OrgID: r.viewer.OrgID}); err != nil {
 		return id, nil, err
 	}
 	err = inTurn(r.Context(), u.proving, func() (err error) {

@@ -132,7 +132,7 @@ func (u *UI) listJobs(r *request) error {
 	if !r.viewer.AllOrgs {
 		q.OrgID = r.viewer.OrgID
 	}
-	if err := u.reads.note(r.Context(), r.viewer, q); err != nil {
+	if err := u.note(r.Context(), r.viewer, q); err != nil {
 		return err
 	}
 	after := values.Get("after")

@@ -165,7 +165,7 @@ type loss struct {
 }
 
 func (u *UI) showLogs(r *request) error {
-	if err := u.reads.note(r.Context(), r.viewer, jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditOpened}}); err != nil {
+	if err := u.note(r.Context(), r.viewer, jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditOpened}}); err != nil {
 		return err
 	}
 	p := &logPage{Logs: u.checked()}

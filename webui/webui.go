@@ -35,6 +35,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/evidence"
+	"github.com/jobaudit/jobaudit/internal/reads"
 )
 
 // Viewer is who looks.
@@ -108,7 +109,7 @@ type UI struct {
 	opts   Options
 	mux    *http.ServeMux
 	pages  map[string]*template.Template
-	reads  reads
+	reads  reads.Counter
 	checks []*check // one a log
 	cross  *http.CrossOriginProtection
 	// proving and looking bound how many files of evidence and how many pages are
@@ -167,7 +168,6 @@ func New(logs []Log, opts Options) (*UI, error) {
 		opts.Log = slog.Default()
 	}
 	u := &UI{logs: logs, opts: opts, mux: http.NewServeMux(), pages: map[string]*template.Template{}, cross: http.NewCrossOriginProtection()}
-	u.reads.record = opts.Record
 	u.proving, u.looking = make(chan struct{}, mostProving), make(chan struct{}, mostLooking)
 	for i := range logs {
 		u.checks = append(u.checks, &check{log: &logs[i]})
@@ -259,7 +259,7 @@ func (u *UI) Close() {
 	for _, c := range u.checks {
 		c.stop()
 	}
-	u.reads.close()
+	u.reads.Close()
 }
 
 // request is a request of a viewer who is known.

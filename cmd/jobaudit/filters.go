@@ -22,7 +22,7 @@ var eventTypes = []jobaudit.EventType{
 	jobaudit.AttemptStarted, jobaudit.AttemptFailed, jobaudit.AttemptDeferred, jobaudit.AttemptLost,
 	jobaudit.AttemptSuperseded, jobaudit.AttemptLate,
 	jobaudit.AuditOpened, jobaudit.AuditClosed, jobaudit.AuditPolicy, jobaudit.AuditDegraded, jobaudit.AuditLost,
-	jobaudit.AuditProbed, jobaudit.AuditErased, jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditHeld,
+	jobaudit.AuditProbed, jobaudit.AuditErased, jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditRequested, jobaudit.AuditHeld,
 	jobaudit.AuditReleased, jobaudit.AuditRetention, jobaudit.AuditRetired,
 }
 

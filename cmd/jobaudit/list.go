@@ -137,7 +137,7 @@ func detail(e jobaudit.Event) string {
 		parts = append(parts, d.Impact)
 	case d.Correction != nil:
 		parts = append(parts, "of event "+d.Correction.Of.String()+": "+d.Correction.Reason)
-	case e.Type == jobaudit.JobSubmitted, e.Type == jobaudit.AuditRead, e.Type == jobaudit.AuditReviewed:
+	case e.Type == jobaudit.JobSubmitted, e.Type == jobaudit.AuditRead, e.Type == jobaudit.AuditReviewed, e.Type == jobaudit.AuditRequested:
 		parts = append(parts, "because "+e.Why.Reason)
 	}
 	if text := withheld(e.What.Redaction); text != "" {

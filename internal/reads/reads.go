@@ -1,0 +1,137 @@
+// Package reads counts who reads what, so that looking again and again is few
+// events: PCI DSS 10.2.1.3 asks for a record of reads. Packages jobhttp and webui
+// record with it.
+package reads
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// window is the time in which the same reads by one reader are one event.
+const window = 5 * time.Minute
+
+// most is how many readers' queries are counted at a time. Beyond that each read is
+// an event of its own.
+const most = 10_000
+
+// Store records count reads of one reader and query. since is when the first of them
+// was, and zero for one that is recorded as it happens. It is not called twice at a
+// time for one key.
+type Store func(count int, since time.Time) error
+
+// Counter counts reads. The first read of a key is on record before Note returns;
+// those of the next five minutes are counted, and recorded as one event at the end.
+// The zero Counter is ready, and safe for concurrent use.
+type Counter struct {
+	mu     sync.Mutex // guards what follows
+	open   map[string]*entry
+	closed bool
+}
+
+// entry are the reads of one key.
+type entry struct {
+	store  Store
+	stored chan struct{} // closed when the first read is on record, or cannot be
+	err    error         // why it cannot
+	count  int           // of reads since the last event
+	since  time.Time     // when the first of them was
+	timer  *time.Timer
+}
+
+// Note returns when the read is on record, or will be. key tells the reader and the
+// query. store outlives ctx: what has begun is recorded though the reader goes.
+func (c *Counter) Note(ctx context.Context, key string, store Store) error {
+	c.mu.Lock()
+	e := c.open[key]
+	if e == nil {
+		e = &entry{store: store, stored: make(chan struct{})}
+		if len(c.open) < most && !c.closed {
+			if c.open == nil {
+				c.open = make(map[string]*entry)
+			}
+			c.open[key] = e
+		}
+		go c.begin(key, e)
+	} else {
+		if e.count == 0 {
+			e.since = time.Now()
+		}
+		e.count++
+	}
+	c.mu.Unlock()
+	select {
+	case <-e.stored:
+		return e.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// begin records the first read.
+func (c *Counter) begin(key string, e *entry) {
+	err := e.record(1, time.Time{})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err != nil:
+		e.err = err
+		if c.open[key] == e {
+			delete(c.open, key)
+		}
+	case c.open[key] == e && !c.closed:
+		e.timer = time.AfterFunc(window, func() { c.end(key, e) })
+	}
+	close(e.stored)
+}
+
+// record calls store, which may be the application's.
+func (e *entry) record(count int, since time.Time) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the function that records reads panicked with a %T", p)
+		}
+	}()
+	return e.store(count, since)
+}
+
+// end records the reads that were counted, and goes on to count if there were any.
+func (c *Counter) end(key string, e *entry) {
+	c.mu.Lock()
+	count, since := e.count, e.since
+	e.count = 0
+	if count == 0 && c.open[key] == e {
+		delete(c.open, key)
+	}
+	c.mu.Unlock()
+	if count == 0 {
+		return
+	}
+	err := e.record(count, since) // the recorder's OnError knows of it, too
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		e.count, e.since = e.count+count, since
+	}
+	if !c.closed {
+		e.timer.Reset(window)
+	}
+}
+
+// Close records what has been counted. Reads that come later are recorded one by one.
+func (c *Counter) Close() {
+	c.mu.Lock()
+	c.closed = true
+	open := c.open
+	c.open = nil
+	c.mu.Unlock()
+	for key, e := range open {
+		<-e.stored
+		if e.timer != nil {
+			e.timer.Stop()
+		}
+		c.end(key, e)
+	}
+}

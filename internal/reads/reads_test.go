@@ -1,0 +1,120 @@
+package reads_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit/internal/reads"
+)
+
+// stored collects what is recorded.
+type stored struct {
+	mu   sync.Mutex
+	list []string
+	fail error
+}
+
+func (s *stored) store(count int, since time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return s.fail
+	}
+	text := fmt.Sprint(count)
+	if !since.IsZero() {
+		text += " since " + since.UTC().Format(time.TimeOnly)
+	}
+	s.list = append(s.list, text)
+	return nil
+}
+
+func TestTheFirstReadIsOnRecordAndThoseOfFiveMinutesAreOneEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c reads.Counter
+		var s stored
+		for range 4 {
+			require.NoError(t, c.Note(t.Context(), "a", s.store))
+			require.Equal(t, []string{"1"}, s.list)
+			time.Sleep(time.Second)
+		}
+		require.NoError(t, c.Note(t.Context(), "b", s.store))
+		require.Equal(t, []string{"1", "1"}, s.list, "of another reader")
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		require.Equal(t, []string{"1", "1", "3 since 00:00:01"}, s.list)
+		require.NoError(t, c.Note(t.Context(), "a", s.store))
+		c.Close()
+		require.Equal(t, "1 since 00:05:04", s.list[3], "what was counted is on record at the end")
+		require.NoError(t, c.Note(t.Context(), "a", s.store))
+		require.Len(t, s.list, 5, "and what comes later, at once")
+	})
+}
+
+func TestAReadThatCannotBeRecordedIsAnErrorForAllWhoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		full := errors.New("the log is full")
+		for want, store := range map[string]reads.Store{
+			"full":     func(int, time.Time) error { return full },
+			"panicked": func(int, time.Time) error { panic("at the log") },
+		} {
+			var c reads.Counter
+			for range 3 {
+				require.ErrorContains(t, c.Note(t.Context(), "a", store), want)
+			}
+			var s stored
+			require.NoError(t, c.Note(t.Context(), "a", s.store))
+			require.NoError(t, c.Note(t.Context(), "a", s.store))
+			s.fail = full
+			time.Sleep(6 * time.Minute)
+			s.fail = nil
+			time.Sleep(6 * time.Minute)
+			synctest.Wait()
+			require.Equal(t, []string{"1", "1 since " + s.list[1][len("1 since "):]}, s.list, "counts are not lost")
+			c.Close()
+		}
+	})
+}
+
+func TestAReaderWhoGoesIsOnRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c reads.Counter
+		var s stored
+		leave := make(chan bool)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, c.Note(ctx, "a", func(count int, since time.Time) error { <-leave; return s.store(count, since) }), context.Canceled)
+		close(leave)
+		synctest.Wait()
+		require.Equal(t, []string{"1"}, s.list)
+		c.Close()
+	})
+}
+
+// Ten thousand are counted; with more, each read is an event, so that nothing grows.
+func TestNoMoreThanTenThousandAreCountedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c reads.Counter
+		var s stored
+		for i := range 10_000 {
+			require.NoError(t, c.Note(t.Context(), fmt.Sprint(i), s.store))
+		}
+		for range 2 {
+			require.NoError(t, c.Note(t.Context(), "one more", s.store))
+		}
+		require.Len(t, s.list, 10_002)
+		time.Sleep(6 * time.Minute)
+		synctest.Wait()
+		for range 2 {
+			require.NoError(t, c.Note(t.Context(), "one more", s.store))
+		}
+		require.Len(t, s.list, 10_003)
+		c.Close()
+	})
+}
