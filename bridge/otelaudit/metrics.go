@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,10 +37,21 @@ type OpenJobs interface {
 //	jobaudit.jobs.open           by jobaudit.job.state: pending, running
 //	jobaudit.jobs.ghosts         running, whose announced sign of life is overdue
 //
-// How many jobs ended in which state is not here: a count that begins with the process
-// is not what the log says, and [jobaudit.Jobs] reads that. The result ends it.
+// and, if it is a [jobaudit.AuditReader] too, which is read on at each collection,
+//
+//	jobaudit.jobs.ended          by jobaudit.job.state: success, failed, cancelled
+//
+// That counts, from the call of Metrics on, whoever recorded them: a second outcome of a
+// job counts once as long as it is among the newest 10,000. For what ended before,
+// [jobaudit.Jobs] reads the log. The result ends it.
 func Metrics(provider metric.MeterProvider, recorder *jobaudit.Recorder, log OpenJobs) (metric.Registration, error) {
 	m, meter := &meters{recorder: recorder, log: log}, provider.Meter(scope)
+	if reader, ok := log.(jobaudit.AuditReader); ok {
+		var err error
+		if m.ends, err = newEnds(reader); err != nil {
+			return nil, err
+		}
+	}
 	var errs []error
 	counter := func(name, what string) metric.Int64ObservableCounter {
 		c, err := meter.Int64ObservableCounter(name, metric.WithDescription(what), metric.WithUnit("{event}"))
@@ -59,17 +72,21 @@ func Metrics(provider metric.MeterProvider, recorder *jobaudit.Recorder, log Ope
 	m.ghosts = gauge("jobaudit.jobs.ghosts", "Running jobs whose announced sign of life is overdue.", "{job}")
 	lag, err := meter.Float64ObservableGauge("jobaudit.lag", metric.WithDescription("How long the oldest event has waited for the sink."), metric.WithUnit("s"))
 	m.lag = lag
+	ended, endedErr := meter.Int64ObservableCounter("jobaudit.jobs.ended", metric.WithDescription("Jobs that have ended."), metric.WithUnit("{job}"))
+	m.ended, errs = ended, append(errs, endedErr)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, fmt.Errorf("otelaudit: %w", err)
 	}
-	return meter.RegisterCallback(m.observe, m.stored, m.lost, m.buffered, m.inFallback, m.executions, m.open, m.ghosts, m.lag)
+	return meter.RegisterCallback(m.observe, m.stored, m.lost, m.buffered, m.inFallback, m.executions, m.open, m.ghosts, m.lag, m.ended)
 }
 
 type meters struct {
 	recorder *jobaudit.Recorder
 	log      OpenJobs
 
-	stored, lost                                   metric.Int64ObservableCounter
+	ends *ends // nil if the log cannot be read on
+
+	stored, lost, ended                            metric.Int64ObservableCounter
 	buffered, inFallback, executions, open, ghosts metric.Int64ObservableGauge
 	lag                                            metric.Float64ObservableGauge
 }
@@ -89,7 +106,80 @@ func (m *meters) observe(ctx context.Context, o metric.Observer) error {
 	if m.log == nil {
 		return nil
 	}
-	return m.observeJobs(ctx, o)
+	if err := m.observeJobs(ctx, o); err != nil || m.ends == nil {
+		return err
+	}
+	counts, err := m.ends.read(ctx)
+	for state, n := range counts {
+		o.ObserveInt64(m.ended, n, metric.WithAttributes(attribute.String("jobaudit.job.state", string(state))))
+	}
+	return err
+}
+
+// ends counts the jobs that end, as a log has them.
+type ends struct {
+	reader jobaudit.AuditReader
+
+	mu     sync.Mutex
+	after  uuid.UUID // the newest event that was looked at
+	counts map[jobaudit.JobState]int64
+	jobs   map[uuid.UUID]bool // the newest that have ended
+	order  []uuid.UUID        // of them, a ring
+	next   int
+}
+
+// newEnds begins behind the log's newest event.
+func newEnds(reader jobaudit.AuditReader) (*ends, error) {
+	e := &ends{reader: reader, jobs: make(map[uuid.UUID]bool), counts: map[jobaudit.JobState]int64{
+		jobaudit.Success: 0, jobaudit.Failed: 0, jobaudit.Cancelled: 0}}
+	for r, err := range reader.Records(context.Background(), jobaudit.Query{NewestFirst: true}) {
+		if _, unreadable := errors.AsType[*jobaudit.UnreadableError](err); unreadable {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("otelaudit: the log's newest event: %w", err)
+		}
+		e.after = r.ID()
+		break
+	}
+	return e, nil
+}
+
+// outcomes are the types that a job can end by.
+var outcomes = []jobaudit.EventType{jobaudit.JobSucceeded, jobaudit.JobFailed, jobaudit.JobCancelled, jobaudit.JobDenied, jobaudit.JobDeduplicated}
+
+// read reads on, and returns how many have ended by now.
+func (e *ends) read(ctx context.Context) (map[jobaudit.JobState]int64, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for r, err := range e.reader.Records(ctx, jobaudit.Query{Types: outcomes, After: e.after}) {
+		if _, unreadable := errors.AsType[*jobaudit.UnreadableError](err); unreadable {
+			continue
+		}
+		if err != nil {
+			return maps.Clone(e.counts), fmt.Errorf("otelaudit: the log's ended jobs: %w", err)
+		}
+		e.after = r.ID()
+		if state := r.Event().Job.State; state.Terminal() && e.first(r.JobID()) {
+			e.counts[state]++
+		}
+	}
+	return maps.Clone(e.counts), nil
+}
+
+// first reports whether a job is not among the newest that have ended, and notes it.
+func (e *ends) first(id uuid.UUID) bool {
+	if e.jobs[id] {
+		return false
+	}
+	if e.jobs[id] = true; len(e.order) < known {
+		e.order = append(e.order, id)
+		return true
+	}
+	delete(e.jobs, e.order[e.next])
+	e.order[e.next] = id
+	e.next = (e.next + 1) % known
+	return true
 }
 
 // openJob is a job as its newest event has it.

@@ -24,6 +24,11 @@
 // (retry), and of the job that submitted it (parent), as far as this process has run
 // them: of the newest 10,000.
 //
+// Of jobs that other processes ran the record has no span of a run, but the one that
+// each was submitted in. So a job whose parent ran elsewhere is linked to the span that its
+// parent submitted it in, which its Carrier takes along, and with [Bridge.LinksFrom] a retry is
+// linked to the span that the job was submitted in that it retries.
+//
 // # Libraries
 //
 // OpenTelemetry's API for Go is what programs are instrumented with. Its SDK is used
@@ -37,6 +42,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/attribute"
@@ -54,6 +60,7 @@ const known = 10_000
 // Bridge makes spans of jobs. It is safe for concurrent use.
 type Bridge struct {
 	tracer trace.Tracer
+	log    jobaudit.AuditReader // may be nil
 
 	mu    sync.Mutex
 	spans map[uuid.UUID]trace.SpanContext // the newest of each job
@@ -64,6 +71,29 @@ type Bridge struct {
 // New returns a bridge to a provider of tracers.
 func New(provider trace.TracerProvider) *Bridge {
 	return &Bridge{tracer: provider.Tracer(scope), spans: make(map[uuid.UUID]trace.SpanContext)}
+}
+
+// lookupTime bounds how long a job waits for a link.
+const lookupTime = time.Second
+
+// LinksFrom returns a bridge that looks into a log for the trace of a job that is retried
+// and that did not run here. The run waits for that, at most a second; without an answer
+// it has no such link. What one bridge has run the other does not know.
+func (b *Bridge) LinksFrom(log jobaudit.AuditReader) *Bridge {
+	return &Bridge{tracer: b.tracer, log: log, spans: make(map[uuid.UUID]trace.SpanContext)}
+}
+
+// recorded is the span that a job was submitted in, as the log says.
+func (b *Bridge) recorded(ctx context.Context, id uuid.UUID) (at trace.SpanContext, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	for r, err := range b.log.Records(ctx, jobaudit.Query{JobID: id, Types: []jobaudit.EventType{jobaudit.JobSubmitted}, Limit: 1}) {
+		if err != nil {
+			return at, false
+		}
+		return spanContext(r.Event().TraceParent)
+	}
+	return at, false
 }
 
 // Defaults returns a function for [jobaudit.Options]: it gives what next gives (nil
@@ -101,13 +131,35 @@ func (b *Bridge) Job(fn func(context.Context) error) func(context.Context) error
 		ended = true
 		if err != nil {
 			span.SetStatus(codes.Error, "") // its text may say what no policy has kept
-			if coded, ok := err.(interface{ JobErrorCode() string }); ok {
-				span.SetAttributes(attribute.String("error.type", coded.JobErrorCode()))
+			if code := codeOf(err); code != "" {
+				span.SetAttributes(attribute.String("error.type", code))
 			}
 		}
 		return err
 	}
 }
+
+// codeOf is what an error says of its kind, nothing where its method panics: the job has
+// ended by then, and the bridge is not to change how.
+func codeOf(err error) (code string) {
+	defer func() {
+		if recover() != nil {
+			code = ""
+		}
+	}()
+	coded, ok := err.(interface{ JobErrorCode() string })
+	if !ok {
+		return ""
+	}
+	code = coded.JobErrorCode()
+	if len(code) > 64 || strings.Trim(code, codeCharacters) != "" {
+		return "" // a text, which no policy has kept
+	}
+	return code
+}
+
+// codeCharacters are what codes consist of.
+const codeCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 
 // job is what a Carrier's text says of a job: docs/format.md, F3.
 type job struct {
@@ -145,20 +197,33 @@ func (b *Bridge) start(ctx context.Context, trail *jobaudit.Trail) (context.Cont
 			attributes = append(attributes, attribute.String(name, other.String()))
 		}
 	}
-	var links []trace.Link
-	b.mu.Lock()
+	links := b.links(ctx, id, j)
+	ctx, span := b.tracer.Start(ctx, "job "+j.Action, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(attributes...), trace.WithLinks(links...))
+	b.keep(id, span.SpanContext())
+	return ctx, span
+}
+
+// links are those of a run.
+func (b *Bridge) links(ctx context.Context, id uuid.UUID, j job) (links []trace.Link) {
 	for _, to := range []struct {
 		job  uuid.UUID
 		kind string
 	}{{id, "resumption"}, {j.RetryOf, "retry"}, {j.Parent, "parent"}} {
-		if at, ok := b.spans[to.job]; ok {
+		b.mu.Lock()
+		at, ok := b.spans[to.job]
+		b.mu.Unlock()
+		switch {
+		case ok || to.job == uuid.Nil:
+		case to.kind == "parent":
+			at, ok = spanContext(j.TraceParent)
+		case to.kind == "retry" && b.log != nil:
+			at, ok = b.recorded(ctx, to.job)
+		}
+		if ok {
 			links = append(links, trace.Link{SpanContext: at, Attributes: []attribute.KeyValue{attribute.String("jobaudit.link", to.kind)}})
 		}
 	}
-	b.mu.Unlock()
-	ctx, span := b.tracer.Start(ctx, "job "+j.Action, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(attributes...), trace.WithLinks(links...))
-	b.keep(id, span.SpanContext())
-	return ctx, span
+	return links
 }
 
 // keep remembers the newest span of a job, and forgets the oldest job's.

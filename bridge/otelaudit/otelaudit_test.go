@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/metric"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -115,6 +116,70 @@ func TestAJobThatIsRunAgainLinksToItsEarlierRunsAndARetryToWhatItRetries(t *test
 	require.Equal(t, []string{"retry " + second.SpanContext().SpanID().String()}, links(w.span(t, "job resize-again")))
 }
 
+// Another process has another bridge and another recorder.
+func TestAJobIsLinkedToWhatRanInAnotherProcess(t *testing.T) {
+	w := newWorld(t, jobaudit.Options{})
+	var carrier jobaudit.Carrier
+	ctx, request := w.provider.Tracer("web").Start(t.Context(), "request")
+	require.NoError(t, w.recorder.Run(ctx, submission("report"), w.bridge.Job(func(ctx context.Context) error {
+		child, err := w.recorder.Submit(ctx, submission("page"))
+		carrier = child.Carrier()
+		return err
+	})))
+	request.End()
+	report := w.span(t, "job report")
+	ids := w.sink.Jobs()
+
+	other := newWorld(t, jobaudit.Options{})
+	trail, err := other.recorder.Resume(t.Context(), carrier, nil)
+	require.NoError(t, err)
+	require.NoError(t, trail.Run(t.Context(), jobaudit.Execution{}, other.bridge.Job(func(context.Context) error { return nil })))
+	page := other.span(t, "job page")
+	require.Equal(t, report.SpanContext().TraceID(), page.SpanContext().TraceID())
+	require.Equal(t, []string{"parent " + report.SpanContext().SpanID().String()}, links(page))
+
+	retry := submission("report-again")
+	retry.RetryOf = ids[0]
+	nothing := func(context.Context) error { return nil }
+	require.NoError(t, other.recorder.Run(t.Context(), retry, other.bridge.Job(nothing)))
+	require.Empty(t, links(other.span(t, "job report-again")))
+	require.NoError(t, other.recorder.Run(t.Context(), retry, other.bridge.LinksFrom(w.sink).Job(nothing)))
+	require.Equal(t, []string{"retry " + request.SpanContext().SpanID().String()}, links(other.span(t, "job report-again")))
+	retry.RetryOf = uuid.New()
+	require.NoError(t, other.recorder.Run(t.Context(), retry, other.bridge.LinksFrom(w.sink).Job(nothing)))
+	require.Empty(t, links(other.span(t, "job report-again")))
+}
+
+// coded is an error whose code is what a function says.
+type coded func() string
+
+func (c coded) Error() string        { return "it failed" }
+func (c coded) JobErrorCode() string { return c() }
+
+func TestAnErrorsCodeIsOnTheSpanIfItIsOneAndChangesNoOutcome(t *testing.T) {
+	for name, tt := range map[string]struct {
+		code coded
+		want string
+	}{
+		"a code":  {func() string { return "QUOTA" }, "QUOTA"},
+		"a text":  {func() string { return "hunter2 was refused" }, ""},
+		"long":    {func() string { return strings.Repeat("A", 65) }, ""},
+		"a panic": {func() string { panic("broken") }, ""},
+	} {
+		w := newWorld(t, jobaudit.Options{})
+		err := w.recorder.Run(t.Context(), submission("x"), w.bridge.Job(func(context.Context) error { return tt.code }))
+		require.EqualError(t, err, "it failed", name)
+		w.sink.ExpectStates(t, w.sink.Jobs()[0], jobaudit.Pending, jobaudit.Running, jobaudit.Failed)
+		got := ""
+		for _, a := range w.span(t, "job x").Attributes() {
+			if a.Key == "error.type" {
+				got = a.Value.AsString()
+			}
+		}
+		require.Equal(t, tt.want, got, name)
+	}
+}
+
 func TestAPanicEndsTheSpanAndGoesOn(t *testing.T) {
 	w := newWorld(t, jobaudit.Options{})
 	require.PanicsWithValue(t, "secret", func() {
@@ -186,28 +251,68 @@ func TestMetricsSayWhatStatsAndTheLogSay(t *testing.T) {
 			open = append(open, r)
 		}
 	}
-	reader := sdkmetric.NewManualReader()
-	registration, err := otelaudit.Metrics(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), w.recorder, open)
+	values, registration := collect(t, w, open)
+	require.EqualValues(t, w.recorder.Stats().Stored, values()["jobaudit.events.stored"])
+	require.EqualValues(t, 1, values()["jobaudit.executions"])
+	require.EqualValues(t, 1, values()["jobaudit.jobs.open pending"])
+	require.EqualValues(t, 1, values()["jobaudit.jobs.open running"])
+	require.EqualValues(t, 1, values()["jobaudit.jobs.ghosts"])
+	require.Zero(t, values()["jobaudit.events.lost"])
+	require.NotContains(t, values(), "jobaudit.jobs.ended success", "such a log cannot be read on")
+	require.NoError(t, registration.Unregister())
+}
+
+// readable is a log that can be read on.
+type readable struct {
+	openJobs
+	jobaudit.AuditReader
+}
+
+func TestMetricsCountTheJobsThatEndedByState(t *testing.T) {
+	w := newWorld(t, jobaudit.Options{})
+	run := func(err error) {
+		_ = w.recorder.Run(t.Context(), submission("x"), func(context.Context) error { return err })
+	}
+	run(nil)
+	values, _ := collect(t, w, readable{nil, w.sink})
+	require.Contains(t, values(), "jobaudit.jobs.ended success")
+	require.Zero(t, values()["jobaudit.jobs.ended success"], "what ended before is not counted")
+	run(nil)
+	run(nil)
+	run(errors.New("no"))
+	require.EqualValues(t, 2, values()["jobaudit.jobs.ended success"])
+	trail, err := w.recorder.Submit(t.Context(), submission("x"))
 	require.NoError(t, err)
-	var collected metricdata.ResourceMetrics
-	require.NoError(t, reader.Collect(t.Context(), &collected))
-	values := map[string]int64{}
-	for _, m := range collected.ScopeMetrics[0].Metrics {
-		switch data := m.Data.(type) {
-		case metricdata.Sum[int64]:
-			values[m.Name] = data.DataPoints[0].Value
-		case metricdata.Gauge[int64]:
-			for _, point := range data.DataPoints {
+	require.NoError(t, trail.Cancel(t.Context(), "not needed"))
+	require.EqualValues(t, 2, values()["jobaudit.jobs.ended success"])
+	require.EqualValues(t, 1, values()["jobaudit.jobs.ended failed"])
+	require.EqualValues(t, 1, values()["jobaudit.jobs.ended cancelled"])
+}
+
+// collect registers the metrics, and returns what reads them.
+func collect(t *testing.T, w *world, log otelaudit.OpenJobs) (values func() map[string]int64, registration metric.Registration) {
+	t.Helper()
+	reader := sdkmetric.NewManualReader()
+	registration, err := otelaudit.Metrics(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), w.recorder, log)
+	require.NoError(t, err)
+	return func() map[string]int64 {
+		var collected metricdata.ResourceMetrics
+		require.NoError(t, reader.Collect(t.Context(), &collected))
+		values := map[string]int64{}
+		add := func(name string, points []metricdata.DataPoint[int64]) {
+			for _, point := range points {
 				state, _ := point.Attributes.Value("jobaudit.job.state")
-				values[strings.TrimSpace(m.Name+" "+state.AsString())] = point.Value
+				values[strings.TrimSpace(name+" "+state.AsString())] = point.Value
 			}
 		}
-	}
-	require.EqualValues(t, w.recorder.Stats().Stored, values["jobaudit.events.stored"])
-	require.EqualValues(t, 1, values["jobaudit.executions"])
-	require.EqualValues(t, 1, values["jobaudit.jobs.open pending"])
-	require.EqualValues(t, 1, values["jobaudit.jobs.open running"])
-	require.EqualValues(t, 1, values["jobaudit.jobs.ghosts"])
-	require.Zero(t, values["jobaudit.events.lost"])
-	require.NoError(t, registration.Unregister())
+		for _, m := range collected.ScopeMetrics[0].Metrics {
+			switch data := m.Data.(type) {
+			case metricdata.Sum[int64]:
+				add(m.Name, data.DataPoints)
+			case metricdata.Gauge[int64]:
+				add(m.Name, data.DataPoints)
+			}
+		}
+		return values
+	}, registration
 }
