@@ -198,8 +198,8 @@ func TestExtraABrowserShowsASummaryOfALargePeriod(t *testing.T) {
 	require.Empty(t, b.Faults)
 }
 
-// The script folds events by a simpler rule than Replay. For logs as recorders
-// write them the two agree.
+// That its script folds whatever there is as Replay does is a test of the root's:
+// TestExtraAPageFoldsJobsAsReplayDoesWhateverTheyHold.
 func TestExtraAPageShowsTheStatesThatReplayGives(t *testing.T) {
 	size.Extra(t)
 	l := newLog(t, "example.com/jobs")

@@ -110,7 +110,7 @@ func Collect(ctx context.Context, logs []Source, scope Scope, opts *Options) ([]
 // gather reads the logs and keeps the events of the jobs; with a summarizer only
 // those that it wants.
 func gather(ctx context.Context, logs []Source, scope Scope, jobs map[uuid.UUID]bool, limit int, all *summarizer) (parts []*collector, err error) {
-	room := room{events: limit, bytes: MaxFile}
+	room := room{events: limit, bytes: MaxFile - reserved}
 	for _, source := range logs {
 		c := &collector{scope: scope, jobs: jobs, room: &room, all: all, head: source.Head}
 		if err := each(ctx, source, c.add); err != nil {
@@ -123,6 +123,10 @@ func gather(ctx context.Context, logs []Source, scope Scope, jobs map[uuid.UUID]
 	}
 	return parts, nil
 }
+
+// reserved is room for the statement and the heads, which are not of events: a stream
+// has 60 bytes there.
+const reserved = 4 << 20
 
 // room is what all logs may still take.
 type room struct {
@@ -226,16 +230,21 @@ type collector struct {
 func (c *collector) add(leaf auditlog.Leaf) error {
 	n := node{hash: leaf.Hash, size: 1}
 	keep, maybe, r := c.wants(leaf.Bytes)
+	if keep {
+		c.room.events--
+		c.room.bytes -= c.cost(r)
+		if c.room.events < 0 || c.room.bytes < 0 {
+			if c.all == nil {
+				return &TooLargeError{}
+			}
+			c.room.events, c.room.bytes = c.room.events+1, c.room.bytes+c.cost(r)
+			c.all.Left++ // a smaller one may still fit
+			keep = false
+		}
+	}
 	if keep || maybe {
 		n.kept = []int{len(c.entries)}
 		c.entries = append(c.entries, entry{index: leaf.Index, record: r, maybe: !keep})
-	}
-	if keep {
-		c.room.events--
-		c.room.bytes -= int64(base64.StdEncoding.EncodedLen(r.Len()) + 64 + 45*bits.Len64(uint64(c.head.Head().Size)))
-		if c.room.events < 0 || c.room.bytes < 0 {
-			return &TooLargeError{}
-		}
 	}
 	for len(c.stack) > 0 && c.stack[len(c.stack)-1].size == n.size {
 		n = c.join(c.stack[len(c.stack)-1], n)
@@ -243,6 +252,11 @@ func (c *collector) add(leaf auditlog.Leaf) error {
 	}
 	c.stack = append(c.stack, n)
 	return nil
+}
+
+// cost is how many bytes an event takes in a file, with its proof.
+func (c *collector) cost(r jobaudit.Record) int64 {
+	return int64(base64.StdEncoding.EncodedLen(r.Len()) + 64 + 45*bits.Len64(uint64(c.head.Head().Size)))
 }
 
 func (c *collector) join(left, right node) node {
@@ -299,6 +313,13 @@ func (c *collector) finish() error {
 		return fmt.Errorf("evidence: the log was read and does not lead to its head %v", h)
 	}
 	openings, policies := map[string]int{}, map[tlog.Hash]int{}
+	need := func(at int, ok bool) {
+		if ok && c.entries[at].maybe {
+			c.entries[at].maybe = false
+			c.room.events--
+			c.room.bytes -= c.cost(c.entries[at].record)
+		}
+	}
 	for i := range c.entries {
 		e := c.entries[i].record.Event()
 		switch {
@@ -307,16 +328,18 @@ func (c *collector) finish() error {
 		case e.Type == jobaudit.AuditPolicy:
 			policies[digest(e.Data.Policy)] = i
 		}
-		if !c.entries[i].maybe {
-			if at, ok := openings[e.Where.Instance]; ok {
-				c.entries[at].maybe = false
-			}
-			if e.What.Redaction != nil {
-				if at, ok := policies[e.What.Redaction.Digest]; ok {
-					c.entries[at].maybe = false
-				}
-			}
+		if c.entries[i].maybe {
+			continue
 		}
+		at, ok := openings[e.Where.Instance]
+		need(at, ok)
+		if e.What.Redaction != nil {
+			at, ok := policies[e.What.Redaction.Digest]
+			need(at, ok)
+		}
+	}
+	if c.room.events < 0 || c.room.bytes < 0 {
+		return &TooLargeError{}
 	}
 	return nil
 }

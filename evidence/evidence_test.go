@@ -333,6 +333,16 @@ func TestAPeriodWithTooManyEventsIsSummarizedAndOtherScopesAreRefused(t *testing
 	require.Contains(t, s.Withheld, evidence.Count{Name: "reindex v7", N: 1})
 	require.Equal(t, []string{"job.failed", "audit.read"}, types(b), "what a reviewer looks for is proven")
 
+
+	opts.MaxEvents = 1 // not even those fit
+	text, err = evidence.Collect(t.Context(), sources, period, &opts)
+	require.NoError(t, err)
+	b, err = evidence.Open(text, l.keys())
+	require.NoError(t, err)
+	require.Equal(t, []string{"job.failed"}, types(b))
+	require.EqualValues(t, 1, b.Statement.Summary.Left, "the act had no room, and is counted")
+
+	opts.MaxEvents = 7
 	_, err = evidence.Collect(t.Context(), sources, evidence.Scope{RootID: l.parent}, &opts)
 	_, large = errors.AsType[*evidence.TooLargeError](err)
 	require.True(t, large, "%v", err)

@@ -22,6 +22,8 @@ var (
 	pageJS string
 	//go:embed verify.js
 	verifyJS string
+	//go:embed fold.js
+	foldJS string
 	//go:embed standards.json
 	standardsJSON string
 )
@@ -38,7 +40,7 @@ var ErrPage = errors.New("the page around the evidence is not the one that this 
 
 // pageParts are what stands before and behind the evidence.
 func pageParts() (before, behind string) {
-	script := verifyJS + "const standards = " + strings.TrimSpace(standardsJSON) + ";\n" + pageJS
+	script := verifyJS + foldJS + "const standards = " + strings.TrimSpace(standardsJSON) + ";\n" + pageJS
 	page := strings.NewReplacer(
 		"{{SCRIPT-HASH}}", policyHash(script), "{{STYLE-HASH}}", policyHash(pageCSS),
 		"{{STYLE}}", pageCSS, "{{SCRIPT}}", script).Replace(pageHTML)

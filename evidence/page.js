@@ -79,34 +79,19 @@
 		return parts.join("; ");
 	}
 
-	const outcomes = {"job.succeeded": "success", "job.failed": "failed", "job.cancelled": "cancelled", "job.denied": "cancelled", "job.deduplicated": "cancelled"};
-
-	// fold makes a job of its events, in the order of the file: the first outcome
-	// counts. jobaudit show gives the exact fold of docs/format.md.
+	// fold makes a job of its events.
 	function fold(jobId, records) {
-		const job = {id: jobId, records, state: "pending", attempts: 0, late: 0};
-		const s = records.map((r) => r.event).find((e) => e.type === "job.submitted");
-		const first = s || records[0].event;
-		job.first = first;
-		for (const r of records) {
-			const e = r.event;
-			if (s && (e.who.orgId !== s.who.orgId || e.what.action !== s.what.action || e.job.rootId !== s.job.rootId || e.correlationId !== s.correlationId)) continue;
-			if (e.type === "job.started" || e.type === "attempt.started") {
-				job.attempts++;
-				job.started ??= (e.reconstructed && e.reconstructed.queueTime) || e.time;
-				if (!job.end) job.state = "running";
-			}
-			if (outcomes[e.type] && (e.type !== "job.denied" || job.state === "pending")) {
-				if (job.end) job.late++;
-				else Object.assign(job, {end: e, state: outcomes[e.type]});
-			}
+		let job;
+		try {
+			job = {id: jobId, records, ...jobauditFold.replay(records)};
+		} catch (err) { // its records contradict each other
+			return {id: jobId, records, state: "unknown", error: err.message, first: records[0].event, executions: 0, unapplied: []};
 		}
-		if (job.end) job.completed = (job.end.reconstructed && job.end.reconstructed.queueTime) || job.end.time;
 		const d = (job.end && job.end.data) || {};
-		job.error = d.error ? d.error.code + ": " + text(d.error.message) : job.end && job.end.type === "job.denied" ? "FORBIDDEN" : "";
+		job.error = d.error ? d.error.code + ": " + text(d.error.message) : job.end && job.end.type === "job.denied" ? "FORBIDDEN" : job.end && job.end.type === "job.deduplicated" ? "DUPLICATE" : "";
 		return job;
 	}
-	const stateOf = (job) => make("span", {class: job.state}, !job.end ? job.state + ", no end here" : job.state);
+	const stateOf = (job) => make("span", {class: job.state}, job.state, !job.end && ", no end here", job.incomplete && ", submitted elsewhere");
 	const duration = (job) => (job.started && job.completed ? ((Date.parse(job.completed) - Date.parse(job.started)) / 1000).toFixed(3) + " s" : "");
 
 	function eventRow(r) {
@@ -125,7 +110,7 @@
 				["When", clock(e.time) + (job.started ? ", started " + clock(job.started) : "") + (job.completed ? ", ended " + clock(job.completed) : "") + (duration(job) ? ", ran " + duration(job) : "")],
 				["State", stateOf(job)], ["Error", job.error], ["Impact", d.impact && text(d.impact)],
 				["Lineage", [e.job.parentId && "child of " + e.job.parentId, e.job.retryOf && "retry of " + e.job.retryOf, "root " + e.job.rootId, "correlation " + e.correlationId].filter(Boolean).join(", ")],
-				["Not applied", job.late ? job.late + " outcomes after the end" : ""]]),
+				["Not applied", job.unapplied.map(([x, cause]) => x.type + " " + x.id + " (" + cause + ")").join(", ")]]),
 			events(job.records)];
 	}
 
@@ -183,13 +168,13 @@
 	}
 
 	function show(result) {
-		const all = result.logs.flatMap((l) => l.records), jobs = [...groups(all.filter((r) => r.event.job), (r) => r.event.job.id)].map(([k, v]) => fold(k, v));
+		const all = jobauditFold.merge(result.logs.map((l) => l.records)), jobs = [...groups(all.filter((r) => r.event.job), (r) => r.event.job.id)].map(([k, v]) => fold(k, v));
 		section("What it is about", list([["Scope", said(result.statement)], ["Made", clock(result.statement.made) + " with " + result.statement.by],
 			["Complete", result.statement.summary ? "no: there are too many events for one file, see the summary" : result.statement.streams.length + (jobs.length === 1 ? " streams of one job, each" : " streams of " + jobs.length + " jobs, each") + " from its first event to its last here, without a gap"]]),
 			make("p", {class: "faint"}, "Scope, date and program, and that these are all jobs and all events, are said by the person who made the file. The rest is proven."));
 		if (result.statement.summary) return summary(result.statement.summary, all), standard(all), heads(result);
 		section("Totals", totals(jobs, all));
-		section("Jobs", table(["Submitted (UTC)", "Action", "Who", "State", "Ran", "Attempts", "Error"], jobs.map((j) => row(make("td", {class: "time"}, clock(j.first.time)), [j.first.what.action, make("br"), id(j.id)], person(j.first.who.principal), make("td", {class: "type"}, stateOf(j)), make("td", {class: "type"}, duration(j)), String(j.attempts), j.error))));
+		section("Jobs", table(["Submitted (UTC)", "Action", "Who", "State", "Ran", "Attempts", "Error"], jobs.map((j) => row(make("td", {class: "time"}, clock(j.first.time)), [j.first.what.action, make("br"), id(j.id)], person(j.first.who.principal), make("td", {class: "type"}, stateOf(j)), make("td", {class: "type"}, duration(j)), String(j.executions), j.error))));
 		if (jobs.length > 1) section("Lineage", family(jobs));
 		section("Records");
 		for (const j of jobs) {
