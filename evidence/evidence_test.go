@@ -333,7 +333,6 @@ func TestAPeriodWithTooManyEventsIsSummarizedAndOtherScopesAreRefused(t *testing
 	require.Contains(t, s.Withheld, evidence.Count{Name: "reindex v7", N: 1})
 	require.Equal(t, []string{"job.failed", "audit.read"}, types(b), "what a reviewer looks for is proven")
 
-
 	opts.MaxEvents = 1 // not even those fit
 	text, err = evidence.Collect(t.Context(), sources, period, &opts)
 	require.NoError(t, err)

@@ -97,7 +97,7 @@ Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 	root.AddCommand(a.evidenceCommands()...)
 	root.AddCommand(a.mirrorCommand(), a.restoreCommand(), a.serveCommand())
 	root.AddCommand(a.exportCommand())
-	root.AddCommand(a.checkCommand())
+	root.AddCommand(a.checkCommand(), a.witness())
 	return root
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"os/user"
@@ -39,10 +40,11 @@ type execution struct {
 	action, reason, ref, trigger     string
 	principal, resource, org, policy string
 	system, environment, correlation string
+	spool, carrierKeys               string
 
-	wait, heartbeat time.Duration
-	lines           int
-	program         []string
+	wait, outcomeWait, heartbeat time.Duration
+	lines                        int
+	program                      []string
 }
 
 func (a *app) execCommand() *cobra.Command {
@@ -72,8 +74,12 @@ policy file says so:
 What is dropped there is kept out of the lines, too.
 
 The log is a directory with its key beside it, DIR.key; both are made when they are missing. Many
-exec may share it: each holds it only while it writes. A program that uses JOBAUDIT_CARRIER, as another
-exec does, makes its jobs children of this one.`,
+exec may share it: each holds it only while it writes. An outcome that it does not take within --wait goes
+to a file in DIR.spool, which the next exec, or jobaudit repair, brings into the log.
+
+A program that uses JOBAUDIT_CARRIER, as another exec does, makes its jobs children of this one. With
+--carrier-keys that is proven, and one that is not signed is refused:
+  (printf k1: ; head -c 32 /dev/urandom | base64) > FILE`,
 		Args: wrongly(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			x.program = args
@@ -101,6 +107,9 @@ exec does, makes its jobs children of this one.`,
 	flags.StringVar(&x.system, "system", "jobaudit-exec", "which system the job belongs to")
 	flags.StringVar(&x.environment, "environment", "", "which environment, as in production (default: $JOBAUDIT_ENVIRONMENT, or unspecified)")
 	flags.DurationVar(&x.wait, "wait", time.Minute, "how long to wait for the log, before the start and at the end")
+	flags.DurationVar(&x.outcomeWait, "outcome-wait", 0, "how long to wait for it at the end (default: as --wait)")
+	flags.StringVar(&x.spool, "spool", "", "directory for outcomes that the log does not take; best on another disk (default: DIR.spool)")
+	flags.StringVar(&x.carrierKeys, "carrier-keys", "", "file with secrets that sign JOBAUDIT_CARRIER, one a line, as ID:BASE64 of 32 random bytes or more; the first one signs, and each proves")
 	flags.DurationVar(&x.heartbeat, "heartbeat", 30*time.Second, "time between the signs of life")
 	flags.IntVar(&x.lines, "lines", 1000, "how many lines of output are recorded, half of them the last ones; 0: none, and the program has exec's own output, as a terminal")
 	return cmd
@@ -113,8 +122,8 @@ func (x *execution) submission() (s jobaudit.Submission, err error) {
 			return s, usagef("--%s is missing", flag.name)
 		}
 	}
-	if x.lines < 0 || x.wait <= 0 || x.heartbeat <= 0 {
-		return s, usagef("--lines, --wait and --heartbeat are not negative, and the times not 0")
+	if x.lines < 0 || x.wait <= 0 || x.heartbeat <= 0 || x.outcomeWait < 0 {
+		return s, usagef("--lines, --wait, --outcome-wait and --heartbeat are not negative, and the times not 0")
 	}
 	kinds := []jobaudit.TriggerKind{jobaudit.Scheduled, jobaudit.Manual, jobaudit.OnEvent}
 	kind, err := known("--trigger", x.trigger, kinds)
@@ -198,7 +207,8 @@ func (x *execution) defaults() error {
 	if err != nil {
 		return err
 	}
-	x.dir, x.key = dir, cmp.Or(x.key, dir+".key")
+	x.dir, x.key, x.spool = dir, cmp.Or(x.key, dir+".key"), cmp.Or(x.spool, dir+".spool")
+	x.outcomeWait = cmp.Or(x.outcomeWait, x.wait)
 	host, err := os.Hostname()
 	if err != nil {
 		host = "localhost"
@@ -211,11 +221,42 @@ func (x *execution) defaults() error {
 }
 
 // options are those of the recorder.
-func (x *execution) options(redactors *jobaudit.Registry, report func(error)) *jobaudit.Options {
-	return &jobaudit.Options{
-		Redactors: redactors, Heartbeat: x.heartbeat, Timeout: x.wait, OutcomeTimeout: x.wait,
+func (x *execution) options(redactors *jobaudit.Registry, report func(error)) (*jobaudit.Options, error) {
+	opts := &jobaudit.Options{
+		Redactors: redactors, Heartbeat: x.heartbeat, Timeout: x.wait, OutcomeTimeout: x.outcomeWait,
 		OnError: func(_ context.Context, err *jobaudit.AuditError) { report(err) },
 	}
+	var err error
+	if x.carrierKeys != "" {
+		opts.RequireCarrierProof = true
+		opts.CarrierKeys, opts.CarrierKey, err = readCarrierKeys(x.carrierKeys)
+	}
+	return opts, err
+}
+
+// readCarrierKeys reads a file of secrets, and which of them signs: the first.
+func readCarrierKeys(file string) (keys map[string][]byte, first string, err error) {
+	text, err := readFile(file, 64<<10)
+	if err != nil {
+		return nil, "", fmt.Errorf("--carrier-keys: %w", err)
+	}
+	keys = map[string][]byte{}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		id, secret, found := strings.Cut(line, ":")
+		key, err := base64.StdEncoding.DecodeString(secret)
+		if !found || err != nil || keys[id] != nil {
+			return nil, "", fmt.Errorf("--carrier-keys %s: key %d is not written as ID:BASE64, with an ID of its own", file, len(keys)+1)
+		}
+		keys[id], first = key, cmp.Or(first, id)
+	}
+	if first == "" {
+		return nil, "", fmt.Errorf("--carrier-keys %s holds no key", file)
+	}
+	return keys, first, nil
 }
 
 // parent returns the Carrier of the job that started this program, if one did.

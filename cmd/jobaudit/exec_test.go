@@ -334,6 +334,83 @@ func TestManyAtOnceLoseNothing(t *testing.T) {
 	require.Zero(t, run(t, "verify", dir, "--key", dir+".key", "--anchor", dir+".key.anchor").code)
 }
 
+func TestAnOutcomeThatTheLogDoesNotTakeIsKeptAndBroughtThereLater(t *testing.T) {
+	for _, way := range []string{"exec", "repair"} {
+		base := t.TempDir()
+		dir, away := filepath.Join(base, "log"), filepath.Join(base, "away")
+		require.NoError(t, audited(t, dir, "--", "true").Run())
+		cmd := audited(t, dir, "--outcome-wait", "1ms", "--", "sh", "-c", "mv "+dir+" "+away+" && touch "+dir+"; echo said; exit 3")
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		_ = cmd.Run()
+		require.Equal(t, 3, cmd.ProcessState.ExitCode(), "the program's own: %s", &stderr)
+		require.Contains(t, stderr.String(), "kept in "+dir+".spool")
+		require.NoError(t, os.Remove(dir))
+		require.NoError(t, os.Rename(away, dir))
+		require.Empty(t, events(t, dir, "--type", "job.failed"))
+
+		torn := filepath.Join(dir+".spool", uuid.NewString()+".jsonl") // by a program that was killed
+		require.NoError(t, os.WriteFile(torn, []byte(`{"schemaVersion":"1.0.0","id":"`), 0o600))
+		if way == "exec" {
+			require.NoError(t, audited(t, dir, "--", "true").Run())
+		} else {
+			c := run(t, "repair", dir, "--key", dir+".key")
+			require.Zero(t, c.code, c.err)
+			require.Contains(t, c.out, "in its spool are in the log now")
+		}
+		require.Equal(t, "EXIT_3", string(events(t, dir, "--type", "job.failed")[0].Data.Error.Code), way)
+		left, err := os.ReadDir(dir + ".spool")
+		require.NoError(t, err)
+		require.Empty(t, left)
+		c := run(t, "verify", dir, "--key", dir+".key", "--anchor", dir+".key.anchor")
+		require.Zero(t, c.code, c.out)
+	}
+}
+
+func TestWhatIsNoEventInTheSpoolIsLeftAndKeepsNoProgramFromRunning(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	require.NoError(t, os.MkdirAll(dir+".spool", 0o700))
+	strange := filepath.Join(dir+".spool", uuid.NewString()+".jsonl")
+	require.NoError(t, os.WriteFile(strange, []byte("{}\n"), 0o600))
+	out, err := audited(t, dir, "--", "echo", "ran").CombinedOutput()
+	require.NoError(t, err)
+	require.Contains(t, string(out), "ran")
+	require.Contains(t, string(out), "left as it is")
+	require.FileExists(t, strange)
+	require.Equal(t, 1, run(t, "repair", dir, "--key", dir+".key").code)
+}
+
+func TestAChildProvesItsParentWithCarrierKeys(t *testing.T) {
+	base := t.TempDir()
+	dir := filepath.Join(base, "log")
+	file := func(name, content string) string {
+		path := filepath.Join(base, name)
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		return path
+	}
+	keys := file("keys", "k1:"+strings.Repeat("A", 43)+"=\n")
+	rolled := file("rolled", "k2:"+strings.Repeat("B", 43)+"=\n\nk1:"+strings.Repeat("A", 43)+"=\n")
+	inner := func(keys string) []string {
+		return []string{program, "exec", "--dir", dir, "--action", "inner", "--reason", "x", "--carrier-keys", keys, "--", "true"}
+	}
+	require.NoError(t, audited(t, dir, append([]string{"--carrier-keys", keys, "--"}, inner(rolled)...)...).Run())
+	child, outer := events(t, dir, "--type", "job.submitted", "--action", "inner")[0], events(t, dir, "--type", "job.submitted", "--action", "task")[0]
+	require.Equal(t, outer.Job.ID, child.Job.ParentID)
+
+	cmd := audited(t, dir, append([]string{"--"}, inner(keys)...)...)
+	out, _ := cmd.CombinedOutput()
+	require.Equal(t, 125, cmd.ProcessState.ExitCode(), "the parent signs nothing: %s", out)
+	cmd = audited(t, dir, append([]string{"--carrier-keys", file("others", "k1:"+strings.Repeat("C", 43)+"=\n"), "--"}, inner(keys)...)...)
+	out, _ = cmd.CombinedOutput()
+	require.Equal(t, 125, cmd.ProcessState.ExitCode(), "another's key: %s", out)
+	require.Len(t, events(t, dir, "--type", "job.submitted", "--action", "inner"), 1)
+	for _, wrong := range []string{"", "\n", "k1", "k1:short", "k1:QUJD", "a b:" + strings.Repeat("A", 43) + "=", "k1:" + strings.Repeat("A", 43) + "=\nk1:" + strings.Repeat("A", 43) + "="} {
+		cmd := audited(t, dir, "--carrier-keys", file("wrong", wrong), "--", "true")
+		out, _ := cmd.CombinedOutput()
+		require.Equal(t, 125, cmd.ProcessState.ExitCode(), "%q: %s", wrong, out)
+	}
+}
+
 func TestWhatExecStartsIsItsChild(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
 	require.NoError(t, audited(t, dir, "--", program, "exec", "--dir", dir, "--action", "inner", "--reason", "x", "--", "true").Run())

@@ -49,11 +49,18 @@ func (a *app) exec(x *execution, s jobaudit.Submission) error {
 	where := jobaudit.Source{System: x.system, Environment: x.environment}
 	waiting, cancel := context.WithTimeout(signals.context(), x.wait)
 	defer cancel()
-	log, err := openShared(waiting, x, where)
+	late := a.late()
+	opts, err := x.options(redactors, late)
+	if err != nil {
+		return a.notAudited(err)
+	}
+	left := &outcomeSpool{dir: x.spool}
+	opts.Fallback = left
+	log, err := openShared(waiting, x, where, late)
 	if err != nil {
 		return a.notRun(signals, err)
 	}
-	recorder, err := jobaudit.Open(waiting, log, where, x.options(redactors, a.late()))
+	recorder, err := jobaudit.Open(waiting, log, where, opts)
 	if err != nil {
 		return a.notRun(signals, err)
 	}
@@ -79,6 +86,9 @@ func (a *app) exec(x *execution, s jobaudit.Submission) error {
 	}
 	if err := recorder.Close(context.Background()); err != nil {
 		fmt.Fprintf(a.err, "jobaudit exec: %s\n", plain(err.Error()))
+	}
+	if n := left.held(); n > 0 {
+		fmt.Fprintf(a.err, "jobaudit exec: the log did not take %s in time: kept in %s, from where the next exec, or jobaudit repair, brings them into the log\n", count(n, "event"), plain(x.spool))
 	}
 	r.outputs.wait(signals.context())
 	return r.how.exit()
@@ -264,6 +274,7 @@ type relay struct {
 	last    string // the newest signal passed on that asks for an end
 	early   int    // a signal that came before the start
 	console bool   // a terminal sends its signals to the program, too
+	witness *witness
 }
 
 // newRelay takes the signals that are not ignored: a program that nohup or a
@@ -283,6 +294,7 @@ func newRelay() *relay {
 	if tty, err := os.OpenFile("/dev/tty", os.O_RDONLY, 0); err == nil {
 		r.console = true
 		_ = tty.Close()
+		r.witness = newWitness()
 	}
 	go r.run()
 	return r
@@ -311,12 +323,32 @@ func (r *relay) pass(s os.Signal) {
 			r.cancel()
 		}
 		return
-	case r.console && (s == syscall.SIGINT || s == syscall.SIGQUIT || s == syscall.SIGWINCH): // the program has it
+	case r.console && s == syscall.SIGWINCH: // the program has it
+	case r.console && (s == syscall.SIGINT || s == syscall.SIGQUIT):
+		go r.alone(r.witness, r.pid, number)
 	default:
 		_ = syscall.Kill(r.pid, number) // it may have ended
 	}
 	if ends {
 		r.last = name
+	}
+}
+
+// alone passes a signal on that was sent to exec alone: what a terminal sends, the
+// program has got by itself, and a second one can mean something else.
+func (r *relay) alone(w *witness, pid int, number syscall.Signal) {
+	if w.saw() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.witness == w && w != nil && r.pid != 0 {
+			r.witness = newWitness()
+		}
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pid == pid {
+		_ = syscall.Kill(pid, number)
 	}
 }
 
@@ -350,6 +382,9 @@ func (r *relay) ended() int {
 
 func (r *relay) stop() {
 	signal.Stop(r.signals)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.witness.end()
 	r.cancel()
 	close(r.done)
 }

@@ -20,11 +20,15 @@ type sharedLog struct {
 	recovery           jobaudit.Recovery
 }
 
-// openShared opens the log once, so that what is wrong with it is known.
-func openShared(ctx context.Context, x *execution, where jobaudit.Source) (*sharedLog, error) {
+// openShared opens the log once, so that what is wrong with it is known, and brings
+// into it what others could not. That does not keep a program from running.
+func openShared(ctx context.Context, x *execution, where jobaudit.Source, report func(error)) (*sharedLog, error) {
 	l := &sharedLog{dir: x.dir, keyPath: x.key, name: x.name, where: where}
 	err := l.hold(ctx, func(s *filesink.Sink) error {
 		l.recovery = s.Recovery()
+		if _, err := drainSpool(ctx, x.spool, s); err != nil {
+			report(err)
+		}
 		return nil
 	})
 	return l, err

@@ -194,11 +194,9 @@ func (x *exporting) records(ctx context.Context, l log, after uuid.UUID, unread 
 		if x.follow {
 			return x.behind(after, l.following(ctx, all, unread))
 		}
-	default:
+	case *mirrored:
 		if x.follow {
-			return func(yield func(jobaudit.Record, error) bool) {
-				yield(jobaudit.Record{}, usagef("%s cannot be followed: follow the log itself", plain(l.String())))
-			}
+			return x.behind(after, l.following(ctx, all, unread))
 		}
 	}
 	return x.behind(after, l.records(ctx, all, "", unread))
@@ -229,6 +227,20 @@ func (d directory) following(ctx context.Context, q jobaudit.Query, unread *int)
 		left := false
 		t := &tail{dir: d, query: q, unread: unread}
 		err := t.follow(ctx, func(r jobaudit.Record) bool {
+			left = !yield(r, nil)
+			return !left
+		})
+		if err != nil && !left {
+			yield(jobaudit.Record{}, err)
+		}
+	}
+}
+
+// following iterates over all records of a mirror and those to come.
+func (m *mirrored) following(ctx context.Context, q jobaudit.Query, unread *int) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		left := false
+		err := m.follow(ctx, 0, q, unread, func(r jobaudit.Record) bool {
 			left = !yield(r, nil)
 			return !left
 		})

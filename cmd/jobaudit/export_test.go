@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"bufio"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -102,10 +101,13 @@ func TestExportSaysWhatIsWrongWithACall(t *testing.T) {
 	require.Equal(t, 3, c.code, "a target that is not there, without --follow")
 }
 
-// follower is a run of export --follow.
+// follower is a run of export --follow. It is killed when the test ends in any way, and
+// what it said is in the failure then.
 type follower struct {
 	cmd    *exec.Cmd
 	stderr *bufio.Reader
+	ended  chan struct{} // closed when it says no more
+	said   strings.Builder
 }
 
 func follow(t *testing.T, args ...string) *follower {
@@ -114,15 +116,17 @@ func follow(t *testing.T, args ...string) *follower {
 	stderr, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	return &follower{cmd, bufio.NewReader(stderr)}
+	return &follower{cmd: cmd, stderr: bufio.NewReader(stderr), ended: make(chan struct{})}
 }
 
-// says waits for a line that holds a text.
+// says waits for a line that holds a text. If the program ends before, it says what the
+// program said instead.
 func (f *follower) says(t *testing.T, text string) string {
 	t.Helper()
 	for {
 		line, err := f.stderr.ReadString('\n')
-		require.NoError(t, err, "it never said %q", text)
+		f.said.WriteString(line)
+		require.NoError(t, err, "it never said %q, but:\n%s", text, &f.said)
 		if strings.Contains(line, text) {
 			return line
 		}
@@ -132,9 +136,24 @@ func (f *follower) says(t *testing.T, text string) string {
 func (f *follower) end(t *testing.T) {
 	t.Helper()
 	require.NoError(t, f.cmd.Process.Signal(os.Interrupt))
-	_, err := io.Copy(io.Discard, f.stderr)
-	require.NoError(t, err)
-	require.NoError(t, f.cmd.Wait(), "an interrupt is how it ends")
+	<-f.ended
+	require.NoError(t, f.cmd.Wait(), "an interrupt is how it ends; it said:\n%s", &f.said)
+}
+
+// until waits until a receiver has all of the records, or the program has ended.
+func (f *follower) until(t *testing.T, r *receiver, records []jobaudit.Record) {
+	t.Helper()
+	go func() {
+		defer close(f.ended)
+		_, _ = io.Copy(&f.said, f.stderr)
+	}()
+	for !r.has(records) {
+		select {
+		case <-r.grown:
+		case <-f.ended:
+			require.True(t, r.has(records), "it ended, and the receiver lacks events; it said:\n%s", &f.said)
+		}
+	}
 }
 
 // receiver collects what it is sent.
@@ -163,23 +182,11 @@ func (r *receiver) set(broken bool) {
 	r.broken = broken
 }
 
-// until waits until it has all of the records.
-func (r *receiver) until(t *testing.T, records []jobaudit.Record) {
-	t.Helper()
-	for {
-		r.mu.Lock()
-		have := slices.Clone(r.ids)
-		r.mu.Unlock()
-		missing := slices.ContainsFunc(records, func(x jobaudit.Record) bool { return !slices.Contains(have, x.ID().String()) })
-		if !missing {
-			return
-		}
-		select {
-		case <-r.grown:
-		case <-t.Context().Done():
-			t.Fatal("the test ended")
-		}
-	}
+// has reports whether it has all of the records.
+func (r *receiver) has(records []jobaudit.Record) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !slices.ContainsFunc(records, func(x jobaudit.Record) bool { return !slices.Contains(r.ids, x.ID().String()) })
 }
 
 // ServeHTTP is an OTLP receiver, which takes all but one event while it is broken.
@@ -235,14 +242,14 @@ func TestWhatAnOTLPReceiverTookInPartIsSentAgainAndRecordingGoesOn(t *testing.T)
 	l.job(t, t.Context(), "more", nothing) // which the refusals do not hold up
 	sink.set(false)
 	f.says(t, "takes events again")
-	sink.until(t, l.events(t))
+	f.until(t, sink, l.events(t))
 	f.end(t)
 
 	l.job(t, t.Context(), "later", nothing)
 	l.close(t)
 	before := l.events(t)
 	f = follow(t, args...)
-	sink.until(t, before)
+	f.until(t, sink, before)
 	f.end(t)
 }
 
@@ -321,7 +328,7 @@ func TestWhatASyslogReceiverDidNotReadToItsEndIsSentAgain(t *testing.T) {
 			f := follow(t, l.dir, "--to", address, "--ca", ca)
 			f.says(t, "0 events sent")
 			sink.set(false)
-			sink.until(t, l.events(t))
+			f.until(t, sink, l.events(t))
 			f.end(t)
 			require.NoError(t, listener.Close())
 			serving.Wait()
@@ -349,22 +356,64 @@ func TestASyslogReceiverWhoseCertificateIsNotTrustedGetsNothing(t *testing.T) {
 
 func TestFollowPrintsWhatComes(t *testing.T) {
 	l := newLog(t)
-	cmd := exec.CommandContext(t.Context(), program, "export", "-f", "--format", "jsonl", l.dir)
+	next, end := followed(t, l.dir)
+	l.job(t, t.Context(), "more", nothing)
+	l.close(t)
+	for next().Type() != jobaudit.AuditClosed {
+	}
+	end()
+}
+
+// followed reads what a run of export --follow prints.
+func followed(t *testing.T, args ...string) (next func() jobaudit.Record, end func()) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, append([]string{"export", "-f", "--format", "jsonl"}, args...)...)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
+	var said strings.Builder
+	cmd.Stderr = &said
 	require.NoError(t, cmd.Start())
 	lines := bufio.NewReader(out)
-	l.job(t, t.Context(), "more", func(context.Context, *jobaudit.Trail) error { return nil })
-	l.close(t)
-	for {
+	next = func() jobaudit.Record {
 		line, err := lines.ReadBytes('\n')
-		require.NoError(t, err)
+		if err != nil {
+			_ = cmd.Wait()
+			t.Fatalf("it ended and said:\n%s", &said)
+		}
 		r, err := jobaudit.ParseRecord(line[:len(line)-1])
 		require.NoError(t, err)
-		if r.Type() == jobaudit.AuditClosed {
-			break
-		}
+		return r
 	}
-	require.NoError(t, cmd.Process.Signal(os.Interrupt))
-	require.NoError(t, cmd.Wait())
+	return next, func() {
+		require.NoError(t, cmd.Process.Signal(os.Interrupt))
+		require.NoError(t, cmd.Wait(), "%s", &said)
+	}
+}
+
+func TestAMirrorIsFollowedAsItGrows(t *testing.T) {
+	l := newLog(t)
+	target, key := filepath.Join(t.TempDir(), "mirror"), l.verifier(t)
+	mirror := func(args ...string) {
+		c := run(t, append([]string{"mirror", l.dir, target, "--key", key, "--once"}, args...)...)
+		require.Zero(t, c.code, c.err)
+	}
+	mirror("--create")
+	next, end := followed(t, target)
+	before := run(t, "list", target, "--json").out
+	for line := range strings.Lines(before) {
+		require.Equal(t, strings.TrimSuffix(line, "\n"), string(next().Bytes()))
+	}
+	l.job(t, t.Context(), "more", nothing)
+	l.close(t)
+	mirror()
+	all := l.events(t)
+	for i := strings.Count(before, "\n"); i < len(all); i++ {
+		require.Equal(t, all[i].ID(), next().ID())
+	}
+	end()
+
+	// A position is one of the source as it was named; an event to begin behind is one of its own.
+	next, end = followed(t, "mirror:"+target, "--after", all[len(all)-3].ID().String())
+	require.Equal(t, all[len(all)-2].ID(), next().ID())
+	end()
 }

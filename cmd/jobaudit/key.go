@@ -132,7 +132,7 @@ With --create it makes a new key file first, for a sequencer.`,
 				}
 				return unusable(err)
 			}
-			key, file, err := directory{args[0]}.keyBeside(cmd.Context())
+			key, file, err := directory{path: args[0]}.keyBeside(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -145,20 +145,35 @@ func (m *mirrored) tail(ctx context.Context, q jobaudit.Query, n int, follow boo
 				return
 			}
 		}
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for left := !follow; !left; {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			if index, err = m.read(ctx, index, q, "", unread, func(r jobaudit.Record) bool { left = !yield(r, nil); return !left }); err != nil && !left {
-				if ctx.Err() == nil {
-					yield(jobaudit.Record{}, err)
-				}
-				return
-			}
+		if !follow {
+			return
+		}
+		left := false
+		err = m.follow(ctx, index, q, unread, func(r jobaudit.Record) bool { left = !yield(r, nil); return !left })
+		if err != nil && !left && ctx.Err() == nil {
+			yield(jobaudit.Record{}, err)
+		}
+	}
+}
+
+// mirrorInterval is how often a mirror that is followed is looked at.
+const mirrorInterval = time.Second
+
+// follow yields the records that match from an index on, and those to come, until the
+// context ends or yield says no.
+func (m *mirrored) follow(ctx context.Context, index int64, q jobaudit.Query, unread *int, yield func(jobaudit.Record) bool) error {
+	tick := time.NewTicker(mirrorInterval)
+	defer tick.Stop()
+	for left := false; ; {
+		var err error
+		index, err = m.read(ctx, index, q, "", unread, func(r jobaudit.Record) bool { left = !yield(r); return !left })
+		if err != nil || left {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,8 +21,11 @@ import (
 
 // repairing is a log that is refused, and what leads on.
 type repairing struct {
-	dir, key, old, successor, reason string
-	yes                              bool
+	dir, key, old, successor, reason, spool string
+	yes                                     bool
+
+	brought int   // events that exec had left in its spool
+	left    error // why some of them are still there
 }
 
 func (a *app) repairCommand() *cobra.Command {
@@ -53,13 +57,14 @@ on as a successor then, under a new key, and auditors need both.`,
 	flags.StringVar(&r.key, "key", "", "file with the log's secret key")
 	flags.StringVar(&r.old, "old", "", "the verifier key of the log, as text or in a file, if its secret key is lost")
 	flags.StringVar(&r.successor, "successor-key", "", "where a successor's new key goes (default: the key file's name and .successor)")
+	flags.StringVar(&r.spool, "spool", "", "where jobaudit exec keeps outcomes that the log did not take; they are brought into it (default: DIR.spool)")
 	flags.BoolVar(&r.yes, "yes", false, "do it without asking")
 	return cmd
 }
 
 // repair opens the log, and leads on where that is refused.
 func (a *app) repair(ctx context.Context, r *repairing) error {
-	signed, err := directory{r.dir}.newest(ctx, false)
+	signed, err := directory{path: r.dir}.newest(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -73,7 +78,7 @@ func (a *app) repair(ctx context.Context, r *repairing) error {
 	}
 	if err == nil {
 		fmt.Fprintf(a.out, "%s the log in %s opens for writing\n", a.good("nothing to repair:"), plain(r.dir))
-		return nil
+		return a.drained(r)
 	}
 	fmt.Fprintf(a.out, "%s %s\n", a.bad("refused:"), plain(err.Error()))
 	if refused, ok := errors.AsType[*filesink.RefusedError](err); ok {
@@ -160,14 +165,25 @@ func (a *app) leadOn(r *repairing, what, way string, do func() error) error {
 	if err := do(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(a.out, "%s %s; the log's newest audit.opened event says so\n", a.good("done:"), plain(way))
-	return err
+	fmt.Fprintf(a.out, "%s %s; the log's newest audit.opened event says so\n", a.good("done:"), plain(way))
+	return a.drained(r)
+}
+
+// drained says what came into the log that jobaudit exec could not bring there.
+func (a *app) drained(r *repairing) error {
+	if r.brought > 0 {
+		fmt.Fprintf(a.out, "%s that jobaudit exec had kept in its spool are in the log now\n", count(r.brought, "event"))
+	}
+	if r.left != nil {
+		return errFindings
+	}
+	return nil
 }
 
 // openLog opens the log with these options. What was switched off or found is
 // recorded; an open that finds nothing leaves no trace.
 func (a *app) openLog(ctx context.Context, r *repairing, key *filesink.Key, opts *filesink.Options) (err error) {
-	where, err := whereOf(ctx, directory{r.dir})
+	where, err := whereOf(ctx, directory{path: r.dir})
 	if err != nil {
 		return err
 	}
@@ -177,6 +193,9 @@ func (a *app) openLog(ctx context.Context, r *repairing, key *filesink.Key, opts
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	if r.brought, r.left = drainSpool(ctx, cmp.Or(r.spool, filepath.Clean(r.dir)+".spool"), s); r.left != nil {
+		fmt.Fprintf(a.err, "jobaudit: %s\n", plain(r.left.Error()))
+	}
 	if r.reason == "" && s.Recovery().TornBytes == 0 {
 		return nil
 	}

@@ -24,6 +24,7 @@ import (
 type served struct {
 	address string // with the token
 	client  *http.Client
+	ended   chan struct{} // closed when it has ended
 	stop    func()
 }
 
@@ -38,13 +39,17 @@ func serve(t testing.TB, args ...string) *served {
 	require.NoError(t, err)
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
-	s := &served{address: strings.TrimSpace(line), client: &http.Client{Jar: jar}}
+	s := &served{address: strings.TrimSpace(line), client: &http.Client{Jar: jar}, ended: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait() // an interrupt is its end
+		close(s.ended)
+	}()
 	stopped := false
 	s.stop = func() {
 		if !stopped {
 			stopped = true
 			require.NoError(t, cmd.Process.Signal(os.Interrupt))
-			_ = cmd.Wait() // an interrupt is its end
+			<-s.ended
 		}
 	}
 	t.Cleanup(s.stop)

@@ -51,7 +51,11 @@ type log interface {
 // goes on behind lines that cannot be read and behind damage, so that what is left of a
 // damaged log can be seen. It verifies nothing. Where the log's key lies beside it
 // and has signed the indexes, they tell where a job, a correlation or a time is.
-type directory struct{ path string }
+type directory struct {
+	path string
+	// scans, if not nil, is told when the log is read in whole, how much that is, and why.
+	scans func(size int64, why string)
+}
 
 // open opens a source: the one place that knows what a source can be: a
 // directory, written as a path or as file:PATH, a database, or a mirror.
@@ -63,13 +67,42 @@ func (a *app) open(ctx context.Context, source string) (log, error) {
 	case isMirror(source):
 		return a.openMirror(ctx, source)
 	case !found || strings.ContainsAny(scheme, `/\.`) || len(scheme) < 2:
-		return directory{source}, nil
+		return a.directory(source), nil
 	case scheme == "file":
-		return directory{strings.TrimPrefix(rest, "//")}, nil
+		return a.directory(strings.TrimPrefix(rest, "//")), nil
 	case exists(source):
-		return directory{source}, nil
+		return a.directory(source), nil
 	}
 	return nil, usagef("%q: no source of the kind %q is known; a source is a directory, file:DIRECTORY, mirror:TARGET, s3://BUCKET/PREFIX, or postgres://…", plain(source), plain(scheme))
+}
+
+// largeScan is from how many bytes on it is said that a log is read in whole.
+const largeScan = 16 << 20
+
+// directory is a log's directory, of which it is said once when all of it is read.
+func (a *app) directory(path string) directory {
+	told := false
+	return directory{path, func(size int64, why string) {
+		if size >= largeScan && !told {
+			told = true
+			fmt.Fprintf(a.err, "jobaudit: reading all %d MiB of %s, as %s\n", size>>20, plain(path), why)
+		}
+	}}
+}
+
+// scanning says that the log is read in whole.
+func (d directory) scanning(why string) {
+	if d.scans == nil {
+		return
+	}
+	var size int64
+	entries, _ := os.ReadDir(filepath.Join(d.path, "entries")) // what cannot be read is said by who reads it
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			size += info.Size()
+		}
+	}
+	d.scans(size, why)
 }
 
 // openAll opens several sources.
@@ -266,9 +299,11 @@ func (d directory) String() string { return d.path }
 
 func (d directory) records(ctx context.Context, q jobaudit.Query, contains string, unread *int) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
-		if d.indexed(ctx, q, unread, yield) {
+		served, why := d.indexed(ctx, q, unread, yield)
+		if served {
 			return
 		}
+		d.scanning(why)
 		may := maybe(q, contains)
 		var at position
 		for b, err := range d.batches(ctx, &at) {
@@ -294,25 +329,25 @@ func (d directory) records(ctx context.Context, q jobaudit.Query, contains strin
 }
 
 // indexed yields what matches by the log's indexes. It reports false, and has
-// yielded nothing, if they do not serve: the log is read in whole then.
-func (d directory) indexed(ctx context.Context, q jobaudit.Query, unread *int, yield func(jobaudit.Record, error) bool) bool {
+// yielded nothing, if they do not serve, and why: the log is read in whole then.
+func (d directory) indexed(ctx context.Context, q jobaudit.Query, unread *int, yield func(jobaudit.Record, error) bool) (served bool, why string) {
 	if q.JobID == uuid.Nil && q.CorrelationID == uuid.Nil && q.Since.IsZero() && q.Until.IsZero() {
-		return false
+		return false, "only a job, a correlation and a time (--since, --until) are looked up in indexes"
 	}
 	key, err := d.key(ctx)
 	if err != nil {
-		return false
+		return false, "its indexes are worth nothing without the log's key, which does not lie beside it"
 	}
 	r, err := filesink.OpenReader(d.path, key)
 	if err != nil {
-		return false
+		return false, "its indexes cannot be used: " + err.Error()
 	}
 	defer r.Close()
 	bad, first := 0, true
 	for record, err := range r.Records(ctx, q) {
 		_, one := errors.AsType[*jobaudit.UnreadableError](err)
 		if first && err != nil {
-			return false // the log is damaged
+			return false, "its indexes do not agree with it: " + err.Error()
 		}
 		if one {
 			bad++
@@ -321,11 +356,11 @@ func (d directory) indexed(ctx context.Context, q jobaudit.Query, unread *int, y
 		first = false
 		if !yield(record, err) || err != nil {
 			*unread += bad
-			return true
+			return true, ""
 		}
 	}
 	*unread += bad
-	return true
+	return true, ""
 }
 
 // maybe returns a function that tells, without parsing, which lines may match:

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/schollz/progressbar/v3"
@@ -93,7 +94,7 @@ func (d directory) verify(ctx context.Context, opts *filesink.VerifyOptions) (re
 
 // verify verifies a log and prints what comes of it.
 func (a *app) verify(ctx context.Context, source log, opts *filesink.VerifyOptions, asJSON bool) error {
-	done := a.progress(opts)
+	done := a.progress(opts, source)
 	report, err := source.verify(ctx, opts)
 	done()
 	var found filesink.VerifyError
@@ -118,19 +119,34 @@ func (a *app) verify(ctx context.Context, source log, opts *filesink.VerifyOptio
 	return nil
 }
 
-// progress shows how far the verification has come, if somebody watches.
-func (a *app) progress(opts *filesink.VerifyOptions) (done func()) {
+// progress shows how far the verification has come, if somebody watches. There is nothing
+// to show before it is known how much there is.
+func (a *app) progress(opts *filesink.VerifyOptions, source log) (done func()) {
 	if !isTerminal(a.err) {
 		return func() {}
 	}
-	bar := progressbar.NewOptions64(1, progressbar.OptionSetWriter(a.err), progressbar.OptionSetDescription("verifying"),
-		progressbar.OptionShowBytes(true), progressbar.OptionThrottle(65e6), progressbar.OptionClearOnFinish(),
-		progressbar.OptionSetPredictTime(true), progressbar.OptionFullWidth())
+	options := []progressbar.Option{
+		progressbar.OptionSetWriter(a.err), progressbar.OptionSetDescription("verifying"), progressbar.OptionThrottle(65 * time.Millisecond),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true), progressbar.OptionFullWidth(),
+	}
+	if _, ok := source.(*database); ok {
+		options = append(options, progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("events"))
+	} else {
+		options = append(options, progressbar.OptionShowBytes(true))
+	}
+	var bar *progressbar.ProgressBar
 	opts.Progress = func(read, total int64) {
+		if bar == nil {
+			bar = progressbar.NewOptions64(max(total, 1), options...)
+		}
 		bar.ChangeMax64(max(total, 1))
 		_ = bar.Set64(read) // it is only for show
 	}
-	return func() { _ = bar.Clear() }
+	return func() {
+		if bar != nil {
+			_ = bar.Clear()
+		}
+	}
 }
 
 // report prints for people.
