@@ -178,16 +178,13 @@ func (d *database) copy(ctx context.Context, dir string, keys []note.Verifier) (
 
 // verify verifies the database, and returns what it found as of a directory.
 func (d *database) verify(ctx context.Context, opts *filesink.VerifyOptions) (report, error) {
-	if len(opts.AcceptLoss) > 0 {
-		return report{}, usagef("--accept-loss is for directories")
-	}
 	var companions []pgsink.Companion
 	for _, c := range opts.Companions {
 		companions = append(companions, pgsink.Companion{Report: c.Report, CompanionOf: c.CompanionOf})
 	}
 	r, err := pgsink.Verify(ctx, d.url, &pgsink.VerifyOptions{
 		Keys: opts.Keys, Heads: opts.Heads, Checkpoints: opts.Checkpoints, Quick: opts.Quick, Progress: opts.Progress,
-		Companions: companions,
+		Companions: companions, AcceptLoss: opts.AcceptLoss,
 	})
 	result := report{Waiting: r.Waiting, Report: filesink.Report{
 		Report: r.Report, Records: r.Records, Jobs: r.Jobs, Streams: r.Streams,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -59,7 +60,7 @@ func (b *batch) reset() {
 
 func (b *batch) add(r *request, it *item) {
 	b.entries = append(b.entries, entry{it.id, it.job, it.correlation, it.time, uint32(len(b.bytes))})
-	if it.life.kind != notTelling {
+	if it.life.Kind != jobcheck.NotTelling {
 		l := it.life
 		l.off = uint32(len(b.bytes))
 		b.lives = append(b.lives, l)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
 	"golang.org/x/mod/sumdb/note"
@@ -53,7 +54,7 @@ func ReadLineHeader(line []byte) (id, job, correlation uuid.UUID) {
 // TellsOf is lifeOf, and whether it tells anything.
 func TellsOf(line []byte) (job, execution uuid.UUID, tells bool) {
 	l := lifeOf(line, 0)
-	return l.job, l.execution, l.kind != notTelling
+	return l.Job, l.Execution, l.Kind != jobcheck.NotTelling
 }
 
 // EncodeIndex makes an index file of a segment from index 0 whose events have

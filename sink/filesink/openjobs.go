@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"maps"
 	"slices"
 	"sync"
 
-	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 )
 
@@ -47,7 +46,7 @@ func (r *Reader) OpenJobs(ctx context.Context) iter.Seq2[jobaudit.Record, error]
 type openJobs struct {
 	mu   sync.Mutex
 	seen []seenPart
-	fold *livesFold
+	fold *jobcheck.Lives
 }
 
 type seenPart struct{ first, size int64 }
@@ -64,11 +63,11 @@ func (o *openJobs) iterate(ctx context.Context, dir disk.Dir, parts []part, yiel
 }
 
 // lives returns what tells of open jobs, in the order of the log.
-func (o *openJobs) lives(ctx context.Context, dir disk.Dir, parts []part) ([]storedLife, error) {
+func (o *openJobs) lives(ctx context.Context, dir disk.Dir, parts []part) ([]jobcheck.PlacedLife, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.knows(parts) {
-		o.seen, o.fold = nil, newLivesFold(false)
+		o.seen, o.fold = nil, jobcheck.NewLives(false)
 	}
 	for i, p := range parts {
 		if i < len(o.seen) {
@@ -80,15 +79,15 @@ func (o *openJobs) lives(ctx context.Context, dir disk.Dir, parts []part) ([]sto
 		}
 		fold := o.fold
 		if i == len(parts)-1 { // it may grow
-			fold = fold.clone()
+			fold = fold.Clone()
 		} else {
 			o.seen = append(o.seen, seenPart{p.first, p.size})
 		}
 		for _, l := range lives {
-			fold.add(storedLife{l, p.first})
+			fold.Add(l.of(p.first))
 		}
 		if i == len(parts)-1 {
-			return fold.lives(), nil
+			return fold.Open(), nil
 		}
 	}
 	return nil, nil
@@ -98,17 +97,6 @@ func (o *openJobs) lives(ctx context.Context, dir disk.Dir, parts []part) ([]sto
 func (o *openJobs) knows(parts []part) bool {
 	return o.fold != nil && len(o.seen) < max(len(parts), 1) &&
 		slices.EqualFunc(o.seen, parts[:len(o.seen)], func(s seenPart, p part) bool { return s.first == p.first && s.size == p.size })
-}
-
-// clone copies what further lives may change.
-func (f *livesFold) clone() *livesFold {
-	next := &livesFold{part: f.part, jobs: make(map[uuid.UUID]*openJob, len(f.jobs)), done: maps.Clone(f.done)}
-	for id, j := range f.jobs {
-		k := *j
-		k.lives, k.runs, k.heartbeats = slices.Clone(j.lives), maps.Clone(j.runs), maps.Clone(j.heartbeats)
-		next.jobs[id] = &k
-	}
-	return next
 }
 
 // telling returns what of the part's lives matters at its end.
@@ -138,7 +126,7 @@ func (p part) telling(ctx context.Context, dir disk.Dir) ([]life, error) {
 		if auditlog.IsCommit(l.bytes) {
 			continue
 		}
-		if one := lifeOf(l.bytes, uint32(l.off)); one.kind != notTelling {
+		if one := lifeOf(l.bytes, uint32(l.off)); one.Kind != jobcheck.NotTelling {
 			lives = append(lives, one)
 		}
 	}
@@ -146,11 +134,11 @@ func (p part) telling(ctx context.Context, dir disk.Dir) ([]life, error) {
 }
 
 // readLives yields the records that lives are of.
-func (p *iteration) readLives(lives []storedLife) error {
+func (p *iteration) readLives(lives []jobcheck.PlacedLife) error {
 	buf := make([]byte, 4<<10)
 	for _, part := range p.parts {
 		n := 0
-		for n < len(lives) && lives[n].segment == part.first {
+		for n < len(lives) && lives[n].Part == part.first {
 			n++
 		}
 		if n == 0 {
@@ -164,7 +152,7 @@ func (p *iteration) readLives(lives []storedLife) error {
 	return p.ctx.Err()
 }
 
-func (p *iteration) readLivesOf(part part, lives []storedLife, buf []byte) error {
+func (p *iteration) readLivesOf(part part, lives []jobcheck.PlacedLife, buf []byte) error {
 	f, err := p.dir.Open(segmentPath(part.first))
 	if err != nil {
 		return err
@@ -172,14 +160,14 @@ func (p *iteration) readLivesOf(part part, lives []storedLife, buf []byte) error
 	defer f.Close()
 	w := &window{f: f}
 	for i, l := range lives {
-		off := int64(l.off)
-		w.near = i+8 < len(lives) && int64(lives[i+8].off)-off < windowSize
+		off := int64(l.Off)
+		w.near = i+8 < len(lives) && int64(lives[i+8].Off)-off < windowSize
 		text, err := readLine(w, buf, off, part.size)
 		switch {
 		case errors.Is(err, errNoLine):
 		case err != nil:
 			return fmt.Errorf("read %s at %d: %w", segmentPath(part.first), off, err)
-		case lifeOf(text, l.off) != l.life:
+		case jobcheck.LifeOf(text) != l.Life:
 			err = errNotThere
 		}
 		if err != nil {

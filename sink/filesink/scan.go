@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 	"golang.org/x/mod/sumdb/note"
 )
@@ -96,7 +97,7 @@ func (s *scanner) leaf(l line) {
 	}
 	p := readLineHeader(l.bytes)
 	s.entries = append(s.entries, entry{p.id, p.job, p.correlation, p.time, uint32(l.off)})
-	if one := lifeOf(l.bytes, uint32(l.off)); one.kind != notTelling {
+	if one := lifeOf(l.bytes, uint32(l.off)); one.Kind != jobcheck.NotTelling {
 		s.lives = append(s.lives, one)
 	}
 	if n := ownEventIn(p, l.bytes); n != nil {

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 )
 
@@ -23,7 +24,7 @@ type indexCheck struct {
 	history history
 	segment string
 	content content
-	lives   *livesFold // of the segment
+	lives   *jobcheck.Lives // of the segment
 	wrong   []Finding
 	short   []Finding // of more than there is
 }
@@ -88,7 +89,7 @@ func (c *indexCheck) leaf(l auditlog.Leaf, facts []byte) {
 		if x := c.files[l.Segment]; x != nil { // the key has signed how many there are
 			c.content.entries = slices.Grow(c.content.entries, int(min(x.End-x.First, x.Size/pageSize*rowsPerPage)))
 		}
-		c.lives = newLivesFold(true)
+		c.lives = jobcheck.NewLives(true)
 	}
 	if facts[indexFacts-1] != 0 {
 		if e := ownEventIn(readLineHeader(l.Bytes), l.Bytes); e != nil {
@@ -101,9 +102,9 @@ func (c *indexCheck) leaf(l auditlog.Leaf, facts []byte) {
 		copy(e.job[:], facts[16:])
 		copy(e.correlation[:], facts[32:])
 		c.content.entries = append(c.content.entries, e)
-		if one := readLife(facts[56:]); one.kind != notTelling {
+		if one := readLife(facts[56:]); one.Kind != jobcheck.NotTelling {
 			one.off = uint32(l.Offset)
-			c.lives.add(storedLife{life: one})
+			c.lives.Add(one.of(0))
 		}
 	}
 }
@@ -116,7 +117,7 @@ func (c *indexCheck) finish() {
 	}
 	delete(c.files, c.segment)
 	c.content.end, c.content.size, c.content.root, c.content.history = x.End, x.Size, x.Root, c.history
-	c.content.lives = c.lives.lasting()
+	c.content.lives = lasting(c.lives)
 	var hashes []byte // the pages are not kept: the index of a segment is large
 	c.content.eachPage(x.Tables, func(page []byte) {
 		h := sha256.Sum256(page)

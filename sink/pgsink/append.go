@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/jsonscan"
 )
 
 const (
@@ -275,8 +276,7 @@ func arguments(records []jobaudit.Record) []any {
 	for i, at := range order {
 		ids[i] = pgtype.UUID{Bytes: records[at].ID(), Valid: true}
 		lines[i] = records[at].Bytes()
-		e := records[at].Event()
-		for _, key := range [...]uuid.UUID{e.Job.ID, e.CorrelationID, e.Job.RootID} {
+		for _, key := range keysOf(lines[i]) {
 			if key != uuid.Nil && !known[key] {
 				known[key] = true
 				keys = append(keys, pgtype.UUID{Bytes: key, Valid: true})
@@ -287,6 +287,38 @@ func arguments(records []jobaudit.Record) []any {
 		keys = []pgtype.UUID{}
 	}
 	return []any{ids, lines, order, keys}
+}
+
+// keysOf returns the IDs of the job, the correlation and the root of an event line. It
+// reads no more of the line: to decode the event takes ten times as long.
+func keysOf(line []byte) (keys [3]uuid.UUID) {
+	for name, value := range jsonscan.Members(line) {
+		switch string(name) {
+		case "job":
+			for name, value := range jsonscan.Members(value) {
+				switch string(name) {
+				case "id":
+					keys[0] = parseID(value)
+				case "rootId":
+					keys[2] = parseID(value)
+				}
+			}
+		case "correlationId":
+			keys[1] = parseID(value)
+		}
+		if keys[0] != uuid.Nil && keys[1] != uuid.Nil {
+			break
+		}
+	}
+	return keys
+}
+
+func parseID(quoted []byte) uuid.UUID {
+	id, err := uuid.Parse(jsonscan.Unquote(quoted))
+	if err != nil {
+		return uuid.Nil
+	}
+	return id
 }
 
 // conflictText stands before the ID in append_v1's message. Drivers differ in

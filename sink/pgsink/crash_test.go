@@ -2,12 +2,15 @@ package pgsink_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,13 +41,18 @@ func writeUntilKilled(url string) error {
 	if err != nil {
 		return err
 	}
-	sink, err := pgsink.Open(ctx, url, &pgsink.Options{Sequencer: &pgsink.SequencerOptions{Signer: signer, Verifier: verifier}})
+	options := pgsink.AtSteps(killAt(os.Getenv("PGSINK_TEST_STEP")), pgsink.SequencerOptions{Signer: signer, Verifier: verifier})
+	sink, err := pgsink.Open(ctx, url, &pgsink.Options{Sequencer: &options})
 	if err != nil {
 		return err
 	}
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	for range 4 {
+	writers, err := strconv.Atoi(cmp.Or(os.Getenv("PGSINK_TEST_WRITERS"), "4"))
+	if err != nil {
+		return err
+	}
+	for range writers {
 		wg.Go(func() {
 			for {
 				records := sinktest.Records(1 + rand.IntN(4))
@@ -63,12 +71,29 @@ func writeUntilKilled(url string) error {
 	return nil
 }
 
+// killAt kills this process when its sequencer is at the step for the third time.
+func killAt(step string) func(string) error {
+	var times atomic.Int64
+	return func(at string) error {
+		if at == step && times.Add(1) == 3 {
+			self, err := os.FindProcess(os.Getpid())
+			if err != nil {
+				return err
+			}
+			_ = self.Kill()
+			select {}
+		}
+		return nil
+	}
+}
+
 // writer starts such a process. Its acknowledged IDs come through the channel,
 // which is closed when it is dead.
-func writer(t *testing.T, url, signer, verifier string) (kill func(), acknowledged chan uuid.UUID) {
+func writer(t *testing.T, url, signer, verifier string, env ...string) (kill func(), acknowledged chan uuid.UUID) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), writerURL+"="+url, "PGSINK_TEST_SIGNER="+signer, "PGSINK_TEST_VERIFIER="+verifier)
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -121,27 +146,44 @@ func TestNothingAcknowledgedIsLostWhenWritersAndSequencersAreKilled(t *testing.T
 	t.Logf("%d writers were killed, %d events were acknowledged, 0 are missing", 3*rounds, len(all))
 }
 
-// Eight processes write, each with four writers and a sequencer, and every
+func TestNothingIsLostWhenASequencerIsKilledAtAnyStep(t *testing.T) {
+	url, k := database(t), newKey(t)
+	var all []uuid.UUID
+	for _, step := range []string{"locked", "read", "signed", "written", "committed"} {
+		_, acknowledged := writer(t, url, k.secret, k.public, "PGSINK_TEST_STEP="+step)
+		for id := range acknowledged { // until it kills itself
+			all = append(all, id)
+		}
+	}
+	requireStored(t, url, k.public, all)
+	run(t, url, k.options())
+	require.NoError(t, open(t, url, nil).Sequenced(t.Context()))
+	requireStored(t, url, k.public, all)
+	require.Zero(t, verified(t, url, k).Waiting)
+}
+
+// Eight processes write, each with eight writers and a sequencer, and every
 // second one of them is killed and another takes its place.
 func TestSoakEightProcessesAreKilledOneByOne(t *testing.T) {
-	size.Soak(t)
+	random := rand.New(rand.NewPCG(size.Soak(t), 8))
 	url := database(t)
 	signer, verifier, err := auditlog.GenerateKey(origin)
 	require.NoError(t, err)
 	kills := make([]func(), 8)
 	channels := make([]chan uuid.UUID, 8)
 	for i := range kills {
-		kills[i], channels[i] = writer(t, url, signer, verifier)
+		kills[i], channels[i] = writer(t, url, signer, verifier, "PGSINK_TEST_WRITERS=8")
 	}
 	var all []uuid.UUID
-	for second := range 120 {
+	const seconds = 120
+	for range seconds {
 		time.Sleep(time.Second)
-		i := second % len(kills)
+		i := random.IntN(len(kills))
 		kills[i]()
 		for id := range channels[i] {
 			all = append(all, id)
 		}
-		kills[i], channels[i] = writer(t, url, signer, verifier)
+		kills[i], channels[i] = writer(t, url, signer, verifier, "PGSINK_TEST_WRITERS=8")
 	}
 	for i := range kills {
 		kills[i]()
@@ -150,7 +192,7 @@ func TestSoakEightProcessesAreKilledOneByOne(t *testing.T) {
 		}
 	}
 	requireStored(t, url, verifier, all)
-	t.Logf("128 processes were killed, %d events were acknowledged, 0 are missing", len(all))
+	t.Logf("%d processes were killed, %d events were acknowledged, 0 are missing", seconds+len(kills), len(all))
 }
 
 // requireStored sequences what waits, verifies the log, and requires that it

@@ -3,6 +3,7 @@ package pgsink
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,7 +28,8 @@ const (
 // kept are records that are accepted and not known to have a place.
 type kept struct {
 	mu      sync.Mutex
-	records []keptRecord // oldest first
+	records []keptRecord // oldest first, from begin on
+	begin   int
 	bytes   int
 }
 
@@ -44,12 +46,15 @@ func (k *kept) add(records []jobaudit.Record) {
 		k.records = append(k.records, keptRecord{r, now})
 		k.bytes += r.Len()
 	}
-	drop := 0
-	for len(k.records)-drop > keptRecords || k.bytes > keptBytes {
-		k.bytes -= k.records[drop].Len()
-		drop++
+	for len(k.records)-k.begin > keptRecords || k.bytes > keptBytes {
+		k.bytes -= k.records[k.begin].Len()
+		k.records[k.begin] = keptRecord{}
+		k.begin++
 	}
-	k.records = append(k.records[:0], k.records[drop:]...)
+	if k.begin > len(k.records)/2 { // seldom: all of them are moved
+		k.records = slices.Delete(k.records, 0, k.begin)
+		k.begin = 0
+	}
 }
 
 // due returns those kept for so long, in the order in which they were accepted.
@@ -57,7 +62,7 @@ func (k *kept) due(age time.Duration) (due []jobaudit.Record) {
 	before := time.Now().Add(-age)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, r := range k.records {
+	for _, r := range k.records[k.begin:] {
 		if r.at.After(before) {
 			break
 		}
@@ -74,7 +79,7 @@ func (k *kept) forget(ids []pgtype.UUID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	rest := k.records[:0]
-	for _, r := range k.records {
+	for _, r := range k.records[k.begin:] {
 		if gone[r.ID()] {
 			k.bytes -= r.Len()
 			continue
@@ -82,7 +87,7 @@ func (k *kept) forget(ids []pgtype.UUID) {
 		rest = append(rest, r)
 	}
 	clear(k.records[len(rest):])
-	k.records = rest
+	k.records, k.begin = rest, 0
 }
 
 // watch looks after what is accepted until the sink is closed: it sends again

@@ -5,18 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"slices"
-	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
 )
 
 // SequencerOptions say how accepted events get their places in the log, and
@@ -204,21 +198,6 @@ func (s *Sequencer) once(outer context.Context, conn **pgx.Conn) (int, error) {
 	return n, nil
 }
 
-// accepted is one event of the inbox.
-type accepted struct {
-	n        int64
-	position int // in its row
-	writer   string
-	id       uuid.UUID
-	line     []byte
-	record   jobaudit.Record
-	hash     jobaudit.Hash
-	columns  []any
-	acting   []string
-	fault    error  // why it is no event
-	refused  string // why it can have no index
-}
-
 // cycle takes what the inbox holds, up to a bound, and returns how many events
 // it gave a place. It returns 0 where another sequencer leads.
 func (s *Sequencer) cycle(ctx context.Context, conn *pgx.Conn) (int, error) {
@@ -377,171 +356,6 @@ func readInbox(ctx context.Context, tx pgx.Tx) (events []accepted, ns []int64, e
 		}
 	}
 	return events, ns, rows.Err()
-}
-
-// growth is what a cycle makes of the log.
-type growth struct {
-	tree   auditlog.Tree
-	head   auditlog.Checkpoint
-	line   []byte
-	placed int
-}
-
-// place gives the events their indexes and writes all that follows from it. The
-// transaction is still open when it returns.
-func (s *Sequencer) place(ctx context.Context, tx pgx.Tx, events []accepted, rows []int64) (growth, error) {
-	g := growth{tree: s.tree, head: s.head, line: s.line}
-	if err := inspect(ctx, tx, events); err != nil {
-		return g, err
-	}
-	prev := g.tree.Size()
-	var good []accepted
-	var stored []byte
-	batch := &pgx.Batch{}
-	for _, e := range events {
-		if e.refused != "" {
-			batch.Queue(`INSERT INTO jobaudit.refused (n, position, id, line, writer, reason) VALUES ($1, $2, $3, $4, $5, $6)`,
-				e.n, e.position, id(e.id), e.line, e.writer, e.refused)
-			continue
-		}
-		stored = g.tree.Append(stored, e.hash)
-		good = append(good, e)
-	}
-	if g.placed = len(good); g.placed > 0 {
-		var err error
-		if g.head, err = s.sign(&g.tree); err != nil {
-			return g, err
-		}
-		if err := s.at("signed"); err != nil {
-			return g, err
-		}
-		if err := copyEvents(ctx, tx, good, prev); err != nil {
-			return g, err
-		}
-		g.line = auditlog.AppendCommit(nil, g.head)
-		batch.Queue(`INSERT INTO jobaudit.hashes (first, h) VALUES ($1, $2)`, tlog.StoredHashCount(prev), stored)
-		batch.Queue(`INSERT INTO jobaudit.commits (size, prev, line) VALUES ($1, $2, $3)`, g.tree.Size(), prev, g.line)
-	}
-	batch.Queue(`DELETE FROM jobaudit.inbox WHERE n = ANY ($1)`, rows)
-	return g, tx.SendBatch(ctx, batch).Close()
-}
-
-// sign signs the tree's head and checks the signature: a signer that works
-// elsewhere may fail in any way.
-func (s *Sequencer) sign(tree *auditlog.Tree) (auditlog.Checkpoint, error) {
-	head, err := tree.Sign(s.opts.Signer)
-	if err != nil {
-		return head, fmt.Errorf("sign the head of size %d: %w", tree.Size(), err)
-	}
-	if _, err := auditlog.OpenCheckpoint(head.Signed(), s.opts.Verifier); err != nil {
-		return head, fmt.Errorf("the signer's signature on the head of size %d: %w", tree.Size(), err)
-	}
-	return head, nil
-}
-
-// inspect parses the events and finds those that can have no index: a writer's
-// mistake must not stop the log.
-func inspect(ctx context.Context, tx pgx.Tx, events []accepted) error {
-	ids := make([]pgtype.UUID, len(events))
-	for i := range events {
-		ids[i] = id(events[i].id)
-	}
-	parsed := parse(events) // while the database looks them up
-	known, err := tx.Query(ctx, `
-		SELECT i.hash, q.id IS NOT NULL FROM unnest($1::uuid[]) WITH ORDINALITY a(id, o)
-		LEFT JOIN jobaudit.ids i ON i.id = a.id LEFT JOIN jobaudit.sequence q ON q.id = a.id ORDER BY o`, ids)
-	if err != nil {
-		return err
-	}
-	defer known.Close()
-	parsed.Wait()
-	seen := make(map[uuid.UUID]bool, len(events))
-	for i := 0; known.Next(); i++ {
-		var hash []byte
-		var placed bool
-		if err := known.Scan(&hash, &placed); err != nil {
-			return err
-		}
-		e := &events[i]
-		e.refused = e.inspect(hash, placed || seen[e.id])
-		if e.refused == "" {
-			seen[e.id] = true
-		}
-	}
-	return known.Err()
-}
-
-// parse reads the events on all cores.
-func parse(events []accepted) *sync.WaitGroup {
-	var wg sync.WaitGroup
-	workers := runtime.GOMAXPROCS(0)
-	for chunk := range slices.Chunk(events, max(len(events)/workers+1, 16)) {
-		wg.Go(func() {
-			for i := range chunk {
-				chunk[i].parse()
-			}
-		})
-	}
-	return &wg
-}
-
-func (e *accepted) parse() {
-	if e.fault = auditlog.CheckLeaf(e.line); e.fault != nil {
-		return
-	}
-	e.hash = auditlog.HashLeaf(e.line)
-	if e.record, e.fault = jobaudit.ParseRecord(e.line); e.fault != nil {
-		e.fault = fmt.Errorf("no event: %w", e.fault)
-		return
-	}
-	event := e.record.Event()
-	e.columns, e.acting = columnsOf(&event), actingFor(&event)
-}
-
-func (e *accepted) inspect(hash []byte, placed bool) (refused string) {
-	switch {
-	case placed:
-		return "the event has a place already"
-	case hash == nil:
-		return "the event's ID was never accepted"
-	case e.hash == jobaudit.Hash{} && e.fault != nil:
-		return e.fault.Error()
-	case string(hash) != string(e.hash[:]):
-		return "the line is not the one that was accepted"
-	case e.fault != nil:
-		return e.fault.Error()
-	case e.record.ID() != e.id:
-		return "the line is the event of another ID"
-	}
-	return ""
-}
-
-// copyEvents writes events, what they are selected by, and their places.
-func copyEvents(ctx context.Context, tx pgx.Tx, events []accepted, first int64) error {
-	_, err := tx.CopyFrom(ctx, pgx.Identifier{"jobaudit", "events"}, columnNames,
-		pgx.CopyFromSlice(len(events), func(i int) ([]any, error) {
-			e := &events[i]
-			return append([]any{first + int64(i), id(e.id), e.writer, e.line}, e.columns...), nil
-		}))
-	if err != nil {
-		return err
-	}
-	var acting [][]any
-	for i := range events {
-		for _, principal := range events[i].acting {
-			acting = append(acting, []any{principal, first + int64(i)})
-		}
-	}
-	if len(acting) > 0 {
-		if _, err := tx.CopyFrom(ctx, pgx.Identifier{"jobaudit", "acting"}, []string{"principal", "idx"}, pgx.CopyFromRows(acting)); err != nil {
-			return err
-		}
-	}
-	_, err = tx.CopyFrom(ctx, pgx.Identifier{"jobaudit", "sequence"}, []string{"id", "idx"},
-		pgx.CopyFromSlice(len(events), func(i int) ([]any, error) {
-			return []any{id(events[i].id), first + int64(i)}, nil
-		}))
-	return err
 }
 
 // putAnchor puts the newest committed head to the anchor, now and then.

@@ -84,6 +84,7 @@ type Sink struct {
 
 	queue *queue // Appends that wait for a connection
 	kept  kept
+	open  openJobs
 	slow  atomic.Bool // too much waits for a sequencer
 
 	stop    context.CancelFunc

@@ -31,6 +31,11 @@ type VerifyOptions struct {
 	// Checkpoints are signed heads kept outside the database, as bytes: what
 	// anchors hold. They need Keys; one that no key has signed is a finding.
 	Checkpoints [][]byte
+	// AcceptLoss are those of the heads above that the log is known not to
+	// hold any more, after a failover or a restore. Where a successor's key, which is
+	// among Keys, has signed on from before such a head, that it is missing is a note
+	// and not a finding. The level is [auditlog.Signed] at most then.
+	AcceptLoss []auditlog.Head
 	// Quick is [auditlog.Options.Quick].
 	Quick bool
 	// Companions are reports on companion logs: logs of acts about this one. Each
@@ -201,7 +206,6 @@ func Verify(ctx context.Context, connString string, opts *VerifyOptions) (Report
 		return v.report, fmt.Errorf("verify: %w", err)
 	}
 	if len(v.findings) > 0 {
-		v.report.Level = auditlog.Unverified
 		return v.report, &VerifyError{Findings: v.findings, More: v.more}
 	}
 	return v.report, nil
@@ -239,9 +243,13 @@ func (v *verification) run() error {
 	if err := v.verifyLog(); err != nil {
 		return err
 	}
+	if err := v.explain(); err != nil {
+		return err
+	}
 	if err := v.reconcile(); err != nil {
 		return err
 	}
+	v.setLevel()
 	return v.name()
 }
 

@@ -1,0 +1,104 @@
+package pgsink
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"golang.org/x/mod/sumdb/note"
+)
+
+// explain says beside findings about outside heads that a successor's key has
+// signed on from before such a head. It stays a finding: whoever lost what was
+// acknowledged must not excuse that alone. Only where the caller lists the head as
+// lost, too, is it a note.
+func (v *verification) explain() error {
+	var kept []Finding
+	for _, f := range v.findings {
+		h, known := headOf(f, v.heads)
+		if !known {
+			kept = append(kept, f)
+			continue
+		}
+		name, from, err := v.successorOf(h)
+		if err != nil {
+			return err
+		}
+		if name != "" {
+			f.Explained = fmt.Sprintf("the log goes on as %s from event %d", name, from)
+		}
+		accepted := slices.ContainsFunc(v.opts.AcceptLoss, func(lost auditlog.Head) bool {
+			return lost.Size == h.Size && lost.Root == h.Root && (lost.Origin == "" || h.Origin == "" || lost.Origin == h.Origin)
+		})
+		if name != "" && accepted {
+			v.report.Notes = append(v.report.Notes, f)
+			continue
+		}
+		kept = append(kept, f)
+	}
+	v.findings = kept
+	return nil
+}
+
+// headOf returns the outside head that a finding is about.
+func headOf(f Finding, heads []auditlog.Head) (auditlog.Head, bool) {
+	if f.Kind != auditlog.KindFork && f.Kind != auditlog.KindTruncated {
+		return auditlog.Head{}, false
+	}
+	for _, h := range heads {
+		if h.Size == f.End && (f.Kind == auditlog.KindTruncated || h.Root.String() == f.Expected) {
+			return h, true
+		}
+	}
+	return auditlog.Head{}, false
+}
+
+// successorOf returns the name of the given key that signed first behind the one
+// of this head, if it went on from before the head, and from where.
+func (v *verification) successorOf(h auditlog.Head) (name string, from int64, err error) {
+	base, n := auditlog.SplitOrigin(h.Origin)
+	for _, key := range v.opts.Keys {
+		keyBase, keyN := auditlog.SplitOrigin(key.Name())
+		if h.Origin != "" && (keyBase != base || keyN <= n) || keyN < 2 {
+			continue
+		}
+		from, err := v.firstOf(key)
+		if err == nil && from < h.Size {
+			return key.Name(), from, nil
+		}
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return "", 0, err
+		}
+	}
+	return "", 0, nil
+}
+
+// firstOf returns where the first commit that a key has signed begins.
+func (v *verification) firstOf(key note.Verifier) (from int64, err error) {
+	var line []byte
+	err = v.db.QueryRow(v.ctx, `SELECT prev, line FROM jobaudit.commits WHERE position($1 IN line) = 1 ORDER BY size LIMIT 1`,
+		[]byte(`{"checkpoint":"`+key.Name()+`\n`)).Scan(&from, &line)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := auditlog.OpenCommit(line, key); err != nil {
+		return 0, pgx.ErrNoRows // it has not signed
+	}
+	return from, nil
+}
+
+// setLevel says how far a verification came whose findings are notes.
+func (v *verification) setLevel() {
+	level := &v.report.Level
+	switch {
+	case len(v.findings) > 0:
+		*level = auditlog.Unverified
+	case *level != auditlog.Unverified || v.report.Head.Size == 0:
+	case len(v.opts.Keys) == 0:
+		*level = auditlog.Consistent
+	default: // a loss was accepted: not every given head agrees
+		*level = auditlog.Signed
+	}
+}
