@@ -39,10 +39,11 @@ TIMEOUT ?= 60m
 .PHONY: fmt vet platforms fix tidy staticcheck vuln
 
 # -count=1: go test's cache does not notice changed files outside a module, such
-# as the golden events that internal/tools/schematest reads.
+# as the golden events that internal/tools/schematest reads. -vet=off: make vet
+# does more, and go test's part of it takes a third of the time to compile.
 test: $(if $(SHORT),,servers)
 	@$(if $(race),:,echo "make test: no C compiler found, so the tests run without the race detector")
-	$(testall) -count=1 -timeout $(TIMEOUT) $(race) $(if $(SHORT),-short) $(TESTFLAGS)
+	$(testall) -vet=off -count=1 -timeout $(TIMEOUT) $(race) $(if $(SHORT),-short) $(TESTFLAGS)
 
 # Package internal/tools/size tells the tests in which of these they run.
 # What only the extra tests need.
@@ -64,7 +65,7 @@ extras:
 	for tool in zod axe; do (cd internal/tools/$$tool && npm ci --no-audit --no-fund --silent) || exit 1; done
 
 test-extra: servers extras
-	EXTRA=1 $(testall) -count=1 -timeout $(TIMEOUT) $(race) -run '^TestExtra' $(TESTFLAGS)
+	EXTRA=1 $(testall) -vet=off -count=1 -timeout $(TIMEOUT) $(race) -run '^(Test|Fuzz)Extra' $(TESTFLAGS)
 
 campaign:
 	SOAK=1 $(GO) test -count=1 -timeout 0 -v -run '^TestSoak(Campaign|EveryByte|HonestLogs)$$' $(TESTFLAGS) ./sink/filesink
@@ -98,7 +99,7 @@ bench: servers
 	$(testall) -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(TESTFLAGS)
 
 fuzz:
-	$(testall) -fuzz . -fuzztime $(FUZZTIME) $(TESTFLAGS)
+	EXTRA=1 $(testall) -fuzz . -fuzztime $(FUZZTIME) $(TESTFLAGS)
 
 # The servers that tests start for themselves. Root installs what is missing with
 # apt; anybody else is told what to install.

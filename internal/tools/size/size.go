@@ -1,7 +1,8 @@
 // Package size tells a test in which of the sizes of the suite it runs.
 //
 //	make test         what each change must pass; SHORT=1 is testing.Short
-//	make test-extra   EXTRA=1: tests named TestExtra…, which need more programs
+//	make test-extra   EXTRA=1: tests named TestExtra… and FuzzExtra…, which need
+//	                  more programs, or libraries that take minutes to compile
 //	make soak         SOAK=1: tests named TestSoak…, long campaigns from a seed
 //
 // A test that belongs to the last two begins with [Extra] or [Soak], which skip
@@ -21,14 +22,14 @@ import (
 // missing is a failure and no reason to skip: make test-extra installs it.
 func Extra(t testing.TB) {
 	t.Helper()
-	only(t, "EXTRA", "TestExtra")
+	only(t, "EXTRA", "Extra")
 }
 
 // Soak skips the test but under make soak, and returns the seed of all that it
 // chooses at random, printed: SEED=n make soak repeats the run with the same.
 func Soak(t testing.TB) (seed uint64) {
 	t.Helper()
-	only(t, "SOAK", "TestSoak")
+	only(t, "SOAK", "Soak")
 	seed, err := seedFrom(os.Getenv("SEED"))
 	if err != nil {
 		t.Fatal(err)
@@ -52,8 +53,12 @@ func seedFrom(text string) (uint64, error) {
 // find fails at once, wherever it runs.
 func only(t testing.TB, variable, prefix string) {
 	t.Helper()
-	if !strings.HasPrefix(t.Name(), prefix) {
-		t.Fatalf("%s=1 runs the tests named %s…, so that is how this one has to be named", variable, prefix)
+	name := strings.TrimPrefix(t.Name(), "Test")
+	if _, fuzz := t.(*testing.F); fuzz {
+		name = strings.TrimPrefix(t.Name(), "Fuzz")
+	}
+	if !strings.HasPrefix(name, prefix) {
+		t.Fatalf("%s=1 runs what is named Test%s… and Fuzz%[2]s…, so that is how this one has to be named", variable, prefix)
 	}
 	if os.Getenv(variable) != "1" {
 		t.Skipf("runs with %s=1: see CONTRIBUTING.md", variable)

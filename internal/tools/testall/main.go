@@ -10,6 +10,9 @@
 // one target at a time. After a failure it goes on with the next module, and
 // fails at the end.
 //
+// A module whose tests are all named TestExtra…, FuzzExtra… or TestSoak… is left
+// out by go test unless EXTRA=1 or SOAK=1.
+//
 // A go.work file is not used: each module is tested as its users see it.
 package main
 
@@ -18,10 +21,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -102,8 +107,58 @@ func task(args []string) (func(ctx context.Context, r runner, module string) err
 		}, nil
 	}
 	return func(ctx context.Context, r runner, module string) error {
+		extra, err := r.onlyExtra(module)
+		if err != nil {
+			return err
+		}
+		if extra {
+			fmt.Fprintf(r.stderr, "# every test of it is one of make test-extra\n")
+			return nil
+		}
 		return r.run(ctx, module, goTest(flags, "./...")...)
 	}, nil
+}
+
+// aTest finds the tests, fuzz targets and examples of a file.
+var aTest = regexp.MustCompile(`(?m)^func (Test|Fuzz|Example)(\w*)\(`)
+
+// onlyExtra tells whether nothing in the module runs but under make test-extra or
+// make soak, and this is neither. Its tests would skip themselves, but only
+// after all that they need, such as servers of others, was compiled.
+func (r runner) onlyExtra(module string) (bool, error) {
+	if os.Getenv("EXTRA") == "1" || os.Getenv("SOAK") == "1" {
+		return false, nil
+	}
+	extra := 0
+	root := filepath.Join(r.root, filepath.FromSlash(module))
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != root && isModule(path):
+			return fs.SkipDir
+		case d.IsDir() || !strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		file, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, test := range aTest.FindAllSubmatch(file, -1) {
+			if !strings.HasPrefix(string(test[2]), "Extra") && !strings.HasPrefix(string(test[2]), "Soak") {
+				extra = -1
+				return fs.SkipAll
+			}
+			extra++
+		}
+		return nil
+	})
+	return extra > 0, err
+}
+
+func isModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
 }
 
 // goTest is the go test command line. Packages stand before -args, which takes

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,6 +49,45 @@ func TestFlagsReachGoTest(t *testing.T) {
 	require.Contains(t, stdout, "A ran true")
 	require.NotContains(t, stdout, "TestBroken")
 	require.Equal(t, "# module .\n# module a\nmodules: 2 passed, 0 failed\n", stderr)
+}
+
+func TestAModuleOfExtraTestsIsCompiledForThemOnly(t *testing.T) {
+	t.Setenv("EXTRA", "")
+	t.Setenv("SOAK", "")
+	root := t.TempDir()
+	write := func(name, content string) {
+		file := filepath.Join(root, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		require.NoError(t, os.WriteFile(file, []byte(content), 0o644))
+	}
+	// It does not compile, which shows who tried.
+	write("go.mod", "module example.com/m\n\ngo 1.26\n")
+	write("m_test.go", "package m\n\nimport \"testing\"\n\nfunc TestExtraOne(t *testing.T) { missing() }\n\nfunc FuzzExtraTwo(f *testing.F) {}\n")
+	write("inner/go.mod", "module example.com/m/inner\n\ngo 1.26\n")
+	write("inner/m_test.go", "package m\n\nimport \"testing\"\n\nfunc TestInner(t *testing.T) {}\n")
+	run := func() (string, error) {
+		var errs strings.Builder
+		err := runner{root: root, stdout: io.Discard, stderr: &errs}.everywhere(t.Context(), nil)
+		return errs.String(), err
+	}
+	said, err := run()
+	require.NoError(t, err, said)
+	require.Contains(t, said, "# module .\n# every test of it is one of make test-extra\n# module inner\n")
+
+	for _, variable := range []string{"EXTRA", "SOAK"} {
+		t.Setenv(variable, "1")
+		said, err = run()
+		require.ErrorIs(t, err, errFailed, variable)
+		require.Contains(t, said, "failed in .", variable)
+		t.Setenv(variable, "")
+	}
+
+	for _, ordinary := range []string{"func TestOne(t *testing.T) {}", "func FuzzOne(f *testing.F) {}", "func Example() {}"} {
+		write("sub/m_test.go", "package m\n\nimport \"testing\"\n\n"+ordinary+"\n")
+		said, err = run()
+		require.ErrorIs(t, err, errFailed, ordinary)
+		require.Contains(t, said, "failed in .", ordinary)
+	}
 }
 
 func TestFuzzRunsEachTargetByItself(t *testing.T) {
