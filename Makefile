@@ -40,7 +40,7 @@ TIMEOUT ?= 60m
 
 # -count=1: go test's cache does not notice changed files outside a module, such
 # as the golden events that internal/tools/schematest reads. -vet=off: make vet
-# does more, and go test's part of it takes a third of the time to compile.
+# does more, and go test's part of it would compile for longer
 test: $(if $(SHORT),,servers)
 	@$(if $(race),:,echo "make test: no C compiler found, so the tests run without the race detector")
 	$(testall) -vet=off -count=1 -timeout $(TIMEOUT) $(race) $(if $(SHORT),-short) $(TESTFLAGS)

@@ -8,7 +8,7 @@
 // The flags go to go test as they are, and ./... after them. With -fuzz, each
 // fuzz target whose name matches is run by itself, since go test -fuzz takes
 // one target at a time. After a failure it goes on with the next module, and
-// fails at the end.
+// fails at the end. Tests of two modules run at once, and print in turn.
 //
 // A module whose tests are all named TestExtra…, FuzzExtra… or TestSoak… is left
 // out by go test unless EXTRA=1 or SOAK=1.
@@ -29,6 +29,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/jobaudit/jobaudit/internal/tools/house"
 )
@@ -63,19 +64,13 @@ func (r runner) everywhere(ctx context.Context, args []string) error {
 	if !slices.Contains(modules, ".") {
 		return errors.New("no go.mod here: run it in the root of the repository")
 	}
-	do, err := task(args)
+	do, together, err := task(args)
 	if err != nil {
 		return err
 	}
-	var failed []error
-	for _, module := range modules {
-		fmt.Fprintf(r.stderr, "# module %s\n", module)
-		if err := do(ctx, r, module); err != nil {
-			failed = append(failed, fmt.Errorf("failed in %s: %w", module, err))
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+	failed := r.each(ctx, modules, together, do)
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	for _, err := range failed {
 		fmt.Fprintln(r.stderr, err)
@@ -87,24 +82,110 @@ func (r runner) everywhere(ctx context.Context, args []string) error {
 	return nil
 }
 
-// task turns the arguments into what is to be done in one module.
-func task(args []string) (func(ctx context.Context, r runner, module string) error, error) {
+// each does it in each module, in so many of them at once, and returns what
+// failed. What they print comes in the order of the modules.
+func (r runner) each(ctx context.Context, modules []string, together int, do doing) []error {
+	failed := make([]error, len(modules))
+	places := make(chan struct{}, together)
+	var running sync.WaitGroup
+	turn := make(chan struct{})
+	close(turn)
+	for i, module := range modules {
+		places <- struct{}{}
+		if ctx.Err() != nil {
+			break
+		}
+		out := &ordered{stdout: r.stdout, stderr: r.stderr, turn: turn, over: make(chan struct{})}
+		turn = out.over
+		running.Go(func() {
+			defer func() { <-places }()
+			mine := runner{root: r.root, stdout: out.to(&out.stdout), stderr: out.to(&out.stderr)}
+			fmt.Fprintf(mine.stderr, "# module %s\n", module)
+			if err := do(ctx, mine, module); err != nil {
+				failed[i] = fmt.Errorf("failed in %s: %w", module, err)
+			}
+			running.Go(out.end)
+		})
+	}
+	running.Wait()
+	return slices.DeleteFunc(failed, func(err error) bool { return err == nil })
+}
+
+// ordered is the output of one module. It is held back until its turn, which is
+// when what stands before it is complete.
+type ordered struct {
+	stdout, stderr io.Writer
+	turn           <-chan struct{} // closed when it is this one's turn
+	over           chan struct{}   // closed when it is the next one's
+
+	mu   sync.Mutex // guards what follows, and the writers
+	held []func() error
+}
+
+// to returns what writes to one of the two, or holds it back.
+func (o *ordered) to(w *io.Writer) io.Writer {
+	return writerFunc(func(p []byte) (int, error) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		select {
+		case <-o.turn:
+			o.release()
+			return (*w).Write(p)
+		default:
+			text := slices.Clone(p)
+			o.held = append(o.held, func() error { _, err := (*w).Write(text); return err })
+			return len(p), nil
+		}
+	})
+}
+
+func (o *ordered) release() {
+	for _, write := range o.held {
+		_ = write() // as for a command's own output, there is nobody to tell
+	}
+	o.held = nil
+}
+
+// end waits for its turn, writes what was held back, and gives the turn on.
+func (o *ordered) end() {
+	<-o.turn
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.release()
+	close(o.over)
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// doing is what is to be done in one module.
+type doing func(ctx context.Context, r runner, module string) error
+
+// task turns the arguments into what is to be done in each module, and in how
+// many of them at once. Tests wait a lot, for disks and servers, so those of two
+// modules run beside each other; what is measured, or busy all the time, does not.
+func task(args []string) (do doing, together int, err error) {
 	if len(args) > 0 && args[0] == "--" {
 		if len(args) == 1 {
-			return nil, errors.New("no command after --")
+			return nil, 0, errors.New("no command after --")
 		}
 		return func(ctx context.Context, r runner, module string) error {
 			return r.run(ctx, module, args[1:]...)
-		}, nil
+		}, 1, nil
 	}
 	pattern, flags, err := cutFuzz(args)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if pattern != "" {
 		return func(ctx context.Context, r runner, module string) error {
 			return r.fuzz(ctx, module, pattern, flags)
-		}, nil
+		}, 1, nil
+	}
+	together = 2
+	if slices.ContainsFunc(flags, func(flag string) bool { return strings.HasPrefix(strings.TrimLeft(flag, "-"), "bench") }) {
+		together = 1
 	}
 	return func(ctx context.Context, r runner, module string) error {
 		extra, err := r.onlyExtra(module)
@@ -116,7 +197,7 @@ func task(args []string) (func(ctx context.Context, r runner, module string) err
 			return nil
 		}
 		return r.run(ctx, module, goTest(flags, "./...")...)
-	}, nil
+	}, together, nil
 }
 
 // aTest finds the tests, fuzz targets and examples of a file.

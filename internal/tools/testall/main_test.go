@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -87,6 +90,42 @@ func TestAModuleOfExtraTestsIsCompiledForThemOnly(t *testing.T) {
 		said, err = run()
 		require.ErrorIs(t, err, errFailed, ordinary)
 		require.Contains(t, said, "failed in .", ordinary)
+	}
+}
+
+func TestWhatModulesPrintStandsInTheirOrder(t *testing.T) {
+	var out, errs strings.Builder
+	modules := []string{"a", "b", "c", "d"}
+	ended := map[string]chan struct{}{}
+	for _, module := range modules {
+		ended[module] = make(chan struct{})
+	}
+	r := runner{stdout: &out, stderr: &errs}
+	failed := r.each(t.Context(), modules, 2, func(_ context.Context, r runner, module string) error {
+		fmt.Fprintln(r.stdout, module, "begins")
+		if module == "a" { // ends last
+			for _, other := range modules[1:] {
+				<-ended[other]
+			}
+		}
+		fmt.Fprintln(r.stdout, module, "ends")
+		close(ended[module])
+		if module == "c" {
+			return errors.New("broken")
+		}
+		return nil
+	})
+	require.Len(t, failed, 1)
+	require.EqualError(t, failed[0], "failed in c: broken")
+	require.Equal(t, "a begins\na ends\nb begins\nb ends\nc begins\nc ends\nd begins\nd ends\n", out.String())
+	require.Equal(t, "# module a\n# module b\n# module c\n# module d\n", errs.String())
+}
+
+func TestWhatIsMeasuredRunsAlone(t *testing.T) {
+	for args, want := range map[string]int{"": 2, "-run X": 2, "-bench .": 1, "-bench=.": 1, "--bench .": 1, "-benchtime 1x": 1, "-fuzz .": 1, "-- go vet": 1} {
+		_, together, err := task(strings.Fields(args))
+		require.NoError(t, err)
+		require.Equal(t, want, together, args)
 	}
 }
 
