@@ -78,12 +78,16 @@ type Registry struct {
 // RegistryOptions.Patterns and Allow, and for what does not go into a record. A
 // nil Registry scans without options.
 func (g *Registry) Scan(text string) (rule string) {
-	if g == nil {
-		rule, _ = defaultScanner().Find(text)
-		return rule
-	}
-	rule, _ = g.scanner.Find(text)
+	rule, _ = g.scan().Find(text)
 	return rule
+}
+
+// scan returns the registry's scanner.
+func (g *Registry) scan() *secrets.Scanner {
+	if g == nil {
+		return defaultScanner()
+	}
+	return g.scanner
 }
 
 // RedactInputs returns the bytes that would be stored of an action's inputs, with
@@ -135,11 +139,7 @@ func (g *Registry) Pseudonym(org, class, text string) string {
 // credential names the rule by which an identifier gives itself away as a
 // credential, or returns "". Numbers are identifiers, whatever they look like.
 func (g *Registry) credential(identifier string) (rule string) {
-	scanner := defaultScanner()
-	if g != nil {
-		scanner = g.scanner
-	}
-	rule, _ = scanner.Credentials().Find(identifier)
+	rule, _ = g.scan().Credentials().Find(identifier)
 	return rule
 }
 

@@ -213,6 +213,13 @@ func (d *inputGuard) Check(text string) (rule string) {
 
 func (d *inputGuard) Pseudonym(class, text string) string { return d.pseudonym(class, text) }
 
+func (d *inputGuard) Digits() int {
+	if d.credentials != nil {
+		return minDigits
+	}
+	return d.registry.scan().Digits()
+}
+
 // laterGuard checks a job's later texts and its output. They must not hold what
 // was removed from the inputs.
 type laterGuard sanitizer
@@ -230,6 +237,12 @@ func (d *laterGuard) Check(text string) (rule string) {
 func (d *laterGuard) Pseudonym(class, text string) string {
 	return (*sanitizer)(d).pseudonym(class, text)
 }
+
+func (d *laterGuard) Digits() int { return minDigits }
+
+// minDigits is how many digits a number has at least that is compared with what
+// was removed.
+const minDigits = 8
 
 func (d *sanitizer) pseudonym(class, text string) string {
 	if d.registry == nil || d.registry.pseudonyms == nil {

@@ -179,6 +179,18 @@ func narrow(text []byte) []byte {
 func decode(to []byte, s string) (wrote, read int) {
 	have, value := 0, uint32(0)
 	for read < len(s) && wrote < len(to) {
+		for have == 0 && len(s)-read >= 4 && len(to)-wrote >= 3 { // whole groups
+			four, out := s[read:read+4], to[wrote:wrote+3]
+			a, b, c, d := sextets[four[0]], sextets[four[1]], sextets[four[2]], sextets[four[3]]
+			if (a|b|c|d)&0xc0 != 0 {
+				break
+			}
+			out[0], out[1], out[2] = a<<2|b>>4, b<<4|c>>2, c<<6|d
+			read, wrote = read+4, wrote+3
+		}
+		if read == len(s) || wrote == len(to) {
+			break
+		}
 		v := sextets[s[read]]
 		if v == 0xff {
 			if s[read] != '\n' && s[read] != '\r' {

@@ -58,18 +58,23 @@ type scan struct {
 	logins int     // how many in it
 	parts  bool    // there is a colon or a slash before it
 	limits *limits // nil until something is looked at beyond the main loop
+	runs   *runs   // nil until a format has many bytes of a set
 }
 
 // limits notes what was looked at, so that nothing is looked at often: few texts
 // need it.
 type limits struct {
 	keys       int // how many keys in JSON were looked at
+	keysTo     int // up to here, their private parts were looked for
 	headers    int // up to here, headers were looked at
 	commands   int // up to here, command lines were looked at
 	keysets    int // up to here, keysets were looked at
 	blocks     int // up to here, private keys were looked for
 	valueEnd   int // of the last value of a name
 	values     int // how many names in it
+	plainFrom  int // from here to plainTo, no byte ends a value
+	plainTo    int
+	client     int // the end of the last run of client secrets' characters
 	token68    int // the end of the last credentials of a scheme
 	schemes    int // how many names of schemes in them
 	addressEnd int // of what was looked at behind a scheme
@@ -98,6 +103,10 @@ func (c *scan) release() {
 		allLimits.Put(c.limits)
 		c.limits = nil
 	}
+	if c.runs != nil {
+		allRuns.Put(c.runs)
+		c.runs = nil
+	}
 }
 
 // Find returns the rule that the first secret in the text belongs to.
@@ -107,7 +116,9 @@ func (s *Scanner) Find(text string) (rule string, found bool) {
 	}
 	c := scan{Scanner: s, text: text}
 	found = c.run()
-	c.release()
+	if c.limits != nil || c.runs != nil {
+		c.release()
+	}
 	if found {
 		return c.rule, true
 	}
@@ -172,18 +183,24 @@ func hexByte(c byte) byte {
 // the sign in or after it. A run is what may be base64.
 func (c *scan) run() bool {
 	text, run, words := c.text, 0, false
-	pairs, open := &c.index.pairs, &c.index.open
+	all, open := &c.index.all, &c.index.open
 	for i := 0; i < len(text); {
 		k := kinds[text[i]]
 		if k == kindWord {
 			begin := i
-			for i++; i < len(text) && kinds[text[i]] == kindWord; i++ {
+			if i+8 > len(text) {
+				for i++; i < len(text) && kinds[text[i]] == kindWord; i++ {
+				}
+			} else if n := wordBytes(load(text[i:])); n < 8 { // most words
+				i += n
+			} else {
+				i = wordEnd(text, i+8)
 			}
-			bits := pairs
+			prefixes := all
 			if i-begin < minWhole && (i == len(text) || kinds[text[i]] == kindOther) { // an ordinary word
-				bits = open
+				prefixes = open
 			}
-			if begin+minText <= len(text) && bits[text[begin]][text[begin+1]>>6]&(1<<(text[begin+1]&63)) != 0 {
+			if begin+minText <= len(text) && prefixes.begins(load(text[begin:])) {
 				if c.begun = run; c.prefixed(begin) {
 					return true
 				}
@@ -254,8 +271,18 @@ func (c *scan) prefixed(i int) bool {
 // probe looks for the formats in the bucket, at i.
 func (c *scan) probe(bucket uint16, i int) bool {
 	eight := load(c.text[i:])
-	for _, p := range c.index.buckets[bucket] {
-		if eight&p.mask == p.want && c.matches(p.format, i) {
+	bucketed := c.index.buckets[bucket]
+	for n := range bucketed {
+		p := &bucketed[n]
+		if eight&p.mask != p.want {
+			continue
+		}
+		if p.next != nil { // as most are found out
+			if at := i + len(p.format.prefix); at >= len(c.text) || !p.next.has(c.text[at]) {
+				continue
+			}
+		}
+		if c.matches(p.format, i) {
 			return true
 		}
 	}
@@ -292,7 +319,7 @@ func (c *scan) matches(f *format, i int) bool {
 			return false
 		}
 		var seen int
-		end, seen = f.match(c.text, i)
+		end, seen = c.match(f, i)
 		c.tried(i, seen)
 		if end >= 0 && (!f.plausible(c.text[i+len(f.prefix):end]) || f.inName(c.text, i, end)) {
 			return false
@@ -304,6 +331,9 @@ func (c *scan) matches(f *format, i int) bool {
 // maxTries is at how many places there may be tries at long formats in maxOpen
 // bytes. In more of them one stands in the other, and none is a token.
 const maxTries = 4
+
+// longTry is how many bytes a try looks at to be counted.
+const longTry = 24
 
 // tired tells whether there were too many.
 func (c *scan) tired(f *format, i int) bool {
@@ -323,7 +353,7 @@ func (c *scan) triesIn() int {
 // tried counts a try at i that looked at so many bytes.
 func (c *scan) tried(i, seen int) {
 	c.work += seen
-	if seen < 24 {
+	if seen < longTry {
 		return
 	}
 	l := c.seen()
@@ -362,28 +392,6 @@ func (f *format) plausible(body string) bool {
 	return !f.weak || random(body) || strings.Contains(whole, openAI)
 }
 
-// made tells whether a text is not made of words: it mixes digits or capitals
-// with small letters, and not at the seams of words alone.
-func made(body string) bool {
-	var counts [4]int
-	changes, last := 0, 0
-	for i := range len(body) {
-		class := classOf(body[i])
-		if class != 0 && last != 0 && class != last {
-			changes++
-		}
-		counts[class]++
-		last = class
-	}
-	if counts[0] > 3 { // separators
-		return false
-	}
-	if counts[0] == 0 && len(body) >= 32 { // no word is as long
-		return true
-	}
-	return counts[3] > 0 && changes > 2 || counts[3] == len(body) || changes > 4
-}
-
 // inName tells whether the match is a part of a name in which its prefix is a
 // common word: task_test_…, icon-key-….png.
 func (f *format) inName(text string, from, to int) bool {
@@ -403,64 +411,6 @@ func (f *format) inName(text string, from, to int) bool {
 		}
 	}
 	return false
-}
-
-// few tells whether the text has at most two different bytes.
-func few(body string) bool {
-	if body == "" {
-		return true
-	}
-	other, found := byte(0), false
-	for i := 1; i < len(body); i++ {
-		switch b := body[i]; {
-		case b == body[0], found && b == other:
-		case found:
-			return false
-		default:
-			other, found = b, true
-		}
-	}
-	return true
-}
-
-// random tells whether the text looks drawn by lot, by how often it goes from
-// one of small letters, capitals and digits to another: names, paths and
-// identifiers do so where their words meet.
-func random(body string) bool {
-	var counts [4]int
-	n, changes, last := 0, 0, 0
-	for i := range len(body) {
-		class := classOf(body[i])
-		if class == 0 {
-			continue
-		}
-		if n > 0 && class != last {
-			changes++
-		}
-		counts[class]++
-		n, last = n+1, class
-	}
-	mixed := counts[1] > 0 && counts[2] > 0
-	switch {
-	case counts[3] == 0:
-		return mixed && changes*5 >= n*2
-	case mixed:
-		return changes*3 >= n
-	}
-	return changes >= 2 && changes*8 >= n
-}
-
-// classOf returns 1 for a small letter, 2 for a capital, 3 for a digit, or 0.
-func classOf(b byte) int {
-	switch {
-	case isDigit(b):
-		return 3
-	case b-'a' <= 'z'-'a':
-		return 1
-	case b-'A' <= 'Z'-'A':
-		return 2
-	}
-	return 0
 }
 
 // hit records the rule of what was found in text[from:to], unless it is allowed

@@ -7,25 +7,76 @@ import "slices"
 type probe struct {
 	mask, want uint64
 	format     *format
+	next       *set // what follows the prefix; nil if that says nothing
 }
 
 // index finds the formats whose prefix may begin at a position by its first
 // two bytes. Row and bucket 0 are empty.
 type index struct {
-	pairs   [256][4]uint64 // a bit for the two bytes that a prefix begins with
-	open    [256][4]uint64 // the same, of formats that no short word rules out
+	all     beginnings
+	open    beginnings // of formats that no short word rules out
 	row     [256]uint8
 	rows    [][256]uint16
 	buckets [][]probe
+}
+
+// beginnings tells at most places of a text that no prefix begins there.
+type beginnings struct {
+	two   [256][4]uint64              // a bit for the two bytes that a prefix of no more is
+	three [1 << threeBits / 64]uint64 // a bit for the hash of the first three bytes of the others
+}
+
+// threeBits are the bits of a hash of three bytes.
+const threeBits = 14
+
+// hashOf returns the hash of the first three bytes.
+func hashOf(eight uint64) uint32 { return uint32(eight) << 8 * 0x9E3779B1 >> (32 - threeBits) }
+
+// begins tells whether a prefix may begin with the eight bytes.
+func (b *beginnings) begins(eight uint64) bool {
+	h := hashOf(eight)
+	return (b.two[eight&0xff][eight>>14&3]>>(eight>>8&63)|b.three[h>>6]>>(h&63))&1 != 0
+}
+
+func (b *beginnings) add(f *format) {
+	for _, first := range variants(f, f.prefix[0]) {
+		for _, second := range variants(f, f.prefix[1]) {
+			if len(f.prefix) == 2 {
+				b.two[first][second>>6] |= 1 << (second & 63)
+				continue
+			}
+			for _, third := range variants(f, f.prefix[2]) {
+				h := hashOf(uint64(first) | uint64(second)<<8 | uint64(third)<<16)
+				b.three[h>>6] |= 1 << (h & 63)
+			}
+		}
+	}
 }
 
 func (x *index) build(formats []format) {
 	x.rows = make([][256]uint16, 1)
 	x.buckets = make([][]probe, 1)
 	formats = slices.Clone(formats)
+	var sets []set
 	for n := range formats {
 		f := &formats[n]
+		f.parts = slices.Clone(f.parts)
+		for i := range f.parts {
+			at := slices.Index(sets, f.parts[i].set)
+			if at < 0 {
+				at = len(sets)
+				sets = append(sets, f.parts[i].set)
+			}
+			f.parts[i].which = uint8(min(at, maxSets-1))
+		}
+		x.all.add(f)
+		if !f.whole() {
+			x.open.add(f)
+		}
 		p := probe{format: f}
+		if f.check == checkParts && len(f.parts) > 0 && f.parts[0].min > 0 && len(f.prefix) < longTry {
+			p.next = &f.parts[0].set
+		}
 		for i := range min(len(f.prefix), 8) {
 			b, mask := f.prefix[i], byte(0xff)
 			if f.fold && isAlnum(b) && !isDigit(b) {
@@ -87,10 +138,6 @@ func variants(f *format, b byte) []byte {
 }
 
 func (x *index) put(first, second byte, p probe) {
-	x.pairs[first][second>>6] |= 1 << (second & 63)
-	if !p.format.whole() {
-		x.open[first][second>>6] |= 1 << (second & 63)
-	}
 	if x.row[first] == 0 {
 		x.row[first] = uint8(len(x.rows))
 		x.rows = append(x.rows, [256]uint16{})

@@ -33,28 +33,93 @@ var names = map[string]naming{
 	"code": namesCode, "authorizationcode": namesCode, "key": namesKey, "license": namesKey,
 }
 
+// nameGroup is the names that end with the same three letters.
+type nameGroup struct {
+	sizes uint32 // a bit for each length
+	names []struct {
+		text string
+		says naming
+	}
+}
+
+// nameGroupOf finds the groups by these letters; 0 is an empty one.
+var nameGroupOf, nameGroups = func() (of [1 << 15]uint8, all []nameGroup) {
+	all = make([]nameGroup, 1)
+	for name, says := range names {
+		n := len(name)
+		at := &of[ending(name[n-3], name[n-2], name[n-1])]
+		if *at == 0 {
+			*at = uint8(len(all))
+			all = append(all, nameGroup{})
+		}
+		g := &all[*at]
+		g.sizes |= 1 << n
+		g.names = append(g.names, struct {
+			text string
+			says naming
+		}{name, says})
+	}
+	return of, all
+}()
+
+// ending is a number for three letters, whatever their case.
+func ending(a, b, c byte) uint16 { return uint16(a&31)<<10 | uint16(b&31)<<5 | uint16(c&31) }
+
+// naming tells what a name of the group says.
+func (g *nameGroup) naming(name []byte) naming {
+	if g.sizes>>len(name)&1 != 0 {
+		for i := range g.names {
+			if g.names[i].text == string(name) {
+				return g.names[i].says
+			}
+		}
+	}
+	return namesNothing
+}
+
+// endsAsName reports false if what ends at end is no name that naming knows, which
+// its last three letters tell of most.
+func endsAsName(text string, end int) bool {
+	for end > 0 && beforeSign[text[end-1]] {
+		end--
+	}
+	if end < 3 || !isAlnum(text[end-1]) || !isAlnum(text[end-2]) || !isAlnum(text[end-3]) {
+		return true
+	}
+	return nameGroupOf[ending(text[end-3], text[end-2], text[end-1])] != 0
+}
+
+// beforeSign are the bytes that may stand between a name and the sign behind it.
+var beforeSign = [256]bool{'"': true, '\'': true, '\\': true, ' ': true}
+
 // naming tells what the name that ends at end, where a sign follows it, says, and
 // where the name begins. Words may stand before it: DB_PASSWORD, X-Api-Key.
 func (c *scan) naming(end int) (n naming, begin int) {
 	text := c.text
-	for end > 0 && (text[end-1] == '"' || text[end-1] == '\'' || text[end-1] == '\\' || text[end-1] == ' ') {
+	for end > 0 && beforeSign[text[end-1]] {
 		end--
 	}
 	var buf [20]byte
 	at := len(buf)
 	begin = end
+	var g *nameGroup
 	for begin > 0 && at > 0 {
 		b := text[begin-1]
 		if isAlnum(b) {
 			at--
 			buf[at] = lower(b)
+			if at == len(buf)-3 {
+				if g = &nameGroups[nameGroupOf[ending(buf[at], buf[at+1], buf[at+2])]]; g.sizes == 0 {
+					return namesNothing, begin
+				}
+			}
 		} else if b != '_' && b != '-' && b != '.' {
 			break
 		}
 		begin--
 		// The longest name that ends a word decides.
-		if begin == 0 || !isAlnum(text[begin-1]) || isUpper(text[begin]) && !isUpper(text[begin-1]) {
-			if found := names[string(buf[at:])]; found != namesNothing {
+		if g != nil && (begin == 0 || !isAlnum(text[begin-1]) || isUpper(text[begin]) && !isUpper(text[begin-1])) {
+			if found := g.naming(buf[at:]); found != namesNothing {
 				n = found
 			}
 		}
@@ -71,9 +136,9 @@ func (c *scan) assigned(i int) bool {
 		return false
 	}
 	switch b := text[i-1]; {
-	case isAlnum(b) && strings.IndexByte(lastOfNames, lower(b)) < 0:
+	case isAlnum(b) && !lastOfNames[b]:
 		return false
-	case !isAlnum(b) && strings.IndexByte("\"'\\ ", b) < 0:
+	case !isAlnum(b) && !beforeSign[b]:
 		return false
 	}
 	if c.limits != nil && i < c.limits.valueEnd {
@@ -81,18 +146,25 @@ func (c *scan) assigned(i int) bool {
 			return false
 		}
 	}
+	if !endsAsName(text, i) {
+		return false
+	}
 	n, begin := c.naming(i)
 	if n == namesNothing {
 		return false
 	}
 	from := i + 1
-	for from < len(text) && from-i < 8 && strings.IndexByte(" =:\"'\\>", text[from]) >= 0 {
+	for from < len(text) && from-i < 8 && (beforeSign[text[from]] || text[from] == '=' || text[from] == ':' || text[from] == '>') {
 		from++
 	}
 	quoted := from > i+1 && (text[from-1] == '"' || text[from-1] == '\'')
 	to := from
-	for to < len(text) && to-from < maxValue && !ends(text[to], quoted, text[from-1]) {
-		to++
+	if quoted {
+		for to < len(text) && to-from < maxValue && !ends(text[to], true, text[from-1]) {
+			to++
+		}
+	} else {
+		to = c.plainValue(from)
 	}
 	if quoted && to == len(text) { // the text is cut before the other quote
 		for to = from; to < len(text) && !ends(text[to], false, 0); {
@@ -109,12 +181,33 @@ func (c *scan) assigned(i int) bool {
 	if masked(text[from:to]) {
 		return false
 	}
-	value := strings.TrimRight(text[from:to], ".,:;)]}\\")
+	value := text[from:to]
+	for value != "" && afterValue[value[len(value)-1]] {
+		value = value[:len(value)-1]
+	}
 	if !c.credible(n, value, begin) {
 		return false
 	}
 	return c.hit(ruleNamed, from, from+len(value))
 }
+
+// plainValue returns the end of the value that begins at from and is not quoted.
+func (c *scan) plainValue(from int) int {
+	l := c.seen()
+	if from < l.plainFrom || from > l.plainTo {
+		l.plainFrom, l.plainTo = from, from
+	}
+	stop := min(len(c.text), from+maxValue)
+	to := min(l.plainTo, stop)
+	for to < stop && !endsValue[c.text[to]] {
+		to++
+	}
+	l.plainTo = max(l.plainTo, to)
+	return to
+}
+
+// afterValue are the bytes that may stand behind a value and are no part of it.
+var afterValue = [256]bool{'.': true, ',': true, ':': true, ';': true, ')': true, ']': true, '}': true, '\\': true}
 
 // maxInside is how many names are looked at in the value of another one, of which
 // no more than maxValue bytes are.
@@ -124,7 +217,12 @@ const (
 )
 
 // lastOfNames are the letters that names end with.
-const lastOfNames = "ndtyegrs"
+var lastOfNames = func() (table [256]bool) {
+	for _, b := range []byte("ndtyegrs") {
+		table[b], table[upper(b)] = true, true
+	}
+	return table
+}()
 
 // endsValue are the bytes that a value which is not quoted ends at.
 var endsValue = func() (t [256]bool) {
@@ -148,7 +246,14 @@ func ends(b byte, quoted bool, quote byte) bool {
 // credible tells whether a value is what its name says, and no word, mask or
 // expression in a program.
 func (c *scan) credible(n naming, value string, nameAt int) bool {
-	if len(value) < minText || masked(value) || few(value) || strings.ContainsAny(value, "(){}[]$<> ") && n != namesPassword {
+	if len(value) < minText || masked(value) || few(value) {
+		return false
+	}
+	if (n == namesCode || n == namesKey) && before(c.text, nameAt) != '?' && before(c.text, nameAt) != '&' {
+		return false
+	}
+	m := mixOf(value)
+	if n != namesPassword && m.has&(ofPrograms|ofTemplates) != 0 {
 		return false
 	}
 	switch n {
@@ -156,13 +261,13 @@ func (c *scan) credible(n naming, value string, nameAt int) bool {
 		if strings.HasSuffix(c.text[:nameAt], "--- ") {
 			return false // go test's report: --- PASS: TestName/part
 		}
-		return !strings.ContainsAny(value, "(){}<> ") && !wordy(value)
+		return m.has&ofPrograms == 0 && !m.wordy(value)
 	case namesToken:
-		return drawn(value, minText)
+		return m.drawn(value, minText)
 	case namesCode:
-		return drawn(value, 12) && strings.IndexByte("?&", before(c.text, nameAt)) >= 0
+		return m.drawn(value, 12)
 	case namesKey:
-		return drawn(value, 16) && strings.IndexByte("?&", before(c.text, nameAt)) >= 0 && c.keyed(nameAt)
+		return m.drawn(value, 16) && c.keyed(nameAt)
 	}
 	return false
 }
@@ -190,54 +295,6 @@ func (c *scan) keyed(i int) bool {
 		l.hostsTo = i
 	}
 	return l.host > from
-}
-
-// drawn tells whether a text looks drawn by lot, given that its name says that it
-// is: it mixes letters and digits, or is long and goes from one case to the other.
-func drawn(value string, least int) bool {
-	if len(value) < least || version(value) {
-		return false
-	}
-	var counts [4]int
-	changes, last := 0, 0
-	for i := range len(value) {
-		class := classOf(value[i])
-		if class != 0 && last != 0 && class != last {
-			changes++
-		}
-		counts[class]++
-		last = class
-	}
-	letters := counts[1] + counts[2]
-	if counts[0]*3 > len(value) {
-		return false
-	}
-	return counts[3] > 0 && letters > 0 && changes > 1 || counts[3] == len(value) && len(value) >= 16 ||
-		counts[1] > 0 && counts[2] > 0 && changes > 4 && len(value) >= 16
-}
-
-// wordy tells whether a text is one or several words, as a description or a name
-// in a program is, rather than a password: it has no digit beside a letter and
-// no other sign.
-func wordy(s string) bool {
-	if drawn(s, 12) {
-		return false
-	}
-	digits, letters, signs := 0, 0, 0
-	for i := range len(s) {
-		switch b := s[i]; {
-		case isDigit(b):
-			digits++
-		case isAlnum(b):
-			letters++
-		case strings.IndexByte("_-./:+", b) < 0:
-			signs++
-		}
-	}
-	if letters == 0 {
-		return digits < minText
-	}
-	return signs == 0 && (digits == 0 || version(s))
 }
 
 func isUpper(b byte) bool { return b-'A' <= 'Z'-'A' }
@@ -273,7 +330,7 @@ func (c *scan) header(i int) int {
 		if name, after, ok := strings.Cut(part, "="); ok && strings.Trim(after, "=") != "" {
 			part, at = after, at+len(name)+1
 		}
-		if len(part) >= 12 && !masked(part) && !few(part) && drawn(part, 12) {
+		if len(part) >= 12 && !masked(part) && !few(part) && mixOf(part).drawn(part, 12) {
 			return at + len(part)
 		}
 	}
@@ -443,16 +500,23 @@ func (c *scan) webKey(i int) int {
 	if c.seen().keys++; c.seen().keys > maxWebKeys || i == 0 || c.text[i-1] != '"' {
 		return -1
 	}
-	from := max(0, i-2048)
+	// What was looked at is not looked at again, except where its end was not seen.
+	from := max(0, i-2048, c.seen().keysTo)
 	window := c.text[from:min(len(c.text), i+4096)]
+	c.seen().keysTo = from + max(0, len(window)-3)
 	c.work += len(window)
 	for _, name := range [...]string{`"d"`, `"d\"`, `"k"`, `"k\"`} {
 		rest := window
 		for at := strings.Index(rest, name); at >= 0; at = strings.Index(rest, name) {
+			begin := from + len(window) - len(rest) + at
 			rest = rest[at+len(name):]
 			value := strings.TrimLeft(rest, " \n\t:\"\\")
-			if n := span(value, &base64Set); n >= 20 {
+			n := span(value, &base64Set)
+			if n >= 20 {
 				return from + len(window) - len(value) + n
+			}
+			if n == len(value) {
+				c.limits.keysTo = min(c.limits.keysTo, begin)
 			}
 		}
 	}

@@ -32,6 +32,7 @@ type part struct {
 	literal  string
 	set      set
 	min, max int
+	which    uint8 // number of the set among those of an index
 }
 
 // format is a compiled pattern: a prefix to look up, and what has to follow.
@@ -232,41 +233,6 @@ func parseRepeat(s string) (least, most int, rest string, err error) {
 		return 0, 0, "", fmt.Errorf("{%s} is no number of repetitions", counts)
 	}
 	return least, most, rest, nil
-}
-
-// match returns where the format ends in text, which has its prefix at start,
-// or -1. A match does not end inside a longer word of its last class, unless
-// that may be repeated for ever; then the end is not looked for beyond
-// maxRepeat.
-//
-// seen is how many bytes it has looked at.
-func (f *format) match(text string, start int) (end, seen int) {
-	i := start + len(f.prefix)
-	for n := range f.parts {
-		p := &f.parts[n]
-		if p.literal != "" {
-			if len(text)-i < len(p.literal) || !f.same(text[i:i+len(p.literal)], p.literal) {
-				return -1, i - start
-			}
-			i += len(p.literal)
-			continue
-		}
-		stop := min(len(text), i+min(p.max, maxRepeat))
-		if p.max > maxRepeat {
-			stop = min(stop, i+p.min+maxOpen)
-		}
-		begin := i
-		for i < stop && p.set.has(text[i]) {
-			i++
-		}
-		if i-begin < p.min {
-			return -1, i - start
-		}
-		if n == len(f.parts)-1 && p.max <= maxRepeat && i == stop && i < len(text) && p.set.has(text[i]) {
-			return -1, i - start
-		}
-	}
-	return i, i - start
 }
 
 func (f *format) same(a, b string) bool {

@@ -6,9 +6,11 @@ import "math/bits"
 // are shorter than any token. That is seen without looking at each byte, and such
 // a text holds nothing to find. What its words are is not asked.
 
-// plainWords tells whether a text is prose in that sense.
+// plainWords tells whether a text, of minText bytes at least, is prose in that
+// sense.
 func plainWords(text string) bool {
 	word := 0 // the bytes since the last space
+	whole := text
 	for ; len(text) >= 8; text = text[8:] {
 		spaces, plain := plainBytes(load(text))
 		if word += bits.TrailingZeros64(spaces) / 8; !plain || word >= minWhole {
@@ -18,10 +20,11 @@ func plainWords(text string) bool {
 			word = bits.LeadingZeros64(spaces) / 8
 		}
 	}
-	rest := uint64(ones * ' ')
-	for i := len(text) - 1; i >= 0; i-- {
-		rest = rest<<8 | uint64(text[i])
+	if text == "" {
+		return true
 	}
+	missing := 8 * (8 - len(text)) // bits
+	rest := load(whole[len(whole)-8:])>>missing | ones*' '<<(64-missing)
 	spaces, plain := plainBytes(rest)
 	return plain && word+bits.TrailingZeros64(spaces)/8 < minWhole
 }
@@ -46,6 +49,27 @@ func plainBytes(eight uint64) (spaces uint64, plain bool) {
 // within has the top bit of each byte, of those below 0x80, from low to high.
 func within(bytes uint64, low, high byte) uint64 {
 	return (bytes + ones*uint64(0x80-low)) &^ (bytes + ones*uint64(0x7f-high))
+}
+
+// wordBytes returns how many of eight bytes are letters and digits, from the first
+// on.
+func wordBytes(eight uint64) int {
+	low := eight &^ tops
+	words := (within(low|0x20*ones, 'a', 'z') | within(low, '0', '9')) &^ eight
+	return bits.TrailingZeros64(words&tops^tops) / 8
+}
+
+// wordEnd returns where the letters and digits end that begin at i.
+func wordEnd(text string, i int) int {
+	for ; i+8 <= len(text); i += 8 {
+		if n := wordBytes(load(text[i:])); n < 8 {
+			return i + n
+		}
+	}
+	for i < len(text) && kinds[text[i]] == kindWord {
+		i++
+	}
+	return i
 }
 
 // load returns the first eight bytes of a text as a number.

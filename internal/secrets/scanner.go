@@ -87,6 +87,7 @@ type Scanner struct {
 	describe Description
 	bare     *Scanner  // finds credentials alone
 	prose    bool      // all formats are beyond prose
+	digits   int       // see Digits
 	spaces   sync.Pool // of *space
 }
 
@@ -124,6 +125,10 @@ func New(config *Config) (*Scanner, error) {
 		formats = append(formats, f)
 	}
 	s.index.build(formats)
+	s.digits = minCard
+	if slices.ContainsFunc(formats, func(f format) bool { return digits(f.prefix) }) {
+		s.digits = minText
+	}
 	s.prose = !slices.ContainsFunc(formats, func(f format) bool { return f.check == checkParts && !f.beyondProse() })
 	for _, value := range s.describe.Allow {
 		if len(value) < minText {
@@ -139,7 +144,7 @@ func New(config *Config) (*Scanner, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	s.bare = &Scanner{index: s.index, prose: s.prose, allow: s.allow, off: maps.Clone(s.off), spaces: sync.Pool{New: s.spaces.New}}
+	s.bare = &Scanner{index: s.index, prose: s.prose, digits: s.digits, allow: s.allow, off: maps.Clone(s.off), spaces: sync.Pool{New: s.spaces.New}}
 	s.bare.off[ruleCard] = true
 	return s, nil
 }
@@ -147,6 +152,10 @@ func New(config *Config) (*Scanner, error) {
 // Credentials returns a Scanner that finds the same but for personal data and
 // payment cards. It is for identifiers: one of sixteen digits is an identifier.
 func (s *Scanner) Credentials() *Scanner { return s.bare }
+
+// Digits returns how many digits a text has at least that is found though it has
+// nothing else.
+func (s *Scanner) Digits() int { return s.digits }
 
 func (s *Scanner) add(class Class) error {
 	switch class {

@@ -113,8 +113,12 @@ func isObject(encoded string) bool {
 // isHeader tells whether the text is a JOSE header (RFC 7515 §4). Of one that is
 // too long to decode here, the beginning and the end are looked at.
 func isHeader(encoded string) bool {
-	var buf [1536]byte
-	n, read := decode(buf[:], encoded)
+	var short [192]byte
+	buf := short[:]
+	if len(encoded) > len(short)/3*4 {
+		buf = make([]byte, 1536)
+	}
+	n, read := decode(buf, encoded)
 	header := asString(buf[:n])
 	if n == 0 || header[0] != '{' {
 		return false
@@ -127,7 +131,7 @@ func isHeader(encoded string) bool {
 	}
 	rest := encoded[read:]
 	rest = rest[max(0, len(rest)-2048)/4*4:]
-	n, _ = decode(buf[:], rest)
+	n, _ = decode(buf, rest)
 	return namesAlgorithm(asString(buf[:n]))
 }
 
@@ -260,13 +264,13 @@ func (c *scan) dataSource(at int) bool {
 	}
 	for _, protocol := range [...]string{"tcp(", "tcp6(", "unix(", "udp(", "cloudsql(", "(", "/"} {
 		if strings.HasPrefix(rest, protocol) {
-			return ok && user != "" && !masked(password) && (protocol != "/" || !wordy(password)) && c.hit(ruleURL, begin, at)
+			return ok && user != "" && !masked(password) && (protocol != "/" || !mixOf(password).wordy(password)) && c.hit(ruleURL, begin, at)
 		}
 	}
 	if !ok {
 		return c.oracle(begin, at, rest)
 	}
-	return plainName(user) && isHost(rest) && len(password) >= minText && !masked(password) && !wordy(password) && !version(password) &&
+	return plainName(user) && isHost(rest) && len(password) >= minText && !masked(password) && !mixOf(password).wordy(password) && !version(password) &&
 		c.hit(ruleURL, begin, at)
 }
 
@@ -288,7 +292,7 @@ func (c *scan) oracle(begin, at int, rest string) bool {
 	host := span(rest, &hostSet)
 	port := rest[host:]
 	return ok && plainName(user) && host > 0 && len(port) > 2 && port[0] == ':' && isDigit(port[1]) &&
-		len(password) >= minText && !masked(password) && !wordy(password) && c.hit(ruleURL, begin, at)
+		len(password) >= minText && !masked(password) && !mixOf(password).wordy(password) && c.hit(ruleURL, begin, at)
 }
 
 // plainName tells whether a text is a user's name.
@@ -451,8 +455,6 @@ func credential(s string, least int) bool {
 	return len(s) >= least && !few(s) && random(s)
 }
 
-func isBase64URL(b byte) bool { return isAlnum(b) || b == '-' || b == '_' }
+func isBase64URL(b byte) bool { return base64Set.has(b) }
 
-func isToken68(b byte) bool {
-	return isAlnum(b) || strings.IndexByte("-._~+/=", b) >= 0
-}
+func isToken68(b byte) bool { return token68Set.has(b) }

@@ -49,9 +49,9 @@ func (c *scan) botToken(begin, end int) bool {
 // mixed tells whether a text goes from capitals to small letters and back, again
 // and again.
 func mixed(s string) bool {
-	changes, last := 0, 0
+	changes, last := 0, uint8(0)
 	for i := range len(s) {
-		if class := classOf(s[i]); class == 1 || class == 2 {
+		if class := classes[s[i]] & classBits; class == smallLetter || class == capitalLetter {
 			if last != 0 && class != last {
 				changes++
 			}
@@ -116,21 +116,28 @@ func (c *scan) clientSecret(i int) bool {
 			return false
 		}
 	}
-	n := span(c.text[i+1:], &clientSet)
-	c.work += n
+	l := c.seen()
+	if i >= l.client {
+		for l.client = i; l.client < len(c.text) && clientSet.has(c.text[l.client]); {
+			l.client++
+		}
+		c.work += l.client - i
+	}
+	n := l.client - (i + 1)
 	if n < 31 || n > 34 || begin > 0 && begin != c.edge && isAlnum(c.text[begin-1]) {
 		return false
 	}
 	return c.hit(ruleAzure, begin, i+1+n)
 }
 
-var alnumSet, base64Set, clientSet, paddedSet, hostSet = func() (a, b, c, d, e set) {
+var alnumSet, base64Set, clientSet, paddedSet, hostSet, token68Set = func() (a, b, c, d, e, f set) {
 	add(&a, "", '0', '9', 'A', 'Z', 'a', 'z')
 	add(&b, "-_", '0', '9', 'A', 'Z', 'a', 'z')
 	add(&c, "-_.~", '0', '9', 'A', 'Z', 'a', 'z')
 	add(&d, "-_=%", '0', '9', 'A', 'Z', 'a', 'z')
 	add(&e, "-_.", '0', '9', 'A', 'Z', 'a', 'z')
-	return a, b, c, d, e
+	add(&f, "-._~+/=", '0', '9', 'A', 'Z', 'a', 'z')
+	return a, b, c, d, e, f
 }()
 
 // span returns how many bytes at the start of the text are of the set, or a
@@ -143,10 +150,13 @@ func span(text string, s *set) int {
 	return n
 }
 
+// minCard is the fewest digits of a payment card's number.
+const minCard = 13
+
 // number looks at a word that begins with a digit.
 func (c *scan) number(begin, end int) bool {
 	n := end - begin
-	if n < 13 && !c.ip && (n != 4 || !c.separated(end)) && (n < 8 || end == len(c.text) || c.text[end] != ':') {
+	if n < minCard && !c.ip && (n != 4 || !c.separated(end)) && (n < 8 || end == len(c.text) || c.text[end] != ':') {
 		return false // as most numbers
 	}
 	if n > 19 || !digits(c.text[begin:end]) {
@@ -161,7 +171,7 @@ func (c *scan) number(begin, end int) bool {
 	if (n == 15 || n == 16) && c.appToken(begin, end) {
 		return true
 	}
-	if n >= 13 {
+	if n >= minCard {
 		return c.card(begin, end, false)
 	}
 	if n == 4 && c.grouped(begin) {

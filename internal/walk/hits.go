@@ -29,6 +29,9 @@ type Guard interface {
 	// Pseudonym returns what stands for a text of a class, or "" if nothing
 	// can.
 	Pseudonym(class, text string) string
+	// Digits returns how many digits a whole number has at least that breaks
+	// a rule.
+	Digits() int
 }
 
 // Hit is a leaf that was dropped because the guard said so.
@@ -71,11 +74,14 @@ type shared struct {
 	size int
 }
 
+// maxDigits is the most digits of a number that breaks a rule.
+const maxDigits = 19
+
 // whole asks the guard about the number that was written from start on, if it has
-// as many digits as something that is personal.
+// as many digits as what breaks a rule.
 func (w *walker) whole(start int) {
 	digits := w.buf[start:]
-	if len(digits) < 8 || len(digits) > 19 || w.env.Guard == nil || w.quiet {
+	if len(digits) < w.digits || len(digits) > maxDigits || w.quiet {
 		return
 	}
 	for _, c := range digits {

@@ -85,6 +85,7 @@ func (t Type) Whole(v reflect.Value, env Env) (Result, error) {
 // walker is the state of one walk.
 type walker struct {
 	env     Env
+	digits  int // of a number that the guard is asked about, at least
 	buf     []byte
 	nodes   int
 	depth   int
@@ -116,7 +117,10 @@ var pool = sync.Pool{New: func() any { return new(walker) }}
 // get returns an empty walker. One that failed is not put back.
 func get(env Env) *walker {
 	w := pool.Get().(*walker)
-	w.env = env
+	w.env, w.digits = env, maxDigits+1
+	if env.Guard != nil {
+		w.digits = env.Guard.Digits()
+	}
 	return w
 }
 
