@@ -199,7 +199,7 @@ func (trial) Pseudonym(class, text string) string {
 	return policy.TrialPseudonyms().Of("", class, text)
 }
 
-func (trial) Digits() int { return defaultScanner().Digits() }
+func (trial) Least() (bytes, digits int) { return defaultScanner().Least() }
 
 // Rule is what a [Redactor] does to one side of its action, the inputs or the
 // output. It is made by [Inputs], [InputPaths], [Output] and [OutputPaths].

@@ -213,11 +213,11 @@ func (d *inputGuard) Check(text string) (rule string) {
 
 func (d *inputGuard) Pseudonym(class, text string) string { return d.pseudonym(class, text) }
 
-func (d *inputGuard) Digits() int {
+func (d *inputGuard) Least() (bytes, digits int) {
 	if d.credentials != nil {
-		return minDigits
+		return (*laterGuard)(d.sanitizer).Least()
 	}
-	return d.registry.scan().Digits()
+	return d.registry.scan().Least()
 }
 
 // laterGuard checks a job's later texts and its output. They must not hold what
@@ -238,11 +238,8 @@ func (d *laterGuard) Pseudonym(class, text string) string {
 	return (*sanitizer)(d).pseudonym(class, text)
 }
 
-func (d *laterGuard) Digits() int { return minDigits }
-
-// minDigits is how many digits a number has at least that is compared with what
-// was removed.
-const minDigits = 8
+// Least is for texts and numbers that are compared with what was removed.
+func (d *laterGuard) Least() (bytes, digits int) { return 0, 8 }
 
 func (d *sanitizer) pseudonym(class, text string) string {
 	if d.registry == nil || d.registry.pseudonyms == nil {

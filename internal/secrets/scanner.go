@@ -87,7 +87,7 @@ type Scanner struct {
 	describe Description
 	bare     *Scanner  // finds credentials alone
 	prose    bool      // all formats are beyond prose
-	digits   int       // see Digits
+	digits   int       // see Least
 	spaces   sync.Pool // of *space
 }
 
@@ -153,9 +153,9 @@ func New(config *Config) (*Scanner, error) {
 // payment cards. It is for identifiers: one of sixteen digits is an identifier.
 func (s *Scanner) Credentials() *Scanner { return s.bare }
 
-// Digits returns how many digits a text has at least that is found though it has
-// nothing else.
-func (s *Scanner) Digits() int { return s.digits }
+// Least returns how many bytes a text has at least in which something is found, and
+// how many digits one that has nothing else.
+func (s *Scanner) Least() (bytes, digits int) { return minText, s.digits }
 
 func (s *Scanner) add(class Class) error {
 	switch class {

@@ -1,7 +1,6 @@
 package taint
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"math/bits"
@@ -63,7 +62,29 @@ type automaton struct {
 	label []byte // of the edge to the node
 
 	root [256]uint32 // the root's children; 0 where there is none
+
+	// Nodes with many children have a bit for each byte that leads to one.
+	wide []byteSet
 }
+
+// byteSet is a set of bytes.
+type byteSet [4]uint64
+
+// rank returns how many bytes of the set are less than c, and whether c is in it.
+func (b *byteSet) rank(c byte) (n int, ok bool) {
+	word := b[c>>6]
+	if word>>(c&63)&1 == 0 {
+		return 0, false
+	}
+	n = bits.OnesCount64(word & (1<<(c&63) - 1))
+	for i := range c >> 6 {
+		n += bits.OnesCount64(b[i&3])
+	}
+	return n, true
+}
+
+// many is how many children a node has at least to be in wide.
+const many = 5
 
 type node struct {
 	child uint32 // the first
@@ -71,6 +92,7 @@ type node struct {
 	found uint32 // the longest suffix, the node itself included, that is a needle: its node; or 0
 	what  uint32 // the needle that ends here, plus one; or 0
 	begin uint32 // a needle that begins with the node: a credential if there is one
+	wide  uint32 // where its bytes are, if it has many
 	count uint16 // of the children
 	depth uint16
 }
@@ -167,8 +189,23 @@ func (m *Matcher) note(four [4]byte, from int) {
 			four[i] = ' '
 		}
 	}
-	h := gram(four[:]) >> m.shift
-	m.grams[h>>6] |= 1 << (h & 63)
+	g := gram(four[:])
+	for _, h := range [...]uint32{g >> m.shift, again(g) >> m.shift} {
+		m.grams[h>>6] |= 1 << (h & 63)
+	}
+}
+
+// again is another hash of what gram has hashed.
+func again(gram uint32) uint32 { return bits.ReverseBytes32(gram) * 0x85EBCA6B }
+
+// noted reports whether four bytes may be among the first of a needle.
+func (m *Matcher) noted(gram uint32) bool {
+	h := gram >> (m.shift & 31)
+	if m.grams[h>>6]&(1<<(h&63)) == 0 {
+		return false
+	}
+	h = again(gram) >> (m.shift & 31)
+	return m.grams[h>>6]&(1<<(h&63)) != 0
 }
 
 // gram is the hash of the four bytes that text begins with. It is the same for
@@ -229,6 +266,18 @@ func (a *automaton) grow() {
 			a.nodes, a.label, spans = append(a.nodes, n), append(a.label, c), append(spans, span{from, at})
 		}
 	}
+	for i := range a.nodes {
+		n := &a.nodes[i]
+		if n.count < many {
+			continue
+		}
+		n.wide = uint32(len(a.wide))
+		var set byteSet
+		for _, c := range a.label[n.child : n.child+uint32(n.count)] {
+			set[c>>6] |= 1 << (c & 63)
+		}
+		a.wide = append(a.wide, set)
+	}
 	for i := range uint32(a.nodes[0].count) {
 		a.root[a.label[1+i]] = 1 + i
 	}
@@ -264,17 +313,16 @@ func (a *automaton) step(state uint32, c byte) uint32 {
 }
 
 func (a *automaton) childOf(n *node, c byte) uint32 {
-	labels := a.label[n.child : n.child+uint32(n.count)]
-	if len(labels) <= 8 {
-		for i, l := range labels {
-			if l == c {
-				return n.child + uint32(i)
-			}
+	if n.count >= many {
+		if i, ok := a.wide[n.wide].rank(c); ok {
+			return n.child + uint32(i)
 		}
 		return 0
 	}
-	if i := bytes.IndexByte(labels, c); i >= 0 {
-		return n.child + uint32(i)
+	for i, l := range a.label[n.child : n.child+uint32(n.count)] {
+		if l == c {
+			return n.child + uint32(i)
+		}
 	}
 	return 0
 }
@@ -343,8 +391,9 @@ func (m *Matcher) next(text []byte, i int) int {
 	}
 	grams, shift := m.grams, m.shift
 	for ; i+4 <= len(text); i += 4 {
-		h := gram(text[i:i+4]) >> (shift & 31)
-		if grams[h>>6]&(1<<(h&63)) != 0 {
+		g := gram(text[i : i+4])
+		h := g >> (shift & 31)
+		if grams[h>>6]&(1<<(h&63)) != 0 && m.noted(g) {
 			return i
 		}
 	}
@@ -355,8 +404,9 @@ func (m *Matcher) next(text []byte, i int) int {
 func (m *Matcher) nextOfAll(text []byte, i int) int {
 	grams, shift := m.grams, m.shift
 	for ; i+4 <= len(text); i++ {
-		h := gram(text[i:i+4]) >> (shift & 31)
-		if grams[h>>6]&(1<<(h&63)) != 0 {
+		g := gram(text[i : i+4])
+		h := g >> (shift & 31)
+		if grams[h>>6]&(1<<(h&63)) != 0 && m.noted(g) {
 			return i
 		}
 	}

@@ -368,6 +368,9 @@ func multibyte(text []byte) int {
 	if text[0] < 0xc2 || len(text) < 2 || text[1]&0xc0 != 0x80 {
 		return 0
 	}
+	if text[0] < 0xe0 {
+		return 2
+	}
 	r, size := utf8.DecodeRune(text)
 	if r == utf8.RuneError {
 		return 0
@@ -386,6 +389,9 @@ var printable = func() (t [256]bool) {
 // noisy reports whether withoutNoise could make a needle of the text: what it
 // takes away stands between bytes that mean something.
 func (s *search) noisy(text []byte) bool {
+	if !maybeNoisy(text) { // as most are
+		return false
+	}
 	if i := bytes.IndexByte(text, 0); i >= 0 {
 		for i = max(i, 1); i+1 < len(text); i++ {
 			if text[i] == 0 && s.means(text[i-1]) && (text[i+1] == 0 || s.means(text[i+1])) {
@@ -401,6 +407,29 @@ func (s *search) noisy(text []byte) bool {
 		}
 	}
 	return false
+}
+
+// maybeNoisy reports whether a text has one of the bytes that noise begins with,
+// eight bytes at a time.
+func maybeNoisy(text []byte) bool {
+	for ; len(text) >= 8; text = text[8:] {
+		if noiseIn(binary.LittleEndian.Uint64(text)) {
+			return true
+		}
+	}
+	for _, c := range text {
+		if c == 0 || c == 0xc2 || c == 0xe2 || c == 0xef {
+			return true
+		}
+	}
+	return false
+}
+
+// noiseIn reports whether one of eight bytes is 0, 0xc2, 0xe2 or 0xef.
+func noiseIn(eight uint64) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	zero := func(v uint64) uint64 { return (v - ones) &^ v }
+	return (zero(eight)|zero(eight^0xc2*ones)|zero(eight^0xe2*ones)|zero(eight^0xef*ones))&tops != 0
 }
 
 // means reports whether a byte may be one of a needle, or of what encodes one.

@@ -29,9 +29,9 @@ type Guard interface {
 	// Pseudonym returns what stands for a text of a class, or "" if nothing
 	// can.
 	Pseudonym(class, text string) string
-	// Digits returns how many digits a whole number has at least that breaks
-	// a rule.
-	Digits() int
+	// Least returns how many bytes a text, and how many digits a whole number,
+	// has at least that breaks a rule.
+	Least() (bytes, digits int)
 }
 
 // Hit is a leaf that was dropped because the guard said so.
@@ -47,7 +47,7 @@ type mark struct {
 
 // check asks the guard about a text.
 func (w *walker) check(s string) (rule string) {
-	if w.env.Guard == nil || w.quiet {
+	if len(s) < w.leastBytes || w.env.Guard == nil || w.quiet {
 		return ""
 	}
 	if len(s) < minShared {
@@ -81,7 +81,7 @@ const maxDigits = 19
 // as many digits as what breaks a rule.
 func (w *walker) whole(start int) {
 	digits := w.buf[start:]
-	if len(digits) < w.digits || len(digits) > maxDigits || w.quiet {
+	if len(digits) < w.leastDigits || len(digits) > maxDigits || w.quiet {
 		return
 	}
 	for _, c := range digits {

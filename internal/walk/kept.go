@@ -73,7 +73,7 @@ func (w *walker) kept(v reflect.Value, t *info, n *node, static bool) (bool, err
 			return w.null()
 		}
 		v = v.Elem()
-		return w.kept(v, infoOf(v.Type()), n, false)
+		return w.kept(v, w.infoOf(v.Type()), n, false)
 	}
 	if err := w.node(); err != nil {
 		return false, err
@@ -166,11 +166,18 @@ func (w *walker) keptStruct(v reflect.Value, t *info, n *node, static bool) erro
 	children := n.fitted(t)
 	for i := range t.fields {
 		f := &t.fields[i]
+		child := children[i]
+		if static && f.simple && child != nil && child.keep && child.pseudonym == "" && f.typ.style.plain() { // as most are
+			w.member(f.head, start)
+			if err := w.simple(v.Field(f.at), f.typ); err != nil {
+				return err
+			}
+			continue
+		}
 		fv, ok := f.get(v)
 		if !ok || f.omitted(fv) {
 			continue
 		}
-		child := children[i]
 		if child == nil {
 			w.count++
 			w.removed(fv, f.tag.verb == tagDrop && f.tag.class == ClassCredential)
@@ -269,7 +276,7 @@ func (w *walker) lookUp(v reflect.Value, t *info, n *node, static bool) error {
 			}
 			if value != nil {
 				e = reflect.ValueOf(value)
-				typ = infoOf(e.Type())
+				typ = w.infoOf(e.Type())
 			}
 		} else {
 			key := k.key
@@ -333,7 +340,7 @@ func (w *walker) goThrough(v reflect.Value, t *info, n *node, static bool) error
 		}
 		elem, known := t.elem, static
 		if e.v.IsValid() && elem.style == styleInterface && e.v.Kind() != reflect.Interface {
-			elem, known = infoOf(e.v.Type()), false
+			elem, known = w.infoOf(e.v.Type()), false
 		}
 		if w.unsafe(e.name) {
 			w.removed(e.v, false)

@@ -1,7 +1,6 @@
 package walk
 
 import (
-	"cmp"
 	"encoding"
 	"encoding/base64"
 	"encoding/json"
@@ -9,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -190,7 +190,7 @@ func (w *walker) collect(v reflect.Value, t *info) (base, end int) {
 		return base, len(w.entries)
 	}
 	own := w.entries[base:]
-	slices.SortFunc(own, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(own, func(a, b entry) int { return strings.Compare(a.name, b.name) })
 	end = base
 	for i := 0; i < len(own); {
 		j := i + 1

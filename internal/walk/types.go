@@ -52,6 +52,11 @@ const (
 
 func (s style) leaf() bool { return s < styleRaw }
 
+// plain reports whether simple writes values of the style without a further call.
+func (s style) plain() bool {
+	return s == styleText || s == styleInt || s == styleBool || s == styleFloat64 || s == styleTime || s == styleUUID
+}
+
 func (s style) number() bool { return s >= styleInt && s <= styleFloat64 || s == styleNumber }
 
 // info is what is known of a type. It never changes once published.

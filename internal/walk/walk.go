@@ -84,19 +84,22 @@ func (t Type) Whole(v reflect.Value, env Env) (Result, error) {
 
 // walker is the state of one walk.
 type walker struct {
-	env     Env
-	digits  int // of a number that the guard is asked about, at least
-	buf     []byte
-	nodes   int
-	depth   int
-	count   int
-	stack   []visit // what is being visited and could contain itself
-	entries []entry // of the maps being visited
-	rooms   []*mapRoom
-	seen    []bool            // which of the plan's removals were met
-	quiet   bool              // the guard is not asked: a pseudonym will stand for the text
-	marks   []mark            // of the leaves that the guard has dropped
-	shared  map[shared]string // what the guard said of long texts
+	env         Env
+	leastBytes  int // of a text that the guard is asked about, at least
+	leastDigits int // of a number
+	buf         []byte
+	nodes       int
+	depth       int
+	count       int
+	stack       []visit // what is being visited and could contain itself
+	entries     []entry // of the maps being visited
+	rooms       []*mapRoom
+	seen        []bool            // which of the plan's removals were met
+	quiet       bool              // the guard is not asked: a pseudonym will stand for the text
+	marks       []mark            // of the leaves that the guard has dropped
+	shared      map[shared]string // what the guard said of long texts
+	typ         reflect.Type      // the last that infoOf was asked about
+	info        *info
 }
 
 // visit identifies a pointer, map or slice on the way to the current value.
@@ -117,9 +120,9 @@ var pool = sync.Pool{New: func() any { return new(walker) }}
 // get returns an empty walker. One that failed is not put back.
 func get(env Env) *walker {
 	w := pool.Get().(*walker)
-	w.env, w.digits = env, maxDigits+1
+	w.env, w.leastDigits = env, maxDigits+1
 	if env.Guard != nil {
-		w.digits = env.Guard.Digits()
+		w.leastBytes, w.leastDigits = env.Guard.Least()
 	}
 	return w
 }
@@ -135,7 +138,7 @@ func (w *walker) finish(p *Plan) Result {
 		}
 	}
 	if cap(w.buf) <= 64<<10 && cap(w.entries) <= 1<<10 {
-		w.env, w.shared = Env{}, nil
+		w.env, w.leastBytes, w.shared = Env{}, 0, nil
 		w.buf, w.entries, w.rooms, w.stack, w.seen, w.marks = w.buf[:0], w.entries[:0], w.rooms[:0], w.stack[:0], w.seen[:0], w.marks[:0]
 		w.nodes, w.depth, w.count, w.quiet = 0, 0, 0, false
 		pool.Put(w)
@@ -249,7 +252,7 @@ func (w *walker) value(v reflect.Value, t *info) error {
 		}
 		w.nodes-- // the same value
 		v = v.Elem()
-		return w.value(v, infoOf(v.Type()))
+		return w.value(v, w.infoOf(v.Type()))
 	}
 	start := len(w.buf)
 	err := w.leaf(v, t)
@@ -257,6 +260,15 @@ func (w *walker) value(v reflect.Value, t *info) error {
 		w.whole(start)
 	}
 	return err
+}
+
+// infoOf is the function infoOf. Values that are met one after another are often of
+// one type.
+func (w *walker) infoOf(t reflect.Type) *info {
+	if t != w.typ {
+		w.typ, w.info = t, infoOf(t)
+	}
+	return w.info
 }
 
 func (w *walker) pointer(v reflect.Value, t *info) error {
@@ -475,7 +487,7 @@ func (w *walker) mapping(v reflect.Value, t *info) error {
 		}
 		elem := t.elem
 		if elem.style == styleInterface && e.v.Kind() != reflect.Interface {
-			elem = infoOf(e.v.Type())
+			elem = w.infoOf(e.v.Type())
 		}
 		if err := w.value(e.v, elem); err != nil {
 			return err
