@@ -145,10 +145,13 @@ func (c *scan) decoded(from, to int) bool {
 		i += read
 		text := buf[:kept+len(fresh)]
 		*inner = scan{Scanner: c.Scanner, depth: c.depth + 1, text: asString(text)}
-		found := len(text) >= minText && inner.run()
+		found, rule := len(text) >= minText && inner.run(), inner.rule
 		inner.release()
+		if !found && inner.edge != 0 {
+			rule, found = inner.unescaped()
+		}
 		c.work += read + len(text) + inner.work
-		if found && c.hit(inner.rule, from, to) {
+		if found && c.hit(rule, from, to) {
 			return true
 		}
 		kept = copy(buf[:overlap], text[max(0, len(text)-overlap):])

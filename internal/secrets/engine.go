@@ -68,6 +68,7 @@ type limits struct {
 	keysTo     int // up to here, their private parts were looked for
 	headers    int // up to here, headers were looked at
 	commands   int // up to here, command lines were looked at
+	netrcs     int // up to here, entries of .netrc were looked at
 	keysets    int // up to here, keysets were looked at
 	blocks     int // up to here, private keys were looked for
 	valueEnd   int // of the last value of a name
@@ -125,9 +126,14 @@ func (s *Scanner) Find(text string) (rule string, found bool) {
 	if c.edge == 0 { // there is no escape
 		return "", false
 	}
+	return c.unescaped()
+}
+
+// escapedAt returns where the first escape of URLs begins, or -1.
+func escapedAt(text string) int {
 	for at := strings.IndexByte(text, '%'); at >= 0; {
 		if hexes(text[at+1:], 2) {
-			return c.unescaped()
+			return at
 		}
 		next := strings.IndexByte(text[at+1:], '%')
 		if next < 0 {
@@ -135,12 +141,15 @@ func (s *Scanner) Find(text string) (rule string, found bool) {
 		}
 		at += 1 + next
 	}
-	return "", false
+	return -1
 }
 
 // unescaped scans the text without the escapes of URLs, behind which the parts of
 // a secret are not what they are.
 func (c *scan) unescaped() (rule string, found bool) {
+	if escapedAt(c.text) < 0 {
+		return "", false
+	}
 	room := plains.Get().(*[]byte)
 	plain := (*room)[:0]
 	for i := 0; i < len(c.text); i++ {
@@ -214,6 +223,10 @@ func (c *scan) run() bool {
 			k = kinds[text[i]]
 		}
 		switch k {
+		case kindOther:
+			if (text[i] == ' ' && (words || i+1 < len(text) && (text[i+1] == '\'' || text[i+1] == '"')) || text[i] == '>') && c.placed(i) {
+				return true
+			}
 		case kindJoiner:
 			if text[i] == '+' && c.phone && c.phoneAt(i) {
 				return true
@@ -221,15 +234,8 @@ func (c *scan) run() bool {
 			i++
 			words = true
 			continue
-		case kindAssign:
-			if c.assigned(i) {
-				return true
-			}
-		case kindSign:
-			c.begun = run
-			// Most colons are punctuation.
-			plain := text[i] == ':' && !c.ip && (i+1 == len(text) || text[i+1] != '/' && text[i+1] != '\\')
-			if !plain && c.sign(i) || text[i] == ':' && c.assigned(i) {
+		default:
+			if c.signed(k, i, run) {
 				return true
 			}
 		}
@@ -253,6 +259,20 @@ func (c *scan) run() bool {
 		c.rule = ruleNamed
 	}
 	return c.named
+}
+
+// signed looks at what the sign at i, behind a run, assigns, begins or ends.
+func (c *scan) signed(k kind, i, run int) bool {
+	switch k {
+	case kindAssign:
+		return c.assigned(i)
+	case kindSign:
+		c.begun = run
+		// Most colons are punctuation.
+		plain := c.text[i] == ':' && !c.ip && (i+1 == len(c.text) || c.text[i+1] != '/' && c.text[i+1] != '\\')
+		return !plain && c.sign(i) || c.text[i] == ':' && c.assigned(i)
+	}
+	return false
 }
 
 // endsNumber are the bytes that follow a short number of a secret: a group of a
@@ -314,6 +334,8 @@ func (c *scan) matches(f *format, i int) bool {
 		end = c.curl(i)
 	case checkTink:
 		end = c.keyset(i)
+	case checkNetrc:
+		end = c.netrc(i + len(f.prefix))
 	default:
 		if (f.weak || len(f.prefix) <= 4) && c.amidBase64(i) || c.tired(f, i) {
 			return false

@@ -183,6 +183,25 @@ func TestACredentialIsFoundByItsNameInItsPlace(t *testing.T) {
 		}
 	}
 	for _, value := range m.values() {
+		for _, text := range []string{
+			"--token %s", "deploy --api-key %s --force", "--client-secret '%s'", "export PGPASSWORD=%s", "ENV API_TOKEN %s", "SECRET_KEY_BASE=%s", "x-functions-key: %s",
+			"<password>%s</password>", "<ns:ApiKey>%s</ns:ApiKey>", "ALTER USER app PASSWORD '%s'", "CREATE USER app IDENTIFIED BY '%s'", "CREATE USER app IDENTIFIED BY \"%s\"",
+			"machine api.example.org login app password %s", "machine api.example.org\n  login app\n  password %s\n", "os.environ['API_KEY'] = '%s'",
+			"map[Accept:[*/*] X-Api-Key:[%s]]", `http.Header{"X-Api-Key":[]string{"%s"}}`, `{"X-Auth-Token":["%s"]}`, "password:                 %s", "$password = '%s';",
+		} {
+			text = fmt.Sprintf(text, value)
+			requireFound(t, s, text)
+			requireFound(t, s, base64.StdEncoding.EncodeToString([]byte(text)))
+			variants++
+		}
+		for _, text := range []string{"jdbc:mysql://db/shop?user=app&password=%s", "password => \"%s\"", "https://api.example.org/?a=1&access_token=%s"} {
+			text = fmt.Sprintf(text, value)
+			quoted, err := json.Marshal(map[string]string{"value": text}) // which escapes & and >
+			require.NoError(t, err)
+			requireFound(t, s, string(quoted))
+			requireFound(t, s, base64.StdEncoding.EncodeToString([]byte("https://example.org/?q="+url.QueryEscape(text))))
+			variants++
+		}
 		for _, header := range []string{
 			"X-Api-Key: %s", "X-Auth-Token: %s", "Authorization: %s", "Authorization: Token %s", "authorization: ApiKey %s", `Authorization: Digest username="app", response="%s"`,
 			"Authorization: AWS4-HMAC-SHA256 Credential=x/y, SignedHeaders=host, Signature=%s", "Cookie: theme=dark; session=%s", "Set-Cookie: sid=%s; Path=/; HttpOnly", `{"Cookie":["sid=%s"]}`,
@@ -256,6 +275,8 @@ func TestOrdinaryAssignmentsAreNoCredentials(t *testing.T) {
 		"Cookie: theme=dark; lang=en-US", "Set-Cookie: lang=de; Path=/", "npm:left-pad@^1.3.0", "registry.example.org/app:1.22.3@sha256:" + strings.Repeat("ab", 32), "image:v1.2.3-beta2@sha256:0f", "mailto:bob@example.com",
 		"sip:alice@example.org", "git@github.com:acme/site.git", "actions/checkout@v4", "org/repo@v1.2.3", "12:30@noon", "patch:lodash@npm:4.17.21", "curl -u app https://example.org", "curl -s https://example.org/a:b", "user: ann@example.org",
 		"pkg:npm/%40scope/name@1.0.0", "token=${TOKEN}", "password_hash=unset", "tokens=1234567", "max_tokens=4096", "author=ann-example", "design=12345678", "assign=12345678ab", "apiKey: process.env.API_KEY",
+		"--token string", "--password string   the password of the database", "the password 'changing'", "<token>string</token>", "<key>CFBundleIdentifier</key><string>org.example.app1</string>", "machine learning: login and password policies",
+		"password: [a-zA-Z0-9]{8,}", "token: [REDACTED]", "token: [a-f0-9]{32}", "X-Api-Key:[***]", "map[password:[hidden]]", "ENV API_TOKEN changeme", "IDENTIFIED BY 'password'", "--key-file /etc/ssl/k1.pem", "items->token > 12345678ab", "a <token> b12345678",
 		"keyboard=1a2b3c4d5e", "monkey=1a2b3c4d5e", "encode=1a2b3c4d5e", "zipcode=1a2b3c4d5e",
 	} {
 		requireNone(t, s, text)

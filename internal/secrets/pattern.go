@@ -62,6 +62,7 @@ const (
 	checkHeader
 	checkCurl
 	checkTink
+	checkNetrc
 )
 
 // parse compiles a pattern. What it accepts can be matched greedily, without

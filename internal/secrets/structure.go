@@ -263,7 +263,7 @@ func (c *scan) dataSource(at int) bool {
 		user = after
 	}
 	for _, protocol := range [...]string{"tcp(", "tcp6(", "unix(", "udp(", "cloudsql(", "(", "/"} {
-		if strings.HasPrefix(rest, protocol) {
+		if strings.HasPrefix(rest, protocol) && (ok || !strings.HasPrefix(rest, "//")) {
 			return ok && user != "" && !masked(password) && (protocol != "/" || !mixOf(password).wordy(password)) && c.hit(ruleURL, begin, at)
 		}
 	}

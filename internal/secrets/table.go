@@ -357,6 +357,7 @@ var keys = []row{
 	{rule: "1password", prefixes: "1PRK-", rest: `[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z-]{20,}`},
 	{rule: "1password", prefixes: "A3-", rest: "[0-9A-Z]{6}-[0-9A-Z]{6}-[0-9A-Z]{5}-[0-9A-Z]{5}-[0-9A-Z]{5}-[0-9A-Z]{5}"},
 	{rule: "1password", prefixes: "A3-", rest: "[0-9A-Z]{6}-[0-9A-Z]{11}-[0-9A-Z]{5}-[0-9A-Z]{5}-[0-9A-Z]{5}"},
+	{rule: "laravel", prefixes: "APP_KEY=base64:", rest: `[0-9A-Za-z+/]{43}`},
 	{rule: "password-hash", prefixes: "$2a$ $2b$ $2y$", rest: `[0-9]{2}\$[0-9A-Za-z./]{53}`},
 	{rule: "password-hash", prefixes: "$5$ $6$ $y$ $7$", rest: `[0-9A-Za-z./$]{48,}`},
 	{rule: "password-hash", prefixes: "$5$rounds= $6$rounds=", rest: `[0-9]{4,9}\$[0-9A-Za-z./$]{43,}`},
@@ -385,6 +386,7 @@ var structures = []struct {
 	{ruleTink, "type.googleapis.com/google.crypto.tink.", checkTink},
 	{ruleNamed, "(?i)authorization (?i)cookie", checkHeader},
 	{ruleNamed, "curl", checkCurl},
+	{ruleNamed, "machine", checkNetrc},
 }
 
 // builtin returns the table, compiled once, when it is first needed.
@@ -476,7 +478,7 @@ var ruleNames = sync.OnceValue(func() map[string]bool {
 
 // engineVersion is raised when something other than the table changes what is
 // found.
-const engineVersion = 3
+const engineVersion = 4
 
 // tableDigest stands for everything that is built in.
 var tableDigest = sync.OnceValue(func() string {

@@ -124,11 +124,26 @@ var travelling = map[string]string{
 	"Terraform":        `password = "%s"`,
 	"Go struct":        `{User:app Password:%s}`,
 	"git remote":       "https://oauth2:%s@git.example.org/acme/site.git",
+	"sentence":         "The token is %s.",
+	"question":         "is it %s?",
+	"emphasis":         "use **%s** today",
+	"underlines":       "use __%s__ today",
+	"German quotes":    "Kennwort „%s“ gesetzt",
+	"French quotes":    "mot de passe «%s» valable",
+	"arrow":            "token→%s←",
+	"backslash":        `token=%s\`,
+	"shell default":    "${DB_PASSWORD:-%s}",
+	"smbclient":        "smbclient //host/share -U app%%%s",
+	"fragment behind":  "https://app.example.org/?token=%s#top",
+	"path":             "https://hooks.example.org/T1/B2/%s/send",
 	"Azure":            "DefaultEndpointsProtocol=https;AccountName=app;AccountKey=%s;EndpointSuffix=core",
 }
 
 func TestTheCredentialInARemovedTextIsFoundAlone(t *testing.T) {
 	secrets := append(random(6, 24, alphanumeric), random(4, 12, alphanumeric+"!$*.-_")...)
+	for _, bytes := range random(3, 19, alphanumeric) { // with padding
+		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(bytes)))
+	}
 	variants := 0
 	for _, form := range slices.Sorted(maps.Keys(travelling)) {
 		for _, secret := range secrets {

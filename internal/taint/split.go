@@ -1,6 +1,10 @@
 package taint
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
 
 // splitter takes a text apart into what a later text could hold alone: words,
 // the values of NAME=value and its like, parts of addresses, and what any of
@@ -101,6 +105,10 @@ func (s *splitter) inside(p string, credential bool) {
 		return
 	}
 	s.decoded(p, credential, s.depth)
+	if bare := strings.TrimFunc(p, around); len(bare) < len(p) {
+		s.add(bare, credential && !ordinary(bare))
+		s.decoded(bare, credential, s.depth)
+	}
 	if s.flag(p) {
 		return
 	}
@@ -112,7 +120,10 @@ func (s *splitter) inside(p string, credential bool) {
 	if name, rest, ok := strings.Cut(p, "="); ok && strings.Trim(rest, "=") != "" {
 		name = strings.TrimLeft(name[strings.LastIndexAny(name, "?/#")+1:], "-")
 		s.part(rest, s.holds(name, rest) || credential && !ordinary(rest))
-		s.soft(p[:len(p)-len(rest)-1])
+		name = p[:len(p)-len(rest)-1]
+		s.add(name, false) // or what stands before the = of base64
+		s.decoded(name, false, s.depth)
+		s.soft(name)
 		return
 	}
 	if name, rest, ok := strings.Cut(p, ":"); ok && rest != "" && !strings.HasPrefix(rest, "//") {
@@ -122,6 +133,12 @@ func (s *splitter) inside(p string, credential bool) {
 		return
 	}
 	s.soft(p)
+}
+
+// around reports whether a character may stand around a value in a text: what ends
+// a sentence, marks of emphasis, quotation marks of any language.
+func around(r rune) bool {
+	return r != '=' && !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r)
 }
 
 // port reports whether a text is one, rather than a password.
@@ -162,15 +179,34 @@ func (s *splitter) userinfo(p string) {
 
 // soft adds what stands between the characters that end a value in some
 // notations and are a part of it in others.
-func (s *splitter) soft(p string) {
-	if !strings.ContainsAny(p, ":=@/?#") {
-		return
-	}
-	for token := range strings.FieldsFuncSeq(p, func(r rune) bool { return strings.ContainsRune(":=@/?#", r) }) {
-		s.add(token, false)
-		s.decoded(token, false, s.depth)
+func (s *splitter) soft(p string) { s.between(p, divides, seldomDivides) }
+
+// between adds what stands between characters of the first kind, and in that what
+// stands between those of the next.
+func (s *splitter) between(p string, kind func(rune) bool, next ...func(rune) bool) {
+	whole := strings.IndexFunc(p, kind) < 0
+	for token := range strings.FieldsFuncSeq(p, kind) {
+		if !whole {
+			s.add(token, false)
+			s.decoded(token, false, s.depth)
+			if bare := strings.TrimFunc(token, around); len(bare) < len(token) {
+				s.add(bare, false)
+				s.decoded(bare, false, s.depth)
+			}
+		}
+		if len(next) > 0 {
+			s.between(token, next[0], next[1:]...)
+		}
 	}
 }
+
+// divides reports whether a character ends a value in some notations.
+func divides(r rune) bool {
+	return strings.ContainsRune(":=@/?#", r) || r >= utf8.RuneSelf && around(r)
+}
+
+// seldomDivides is divides for characters that values have more often.
+func seldomDivides(r rune) bool { return r == '%' || r == '|' || r == '\\' }
 
 // naming is what a name says of its value.
 type naming int
