@@ -191,11 +191,10 @@ func (c *scan) netrc(i int) int {
 	entry := c.text[i:min(len(c.text), i+256)]
 	c.seen().netrcs = i + len(entry)
 	c.work += len(entry)
-	at := strings.Index(entry, "password")
-	if at < 0 || strings.Index(entry[:at], "login") < 0 {
+	login, rest, ok := strings.Cut(entry, "password")
+	if !ok || !strings.Contains(login, "login") {
 		return -1
 	}
-	rest := entry[at+len("password"):]
 	value := strings.TrimLeft(rest, " \t\n\r")
 	begin := i + len(entry) - len(value)
 	if n := strings.IndexAny(value, " \t\n\r\"'"); n >= 0 {
