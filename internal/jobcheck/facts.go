@@ -168,7 +168,7 @@ func (s *printSet) add(print uint64) bool {
 }
 
 // table is a hash table that can be used again. Its keys come with
-// fingerprints, which nobody can foresee.
+// fingerprints, which cannot be predicted.
 type table[K comparable, V any] struct {
 	slots   []uint32 // index in entries, plus 1
 	entries []entry[K, V]

@@ -119,8 +119,8 @@ var base64Bits = func() (digits [4][256]uint32) {
 	return digits
 }()
 
-// mixer makes 64-bit fingerprints. Its random seed keeps them from being
-// foreseen, so that nobody can write records whose fingerprints agree.
+// mixer makes 64-bit fingerprints. Its seed is random, so that
+// records cannot be written to have the same fingerprint.
 type mixer [4]uint64
 
 func (m *mixer) id(id ident) uint64 {

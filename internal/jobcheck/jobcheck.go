@@ -1,8 +1,9 @@
 // Package jobcheck checks what the records of a log say of each other: that
 // streams have no gaps, that their links hold and that no event ID stands twice.
 // What else is odd is a note: executions without an end, events without effect in
-// their job's state or foreign to it, streams that resume what is not here. Other
-// logs may explain it, or somebody caused it who only writes to a queue.
+// their job's state or foreign to it, streams that resume what is not here. Another
+// log may explain it, or a person who can write to a queue, and to nothing else,
+// may have caused it.
 //
 // The checks go in two rounds. While the log is read, [Checks.Inspect] takes a
 // few facts of fixed size from each record, and [Checks.Leaf] sorts them into

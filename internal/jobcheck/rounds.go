@@ -149,7 +149,7 @@ func (c *checker) readResumes(part int) error {
 	})
 }
 
-// settle compares a record with what those say who resume it.
+// settle compares a record with what is said of it where streams resume.
 func (c *checker) settle(print uint64, stream ident, now streamEnd) {
 	list, ok := c.resumed.get(print+now.seq, place{stream, now.seq})
 	if !ok {
@@ -166,7 +166,7 @@ func (c *checker) settle(print uint64, stream ident, now streamEnd) {
 		}
 		f := finding(Resume, now.index, r.index)
 		f.Job = r.job.uuid()
-		if !r.signed { // somebody who can write to the queue may have made the hash up
+		if !r.signed { // who can write to the queue can invent the hash
 			f.Kind = Dangling
 			f.Found = fmt.Sprintf("resumes seq %d of stream %s by another hash than it has here, at index %d", now.seq, stream.uuid(), now.index)
 			c.found.Dangling.add(f)

@@ -4,7 +4,7 @@ import "sync"
 
 // match returns where the format ends in the text, which has its prefix at start,
 // or -1. A match does not end inside a longer word of its last class, unless
-// that may be repeated for ever; then the end is not looked for beyond
+// that may be repeated without a limit; then the end is not looked for beyond
 // maxRepeat.
 //
 // seen is how many bytes stand for the match, as far as it goes.

@@ -4,7 +4,7 @@ import "math/bits"
 
 // Most texts are prose: letters, spaces and a little punctuation, in words that
 // are shorter than any token. That is seen without looking at each byte, and such
-// a text holds nothing to find. What its words are is not asked.
+// a text holds nothing to find, whatever its words are.
 
 // plainWords tells whether a text, of minText bytes at least, is prose in that
 // sense.

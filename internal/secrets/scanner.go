@@ -10,8 +10,8 @@
 // allocates nothing when nothing is found. The first hit is enough, because a
 // hit drops the whole leaf.
 //
-// Whether a token is genuine is not asked: a value with the shape of a token
-// and a wrong checksum is as likely a real one that lost a character.
+// Checksums of tokens are not verified: a value with the shape of a token and a
+// wrong checksum is as likely a real one that lost a character.
 package secrets
 
 import (

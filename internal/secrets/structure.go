@@ -191,7 +191,7 @@ scan:
 		case b == ':' && separator < 0 && slash < 0:
 			separator = end
 		case b == '/' || b == '?' || b == '#' || b == '\\':
-			// A password with a slash that nobody escaped goes on; a port
+			// A password with a slash that is not escaped goes on; a port
 			// or a host does not.
 			if at >= 0 || separator < 0 || digits(text[separator+1:end]) || text[i] == '[' {
 				break scan

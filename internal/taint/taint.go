@@ -155,9 +155,9 @@ func (s *Set) Matcher() *Matcher {
 }
 
 // CredentialsOnly makes needles only of what looks like a credential: by its
-// name or sign, because scan says so, or because nobody could have thought of
-// it. It is for inputs of which nothing is kept because nobody has said what to
-// keep: most of their words will stand in any text of the job.
+// name or sign, because scan says so, or because no person would choose it. It is
+// for inputs without a policy, of which nothing is kept: most of their words will
+// stand in any text of the job.
 func (s *Set) CredentialsOnly(scan func(text string) bool) { s.only = scan }
 
 // CredentialMatcher returns what finds the credentials, and forgets nothing.
