@@ -110,32 +110,33 @@ func TestSoakAppendBesideBareInserts(t *testing.T) {
 		{name: "2,048 rows, 1 caller", callers: 1, rows: 2048, appends: 4, sinks: 1},
 		{name: "1 row, 8 callers of 8 processes", callers: 8, rows: 1, appends: 150, sinks: 8},
 		{name: "256 rows, 8 callers of 8 processes", callers: 8, rows: 256, appends: 4, sinks: 8},
-		{name: "1 row, 64 callers of 1 process", callers: 64, rows: 1, appends: 30, sinks: 1},
+		{name: "1 row, 64 callers of 1 process", callers: 64, rows: 1, appends: 100, sinks: 1},
 	} {
-		config, err := pgxpool.ParseConfig(url)
-		require.NoError(t, err)
-		config.MaxConns = int32(l.callers)
-		bare, err := pgxpool.NewWithConfig(t.Context(), config)
-		require.NoError(t, err)
-		var sinks []*pgsink.Sink
-		for range l.sinks {
-			sinks = append(sinks, open(t, url, &pgsink.Options{Backlog: time.Hour, OnError: func(error) {}}))
-		}
-		var ours, theirs, ratios []float64
-		for round := range rounds + 1 {
-			theirsNow := measure(t, l, func(_ int, r []jobaudit.Record) error { return bareInsert(t.Context(), bare, r) })
-			oursNow := measure(t, l, func(c int, r []jobaudit.Record) error { return sinks[c%l.sinks].Append(t.Context(), r) })
-			if round == 0 {
-				continue // connections, statements
-			}
-			ours, theirs, ratios = append(ours, oursNow), append(theirs, theirsNow), append(ratios, oursNow/theirsNow)
-		}
-		t.Logf("%-36s ours %6.0f/s, bare %6.0f/s, ratio %.2f (%.2f)", l.name, median(ours), median(theirs), median(ratios), ratios)
-		bare.Close()
-		for _, sink := range sinks {
-			require.NoError(t, sink.Close())
-		}
+		t.Run(l.name, func(t *testing.T) { besideBareInserts(t, url, l) })
 	}
+}
+
+func besideBareInserts(t *testing.T, url string, l load) {
+	config, err := pgxpool.ParseConfig(url)
+	require.NoError(t, err)
+	config.MaxConns = int32(l.callers)
+	bare, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer bare.Close()
+	var sinks []*pgsink.Sink
+	for range l.sinks {
+		sinks = append(sinks, open(t, url, &pgsink.Options{Backlog: time.Hour, OnError: func(error) {}}))
+	}
+	var ours, theirs, ratios []float64
+	for round := range rounds + 1 {
+		theirsNow := measure(t, l, func(_ int, r []jobaudit.Record) error { return bareInsert(t.Context(), bare, r) })
+		oursNow := measure(t, l, func(c int, r []jobaudit.Record) error { return sinks[c%l.sinks].Append(t.Context(), r) })
+		if round == 0 {
+			continue // connections, statements
+		}
+		ours, theirs, ratios = append(ours, oursNow), append(theirs, theirsNow), append(ratios, oursNow/theirsNow)
+	}
+	t.Logf("%-36s ours %6.0f/s, bare %6.0f/s, ratio %.2f (%.2f)", l.name, median(ours), median(theirs), median(ratios), ratios)
 }
 
 // bulk appends n events in Appends of so many.
