@@ -29,15 +29,63 @@ type Anchor interface {
 	Latest(ctx context.Context) (signed []byte, err error)
 }
 
+// A Checker is an [Anchor] that compares by itself, as a witness does, which signs
+// nothing that was not proven to it. [CheckAnchor] and [AdvanceAnchor] ask it.
+type Checker interface {
+	Anchor
+	// Check returns the newest head kept, as bytes that the caller verifies, and
+	// says how the log's head stands to it:
+	//
+	//   - they agree, it is the same head: nil;
+	//   - the anchor is behind, as is normal: its head is smaller, and the proof
+	//     that prove gave leads from it to the log's: nil;
+	//   - the anchor is ahead of the log, or of another history: a [*HeadError]
+	//     with both heads. The bytes are the evidence.
+	//
+	// prove makes the proof (RFC 6962 §2.1.2) that the log at head begins with
+	// the whole log of a smaller size; it is not called after Check has
+	// returned. The error is [ErrNoHead], and there are no bytes, if no head was
+	// ever put there.
+	Check(ctx context.Context, head Checkpoint, prove func(size int64) (tlog.TreeProof, error)) (signed []byte, err error)
+}
+
+// CompareKept is what [Checker.Check] does with the bytes of a head: it compares
+// the log's head with the one kept, whose signature it does not verify. The error
+// is a [*HeadError], [ErrFormat] for what is no head, or that of prove.
+func CompareKept(signed []byte, head Checkpoint, prove func(size int64) (tlog.TreeProof, error)) error {
+	kept, _, err := parseNote(signed)
+	if err != nil {
+		return fmt.Errorf("the head kept: %w", err)
+	}
+	var proof tlog.TreeProof
+	if 0 < kept.Size && kept.Size < head.head.Size {
+		if proof, err = prove(kept.Size); err != nil {
+			return err
+		}
+	}
+	return CheckConsistency(proof, Checkpoint{head: kept}, head)
+}
+
 // CheckAnchor compares the log's newest durable head with the anchor's and
-// returns the anchor's. Behind the log is normal, if the log at hand began
-// with the anchor's: sizes are not enough, so the stored hashes have to lead
-// from one root to the other. The error is [ErrNoHead]; one of
-// [OpenCheckpoint] when the anchor does not hold a head signed by the key; or
+// returns the anchor's; a [Checker] is asked to compare, too. Behind the log is
+// normal, if the log at hand began with the anchor's: sizes are not enough, so the
+// stored hashes have to lead from one root to the other. The error is [ErrNoHead];
+// one of [OpenCheckpoint] when the anchor does not hold a head signed by the key; or
 // a [*HeadError] with both heads, for an anchor that is ahead of the log or
 // not on its history.
 func CheckAnchor(ctx context.Context, a Anchor, c Checkpoint, key note.Verifier, r tlog.HashReader) (Checkpoint, error) {
-	signed, err := a.Latest(ctx)
+	var signed []byte
+	var err, said error
+	if checker, ok := a.(Checker); ok {
+		signed, said = checker.Check(ctx, c, func(size int64) (tlog.TreeProof, error) {
+			return tlog.ProveTree(c.head.Size, size, exactReader(r))
+		})
+		if len(signed) == 0 {
+			err = said
+		}
+	} else {
+		signed, err = a.Latest(ctx)
+	}
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("anchor: %w", err)
 	}
@@ -47,6 +95,9 @@ func CheckAnchor(ctx context.Context, a Anchor, c Checkpoint, key note.Verifier,
 	}
 	if _, err := ProveConsistency(kept, c, r); err != nil {
 		return kept, fmt.Errorf("anchor: %w", err)
+	}
+	if said != nil {
+		return kept, fmt.Errorf("anchor: %w", said)
 	}
 	return kept, nil
 }

@@ -8,7 +8,7 @@
 //   - writing: [CheckLeaf] and [HashLeaf] each line, [Tree.Append] its hash,
 //     [Tree.Sign] once per batch, [AppendCommit] the commit line;
 //   - opening: [OpenCommit] or [OpenCheckpoint] the newest head, [ResumeTree];
-//   - keeping heads elsewhere: [Anchor], [CheckAnchor], [AdvanceAnchor];
+//   - keeping heads elsewhere: [Anchor], [Checker], [CheckAnchor], [AdvanceAnchor];
 //   - proving one line to a person who has no log: [Prove], [OpenProof];
 //   - proving that a log only grew: [ProveConsistency], [CheckConsistency];
 //   - proving everything: [Verify].

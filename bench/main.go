@@ -41,6 +41,13 @@ func main() {
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // filesink warns of logs on temporary storage
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if text := os.Getenv(memoryVariable); text != "" {
+		if err := mirrorMany(ctx, text); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(2)
+		}
+		return
+	}
 	os.Exit(run(ctx, *quick, *only, *jsonFile, *svgFile))
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit/auditlog"
 )
@@ -31,7 +32,7 @@ type AnchorOptions struct {
 
 // An Anchor keeps a log's heads in a [Store], each as an object of its own: the
 // newest is the first by name. Where the store is under lock, nobody takes back a
-// head. It is an auditlog.Anchor, and safe for concurrent use. Of what is in the
+// head. It is an auditlog.Checker, and safe for concurrent use. Of what is in the
 // store only heads count that one of its keys has signed.
 type Anchor struct {
 	target target
@@ -41,7 +42,7 @@ type Anchor struct {
 	stored time.Time // when a head was last stored
 }
 
-var _ auditlog.Anchor = (*Anchor)(nil)
+var _ auditlog.Checker = (*Anchor)(nil)
 
 // NewAnchor returns the anchor of the log that keys have signed. It touches
 // nothing.
@@ -117,9 +118,19 @@ func (a *Anchor) Latest(ctx context.Context) ([]byte, error) {
 	return nil, auditlog.ErrNoHead
 }
 
+// Check compares the log's head with the newest stored one that a key has signed, as
+// [auditlog.Checker] says.
+func (a *Anchor) Check(ctx context.Context, head auditlog.Checkpoint, prove func(size int64) (tlog.TreeProof, error)) ([]byte, error) {
+	signed, err := a.Latest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return signed, auditlog.CompareKept(signed, head, prove)
+}
+
 // open reads a head: the first version that is signed, zero if none is.
 func (a *Anchor) open(ctx context.Context, name string, size int64) (auditlog.Checkpoint, error) {
-	for data, err := range a.target.store.Get(ctx, name) {
+	for data, err := range a.target.store.Get(ctx, name, maxHead) {
 		if err != nil {
 			return auditlog.Checkpoint{}, err
 		}

@@ -16,10 +16,6 @@ import (
 	"time"
 )
 
-// maxObject bounds an object that is read, in bytes: the largest batch that a
-// log can hold and what a chunk may have beside it.
-const maxObject = 4 << 30
-
 // temporary is how the names of files begin that are being written.
 const temporary = ".new-"
 
@@ -77,7 +73,7 @@ func (d *Directory) Put(ctx context.Context, name string, data []byte) error {
 	if err := d.sync(dir); err != nil {
 		return fmt.Errorf("put %s: %w", name, err)
 	}
-	stored, err := d.read(name)
+	stored, err := d.read(name, int64(len(data)))
 	if err == nil && !bytes.Equal(stored, data) {
 		err = errors.New("what was stored is not what was written")
 	}
@@ -125,9 +121,9 @@ func (d *Directory) sync(dir string) error {
 }
 
 // Get is [Store.Get]: a directory holds one object of a name at most.
-func (d *Directory) Get(ctx context.Context, name string) iter.Seq2[[]byte, error] {
+func (d *Directory) Get(ctx context.Context, name string, most int64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		data, err := d.read(name)
+		data, err := d.read(name, most)
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -141,21 +137,19 @@ func (d *Directory) Get(ctx context.Context, name string) iter.Seq2[[]byte, erro
 	}
 }
 
-func (d *Directory) read(name string) ([]byte, error) {
+func (d *Directory) read(name string, most int64) ([]byte, error) {
 	info, err := d.root.Stat(name) // before it is opened: a pipe would wait
 	switch {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
 		return nil, errors.New("it is no regular file")
-	case info.Size() > maxObject:
-		return nil, fmt.Errorf("it has %d bytes", info.Size())
 	}
 	f, err := d.root.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	data := make([]byte, info.Size())
+	data := make([]byte, min(info.Size(), most+1))
 	_, err = io.ReadFull(f, data)
 	return data, errors.Join(err, f.Close())
 }

@@ -23,7 +23,7 @@ func openDirectory(t *testing.T, dir string) *mirror.Directory {
 
 func get(t *testing.T, s mirror.Store, name string) (all []string) {
 	t.Helper()
-	for data, err := range s.Get(t.Context(), name) {
+	for data, err := range s.Get(t.Context(), name, 1<<20) {
 		require.NoError(t, err)
 		all = append(all, string(data))
 	}
@@ -93,7 +93,7 @@ func TestWhatANameLeadsOutOfTheDirectoryToIsNotTouched(t *testing.T) {
 	require.Error(t, d.Put(t.Context(), "link/out", []byte("x")))
 	require.NoFileExists(t, filepath.Join(dir, "out"))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "store", "dir"), 0o700))
-	for _, err := range d.Get(t.Context(), "dir") {
+	for _, err := range d.Get(t.Context(), "dir", 1<<20) {
 		require.ErrorContains(t, err, "no regular file")
 	}
 }

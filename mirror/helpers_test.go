@@ -126,6 +126,7 @@ type memStore struct {
 	mu      sync.Mutex
 	objects map[string][][]byte // versions
 	calls   int
+	reads   int // of a watchedSource
 	// fail says of a call whether it fails before it does anything, or behind.
 	fail func(call int) (before, behind bool)
 }
@@ -162,7 +163,7 @@ func (s *memStore) Put(_ context.Context, name string, data []byte) error {
 	return behind
 }
 
-func (s *memStore) Get(_ context.Context, name string) iter.Seq2[[]byte, error] {
+func (s *memStore) Get(_ context.Context, name string, most int64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		s.mu.Lock()
 		before, behind := s.call()
@@ -173,7 +174,7 @@ func (s *memStore) Get(_ context.Context, name string) iter.Seq2[[]byte, error] 
 			return
 		}
 		for _, data := range versions {
-			if !yield(slices.Clone(data), nil) {
+			if !yield(slices.Clone(data[:min(int64(len(data)), most+1)]), nil) {
 				return
 			}
 		}

@@ -27,6 +27,17 @@ const (
 	maxSlots  = 100
 )
 
+// How many bytes of an object are read. No log has a batch that is too large for
+// maxChunk; but more than usualChunk is read only where a head says that a chunk
+// has to be there.
+const (
+	maxHead    = 64 << 10
+	maxRecord  = 1 << 20
+	usualChunk = 16 << 20
+
+	maxChunk int64 = 4 << 30
+)
+
 func branchName(branch int) string { return fmt.Sprintf("%s%03d", branchPrefix, branch) }
 
 func chunkName(branch int, first int64) string {
@@ -80,7 +91,7 @@ var errHead = errors.New("no head of a mirror")
 // keys', and the frontier leads to the head's root.
 func openHead(data []byte, keys []note.Verifier) (*fold, error) {
 	rest, ok := bytes.CutPrefix(data, []byte(headTitle))
-	if !ok || len(data) > 64<<10 {
+	if !ok || len(data) > maxHead {
 		return nil, errHead
 	}
 	var hashes []tlog.Hash
@@ -175,6 +186,9 @@ type Branch struct {
 // parseBranch reads a branch's record, of which the name gives the number.
 func parseBranch(data []byte, number int) (Branch, error) {
 	var b Branch
+	if len(data) > maxRecord {
+		return b, fmt.Errorf("%s: it has more than %d bytes", branchName(number), maxRecord)
+	}
 	switch err := json.Unmarshal(data, &b); {
 	case err != nil:
 		return b, fmt.Errorf("%s: no branch of a mirror", branchName(number))

@@ -151,10 +151,11 @@ func (m *Mirror) sync(ctx context.Context) error {
 		return err
 	}
 	m.agreed = false
-	if source, ok := m.source.(knowing); ok {
-		source.KnownDurable(m.at.size())
-	}
 	for {
+		// Again each time, as the store may hold more than was known.
+		if source, ok := m.source.(knowing); ok {
+			source.KnownDurable(m.at.size())
+		}
 		size, err := m.source.Size(ctx)
 		if err != nil {
 			return fmt.Errorf("mirror: the log: %w", err)
@@ -288,12 +289,15 @@ func (m *Mirror) putChunk(ctx context.Context, data []byte, after *fold) (*fold,
 		if !errors.Is(err, ErrExists) {
 			return nil, false, fmt.Errorf("mirror: the store: %w", err)
 		}
-		stored, there, _, err := m.target.version(ctx, slot(name, n), m.at)
+		there, err := m.target.version(ctx, slot(name, n), m.at, max(usualChunk, 2*int64(len(data))))
 		if err != nil {
 			return nil, false, fmt.Errorf("mirror: the store: %w", err)
 		}
-		if there != nil {
-			return there, bytes.Equal(stored, data), nil
+		if there.after != nil {
+			return there.after, bytes.Equal(there.data, data), nil
+		}
+		if there.long {
+			m.target.tooLong([]string{slot(name, n)})
 		}
 	}
 	return nil, false, m.taken(name)

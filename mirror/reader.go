@@ -28,11 +28,13 @@ type ReaderOptions struct {
 // A Reader reads a mirror. It proves what it reads: each line that it yields is
 // under a commit line to which the lines lead, and which a key has signed if keys
 // are given. It is a [Source], so that a log can be restored from it with
-// filesink's CopyLines, and a mirror be mirrored. It is safe for concurrent use.
+// filesink's CopyLines, and a mirror be mirrored; and a [jobaudit.AuditReader]. It
+// is safe for concurrent use.
 type Reader struct {
 	target target
 	all    []Branch
 	n      int
+	last   lastRead
 }
 
 // OpenReader opens the mirror in a store. The error is [ErrNoMirror] if there is
@@ -97,15 +99,11 @@ func (r *Reader) Size(ctx context.Context) (int64, error) {
 		}
 		return c.Head().Size, err
 	}
-	for name, err := range r.target.store.List(ctx, headPrefix(r.Branch().Number), "") {
-		if err != nil {
-			return 0, fmt.Errorf("mirror: %w", err)
-		}
-		if size, ok := headSize(r.Branch().Number, name); ok {
-			return size, nil
-		}
+	size, err := r.target.claimed(ctx, r.Branch().Number)
+	if err != nil {
+		return 0, fmt.Errorf("mirror: %w", err)
 	}
-	return 0, nil
+	return size, nil
 }
 
 // Lines iterates over the log's lines without line feeds, from the event with this
@@ -141,24 +139,37 @@ type Stored interface {
 
 // Contact returns when the mirror last stored something about this log, by the
 // store's clock if it is a [Stored], else as the mirror's clock said; the zero
-// time if that is not known.
+// time if that is not known. It proves nothing: nobody signs it, and who may put
+// objects into the store can say so for a mirror that has ended. What the log's
+// events say is signed.
 func (r *Reader) Contact(ctx context.Context) (time.Time, error) {
-	var newest time.Time
-	for _, prefix := range []string{contactPrefix, headPrefix(r.Branch().Number)} {
-		for name, err := range r.target.store.List(ctx, prefix, "") {
-			if err != nil {
-				return newest, fmt.Errorf("mirror: %w", err)
-			}
-			t, _ := contactTime(name)
-			if dated, ok := r.target.store.(Stored); ok {
-				if t, err = dated.Stored(ctx, name); err != nil {
-					return newest, err
-				}
-			}
-			if t.After(newest) {
-				newest = t
-			}
-			break
+	contact, said, err := r.target.newestContact(ctx)
+	if err != nil {
+		return contact, fmt.Errorf("mirror: %w", err)
+	}
+	dated, ok := r.target.store.(Stored)
+	if !ok {
+		return contact, nil
+	}
+	newest := time.Time{}
+	head, err := r.target.newest(ctx, r.Branch().Number, maxSize)
+	if err != nil {
+		return newest, fmt.Errorf("mirror: %w", err)
+	}
+	names := []string{said}
+	if head != nil {
+		names = append(names, headName(r.Branch().Number, head.size()))
+	}
+	for _, name := range names {
+		if name == "" {
+			continue
+		}
+		t, err := dated.Stored(ctx, name)
+		if err != nil {
+			return newest, err
+		}
+		if t.After(newest) {
+			newest = t
 		}
 	}
 	return newest, nil

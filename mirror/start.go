@@ -97,17 +97,30 @@ func contactTime(name string) (time.Time, bool) {
 
 // readContact finds out when something was last said.
 func (m *Mirror) readContact(ctx context.Context) error {
-	for name, err := range m.target.store.List(ctx, contactPrefix, "") {
-		if err != nil {
-			return fmt.Errorf("mirror: the store: %w", err)
-		}
-		if t, ok := contactTime(name); ok {
-			m.contact = t
-		}
-		break
+	t, _, err := m.target.newestContact(ctx)
+	if err != nil {
+		return fmt.Errorf("mirror: the store: %w", err)
 	}
+	m.contact = t
 	return nil
 }
+
+// newestContact returns the newest time that a contact's name tells, and the name.
+func (t *target) newestContact(ctx context.Context) (at time.Time, name string, err error) {
+	for name, err := range t.store.List(ctx, contactPrefix, contactName(time.Now().Add(contactAhead))) {
+		if err != nil {
+			return at, "", err
+		}
+		if at, ok := contactTime(name); ok {
+			return at, name, nil
+		}
+	}
+	return at, "", nil
+}
+
+// contactAhead is by how much a mirror's clock may be ahead of ours: a name from
+// the far future would stand before all others for ever.
+const contactAhead = 25 * time.Hour
 
 // touch says that the mirror runs, if nothing else has said it for a while.
 func (m *Mirror) touch(ctx context.Context) error {

@@ -22,9 +22,11 @@ type Store interface {
 	// was stored has been compared with data by a checksum.
 	Put(ctx context.Context, name string, data []byte) error
 	// Get yields what is stored under a name: nothing if nothing is, one object,
-	// or several where the store keeps versions, the oldest first. An error
+	// or several where the store keeps versions, the oldest first. Of an object
+	// of more than most bytes it yields the first most+1, and reads no more: who
+	// may put objects must not decide how much memory a reader needs. An error
 	// ends the iteration.
-	Get(ctx context.Context, name string) iter.Seq2[[]byte, error]
+	Get(ctx context.Context, name string, most int64) iter.Seq2[[]byte, error]
 	// List yields the names that begin with prefix and are not less than from,
 	// in ascending order of their bytes. An error ends the iteration.
 	List(ctx context.Context, prefix, from string) iter.Seq2[string, error]

@@ -65,7 +65,7 @@ func (t *target) branches(ctx context.Context) ([]Branch, error) {
 // branch reads the record of a branch whose base is one of those before it: the
 // first version that is one.
 func (t *target) branch(ctx context.Context, n int, before []Branch) (Branch, error) {
-	for data, err := range t.store.Get(ctx, branchName(n)) {
+	for data, err := range t.store.Get(ctx, branchName(n), maxRecord) {
 		if err != nil {
 			return Branch{}, err
 		}
@@ -156,7 +156,7 @@ func (t *target) head(ctx context.Context, branch int, name string) (*fold, erro
 		t.report(&SquattedError{name, errors.New("no head has this name")})
 		return nil, nil
 	}
-	for data, err := range t.store.Get(ctx, name) {
+	for data, err := range t.store.Get(ctx, name, maxHead) {
 		if err != nil {
 			return nil, err
 		}
@@ -176,38 +176,107 @@ func (t *target) head(ctx context.Context, branch int, name string) (*fold, erro
 // name, or under those to use when that is taken, that verifies. It returns nil if
 // there is none, and else the fold behind it.
 func (t *target) chunk(ctx context.Context, branch int, at *fold) (data []byte, after *fold, err error) {
+	found, long, err := t.slots(ctx, branch, at, usualChunk)
+	if err != nil || found.after != nil || len(long) == 0 {
+		t.tooLong(long)
+		return found.data, found.after, err
+	}
+	covered, err := t.covered(ctx, branch, at.size())
+	if err != nil || !covered {
+		t.tooLong(long)
+		return nil, nil, err
+	}
+	found, long, err = t.slots(ctx, branch, at, maxChunk)
+	t.tooLong(long)
+	return found.data, found.after, err
+}
+
+// slots looks for a chunk of at most so many bytes under all names that it may
+// have. It returns the names of longer objects.
+func (t *target) slots(ctx context.Context, branch int, at *fold, most int64) (found lookup, long []string, err error) {
 	name := chunkName(branch, at.size())
-	data, after, found, err := t.version(ctx, name, at)
-	if after != nil || err != nil || !found {
-		return data, after, err
+	found, err = t.version(ctx, name, at, most)
+	if found.after != nil || err != nil || !found.taken {
+		return found, nil, err
+	}
+	if found.long {
+		long = append(long, name)
 	}
 	for name, err := range t.store.List(ctx, name+".", "") {
 		if err != nil {
-			return nil, nil, err
+			return lookup{}, nil, err
 		}
-		if data, after, _, err = t.version(ctx, name, at); after != nil || err != nil {
-			return data, after, err
+		found, err = t.version(ctx, name, at, most)
+		if found.long {
+			long = append(long, name)
+		}
+		if found.after != nil || err != nil {
+			return found, long, err
 		}
 	}
-	return nil, nil, nil
+	return lookup{}, long, nil
+}
+
+// tooLong reports objects that were not read to their ends.
+func (t *target) tooLong(names []string) {
+	for _, name := range names {
+		t.report(&SquattedError{name, errors.New("it is longer than a chunk is that no head covers")})
+	}
+}
+
+// covered reports whether a head of a branch covers more than so many events: a
+// chunk has to be there then. Without keys that is what names say.
+func (t *target) covered(ctx context.Context, branch int, size int64) (bool, error) {
+	if len(t.keys) > 0 {
+		f, err := t.newest(ctx, branch, maxSize)
+		return f != nil && f.size() > size, err
+	}
+	claimed, err := t.claimed(ctx, branch)
+	return claimed > size, err
+}
+
+// claimed returns the size of the newest head of a branch by its name.
+func (t *target) claimed(ctx context.Context, branch int) (int64, error) {
+	for name, err := range t.store.List(ctx, headPrefix(branch), "") {
+		if err != nil {
+			return 0, err
+		}
+		if size, ok := headSize(branch, name); ok {
+			return size, nil
+		}
+	}
+	return 0, nil
+}
+
+// lookup is what was found under a name.
+type lookup struct {
+	data  []byte
+	after *fold // behind the chunk; nil if none is there
+	taken bool  // there is an object
+	long  bool  // there is one that was not read to its end
 }
 
 // version looks for the version of an object that is the chunk which goes on
-// from a fold. It says whether there is any.
-func (t *target) version(ctx context.Context, name string, at *fold) (data []byte, after *fold, found bool, err error) {
-	for data, err := range t.store.Get(ctx, name) {
+// from a fold, and has at most so many bytes.
+func (t *target) version(ctx context.Context, name string, at *fold, most int64) (found lookup, err error) {
+	for data, err := range t.store.Get(ctx, name, most) {
 		if err != nil {
-			return nil, nil, false, err
+			return lookup{}, err
+		}
+		found.taken = true
+		if int64(len(data)) > most {
+			found.long = true
+			continue
 		}
 		f := *at
-		if err := f.chunk(data, nil); err == nil {
-			return data, &f, true, nil
-		} else {
+		if err := f.chunk(data, nil); err != nil {
 			t.report(&SquattedError{name, err})
+			continue
 		}
-		found = true
+		found.data, found.after = data, &f
+		return found, nil
 	}
-	return nil, nil, found, nil
+	return found, nil
 }
 
 // walk hands the lines of a branch to each, from a fold on, until the log is at

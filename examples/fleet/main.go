@@ -2,33 +2,29 @@
 // to their nodes what can befall nodes, and shows that nothing that was mirrored is
 // lost, and that each manipulation is named with its node.
 //
-//	go run ./examples/fleet
+//	cd examples/fleet
+//	go run .                      the mirrors lie in directories
+//	go run . -lock                in a bucket under Object Lock, on a server of its own
+//	go run . s3://BUCKET/PREFIX   in a bucket of yours: AWS_ACCESS_KEY_ID, …
+//
+// The server of its own is built from this repository. In a bucket of yours the
+// objects stay for as long as it locks them.
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
-	"time"
-
-	"golang.org/x/mod/sumdb/note"
-
-	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/auditlog"
-	"github.com/jobaudit/jobaudit/mirror"
-	"github.com/jobaudit/jobaudit/sink/filesink"
+	"strings"
+	"sync"
 )
 
-// writerVariable tells a test's program that it is a writer.
-const writerVariable = "FLEET_WRITER"
-
 func main() {
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // filesink warns of logs on temporary storage
 	err := run(context.Background(), os.Stdout, os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
@@ -36,159 +32,60 @@ func main() {
 	}
 }
 
-// run runs the fleet, or with the arguments write NODE STORE a writer of it.
+// run runs the fleet, or with the arguments write NODE TARGET … a writer of it.
 func run(ctx context.Context, out io.Writer, args []string) error {
-	if len(args) == 3 && args[0] == "write" {
-		return write(ctx, out, node{filepath.Base(args[1]), args[1], args[2]})
+	if len(args) > 0 && args[0] == "write" {
+		return write(ctx, out, args[1:])
 	}
 	dir, err := os.MkdirTemp("", "fleet-*")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	var where place
+	switch {
+	case len(args) == 0:
+		where, err = directories(dir)
+	case len(args) == 1 && args[0] == "-lock":
+		where, err = ownServer(ctx)
+	case len(args) == 1 && strings.HasPrefix(args[0], "s3://"):
+		where, err = bucket(args[0], dir)
+	default:
+		return errors.New("give nothing, -lock, or s3://BUCKET/PREFIX")
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(fleet(ctx, out, dir, where), where.close())
+}
+
+// fleet lets all nodes work at the same time, and then befalls each with its fault.
+func fleet(ctx context.Context, out io.Writer, dir string, where place) error {
+	nodes := make([]*node, len(faults))
+	errs := make([]error, len(faults))
+	var all sync.WaitGroup
+	for i := range faults {
+		name := fmt.Sprintf("node-%d", i)
+		nodes[i] = &node{name: name, dir: filepath.Join(dir, name), where: where}
+		all.Go(func() {
+			errs[i] = os.MkdirAll(nodes[i].dir, 0o700)
+			if errs[i] == nil {
+				errs[i] = nodes[i].work(ctx, 20)
+			}
+		})
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%d processes have mirrored to %s, and were killed.\n", len(nodes), where.name)
 	for i, f := range faults {
-		n := node{fmt.Sprintf("node-%d", i), filepath.Join(dir, fmt.Sprintf("node-%d", i)), filepath.Join(dir, "mirrors", fmt.Sprintf("node-%d", i))}
-		found, err := n.suffer(ctx, f)
+		found, err := nodes[i].suffer(ctx, f)
 		if err != nil {
-			return fmt.Errorf("%s, %s: %w", n.name, f.name, err)
+			return fmt.Errorf("%s, %s: %w", nodes[i].name, f.name, err)
 		}
-		fmt.Fprintf(out, "%s  %-46s %s\n", n.name, f.name, found)
+		fmt.Fprintf(out, "%s  %-50s %s\n", nodes[i].name, f.name, found)
 	}
 	fmt.Fprintln(out, "Every event that was reported as mirrored is in its mirror, and is proven.")
 	return nil
-}
-
-// node is a node with a log and a key, and the place of its mirror.
-type node struct{ name, dir, store string }
-
-func (n node) log() string { return filepath.Join(n.dir, "log") }
-
-func (n node) key(number int) (*filesink.Key, error) {
-	origin := "example.com/" + n.name
-	if number > 1 {
-		origin = fmt.Sprintf("%s/s%d", origin, number)
-	}
-	return filesink.LoadOrCreateKey(n.log(), filepath.Join(n.dir, fmt.Sprintf("key-%d", number)), origin)
-}
-
-// write is the program of a node: jobs, in a log, with a mirror. It prints what is
-// mirrored, until it is killed.
-func write(ctx context.Context, out io.Writer, n node) error {
-	key, err := n.key(1)
-	if err != nil {
-		return err
-	}
-	sink, err := filesink.Open(ctx, n.log(), key, nil)
-	if err != nil {
-		return err
-	}
-	store, err := mirror.OpenDirectory(n.store, true)
-	if err != nil {
-		return err
-	}
-	m, err := mirror.New(sink, store, &mirror.Options{Keys: []note.Verifier{key.Verifier()}})
-	if err != nil {
-		return err
-	}
-	recorder, err := jobaudit.Open(ctx, sink, jobaudit.Source{System: n.name, Environment: "example"}, nil)
-	if err != nil {
-		return err
-	}
-	for {
-		err := recorder.Run(ctx, jobaudit.Submission{
-			Action:    "work",
-			Principal: jobaudit.Principal{Kind: jobaudit.Service, ID: n.name},
-			Trigger:   jobaudit.Trigger{Kind: jobaudit.Scheduled, Reason: "the example runs"},
-		}, func(context.Context) error { return nil })
-		if err == nil {
-			err = m.Sync(ctx)
-		}
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(out, m.Status().Head.Size)
-	}
-}
-
-// work lets the node's program run until it has mirrored so many events, kills it,
-// and returns what it has reported.
-func (n node) work(ctx context.Context, atLeast int64) (reported int64, err error) {
-	program, err := os.Executable()
-	if err != nil {
-		return 0, err
-	}
-	cmd := exec.CommandContext(ctx, program, "write", n.dir, n.store)
-	cmd.Stderr = os.Stderr
-	cmd.Env = append(os.Environ(), writerVariable+"=1")
-	output, err := cmd.StdoutPipe()
-	if err != nil {
-		return 0, err
-	}
-	if err := cmd.Start(); err != nil {
-		return 0, err
-	}
-	for lines := bufio.NewScanner(output); reported < atLeast; {
-		if !lines.Scan() {
-			return 0, errors.Join(errors.New("the writer has ended"), lines.Err(), cmd.Wait())
-		}
-		if reported, err = strconv.ParseInt(lines.Text(), 10, 64); err != nil {
-			return 0, err
-		}
-	}
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait() // it was killed
-	return reported, nil
-}
-
-// pass mirrors what the node has, and returns what the mirror says.
-func (n node) pass(ctx context.Context, keys ...note.Verifier) (mirror.Status, error) {
-	reader, err := filesink.OpenReader(n.log(), keys...)
-	if err != nil {
-		return mirror.Status{}, err
-	}
-	defer reader.Close()
-	store, err := mirror.OpenDirectory(n.store, false)
-	if err != nil {
-		return mirror.Status{}, err
-	}
-	defer store.Close()
-	m, err := mirror.New(reader, store, &mirror.Options{Keys: keys, OnError: func(error) {}})
-	if err != nil {
-		return mirror.Status{}, err
-	}
-	err = m.Sync(ctx)
-	return m.Status(), err
-}
-
-// restore rebuilds the log from a branch of the mirror, and proves it.
-func (n node) restore(ctx context.Context, dir string, branch int, keys ...note.Verifier) (auditlog.Head, error) {
-	store, err := mirror.OpenDirectory(n.store, false)
-	if err != nil {
-		return auditlog.Head{}, err
-	}
-	defer store.Close()
-	reader, err := mirror.OpenReader(ctx, store, &mirror.ReaderOptions{Keys: keys, Branch: branch})
-	if err != nil {
-		return auditlog.Head{}, err
-	}
-	head, err := filesink.CopyLines(ctx, reader.Lines, dir, keys)
-	return head.Head(), err
-}
-
-// append lets the log go on for some jobs with a key.
-func (n node) append(ctx context.Context, key *filesink.Key, o *filesink.Options, clock func() time.Time) error {
-	sink, err := filesink.Open(ctx, n.log(), key, o)
-	if err != nil {
-		return err
-	}
-	recorder, err := jobaudit.Open(ctx, sink, jobaudit.Source{System: n.name, Environment: "example"}, &jobaudit.Options{Now: clock})
-	if err != nil {
-		return errors.Join(err, sink.Close())
-	}
-	err = recorder.Run(ctx, jobaudit.Submission{
-		Action:    "work-after-the-fault",
-		Principal: jobaudit.Principal{Kind: jobaudit.Service, ID: n.name},
-		Trigger:   jobaudit.Trigger{Kind: jobaudit.Scheduled, Reason: "the example runs"},
-	}, func(context.Context) error { return nil })
-	return errors.Join(err, recorder.Close(ctx), sink.Close())
 }

@@ -54,6 +54,15 @@ func (a fileAnchor) Latest(context.Context) ([]byte, error) {
 	return signed, err
 }
 
+// Check is [auditlog.Checker].
+func (a fileAnchor) Check(ctx context.Context, head auditlog.Checkpoint, prove func(int64) (tlog.TreeProof, error)) ([]byte, error) {
+	signed, err := a.Latest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return signed, auditlog.CompareKept(signed, head, prove)
+}
+
 // anchorDelay is how long after a commit its head goes to the anchors, off the
 // commit path (docs/format.md, F6: within a second).
 const anchorDelay = 500 * time.Millisecond
@@ -82,7 +91,53 @@ func (b bounded) Latest(ctx context.Context) ([]byte, error) {
 	return b.do(ctx, func() ([]byte, error) { return b.Anchor.Latest(ctx) })
 }
 
+// Check has the anchor check, if it can. The proofs that it asks for are made by the
+// caller: an anchor that hangs, and asks later, gets none.
+func (b bounded) Check(ctx context.Context, head auditlog.Checkpoint, prove func(int64) (tlog.TreeProof, error)) ([]byte, error) {
+	checker, ok := b.Anchor.(auditlog.Checker)
+	if !ok {
+		signed, err := b.Latest(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return signed, auditlog.CompareKept(signed, head, prove)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	proofs := proofServer{ctx: ctx, sizes: make(chan int64), given: make(chan givenProof), prove: prove}
+	return b.serve(ctx, proofs, func() ([]byte, error) { return checker.Check(ctx, head, proofs.ask) })
+}
+
+// proofServer has proofs made by the goroutine that waits for an anchor.
+type proofServer struct {
+	ctx   context.Context
+	sizes chan int64
+	given chan givenProof
+	prove func(int64) (tlog.TreeProof, error)
+}
+
+type givenProof struct {
+	proof tlog.TreeProof
+	err   error
+}
+
+// ask is called by the anchor.
+func (p proofServer) ask(size int64) (tlog.TreeProof, error) {
+	select {
+	case p.sizes <- size:
+		g := <-p.given
+		return g.proof, g.err
+	case <-p.ctx.Done():
+		return nil, p.ctx.Err()
+	}
+}
+
 func (b bounded) do(ctx context.Context, call func() ([]byte, error)) ([]byte, error) {
+	return b.serve(ctx, proofServer{}, call)
+}
+
+// serve calls an anchor, and makes the proofs that it asks for.
+func (b bounded) serve(ctx context.Context, proofs proofServer, call func() ([]byte, error)) ([]byte, error) {
 	select {
 	case b.busy <- struct{}{}:
 	default:
@@ -98,11 +153,16 @@ func (b bounded) do(ctx context.Context, call func() ([]byte, error)) ([]byte, e
 		<-b.busy // before the answer, behind which comes the next call
 		answers <- answer{signed, err}
 	}()
-	select {
-	case a := <-answers:
-		return a.signed, a.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("no answer: %w", ctx.Err())
+	for {
+		select {
+		case a := <-answers:
+			return a.signed, a.err
+		case size := <-proofs.sizes:
+			proof, err := proofs.prove(size)
+			proofs.given <- givenProof{proof, err}
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no answer: %w", ctx.Err())
+		}
 	}
 }
 
@@ -223,7 +283,7 @@ func (k *keeper) advanceOne(ctx context.Context, a *kept, c auditlog.Checkpoint)
 			return nil
 		}
 	}
-	if err := auditlog.AdvanceAnchor(ctx, a, c, k.key, k.hashes); err != nil {
+	if err := auditlog.AdvanceAnchor(ctx, a.Anchor, c, k.key, k.hashes); err != nil {
 		return err
 	}
 	a.head = c

@@ -15,6 +15,7 @@ import (
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 // anchored returns the size of the head that the default anchor holds.
@@ -144,6 +145,46 @@ func TestAnAnchorThatIgnoresItsContextHoldsUpNobody(t *testing.T) {
 	signed, err := bounded.Latest(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, head.Signed(), signed)
+}
+
+// askingAnchor is a checker that keeps what it can ask for a proof with.
+type askingAnchor struct {
+	auditlog.Checker
+	checks int
+	prove  func(int64) (tlog.TreeProof, error)
+}
+
+func (a *askingAnchor) Check(ctx context.Context, head auditlog.Checkpoint, prove func(int64) (tlog.TreeProof, error)) ([]byte, error) {
+	a.checks, a.prove = a.checks+1, prove
+	return a.Checker.Check(ctx, head, prove)
+}
+
+func TestAnAnchorThatCanCompareIsAskedWhenALogIsOpened(t *testing.T) {
+	p := newPlace(t)
+	file := filepath.Join(t.TempDir(), "anchor")
+	checker, ok := filesink.FileAnchor(file).(auditlog.Checker)
+	require.True(t, ok)
+	a := &askingAnchor{Checker: checker}
+	s := p.open(t, &filesink.Options{Anchor: a})
+	store(t, s, 3, sinktest.Records(6)...)
+	require.NoError(t, s.Close())
+	old, err := os.ReadFile(file)
+	require.NoError(t, err)
+	s = p.open(t, &filesink.Options{Anchor: a})
+	store(t, s, 3, sinktest.Records(3)...)
+	require.NoError(t, s.Close())
+	require.NoError(t, os.WriteFile(file, old, 0o600)) // it is behind now, and asks for a proof
+	checks := a.checks
+	require.NoError(t, p.open(t, &filesink.Options{Anchor: a}).Close())
+	require.Greater(t, a.checks, checks)
+	_, err = a.prove(1)
+	require.ErrorIs(t, err, context.Canceled, "who asks later gets no proof")
+
+	// Ahead: the log was put back.
+	_, err = filesink.Open(t.Context(), filepath.Join(p.base, "another"), p.key, &filesink.Options{Anchor: a, AnchorPath: filepath.Join(p.base, "anchor-2")})
+	refused, ok := errors.AsType[*filesink.RefusedError](err)
+	require.True(t, ok, "%v", err)
+	require.EqualValues(t, 9, refused.Outside.Size)
 }
 
 func TestAnAnchorThatBeginsToFailIsOnRecordOnce(t *testing.T) {

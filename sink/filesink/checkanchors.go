@@ -69,7 +69,7 @@ func (o *opening) compare(a *kept) (auditlog.Checkpoint, error) {
 	if o.cache != nil {
 		hashes = o.cache.hashes()
 	}
-	return auditlog.CheckAnchor(ctx, a, o.base, o.key.verifier, hashes)
+	return auditlog.CheckAnchor(ctx, a.Anchor, o.base, o.key.verifier, hashes)
 }
 
 // missing decides about an anchor without a head.

@@ -2,25 +2,25 @@ package s3mirror_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
-	"net"
+	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit/internal/tools/s3server"
 )
 
 // gateway is a private S3 server with Object Lock.
 type gateway struct {
-	http *http.Client
+	url string
 	// faults decides what becomes of a request; nil for nothing.
 	faults func(*http.Request) fault
 }
@@ -36,67 +36,24 @@ const (
 	conflict
 )
 
-// program builds the gateway, once.
-var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "s3gateway-*")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "s3gateway")
-	cmd := exec.Command("go", "build", "-o", path, ".")
-	cmd.Dir = "../../internal/tools/s3gateway"
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", errors.Join(err, errors.New(string(out)))
-	}
-	return path, nil
-})
+// server is the one of all tests: each makes buckets of its own.
+var server = sync.OnceValues(func() (*s3server.Server, error) { return s3server.Start(context.Background()) })
 
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if os.Getenv("EXTRA") != "" {
-		if path, err := program(); err == nil {
-			_ = os.RemoveAll(filepath.Dir(path))
+		if s, err := server(); err == nil {
+			_ = s.Close() // the directory is left then
 		}
 	}
 	os.Exit(code)
 }
 
-// newGateway starts a gateway, which ends with the test.
 func newGateway(t *testing.T) *gateway {
 	t.Helper()
-	path, err := program()
+	s, err := server()
 	require.NoError(t, err)
-	dir, err := os.MkdirTemp("", "s3") // a socket's path has to be short
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	args := []string{filepath.Join(dir, "socket")}
-	for _, name := range []string{"data", "versions", "metadata"} {
-		args = append(args, filepath.Join(dir, name))
-		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o700))
-	}
-	cmd := exec.Command(path, args...)
-	cmd.Stderr = os.Stderr
-	require.NoError(t, cmd.Start())
-	ended := make(chan struct{})
-	go func() { defer close(ended); _ = cmd.Wait() }()
-	t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
-	g := &gateway{http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			for {
-				c, err := (&net.Dialer{}).DialContext(ctx, "unix", args[0])
-				if err == nil || ctx.Err() != nil {
-					return c, err
-				}
-				select { // until it listens
-				case <-ctx.Done():
-				case <-ended:
-					return nil, errors.New("the gateway has ended")
-				case <-time.After(time.Millisecond):
-				}
-			}
-		},
-	}}}
-	return g
+	return &gateway{url: s.URL()}
 }
 
 // Do sends a request, or lets it fail.
@@ -112,7 +69,7 @@ func (g *gateway) Do(r *http.Request) (*http.Response, error) {
 		code := map[fault]int{unavailable: http.StatusServiceUnavailable, conflict: http.StatusConflict}[f]
 		return &http.Response{StatusCode: code, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
 	}
-	answer, err := g.http.Do(r)
+	answer, err := http.DefaultClient.Do(r)
 	if f == behind && err == nil {
 		_ = answer.Body.Close()
 		return nil, errors.New("the connection is cut by the test")
@@ -123,12 +80,17 @@ func (g *gateway) Do(r *http.Request) (*http.Response, error) {
 // client returns a client of the gateway, which does not repeat requests.
 func (g *gateway) client() *s3.Client {
 	return s3.New(s3.Options{
-		BaseEndpoint: aws.String("http://s3.example"), Region: "us-east-1", UsePathStyle: true, HTTPClient: g,
+		BaseEndpoint: &g.url, Region: "us-east-1", UsePathStyle: true, HTTPClient: g,
 		Retryer: aws.NopRetryer{},
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: "root", SecretAccessKey: "rootsecret"}, nil
+			return aws.Credentials{AccessKeyID: s3server.User, SecretAccessKey: s3server.Secret}, nil
 		}),
 	})
+}
+
+// bucketOf is the name of a test's bucket.
+func bucketOf(t *testing.T) string {
+	return fmt.Sprintf("audit-%x", sha256.Sum256([]byte(t.Name())))[:40]
 }
 
 // bucket makes a bucket with Object Lock and a default retention of days, or

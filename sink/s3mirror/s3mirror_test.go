@@ -23,8 +23,6 @@ import (
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 )
 
-const bucket = "audit"
-
 type reports struct {
 	mu  sync.Mutex
 	all []error
@@ -49,14 +47,14 @@ func has[E error](r *reports) bool {
 
 func open(t *testing.T, c *s3.Client, o *s3mirror.Options) *s3mirror.Store {
 	t.Helper()
-	s, err := s3mirror.Open(t.Context(), c, bucket, o)
+	s, err := s3mirror.Open(t.Context(), c, bucketOf(t), o)
 	require.NoError(t, err)
 	return s
 }
 
 func get(t *testing.T, s mirror.Store, name string) (all []string) {
 	t.Helper()
-	for data, err := range s.Get(t.Context(), name) {
+	for data, err := range s.Get(t.Context(), name, 1<<20) {
 		require.NoError(t, err)
 		all = append(all, string(data))
 	}
@@ -74,7 +72,7 @@ func list(t *testing.T, s mirror.Store, prefix, from string) (all []string) {
 
 func TestExtraAStoreStoresAnObjectOnce(t *testing.T) {
 	size.Extra(t)
-	c := newGateway(t).bucket(t, bucket, types.ObjectLockRetentionModeCompliance, 1)
+	c := newGateway(t).bucket(t, bucketOf(t), types.ObjectLockRetentionModeCompliance, 1)
 	s := open(t, c, &s3mirror.Options{Prefix: "web-1/"})
 	require.Equal(t, "COMPLIANCE for 1 days", s.Lock())
 	require.Empty(t, get(t, s, "a/b"))
@@ -98,14 +96,14 @@ func TestExtraABucketWithoutLockIsRefusedUnlessAllowed(t *testing.T) {
 	size.Extra(t)
 	g := newGateway(t)
 	c := g.client()
-	_, err := c.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(bucket)})
+	_, err := c.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(bucketOf(t))})
 	require.NoError(t, err)
-	_, err = s3mirror.Open(t.Context(), c, bucket, nil)
+	_, err = s3mirror.Open(t.Context(), c, bucketOf(t), nil)
 	require.ErrorIs(t, err, s3mirror.ErrNotLocked)
 	s := open(t, c, &s3mirror.Options{AllowUnlocked: true})
 	require.Equal(t, "none", s.Lock())
 	require.NoError(t, s.Put(t.Context(), "x", []byte("x")))
-	head, err := c.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: aws.String("x")})
+	head, err := c.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String(bucketOf(t)), Key: aws.String("x")})
 	require.NoError(t, err)
 	require.Equal(t, "none", head.Metadata["jobaudit-lock"])
 
@@ -122,21 +120,21 @@ func TestExtraABucketWithoutLockIsRefusedUnlessAllowed(t *testing.T) {
 // rests on.
 func TestExtraTheLockHoldsAgainstWhoHasAllRights(t *testing.T) {
 	size.Extra(t)
-	c := newGateway(t).bucket(t, bucket, types.ObjectLockRetentionModeCompliance, 1)
+	c := newGateway(t).bucket(t, bucketOf(t), types.ObjectLockRetentionModeCompliance, 1)
 	s := open(t, c, &s3mirror.Options{Retention: 2 * time.Hour})
 	require.NoError(t, s.Put(t.Context(), "x", []byte("x")))
-	head, err := c.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: aws.String("x")})
+	head, err := c.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String(bucketOf(t)), Key: aws.String("x")})
 	require.NoError(t, err)
 	require.Equal(t, types.ObjectLockModeCompliance, head.ObjectLockMode)
 	id := head.VersionId
-	_, err = c.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: aws.String(bucket), Key: aws.String("x"), VersionId: id})
+	_, err = c.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: aws.String(bucketOf(t)), Key: aws.String("x"), VersionId: id})
 	require.Error(t, err)
-	_, err = c.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: aws.String(bucket), Key: aws.String("x"), VersionId: id, BypassGovernanceRetention: aws.Bool(true)})
+	_, err = c.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: aws.String(bucketOf(t)), Key: aws.String("x"), VersionId: id, BypassGovernanceRetention: aws.Bool(true)})
 	require.Error(t, err)
-	_, err = c.PutObjectRetention(t.Context(), &s3.PutObjectRetentionInput{Bucket: aws.String(bucket), Key: aws.String("x"), VersionId: id,
+	_, err = c.PutObjectRetention(t.Context(), &s3.PutObjectRetentionInput{Bucket: aws.String(bucketOf(t)), Key: aws.String("x"), VersionId: id,
 		Retention: &types.ObjectLockRetention{Mode: types.ObjectLockRetentionModeCompliance, RetainUntilDate: aws.Time(time.Now().Add(time.Minute))}})
 	require.Error(t, err)
-	_, err = c.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{Bucket: aws.String(bucket), VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusSuspended}})
+	_, err = c.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{Bucket: aws.String(bucketOf(t)), VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusSuspended}})
 	require.Error(t, err)
 	require.Equal(t, []string{"x"}, get(t, s, "x"))
 }
@@ -185,7 +183,7 @@ func (n *node) holds(s mirror.Store, report func(error)) {
 
 func TestExtraWhatIsDeletedAndOverwrittenInTheBucketIsReadAllTheSame(t *testing.T) {
 	size.Extra(t)
-	c := newGateway(t).bucket(t, bucket, types.ObjectLockRetentionModeGovernance, 1)
+	c := newGateway(t).bucket(t, bucketOf(t), types.ObjectLockRetentionModeGovernance, 1)
 	var r reports
 	s := open(t, c, &s3mirror.Options{OnError: r.add})
 	n := newNode(t)
@@ -197,10 +195,10 @@ func TestExtraWhatIsDeletedAndOverwrittenInTheBucketIsReadAllTheSame(t *testing.
 	require.Empty(t, r.all)
 	for i, name := range list(t, s, "", "") {
 		if i%2 == 0 {
-			_, err := c.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: aws.String(bucket), Key: &name})
+			_, err := c.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: aws.String(bucketOf(t)), Key: &name})
 			require.NoError(t, err) // a delete marker
 		} else {
-			_, err := c.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: &name, Body: strings.NewReader("overwritten")})
+			_, err := c.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucketOf(t)), Key: &name, Body: strings.NewReader("overwritten")})
 			require.NoError(t, err) // a version on top
 		}
 	}
@@ -214,13 +212,13 @@ func TestExtraWhatIsDeletedAndOverwrittenInTheBucketIsReadAllTheSame(t *testing.
 
 func TestExtraSquattedKeysAreReportedAndPassedBy(t *testing.T) {
 	size.Extra(t)
-	c := newGateway(t).bucket(t, bucket, types.ObjectLockRetentionModeCompliance, 1)
+	c := newGateway(t).bucket(t, bucketOf(t), types.ObjectLockRetentionModeCompliance, 1)
 	s := open(t, c, nil)
 	n := newNode(t)
 	for _, name := range []string{
 		"001/chunks/00000000000000000000", fmt.Sprintf("001/heads/%016d.4", int64(1<<53-4)), "001/heads/0000000000000000.9007199254740992",
 	} {
-		_, err := c.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: &name, Body: strings.NewReader("squatted")})
+		_, err := c.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucketOf(t)), Key: &name, Body: strings.NewReader("squatted")})
 		require.NoError(t, err)
 	}
 	n.append(4)
@@ -239,7 +237,7 @@ func TestExtraAMirrorHoldsWhatItReportedWhateverTheNetworkDoes(t *testing.T) {
 	g := newGateway(t)
 	for _, f := range []fault{before, behind, unavailable, conflict} {
 		for step := 1; ; step++ {
-			name := fmt.Sprintf("audit-%d-%d", f, step)
+			name := fmt.Sprintf("network-%d-%d", f, step)
 			c := g.bucket(t, name, types.ObjectLockRetentionModeCompliance, 1)
 			s, err := s3mirror.Open(t.Context(), c, name, nil)
 			require.NoError(t, err)
@@ -270,7 +268,7 @@ func TestExtraAMirrorHoldsWhatItReportedWhateverTheNetworkDoes(t *testing.T) {
 
 func TestExtraAnAnchorUnderLockKeepsTheNewestHead(t *testing.T) {
 	size.Extra(t)
-	c := newGateway(t).bucket(t, bucket, types.ObjectLockRetentionModeCompliance, 1)
+	c := newGateway(t).bucket(t, bucketOf(t), types.ObjectLockRetentionModeCompliance, 1)
 	s := open(t, c, nil)
 	n := newNode(t)
 	a, err := mirror.NewAnchor(s, n.keys, nil)

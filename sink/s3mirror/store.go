@@ -239,7 +239,7 @@ func (s *Store) put(ctx context.Context, name string, data []byte) error {
 
 // compare compares what is stored, where the server does not say a checksum.
 func (s *Store) compare(ctx context.Context, name string, data []byte) error {
-	for stored, err := range s.Get(ctx, name) {
+	for stored, err := range s.Get(ctx, name, int64(len(data))) {
 		if err != nil {
 			return err
 		}
@@ -300,11 +300,8 @@ func (s *Store) page(page *s3.ListObjectVersionsOutput) (all []version) {
 	return all
 }
 
-// maxObject bounds what is read of an object, in bytes.
-const maxObject = 4 << 30
-
 // Get is mirror.Store's: all versions, the oldest first.
-func (s *Store) Get(ctx context.Context, name string) iter.Seq2[[]byte, error] {
+func (s *Store) Get(ctx context.Context, name string, most int64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		var ids []string
 		for v, err := range s.versions(ctx, name, "") {
@@ -322,7 +319,7 @@ func (s *Store) Get(ctx context.Context, name string) iter.Seq2[[]byte, error] {
 			ids = append(ids, v.id)
 		}
 		for _, id := range slices.Backward(ids) {
-			data, err := s.read(ctx, name, id)
+			data, err := s.read(ctx, name, id, most)
 			if err != nil {
 				yield(nil, fmt.Errorf("s3mirror: get %s, version %s: %w", name, id, err))
 				return
@@ -334,14 +331,14 @@ func (s *Store) Get(ctx context.Context, name string) iter.Seq2[[]byte, error] {
 	}
 }
 
-func (s *Store) read(ctx context.Context, name, id string) ([]byte, error) {
+func (s *Store) read(ctx context.Context, name, id string, most int64) ([]byte, error) {
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{
 		Bucket: &s.bucket, Key: aws.String(s.opts.Prefix + name), VersionId: &id, ChecksumMode: types.ChecksumModeEnabled,
 	})
 	if err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(out.Body, maxObject))
+	data, err := io.ReadAll(io.LimitReader(out.Body, most+1))
 	return data, errors.Join(err, out.Body.Close())
 }
 

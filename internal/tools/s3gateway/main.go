@@ -1,23 +1,31 @@
 // Command s3gateway serves S3 with Object Lock from directories, on a socket, for
-// the tests of sink/s3mirror. It is a module of its own as the gateway that it
-// embeds, versitygw, brings much that nobody else should build.
+// package s3server. It is a module of its own as the gateway that it embeds,
+// versitygw, brings much that nobody else should build.
 //
-//	s3gateway SOCKET DATA VERSIONS METADATA
+//	s3gateway SOCKET DATA VERSIONS METADATA USERS
 //
-// The user is "root" with the secret "rootsecret". It serves until it is killed.
+// Its owner is "root" with the secret "rootsecret"; "node" and "holder", with
+// "nodesecret" and "holdersecret", have the rights that a bucket's policy gives them.
+// It serves until its standard input ends.
 package main
 
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 
+	"github.com/versity/versitygw/auth"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/embedgw"
 )
 
 func main() {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // until who started it has ended
+		os.Exit(0)
+	}()
 	if err := serve(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "s3gateway:", err)
 		os.Exit(1)
@@ -25,8 +33,8 @@ func main() {
 }
 
 func serve(args []string) error {
-	if len(args) != 4 {
-		return fmt.Errorf("%d arguments, and SOCKET DATA VERSIONS METADATA are wanted", len(args))
+	if len(args) != 5 {
+		return fmt.Errorf("%d arguments, and SOCKET DATA VERSIONS METADATA USERS are wanted", len(args))
 	}
 	metadata, err := meta.NewSideCar(args[3])
 	if err != nil {
@@ -36,8 +44,18 @@ func serve(args []string) error {
 	if err != nil {
 		return err
 	}
+	const owner, secret = "root", "rootsecret"
+	users, err := auth.NewInternal(auth.Account{Access: owner, Secret: secret, Role: auth.RoleAdmin}, args[4])
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"node", "holder"} {
+		if err := users.CreateAccount(auth.Account{Access: name, Secret: name + "secret", Role: auth.RoleUser}); err != nil {
+			return err
+		}
+	}
 	return embedgw.RunVersityGW(context.Background(), files, &embedgw.Config{
-		RootUserAccess: "root", RootUserSecret: "rootsecret", Ports: args[:1], Quiet: true, KeepAlive: true,
+		RootUserAccess: owner, RootUserSecret: secret, IAMService: users, Ports: args[:1], Quiet: true, KeepAlive: true,
 		MultipartMaxParts: 10_000, MaxConnections: 1000, MaxRequests: 1000,
 	})
 }

@@ -1,0 +1,156 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+)
+
+var _ jobaudit.AuditReader = (*Reader)(nil)
+
+// Records iterates over the mirrored records that match, as
+// [jobaudit.AuditReader] says, so that who reads logs reads their mirrors as well:
+// the watchdog, the reconcilers, a story of several logs. It reads all lines from
+// After on; with NewestFirst it reads them from the first on, and holds what it is
+// to yield. A line that is no record is a [*jobaudit.UnreadableError], behind
+// which reading goes on.
+func (r *Reader) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		p := recordPass{Reader: r, query: q, yield: yield}
+		err := p.read(ctx)
+		if err == nil && !p.ended {
+			err = ctx.Err()
+		}
+		if err == nil && !p.ended && q.After != uuid.Nil && !p.begun {
+			err = fmt.Errorf("mirror: there is no record %s, to read on behind", q.After)
+		}
+		switch {
+		case err != nil && !p.ended:
+			yield(jobaudit.Record{}, err)
+		case err == nil && q.NewestFirst:
+			p.reverse()
+		}
+	}
+}
+
+// lastRead is the record that was yielded last: who asks for what is behind it, as
+// somebody does who asks at intervals, need not wait until all before it is read.
+type lastRead struct {
+	sync.Mutex
+	id    uuid.UUID
+	index int64
+}
+
+// at returns the index of a record if it is the one that was yielded last, else 0.
+func (l *lastRead) at(id uuid.UUID) int64 {
+	l.Lock()
+	defer l.Unlock()
+	if id != l.id {
+		return 0
+	}
+	return l.index
+}
+
+func (l *lastRead) set(id uuid.UUID, index int64) {
+	l.Lock()
+	defer l.Unlock()
+	l.id, l.index = id, index
+}
+
+// recordPass goes once over the records that match a query.
+type recordPass struct {
+	*Reader
+	query   jobaudit.Query
+	yield   func(jobaudit.Record, error) bool
+	begun   bool // the record to read on behind was met
+	yielded int
+	ended   bool // no more is wanted
+	held    []heldRecord
+}
+
+type heldRecord struct {
+	jobaudit.Record
+	err error
+}
+
+func (p *recordPass) read(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	after := p.query.After
+	index := int64(0)
+	if !p.query.NewestFirst && after != uuid.Nil {
+		index = p.last.at(after)
+	}
+	for line, err := range p.Lines(ctx, index) {
+		if err != nil {
+			return err
+		}
+		if auditlog.IsCommit(line) {
+			continue
+		}
+		more, err := p.line(line, index)
+		if !more || err != nil {
+			return err
+		}
+		index++
+	}
+	return nil
+}
+
+// line takes one event. It reports whether there is to be more.
+func (p *recordPass) line(line []byte, index int64) (more bool, err error) {
+	r, err := jobaudit.ParseRecord(line)
+	if err != nil {
+		err = fmt.Errorf("mirror: %w", &jobaudit.UnreadableError{Place: fmt.Sprintf("event %d of branch %d", index, p.Branch().Number), Err: err})
+	} else if p.query.After != uuid.Nil && !p.begun && r.ID() == p.query.After {
+		p.begun = true
+		return !p.query.NewestFirst, nil
+	}
+	skipped := p.query.After != uuid.Nil && !p.begun && !p.query.NewestFirst
+	if skipped || err == nil && !p.query.Match(r) {
+		return true, nil
+	}
+	if p.query.NewestFirst {
+		p.hold(heldRecord{r, err})
+		return true, nil
+	}
+	if !p.yield(r, err) {
+		p.ended = true
+		return false, nil
+	}
+	if err == nil {
+		p.last.set(r.ID(), index)
+		p.yielded++
+	}
+	p.ended = p.query.Limit > 0 && p.yielded == p.query.Limit
+	return !p.ended, nil
+}
+
+// hold keeps as many of the newest records as are wanted.
+func (p *recordPass) hold(r heldRecord) {
+	p.held = append(p.held, r)
+	if r.err != nil {
+		return
+	}
+	if p.yielded++; p.query.Limit > 0 && p.yielded > p.query.Limit {
+		first := slices.IndexFunc(p.held, func(h heldRecord) bool { return h.err == nil })
+		p.held = slices.Delete(p.held, 0, first+1)
+		p.yielded--
+	}
+}
+
+func (p *recordPass) reverse() {
+	for _, h := range slices.Backward(p.held) {
+		if !p.yield(h.Record, h.err) {
+			return
+		}
+	}
+}
