@@ -43,9 +43,12 @@ type registeredLog struct {
 	Keys []string `json:"keys"`
 	// Alive is how often it must give a sign of life, as in 15m.
 	Alive string `json:"alive"`
+	// Written is how often there must be an event, which is signed; a mirror's
+	// sign of life is not. Optional.
+	Written string `json:"written"`
 
-	keys  []note.Verifier
-	alive time.Duration
+	keys           []note.Verifier
+	alive, written time.Duration
 }
 
 // checkFinding is something that is wrong with one log.
@@ -78,7 +81,8 @@ The file is JSON:
    "logs": [{"name": "web-1", "source": "/mirrors/web-1", "keys": ["VKEY"], "alive": "15m"}],
    "targets": ["/mirrors"]}
 A source is a log's mirror, or the log itself. A sign of life is the newest event,
-or the last time that the mirror said that it runs. With --state the newest heads are
+or the last time that the mirror said that it runs. Nobody signs the latter, and who can
+write to the mirror can pretend it; "written": "24h" asks for an event, too. With --state the newest heads are
 kept in a file, and compared the next time; keep it where the logs' writers cannot
 change it.
 
@@ -162,6 +166,12 @@ func parseRegistry(text []byte) (*registry, error) {
 		var err error
 		if l.alive, err = time.ParseDuration(l.Alive); err != nil || l.alive <= 0 {
 			return nil, fmt.Errorf("registry: log %q: alive is %q, and a time as in 15m is wanted", l.Name, l.Alive)
+		}
+		if l.Written == "" {
+			continue
+		}
+		if l.written, err = time.ParseDuration(l.Written); err != nil || l.written <= 0 {
+			return nil, fmt.Errorf("registry: log %q: written is %q, and a time as in 24h is wanted", l.Name, l.Written)
 		}
 	}
 	return &r, nil
@@ -297,6 +307,10 @@ func (c *checking) life(ctx context.Context, l registeredLog, source mirror.Sour
 	if ahead := newest.Sub(c.now); ahead > l.alive {
 		c.find(l.Name, "clock", fmt.Sprintf("its newest event is dated %s, %s from now", newest.UTC().Format(time.RFC3339), ahead.Round(time.Second)))
 		newest = time.Time{}
+	}
+	if l.written > 0 && c.now.Sub(newest) > l.written {
+		c.find(l.Name, "silent", fmt.Sprintf("its newest event is of %s; one every %s is expected", newest.UTC().Format(time.RFC3339), l.written))
+		return nil
 	}
 	if r, ok := source.(*mirror.Reader); ok {
 		contact, err := r.Contact(ctx)

@@ -3,10 +3,12 @@ package main_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -101,9 +103,11 @@ func TestALogThatTheRegistryDoesNotNameIsAFinding(t *testing.T) {
 }
 
 func TestARegistryThatIsWrongIsNoEmptyOne(t *testing.T) {
+	vkey := strings.TrimSpace(run(t, "key", newLog(t).close(t).key).out)
 	for name, text := range map[string]string{
 		"empty": "", "another format": `{"format":"x"}`, "an unknown field": `{"format":"jobaudit.registry/v1","log":[]}`,
 		"no keys":  `{"format":"jobaudit.registry/v1","logs":[{"name":"a","source":"b","alive":"1m"}]}`,
+		"no time":  `{"format":"jobaudit.registry/v1","logs":[{"name":"a","source":"b","alive":"1m","written":"x","keys":["` + vkey + `"]}]}`,
 		"no alive": `{"format":"jobaudit.registry/v1","logs":[{"name":"a","source":"b","keys":["x"]}]}`,
 	} {
 		file := filepath.Join(t.TempDir(), "registry.json")
@@ -113,4 +117,33 @@ func TestARegistryThatIsWrongIsNoEmptyOne(t *testing.T) {
 		require.Contains(t, c.err, "registry: ", name)
 	}
 	require.Equal(t, 3, run(t, "check", "no-such-file").code)
+}
+
+// TestAMirrorsHostThatPretendsThatALogLivesIsFoundByItsEvents: nobody signs a contact,
+// and an event is signed.
+func TestAMirrorsHostThatPretendsThatALogLivesIsFoundByItsEvents(t *testing.T) {
+	l := newLog(t).close(t)
+	base := t.TempDir()
+	target, key := filepath.Join(base, "web-1"), l.verifier(t)
+	require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once", "--create").code)
+	registry := writeRegistry(t, base, target, key, "1m")
+	text, err := os.ReadFile(registry)
+	require.NoError(t, err)
+	require.Contains(t, run(t, "check", strict(t, text, "1ns")).out, "its newest event is of")
+	contact := filepath.Join(target, "contacts", fmt.Sprintf("%016d.%d", int64(1<<53)-time.Now().Unix(), time.Now().Unix()))
+	require.NoError(t, os.MkdirAll(filepath.Dir(contact), 0o700))
+	require.NoError(t, os.WriteFile(contact, []byte("it runs"), 0o600))
+	require.Zero(t, run(t, "check", registry).code)
+	c := run(t, "check", strict(t, text, "1ns"), "--json")
+	require.Equal(t, 1, c.code)
+	require.Equal(t, []string{"silent"}, kinds(t, c))
+	require.Zero(t, run(t, "check", strict(t, text, "1000h")).code)
+}
+
+// strict writes a registry that asks for events.
+func strict(t *testing.T, text []byte, written string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "registry.json")
+	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), `"alive":`, fmt.Sprintf(`"written":%q,"alive":`, written), 1)), 0o600))
+	return file
 }

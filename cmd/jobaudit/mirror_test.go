@@ -77,6 +77,10 @@ func TestABranchThatNoSuccessorMadeIsAFindingAndNotRestored(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(target, "branches", "002"), append(forged, '\n'), 0o600))
 
+	for _, args := range [][]string{{"list", target}, {"jobs", target}, {"show", target, l.parent.String()}, {"list", target, target + "#1"}} {
+		require.Contains(t, run(t, args...).err, "not verified: branch 2 of 2 is shown", args)
+	}
+	require.NotContains(t, run(t, "list", target+"#1").err, "branch")
 	c := run(t, "verify", target, "--key", key)
 	require.Equal(t, 1, c.code, c.out+c.err)
 	require.Contains(t, c.out, "branch 2 leaves branch 1")

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -65,6 +66,7 @@ type mirrored struct {
 	name   string
 	store  mirror.Store
 	branch int
+	said   *sync.Map // of texts
 }
 
 func (a *app) openMirror(ctx context.Context, source string) (log, error) {
@@ -73,20 +75,28 @@ func (a *app) openMirror(ctx context.Context, source string) (log, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &mirrored{a, source, store, branch}, nil
+	return &mirrored{app: a, name: source, store: store, branch: branch, said: &sync.Map{}}, nil
 }
 
 func (m *mirrored) String() string { return m.name }
 
-// reader opens the mirror for reading. With keys what it reads is signed.
+// reader opens the mirror for reading. With keys what it reads is signed; without,
+// nobody has proven which branch is the log's, and it says so.
 func (m *mirrored) reader(ctx context.Context, keys []note.Verifier) (*mirror.Reader, error) {
-	said := map[string]bool{}
-	return mirror.OpenReader(ctx, m.store, &mirror.ReaderOptions{Keys: keys, Branch: m.branch, OnError: func(err error) {
-		if text := plain(err.Error()); !said[text] {
-			said[text] = true
-			fmt.Fprintf(m.app.err, "jobaudit: %s: %s\n", plain(m.name), text)
-		}
-	}})
+	r, err := mirror.OpenReader(ctx, m.store, &mirror.ReaderOptions{Keys: keys, Branch: m.branch, OnError: func(err error) { m.say(err.Error()) }})
+	if err == nil && len(keys) == 0 && m.branch == 0 && len(r.Branches()) > 1 {
+		m.say(fmt.Sprintf("not verified: branch %d of %d is shown, and anybody who may write to the mirror can add one; TARGET#1 is the first, and jobaudit verify says which are a successor's",
+			r.Branch().Number, len(r.Branches())))
+	}
+	return r, err
+}
+
+// say tells something about the mirror, once.
+func (m *mirrored) say(text string) {
+	text = plain(text)
+	if _, said := m.said.LoadOrStore(text, true); !said {
+		fmt.Fprintf(m.app.err, "jobaudit: %s: %s\n", plain(m.name), text)
+	}
 }
 
 func (m *mirrored) records(ctx context.Context, q jobaudit.Query, contains string, unread *int) iter.Seq2[jobaudit.Record, error] {
@@ -269,7 +279,7 @@ func (m *mirrored) branches(ctx context.Context, keys []note.Verifier) (wrong, n
 	}
 	heads := map[int]auditlog.Head{}
 	for _, b := range reader.Branches() {
-		of := mirrored{m.app, m.name, m.store, b.Number}
+		of := mirrored{app: m.app, name: m.name, store: m.store, branch: b.Number, said: m.said}
 		r, err := of.reader(ctx, keys)
 		if err != nil {
 			return nil, nil, err
