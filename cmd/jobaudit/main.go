@@ -4,11 +4,11 @@
 // directory's path, or the database's URL, postgres://…; or a mirror of a log, as
 // mirror writes it.
 //
-//	jobaudit verify SOURCE --key VKEY [--anchor FILE]  prove the log, and that its records agree
+//	jobaudit verify SOURCE... --key VKEY [--anchor FILE]  prove the log, and that its records agree
 //	jobaudit jobs SOURCE... [filters]                  the jobs, one a line
 //	jobaudit list SOURCE... [filters]                  the events, one a line
 //	jobaudit show SOURCE... JOB-ID                     one job: who, what, when, where, why, and its family
-//	jobaudit tail SOURCE [-f]                          the newest events, and those to come
+//	jobaudit tail SOURCE... [-f]                       the newest events, and those to come
 //	jobaudit prove SOURCE EVENT-ID                     a proof that the log holds an event, as a file
 //	jobaudit prove SOURCE... --job JOB-ID              a proof of all events of a job
 //	jobaudit check-proof FILE --key VKEY               check such a proof, with no log at hand

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/story"
 )
 
 // pollInterval is how often tail -f looks for new events. Polling, unlike
@@ -21,23 +22,26 @@ func (a *app) tailCommand() *cobra.Command {
 	var asJSON, follow bool
 	var n int
 	cmd := &cobra.Command{
-		Use:   "tail SOURCE",
+		Use:   "tail SOURCE...",
 		Short: "Print the newest events, and with -f those to come",
 		Long: `Print the newest events and, with -f, those to come as soon as they are
-committed, until it is interrupted.`,
-		Args:              wrongly(cobra.ExactArgs(1)),
+committed, until it is interrupted. Several logs are read as one; -f follows one.`,
+		Args:              wrongly(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: onDir,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q, _, err := f.query()
 			if err != nil {
 				return err
 			}
-			source, err := a.open(cmd.Context(), args[0])
+			if follow && len(args) > 1 {
+				return usagef("-f follows one log: run it once for each")
+			}
+			logs, err := a.openAll(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
 			unread := 0
-			for r, err := range source.tail(cmd.Context(), q, max(n, 0), follow, &unread) {
+			for r, err := range logs.tail(cmd.Context(), q, max(n, 0), follow, &unread) {
 				if err != nil {
 					return err
 				}
@@ -54,6 +58,33 @@ committed, until it is interrupted.`,
 	cmd.Flags().IntVarP(&n, "lines", "n", 10, "begin with this many events")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the events as they are stored")
 	return cmd
+}
+
+// tail is the newest records of all logs, in the one order of their causes, or what
+// the only one yields.
+func (s sources) tail(ctx context.Context, q jobaudit.Query, n int, follow bool, unread *int) iter.Seq2[jobaudit.Record, error] {
+	if len(s) == 1 {
+		return s[0].tail(ctx, q, n, follow, unread)
+	}
+	return func(yield func(jobaudit.Record, error) bool) {
+		var logs []iter.Seq2[jobaudit.Record, error]
+		for _, l := range s {
+			logs = append(logs, l.tail(ctx, q, n, false, unread))
+		}
+		var newest []jobaudit.Record
+		for r, err := range story.Merge(logs...) {
+			if err != nil {
+				yield(r, err)
+				return
+			}
+			newest = append(newest, r)
+		}
+		for _, r := range newest[max(0, len(newest)-n):] {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
 }
 
 func (d directory) tail(ctx context.Context, q jobaudit.Query, n int, follow bool, unread *int) iter.Seq2[jobaudit.Record, error] {

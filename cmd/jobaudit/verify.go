@@ -24,7 +24,7 @@ func (a *app) verifyCommand() *cobra.Command {
 	var asJSON bool
 	opts := &filesink.VerifyOptions{}
 	cmd := &cobra.Command{
-		Use:   "verify SOURCE --key VKEY [--anchor FILE]",
+		Use:   "verify SOURCE... --key VKEY [--anchor FILE]",
 		Short: "Prove the log, and that its records agree",
 		Long: `Prove that each record is what was signed for, that the log agrees with heads
 kept elsewhere, and that what the records say agrees.
@@ -34,9 +34,12 @@ It prints how far that came:
   L1  the given key signed them
   L2  the log agrees with the given anchors
 
+Of several logs each is verified with the keys and anchors of its origin, and that one of
+those is of no log is a finding.
+
 Only an anchor shows that a log was cut short, rolled back, or rewritten by the
 holder of its key. Read it from a place where that person could not change it.`,
-		Args:              wrongly(cobra.ExactArgs(1)),
+		Args:              wrongly(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: onDir,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
@@ -57,14 +60,17 @@ holder of its key. Read it from a place where that person could not change it.`,
 				}
 				opts.AcceptLoss = append(opts.AcceptLoss, head)
 			}
-			source, err := a.open(cmd.Context(), args[0])
+			logs, err := a.openAll(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
 			if opts.Companions, err = a.companions(cmd.Context(), companions, companionKeys); err != nil {
 				return err
 			}
-			return a.verify(cmd.Context(), source, opts, asJSON)
+			if len(logs) > 1 {
+				return a.verifyAll(cmd.Context(), logs, opts, asJSON)
+			}
+			return a.verify(cmd.Context(), logs[0], opts, asJSON)
 		},
 	}
 	flags := cmd.Flags()
