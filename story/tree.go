@@ -17,7 +17,7 @@ import (
 // submitted it, with its action and resource, state, duration and error. The
 // duration is that from start to end. Children stand in the order of their
 // first record. A job whose parent is not among the records stands at the top
-// and names it. Records of no job are passed over. A job whose records contradict
+// and names it; so does one that has more than 60 above it, where it stands. Records of no job are passed over. A job whose records contradict
 // each other ([jobaudit.ErrConflict]) has that in place of a state. Records that
 // cannot be read are told at the end.
 //
@@ -37,12 +37,12 @@ func Tree(w io.Writer, records iter.Seq2[jobaudit.Record, error]) error {
 	}
 	for _, id := range f.order {
 		if _, known := f.jobs[f.jobs[id].ParentID]; !known {
-			f.print(id, "", "", "")
+			f.print(id)
 		}
 	}
 	// Jobs that are each other's ancestors have no top: forged ones.
 	for _, id := range f.order {
-		f.print(id, "", "", "")
+		f.print(id)
 	}
 	tellUnreadable(f.out, f.unreadable)
 	return f.out.Flush()
@@ -105,34 +105,58 @@ func each(records []jobaudit.Record) iter.Seq2[jobaudit.Record, error] {
 	}
 }
 
-// print prints a job and those below it. branch leads to the job's line, trunk
-// to the lines below it.
-func (f *forest) print(id uuid.UUID, branch, trunk, note string) {
-	if f.printed[id] {
-		return
-	}
-	f.printed[id] = true
-	job := f.jobs[id]
-	if _, known := f.jobs[job.ParentID]; !known && job.ParentID != uuid.Nil {
-		note = "child of " + job.ParentID.String()
-	}
-	if err := f.contradictory[id]; err != nil {
-		fmt.Fprintln(f.out, branch+list("  ", "? "+f.names[id], plain(err.Error()), note, id.String()))
-	} else {
-		fmt.Fprintln(f.out, branch+list("  ", sign(job.State)+" "+f.names[id],
-			string(job.State), duration(job), attempts(job), failure(job.Error), note, id.String()))
-	}
-	below := f.children[id]
-	for i, child := range below {
-		if i < len(below)-1 {
-			f.print(child, trunk+"├─ ", trunk+"│  ", "")
-		} else {
-			f.print(child, trunk+"└─ ", trunk+"   ", "")
+// deepest is how many jobs above it a line shows. Those of jobs further below stand
+// beside each other and name their parents: ancestry is what programs say, and a chain
+// of a million would be lines of a million characters.
+const deepest = 60
+
+// place is a job's line that is to be printed.
+type place struct {
+	id            uuid.UUID
+	branch, trunk string // what leads to it, and to the lines below it
+	depth         int
+}
+
+// print prints a job and those below it.
+func (f *forest) print(top uuid.UUID) {
+	for stack := []place{{id: top}}; len(stack) > 0; {
+		p := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if f.printed[p.id] {
+			continue
+		}
+		f.printed[p.id] = true
+		f.line(p)
+		below := f.children[p.id]
+		for i := range below {
+			child := place{below[len(below)-1-i], p.trunk + "├─ ", p.trunk + "│  ", p.depth + 1}
+			switch {
+			case child.depth > deepest:
+				child.branch, child.trunk = p.trunk, p.trunk
+			case i == 0: // the last of them
+				child.branch, child.trunk = p.trunk+"└─ ", p.trunk+"   "
+			}
+			stack = append(stack, child)
 		}
 	}
 }
 
-func sign(s jobaudit.JobState) string {
+func (f *forest) line(p place) {
+	job, note := f.jobs[p.id], ""
+	if _, known := f.jobs[job.ParentID]; (!known || p.depth > deepest) && job.ParentID != uuid.Nil {
+		note = "child of " + job.ParentID.String()
+	}
+	if err := f.contradictory[p.id]; err != nil {
+		fmt.Fprintln(f.out, p.branch+list("  ", "? "+f.names[p.id], plain(err.Error()), note, p.id.String()))
+		return
+	}
+	fmt.Fprintln(f.out, p.branch+list("  ", Sign(job.State)+" "+f.names[p.id],
+		string(job.State), duration(job), attempts(job), failure(job.Error), note, p.id.String()))
+}
+
+// Sign is the sign of a state, one character: what did not succeed differs in shape, not
+// in colour alone.
+func Sign(s jobaudit.JobState) string {
 	switch s {
 	case jobaudit.Success:
 		return "✓"
@@ -142,9 +166,10 @@ func sign(s jobaudit.JobState) string {
 		return "⊘"
 	case jobaudit.Running:
 		return "▸"
-	default:
+	case jobaudit.Pending:
 		return "·"
 	}
+	return "?"
 }
 
 func duration(job jobaudit.Job) string {

@@ -6,10 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"iter"
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,9 +21,9 @@ import (
 
 // Bounds of what one page shows.
 const (
-	mostEvents = 2_000 // of a job: the first and the last half of them
-	mostFamily = 500   // jobs of a tree
-	mostActs   = 5_000 // acts that are looked through for those on a job
+	mostEvents = 2_000  // of a job: the first and the last half of them
+	mostActs   = 20_000 // events that are gone through for acts on a job
+	mostListed = 500    // acts, and withheld fields
 )
 
 // jobPage is the page of one job.
@@ -38,14 +38,27 @@ type jobPage struct {
 	Live       bool
 	Overdue    time.Time // the sign of life that did not come
 	Entries    []entry
-	LeftOut    int
+	Total      int // events of the job, as far as they were counted
+	Counts     []count
+	From       int  // the number of the first event that is shown
+	Earlier    int  // where the timeline is begun for those before: -1 if there are none
+	Later      int  // and for those behind, likewise
+	Gap        bool // the timeline has its beginning and its end
+	Cut        bool // not all events were gone through
 	Unreadable []string
 	Family     []member
 	MoreFamily bool
 	Removed    []removal
 	Acts       []act
+	MoreActs   bool // there may be some before those events
 	Evidence   bool
 	Checks     []checked // what is known of the logs
+}
+
+// count is how many events of a type there are.
+type count struct {
+	Type jobaudit.EventType
+	N    int
 }
 
 // entry is an event on the timeline.
@@ -80,12 +93,20 @@ type act struct {
 func (u *UI) showJob(r *request) error {
 	var body *jobPage
 	err := inTurn(r.Context(), u.looking, func() error {
-		id, records, err := u.find(r)
+		want := part{shown: mostEvents, read: mostRead}
+		if text := r.URL.Query().Get("from"); text != "" {
+			n, err := strconv.ParseUint(text, 10, 31)
+			if err != nil {
+				return problem{http.StatusBadRequest, "That part of the timeline does not exist."}
+			}
+			want.from = int(n)
+		}
+		found, err := u.find(r, want)
 		if err == nil {
-			err = u.note(r.Context(), r.viewer, jobaudit.Query{JobID: id, OrgID: r.viewer.OrgID})
+			err = u.note(r.Context(), r.viewer, jobaudit.Query{JobID: found.job.ID, OrgID: r.viewer.OrgID})
 		}
 		if err == nil {
-			body, err = u.describe(r, id, records)
+			body, err = u.describe(r, found, want)
 		}
 		return err
 	})
@@ -96,81 +117,65 @@ func (u *UI) showJob(r *request) error {
 	return nil
 }
 
+// found is a job that the viewer may see.
+type found struct {
+	*told
+	job   jobaudit.Job // without lines
+	wrong error        // why it cannot be told
+}
+
 // find reads a job that the viewer may see. Another organization's is answered as
 // one that does not exist.
-func (u *UI) find(r *request) (uuid.UUID, []jobaudit.Record, error) {
+func (u *UI) find(r *request, want part) (found, error) {
 	unknown := problem{http.StatusNotFound, "No job with this ID is in the logs that are shown here."}
 	var id uuid.UUID
 	if !parseID(&id, r.PathValue("id")) {
-		return id, nil, unknown
+		return found{}, unknown
 	}
-	var records []jobaudit.Record
-	for rec, err := range u.visible(r, jobaudit.Query{JobID: id}) {
-		if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {
-			continue // describe asks again, and tells
-		}
-		if err != nil {
-			return id, nil, err
-		}
-		records = append(records, rec)
-	}
-	if len(records) == 0 {
-		return id, nil, unknown
-	}
-	job, err := jobaudit.Replay(each(records))
-	first := records[0].Event()
-	org := first.Who.OrgID
-	if err == nil {
-		org = job.Metadata.OrgID
-	}
-	if !r.viewer.AllOrgs && (org != r.viewer.OrgID || first.Who.OrgID != r.viewer.OrgID) {
-		return id, nil, unknown
-	}
-	job.ID = id
-	return id, records, u.authorize(r, ReadJob, job)
-}
-
-// visible are the records that the viewer may know of. A job of one organization may
-// have events of another: who knows its ID can write some.
-func (u *UI) visible(r *request, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
-	if r.viewer.AllOrgs {
-		return u.records(r.Context(), q)
-	}
-	return func(yield func(jobaudit.Record, error) bool) {
-		for rec, err := range u.records(r.Context(), q) {
-			if err == nil && rec.Event().Who.OrgID != r.viewer.OrgID {
-				r.foreign = r.foreign || rec.JobID() == q.JobID
-			} else if !yield(rec, err) {
-				return
-			}
-		}
-	}
-}
-
-func each(records []jobaudit.Record) iter.Seq2[jobaudit.Record, error] {
-	return func(yield func(jobaudit.Record, error) bool) {
-		for _, r := range records {
-			if !yield(r, nil) {
-				return
-			}
-		}
-	}
-}
-
-func (u *UI) describe(r *request, id uuid.UUID, records []jobaudit.Record) (*jobPage, error) {
-	p := &jobPage{Evidence: u.opts.Evidence != nil, Checks: u.checked()}
-	job, err := jobaudit.Replay(u.visible(r, jobaudit.Query{JobID: id}))
-	p.Job = job
-	p.Job.ID = id
+	t, err := u.tell(r.Context(), &r.viewer, id, want)
 	if err != nil {
-		p.Wrong = story.Plain(err.Error())
+		return found{}, err
 	}
-	entries, _, err := story.Entries(each(records))
+	if len(t.records) == 0 {
+		return found{}, unknown
+	}
+	f := found{told: t}
+	f.job, f.wrong = t.fold()
+	org := t.records[0].Event().Who.OrgID
+	if f.wrong == nil && org == r.viewer.OrgID {
+		org = f.job.Metadata.OrgID
+	}
+	if !r.viewer.AllOrgs && org != r.viewer.OrgID {
+		return found{}, unknown
+	}
+	f.job.ID = id
+	return f, u.authorize(r, ReadJob, f.job)
+}
+
+func (u *UI) describe(r *request, f found, want part) (*jobPage, error) {
+	p := &jobPage{Job: f.job, Evidence: u.opts.Evidence != nil, Checks: u.checked(), Total: f.total, Cut: f.cut, From: want.from, Earlier: -1, Later: -1}
+	if f.wrong != nil {
+		p.Wrong = story.Plain(f.wrong.Error())
+	}
+	entries, _, err := story.Entries(each(f.records))
 	if err != nil {
 		return nil, err
 	}
-	p.tell(entries)
-	for _, text := range job.Unreadable {
+	p.tell(entries, f.wanted)
+	p.Gap = want.from == 0 && f.total > len(p.Entries)
+	if p.Gap {
+		p.Later = mostEvents / 2
+	}
+	if want.from > 0 {
+		p.Earlier = max(want.from-mostEvents, 0)
+		if want.from+mostEvents < f.total {
+			p.Later = want.from + mostEvents
+		}
+	}
+	for _, t := range slices.Sorted(maps.Keys(f.counts)) {
+		p.Counts = append(p.Counts, count{t, f.counts[t]})
+	}
+	for _, text := range p.Job.Unreadable {
 		p.Unreadable = append(p.Unreadable, story.Plain(text))
 	}
 	if err := u.family(r, p); err != nil {
@@ -180,7 +185,7 @@ func (u *UI) describe(r *request, id uuid.UUID, records []jobaudit.Record) (*job
 }
 
 // tell fills the page from the job's events.
-func (p *jobPage) tell(entries []story.Entry) {
+func (p *jobPage) tell(entries []story.Entry, wanted map[uuid.UUID]bool) {
 	why := map[uuid.UUID]string{}
 	for _, e := range p.Job.Unapplied {
 		why[e.EventID] = string(e.Cause)
@@ -200,7 +205,9 @@ func (p *jobPage) tell(entries []story.Entry) {
 	p.Live = p.Wrong == "" && !p.Job.State.Terminal()
 	for i := range entries {
 		e := &entries[i]
-		p.Entries = append(p.Entries, entry{Entry: *e, Kind: kindOf(e.Event.Type), Line: e.Event.Data.Line, Related: why[e.Event.ID]})
+		if wanted[e.Event.ID] {
+			p.Entries = append(p.Entries, entry{Entry: *e, Kind: kindOf(e.Event.Type), Line: e.Event.Data.Line, Related: why[e.Event.ID]})
+		}
 		if d := e.Event.Data.Heartbeat.Deadline; p.Live && !d.IsZero() {
 			p.Overdue = d
 		}
@@ -209,10 +216,7 @@ func (p *jobPage) tell(entries []story.Entry) {
 	if p.Overdue.After(time.Now()) {
 		p.Overdue = time.Time{}
 	}
-	if over := len(p.Entries) - mostEvents; over > 0 {
-		p.LeftOut = over
-		p.Entries = slices.Delete(p.Entries, mostEvents/2, mostEvents/2+over)
-	}
+	p.Removed = p.Removed[:min(len(p.Removed), mostListed)]
 }
 
 func kindOf(t jobaudit.EventType) string {
@@ -255,28 +259,11 @@ func (u *UI) family(r *request, p *jobPage) error {
 	if root == uuid.Nil {
 		return nil
 	}
-	byJob := map[uuid.UUID][]jobaudit.Record{}
-	var order []uuid.UUID
-	for rec, err := range u.visible(r, jobaudit.Query{RootID: root}) {
-		if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		id := rec.JobID()
-		if id == uuid.Nil {
-			continue
-		}
-		if byJob[id] == nil {
-			if len(order) == mostFamily {
-				p.MoreFamily = true
-				continue
-			}
-			order = append(order, id)
-		}
-		byJob[id] = append(byJob[id], rec)
+	byJob, order, more, err := u.familyRecords(r.Context(), &r.viewer, root, correlationOf(p))
+	if err != nil {
+		return err
 	}
+	p.MoreFamily = more
 	children := map[uuid.UUID][]member{}
 	for _, id := range order {
 		first := byJob[id][0].Event()
@@ -335,23 +322,24 @@ func arrange(children map[uuid.UUID][]member) (list []member) {
 	return list
 }
 
-// acts finds what people did with the job's records, among the newest acts.
+// acts finds what people did with the job's records, among the newest events: an act is
+// an event of no job.
 func (u *UI) acts(r *request, p *jobPage) error {
-	q := jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditRequested, jobaudit.AuditErased}, NewestFirst: true, Limit: mostActs}
+	types := []jobaudit.EventType{jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditRequested, jobaudit.AuditErased}
 	for i := range u.logs {
-		for rec, err := range u.logs[i].Reader.Records(r.Context(), q) {
-			if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {
-				continue
-			}
-			if err != nil {
-				return err
+		cut, err := newestOf(r.Context(), u.logs[i].Reader, jobaudit.Query{Since: p.Job.CreatedAt}, mostActs, types, func(rec jobaudit.Record, err error) {
+			if err != nil || len(p.Acts) == mostListed {
+				return
 			}
 			e := rec.Event()
-			if e.Data.Act.Scope.JobID != p.Job.ID || !r.viewer.AllOrgs && e.Who.OrgID != r.viewer.OrgID {
-				continue
+			if e.Data.Act.Scope.JobID == p.Job.ID && (r.viewer.AllOrgs || e.Who.OrgID == r.viewer.OrgID) {
+				p.Acts = append(p.Acts, act{e, who(e.Who.Principal), story.Plain(e.Why.Reason + " " + compact(e.Data.Act.Data))})
 			}
-			p.Acts = append(p.Acts, act{e, who(e.Who.Principal), story.Plain(e.Why.Reason + " " + compact(e.Data.Act.Data))})
+		})
+		if err != nil {
+			return err
 		}
+		p.MoreActs = p.MoreActs || cut
 	}
 	slices.SortStableFunc(p.Acts, func(a, b act) int { return a.Event.Time.Compare(b.Event.Time) })
 	return nil
@@ -366,17 +354,19 @@ func compact(data json.RawMessage) string {
 
 // bundle makes the evidence of a job.
 func (u *UI) bundle(r *request) (id uuid.UUID, text []byte, err error) {
+	var f found
 	err = inTurn(r.Context(), u.looking, func() (err error) {
-		id, _, err = u.find(r)
+		f, err = u.find(r, part{shown: 2, read: mostRead})
 		return err
 	})
+	id = f.job.ID
 	if err != nil {
 		return id, nil, err
 	}
 	if u.opts.Evidence == nil {
 		return id, nil, problem{http.StatusNotFound, "No evidence is offered here: the server was not given the log's verifier key."}
 	}
-	if r.foreign {
+	if f.foreign {
 		return id, nil, problem{http.StatusConflict, "This job has events of another organization, so that its evidence is for those who may know of all."}
 	}
 	if err := u.note(r.Context(), r.viewer, jobaudit.Query{JobID: id, OrgID: r.viewer.OrgID}); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,12 +15,17 @@ import (
 	"github.com/jobaudit/jobaudit/story"
 )
 
-// pageLength is how many jobs a page has, and mostLooked in how many it looks for
-// them before it offers to go on.
+// pageLength is how many jobs a page has. It looks for them in so many jobs, and in so
+// many events of each log, before it offers to go on: so a search for what is rare
+// answers soon, however long the log is.
 const (
 	pageLength = 50
 	mostLooked = 2_000
+	mostPassed = 100_000
 )
+
+// inList is how far a job is read for the list: its beginning, and its newest events.
+var inList = part{shown: 200, read: 2_000}
 
 // A filter is one field of the search.
 type filter struct {
@@ -97,6 +103,7 @@ type row struct {
 	On     string
 	Took   time.Duration
 	Wrong  string // why it cannot be told
+	Cut    bool   // there were more attempts, perhaps
 }
 
 // jobList is the page.
@@ -104,9 +111,9 @@ type jobList struct {
 	Filters  []filter
 	Filtered bool
 	Rows     []row
-	Next     string // the query of the next page
-	Looked   int    // in how many jobs, if that is why the page ends
-	Live     bool   // it is the newest page
+	Next     string    // the query of the next page
+	Looked   time.Time // how far back, if that is why the page ends
+	Live     bool      // it is the newest page
 }
 
 // listJobs shows the jobs that were submitted last, of those that the search
@@ -130,7 +137,7 @@ func (u *UI) listJobs(r *request) error {
 	body.Filtered = q.State != "" || q.ActingFor != "" || q.Action != "" || q.Resource != "" || q.ErrorCode != "" ||
 		q.CorrelationID != uuid.Nil || !q.Since.IsZero() || !q.Until.IsZero()
 	if !r.viewer.AllOrgs {
-		q.OrgID = r.viewer.OrgID
+		q.OrgID = r.viewer.OrgID // of the jobs without one, row asks again
 	}
 	if err := u.note(r.Context(), r.viewer, q); err != nil {
 		return err
@@ -157,12 +164,9 @@ func (u *UI) fill(r *request, body *jobList, q jobaudit.Query, cursor string) er
 		return err
 	}
 	defer f.stop()
-	for looked := 0; ; looked++ {
-		if len(body.Rows) == pageLength || looked == mostLooked {
-			body.Next = f.cursor()
-			if len(body.Rows) < pageLength {
-				body.Looked = looked
-			}
+	for looked := 0; len(body.Rows) < pageLength && !f.ended(); looked++ {
+		if f.tired = f.tired || looked == mostLooked; f.tired {
+			body.Looked = f.reached()
 			break
 		}
 		s, ok, err := f.next()
@@ -170,7 +174,7 @@ func (u *UI) fill(r *request, body *jobList, q jobaudit.Query, cursor string) er
 			return err
 		}
 		if !ok {
-			return nil
+			continue
 		}
 		row, ok, err := u.row(r, s, wanted)
 		if err != nil {
@@ -180,9 +184,9 @@ func (u *UI) fill(r *request, body *jobList, q jobaudit.Query, cursor string) er
 			body.Rows = append(body.Rows, row)
 		}
 	}
-	if _, more, err := f.next(); err != nil || !more {
-		body.Next, body.Looked = "", 0
-		return err
+	body.Next = f.cursor()
+	if f.ended() {
+		body.Next, body.Looked = "", time.Time{}
 	}
 	return nil
 }
@@ -192,11 +196,15 @@ func (u *UI) row(r *request, s jobaudit.Event, wanted jobaudit.Query) (row, bool
 	if !r.viewer.AllOrgs && s.Who.OrgID != r.viewer.OrgID {
 		return row{}, false, nil // a query for no organization asks for all of them
 	}
-	job, err := u.fold(r.Context(), s.Job.ID)
+	t, err := u.tell(r.Context(), everything, s.Job.ID, inList)
+	var job jobaudit.Job
+	if err == nil {
+		job, err = t.fold()
+	}
 	if err != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		return row{}, false, err
 	}
-	line := row{Job: job, Who: who(s.Who.Principal), Action: s.What.Action, On: s.What.Resource}
+	line := row{Job: job, Who: who(s.Who.Principal), Action: s.What.Action, On: s.What.Resource, Cut: t.cut}
 	for _, p := range s.Who.OnBehalfOf {
 		line.Behalf = append(line.Behalf, who(p))
 	}
@@ -226,62 +234,55 @@ func took(job *jobaudit.Job) time.Duration {
 
 func who(p jobaudit.Principal) string { return string(p.Kind) + " " + p.ID }
 
-// fold returns what a job's events in all logs add up to.
-func (u *UI) fold(ctx context.Context, id uuid.UUID) (jobaudit.Job, error) {
-	return jobaudit.Replay(u.records(ctx, jobaudit.Query{JobID: id}))
-}
-
-// records are those of all logs, in the order of cause and effect.
-func (u *UI) records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
-	if len(u.logs) == 1 {
-		return u.logs[0].Reader.Records(ctx, q)
-	}
-	var logs []iter.Seq2[jobaudit.Record, error]
-	for i := range u.logs {
-		logs = append(logs, u.logs[i].Reader.Records(ctx, q))
-	}
-	return story.Merge(logs...)
-}
+// everything is who may know of all records: which of them are a job's own is asked
+// when they have been added up.
+var everything = &Viewer{AllOrgs: true}
 
 // feed are the submissions of all logs, the newest first. Within a log they have the
 // log's order, whatever clocks say.
 type feed struct {
 	heads []source
 	seen  map[uuid.UUID]bool // jobs, which several logs may hold
+	tired bool               // a log was gone through as far as one page does
 }
 
 // source is a log that is read.
 type source struct {
-	pull  func() (jobaudit.Record, error, bool)
-	stop  func()
-	event jobaudit.Event
-	there bool
-	last  uuid.UUID // the newest event that was taken
+	wanted jobaudit.Query
+	pull   func() (jobaudit.Record, error, bool)
+	stop   func()
+	event  jobaudit.Event
+	there  bool
+	passed int
+	time   time.Time // of the newest event that was gone through
+	at     uuid.UUID // that event
+	last   uuid.UUID // behind which the next page begins
 }
 
-// newest begins behind a cursor: for each log, the last event that was taken.
-func (u *UI) newest(ctx context.Context, q jobaudit.Query, cursor string) (*feed, error) {
-	q.Types, q.NewestFirst = []jobaudit.EventType{jobaudit.JobSubmitted}, true
+// newest begins behind a cursor: for each log, the last event that was taken. The
+// logs are asked for all events, but for what they have indexes of: so it is known
+// how many were gone through.
+func (u *UI) newest(ctx context.Context, wanted jobaudit.Query, cursor string) (*feed, error) {
+	wanted.Types = []jobaudit.EventType{jobaudit.JobSubmitted}
+	q := jobaudit.Query{CorrelationID: wanted.CorrelationID, Since: wanted.Since, Until: wanted.Until, NewestFirst: true}
 	f := &feed{seen: map[uuid.UUID]bool{}}
 	marks := strings.Split(cursor, ".")
 	if cursor != "" && len(marks) != len(u.logs) {
 		return nil, problem{400, "That page does not exist."}
 	}
 	for i := range u.logs {
-		var s source
+		s := source{wanted: wanted}
 		if cursor != "" && marks[i] != "" {
 			if !parseID(&s.last, marks[i]) {
 				return nil, problem{400, "That page does not exist."}
 			}
-			q.After = s.last
-		} else {
-			q.After = uuid.Nil
 		}
+		q.After, s.at = s.last, s.last
 		s.pull, s.stop = iter.Pull2(u.logs[i].Reader.Records(ctx, q))
 		f.heads = append(f.heads, s)
 	}
 	for i := range f.heads {
-		if err := f.heads[i].advance(); err != nil {
+		if err := f.advance(&f.heads[i]); err != nil {
 			f.stop()
 			return nil, err
 		}
@@ -307,7 +308,23 @@ func (f *feed) cursor() string {
 	return strings.Join(marks, ".")
 }
 
-// next returns a submission of a job that has not been met yet; false at the end.
+// ended reports whether there is nothing behind the cursor.
+func (f *feed) ended() bool {
+	return !f.tired && !slices.ContainsFunc(f.heads, func(s source) bool { return s.there })
+}
+
+// reached is how far back was looked.
+func (f *feed) reached() (earliest time.Time) {
+	for i := range f.heads {
+		if t := f.heads[i].time; earliest.IsZero() || !t.IsZero() && t.Before(earliest) {
+			earliest = t
+		}
+	}
+	return earliest
+}
+
+// next returns a submission of a job that has not been met yet. There is none at the
+// end, and if the logs have been gone through far enough.
 func (f *feed) next() (jobaudit.Event, bool, error) {
 	for {
 		var at *source
@@ -316,12 +333,12 @@ func (f *feed) next() (jobaudit.Event, bool, error) {
 				at = h
 			}
 		}
-		if at == nil {
+		if at == nil || f.tired {
 			return jobaudit.Event{}, false, nil
 		}
 		e := at.event
 		at.last = e.ID
-		if err := at.advance(); err != nil {
+		if err := f.advance(at); err != nil {
 			return jobaudit.Event{}, false, err
 		}
 		if !f.seen[e.Job.ID] {
@@ -331,20 +348,25 @@ func (f *feed) next() (jobaudit.Event, bool, error) {
 	}
 }
 
-// advance goes on to the next record that can be read.
-func (s *source) advance() error {
-	for {
+// advance goes on to the next record that is wanted.
+func (f *feed) advance(s *source) error {
+	for s.there = false; ; {
+		if s.passed == mostPassed {
+			f.tired, s.last = true, s.at
+			return nil
+		}
 		r, err, ok := s.pull()
+		s.passed++
 		if _, one := errors.AsType[*jobaudit.UnreadableError](err); one && ok {
 			continue // the page of the log tells
 		}
-		if err != nil {
+		if err != nil || !ok {
 			return err
 		}
-		s.there = ok
-		if ok {
-			s.event = r.Event()
+		s.at, s.time = r.ID(), r.Time()
+		if s.wanted.Match(r) {
+			s.there, s.event = true, r.Event()
+			return nil
 		}
-		return nil
 	}
 }

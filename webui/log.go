@@ -124,7 +124,7 @@ func (u *UI) beginCheck(r *request) error {
 // Bounds of the page of the logs.
 const (
 	hours       = 24
-	mostCounted = 50_000 // records of the last day
+	mostCounted = 100_000 // events that are gone through, the newest
 	mostLosses  = 50
 )
 
@@ -136,9 +136,10 @@ type logPage struct {
 	Most   int
 	Ends   int
 	Fails  int
-	Cut    bool // the day has more records than are counted
+	Cut    bool // the day has more events than were gone through
 	Ghosts []ghost
 	Losses []loss // losses, degradations, unreadable records; the newest first
+	Before bool   // there are events before those that were gone through for them
 }
 
 // hour is one bar of the chart.
@@ -162,6 +163,7 @@ type loss struct {
 	Time time.Time
 	Type string
 	Says string
+	Job  uuid.UUID // of which it is
 }
 
 func (u *UI) showLogs(r *request) error {
@@ -194,23 +196,18 @@ func (u *UI) day(ctx context.Context, p *logPage) error {
 	}
 	open := map[uuid.UUID]ghost{}
 	ended := map[uuid.UUID]bool{}
-	q := jobaudit.Query{Since: begin, NewestFirst: true, Limit: mostCounted, Types: []jobaudit.EventType{
-		jobaudit.JobStarted, jobaudit.AttemptStarted, jobaudit.JobHeartbeat, jobaudit.JobSucceeded, jobaudit.JobFailed, jobaudit.JobCancelled}}
+	types := []jobaudit.EventType{
+		jobaudit.JobStarted, jobaudit.AttemptStarted, jobaudit.JobHeartbeat, jobaudit.JobSucceeded, jobaudit.JobFailed, jobaudit.JobCancelled}
 	for i := range u.logs {
-		n := 0
-		for rec, err := range u.logs[i].Reader.Records(ctx, q) {
-			if n++; n == mostCounted {
-				p.Cut = true
+		cut, err := newestOf(ctx, u.logs[i].Reader, jobaudit.Query{Since: begin}, mostCounted, types, func(rec jobaudit.Record, err error) {
+			if err == nil {
+				p.count(rec, open, ended)
 			}
-			if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {
-				p.Losses = append(p.Losses, loss{Log: u.logs[i].Name, Type: "unreadable", Says: story.Plain(err.Error())})
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			p.count(rec, open, ended)
+		})
+		if err != nil {
+			return err
 		}
+		p.Cut = p.Cut || cut
 	}
 	for id, g := range open {
 		if !ended[id] && g.Due.Before(now) && !g.Due.IsZero() {
@@ -264,31 +261,38 @@ func (p *logPage) count(rec jobaudit.Record, open map[uuid.UUID]ghost, ended map
 
 // losses finds what the logs say that they lack.
 func (u *UI) losses(ctx context.Context, p *logPage) error {
-	q := jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditLost, jobaudit.AuditDegraded, jobaudit.AttemptLost}, NewestFirst: true, Limit: mostLosses}
+	types := []jobaudit.EventType{jobaudit.AuditLost, jobaudit.AuditDegraded, jobaudit.AttemptLost}
 	for i := range u.logs {
-		var records []jobaudit.Record
-		for rec, err := range u.logs[i].Reader.Records(ctx, q) {
-			if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {
-				continue // day has told
+		n := 0
+		cut, err := newestOf(ctx, u.logs[i].Reader, jobaudit.Query{}, mostCounted, types, func(rec jobaudit.Record, err error) {
+			if n++; n > mostLosses {
+				return
 			}
+			l := loss{Log: u.logs[i].Name, Type: "unreadable"}
 			if err != nil {
-				return err
+				l.Says = story.Plain(err.Error())
+			} else {
+				l.tell(rec.Event())
 			}
-			records = append(records, rec)
+			p.Losses = append(p.Losses, l)
+		})
+		if err != nil {
+			return err
 		}
-		for _, rec := range records {
-			e := rec.Event()
-			says := e.Why.Reason
-			if e.Data.Lost.Count > 0 {
-				says = strconv.FormatInt(e.Data.Lost.Count, 10) + " events were lost"
-			}
-			if e.Data.Degraded.Reason != "" {
-				says = e.Data.Degraded.Reason
-			}
-			p.Losses = append(p.Losses, loss{u.logs[i].Name, e.Time, string(e.Type), story.Plain(says)})
-		}
+		p.Before = p.Before || cut
 	}
 	slices.SortStableFunc(p.Losses, func(a, b loss) int { return b.Time.Compare(a.Time) })
 	p.Losses = p.Losses[:min(len(p.Losses), mostLosses)]
 	return nil
+}
+
+func (l *loss) tell(e jobaudit.Event) {
+	says := e.Why.Reason
+	if e.Data.Lost.Count > 0 {
+		says = strconv.FormatInt(e.Data.Lost.Count, 10) + " events were lost"
+	}
+	if e.Data.Degraded.Reason != "" {
+		says = e.Data.Degraded.Reason
+	}
+	l.Time, l.Type, l.Says, l.Job = e.Time, string(e.Type), story.Plain(says), e.Job.ID
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/story"
 )
@@ -18,12 +20,13 @@ var functions = template.FuncMap{
 	"machine":  func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
 	"duration": duration,
 	"offset":   func(d time.Duration) string { return "+" + duration(d) },
-	"sign":     sign,
+	"sign":     story.Sign,
 	"word":     func(s jobaudit.JobState) string { return map[bool]string{true: "unknown"}[s == ""] + string(s) },
 	"short":    func(id fmt.Stringer) string { return "…" + id.String()[24:] },
 	"indent":   func(depth int) string { return strings.Repeat("  ", depth) },
 	"sum":      func(a, b int) int { return a + b },
 	"from":     func(a, b int) int { return b - a },
+	"none":     func(id uuid.UUID) bool { return id == uuid.Nil },
 	"isZero":   func(t time.Time) bool { return t.IsZero() },
 }
 
@@ -53,20 +56,4 @@ func duration(d time.Duration) string {
 		return fmt.Sprintf("%d h %02d min", int(d.Hours()), int(d.Minutes())%60)
 	}
 	return fmt.Sprintf("%d days", int(d.Hours())/24)
-}
-
-func sign(s jobaudit.JobState) string {
-	switch s {
-	case jobaudit.Success:
-		return "✓"
-	case jobaudit.Failed:
-		return "✗"
-	case jobaudit.Cancelled:
-		return "⊘"
-	case jobaudit.Running:
-		return "▸"
-	case jobaudit.Pending:
-		return "·"
-	}
-	return "?"
 }

@@ -85,7 +85,8 @@ type Options struct {
 
 	// Authorize says whether the viewer may do that: nil is yes, an error that wraps
 	// [jobaudit.ErrDenied] is no, and any other that nobody can say now. The job is
-	// set for ReadJob only; it is asked about each job of a family, too. Required.
+	// set for ReadJob only, without its lines; it is asked about each job of a family,
+	// too. Required.
 	Authorize func(ctx context.Context, v Viewer, op Operation, job jobaudit.Job) error
 
 	// Record records that somebody has looked, as [jobaudit.Recorder.Act] does. The
@@ -265,9 +266,8 @@ func (u *UI) Close() {
 // request is a request of a viewer who is known.
 type request struct {
 	*http.Request
-	w       http.ResponseWriter
-	viewer  Viewer
-	foreign bool // the job has events of an organization that the viewer may not know of
+	w      http.ResponseWriter
+	viewer Viewer
 }
 
 // handle authenticates before it serves. Of one job and of the log it is the page

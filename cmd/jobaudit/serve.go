@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os/user"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,8 +40,8 @@ func (a *app) serveCommand() *cobra.Command {
 story and lineage, the state of the log, and the evidence of each job.
 
 It listens on this machine only, and prints the address with a token that opens it
-once: the browser that used it keeps a cookie until the program ends. It writes
-nothing into the logs. With --record who looked at what is written into a companion
+once: the browser that used it keeps a cookie until the program ends, for pages whose
+address nobody else knows, as browsers give cookies to every port. It writes nothing into the logs. With --record who looked at what is written into a companion
 log, as jobaudit act does; without it the pages say that looking is not recorded.
 
 With a verifier key, from --key or a file beside the log's directory, each job's page
@@ -93,7 +94,7 @@ func (a *app) serve(ctx context.Context, s *serve, names []string) error {
 
 // pages makes the pages over the logs.
 func (a *app) pages(ctx context.Context, s *serve, names []string, logs sources, record func(context.Context, jobaudit.Act) error) (*webui.UI, *login, error) {
-	d := &login{viewer: webui.Viewer{Principal: s.companion.principal, AllOrgs: true}, token: rand.Text(), cookie: rand.Text()}
+	d := newLogin(webui.Viewer{Principal: s.companion.principal, AllOrgs: true})
 	opts := webui.Options{
 		Authenticate: d.authenticate,
 		Authorize:    func(context.Context, webui.Viewer, webui.Operation, jobaudit.Job) error { return nil },
@@ -204,7 +205,6 @@ func (a *app) servePages(ctx context.Context, s *serve, names []string, logs sou
 	if err != nil {
 		return err
 	}
-	_, d.port, _ = net.SplitHostPort(listener.Addr().String()) // it is an address
 	server := &http.Server{Handler: d, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 5 * time.Minute, MaxHeaderBytes: 64 << 10}
 	fmt.Fprintf(a.out, "http://%s/?token=%s\n", listener.Addr(), d.token)
 	fmt.Fprintln(a.err, "jobaudit: open this address once, in your browser; an interrupt ends the program")
@@ -221,21 +221,29 @@ func (a *app) servePages(ctx context.Context, s *serve, names []string, logs sou
 }
 
 // login lets in the browser that has the cookie, and gives it once, for the token.
+//
+// Browsers give a cookie to every port of a host, and so to whatever program of
+// whichever user of this machine. The pages therefore stand below a directory of a
+// random name, and the cookie is for that directory: nobody who does not know the
+// name can have it sent to them. The name alone, which is in a browser's history,
+// opens nothing.
 type login struct {
-	viewer        webui.Viewer
-	token, cookie string
-	port          string // of the address
-	next          http.Handler
+	viewer               webui.Viewer
+	token, cookie, place string
+	next                 http.Handler
 
 	mu   sync.Mutex
 	used bool
 }
 
-// cookieName tells programs on different ports apart: browsers do not.
-func (d *login) cookieName() string { return "jobaudit-" + d.port }
+const cookieName = "jobaudit"
+
+func newLogin(viewer webui.Viewer) *login {
+	return &login{viewer: viewer, token: rand.Text(), cookie: rand.Text(), place: "/" + rand.Text()}
+}
 
 func (d *login) authenticate(r *http.Request) (webui.Viewer, error) {
-	c, err := r.Cookie(d.cookieName())
+	c, err := r.Cookie(cookieName)
 	if err != nil || subtle.ConstantTimeCompare([]byte(c.Value), []byte(d.cookie)) != 1 {
 		return webui.Viewer{}, errors.New("without the cookie")
 	}
@@ -244,23 +252,23 @@ func (d *login) authenticate(r *http.Request) (webui.Viewer, error) {
 
 // ServeHTTP takes the token out of the address, so that it stays in no history.
 func (d *login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	token := r.URL.Query().Get("token")
-	if r.URL.Path != "/" || token == "" {
-		d.next.ServeHTTP(w, r)
+	if strings.HasPrefix(r.URL.Path, d.place+"/") {
+		http.StripPrefix(d.place, d.next).ServeHTTP(w, r)
 		return
 	}
+	token := r.URL.Query().Get("token")
 	d.mu.Lock()
-	good := !d.used && subtle.ConstantTimeCompare([]byte(token), []byte(d.token)) == 1
+	good := r.URL.Path == "/" && r.Method == http.MethodGet && !d.used && subtle.ConstantTimeCompare([]byte(token), []byte(d.token)) == 1
 	d.used = d.used || good
 	d.mu.Unlock()
-	if good {
-		http.SetCookie(w, &http.Cookie{Name: d.cookieName(), Value: d.cookie, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
-	} else if _, err := d.authenticate(r); err != nil {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	if !good {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(http.StatusUnauthorized)
-		_, _ = w.Write([]byte("The token opens the pages once, and has been used, or is another program's. Start jobaudit serve again.\n"))
+		_, _ = w.Write([]byte("The address that jobaudit serve prints opens the pages once. If it has been used, go back to where the browser was then, or start jobaudit serve again.\n"))
 		return
 	}
-	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, "/jobs", http.StatusSeeOther)
+	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: d.cookie, Path: d.place + "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	http.Redirect(w, r, d.place+"/jobs", http.StatusSeeOther)
 }

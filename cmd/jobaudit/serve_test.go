@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -23,6 +24,7 @@ import (
 // served is a run of jobaudit serve.
 type served struct {
 	address string // with the token
+	base    string // of the pages, once the token has been used
 	client  *http.Client
 	ended   chan struct{} // closed when it has ended
 	stop    func()
@@ -63,29 +65,30 @@ func (s *served) get(t testing.TB, address string) (int, string) {
 	defer r.Body.Close()
 	body, err := io.ReadAll(r.Body)
 	require.NoError(t, err)
+	if base, isJobs := strings.CutSuffix(r.Request.URL.String(), "/jobs"); isJobs && address == s.address {
+		s.base = base
+	}
 	return r.StatusCode, string(body)
 }
 
 func TestServeShowsJobsToTheBrowserThatHadTheToken(t *testing.T) {
 	l := newLog(t).close(t)
 	s := serve(t, l.dir, "--by", "user:ada")
-	base, err := url.Parse(s.address)
-	require.NoError(t, err)
-	at := func(path string) string { return base.Scheme + "://" + base.Host + path }
-	code, page := s.get(t, at("/jobs"))
-	require.Equal(t, http.StatusUnauthorized, code)
-	require.NotContains(t, page, "reindex")
-	code, _ = s.get(t, at("/?token=wrong"))
-	require.Equal(t, http.StatusUnauthorized, code)
-	code, page = s.get(t, s.address)
+	root, _, _ := strings.Cut(s.address, "?")
+	for _, path := range []string{"jobs", "", "?token=wrong", "assets/style.css"} {
+		code, page := s.get(t, root+path)
+		require.Equal(t, http.StatusUnauthorized, code, path)
+		require.NotContains(t, page, "reindex")
+	}
+	code, page := s.get(t, s.address)
 	require.Equal(t, http.StatusOK, code)
 	require.Contains(t, page, "reindex-part")
 	require.Contains(t, page, "That you look at jobs is not recorded.")
 	require.Contains(t, page, "user <bdi>ada</bdi>")
-	code, page = s.get(t, at("/jobs/"+l.failed.String()))
+	code, page = s.get(t, s.base+"/jobs/"+l.failed.String())
 	require.Equal(t, http.StatusOK, code)
 	require.Contains(t, page, "the disk is full")
-	_, bundle := s.get(t, at("/jobs/"+l.failed.String()+"/bundle"))
+	_, bundle := s.get(t, s.base+"/jobs/"+l.failed.String()+"/bundle")
 	key := strings.TrimSpace(run(t, "key", l.dir).out)
 	verifier, err := note.NewVerifier(key)
 	require.NoError(t, err, key)
@@ -96,6 +99,9 @@ func TestServeShowsJobsToTheBrowserThatHadTheToken(t *testing.T) {
 	stranger := &served{client: &http.Client{}}
 	code, _ = stranger.get(t, s.address)
 	require.Equal(t, http.StatusUnauthorized, code, "the token opens once")
+	code, page = stranger.get(t, s.base+"/jobs")
+	require.Equal(t, http.StatusUnauthorized, code, "and the address alone nothing")
+	require.NotContains(t, page, "reindex")
 }
 
 func TestTwoProgramsThatServeShareABrowser(t *testing.T) {
@@ -103,10 +109,34 @@ func TestTwoProgramsThatServeShareABrowser(t *testing.T) {
 	one, two := serve(t, l.dir), serve(t, l.dir)
 	two.client = one.client // which keeps cookies by host and not by port
 	for _, s := range []*served{one, two, one, two} {
-		code, _ := s.get(t, s.address)
+		if s.base == "" {
+			s.get(t, s.address)
+		}
+		code, _ := s.get(t, s.base+"/jobs")
 		require.Equal(t, http.StatusOK, code)
-		s.address, _, _ = strings.Cut(s.address, "?") // the token opens once
 	}
+}
+
+// Another user of the machine has a server on another port, and leads the browser to
+// any address of it that they can know of.
+func TestNoOtherProgramOfTheMachineGetsTheCookie(t *testing.T) {
+	l := newLog(t).close(t)
+	s := serve(t, l.dir)
+	s.get(t, s.address)
+	require.NotEmpty(t, s.base)
+	seen := make(chan string, 10)
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header.Get("Cookie") }))
+	defer other.Close()
+	for _, path := range []string{"/", "/jobs", "/jobs/", "/?token=x", "/assets/page.js"} {
+		code, _ := s.get(t, other.URL+path)
+		require.Equal(t, http.StatusOK, code)
+		require.Empty(t, <-seen, path)
+	}
+	place, err := url.Parse(s.base)
+	require.NoError(t, err)
+	s.get(t, other.URL+place.Path+"/")
+	require.NotEmpty(t, <-seen, "this is how browsers and the test's client keep cookies: by host and path")
+	require.GreaterOrEqual(t, len(place.Path), 26, "nobody guesses it")
 }
 
 func TestServeRecordsWhoLookedInACompanion(t *testing.T) {
@@ -140,14 +170,13 @@ func TestServeNamesWhatDoesNotVerify(t *testing.T) {
 	require.NoError(t, os.WriteFile(segments[0], []byte(strings.Replace(string(text), "the disk is full", "the disk is FULL", 1)), 0o600))
 	s := serve(t, l.dir, "--by", "user:ada")
 	s.get(t, s.address)
-	base, err := url.Parse(s.address)
-	require.NoError(t, err)
-	r, err := s.client.Post("http://"+base.Host+"/log/verify", "application/x-www-form-urlencoded", strings.NewReader("log=0"))
+	r, err := s.client.Post(s.base+"/log/verify", "application/x-www-form-urlencoded", strings.NewReader("log=0"))
 	require.NoError(t, err)
 	require.NoError(t, r.Body.Close())
 	page := ""
-	for !strings.Contains(page, "not verified:") {
-		_, page = s.get(t, "http://"+base.Host+"/log")
+	for busy := true; busy; busy = strings.Contains(page, "is being verified") { // get fails when the program has ended
+		_, page = s.get(t, s.base+"/log")
 	}
+	require.Contains(t, page, "not verified:")
 	require.Contains(t, page, "finding")
 }
