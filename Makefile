@@ -11,6 +11,7 @@
 # make stats       files, lengths, names and the reading order of the root
 # make lint        every other gate; make -k lint goes on after a failing one
 # make bench       every benchmark (BENCH=regexp, BENCHTIME=1s)
+# make screenshots the pictures in docs/images, of the pages of webui
 # make fuzz        every fuzz target for FUZZTIME (10s) each
 # make work        a go.work over all modules, for editors; git ignores it
 
@@ -35,7 +36,7 @@ PLATFORMS ?= linux/386 linux/arm linux/s390x windows/amd64 darwin/arm64
 # package may take many times what it takes here.
 TIMEOUT ?= 60m
 
-.PHONY: test test-extra extras campaign soak test-busy test-386 installable compatible release stats test-gates lint bench fuzz work servers
+.PHONY: screenshots test test-extra extras campaign soak test-busy test-386 installable compatible release stats test-gates lint bench fuzz work servers
 .PHONY: fmt vet platforms fix tidy staticcheck vuln
 
 # -count=1: go test's cache does not notice changed files outside a module, such
@@ -66,6 +67,10 @@ extras:
 
 test-extra: servers extras
 	EXTRA=1 $(testall) -vet=off -count=1 -timeout $(TIMEOUT) $(race) -run '^(Test|Fuzz)Extra' $(TESTFLAGS)
+
+screenshots: extras
+	dir=$$(mktemp -d) && SHOTS=$$dir EXTRA=1 $(GO) test -count=1 -run '^TestExtraThePagesFitPhonesAndWideScreens$$' ./webui && \
+	for shot in jobs-light-1280 job-light-1280 log-dark-1280 running-dark-390; do cp $$dir/$$shot.png docs/images/; done && rm -r $$dir
 
 campaign:
 	SOAK=1 $(GO) test -count=1 -timeout 0 -v -run '^TestSoak(Campaign|EveryByte|HonestLogs)$$' $(TESTFLAGS) ./sink/filesink

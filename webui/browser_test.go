@@ -132,33 +132,6 @@ func TestExtraABrowserChecksTheEvidenceOfAJobAndFindsAChangedByte(t *testing.T) 
 	}
 }
 
-func TestExtraThePagesFitPhonesAndWideScreens(t *testing.T) {
-	size.Extra(t)
-	sink := memsink.New(nil)
-	rec := open(t, sink, nil)
-	var job string
-	for i := range 8 {
-		s := submission("capture-payment", "acme")
-		s.Resource = fmt.Sprintf("order/%d-%060d", i, i)
-		job = run(t, rec, s, func(ctx context.Context, tr *jobaudit.Trail) error {
-			tr.Log(ctx, "a line that is rather long and has no end in sight "+s.Resource+s.Resource)
-			return map[bool]error{true: errors.New("no money left on " + s.Resource)}[i%2 == 1]
-		}).String()
-	}
-	base := serve(t, pages(t, []webui.Log{{Name: "web", Reader: sink}}, options()))
-	b := chromium.Start(t)
-	for _, width := range []int{390, 1280} {
-		b.Width(width)
-		for name, path := range map[string]string{"jobs": "/jobs", "job": "/jobs/" + job, "log": "/log", "error": "/jobs/none"} {
-			b.Open(base + path)
-			require.Equal(t, "true", b.Eval(`String(document.documentElement.scrollWidth <= document.documentElement.clientWidth)`), "%s at %d", path, width)
-			if dir := os.Getenv("SHOTS"); dir != "" {
-				require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d.png", name, width)), b.Screenshot(), 0o600))
-			}
-		}
-	}
-}
-
 // The rules are axe-core's, which make extras installs: WCAG 2 and good practice.
 func TestExtraThePagesHaveNoFaultOfAccessibility(t *testing.T) {
 	size.Extra(t)

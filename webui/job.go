@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,7 +30,8 @@ const (
 // jobPage is the page of one job.
 type jobPage struct {
 	Job        jobaudit.Job
-	Wrong      string // the records contradict each other, or cannot be read
+	Wrong      string   // the records contradict each other, or cannot be read
+	Altered    []string // what a verification has found of this job
 	First      jobaudit.Event
 	Who        string
 	Behalf     []string
@@ -119,7 +121,7 @@ func (u *UI) showJob(r *request) error {
 
 // found is a job that the viewer may see.
 type found struct {
-	*told
+	*excerpt
 	job   jobaudit.Job // without lines
 	wrong error        // why it cannot be told
 }
@@ -139,7 +141,7 @@ func (u *UI) find(r *request, want part) (found, error) {
 	if len(t.records) == 0 {
 		return found{}, unknown
 	}
-	f := found{told: t}
+	f := found{excerpt: t}
 	f.job, f.wrong = t.fold()
 	org := t.records[0].Event().Who.OrgID
 	if f.wrong == nil && org == r.viewer.OrgID {
@@ -170,6 +172,13 @@ func (u *UI) describe(r *request, f found, want part) (*jobPage, error) {
 		p.Earlier = max(want.from-mostEvents, 0)
 		if want.from+mostEvents < f.total {
 			p.Later = want.from + mostEvents
+		}
+	}
+	for i := range p.Checks {
+		for _, finding := range p.Checks[i].Result.Findings {
+			if strings.Contains(finding, f.job.ID.String()) && len(p.Altered) < 20 {
+				p.Altered = append(p.Altered, story.Plain(finding))
+			}
 		}
 	}
 	for _, t := range slices.Sorted(maps.Keys(f.counts)) {

@@ -35,8 +35,8 @@ type part struct {
 	read  int // the most that are gone through
 }
 
-// told are those of a job's records that its page is made of.
-type told struct {
+// excerpt is those of a job's records that its page is made of.
+type excerpt struct {
 	records []jobaudit.Record // the wanted ones, and those that change the job
 	wanted  map[uuid.UUID]bool
 	counts  map[jobaudit.EventType]int // of all
@@ -48,11 +48,11 @@ type told struct {
 
 // tell reads a job as far as the viewer may know of it. A job of one organization may
 // have events of another: who knows its ID can write some.
-func (u *UI) tell(ctx context.Context, v *Viewer, id uuid.UUID, p part) (*told, error) {
-	t := &told{wanted: map[uuid.UUID]bool{}, counts: map[jobaudit.EventType]int{}}
+func (u *UI) tell(ctx context.Context, v *Viewer, id uuid.UUID, p part) (*excerpt, error) {
+	t := &excerpt{wanted: map[uuid.UUID]bool{}, counts: map[jobaudit.EventType]int{}}
 	var logs [][]jobaudit.Record
 	for i := range u.logs {
-		s := selection{told: t, part: p, viewer: v}
+		s := selection{excerpt: t, part: p, viewer: v}
 		if err := s.read(u.logs[i].Reader.Records(ctx, jobaudit.Query{JobID: id})); err != nil {
 			return t, err
 		}
@@ -88,7 +88,7 @@ func merged(logs [][]jobaudit.Record) (all []jobaudit.Record, err error) {
 
 // selection is what is kept of one log's records of a job.
 type selection struct {
-	*told
+	*excerpt
 	part
 	viewer  *Viewer
 	kept    []jobaudit.Record
@@ -186,7 +186,7 @@ func (s *selection) newest(all iter.Seq2[jobaudit.Record, error]) error {
 }
 
 // fold returns what the records add up to, without lines that were left out.
-func (t *told) fold() (jobaudit.Job, error) {
+func (t *excerpt) fold() (jobaudit.Job, error) {
 	return jobaudit.Replay(func(yield func(jobaudit.Record, error) bool) {
 		for _, r := range t.records {
 			if !yield(r, nil) {

@@ -109,7 +109,10 @@ func (a *app) pages(ctx context.Context, s *serve, names []string, logs sources,
 		}
 		keys, err := keysFor(ctx, l, origin, s.keys)
 		proven = proven && err == nil
-		reader, err := a.readerOf(l)
+		if dir, isDir := l.(directory); isDir && err != nil {
+			fmt.Fprintf(a.err, "jobaudit: without its verifier key the indexes of %s cannot be trusted, so that pages read the whole log: give --key\n", dir)
+		}
+		reader, err := a.readerOf(l, keys)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -138,11 +141,15 @@ func (a *app) pages(ctx context.Context, s *serve, names []string, logs sources,
 	return ui, d, err
 }
 
-// readerOf reads a log by its indexes where it has some.
-func (a *app) readerOf(l log) (jobaudit.AuditReader, error) {
+// readerOf reads a log by its indexes where it has some, which keys have signed.
+func (a *app) readerOf(l log, keys []verifierKey) (jobaudit.AuditReader, error) {
 	switch l := l.(type) {
 	case directory:
-		reader, err := filesink.OpenReader(l.path)
+		var trusted []note.Verifier
+		for _, k := range keys {
+			trusted = append(trusted, k)
+		}
+		reader, err := filesink.OpenReader(l.path, trusted...)
 		if err != nil {
 			return nil, err
 		}

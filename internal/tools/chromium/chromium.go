@@ -146,12 +146,22 @@ func (b *Browser) Open(url string) {
 	b.t.Helper()
 	b.waiting = nil
 	b.call(b.session, "Page.navigate", map[string]any{"url": url}, nil)
-	for _, m := range b.waiting {
-		if m.Method == "Page.loadEventFired" {
-			return
+	waiting := b.waiting
+	for navigated := false; ; { // the page before may still say that it is loaded
+		var m message
+		if len(waiting) > 0 {
+			m, waiting = waiting[0], waiting[1:]
+		} else {
+			m = b.read()
 		}
-	}
-	for b.read().Method != "Page.loadEventFired" {
+		switch m.Method {
+		case "Page.frameNavigated":
+			navigated = true
+		case "Page.loadEventFired":
+			if navigated {
+				return
+			}
+		}
 	}
 }
 
@@ -189,10 +199,11 @@ func (b *Browser) Scheme(name string) {
 	b.call(b.session, "Emulation.setEmulatedMedia", map[string]any{"features": features}, nil)
 }
 
-// Width makes the window as wide, in pixels.
+// Width makes the window as wide, in pixels, of which no scroll bar takes any.
 func (b *Browser) Width(pixels int) {
 	b.t.Helper()
 	b.call(b.session, "Emulation.setDeviceMetricsOverride", map[string]any{"width": pixels, "height": 1000, "deviceScaleFactor": 1, "mobile": false}, nil)
+	b.call(b.session, "Emulation.setScrollbarsHidden", map[string]any{"hidden": true}, nil)
 }
 
 // Screenshot returns the whole page as a PNG.
