@@ -89,6 +89,7 @@ const many = 5
 type node struct {
 	child uint32 // the first
 	fail  uint32 // the longest proper suffix that is a node
+	goOn  uint32 // the longest suffix, the node itself included, that has children
 	found uint32 // the longest suffix, the node itself included, that is a needle: its node; or 0
 	what  uint32 // the needle that ends here, plus one; or 0
 	begin uint32 // a needle that begins with the node: a credential if there is one
@@ -291,6 +292,10 @@ func (a *automaton) link() {
 			if i != 0 {
 				a.nodes[c].fail = a.step(n.fail, a.label[c])
 			}
+			a.nodes[c].goOn = c
+			if a.nodes[c].count == 0 {
+				a.nodes[c].goOn = a.nodes[a.nodes[c].fail].goOn
+			}
 			a.nodes[c].found = a.nodes[a.nodes[c].fail].found
 			if a.nodes[c].what != 0 {
 				a.nodes[c].found = c
@@ -340,7 +345,7 @@ func (a *automaton) from(text []byte, i, at int, found func(needle uint32) bool)
 				break
 			}
 			n := &nodes[state]
-			if n.count == 1 && label[n.child] == c {
+			if n.count != 0 && label[n.child] == c {
 				state = n.child
 				break
 			}
@@ -365,6 +370,7 @@ func (a *automaton) from(text []byte, i, at int, found func(needle uint32) bool)
 		if n.depth >= minNeedle && i < len(text) && cuts[text[i]] && cut(text[i:]) && a.needles[n.begin].tells(int(n.depth)) && found(n.begin) {
 			return i, true
 		}
+		state = n.goOn
 	}
 	return i, false
 }

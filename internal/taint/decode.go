@@ -162,8 +162,9 @@ func (s *search) hexDigits(run []byte, decodings int) bool {
 	for phase := range 2 {
 		d := run[phase:]
 		decoded := slices.Grow(next.text[:0], len(d)/2)[:len(d)/2]
-		for k := range decoded {
-			decoded[k] = hexValue[d[2*k]]<<4 | hexValue[d[2*k+1]]
+		for k := 0; k < len(decoded) && len(d) >= 2; k++ {
+			decoded[k] = hexValue[d[0]]<<4 | hexValue[d[1]]
+			d = d[2:]
 		}
 		next.text = decoded
 		if s.text(decoded, decodings+1) {
@@ -412,6 +413,9 @@ func (s *search) noisy(text []byte) bool {
 // maybeNoisy reports whether a text has one of the bytes that noise begins with,
 // eight bytes at a time.
 func maybeNoisy(text []byte) bool {
+	if len(text) >= 256 { // where looking for each byte alone is faster
+		return bytes.IndexByte(text, 0) >= 0 || bytes.IndexByte(text, 0xc2) >= 0 || bytes.IndexByte(text, 0xe2) >= 0 || bytes.IndexByte(text, 0xef) >= 0
+	}
 	for ; len(text) >= 8; text = text[8:] {
 		if noiseIn(binary.LittleEndian.Uint64(text)) {
 			return true
