@@ -133,6 +133,10 @@ func escapedLen(c byte) int {
 func Head(s string, limit int) string {
 	n := 0
 	for i := 0; i < len(s); {
+		if limit-n >= 8 && len(s)-i >= 8 && plain(word(s, i)) {
+			n, i = n+8, i+8
+			continue
+		}
 		size, enc := 1, 0
 		if c := s[i]; c < utf8.RuneSelf {
 			enc = escapedLen(c)

@@ -180,9 +180,7 @@ func (w *walker) collect(v reflect.Value, t *info) (base, end int) {
 	base = len(w.entries)
 	if m, ok := v.Interface().(map[string]any); ok {
 		w.rooms = append(w.rooms, nil)
-		for name, value := range m {
-			w.entries = append(w.entries, entry{name: EscapeName(name), v: reflect.ValueOf(value)})
-		}
+		w.collectNamed(m)
 	} else {
 		w.collectAny(v, t)
 	}
@@ -190,7 +188,10 @@ func (w *walker) collect(v reflect.Value, t *info) (base, end int) {
 		return base, len(w.entries)
 	}
 	own := w.entries[base:]
-	slices.SortFunc(own, func(a, b entry) int { return strings.Compare(a.name, b.name) })
+	byName := func(a, b entry) int { return strings.Compare(a.name, b.name) }
+	if !slices.IsSortedFunc(own, byName) {
+		slices.SortFunc(own, byName)
+	}
 	end = base
 	for i := 0; i < len(own); {
 		j := i + 1
@@ -211,6 +212,20 @@ func (w *walker) collect(v reflect.Value, t *info) (base, end int) {
 	clear(w.entries[end:])
 	w.entries = w.entries[:end]
 	return base, end
+}
+
+// collectNamed appends the entries of a map, sorted by their names as they are: names
+// take less to move about than entries do.
+func (w *walker) collectNamed(m map[string]any) {
+	for name := range m {
+		w.names = append(w.names, name)
+	}
+	slices.Sort(w.names)
+	for _, name := range w.names {
+		w.entries = append(w.entries, entry{name: EscapeName(name), v: reflect.ValueOf(m[name])})
+	}
+	clear(w.names)
+	w.names = w.names[:0]
 }
 
 // mapRoom is where a map's entries are copied to while it is written: reflect

@@ -91,8 +91,9 @@ type walker struct {
 	nodes       int
 	depth       int
 	count       int
-	stack       []visit // what is being visited and could contain itself
-	entries     []entry // of the maps being visited
+	stack       []visit  // what is being visited and could contain itself
+	entries     []entry  // of the maps being visited
+	names       []string // of a map that is being collected
 	rooms       []*mapRoom
 	seen        []bool            // which of the plan's removals were met
 	quiet       bool              // the guard is not asked: a pseudonym will stand for the text
