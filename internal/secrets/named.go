@@ -394,22 +394,29 @@ func (c *scan) header(i int) int {
 	if scheme, rest, ok := strings.Cut(value, " "); ok && strings.EqualFold(scheme, "basic") {
 		return c.basicAnywhere(from+len(value)-len(rest), rest)
 	}
-	at := from
 	if scheme, rest, ok := strings.Cut(value, " "); ok && !strings.ContainsAny(scheme, "=,;") {
 		from += len(scheme) + 1
 		value = rest
 	}
-	for part := range strings.FieldsFuncSeq(value, func(r rune) bool { return strings.ContainsRune(" ,;\"'\\", r) }) {
-		at = from + strings.Index(text[from:to], part)
-		if name, after, ok := strings.Cut(part, "="); ok && strings.Trim(after, "=") != "" {
-			part, at = after, at+len(name)+1
+	for i := 0; i < len(value); i++ {
+		begin := i
+		for i < len(value) && !endsField[value[i]] {
+			i++
+		}
+		field := value[begin:i]
+		part := field
+		if name, after, ok := strings.Cut(field, "="); ok && strings.Trim(after, "=") != "" {
+			part = field[len(name)+1:]
 		}
 		if len(part) >= 12 && !masked(part) && !few(part) && mixOf(part).drawn(part, 12) {
-			return at + len(part)
+			return from + strings.Index(text[from:to], field) + len(field)
 		}
 	}
 	return -1
 }
+
+// endsField are the bytes between the fields of a header's value.
+var endsField = [256]bool{' ': true, ',': true, ';': true, '"': true, '\'': true, '\\': true}
 
 // basicAnywhere returns the end of Basic credentials that may not be ASCII, or
 // -1.
