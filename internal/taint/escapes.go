@@ -78,9 +78,14 @@ func unescaped(dst, text []byte) (char []byte, size int) {
 	case 'a', 'b', 'f', 'n', 'r', 't', 'v':
 		return append(dst, "\a\b\f\n\r\t\v"[strings.IndexByte("abfnrtv", c)]), 2
 	default:
+		if len(text) >= 4 && '0' <= c && c <= '3' && octal(text[2]) && octal(text[3]) { // of C, shells and PostgreSQL
+			return append(dst, (c-'0')<<6|(text[2]-'0')<<3|(text[3]-'0')), 4
+		}
 		return append(dst, c), 2
 	}
 }
+
+func octal(c byte) bool { return '0' <= c && c <= '7' }
 
 // maxEntity is the most bytes of an entity of HTML: the longest name has 31.
 const maxEntity = 33

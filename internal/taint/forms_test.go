@@ -205,6 +205,7 @@ var writers = map[string]func(string) string{
 		return string(b)
 	},
 	"Go":   strconv.Quote,
+	"C":    func(s string) string { return "'" + separated(s, `\%03o`, "") + "'" },
 	"HTML": html.EscapeString,
 	"entities": func(s string) string {
 		var b strings.Builder
