@@ -18,6 +18,7 @@ const (
 	namesPassword        // something that a person may have chosen
 	namesCode            // of many things, one of which is a credential
 	namesKey             // likewise, if the host is known
+	namesValue           // of what the member before it names
 )
 
 // names are the names of credentials, in small letters and without hyphens,
@@ -31,7 +32,7 @@ var names = map[string]naming{
 	"accountkey": namesToken, "privatekey": namesToken, "sharedaccesskey": namesToken, "encryptionkey": namesToken, "signingkey": namesToken, "consumersecret": namesToken,
 	"password": namesPassword, "passwd": namesPassword, "pwd": namesPassword, "passphrase": namesPassword, "pass": namesPassword,
 	"secretkeybase": namesToken, "functionskey": namesToken,
-	"code": namesCode, "authorizationcode": namesCode, "key": namesKey, "license": namesKey,
+	"value": namesValue, "code": namesCode, "authorizationcode": namesCode, "key": namesKey, "license": namesKey,
 }
 
 // nameGroup is the names that end with the same three letters.
@@ -151,8 +152,39 @@ func (c *scan) assigned(i int) bool {
 		return false
 	}
 	n, begin := c.naming(i)
+	if n == namesValue {
+		n = c.paired(begin)
+	}
 	return n != namesNothing && c.valued(i, n, begin)
 }
+
+// paired tells what the name says of which the member that begins at begin is the
+// value: {"name":"DB_PASSWORD","value":…}, name="password" value=….
+func (c *scan) paired(begin int) naming {
+	text := c.text
+	end := begin
+	for end > 0 && begin-end < 24 && betweenMembers[text[end-1]] {
+		end--
+	}
+	if end == begin {
+		return namesNothing
+	}
+	n, at := c.naming(end)
+	if n != namesToken && n != namesPassword {
+		return namesNothing
+	}
+	for at > 0 && (betweenMembers[text[at-1]] || text[at-1] == ':' || text[at-1] == '=') {
+		at--
+	}
+	if strings.EqualFold(text[max(0, at-4):at], "name") || strings.EqualFold(text[max(0, at-3):at], "key") {
+		return n
+	}
+	return namesNothing
+}
+
+// betweenMembers are the bytes that stand between two members of an object, and around
+// their names.
+var betweenMembers = [256]bool{'"': true, '\'': true, '\\': true, ',': true, ' ': true, '\n': true, '\r': true, '\t': true}
 
 // placed looks for a credential behind the space or > at i, where its name stands
 // in an element of XML, a flag, a statement of SQL, or an instruction of a
@@ -170,7 +202,7 @@ func (c *scan) placed(i int) bool {
 	}
 	n, begin := c.naming(i)
 	switch {
-	case n == namesNothing:
+	case n == namesNothing, n == namesValue:
 		return false
 	case text[i] == '>':
 		return (before(text, begin) == '<' || before(text, begin) == ':') &&

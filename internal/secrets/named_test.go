@@ -187,6 +187,7 @@ func TestACredentialIsFoundByItsNameInItsPlace(t *testing.T) {
 			"--token %s", "deploy --api-key %s --force", "--client-secret '%s'", "export PGPASSWORD=%s", "ENV API_TOKEN %s", "SECRET_KEY_BASE=%s", "x-functions-key: %s",
 			"<password>%s</password>", "<ns:ApiKey>%s</ns:ApiKey>", "ALTER USER app PASSWORD '%s'", "CREATE USER app IDENTIFIED BY '%s'", "CREATE USER app IDENTIFIED BY \"%s\"",
 			"machine api.example.org login app password %s", "machine api.example.org\n  login app\n  password %s\n", "os.environ['API_KEY'] = '%s'",
+			`{"name":"DB_PASSWORD","value":"%s"}`, `{"key": "apiKey", "value": "%s", "enabled": true}`, "- name: API_TOKEN\n  value: %s\n", `<property name="password" value="%s"/>`, `<add key="ClientSecret" value='%s' />`,
 			"map[Accept:[*/*] X-Api-Key:[%s]]", `http.Header{"X-Api-Key":[]string{"%s"}}`, `{"X-Auth-Token":["%s"]}`, "password:                 %s", "$password = '%s';",
 		} {
 			text = fmt.Sprintf(text, value)
@@ -277,6 +278,7 @@ func TestOrdinaryAssignmentsAreNoCredentials(t *testing.T) {
 		"pkg:npm/%40scope/name@1.0.0", "token=${TOKEN}", "password_hash=unset", "tokens=1234567", "max_tokens=4096", "author=ann-example", "design=12345678", "assign=12345678ab", "apiKey: process.env.API_KEY",
 		"--token string", "--password string   the password of the database", "the password 'changing'", "<token>string</token>", "<key>CFBundleIdentifier</key><string>org.example.app1</string>", "machine learning: login and password policies",
 		"password: [a-zA-Z0-9]{8,}", "token: [REDACTED]", "token: [a-f0-9]{32}", "X-Api-Key:[***]", "map[password:[hidden]]", "ENV API_TOKEN changeme", "IDENTIFIED BY 'password'", "--key-file /etc/ssl/k1.pem", "items->token > 12345678ab", "a <token> b12345678",
+		`{"name":"digest","value":"0a1b2c3d4e5f60718293"}`, `{"name":"token","value":"required"}`, "key: region\nvalue: eu-central-1a2", `{"value":"0a1b2c3d4e5f60718293","name":"token"}`,
 		"keyboard=1a2b3c4d5e", "monkey=1a2b3c4d5e", "encode=1a2b3c4d5e", "zipcode=1a2b3c4d5e",
 	} {
 		requireNone(t, s, text)
