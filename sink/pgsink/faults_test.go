@@ -164,6 +164,30 @@ func TestTimeoutsEndAnAppendThatIsHeldUp(t *testing.T) {
 	}
 }
 
+// Verdicts have IDs that everybody can compute: a writer's transaction may have one of
+// them, and stay open. What other callers record does not wait for that, although it
+// shares a transaction.
+func TestAnIDThatIsHeldUpHoldsUpNoOther(t *testing.T) {
+	url := database(t)
+	held := sinktest.Records(1)
+	tx := begin(t, url, pgx.ReadCommitted)
+	require.NoError(t, pgsink.Tx(tx).Append(t.Context(), held))
+	sink := open(t, url, &pgsink.Options{Timeout: time.Hour})
+	victims := make(chan error, 3)
+	for range cap(victims) { // on all connections
+		go func() { victims <- sink.Append(context.Background(), held) }()
+	}
+	for range 20 {
+		require.NoError(t, sink.Append(t.Context(), sinktest.Records(1)))
+	}
+	for range cap(victims) {
+		require.Equal(t, "55P03", code(<-victims))
+	}
+	require.NoError(t, tx.Commit(t.Context()))
+	require.NoError(t, sink.Append(t.Context(), held))
+	require.Len(t, read(t, sink, jobaudit.Query{}), 21)
+}
+
 func begin(t *testing.T, url string, level pgx.TxIsoLevel) pgx.Tx {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)

@@ -143,7 +143,7 @@ func (s *Sequencer) place(ctx context.Context, tx pgx.Tx, events []accepted, row
 	batch := &pgx.Batch{}
 	for _, e := range c.refused {
 		batch.Queue(`INSERT INTO jobaudit.refused (n, position, id, line, writer, reason) VALUES ($1, $2, $3, $4, $5, $6)`,
-			e.n, e.position, id(e.id), e.line, e.writer, e.refused)
+			e.n, e.position, eventID(e.id), e.line, e.writer, strings.ToValidUTF8(column(e.refused), "\ufffd"))
 	}
 	if g.placed = int(g.tree.Size() - prev); g.placed > 0 {
 		if err := copyRest(ctx, tx, c); err != nil {
@@ -176,6 +176,9 @@ func (s *Sequencer) sign(tree *auditlog.Tree) (auditlog.Checkpoint, error) {
 	return head, nil
 }
 
+// eventID is an event's ID, which may be zero where a writer broke the rules.
+func eventID(u uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: u, Valid: true} }
+
 // knownEvent is what the tables say of an event.
 type knownEvent struct {
 	hash   []byte // nil: its ID was never accepted
@@ -185,7 +188,7 @@ type knownEvent struct {
 func lookUp(ctx context.Context, tx pgx.Tx, events []accepted) ([]knownEvent, error) {
 	ids := make([]pgtype.UUID, len(events))
 	for i := range events {
-		ids[i] = id(events[i].id)
+		ids[i] = eventID(events[i].id)
 	}
 	found, err := tx.Query(ctx, `
 		SELECT i.hash, q.id IS NOT NULL FROM unnest($1::uuid[]) WITH ORDINALITY a(id, o)

@@ -2,7 +2,6 @@ package pgsink
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,7 +13,7 @@ import (
 // reconcile compares the tables with each other: what was accepted with what
 // has a place, waits or was refused.
 func (v *verification) reconcile() error {
-	for _, check := range []func() error{v.chain, v.accepted, v.placed, v.acting, v.inbox, v.refused, v.guards} {
+	for _, check := range []func() error{v.chain, v.accepted, v.placed, v.behind, v.acting, v.inbox, v.refused, v.guards} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -41,29 +40,41 @@ func (v *verification) chain() error {
 	return err
 }
 
-// ranges calls check with the bounds of each 256th of all IDs: statements that
-// read a whole table in one would keep the database from cleaning up.
-func (v *verification) ranges(check func(from, to pgtype.UUID) error) error {
-	for i := range 256 {
-		from, to := uuid.UUID{byte(i)}, uuid.Max
-		if i < 255 {
-			to = uuid.UUID{byte(i + 1)}
-		}
-		if err := check(pgtype.UUID{Bytes: from, Valid: true}, pgtype.UUID{Bytes: to, Valid: true}); err != nil {
+// rangeSize is how many IDs one statement looks at: one that read a whole table
+// would keep the database from cleaning up.
+const rangeSize = 1 << 16
+
+// ranges calls check with the first and the last of so many IDs of a table, until it
+// ends.
+func (v *verification) ranges(table string, check func(first, last pgtype.UUID) error) error {
+	first := pgtype.UUID{Valid: true}
+	for {
+		rows, err := v.db.Query(v.ctx, fmt.Sprintf(`SELECT id FROM jobaudit.%s WHERE id >= $1 ORDER BY id OFFSET %d LIMIT 2`, table, rangeSize-1), first)
+		if err != nil {
 			return err
 		}
+		borders, err := pgx.CollectRows(rows, pgx.RowTo[pgtype.UUID])
+		if err != nil {
+			return err
+		}
+		if len(borders) < 2 {
+			return check(first, pgtype.UUID{Bytes: uuid.Max, Valid: true})
+		}
+		if err := check(first, borders[0]); err != nil {
+			return err
+		}
+		first = borders[1]
 	}
-	return nil
 }
 
 // accepted finds events that were accepted and are nowhere.
 func (v *verification) accepted() error {
-	return v.ranges(func(from, to pgtype.UUID) error {
+	return v.ranges("ids", func(first, last pgtype.UUID) error {
 		rows, err := v.db.Query(v.ctx, `
-			SELECT id, hash FROM jobaudit.ids i WHERE id >= $1 AND id < $2
+			SELECT id, hash FROM jobaudit.ids i WHERE id >= $1 AND id <= $2
 				AND NOT EXISTS (SELECT FROM jobaudit.sequence s WHERE s.id = i.id)
-				AND id NOT IN (SELECT unnest(ids) FROM jobaudit.inbox)
-				AND id NOT IN (SELECT id FROM jobaudit.refused) LIMIT 2000`, from, to)
+				AND NOT EXISTS (SELECT FROM (SELECT unnest(ids) AS id FROM jobaudit.inbox) w WHERE w.id = i.id)
+				AND NOT EXISTS (SELECT FROM jobaudit.refused r WHERE r.id = i.id) LIMIT 2000`, first, last)
 		if err != nil {
 			return err
 		}
@@ -81,10 +92,10 @@ func (v *verification) accepted() error {
 // placed finds places that hold another event, or none. Those of events were
 // compared the other way round when the events were read.
 func (v *verification) placed() error {
-	return v.ranges(func(from, to pgtype.UUID) error {
+	return v.ranges("sequence", func(first, last pgtype.UUID) error {
 		rows, err := v.db.Query(v.ctx, `
 			SELECT s.id, s.idx FROM jobaudit.sequence s LEFT JOIN jobaudit.events e ON e.idx = s.idx
-			WHERE s.id >= $1 AND s.id < $2 AND e.id IS DISTINCT FROM s.id ORDER BY s.idx LIMIT 2000`, from, to)
+			WHERE s.id >= $1 AND s.id <= $2 AND e.id IS DISTINCT FROM s.id ORDER BY s.idx LIMIT 2000`, first, last)
 		if err != nil {
 			return err
 		}
@@ -97,6 +108,25 @@ func (v *verification) placed() error {
 		})
 		return err
 	})
+}
+
+// behind finds events that are outside what the newest commit covers: readers would
+// see them.
+func (v *verification) behind() error {
+	rows, err := v.db.Query(v.ctx, `
+		SELECT idx, id FROM jobaudit.events
+		WHERE idx < 0 OR idx >= (SELECT coalesce(max(size), 0) FROM jobaudit.commits) ORDER BY 1 LIMIT 100`)
+	if err != nil {
+		return err
+	}
+	var idx int64
+	var eventID pgtype.UUID
+	_, err = pgx.ForEachRow(rows, []any{&idx, &eventID}, func() error {
+		v.find(Finding{EventID: eventID.Bytes, Finding: auditlog.Finding{Kind: KindPlanted, Index: idx, First: idx, End: idx + 1, Commit: -1, Offset: -1,
+			Expected: "nothing", Found: "an event that no commit covers"}})
+		return nil
+	})
+	return err
 }
 
 // acting finds rows of acting that are behind the log. Those of its events were
@@ -130,20 +160,23 @@ func (v *verification) inbox() error {
 			v.report.Waiting, v.at.Sub(*oldest).Round(time.Millisecond))
 	}
 	rows, err := v.db.Query(v.ctx, `
-		SELECT e.id, i.hash IS NULL FROM jobaudit.inbox b
+		SELECT e.id, i.hash IS NULL, s.id IS NOT NULL FROM jobaudit.inbox b
 		CROSS JOIN LATERAL unnest(b.ids, b.lines) e(id, line)
-		LEFT JOIN jobaudit.ids i ON i.id = e.id
-		WHERE i.hash IS DISTINCT FROM sha256('\x00'::bytea || e.line) LIMIT 2000`)
+		LEFT JOIN jobaudit.ids i ON i.id = e.id LEFT JOIN jobaudit.sequence s ON s.id = e.id
+		WHERE i.hash IS DISTINCT FROM sha256('\x00'::bytea || e.line) OR s.id IS NOT NULL LIMIT 2000`)
 	if err != nil {
 		return err
 	}
 	var eventID pgtype.UUID
-	var unknown bool
-	_, err = pgx.ForEachRow(rows, []any{&eventID, &unknown}, func() error {
+	var unknown, placed bool
+	_, err = pgx.ForEachRow(rows, []any{&eventID, &unknown, &placed}, func() error {
 		f := Finding{EventID: eventID.Bytes, Finding: auditlog.Finding{Kind: KindInbox, Index: -1, First: v.size, End: v.size, Commit: -1, Offset: -1,
 			Expected: "the accepted event", Found: "other bytes"}}
-		if unknown {
+		switch {
+		case unknown:
 			f.Found = "an event that was never accepted"
+		case placed:
+			f.Found = "an event that has a place already"
 		}
 		v.find(f)
 		return nil
@@ -165,44 +198,4 @@ func (v *verification) refused() error {
 		return nil
 	})
 	return err
-}
-
-// guards notes triggers that are missing or switched off, and functions that
-// are not those of Migrate.
-func (v *verification) guards() error {
-	for _, table := range []string{"migrations", "ids", "inbox", "events", "acting", "sequence", "commits", "hashes", "refused", "lead"} {
-		var enabled int
-		err := v.db.QueryRow(v.ctx, `
-			SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass('jobaudit.' || $1) AND tgname IN ('grows', 'keeps') AND tgenabled IN ('O', 'A')`,
-			table).Scan(&enabled)
-		if err != nil {
-			return err
-		}
-		if enabled != 2 {
-			v.note(KindGuard, "the triggers that keep the table %s from being changed: %d of 2", table, enabled)
-		}
-	}
-	rows, err := v.db.Query(v.ctx, `SELECT proname::text, prosrc FROM pg_proc WHERE pronamespace = 'jobaudit'::regnamespace ORDER BY 1`)
-	if err != nil {
-		return err
-	}
-	known := migrationSQL(schemaVersion, "jobaudit")
-	var name, source string
-	_, err = pgx.ForEachRow(rows, []any{&name, &source}, func() error {
-		if !strings.Contains(known, source) {
-			v.note(KindGuard, "the function %s is not as the migration made it", name)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	var rest bool
-	if err := v.db.QueryRow(v.ctx, `SELECT EXISTS (SELECT FROM jobaudit.events_rest)`).Scan(&rest); err != nil {
-		return err
-	}
-	if rest {
-		v.note(KindGuard, "events lie in the default partition: their own was not made in time")
-	}
-	return nil
 }

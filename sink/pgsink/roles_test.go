@@ -93,6 +93,7 @@ func TestAppendRefusesWhatBreaksItsLimits(t *testing.T) {
 	for name, call := range map[string]string{
 		"no events":            `'{}', '{}', '{}', '{}'`,
 		"null":                 `NULL, NULL, NULL, NULL`,
+		"the zero ID":          `ARRAY['00000000-0000-0000-0000-000000000000'::uuid], ARRAY['x'::bytea], ARRAY[0], '{}'`,
 		"null inside":          `ARRAY[gen_random_uuid()], ARRAY[NULL::bytea], ARRAY[0], '{}'`,
 		"an ID missing":        `ARRAY[NULL::uuid], ARRAY['x'::bytea], ARRAY[0], '{}'`,
 		"a line missing":       `ARRAY[gen_random_uuid(), gen_random_uuid()], ARRAY['x'::bytea], ARRAY[0, 1], '{}'`,

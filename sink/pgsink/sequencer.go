@@ -43,9 +43,12 @@ const (
 	// anchorEvery is the shortest time between two heads that are put to the
 	// anchor.
 	anchorEvery = time.Second
-	// leadTimeout bounds each statement and each pause of a leader: one that
-	// hangs would keep all others from leading.
-	leadTimeout = 5 * time.Second
+	// leadTimeout bounds each wait for a lock and each pause of a leader, and
+	// cycleTimeout each statement and the whole cycle: one that hangs would keep all
+	// others from leading. A row of the inbox may hold 64 MiB, and has to go through
+	// on a slow machine too: it would come again, and the log would stop.
+	leadTimeout  = 5 * time.Second
+	cycleTimeout = time.Minute
 )
 
 // Sequencer gives accepted events their places in the log: it extends the
@@ -105,7 +108,7 @@ func newSequencer(connString string, opts *Options, report func(error)) (*Sequen
 	if !opts.Pooled {
 		limit := fmt.Sprint(leadTimeout.Milliseconds())
 		config.RuntimeParams["lock_timeout"] = limit
-		config.RuntimeParams["statement_timeout"] = limit
+		config.RuntimeParams["statement_timeout"] = fmt.Sprint(cycleTimeout.Milliseconds())
 		config.RuntimeParams["idle_in_transaction_session_timeout"] = limit
 	}
 	s.config = config
@@ -176,7 +179,7 @@ func (s *Sequencer) sleep(ctx context.Context, pause time.Duration) (woken bool)
 // connection is dropped, and what was known with it: a commit may or may not
 // have happened, and only the database knows.
 func (s *Sequencer) once(outer context.Context, conn **pgx.Conn) (int, error) {
-	ctx, cancel := context.WithTimeout(outer, 6*leadTimeout)
+	ctx, cancel := context.WithTimeout(outer, cycleTimeout)
 	defer cancel()
 	if *conn == nil {
 		var err error

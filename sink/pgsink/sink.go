@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jobaudit/jobaudit"
 )
+
+// lockTimeout is how long an Append waits for a transaction that has stored one of
+// its IDs and has not ended.
+const lockTimeout = 2 * time.Second
 
 // ErrClosed is returned by Append after Close.
 var ErrClosed = errors.New("pgsink: closed")
@@ -138,6 +143,12 @@ func newPool(ctx context.Context, connString string, opts *Options) (*pgxpool.Po
 	}
 	config.MaxConns = int32(opts.Conns)
 	prepareConn(config.ConnConfig, opts)
+	params := config.ConnConfig.RuntimeParams
+	if _, set := params["lock_timeout"]; !set && !opts.Pooled && !strings.Contains(params["options"], "lock_timeout") {
+		// Whoever holds a transaction open with an ID that an Append has, too, holds up
+		// that Append, and all that share its transaction. They go on alone after this.
+		params["lock_timeout"] = fmt.Sprint(lockTimeout.Milliseconds())
+	}
 	return pgxpool.NewWithConfig(ctx, config)
 }
 

@@ -1,0 +1,110 @@
+package pgsink
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// guards notes triggers that are missing or switched off, functions and grants that
+// are not those of Migrate, and what keeps a sequencer from its work.
+func (v *verification) guards() error {
+	for _, check := range []func() error{v.triggers, v.functions, v.grants, v.places} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *verification) triggers() error {
+	rows, err := v.db.Query(v.ctx, `
+		SELECT c.relname::text, count(t.oid) FROM pg_class c LEFT JOIN pg_trigger t
+			ON t.tgrelid = c.oid AND t.tgname IN ('grows', 'keeps') AND t.tgenabled IN ('O', 'A')
+		WHERE c.relnamespace = 'jobaudit'::regnamespace AND c.relkind IN ('r', 'p')
+			AND (c.relname = ANY ($1) OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid AND inhparent = to_regclass('jobaudit.events')))
+		GROUP BY 1 HAVING count(t.oid) <> 2 ORDER BY 1`, tables)
+	if err != nil {
+		return err
+	}
+	var table string
+	var enabled int
+	_, err = pgx.ForEachRow(rows, []any{&table, &enabled}, func() error {
+		v.note(KindGuard, "the triggers that keep the table %s from being changed: %d of 2", table, enabled)
+		return nil
+	})
+	return err
+}
+
+// tables are those of the migrations, without partitions.
+var tables = []string{"migrations", "ids", "inbox", "events", "acting", "sequence", "commits", "hashes", "refused", "lead"}
+
+// functionText finds a function of a migration: its name, and what stands between its quotes.
+var functionText = regexp.MustCompile(`(?s)CREATE FUNCTION jobaudit\.(\w+)\(.*?\$\$(.*?)\$\$`)
+
+func (v *verification) functions() error {
+	missing := make(map[string]string)
+	for _, f := range functionText.FindAllStringSubmatch(migrationSQL(schemaVersion, "jobaudit"), -1) {
+		missing[f[1]] = f[2]
+	}
+	rows, err := v.db.Query(v.ctx, `SELECT proname::text, prosrc FROM pg_proc WHERE pronamespace = 'jobaudit'::regnamespace ORDER BY 1`)
+	if err != nil {
+		return err
+	}
+	var name, source string
+	_, err = pgx.ForEachRow(rows, []any{&name, &source}, func() error {
+		if known, ours := missing[name]; !ours || known != source {
+			v.note(KindGuard, "the function %s is not as the migration made it", name)
+		}
+		delete(missing, name)
+		return nil
+	})
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		v.note(KindGuard, "the function %s is missing", name)
+	}
+	return err
+}
+
+// grants notes rights that no role of ours has.
+func (v *verification) grants() error {
+	rows, err := v.db.Query(v.ctx, `
+		SELECT format('%s on %s to %s', privilege_type, relname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(grantee) END) FROM (
+			SELECT c.relname, c.relowner, a.grantee, a.privilege_type, false AS part FROM pg_class c, aclexplode(c.relacl) a
+			WHERE c.relnamespace = 'jobaudit'::regnamespace AND c.relkind IN ('r', 'p')
+			UNION ALL SELECT c.relname, c.relowner, a.grantee, a.privilege_type, true FROM pg_class c
+			JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a WHERE c.relnamespace = 'jobaudit'::regnamespace AND c.relkind IN ('r', 'p')
+		) g WHERE grantee <> relowner AND privilege_type <> 'SELECT'
+			AND NOT (privilege_type = 'INSERT' AND relname IN ('events', 'acting', 'sequence', 'commits', 'hashes', 'refused'))
+			AND NOT (privilege_type = 'DELETE' AND relname = 'inbox')
+			AND NOT (privilege_type = 'UPDATE' AND relname = 'lead' AND part)
+		ORDER BY 1`)
+	if err != nil {
+		return err
+	}
+	grants, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if len(grants) > 0 {
+		v.note(KindGuard, "rights that the migration does not give: %s", strings.Join(grants, ", "))
+	}
+	return err
+}
+
+// places notes what a sequencer could not do.
+func (v *verification) places() error {
+	var rest bool
+	var leads int
+	err := v.db.QueryRow(v.ctx, `SELECT EXISTS (SELECT FROM jobaudit.events_rest), (SELECT count(*) FROM jobaudit.lead)`).Scan(&rest, &leads)
+	if err != nil {
+		return fmt.Errorf("look for the default partition: %w", err)
+	}
+	if rest {
+		v.note(KindGuard, "events lie in the default partition: their own was not made in time")
+	}
+	if leads != 1 {
+		v.note(KindGuard, "the table lead has %d rows and not one: no sequencer can work", leads)
+	}
+	return nil
+}
