@@ -47,7 +47,7 @@ func sequencer(t *testing.T, url, key string, args ...string) (stop func()) {
 	require.NoError(t, cmd.Start())
 	line, err := bufio.NewReader(stderr).ReadString('\n')
 	require.NoError(t, err)
-	require.Contains(t, line, "signing for example.com/jobs in postgres:///postgres")
+	require.Regexp(t, "signing for example.com/jobs(/s2)? in postgres:///postgres", line)
 	stop = sync.OnceFunc(func() {
 		require.NoError(t, cmd.Process.Signal(os.Interrupt))
 		require.NoError(t, cmd.Wait(), "an interrupt is how it ends")
