@@ -102,6 +102,37 @@ func TestASequencerThatFailsAtAnyStepLosesNothing(t *testing.T) {
 	}
 }
 
+// A server that ends a leader's connection gives the lock to another, while the first
+// still believes that it leads.
+func TestALeaderWhoseConnectionIsCutLosesNothing(t *testing.T) {
+	for _, step := range []string{"locked", "read", "signed", "written"} {
+		t.Run(step, func(t *testing.T) {
+			url, k := database(t), newKey(t)
+			sink := open(t, url, nil)
+			var cuts atomic.Int64
+			for range 2 {
+				run(t, url+" application_name=leader", pgsink.AtSteps(func(at string) error {
+					if at == step && cuts.Add(1)%3 == 1 {
+						return execOn(context.Background(), url, `
+							SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'leader' AND xact_start IS NOT NULL AND datname = current_database()`)
+					}
+					return nil
+				}, k.options()))
+			}
+			var appends [][]jobaudit.Record
+			for range 20 {
+				records := sinktest.Records(2)
+				require.NoError(t, sink.Append(t.Context(), records))
+				appends = append(appends, records)
+				require.NoError(t, sink.Sequenced(t.Context()))
+			}
+			require.Greater(t, cuts.Load(), int64(3))
+			requireOrder(t, read(t, sink, jobaudit.Query{}), appends)
+			verified(t, url, k)
+		})
+	}
+}
+
 func TestSeveralSequencersAndWritersMakeOneLog(t *testing.T) {
 	url, k := database(t), newKey(t)
 	reader := open(t, url, nil)
