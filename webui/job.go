@@ -22,9 +22,9 @@ import (
 
 // Bounds of what one page shows.
 const (
-	mostEvents = 2_000  // of a job: the first and the last half of them
-	mostActs   = 20_000 // events that are gone through for acts on a job
-	mostListed = 500    // acts, and withheld fields
+	mostEvents = 2_000 // of a job: the first and the last half of them
+	mostActs   = 5_000 // events that are gone through for acts on a job
+	mostListed = 500   // acts, and withheld fields
 )
 
 // jobPage is the page of one job.

@@ -22,6 +22,7 @@ const (
 	pageLength = 50
 	mostLooked = 2_000
 	mostPassed = 100_000
+	mostKept   = 20_000 // of them, those that change jobs
 )
 
 // inList is how far a job is read for the list: its beginning, and its newest events.
@@ -176,7 +177,7 @@ func (u *UI) fill(r *request, body *jobList, q jobaudit.Query, cursor string) er
 		if !ok {
 			continue
 		}
-		row, ok, err := u.row(r, s, wanted)
+		row, ok, err := u.row(r, f, s, wanted)
 		if err != nil {
 			return err
 		}
@@ -192,19 +193,23 @@ func (u *UI) fill(r *request, body *jobList, q jobaudit.Query, cursor string) er
 }
 
 // row folds a job over all logs, and reports whether it is wanted.
-func (u *UI) row(r *request, s jobaudit.Event, wanted jobaudit.Query) (row, bool, error) {
+func (u *UI) row(r *request, f *feed, s jobaudit.Event, wanted jobaudit.Query) (row, bool, error) {
 	if !r.viewer.AllOrgs && s.Who.OrgID != r.viewer.OrgID {
 		return row{}, false, nil // a query for no organization asks for all of them
 	}
-	t, err := u.tell(r.Context(), everything, s.Job.ID, inList)
-	var job jobaudit.Job
-	if err == nil {
-		job, err = t.fold()
+	job, err := f.fold(s.Job.ID)
+	cut := false
+	if err != nil || !job.State.Terminal() && !f.whole {
+		var t *excerpt
+		if t, err = u.tell(r.Context(), everything, s.Job.ID, inList); err == nil {
+			job, err = t.fold()
+		}
+		cut = t.cut
 	}
 	if err != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		return row{}, false, err
 	}
-	line := row{Job: job, Who: who(s.Who.Principal), Action: s.What.Action, On: s.What.Resource, Cut: t.cut}
+	line := row{Job: job, Who: who(s.Who.Principal), Action: s.What.Action, On: s.What.Resource, Cut: cut}
 	for _, p := range s.Who.OnBehalfOf {
 		line.Behalf = append(line.Behalf, who(p))
 	}
@@ -244,6 +249,14 @@ type feed struct {
 	heads []source
 	seen  map[uuid.UUID]bool // jobs, which several logs may hold
 	tired bool               // a log was gone through as far as one page does
+
+	// Of a single log a job's events are met before its submission. They are kept
+	// until then, so that no job has to be looked up that has ended, and none at all
+	// if everything that is newer has been met: whole.
+	met   map[uuid.UUID][]jobaudit.Record
+	kept  int
+	done  map[uuid.UUID]bool // jobs whose events are kept no longer
+	whole bool
 }
 
 // source is a log that is read.
@@ -265,7 +278,8 @@ type source struct {
 func (u *UI) newest(ctx context.Context, wanted jobaudit.Query, cursor string) (*feed, error) {
 	wanted.Types = []jobaudit.EventType{jobaudit.JobSubmitted}
 	q := jobaudit.Query{CorrelationID: wanted.CorrelationID, Since: wanted.Since, Until: wanted.Until, NewestFirst: true}
-	f := &feed{seen: map[uuid.UUID]bool{}}
+	f := &feed{seen: map[uuid.UUID]bool{}, met: map[uuid.UUID][]jobaudit.Record{}, done: map[uuid.UUID]bool{}}
+	f.whole = cursor == "" && wanted.Until.IsZero() && len(u.logs) == 1
 	marks := strings.Split(cursor, ".")
 	if cursor != "" && len(marks) != len(u.logs) {
 		return nil, problem{400, "That page does not exist."}
@@ -323,6 +337,36 @@ func (f *feed) reached() (earliest time.Time) {
 	return earliest
 }
 
+// meet keeps an event that changes a job until its submission has been dealt with.
+func (f *feed) meet(r jobaudit.Record) {
+	id := r.JobID()
+	switch {
+	case len(f.heads) > 1 || id == uuid.Nil || f.done[id] || !slices.Contains(changes, r.Type()):
+	case f.kept == mostKept:
+		f.leave(id)
+	default:
+		f.kept++
+		f.met[id] = append(f.met[id], r)
+	}
+}
+
+// leave forgets a job's events.
+func (f *feed) leave(id uuid.UUID) []jobaudit.Record {
+	records := f.met[id]
+	f.kept -= len(records)
+	delete(f.met, id)
+	f.done[id] = true
+	return records
+}
+
+// fold returns what the events that were met of a job add up to. It is an error if
+// there are none: the job has to be looked up.
+func (f *feed) fold(id uuid.UUID) (jobaudit.Job, error) {
+	records := f.leave(id)
+	slices.Reverse(records)
+	return jobaudit.Replay(each(records))
+}
+
 // next returns a submission of a job that has not been met yet. There is none at the
 // end, and if the logs have been gone through far enough.
 func (f *feed) next() (jobaudit.Event, bool, error) {
@@ -364,9 +408,13 @@ func (f *feed) advance(s *source) error {
 			return err
 		}
 		s.at, s.time = r.ID(), r.Time()
+		f.meet(r)
 		if s.wanted.Match(r) {
 			s.there, s.event = true, r.Event()
 			return nil
+		}
+		if r.Type() == jobaudit.JobSubmitted {
+			f.leave(r.JobID())
 		}
 	}
 }

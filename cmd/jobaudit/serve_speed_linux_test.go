@@ -87,7 +87,8 @@ func servesQuickly(t *testing.T, jobs int, first, rare float64) {
 	v.reads("no such job's family", "/jobs?correlation="+uuid.NewString(), first)
 	v.reads("failed: none", "/jobs?state=failed", rare)
 	v.reads("before a day: none", "/jobs?until=2020-01-01", first)
-	require.Contains(t, v.reads("what is nowhere", "/jobs?action=nowhere", rare), "There are earlier ones.")
+	page = v.reads("what is nowhere", "/jobs?action=nowhere", rare)
+	require.Equal(t, 4*jobs > 100_000, strings.Contains(page, "There are earlier ones."))
 	v.reads("the log", "/log", 2*rare)
 	v.flat([]string{"/jobs", "/jobs?state=failed", "/jobs/" + job.String(), "/log", "/jobs?who=ada"}, 100)
 }
