@@ -90,7 +90,7 @@ func servesQuickly(t *testing.T, jobs int, first, rare float64) {
 	page = v.reads("what is nowhere", "/jobs?action=nowhere", rare)
 	require.Equal(t, 4*jobs > 100_000, strings.Contains(page, "There are earlier ones."))
 	v.reads("the log", "/log", 2*rare)
-	v.flat([]string{"/jobs", "/jobs?state=failed", "/jobs/" + job.String(), "/log", "/jobs?who=ada"}, 100)
+	v.flat([]string{"/jobs", "/jobs?correlation=" + uuid.NewString(), "/jobs/" + job.String(), "/jobs?who=ada"}, 100)
 }
 
 // flat has so many viewers look at pages at once, and holds the memory that is kept to
