@@ -206,7 +206,7 @@ func mirrorMany(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
-	m, err := mirror.New(madeLog{events, signer}, &forgetful{}, &mirror.Options{Keys: []note.Verifier{verifier}})
+	m, err := mirror.New(&madeLog{size: events, signer: signer}, &forgetful{}, &mirror.Options{Keys: []note.Verifier{verifier}})
 	if err == nil {
 		err = m.Sync(ctx)
 	}
@@ -227,28 +227,43 @@ func mirrorMany(ctx context.Context, text string) error {
 	return errors.New("the system does not tell how much memory was used")
 }
 
-// madeLog makes its lines as they are read, in batches of a thousand.
+// madeLog makes its lines as they are read, in batches of a thousand, and goes on
+// where it was: only the mirror's memory is to grow.
 type madeLog struct {
 	size   int64
 	signer note.Signer
+	// at are the trees before and behind the batch that was made last.
+	at   [2]auditlog.Tree
+	line []byte
 }
 
 // Size is mirror.Source's.
-func (l madeLog) Size(context.Context) (int64, error) { return l.size, nil }
+func (l *madeLog) Size(context.Context) (int64, error) { return l.size, nil }
 
 // Lines is mirror.Source's.
-func (l madeLog) Lines(_ context.Context, from int64) iter.Seq2[[]byte, error] {
+func (l *madeLog) Lines(_ context.Context, from int64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		var tree auditlog.Tree
+		tree := l.at[1]
+		if tree.Size() > from {
+			tree = l.at[0]
+		}
+		if tree.Size() > from {
+			tree = auditlog.Tree{}
+		}
+		l.at[0] = tree
 		var room [64 * 32]byte
 		pad := strings.Repeat("x", 800)
-		for i := range l.size {
-			line := []byte(pad + strconv.FormatInt(i, 10))
-			tree.Append(room[:0], auditlog.HashLeaf(line))
-			if i >= from && !yield(line, nil) {
+		for i := tree.Size(); i < l.size; i++ {
+			l.line = strconv.AppendInt(append(l.line[:0], pad...), i, 10)
+			tree.Append(room[:0], auditlog.HashLeaf(l.line))
+			if i >= from && !yield(l.line, nil) {
 				return
 			}
-			if tree.Size()%1000 == 0 && tree.Size() > from {
+			if tree.Size()%1000 != 0 {
+				continue
+			}
+			l.at[0], l.at[1] = l.at[1], tree
+			if tree.Size() > from {
 				c, err := tree.Sign(l.signer)
 				if err != nil || !yield(auditlog.AppendCommit(nil, c), err) {
 					return
