@@ -87,21 +87,21 @@ var ocsfTable = []row{
 		return rawJSON(`["host"]`)
 	}},
 	{"actor.app_name", system},
-	{"actor.user.uid", principalID},
+	{"actor.user.uid", present(principalID)},
 	{"actor.user.name", principalName},
 	{"actor.user.type_id", ocsfUserType},
 	{"actor.user.type", ocsfUserTypeName},
 	{"actor.session.uid", authSession},
 	{"device.type_id", func(v *view) value { return number(0) }},
-	{"device.hostname", host},
+	{"device.hostname", present(host)},
 	{"device.uid", instance},
 	{"job.uid", inClass(ocsfJob, jobID)},
-	{"job.name", inClass(ocsfJob, action)},
+	{"job.name", inClass(ocsfJob, present(action))},
 	{"job.type_id", inClass(ocsfJob, func(v *view) value { return number(99) })},
 	{"job.type", inClass(ocsfJob, constant("Background job"))},
 	{"job.run_state_id", inClass(ocsfJob, ocsfRunState)},
 	{"job.run_state", inClass(ocsfJob, ocsfRunStateName)},
-	{"api.operation", inClass(ocsfAPI, action)},
+	{"api.operation", inClass(ocsfAPI, present(action))},
 	{"api.service.name", inClass(ocsfAPI, system)},
 	{"api.request.uid", inClass(ocsfAPI, requestID)},
 	{"src_endpoint.ip", inClass(ocsfAPI, sourceIP)},
@@ -154,6 +154,16 @@ var ocsfResource = []row{
 	{"uid", jobID},
 	{"name", action},
 	{"type", constant("Background job")},
+}
+
+// present is a row's value that is there where the event's is empty, too: a schema asks for
+// it, and an empty text says what was recorded.
+func present(get func(*view) value) func(*view) value {
+	return func(v *view) value {
+		x := get(v)
+		x.form = max(x.form, isText)
+		return x
+	}
 }
 
 // inClass is a row's value in one class alone.

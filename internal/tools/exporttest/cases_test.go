@@ -48,12 +48,13 @@ var made struct {
 	records []jobaudit.Record
 }
 
-// cases are the golden events, as they are and with each canary in every field.
+// cases are the golden events, as they are, and with each canary, and nothing, in every field.
 func cases(t testing.TB) []jobaudit.Record {
 	t.Helper()
 	made.Do(func() {
 		made.records = golden(t)
 		for _, r := range golden(t) {
+			made.records = append(made.records, spoil(t, r, ""))
 			for _, text := range canary.Texts {
 				made.records = append(made.records, spoil(t, r, text))
 			}

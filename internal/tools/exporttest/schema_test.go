@@ -94,7 +94,7 @@ func ocsfChecker(t testing.TB) func(*testing.T, jobaudit.Record) {
 		require.Equal(t, e.ID.String(), at(said, "metadata", "uid"))
 		require.Equal(t, string(r.Bytes()), at(said, "raw_data"))
 		require.Equal(t, or(e.Why.Reason), at(said, "unmapped", "reason"))
-		require.Equal(t, or(e.Who.Principal.ID), at(said, "actor", "user", "uid"))
+		require.Equal(t, e.Who.Principal.ID, at(said, "actor", "user", "uid"))
 		require.NotContains(t, string(line), `"agent`)
 	}
 }
