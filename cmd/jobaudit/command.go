@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "jobaudit: interrupted")
 		return exitInterrupted
 	}
-	fmt.Fprintf(stderr, "jobaudit: %s\n", plain(err.Error()))
+	fmt.Fprintf(stderr, "jobaudit: %s\n", cut(plain(err.Error()), 4096))
 	if _, ok := errors.AsType[usageError](err); ok {
 		fmt.Fprintln(stderr, "jobaudit -h, or jobaudit COMMAND -h, says how it is called")
 		return exitUsage
@@ -85,12 +85,12 @@ act and correct write another. Into a database only migrate and sequence write.
 Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          wrongly(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			return usagef("a command is missing")
-		},
+		Args:          cobra.ArbitraryArgs,
+		RunE:          noCommand,
+
+		PersistentPreRunE: checkFlags,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(a.verifyCommand(), a.jobsCommand(), a.listCommand(), a.showCommand(), a.tailCommand(),
 		a.keyCommand(), a.checkpointCommand(), a.copyCommand(),
 		a.actCommand(), a.correctCommand(), a.execCommand(), a.repairCommand(), a.migrateCommand(), a.sequenceCommand(), a.versionCommand())
@@ -99,16 +99,6 @@ Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 	root.AddCommand(a.exportCommand())
 	root.AddCommand(a.checkCommand(), a.witness())
 	return root
-}
-
-// wrongly makes an error about arguments a usageError.
-func wrongly(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
 }
 
 // onDir completes the first argument with directories.

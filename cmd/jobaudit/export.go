@@ -96,8 +96,11 @@ func (x *exporting) run(ctx context.Context, args []string) (err error) {
 		}
 	}
 	running.Wait()
-	fmt.Fprintf(x.err, "jobaudit: %s exported\n", count(int64(x.sent), "event"))
-	return errors.Join(ends...)
+	err = errors.Join(ends...)
+	if err == nil || x.sent > 0 {
+		fmt.Fprintf(x.err, "jobaudit: %s exported\n", count(int64(x.sent), "event"))
+	}
+	return err
 }
 
 // begin finds out behind which event each log's export begins.

@@ -145,7 +145,7 @@ func known[T ~string](flag, text string, values []T) (T, error) {
 	if text == "" || slices.Contains(values, T(text)) {
 		return T(text), nil
 	}
-	return "", usagef("%s %q is not known%s", flag, plain(text), suggestion(text, texts(values)))
+	return "", usagef("%s %s is not known%s", flag, quoted(text), suggestion(text, texts(values)))
 }
 
 // errorCode reads an error code. Programs have codes of their own, so only what
@@ -183,6 +183,9 @@ func nearest(text string, values []string) []string {
 	}
 	var found []near
 	lower := strings.ToLower(text)
+	if len(lower) > 256 { // nobody means something by that
+		return nil
+	}
 	for _, v := range values {
 		d := distance(lower, strings.ToLower(v))
 		if d <= max(1, len(v)/3) || len(lower) > 2 && strings.Contains(strings.ToLower(v), lower) {
@@ -197,23 +200,26 @@ func nearest(text string, values []string) []string {
 	return names
 }
 
-// distance counts the characters to insert, remove or replace (Levenshtein).
+// distance counts the characters to insert, remove or replace, and the pairs to swap.
 func distance(a, b string) int {
 	s, t := []rune(a), []rune(b)
-	row := make([]int, len(t)+1)
+	before, row := make([]int, len(t)+1), make([]int, len(t)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range s {
-		before := row[0]
-		row[0] = i + 1
+		next := make([]int, len(t)+1)
+		next[0] = i + 1
 		for j := range t {
-			cost := before
+			next[j+1] = row[j]
 			if s[i] != t[j] {
-				cost = 1 + min(before, row[j], row[j+1])
+				next[j+1] = 1 + min(row[j], row[j+1], next[j])
 			}
-			before, row[j+1] = row[j+1], cost
+			if i > 0 && j > 0 && s[i] == t[j-1] && s[i-1] == t[j] {
+				next[j+1] = min(next[j+1], before[j-1]+1)
+			}
 		}
+		before, row = row, next
 	}
 	return row[len(t)]
 }
@@ -255,7 +261,7 @@ func moment(name, text string, now time.Time, zone *time.Location) (time.Time, e
 	if d, err := ago(text); err == nil {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, usagef("%s %q is no time: it is written as 2026-02-03, 2026-02-03T15:04:05Z or, for so long ago, as 30d, 12h or 90m", name, plain(text))
+	return time.Time{}, usagef("%s %s is no time: it is written as 2026-02-03, 2026-02-03T15:04:05Z, '2026-02-03 15:04 Europe/Berlin' or, for so long ago, as 30d, 12h or 90m", name, quoted(text))
 }
 
 // written reads a time that is written out, behind which a zone may stand.

@@ -217,7 +217,7 @@ func (a *app) nothing(ctx context.Context, logs sources, f *filters, noun string
 		if near := nearest(x.text, slices.Sorted(maps.Keys(have[i]))); len(near) > 0 {
 			text = ": did you mean " + alternatives(near) + "?"
 		}
-		fmt.Fprintf(a.err, "jobaudit: nothing in the log has %s %s%s\n", x.flag, plain(x.text), text)
+		fmt.Fprintf(a.err, "jobaudit: nothing in the log has %s %s%s\n", x.flag, clipped(x.text), text)
 	}
 	return nil
 }

@@ -217,6 +217,28 @@ func TestAfterAnyByteOfAnEntryIsChangedVerifyExits1AndNamesIndexAndJob(t *testin
 	require.Contains(t, c.out, "leaf_changed at index")
 }
 
+func TestAnothersKeyIsSaidInOneSentence(t *testing.T) {
+	l, other, same := newLog(t).close(t), newNamedLog(t, "example.com/web").close(t), newLog(t).close(t)
+	target := filepath.Join(t.TempDir(), "mirror")
+	require.Zero(t, run(t, "mirror", l.dir, target, "--key", l.verifier(t), "--once", "--create").code)
+	for _, source := range []string{l.dir, target} {
+		for key, says := range map[string]string{other.key: "This is the log example.com/jobs, and what was given is the key of example.com/web", same.key: "Nothing in this log is signed by the key of example.com/jobs"} {
+			c := run(t, "verify", source, "--key", key)
+			require.Equal(t, 1, c.code)
+			require.Equal(t, 1, strings.Count(c.out, "\n"), "%s", c.out)
+			require.Contains(t, c.out, "NOT VERIFIED "+says)
+		}
+	}
+	_, v := l.verify(t, "--key", other.key)
+	require.False(t, v.Verified)
+	require.Greater(t, len(v.Findings), 1, "programs get them all")
+
+	// Where more is wrong, or one commit is signed by the key, the findings stand.
+	path, text := l.segment(t)
+	require.NoError(t, os.WriteFile(path, []byte(strings.Replace(text, "the disk is full", "the disk is FULL", 1)), 0o600))
+	require.Contains(t, run(t, "verify", l.dir, "--key", l.key).out, "finding leaf_changed")
+}
+
 func TestALogThatWasCutShortIsFoundByItsAnchor(t *testing.T) {
 	l := newLog(t).close(t)
 	path, text := l.segment(t)

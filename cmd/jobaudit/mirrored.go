@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -250,6 +251,9 @@ func (m *mirrored) verify(ctx context.Context, opts *filesink.VerifyOptions) (re
 	})
 	found, ok := errors.AsType[*filesink.VerifyError](err)
 	if err != nil && !ok {
+		if another := m.another(ctx, opts.Keys); another != nil && result.Head.Size == 0 {
+			return result, another
+		}
 		return result, err
 	}
 	wrong, notes, branchErr := m.branches(ctx, opts.Keys)
@@ -266,6 +270,24 @@ func (m *mirrored) verify(ctx context.Context, opts *filesink.VerifyOptions) (re
 		return result, found
 	}
 	return result, err
+}
+
+// another is a finding if the mirror holds a log that none of the keys has signed: what they
+// have not signed is passed by, so that with them it looks empty.
+func (m *mirrored) another(ctx context.Context, keys []note.Verifier) error {
+	signed, err := m.newest(ctx, true)
+	if err != nil {
+		return nil
+	}
+	origin, _, err := headOf(signed)
+	if err != nil {
+		return nil
+	}
+	f := auditlog.Finding{Kind: auditlog.KindOrigin, Index: -1, Commit: -1, Offset: -1, Found: origin}
+	if slices.ContainsFunc(keys, func(k note.Verifier) bool { return k.Name() == origin }) {
+		f.Kind = auditlog.KindKey
+	}
+	return &filesink.VerifyError{Findings: []filesink.Finding{{Finding: f}}}
 }
 
 // kindBranch is a branch of a mirror: a note, or a finding if no successor made it.

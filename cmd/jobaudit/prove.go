@@ -39,6 +39,9 @@ The key is --key, or that of a key file beside the directory.`,
 		Args:              wrongly(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: onDir,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := idLast(cmd, args); err != nil {
+				return err
+			}
 			if job != "" {
 				return a.proveJob(cmd.Context(), args, keys, job, out)
 			}
@@ -73,6 +76,12 @@ func (a *app) proveEvent(ctx context.Context, name, event, flag, out string) err
 	}
 	proof, err := source.prove(ctx, id, verifier)
 	if err != nil {
+		unread := 0
+		for r := range source.records(ctx, jobaudit.Query{JobID: id}, id.String(), &unread) {
+			if r.JobID() == id {
+				return usagef("%s is a job, and no event: prove it with --job %s", id, id)
+			}
+		}
 		return err
 	}
 	text, err := proof.MarshalText()

@@ -30,6 +30,9 @@ It verifies nothing: see jobaudit verify.`,
 		Args:              wrongly(cobra.MinimumNArgs(2)),
 		ValidArgsFunction: onDir,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := idLast(cmd, args); err != nil {
+				return err
+			}
 			last := len(args) - 1
 			id, err := readID("job", args[last])
 			if err != nil {

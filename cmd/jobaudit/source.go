@@ -67,11 +67,11 @@ func (a *app) open(ctx context.Context, source string) (log, error) {
 	case isMirror(source):
 		return a.openMirror(ctx, source)
 	case !found || strings.ContainsAny(scheme, `/\.`) || len(scheme) < 2:
-		return a.directory(source), nil
+		return a.directory(source)
 	case scheme == "file":
-		return a.directory(strings.TrimPrefix(rest, "//")), nil
+		return a.directory(strings.TrimPrefix(rest, "//"))
 	case exists(source):
-		return a.directory(source), nil
+		return a.directory(source)
 	}
 	return nil, usagef("%q: no source of the kind %q is known; a source is a directory, file:DIRECTORY, mirror:TARGET, s3://BUCKET/PREFIX, or postgres://…", plain(source), plain(scheme))
 }
@@ -80,14 +80,17 @@ func (a *app) open(ctx context.Context, source string) (log, error) {
 const largeScan = 16 << 20
 
 // directory is a log's directory, of which it is said once when all of it is read.
-func (a *app) directory(path string) directory {
+func (a *app) directory(path string) (log, error) {
+	if err := isLog(path); err != nil {
+		return nil, err
+	}
 	told := false
 	return directory{path, func(size int64, why string) {
 		if size >= largeScan && !told {
 			told = true
 			fmt.Fprintf(a.err, "jobaudit: reading all %d MiB of %s, as %s\n", size>>20, plain(path), why)
 		}
-	}}
+	}}, nil
 }
 
 // scanning says that the log is read in whole.

@@ -40,7 +40,7 @@ committed, until it is interrupted. Several logs are read as one; -f follows one
 			if err != nil {
 				return err
 			}
-			unread := 0
+			unread, printed := 0, 0
 			for r, err := range logs.tail(cmd.Context(), q, max(n, 0), follow, &unread) {
 				if err != nil {
 					return err
@@ -48,8 +48,16 @@ committed, until it is interrupted. Several logs are read as one; -f follows one
 				if err := a.event(r, &f, asJSON); err != nil {
 					return err
 				}
+				printed++
 			}
 			a.unreadable(unread)
+			switch {
+			case follow:
+			case printed > 0:
+				a.unverified(logs)
+			case n > 0:
+				return a.nothing(cmd.Context(), logs, &f, "event")
+			}
 			return nil
 		},
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -111,6 +112,8 @@ func (a *app) verify(ctx context.Context, source log, opts *filesink.VerifyOptio
 	}
 	if asJSON {
 		err = a.reportJSON(report, found)
+	} else if text := anothersKey(report, found, opts.Keys); text != "" {
+		_, err = fmt.Fprintf(a.out, "%s %s\n", a.bad("NOT VERIFIED"), plain(text))
 	} else {
 		err = a.report(report, found, len(opts.Checkpoints) > 0, opts.Companions)
 	}
@@ -123,6 +126,28 @@ func (a *app) verify(ctx context.Context, source log, opts *filesink.VerifyOptio
 		return fmt.Errorf("the log in %s is empty: there is nothing to verify", source)
 	}
 	return nil
+}
+
+// anothersKey says in one sentence, in place of a finding for each commit, that nothing in
+// a log is signed by the given keys; "" if something is, or if there is more to say.
+func anothersKey(r report, found filesink.VerifyError, keys []note.Verifier) string {
+	if r.Head.Size > 0 || len(found.Findings) == 0 || len(keys) == 0 {
+		return ""
+	}
+	var names []string
+	for _, key := range keys {
+		names = append(names, key.Name())
+	}
+	for _, f := range found.Findings {
+		if f.Kind != auditlog.KindOrigin && f.Kind != auditlog.KindKey {
+			return ""
+		}
+	}
+	given := "the key of " + strings.Join(names, " and ")
+	if first := found.Findings[0]; first.Kind == auditlog.KindOrigin {
+		return fmt.Sprintf("This is the log %s, and what was given is %s: give its own key, and look whether this is the log that you mean.", first.Found, given)
+	}
+	return fmt.Sprintf("Nothing in this log is signed by %s that was given, though it has that name: it is the key of another log of the same name, or somebody without the key has written this one.", given)
 }
 
 // progress shows how far the verification has come, if somebody watches. There is nothing
@@ -341,7 +366,7 @@ func list(findings []filesink.Finding) []filesink.Finding {
 func readID(name, text string) (uuid.UUID, error) {
 	id, err := uuid.Parse(text)
 	if err != nil || len(text) != 36 || id == uuid.Nil { // which would select everything
-		return uuid.Nil, usagef("%s %q is no UUID of anything", name, plain(text))
+		return uuid.Nil, usagef("%s %s is no UUID of anything: it has 36 characters, as in 0195b17e-4f80-7000-8000-0028ca4d5fa2", name, quoted(text))
 	}
 	return id, nil
 }
