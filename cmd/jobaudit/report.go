@@ -24,8 +24,9 @@ or the jobs of a period: the story, the lineage, all records with their proofs, 
 what standards ask for. In a browser, from a file and without a network, its
 script checks the proofs, and shows nothing else.
 
-A page holds at most 50,000 events and 64 MiB; of a period with more it holds a
-summary, and the proven events that a reviewer looks for first.
+A page holds at most 50,000 events and 64 MiB, whichever comes first: of events of 850
+bytes some 23,000. Of a period with more it holds a summary, and the proven events that a
+reviewer looks for first.
 
 The logs are read, and proven, from their first line to their newest durable head.`,
 		Args:              wrongly(cobra.MinimumNArgs(1)),
