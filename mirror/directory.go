@@ -37,6 +37,12 @@ func OpenDirectory(dir string, create bool) (*Directory, error) {
 			return nil, fmt.Errorf("mirror: %w", err)
 		}
 	}
+	// Of a pipe, opening would wait for the other end.
+	if info, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("mirror: %w", err)
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("mirror: %s is not a directory", dir)
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("mirror: %w", err)

@@ -100,7 +100,7 @@ It looks at the newest events only: jobaudit verify proves a whole log. It exits
 }
 
 func (a *app) check(ctx context.Context, file, state string, asJSON bool) error {
-	text, err := os.ReadFile(file)
+	text, err := readInput(file)
 	if err != nil {
 		return fmt.Errorf("registry: %w", err)
 	}
@@ -360,7 +360,7 @@ func (c *checking) readState(file string) error {
 	if file == "" {
 		return nil
 	}
-	text, err := os.ReadFile(file)
+	text, err := readInput(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -167,7 +167,7 @@ func (d *destination) header() (http.Header, error) {
 func (d *destination) tls() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if d.ca != "" {
-		content, err := os.ReadFile(d.ca)
+		content, err := readInput(d.ca)
 		if err != nil {
 			return nil, fmt.Errorf("--ca: %w", err)
 		}
@@ -180,7 +180,15 @@ func (d *destination) tls() (*tls.Config, error) {
 		return nil, usagef("--cert and --cert-key belong together")
 	}
 	if d.cert != "" {
-		own, err := tls.LoadX509KeyPair(d.cert, d.certKey)
+		cert, err := readInput(d.cert)
+		if err != nil {
+			return nil, fmt.Errorf("--cert: %w", err)
+		}
+		key, err := readInput(d.certKey)
+		if err != nil {
+			return nil, fmt.Errorf("--cert-key: %w", err)
+		}
+		own, err := tls.X509KeyPair(cert, key)
 		if err != nil {
 			return nil, fmt.Errorf("--cert: %w", err)
 		}

@@ -270,20 +270,6 @@ func (a *app) openEvidence(file string, text []byte, keys []note.Verifier) (*evi
 	return b, a.unproven(file, err)
 }
 
-// readFile reads a file that was handed over, up to a size.
-func readFile(name string, most int64) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(text)) > most {
-		err = fmt.Errorf("%s is larger than such a file can be, %d MiB", name, most>>20)
-	}
-	return text, err
-}
-
 // writeFile writes a result, to standard output for "-".
 func (a *app) writeFile(name string, text []byte) error {
 	if name == "-" {

@@ -40,7 +40,7 @@ func readPolicy(file string) (p execPolicy, err error) {
 	if file == "" {
 		return execPolicy{Version: "exec/1"}, nil
 	}
-	content, err := os.ReadFile(file)
+	content, err := readInput(file)
 	if err != nil {
 		return p, fmt.Errorf("policy: %w", err)
 	}

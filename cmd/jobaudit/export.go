@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -106,7 +105,7 @@ func (x *exporting) run(ctx context.Context, args []string) (err error) {
 // begin finds out behind which event each log's export begins.
 func (x *exporting) begin(ctx context.Context, logs sources) error {
 	if x.position != "" {
-		content, err := os.ReadFile(x.position)
+		content, err := readInput(x.position)
 		if err == nil {
 			err = json.Unmarshal(content, &x.positions)
 		}
@@ -289,7 +288,7 @@ func headerLines(arg string) ([]string, error) {
 	if !found {
 		return []string{arg}, nil
 	}
-	content, err := os.ReadFile(name)
+	content, err := readInput(name)
 	if err != nil {
 		return nil, fmt.Errorf("--header: %w", err)
 	}

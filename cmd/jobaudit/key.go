@@ -24,7 +24,7 @@ type verifierKey struct {
 // log's key file, whose public half it is.
 func readKey(textOrFile string) (verifierKey, error) {
 	text := strings.TrimSpace(textOrFile)
-	if content, err := os.ReadFile(textOrFile); err == nil {
+	if content, err := readInput(textOrFile); err == nil {
 		text = strings.TrimSpace(string(content))
 		if strings.HasPrefix(text, "PRIVATE+KEY+") {
 			public, err := auditlog.VerifierKey(text)

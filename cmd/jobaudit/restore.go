@@ -49,7 +49,7 @@ writer first: two writers with one key fork a log.`,
 func readAnchors(files []string, keys []note.Verifier) ([]auditlog.Head, error) {
 	var heads []auditlog.Head
 	for _, file := range files {
-		signed, err := os.ReadFile(file)
+		signed, err := readInput(file)
 		if err != nil {
 			return nil, fmt.Errorf("anchor: %w", err)
 		}

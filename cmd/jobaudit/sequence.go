@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -72,7 +71,7 @@ func sequencerOptions(keyFile, anchor, predecessor string) (opts pgsink.Sequence
 	if keyFile == "" {
 		return opts, usagef("--key is missing: the file with the log's private key")
 	}
-	text, err := os.ReadFile(keyFile)
+	text, err := readInput(keyFile)
 	if err != nil {
 		return opts, fmt.Errorf("key: %w", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -48,7 +47,7 @@ holder of its key. Read it from a place where that person could not change it.`,
 				return err
 			}
 			for _, file := range anchors {
-				signed, err := os.ReadFile(file)
+				signed, err := readInput(file)
 				if err != nil {
 					return fmt.Errorf("anchor: %w", err)
 				}
@@ -266,7 +265,7 @@ func durable(r report) string {
 // readHead reads a head that is given as a file with a signed checkpoint, or as
 // SIZE:ROOT.
 func readHead(text string) (auditlog.Head, error) {
-	if signed, err := os.ReadFile(text); err == nil {
+	if signed, err := readInput(text); err == nil {
 		lines := strings.Split(string(signed), "\n")
 		if len(lines) > 3 {
 			text = lines[1] + ":" + lines[2]
