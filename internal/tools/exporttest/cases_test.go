@@ -13,6 +13,7 @@ import (
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/export"
 	"github.com/jobaudit/jobaudit/internal/tools/canary"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 )
 
 // golden reads the golden events of the repository: every type, the acts and the
@@ -73,6 +74,7 @@ func encode(t testing.TB, format export.Format, r jobaudit.Record) []byte {
 
 // fuzz runs a check on the golden events with texts of the fuzzer's in every field.
 func fuzz(f *testing.F, check func(t *testing.T, r jobaudit.Record)) {
+	size.Extra(f)
 	records := golden(f)
 	for i, text := range canary.Texts {
 		f.Add(uint8(i), text)

@@ -59,8 +59,6 @@ func TestExtraLiblognormReadsEveryEvent(t *testing.T) {
 	checkCEF(t, cases(t))
 }
 
-// FuzzCEF needs liblognorm: EXTRA=1 go test -fuzz FuzzCEF.
-func FuzzCEF(f *testing.F) {
-	extra(f)
+func FuzzExtraCEF(f *testing.F) {
 	fuzz(f, func(t *testing.T, r jobaudit.Record) { checkCEF(t, []jobaudit.Record{r}) })
 }

@@ -42,4 +42,4 @@ func TestExtraCloudEventsSDKReadsEveryEvent(t *testing.T) {
 	}
 }
 
-func FuzzCloudEvents(f *testing.F) { fuzz(f, checkCloudEvent) }
+func FuzzExtraCloudEvents(f *testing.F) { fuzz(f, checkCloudEvent) }

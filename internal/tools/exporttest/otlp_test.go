@@ -94,4 +94,4 @@ func TestExtraTheCollectorsReceiverTakesEveryEvent(t *testing.T) {
 	}
 }
 
-func FuzzOTLP(f *testing.F) { fuzz(f, checkOTLP) }
+func FuzzExtraOTLP(f *testing.F) { fuzz(f, checkOTLP) }

@@ -70,16 +70,6 @@ func TestExtraPythonReadsEveryEvent(t *testing.T) {
 	checkCSV(t, cases(t), &export.Options{Raw: true})
 }
 
-// FuzzCSV needs Python: EXTRA=1 go test -fuzz FuzzCSV.
-func FuzzCSV(f *testing.F) {
-	extra(f)
+func FuzzExtraCSV(f *testing.F) {
 	fuzz(f, func(t *testing.T, r jobaudit.Record) { checkCSV(t, []jobaudit.Record{r}, nil) })
-}
-
-// extra skips a fuzz target that needs a program which make test does without.
-func extra(f *testing.F) {
-	f.Helper()
-	if os.Getenv("EXTRA") != "1" {
-		f.Skip("runs with EXTRA=1: see CONTRIBUTING.md")
-	}
 }

@@ -146,11 +146,11 @@ func TestExtraTheSchemasRefuseWhatIsWrong(t *testing.T) {
 	refused(job, line, `"unmapped":`, `"unmapped2":`)
 }
 
-func FuzzECS(f *testing.F)  { fuzz(f, ecsChecker(f)) }
-func FuzzOCSF(f *testing.F) { fuzz(f, ocsfChecker(f)) }
+func FuzzExtraECS(f *testing.F)  { fuzz(f, ecsChecker(f)) }
+func FuzzExtraOCSF(f *testing.F) { fuzz(f, ocsfChecker(f)) }
 
 // JSON lines are the stored bytes: the other side is whatever reads JSON.
-func FuzzJSONL(f *testing.F) {
+func FuzzExtraJSONL(f *testing.F) {
 	fuzz(f, func(t *testing.T, r jobaudit.Record) {
 		line := encode(t, export.JSONL, r)
 		require.Equal(t, string(r.Bytes()), string(line))

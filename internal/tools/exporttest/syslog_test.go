@@ -69,4 +69,4 @@ func TestExtraGoSyslogReadsEveryEvent(t *testing.T) {
 	}
 }
 
-func FuzzSyslog(f *testing.F) { fuzz(f, checkSyslog) }
+func FuzzExtraSyslog(f *testing.F) { fuzz(f, checkSyslog) }
