@@ -107,7 +107,7 @@ func TestExtraABrowserFiltersAndPagesThroughAHundredThousandJobs(t *testing.T) {
 	links := `[...document.querySelectorAll("table.jobs th a")].map(a => a.href.slice(-36)).join(" ")`
 	seen := map[string]bool{}
 	collect := func() (n int) {
-		for _, id := range strings.Fields(b.Eval(links)) {
+		for id := range strings.FieldsSeq(b.Eval(links)) {
 			require.False(t, seen[id], "each job once")
 			seen[id] = true
 			n++
