@@ -21,6 +21,7 @@ type env struct {
 type row struct {
 	name, what string
 	wall       bool    // the ratio is of wall time, else of CPU time
+	memory     bool    // the ratio is of bytes
 	rate       bool    // the ratio is of rates, so that more is better
 	mark       float64 // at most, or, of rates, at least; 0 for none
 	allocs     float64 // the most allocations of ours; 0 for no mark
@@ -48,9 +49,16 @@ type figures struct {
 	Allocs, Bytes float64
 }
 
+// What a ratio is of.
+const (
+	cpuTimes  = "CPU time"
+	wallTimes = "wall time"
+	bytesUsed = "memory"
+)
+
 type result struct {
 	Row, What      string
-	Of             string // wall or CPU time
+	Of             string // wall time, CPU time or memory
 	Ratio          float64
 	Low, High      float64 // the smallest and the largest of the rounds
 	Mark           float64
@@ -88,9 +96,12 @@ func each(f func() error) func(int) error {
 
 // measure lets the variants of a row take turns.
 func (e *env) measure(r row) result {
-	res := result{Row: r.name, What: r.what, Of: "CPU", Mark: r.mark, AtLeast: r.rate, AllocsMark: r.allocs}
-	if r.wall {
-		res.Of = "wall"
+	res := result{Row: r.name, What: r.what, Of: cpuTimes, Mark: r.mark, AtLeast: r.rate, AllocsMark: r.allocs}
+	switch {
+	case r.wall:
+		res.Of = wallTimes
+	case r.memory:
+		res.Of = bytesUsed
 	}
 	variants, done, err := r.setup(e)
 	if err == nil {
@@ -146,8 +157,11 @@ func (e *env) takeTurns(r *row, variants []variant, res *result) error {
 		last := len(rounds[0]) - 1
 		ours, other := rounds[0][last], rounds[1][last]
 		ratio := ours.NsCPU / other.NsCPU
-		if r.wall {
+		switch {
+		case r.wall:
 			ratio = ours.NsWall / other.NsWall
+		case r.memory:
+			ratio = ours.Bytes / other.Bytes
 		}
 		if r.rate {
 			ratio = 1 / ratio

@@ -169,6 +169,7 @@ func memoryRow(e *env) ([]variant, func(), error) {
 	}
 	of := func(events int, extra float64) func(int) (cost, error) {
 		return func(n int) (cost, error) {
+			began := time.Now()
 			cmd := exec.CommandContext(e.ctx, self)
 			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", memoryVariable, events))
 			cmd.Stderr = os.Stderr
@@ -177,8 +178,7 @@ func memoryRow(e *env) ([]variant, func(), error) {
 				return cost{}, err
 			}
 			bytes, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
-			took := duration((bytes + extra) * float64(n) * 100) // a byte is shown as 100 ns
-			return cost{wall: took, cpu: took, bytes: bytes * float64(n)}, err
+			return cost{wall: time.Since(began), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), bytes: (bytes + extra) * float64(n)}, err
 		}
 	}
 	return []variant{

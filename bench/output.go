@@ -25,7 +25,7 @@ func (r *result) print() {
 	for _, f := range r.Figures {
 		fmt.Printf("    %-44s %14s wall %14s CPU %10.1f allocs %12.0f B\n", f.Name, nanoseconds(f.NsWall), nanoseconds(f.NsCPU), f.Allocs, f.Bytes)
 	}
-	fmt.Printf("    ratio of %s time %.2f (rounds from %.2f to %.2f), %s: %s\n\n", r.Of, r.Ratio, r.Low, r.High, r.mark(), r.Verdict)
+	fmt.Printf("    ratio of %s %.2f (rounds from %.2f to %.2f), %s: %s\n\n", r.Of, r.Ratio, r.Low, r.High, r.mark(), r.Verdict)
 }
 
 func nanoseconds(ns float64) string {
@@ -53,12 +53,12 @@ func summary(results []result) (code int) {
 		}
 		show := func(f figures) string {
 			ns := f.NsCPU
-			if r.Of == "wall" {
+			if r.Of == wallTimes {
 				ns = f.NsWall
 			}
 			return fmt.Sprintf("%s, %.0f allocs, %.1f kB", nanoseconds(ns), f.Allocs, f.Bytes/1000)
 		}
-		fmt.Printf("| %s | %s | %s: %s | %.2f (%.2f–%.2f) of %s time | %s | %s |\n", r.Row,
+		fmt.Printf("| %s | %s | %s: %s | %.2f (%.2f–%.2f) of %s | %s | %s |\n", r.Row,
 			show(r.Figures[0]), r.Figures[1].Name, show(r.Figures[1]), r.Ratio, r.Low, r.High, r.Of, r.mark(), r.Verdict)
 	}
 	return code

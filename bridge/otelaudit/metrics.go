@@ -146,13 +146,15 @@ func newEnds(reader jobaudit.AuditReader) (*ends, error) {
 }
 
 // outcomes are the types that a job can end by.
-var outcomes = []jobaudit.EventType{jobaudit.JobSucceeded, jobaudit.JobFailed, jobaudit.JobCancelled, jobaudit.JobDenied, jobaudit.JobDeduplicated}
+var outcomes = map[jobaudit.EventType]bool{jobaudit.JobSucceeded: true, jobaudit.JobFailed: true,
+	jobaudit.JobCancelled: true, jobaudit.JobDenied: true, jobaudit.JobDeduplicated: true}
 
-// read reads on, and returns how many have ended by now.
+// read reads on, and returns how many have ended by now. It asks for all events, so
+// that it goes on behind the newest, though none of them may be an outcome.
 func (e *ends) read(ctx context.Context) (map[jobaudit.JobState]int64, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for r, err := range e.reader.Records(ctx, jobaudit.Query{Types: outcomes, After: e.after}) {
+	for r, err := range e.reader.Records(ctx, jobaudit.Query{After: e.after}) {
 		if _, unreadable := errors.AsType[*jobaudit.UnreadableError](err); unreadable {
 			continue
 		}
@@ -160,6 +162,9 @@ func (e *ends) read(ctx context.Context) (map[jobaudit.JobState]int64, error) {
 			return maps.Clone(e.counts), fmt.Errorf("otelaudit: the log's ended jobs: %w", err)
 		}
 		e.after = r.ID()
+		if !outcomes[r.Type()] {
+			continue
+		}
 		if state := r.Event().Job.State; state.Terminal() && e.first(r.JobID()) {
 			e.counts[state]++
 		}

@@ -11,9 +11,9 @@
 //
 // A span may be sampled away, and the SDK's batch processor drops what its queue has
 // no room for and tells nobody: of 2,000 spans that ended at once it let 24 through,
-// and ForceFlush returned nil. So nothing here is read back, nothing waits for it,
-// and no error of it reaches a job. What a trace lacks, the log has; the job's ID is
-// on the span as jobaudit.job.id.
+// and ForceFlush returned nil. So nothing here is read back, and no error or panic of
+// it reaches a job; the one wait is that of [Bridge.LinksFrom], at most a second.
+// What a trace lacks, the log has; the job's ID is on the span as jobaudit.job.id.
 //
 // # What a span says
 //
@@ -83,10 +83,27 @@ func (b *Bridge) LinksFrom(log jobaudit.AuditReader) *Bridge {
 	return &Bridge{tracer: b.tracer, log: log, spans: make(map[uuid.UUID]trace.SpanContext)}
 }
 
-// recorded is the span that a job was submitted in, as the log says.
+// recorded is the span that a job was submitted in, as the log says. A reader that
+// does not heed its context, or panics, holds up nobody: it has a goroutine of its own.
 func (b *Bridge) recorded(ctx context.Context, id uuid.UUID) (at trace.SpanContext, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
+	found := make(chan trace.SpanContext, 1)
+	go func() {
+		defer close(found)
+		defer func() { _ = recover() }()
+		if at, ok := b.lookUp(ctx, id); ok {
+			found <- at
+		}
+	}()
+	select {
+	case at, ok = <-found:
+	case <-ctx.Done():
+	}
+	return at, ok
+}
+
+func (b *Bridge) lookUp(ctx context.Context, id uuid.UUID) (at trace.SpanContext, ok bool) {
 	for r, err := range b.log.Records(ctx, jobaudit.Query{JobID: id, Types: []jobaudit.EventType{jobaudit.JobSubmitted}, Limit: 1}) {
 		if err != nil {
 			return at, false

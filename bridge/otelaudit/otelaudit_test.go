@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -150,6 +151,39 @@ func TestAJobIsLinkedToWhatRanInAnotherProcess(t *testing.T) {
 	require.Empty(t, links(other.span(t, "job report-again")))
 }
 
+// A log that hangs or panics costs a job its link, and nothing else.
+func TestALogThatLinksAreLookedUpInChangesNoJob(t *testing.T) {
+	leave := make(chan struct{})
+	defer close(leave)
+	for name, log := range map[string]reader{
+		"it hangs":       func(func(jobaudit.Record, error) bool) { <-leave },
+		"it panics":      func(func(jobaudit.Record, error) bool) { panic("in the reader") },
+		"it has ended":   func(func(jobaudit.Record, error) bool) { runtime.Goexit() },
+		"it has failed":  func(yield func(jobaudit.Record, error) bool) { yield(jobaudit.Record{}, errors.New("no")) },
+		"it has nothing": func(func(jobaudit.Record, error) bool) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, jobaudit.Options{})
+			retry := submission("again")
+			retry.RetryOf = uuid.New()
+			ran := false
+			require.NoError(t, w.recorder.Run(t.Context(), retry, w.bridge.LinksFrom(log).Job(func(context.Context) error {
+				ran = true
+				return nil
+			})))
+			require.True(t, ran)
+			require.Empty(t, links(w.span(t, "job again")))
+		})
+	}
+}
+
+// reader is a log of which each query gives the same.
+type reader iter.Seq2[jobaudit.Record, error]
+
+func (r reader) Records(context.Context, jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return iter.Seq2[jobaudit.Record, error](r)
+}
+
 // coded is an error whose code is what a function says.
 type coded func() string
 
@@ -287,6 +321,41 @@ func TestMetricsCountTheJobsThatEndedByState(t *testing.T) {
 	require.EqualValues(t, 2, values()["jobaudit.jobs.ended success"])
 	require.EqualValues(t, 1, values()["jobaudit.jobs.ended failed"])
 	require.EqualValues(t, 1, values()["jobaudit.jobs.ended cancelled"])
+}
+
+// A collection goes on behind the newest event, whatever type that has.
+func TestMetricsReadNoEventTwice(t *testing.T) {
+	w := newWorld(t, jobaudit.Options{})
+	log := &counting{Sink: w.sink}
+	values, _ := collect(t, w, readable{nil, log})
+	trail, err := w.recorder.Submit(t.Context(), submission("long"))
+	require.NoError(t, err)
+	for range 20 {
+		require.NoError(t, trail.Run(t.Context(), jobaudit.Execution{}, func(ctx context.Context) error {
+			trail.Log(ctx, "a line")
+			trail.Retrying(ctx, errors.New("again"))
+			return trail.Flush(ctx)
+		}))
+		values()
+	}
+	require.LessOrEqual(t, log.yielded, w.sink.Len()+1)
+}
+
+// counting counts what its readers get.
+type counting struct {
+	*memsink.Sink
+	yielded int
+}
+
+func (c *counting) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		for r, err := range c.Sink.Records(ctx, jobaudit.Query{After: q.After, NewestFirst: q.NewestFirst}) {
+			c.yielded++
+			if q.Match(r) && !yield(r, err) {
+				return
+			}
+		}
+	}
 }
 
 // collect registers the metrics, and returns what reads them.

@@ -73,6 +73,7 @@ func TestAReadThatCannotBeRecordedIsAnErrorForAllWhoWait(t *testing.T) {
 			require.NoError(t, c.Note(t.Context(), "a", s.store))
 			s.fail = full
 			time.Sleep(6 * time.Minute)
+			synctest.Wait()
 			s.fail = nil
 			time.Sleep(6 * time.Minute)
 			synctest.Wait()
