@@ -143,12 +143,7 @@ func (c *scan) assigned(i int) bool {
 	case !isAlnum(b) && !beforeSign[b]:
 		return false
 	}
-	if c.limits != nil && i < c.limits.valueEnd {
-		if c.limits.values++; c.limits.values > maxInside {
-			return false
-		}
-	}
-	if !endsAsName(text, i) {
+	if !c.inside(i) || !endsAsName(text, i) {
 		return false
 	}
 	n, begin := c.naming(i)
@@ -197,7 +192,7 @@ func (c *scan) placed(i int) bool {
 	if text[i] == ' ' && i > 12 && strings.EqualFold(text[i-3:i], " by") && strings.EqualFold(text[i-13:i-3], "identified") {
 		return c.valued(i, namesPassword, i-2)
 	}
-	if !endsAsName(text, i) || c.limits != nil && i < c.limits.valueEnd {
+	if !endsAsName(text, i) {
 		return false
 	}
 	n, begin := c.naming(i)
@@ -206,12 +201,22 @@ func (c *scan) placed(i int) bool {
 		return false
 	case text[i] == '>':
 		return (before(text, begin) == '<' || before(text, begin) == ':') &&
-			strings.Contains(text[i:min(len(text), i+maxValue+2)], "</") && c.valued(i, n, begin)
+			strings.Contains(text[i:min(len(text), i+maxValue+2)], "</") && c.inside(i) && c.valued(i, n, begin)
 	case strings.HasPrefix(text[begin:], "--"), n == namesPassword && (text[i+1] == '\'' || text[i+1] == '"'),
 		strings.HasSuffix(text[:begin], "ENV "):
-		return c.valued(i, n, begin)
+		return c.inside(i) && c.valued(i, n, begin)
 	}
 	return false
+}
+
+// inside tells whether the value of the name before i may be looked at: in the
+// value of another name only a few are.
+func (c *scan) inside(i int) bool {
+	if c.limits == nil || i >= c.limits.valueEnd {
+		return true
+	}
+	c.limits.values++
+	return c.limits.values <= maxInside
 }
 
 // netrc returns the end of the password in a line, or an entry, of .netrc, whose first
@@ -220,22 +225,40 @@ func (c *scan) netrc(i int) int {
 	if i < c.seen().netrcs {
 		return -1
 	}
-	entry := c.text[i:min(len(c.text), i+256)]
-	c.seen().netrcs = i + len(entry)
-	c.work += len(entry)
-	login, rest, ok := strings.Cut(entry, "password")
-	if !ok || !strings.Contains(login, "login") {
-		return -1
+	entry := c.text[i:min(len(c.text), i+maxEntry)]
+	login, last := false, ""
+	for at := 0; ; {
+		word, begin := nextWord(entry, at)
+		end := begin + len(word)
+		c.seen().netrcs = i + end
+		c.work += end - at
+		switch {
+		case word == "":
+			return -1
+		case word == "machine": // the next entry, of which this word is the beginning
+			c.seen().netrcs = i + begin
+			return -1
+		case word == "login":
+			login = true
+		case login && last == "password" && c.credible(namesPassword, word, i):
+			return i + end
+		}
+		last, at = word, end
 	}
-	value := strings.TrimLeft(rest, " \t\n\r")
-	begin := i + len(entry) - len(value)
-	if n := strings.IndexAny(value, " \t\n\r\"'"); n >= 0 {
-		value = value[:n]
+}
+
+// maxEntry is how many bytes of an entry of .netrc are looked at.
+const maxEntry = 512
+
+// nextWord returns the word of an entry that begins at or behind a byte, and where.
+func nextWord(entry string, at int) (word string, begin int) {
+	const space, stops = " \t\n\r", " \t\n\r\"'"
+	rest := strings.TrimLeft(entry[at:], space)
+	begin = len(entry) - len(rest)
+	if end := strings.IndexAny(rest, stops); end >= 0 {
+		rest = rest[:end]
 	}
-	if len(value) == len(rest) || !c.credible(namesPassword, value, i) {
-		return -1
-	}
-	return begin + len(value)
+	return rest, begin
 }
 
 // valued looks for a credential behind the sign at i, and the name that begins at

@@ -186,6 +186,8 @@ func TestACredentialIsFoundByItsNameInItsPlace(t *testing.T) {
 		for _, text := range []string{
 			"--token %s", "deploy --api-key %s --force", "--client-secret '%s'", "export PGPASSWORD=%s", "ENV API_TOKEN %s", "SECRET_KEY_BASE=%s", "x-functions-key: %s",
 			"<password>%s</password>", "<ns:ApiKey>%s</ns:ApiKey>", "ALTER USER app PASSWORD '%s'", "CREATE USER app IDENTIFIED BY '%s'", "CREATE USER app IDENTIFIED BY \"%s\"",
+			"machine a login anonymous password guest\nmachine machine.example.org login app password %s", "this machine has\nmachine a\nlogin b # the machine " + strings.Repeat("x", 240) + "\nmachine api.example.org login app account x password %s",
+			`{"key":"<password>%s</password>"}`, `{"code":"docker run --password %s"}`, "token=\"mysql --password %s\"", `{"credential":"ALTER USER a PASSWORD '%s'"}`, `{"secret":"a --token string and <password>string</password> and --api-key %s"}`,
 			"machine api.example.org login app password %s", "machine api.example.org\n  login app\n  password %s\n", "os.environ['API_KEY'] = '%s'",
 			`{"name":"DB_PASSWORD","value":"%s"}`, `{"key": "apiKey", "value": "%s", "enabled": true}`, "- name: API_TOKEN\n  value: %s\n", `<property name="password" value="%s"/>`, `<add key="ClientSecret" value='%s' />`,
 			"map[Accept:[*/*] X-Api-Key:[%s]]", `http.Header{"X-Api-Key":[]string{"%s"}}`, `{"X-Auth-Token":["%s"]}`, "password:                 %s", "$password = '%s';",
