@@ -292,9 +292,12 @@ func (a *API) serve(q *request) error {
 
 // checkOrigin refuses what a page of another origin asks for in its reader's name.
 // That page cannot read the answer, but a read is an event, too: so it is refused as
-// well where a cookie says who asks, but for a link that somebody follows.
+// well where a cookie says who asks, but for a link that somebody follows. A frame
+// navigates, too, and nobody needs to see it: its destination is no document.
 func (a *API) checkOrigin(r *http.Request) error {
-	if len(r.Header["Cookie"]) > 0 && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
+	dest := r.Header.Get("Sec-Fetch-Dest")
+	follows := r.Header.Get("Sec-Fetch-Mode") == "navigate" && (dest == "" || dest == "document")
+	if len(r.Header["Cookie"]) > 0 && !follows {
 		changing := *r
 		changing.Method = http.MethodPost
 		r = &changing

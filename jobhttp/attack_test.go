@@ -195,11 +195,17 @@ func TestAPageOfAnotherOriginMakesNoReadOfItsReaders(t *testing.T) {
 				s.do(t, call{method: "GET", path: path, who: "bob", header: map[string]string{
 					"Cookie": "session=1", "Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Origin": "https://evil.example"}}).fails(403, "FORBIDDEN")
 			}
+			for _, dest := range []string{"iframe", "frame", "embed", "object", "fencedframe"} {
+				s.do(t, call{method: "GET", path: path, who: "bob", header: map[string]string{
+					"Cookie": "session=1", "Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": dest}}).fails(403, "FORBIDDEN")
+			}
 		}
 	}
 	require.Empty(t, acts(s.log))
 	for name, header := range map[string]map[string]string{
 		"a link":              {"Cookie": "session=1", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+		"a link, with more":   {"Cookie": "session=1", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+		"its own frame":       {"Cookie": "session=1", "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
 		"its own page":        {"Cookie": "session=1", "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"},
 		"a trusted origin":    {"Cookie": "session=1", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Origin": "https://front.example"},
 		"a token, no cookie":  {"Authorization": "Bearer x", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Origin": "https://any.example"},

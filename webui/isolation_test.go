@@ -143,15 +143,32 @@ func TestAPageOfAnotherOriginMakesNoLookOfItsReaders(t *testing.T) {
 	opts.Record = rec.Act
 	ui := pages(t, []webui.Log{{Name: "web", Reader: sink}}, opts)
 	id := submit(t, rec, submission("capture-payment", "acme")).JobID().String()
-	for mode, want := range map[string]int{"no-cors": http.StatusForbidden, "navigate": http.StatusOK} {
+	before := sink.Len()
+	ask := func(site, mode, dest string) int {
 		r := httptest.NewRequest(http.MethodGet, "/jobs/"+id, nil)
 		r.Header.Set("Who", "ada")
-		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		r.Header.Set("Sec-Fetch-Site", site)
 		r.Header.Set("Sec-Fetch-Mode", mode)
+		if dest != "" {
+			r.Header.Set("Sec-Fetch-Dest", dest)
+		}
 		w := httptest.NewRecorder()
 		ui.ServeHTTP(w, r)
-		require.Equal(t, want, w.Code)
+		return w.Code
 	}
+	for _, site := range []string{"cross-site", "same-site"} {
+		for _, dest := range []string{"", "image", "script", "empty", "document"} {
+			require.Equal(t, http.StatusForbidden, ask(site, "no-cors", dest), dest)
+		}
+		for _, dest := range []string{"iframe", "frame", "embed", "object", "fencedframe"} {
+			require.Equal(t, http.StatusForbidden, ask(site, "navigate", dest), dest)
+		}
+	}
+	require.Equal(t, before, sink.Len())
+	for _, dest := range []string{"", "document"} {
+		require.Equal(t, http.StatusOK, ask("cross-site", "navigate", dest), "a link that somebody follows")
+	}
+	require.Equal(t, http.StatusOK, ask("same-origin", "cors", "empty"), "the page's own script")
 }
 
 // held is a log whose readers wait.

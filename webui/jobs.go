@@ -140,7 +140,11 @@ func (u *UI) listJobs(r *request) error {
 	if !r.viewer.AllOrgs {
 		q.OrgID = r.viewer.OrgID // of the jobs without one, row asks again
 	}
-	if err := u.note(r.Context(), r.viewer, q); err != nil {
+	words := make([]string, len(body.Filters)) // a page that is live asks for the same “24h” again and again
+	for i := range body.Filters {
+		words[i] = body.Filters[i].Value
+	}
+	if err := u.note(r.Context(), r.viewer, q, words...); err != nil {
 		return err
 	}
 	after := values.Get("after")

@@ -8,12 +8,17 @@ import (
 	"github.com/jobaudit/jobaudit"
 )
 
-// note returns once the look is on record, or counted with one that is.
-func (u *UI) note(ctx context.Context, v Viewer, scope jobaudit.Query) error {
+// note returns once the look is on record, or counted with one that is: of the same
+// scope, and of the same words if the scope moves with the time.
+func (u *UI) note(ctx context.Context, v Viewer, scope jobaudit.Query, words ...string) error {
 	if u.opts.Record == nil {
 		return nil
 	}
-	key, err := json.Marshal([]any{v.Kind, v.ID, v.OrgID, scope})
+	asked := scope
+	if len(words) > 0 {
+		asked.Since, asked.Until = time.Time{}, time.Time{}
+	}
+	key, err := json.Marshal([]any{v.Kind, v.ID, v.OrgID, asked, words})
 	if err != nil {
 		return err
 	}

@@ -278,10 +278,7 @@ func (u *UI) handle(op Operation, serve func(*request) error) http.HandlerFunc {
 		defer cancel()
 		q := &request{Request: r.WithContext(ctx), w: w}
 		err := u.cross.Check(r)
-		if r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
-			err = errors.New("as an image") // it would be recorded as a look of the viewer's
-		}
-		if err != nil {
+		if err != nil || embedded(r) {
 			err = problem{http.StatusForbidden, "The request comes from a page of another origin."}
 		}
 		if err == nil {
@@ -300,6 +297,15 @@ func (u *UI) handle(op Operation, serve func(*request) error) http.HandlerFunc {
 			u.fail(w, r, q.viewer, err)
 		}
 	}
+}
+
+// embedded reports whether a page of another origin asks for what it shows, or hides,
+// as an image or a frame: it would be recorded as a look of the viewer's. A link that
+// somebody follows asks for a document.
+func embedded(r *http.Request) bool {
+	site, dest := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Sec-Fetch-Dest")
+	follows := r.Header.Get("Sec-Fetch-Mode") == "navigate" && (dest == "" || dest == "document")
+	return (site == "cross-site" || site == "same-site") && !follows
 }
 
 func (u *UI) authenticate(r *http.Request) (Viewer, error) {

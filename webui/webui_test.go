@@ -265,6 +265,26 @@ func TestEveryAnswerForbidsWhatThePagesDoNotNeed(t *testing.T) {
 	}
 }
 
+// A page asks again every two seconds: its “24h” is one search, whenever it began.
+func TestALivePageOfTheLastHoursIsOneLook(t *testing.T) {
+	var acts []jobaudit.Act
+	opts := options()
+	opts.Record = func(_ context.Context, act jobaudit.Act) error { acts = append(acts, act); return nil }
+	ui, err := webui.New([]webui.Log{{Name: "web", Reader: memsink.New(nil)}}, opts)
+	require.NoError(t, err)
+	searches := []string{"?since=24h", "?since=24h&state=failed", "?since=1h", "?since=48h&until=24h", "?until=24h", "?since=2026-02-03", ""}
+	for i, search := range searches {
+		for range 10 {
+			code, _ := get(t, ui, "auditor", "/jobs"+search)
+			require.Equal(t, 200, code)
+		}
+		require.Len(t, acts, i+1, search)
+	}
+	require.WithinDuration(t, time.Now().Add(-24*time.Hour), acts[0].Scope.Since, 12*time.Hour, "the scope has the time")
+	ui.Close()
+	require.Len(t, acts, 2*len(searches))
+}
+
 func TestLookingIsOnRecordBeforeAnythingIsShown(t *testing.T) {
 	sink := memsink.New(nil)
 	rec := open(t, sink, nil)

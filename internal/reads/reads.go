@@ -18,8 +18,8 @@ const window = 5 * time.Minute
 const most = 10_000
 
 // Store records count reads of one reader and query. since is when the first of them
-// was, and zero for one that is recorded as it happens. It is not called twice at a
-// time for one key.
+// was, and zero for one that is recorded as it happens. For what is counted under one
+// key it is not called twice at a time.
 type Store func(count int, since time.Time) error
 
 // Counter counts reads. The first read of a key is on record before Note returns;
@@ -29,6 +29,7 @@ type Counter struct {
 	mu     sync.Mutex // guards what follows
 	open   map[string]*entry
 	closed bool
+	first  sync.WaitGroup // first reads that are being recorded, but for those after Close
 }
 
 // entry are the reads of one key.
@@ -39,6 +40,8 @@ type entry struct {
 	count  int           // of reads since the last event
 	since  time.Time     // when the first of them was
 	timer  *time.Timer
+
+	storing chan struct{} // holds something while counted reads are stored
 }
 
 // Note returns when the read is on record, or will be. key tells the reader and the
@@ -47,14 +50,18 @@ func (c *Counter) Note(ctx context.Context, key string, store Store) error {
 	c.mu.Lock()
 	e := c.open[key]
 	if e == nil {
-		e = &entry{store: store, stored: make(chan struct{})}
+		e = &entry{store: store, stored: make(chan struct{}), storing: make(chan struct{}, 1)}
 		if len(c.open) < most && !c.closed {
 			if c.open == nil {
 				c.open = make(map[string]*entry)
 			}
 			c.open[key] = e
 		}
-		go c.begin(key, e)
+		if c.closed {
+			go c.begin(key, e)
+		} else {
+			c.first.Go(func() { c.begin(key, e) })
+		}
 	} else {
 		if e.count == 0 {
 			e.since = time.Now()
@@ -99,6 +106,8 @@ func (e *entry) record(count int, since time.Time) (err error) {
 
 // end records the reads that were counted, and goes on to count if there were any.
 func (c *Counter) end(key string, e *entry) {
+	e.storing <- struct{}{} // Close waits for what a timer began
+	defer func() { <-e.storing }()
 	c.mu.Lock()
 	count, since := e.count, e.since
 	e.count = 0
@@ -120,18 +129,21 @@ func (c *Counter) end(key string, e *entry) {
 	}
 }
 
-// Close records what has been counted. Reads that come later are recorded one by one.
+// Close records what has been counted, and returns once nothing that was noted before
+// it is still being recorded. Reads that come later are recorded one by one.
 func (c *Counter) Close() {
 	c.mu.Lock()
 	c.closed = true
 	open := c.open
 	c.open = nil
 	c.mu.Unlock()
+	c.first.Wait()
 	for key, e := range open {
-		<-e.stored
 		if e.timer != nil {
 			e.timer.Stop()
 		}
-		c.end(key, e)
+		if e.err == nil {
+			c.end(key, e)
+		}
 	}
 }

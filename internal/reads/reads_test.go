@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,5 +118,71 @@ func TestNoMoreThanTenThousandAreCountedAtOnce(t *testing.T) {
 		}
 		require.Len(t, s.list, 10_003)
 		c.Close()
+	})
+}
+
+// The log that is written to is closed after Close: what a timer began to record has
+// to be over by then, and is tried again if it failed.
+func TestCloseWaitsForWhatIsBeingRecorded(t *testing.T) {
+	for name, failure := range map[string]error{"it is stored": nil, "it fails": errors.New("the log is full")} {
+		synctest.Test(t, func(t *testing.T) {
+			var c reads.Counter
+			var s stored
+			var at, most atomic.Int32
+			leave, failed := make(chan bool), false
+			store := func(count int, since time.Time) error {
+				most.Store(max(most.Load(), at.Add(1)))
+				defer at.Add(-1)
+				if !since.IsZero() {
+					<-leave
+					if failure != nil && !failed {
+						failed = true
+						return failure
+					}
+				}
+				return s.store(count, since)
+			}
+			for range 3 {
+				require.NoError(t, c.Note(t.Context(), "a", store))
+			}
+			time.Sleep(6 * time.Minute) // the timer's store waits
+			closed := make(chan bool)
+			go func() { c.Close(); close(closed) }()
+			synctest.Wait()
+			select {
+			case <-closed:
+				t.Error("Close returned before the reads were on record")
+			default:
+			}
+			close(leave)
+			<-closed
+			require.Equal(t, []string{"1", "2 since " + s.list[1][len("2 since "):]}, s.list, name)
+			require.Equal(t, int32(1), most.Load(), "one at a time")
+		})
+	}
+}
+
+func TestCloseWaitsForFirstReadsThatAreNotCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c reads.Counter
+		var s stored
+		for i := range 10_000 {
+			require.NoError(t, c.Note(t.Context(), fmt.Sprint(i), s.store))
+		}
+		leave, closed := make(chan bool), make(chan bool)
+		go func() {
+			_ = c.Note(context.WithoutCancel(t.Context()), "one more", func(count int, since time.Time) error { <-leave; return s.store(count, since) })
+		}()
+		synctest.Wait()
+		go func() { c.Close(); close(closed) }()
+		synctest.Wait()
+		select {
+		case <-closed:
+			t.Error("Close returned before the read was on record")
+		default:
+		}
+		close(leave)
+		<-closed
+		require.Len(t, s.list, 10_001)
 	})
 }
