@@ -101,6 +101,9 @@ type Finding struct {
 	// Expected and Found are sizes, hashes or origins, for people.
 	Expected string `json:"expected,omitempty"`
 	Found    string `json:"found,omitempty"`
+	// Head is the outside head that a fork, a truncation or an unknown origin was
+	// found by; else it is zero.
+	Head Head `json:"-"`
 }
 
 // String returns the finding in one line, for people.

@@ -328,7 +328,7 @@ func (f *comparer) judgeHead(i int, root tlog.Hash) {
 	f.states[i] = headForked
 	f.add(Finding{
 		Kind: KindFork, Index: -1, First: f.good.size, End: h.Size, Commit: f.report.Commits - 1,
-		Offset: -1, Expected: h.Root.String(), Found: root.String(),
+		Offset: -1, Expected: h.Root.String(), Found: root.String(), Head: h.Head,
 	})
 }
 
@@ -345,7 +345,7 @@ func (f *comparer) finishHeads() bool {
 			continue
 		}
 		size, known := f.reach(h.Origin)
-		fd := Finding{Index: -1, First: size, End: h.Size, Commit: -1, Offset: -1}
+		fd := Finding{Index: -1, First: size, End: h.Size, Commit: -1, Offset: -1, Head: h.Head}
 		switch {
 		case !known:
 			fd.Kind, fd.First, fd.End = KindOrigin, 0, 0

@@ -41,21 +41,24 @@ func (list Companions) Heads(keys []signed.Verifier) (heads []auditlog.Head, err
 	return heads, nil
 }
 
-// Named adds to a finding about one of these heads which companion names it.
-func (list Companions) Named(f auditlog.Finding, heads []auditlog.Head) auditlog.Finding {
-	if f.Kind != auditlog.KindTruncated && f.Kind != auditlog.KindFork && f.Kind != auditlog.KindOrigin {
+// Named adds to a finding about a head which companion names that head.
+func (list Companions) Named(f auditlog.Finding) auditlog.Finding {
+	if f.Head == (auditlog.Head{}) {
 		return f
 	}
-	for _, h := range heads {
-		if h.Size != f.End && h.Origin != f.Expected {
-			continue
-		}
-		for _, c := range list {
-			if slices.Contains(c.Of, h) {
-				f.Expected += ", which the companion " + c.Head.Origin + " names"
-				return f
-			}
+	for _, c := range list {
+		if slices.Contains(c.Of, f.Head) {
+			f.Expected += ", which the companion " + c.Head.Origin + " names"
+			return f
 		}
 	}
 	return f
+}
+
+// Lists reports whether a list has this head: its size, its root and its origin,
+// unless either has none.
+func Lists(list []auditlog.Head, h auditlog.Head) bool {
+	return slices.ContainsFunc(list, func(l auditlog.Head) bool {
+		return l.Size == h.Size && l.Root == h.Root && (l.Origin == "" || h.Origin == "" || l.Origin == h.Origin)
+	})
 }

@@ -275,7 +275,7 @@ func (v *verification) run() error {
 	})
 	if damage, ok := errors.AsType[*auditlog.VerifyError](err); ok {
 		for _, f := range damage.Findings {
-			v.findings = append(v.findings, Finding{Finding: companions.Named(f, named)})
+			v.findings = append(v.findings, Finding{Finding: companions.Named(f)})
 		}
 		v.more += damage.More
 	} else if err != nil {

@@ -2,7 +2,6 @@ package filesink
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -12,15 +11,14 @@ import (
 // explain says beside findings about outside heads what an audit.opened record
 // of the log says of that head. It stays a finding, whatever the log says.
 // Otherwise an attacker who can cause a crash could excuse by it the loss of what
-// was acknowledged. Only where the caller lists the head as lost is it a note.
+// was acknowledged. Only where the caller lists the head as lost is it a note; and
+// only where every finding could be looked at.
 func (v *verification) explain(recoveries []jobcheck.Recovery) {
 	kept := v.findings[:0]
 	for _, f := range v.findings {
-		if h, r := explanation(f, v.heads, recoveries); r != nil {
+		if r := v.explanation(f, recoveries); r != nil {
 			f.Explained = fmt.Sprintf("the record at index %d names this head: %s", r.Index, cause(r))
-			if slices.ContainsFunc(v.opts.AcceptLoss, func(lost auditlog.Head) bool {
-				return lost.Size == h.Size && lost.Root == h.Root && (lost.Origin == "" || h.Origin == "" || lost.Origin == h.Origin)
-			}) {
+			if v.more == 0 && jobcheck.Lists(v.opts.AcceptLoss, f.Head) {
 				v.report.Notes = append(v.report.Notes, f)
 				continue
 			}
@@ -30,21 +28,17 @@ func (v *verification) explain(recoveries []jobcheck.Recovery) {
 	v.findings = kept
 }
 
-func explanation(f Finding, heads []auditlog.Head, recoveries []jobcheck.Recovery) (auditlog.Head, *jobcheck.Recovery) {
-	if f.Kind != auditlog.KindFork && f.Kind != auditlog.KindTruncated {
-		return auditlog.Head{}, nil
+// explanation returns the recovery that names the outside head of a finding.
+func (v *verification) explanation(f Finding, recoveries []jobcheck.Recovery) *jobcheck.Recovery {
+	if f.Head == (auditlog.Head{}) || !jobcheck.Lists(v.heads, f.Head) {
+		return nil
 	}
-	for _, h := range heads {
-		if h.Size != f.End || f.Kind == auditlog.KindFork && h.Root.String() != f.Expected {
-			continue
-		}
-		for i := range recoveries {
-			if recoveries[i].Names(jobcheck.Head{Size: h.Size, Root: h.Root}) {
-				return h, &recoveries[i]
-			}
+	for i := range recoveries {
+		if recoveries[i].Names(jobcheck.Head{Size: f.Head.Size, Root: f.Head.Root}) {
+			return &recoveries[i]
 		}
 	}
-	return auditlog.Head{}, nil
+	return nil
 }
 
 func cause(r *jobcheck.Recovery) string {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -431,6 +432,18 @@ func TestASuccessorVerifiesAcrossTheSeamAndExplainsTheLostHead(t *testing.T) {
 	require.Equal(t, auditlog.KindTruncated, report.Notes[0].Kind)
 	require.Contains(t, report.Notes[0].Explained, "after a restore")
 	require.Equal(t, filesink.KindRecovery, report.Notes[1].Kind)
+
+	for _, other := range []auditlog.Head{
+		{Origin: head.Head().Origin, Size: head.Head().Size, Root: tlog.Hash{1}},
+		{Size: head.Head().Size + 1000, Root: head.Head().Root},
+	} {
+		accepted.Heads = []auditlog.Head{other}
+		_, err = filesink.Verify(t.Context(), log, &accepted)
+		found, ok = errors.AsType[*filesink.VerifyError](err)
+		require.True(t, ok, "%v is another head", other)
+		require.Len(t, found.Findings, 1)
+		require.Equal(t, other, found.Findings[0].Head)
+	}
 }
 
 func TestATailThatWasSetAsideIsTold(t *testing.T) {

@@ -359,7 +359,7 @@ func (v *verification) verifyLog() error {
 		return err
 	}
 	for _, f := range damage.Findings {
-		v.find(Finding{Finding: companions.Named(f, named)})
+		v.find(Finding{Finding: companions.Named(f)})
 	}
 	v.more += damage.More
 	hashes.finish(len(damage.Findings) > 0)

@@ -3,36 +3,32 @@ package pgsink
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
 	"golang.org/x/mod/sumdb/note"
 )
 
 // explain says beside findings about outside heads that a successor's key has
 // signed on from before such a head. It stays a finding: whoever lost what was
 // acknowledged must not excuse that alone. Only where the caller lists the head as
-// lost, too, is it a note.
+// lost, too, is it a note; and only where every finding could be looked at.
 func (v *verification) explain() error {
 	var kept []Finding
 	for _, f := range v.findings {
-		h, known := headOf(f, v.heads)
-		if !known {
+		if f.Head == (auditlog.Head{}) || !jobcheck.Lists(v.heads, f.Head) {
 			kept = append(kept, f)
 			continue
 		}
-		name, from, err := v.successorOf(h)
+		name, from, err := v.successorOf(f.Head)
 		if err != nil {
 			return err
 		}
 		if name != "" {
 			f.Explained = fmt.Sprintf("the log goes on as %s from event %d", name, from)
 		}
-		accepted := slices.ContainsFunc(v.opts.AcceptLoss, func(lost auditlog.Head) bool {
-			return lost.Size == h.Size && lost.Root == h.Root && (lost.Origin == "" || h.Origin == "" || lost.Origin == h.Origin)
-		})
-		if name != "" && accepted {
+		if name != "" && v.more == 0 && jobcheck.Lists(v.opts.AcceptLoss, f.Head) {
 			v.report.Notes = append(v.report.Notes, f)
 			continue
 		}
@@ -40,19 +36,6 @@ func (v *verification) explain() error {
 	}
 	v.findings = kept
 	return nil
-}
-
-// headOf returns the outside head that a finding is about.
-func headOf(f Finding, heads []auditlog.Head) (auditlog.Head, bool) {
-	if f.Kind != auditlog.KindFork && f.Kind != auditlog.KindTruncated {
-		return auditlog.Head{}, false
-	}
-	for _, h := range heads {
-		if h.Size == f.End && (f.Kind == auditlog.KindTruncated || h.Root.String() == f.Expected) {
-			return h, true
-		}
-	}
-	return auditlog.Head{}, false
 }
 
 // successorOf returns the name of the given key that signed first behind the one

@@ -8,6 +8,7 @@ import (
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 // cutTo puts a log that was written back to an earlier size.
@@ -62,4 +63,69 @@ func TestALossIsANoteOnlyWhereASuccessorGoesOnAndItIsListed(t *testing.T) {
 	tamper(t, url, `UPDATE jobaudit.events SET line = line || ' ' WHERE idx = $i`, 7)
 	_, found = find()
 	require.NotEmpty(t, found, "only the loss is accepted")
+}
+
+// succeeded makes a log of which a head of size 40 is lost: a successor has gone on from
+// event 20 to 30.
+func succeeded(t *testing.T) (url string, lost auditlog.Head, keys []note.Verifier) {
+	t.Helper()
+	url = database(t)
+	k, next := newKey(t), newKeyNamed(t, auditlog.SuccessorOrigin(origin))
+	lost = written(t, url, k)
+	tamper(t, url, cutTo, 20)
+	sink := open(t, url, nil)
+	successor := next.options()
+	successor.Predecessor = k.Verifier
+	stop := run(t, url, successor)
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(10)))
+	require.NoError(t, sink.Sequenced(t.Context()))
+	stop()
+	require.EqualValues(t, 40, lost.Size)
+	return url, lost, []note.Verifier{k.Verifier, next.Verifier}
+}
+
+// Heads of one size are not one head: a loss is accepted with its root and its
+// origin, and excuses nothing that another anchor, or the successor itself, holds.
+func TestAnAcceptedLossExcusesNoOtherHeadOfItsSize(t *testing.T) {
+	url, lost, keys := succeeded(t)
+	for name, other := range map[string]auditlog.Head{
+		"of another anchor, with another root": {Origin: lost.Origin, Size: lost.Size, Root: tlog.Hash{1}},
+		"of the successor":                     {Origin: keys[1].Name(), Size: lost.Size, Root: tlog.Hash{1}},
+		"of the successor, with that root":     {Origin: keys[1].Name(), Size: lost.Size, Root: lost.Root},
+	} {
+		opts := pgsink.VerifyOptions{Keys: keys, AcceptLoss: []auditlog.Head{lost}}
+		for _, opts.Heads = range [][]auditlog.Head{{lost, other}, {other, lost}} {
+			report, err := pgsink.Verify(t.Context(), url, &opts)
+			var found *pgsink.VerifyError
+			require.ErrorAs(t, err, &found, name)
+			require.Len(t, found.Findings, 1, name)
+			require.Equal(t, other, found.Findings[0].Head, name)
+			require.Equal(t, auditlog.Unverified, report.Level, name)
+		}
+		opts.Heads = []auditlog.Head{lost}
+		opts.Companions = []pgsink.Companion{{
+			Report: auditlog.Report{Level: auditlog.Signed, Head: auditlog.Head{Origin: "example.com/acts"}}, CompanionOf: []auditlog.Head{other},
+		}}
+		_, err := pgsink.Verify(t.Context(), url, &opts)
+		require.ErrorContains(t, err, "which the companion example.com/acts names", name)
+	}
+}
+
+// What lies beyond the findings that are kept could be anything.
+func TestNoLossIsAcceptedWhereThereAreMoreFindingsThanAreKept(t *testing.T) {
+	url, lost, keys := succeeded(t)
+	opts := &pgsink.VerifyOptions{Keys: keys}
+	for i := range int64(1000) {
+		opts.AcceptLoss = append(opts.AcceptLoss, auditlog.Head{Origin: lost.Origin, Size: lost.Size + i, Root: lost.Root})
+	}
+	opts.Heads = opts.AcceptLoss
+	_, err := pgsink.Verify(t.Context(), url, opts)
+	require.NoError(t, err)
+	opts.Heads = append(opts.Heads, auditlog.Head{Origin: lost.Origin, Size: lost.Size + 1000, Root: lost.Root})
+	report, err := pgsink.Verify(t.Context(), url, opts)
+	var found *pgsink.VerifyError
+	require.ErrorAs(t, err, &found)
+	require.Len(t, found.Findings, 1000)
+	require.Equal(t, 1, found.More)
+	require.Equal(t, auditlog.Unverified, report.Level)
 }
