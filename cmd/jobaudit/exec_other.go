@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/jobaudit/jobaudit"
 )
@@ -17,7 +18,9 @@ func (a *app) exec(*execution, jobaudit.Submission) error {
 
 func (a *app) witness() *cobra.Command { return &cobra.Command{Use: "exec-witness", Hidden: true} }
 
-func drainSpool(context.Context, string, jobaudit.AuditSink) (int, error) { return 0, nil }
+func drainSpool(context.Context, string, note.Verifier, jobaudit.AuditSink) (int, error) {
+	return 0, nil
+}
 
 func queue(context.Context, string) (func(), error) {
 	return nil, errors.New("logs cannot be written on this system")

@@ -6,7 +6,9 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/jobaudit/jobaudit"
 )
@@ -349,7 +352,7 @@ func TestAnOutcomeThatTheLogDoesNotTakeIsKeptAndBroughtThereLater(t *testing.T) 
 		require.NoError(t, os.Rename(away, dir))
 		require.Empty(t, events(t, dir, "--type", "job.failed"))
 
-		torn := filepath.Join(dir+".spool", uuid.NewString()+".jsonl") // by a program that was killed
+		torn := filepath.Join(spoolOf(t, dir), uuid.NewString()+".jsonl") // by a program that was killed
 		require.NoError(t, os.WriteFile(torn, []byte(`{"schemaVersion":"1.0.0","id":"`), 0o600))
 		if way == "exec" {
 			require.NoError(t, audited(t, dir, "--", "true").Run())
@@ -359,7 +362,7 @@ func TestAnOutcomeThatTheLogDoesNotTakeIsKeptAndBroughtThereLater(t *testing.T) 
 			require.Contains(t, c.out, "in its spool are in the log now")
 		}
 		require.Equal(t, "EXIT_3", string(events(t, dir, "--type", "job.failed")[0].Data.Error.Code), way)
-		left, err := os.ReadDir(dir + ".spool")
+		left, err := os.ReadDir(spoolOf(t, dir))
 		require.NoError(t, err)
 		require.Empty(t, left)
 		c := run(t, "verify", dir, "--key", dir+".key", "--anchor", dir+".key.anchor")
@@ -369,14 +372,58 @@ func TestAnOutcomeThatTheLogDoesNotTakeIsKeptAndBroughtThereLater(t *testing.T) 
 
 func TestWhatIsNoEventInTheSpoolIsLeftAndKeepsNoProgramFromRunning(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
-	require.NoError(t, os.MkdirAll(dir+".spool", 0o700))
-	strange := filepath.Join(dir+".spool", uuid.NewString()+".jsonl")
+	require.NoError(t, audited(t, dir, "--", "true").Run())
+	require.NoError(t, os.MkdirAll(spoolOf(t, dir), 0o700))
+	strange := filepath.Join(spoolOf(t, dir), uuid.NewString()+".jsonl")
 	require.NoError(t, os.WriteFile(strange, []byte("{}\n"), 0o600))
 	out, err := audited(t, dir, "--", "echo", "ran").CombinedOutput()
 	require.NoError(t, err)
 	require.Contains(t, string(out), "ran")
-	require.Contains(t, string(out), "left as it is")
+	require.Contains(t, string(out), "cannot be brought into the log, and stay there")
 	require.FileExists(t, strange)
+	require.Equal(t, 1, run(t, "repair", dir, "--key", dir+".key").code)
+}
+
+// spoolOf is where the outcomes of a log are kept.
+func spoolOf(t *testing.T, dir string) string {
+	t.Helper()
+	key, err := note.NewVerifier(strings.TrimSpace(run(t, "key", dir+".key").out))
+	require.NoError(t, err)
+	return filepath.Join(dir+".spool", fmt.Sprintf("%s+%08x", url.PathEscape(key.Name()), key.KeyHash()))
+}
+
+// TestWhatIsHeldForALogComesIntoItsSuccessor: its key is another one.
+func TestWhatIsHeldForALogComesIntoItsSuccessor(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	require.NoError(t, audited(t, dir, "--", "true").Run())
+	old := strings.TrimSpace(run(t, "key", dir+".key").out)
+	held := spoolOf(t, dir)
+	cmd := audited(t, dir, "--outcome-wait", "1ms", "--", "sh", "-c", "mv "+dir+" "+dir+".away && touch "+dir+"; exit 3")
+	_ = cmd.Run()
+	require.Equal(t, 3, cmd.ProcessState.ExitCode())
+	require.NoError(t, os.Remove(dir))
+	require.NoError(t, os.Rename(dir+".away", dir))
+	require.NoError(t, os.Remove(dir+".key"))
+	left, err := os.ReadDir(held)
+	require.NoError(t, err)
+	require.NotEmpty(t, left)
+	c := run(t, "repair", dir, "--key", dir+".key", "--old", old, "--yes")
+	require.Zero(t, c.code, c.out+c.err)
+	require.Contains(t, c.out, "in its spool are in the log now")
+	require.Equal(t, "EXIT_3", string(events(t, dir, "--type", "job.failed")[0].Data.Error.Code))
+}
+
+// TestASpoolThatOthersCanWriteToIsNotUsedAndKeepsNoProgramFromRunning: it says so each time.
+func TestASpoolThatOthersCanWriteToIsNotUsedAndKeepsNoProgramFromRunning(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	require.NoError(t, os.Mkdir(dir+".spool", 0o700))
+	require.NoError(t, os.Chmod(dir+".spool", 0o777))
+	for range 2 {
+		out, err := audited(t, dir, "--", "echo", "ran").CombinedOutput()
+		require.NoError(t, err)
+		require.Contains(t, string(out), "ran\n")
+		require.Contains(t, string(out), "others can write to "+dir+".spool")
+	}
 	require.Equal(t, 1, run(t, "repair", dir, "--key", dir+".key").code)
 }
 

@@ -54,12 +54,12 @@ func (a *app) exec(x *execution, s jobaudit.Submission) error {
 	if err != nil {
 		return a.notAudited(err)
 	}
-	left := &outcomeSpool{dir: x.spool}
-	opts.Fallback = left
 	log, err := openShared(waiting, x, where, late)
 	if err != nil {
 		return a.notRun(signals, err)
 	}
+	left := &outcomeSpool{spool: x.spool, dir: spoolOf(x.spool, log.key)}
+	opts.Fallback = left
 	recorder, err := jobaudit.Open(waiting, log, where, opts)
 	if err != nil {
 		return a.notRun(signals, err)
@@ -88,7 +88,7 @@ func (a *app) exec(x *execution, s jobaudit.Submission) error {
 		fmt.Fprintf(a.err, "jobaudit exec: %s\n", plain(err.Error()))
 	}
 	if n := left.held(); n > 0 {
-		fmt.Fprintf(a.err, "jobaudit exec: the log did not take %s in time: kept in %s, from where the next exec, or jobaudit repair, brings them into the log\n", count(n, "event"), plain(x.spool))
+		fmt.Fprintf(a.err, "jobaudit exec: the log did not take %s in time: kept in %s, from where the next exec, or jobaudit repair, brings them into the log\n", count(n, "event"), plain(left.dir))
 	}
 	r.outputs.wait(signals.context())
 	return r.how.exit()

@@ -18,6 +18,7 @@ type sharedLog struct {
 	dir, keyPath, name string
 	where              jobaudit.Source
 	recovery           jobaudit.Recovery
+	key                *filesink.Key // as it was when the log was first opened
 }
 
 // openShared opens the log once, so that what is wrong with it is known, and brings
@@ -26,7 +27,7 @@ func openShared(ctx context.Context, x *execution, where jobaudit.Source, report
 	l := &sharedLog{dir: x.dir, keyPath: x.key, name: x.name, where: where}
 	err := l.hold(ctx, func(s *filesink.Sink) error {
 		l.recovery = s.Recovery()
-		if _, err := drainSpool(ctx, x.spool, s); err != nil {
+		if _, err := drainSpool(ctx, x.spool, l.key, s); err != nil {
 			report(err)
 		}
 		return nil
@@ -75,6 +76,9 @@ func (l *sharedLog) hold(ctx context.Context, do func(*filesink.Sink) error) err
 	key, err := filesink.LoadOrCreateKey(l.dir, l.keyPath, l.name)
 	if err != nil {
 		return err
+	}
+	if l.key == nil {
+		l.key = key
 	}
 	for {
 		s, err := filesink.Open(ctx, l.dir, key, &filesink.Options{OnError: func(error) {}})

@@ -3,82 +3,126 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"iter"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/google/uuid"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/jobaudit/jobaudit"
 )
 
-// spoolSuffix is how the files in a spool end: events, one a line, as they are stored.
-const spoolSuffix = ".jsonl"
+const (
+	// spoolSuffix is how the files in a spool end: events, one a line, as they are stored.
+	spoolSuffix = ".jsonl"
+	// newSuffix is how they end while they are made.
+	newSuffix = ".new"
 
-// outcomeSpool takes the outcomes that the log does not take in time: a file in a directory of
-// such files, which is this program's alone until it ends. The next exec, or repair,
+	// spoolFileSize is from which size on a file gets no more, and spoolReadSize what
+	// is read of one: more than any file with the last batch that it got.
+	spoolFileSize = 16 << 20
+	spoolReadSize = 256 << 20
+)
+
+// spoolOf is where the outcomes of one log are in a spool, which several logs may share. It
+// is named as in the log's verifier key: origins alone are not unique.
+func spoolOf(spool string, key note.Verifier) string {
+	origin := url.PathEscape(key.Name())
+	return filepath.Join(spool, fmt.Sprintf("%s+%08x", origin[:min(len(origin), 200)], key.KeyHash()))
+}
+
+// outcomeSpool takes the outcomes that the log does not take in time: files in a directory of
+// such files, which are this program's alone until it ends. The next exec, or repair,
 // brings them into the log.
 type outcomeSpool struct {
-	dir string
+	spool, dir string // the spool, and the log's directory in it
 
 	mu      sync.Mutex
-	file    *os.File // nil until there is something to hold
+	root    *os.Root     // the log's directory
+	files   []*spoolFile // the last one gets what comes
 	records []jobaudit.Record
+}
+
+// spoolFile is a file that is locked.
+type spoolFile struct {
+	*os.File
+	name string // within the directory
+	size int64  // what is durable of it
 }
 
 // Append adds records to the file, and makes them durable.
 func (s *outcomeSpool) Append(_ context.Context, records []jobaudit.Record) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.open(); err != nil {
-		return err
+	if n := len(s.files); n == 0 || s.files[n-1].size >= spoolFileSize {
+		if err := s.create(); err != nil {
+			return err
+		}
 	}
 	var text []byte
 	for _, r := range records {
 		text = append(r.AppendTo(text), '\n')
 	}
-	if _, err := s.file.Write(text); err != nil {
+	if err := s.files[len(s.files)-1].add(text); err != nil {
 		return err
 	}
 	s.records = append(s.records, records...)
-	return s.file.Sync()
+	return nil
 }
 
-// open makes the file. What it holds is this program's while it is locked.
-func (s *outcomeSpool) open() error {
-	if s.file != nil {
+// add appends text. Of one that fails nothing stays, as what comes later would be part of
+// its last line.
+func (f *spoolFile) add(text []byte) error {
+	_, err := f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		f.size += int64(len(text))
 		return nil
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return err
+	if back := f.Truncate(f.size); back != nil {
+		f.size = spoolFileSize // no more comes into it
+		return errors.Join(err, back)
 	}
-	f, err := os.OpenFile(filepath.Join(s.dir, uuid.NewString()+spoolSuffix), os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return errors.Join(os.NewSyscallError("flock", err), f.Close())
-	}
-	s.file = f
-	return syncDir(s.dir)
+	return err
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+// create makes a file. What it holds is this program's while it is locked, so it has the name
+// of one only when it is.
+func (s *outcomeSpool) create() (err error) {
+	if s.root == nil {
+		for _, dir := range []string{s.spool, s.dir} {
+			if err := makeDir(dir); err != nil {
+				return err
+			}
+		}
+		if s.root, err = openSpool(s.spool, s.dir); err != nil {
+			return err
+		}
+	}
+	id := uuid.NewString()
+	f, err := s.root.OpenFile(id+newSuffix, os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	err = os.NewSyscallError("flock", syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB))
+	if err == nil {
+		err = s.root.Rename(id+newSuffix, id+spoolSuffix)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close(), s.root.Remove(id+newSuffix))
+	}
+	s.files = append(s.files, &spoolFile{File: f, name: id + spoolSuffix})
+	return syncDir(s.dir)
 }
 
 // Records iterates over what is left, as a recorder asks for it.
@@ -95,17 +139,19 @@ func (s *outcomeSpool) Records(_ context.Context, q jobaudit.Query) iter.Seq2[jo
 	}
 }
 
-// Forget drops what the log has after all. The file goes with the last of it; what it
-// has beside that is stored already, which does no harm.
-func (s *outcomeSpool) Forget(_ context.Context, ids []uuid.UUID) error {
+// Forget drops what the log has after all. The files go with the last of it; what they
+// have beside that is stored already, which does no harm.
+func (s *outcomeSpool) Forget(_ context.Context, ids []uuid.UUID) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.records = slices.DeleteFunc(s.records, func(r jobaudit.Record) bool { return slices.Contains(ids, r.ID()) })
-	if len(s.records) > 0 || s.file == nil {
+	if len(s.records) > 0 {
 		return nil
 	}
-	err := errors.Join(os.Remove(s.file.Name()), s.file.Close())
-	s.file = nil
+	for _, f := range s.files {
+		err = errors.Join(err, s.root.Remove(f.name), f.Close())
+	}
+	s.files = nil
 	return err
 }
 
@@ -116,52 +162,78 @@ func (s *outcomeSpool) held() int {
 	return len(s.records)
 }
 
-// drainSpool brings into a log what programs that have ended left in a spool, and says
-// how many events that were. A file of one that runs is left to it.
-func drainSpool(ctx context.Context, dir string, log jobaudit.AuditSink) (n int, err error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return 0, nil
+// makeDir makes a directory, and those above it that are missing, so that they stay.
+func makeDir(path string) error {
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, os.ErrNotExist) && filepath.Dir(path) != path {
+		if err := makeDir(filepath.Dir(path)); err != nil {
+			return err
 		}
-		return 0, err
+		err = os.Mkdir(path, 0o700)
 	}
-	for _, entry := range entries {
-		if !strings.HasSuffix(entry.Name(), spoolSuffix) || !entry.Type().IsRegular() {
-			continue
-		}
-		drained, failed := drainFile(ctx, filepath.Join(dir, entry.Name()), log)
-		n, err = n+drained, errors.Join(err, failed)
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return err
 	}
-	return n, err
+	if err != nil { // one that has just been made may not be durable yet
+		_ = syncDir(filepath.Dir(path)) // which may be another's
+		return nil
+	}
+	return syncDir(filepath.Dir(path))
 }
 
-func drainFile(ctx context.Context, name string, log jobaudit.AuditSink) (n int, err error) {
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
+// syncDir makes durable which files a directory has; a variable for its test.
+var syncDir = func(dir string) error {
+	d, err := os.Open(dir)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	defer f.Close()
-	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		return 0, nil // its program runs
-	}
-	text, err := io.ReadAll(f)
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// openSpool opens a log's directory in a spool, and refuses one in which others can write: what lies
+// there is signed as this program's.
+func openSpool(spool, dir string) (*os.Root, error) {
+	info, err := os.Lstat(spool) // which may be a link to another disk
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	text = text[:bytes.LastIndexByte(text, '\n')+1] // a line without an end was never acknowledged
-	var records []jobaudit.Record
-	for line := range bytes.Lines(text) {
-		r, err := jobaudit.ParseRecord(bytes.TrimSuffix(line, []byte{'\n'}))
-		if err != nil {
-			return 0, fmt.Errorf("%s holds what is no event, and is left as it is: %w", name, err)
-		}
-		records = append(records, r)
+	if err := own(spool, info, 0); err != nil {
+		return nil, err
 	}
-	if len(records) > 0 {
-		if err := log.Append(ctx, records); err != nil {
-			return 0, fmt.Errorf("what was left in %s: %w", name, err)
-		}
+	outer, err := os.OpenRoot(spool)
+	if err != nil {
+		return nil, err
 	}
-	return len(records), os.Remove(name)
+	defer outer.Close()
+	if err := ownDir(outer); err != nil {
+		return nil, err
+	}
+	root, err := outer.OpenRoot(filepath.Base(dir))
+	if err != nil {
+		return nil, err
+	}
+	if err := ownDir(root); err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return root, nil
+}
+
+func ownDir(dir *os.Root) error {
+	info, err := dir.Stat(".")
+	if err != nil {
+		return err
+	}
+	return own(dir.Name(), info, 0o022)
+}
+
+// own refuses what belongs to somebody else, or has one of these modes.
+func own(name string, info os.FileInfo, others os.FileMode) error {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int64(s.Uid) != int64(os.Geteuid()) {
+		return fmt.Errorf("the spool is not used, as %s does not belong to the user that this program runs as: what lies there would be signed; give --spool another directory", name)
+	}
+	if info.Mode().Perm()&others != 0 {
+		return fmt.Errorf("the spool is not used, as others can write to %s (mode %04o): what lies there would be signed; look through it, and take that away with chmod go-w", name, info.Mode().Perm())
+	}
+	return nil
 }

@@ -193,7 +193,7 @@ func (a *app) openLog(ctx context.Context, r *repairing, key *filesink.Key, opts
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if r.brought, r.left = drainSpool(ctx, cmp.Or(r.spool, filepath.Clean(r.dir)+".spool"), s); r.left != nil {
+	if r.drain(ctx, s, key, opts.Predecessor); r.left != nil {
 		fmt.Fprintf(a.err, "jobaudit: %s\n", plain(r.left.Error()))
 	}
 	if r.reason == "" && s.Recovery().TornBytes == 0 {
@@ -204,4 +204,19 @@ func (a *app) openLog(ctx context.Context, r *repairing, key *filesink.Key, opts
 		return err
 	}
 	return recorder.Close(ctx)
+}
+
+// drain brings into the log what exec kept for it, and for the one whose successor it is.
+func (r *repairing) drain(ctx context.Context, s *filesink.Sink, keys ...note.Verifier) {
+	if old, err := readKey(r.old); err == nil {
+		keys = append(keys, old)
+	}
+	spool := cmp.Or(r.spool, filepath.Clean(r.dir)+".spool")
+	for _, key := range keys {
+		if key == nil {
+			continue
+		}
+		n, err := drainSpool(ctx, spool, key, s)
+		r.brought, r.left = r.brought+n, errors.Join(r.left, err)
+	}
 }

@@ -104,3 +104,46 @@ func TestSeveralLogsAreVerifiedEachWithItsKeysAndNoneIsMissing(t *testing.T) {
 	require.Equal(t, 1, strings.Count(c.out, "NOT VERIFIED"))
 	require.Equal(t, 1, strings.Count(c.out, "verified L1"))
 }
+
+// TestALogThatCannotBeReadKeepsNoOtherFromBeingVerified: wherever it stands among them,
+// and whatever is wrong with it.
+func TestALogThatCannotBeReadKeepsNoOtherFromBeingVerified(t *testing.T) {
+	l := newLog(t)
+	dir, otherKey, _ := l.otherLog(t)
+	l.close(t)
+	base := t.TempDir()
+	nothing, empty, file := filepath.Join(base, "nothing"), filepath.Join(base, "empty"), filepath.Join(base, "file")
+	require.NoError(t, os.Mkdir(empty, 0o700))
+	require.NoError(t, os.WriteFile(file, []byte("text"), 0o600))
+	keys := []string{"--key", l.verifier(t), "--key", otherKey}
+	verify := func(sources ...string) call {
+		return run(t, append(append([]string{"verify"}, sources...), keys...)...)
+	}
+	for _, wrong := range []string{nothing, empty, file, "mirror:" + nothing} {
+		for _, sources := range [][]string{{wrong, l.dir, dir}, {l.dir, wrong, dir}, {l.dir, dir, wrong}, {wrong, l.dir, nothing}} {
+			c := verify(sources...)
+			require.Equal(t, 3, c.code, "%v: %s%s", sources, c.out, c.err)
+			good := 2
+			if sources[0] == wrong && sources[2] == nothing {
+				good = 1
+			}
+			require.Equal(t, good, strings.Count(c.out, "verified L1"), "%v: %s", sources, c.out)
+			require.Contains(t, c.out, wrong)
+			require.Contains(t, c.out, "NOT VERIFIED")
+			c = verify(append(sources, "--json")...)
+			require.Equal(t, 3, c.code)
+			require.Equal(t, 3, strings.Count(c.out, "\n"), c.out)
+			require.Equal(t, good, strings.Count(c.out, `"verified":true`))
+		}
+	}
+
+	// What is found in one is found, whatever becomes of the others.
+	segment := filepath.Join(dir, "entries", "00000000000000000000.jsonl")
+	b, err := os.ReadFile(segment)
+	require.NoError(t, err)
+	b[200] ^= 1
+	require.NoError(t, os.WriteFile(segment, b, 0o600))
+	for _, sources := range [][]string{{nothing, dir, l.dir}, {dir, nothing, l.dir}, {dir, l.dir, nothing}} {
+		require.Equal(t, 1, verify(sources...).code, sources)
+	}
+}

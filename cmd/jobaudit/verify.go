@@ -35,7 +35,8 @@ It prints how far that came:
   L2  the log agrees with the given anchors
 
 Of several logs each is verified with the keys and anchors of its origin, and that one of
-those is of no log is a finding.
+those is of no log is a finding. One that cannot be read is named, and the others are verified;
+the exit code is 3 then, or 1 if there are findings, too.
 
 Only an anchor shows that a log was cut short, rolled back, or rewritten by the
 holder of its key. Read it from a place where that person could not change it.`,
@@ -60,17 +61,17 @@ holder of its key. Read it from a place where that person could not change it.`,
 				}
 				opts.AcceptLoss = append(opts.AcceptLoss, head)
 			}
-			logs, err := a.openAll(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
 			if opts.Companions, err = a.companions(cmd.Context(), companions, companionKeys); err != nil {
 				return err
 			}
-			if len(logs) > 1 {
-				return a.verifyAll(cmd.Context(), logs, opts, asJSON)
+			if len(args) > 1 {
+				return a.verifyAll(cmd.Context(), args, opts, asJSON)
 			}
-			return a.verify(cmd.Context(), logs[0], opts, asJSON)
+			source, err := a.open(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.verify(cmd.Context(), source, opts, asJSON)
 		},
 	}
 	flags := cmd.Flags()
