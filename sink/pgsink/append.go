@@ -248,10 +248,17 @@ func (s *Sink) send(batch []*request) error {
 
 const appendSQL = `SELECT jobaudit.append_v1($1::uuid[], $2::bytea[], $3::int[], $4::uuid[])`
 
+// lockTimeoutSQL bounds how long an Append waits for a transaction that has stored
+// one of its IDs and has not ended: it holds up all that share the Append's
+// transaction, and they go on alone after this. The condition is evaluated before
+// append_v1 is called, and the setting ends with the transaction: a read may wait for
+// longer, while a partition is made.
+const lockTimeoutSQL = ` WHERE set_config('lock_timeout', coalesce(nullif(current_setting('lock_timeout'), '0'), '2s'), true) <> ''`
+
 // appendOn calls append_v1 and commits.
 func appendOn(ctx context.Context, conn *pgx.Conn, records []jobaudit.Record) error {
 	forgetUncertainCommit(conn.PgConn())
-	_, err := conn.Exec(ctx, appendSQL, arguments(records)...)
+	_, err := conn.Exec(ctx, appendSQL+lockTimeoutSQL, arguments(records)...)
 	if err == nil && uncertainCommit(conn.PgConn()) {
 		return errors.New("pgsink: the wait for the synchronous standby was cancelled: the records are stored here, and perhaps not there")
 	}

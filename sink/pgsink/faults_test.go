@@ -188,6 +188,30 @@ func TestAnIDThatIsHeldUpHoldsUpNoOther(t *testing.T) {
 	require.Len(t, read(t, sink, jobaudit.Query{}), 21)
 }
 
+// A backup holds up the making of a partition, and that holds up reads: they wait for
+// longer than an Append does for an ID.
+func TestAReadOutwaitsAnAppendsLockTimeout(t *testing.T) {
+	url := database(t)
+	sink := open(t, url, nil)
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(1)))
+	tx := begin(t, url, pgx.ReadCommitted)
+	_, err := tx.Exec(t.Context(), `LOCK TABLE jobaudit.events`)
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() {
+		for _, err := range sink.Records(context.Background(), jobaudit.Query{}) {
+			done <- err
+			return
+		}
+		done <- errors.New("no record")
+	}()
+	awaitBlocked(t, url)
+	// One that waits behind it gives up later than an Append would.
+	require.Equal(t, "55P03", code(execOn(t.Context(), url+" options='-c lock_timeout=2500'", `SELECT FROM jobaudit.events`)))
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.NoError(t, <-done)
+}
+
 func begin(t *testing.T, url string, level pgx.TxIsoLevel) pgx.Tx {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)

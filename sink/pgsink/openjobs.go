@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jobaudit/jobaudit"
@@ -27,9 +26,14 @@ func (s *Sink) OpenJobs(ctx context.Context) iter.Seq2[jobaudit.Record, error] {
 			yield(jobaudit.Record{}, ErrClosed)
 			return
 		}
-		lives, waiting, err := s.open.lives(ctx, s.pool)
-		if err == nil {
-			err = s.readLives(ctx, lives, waiting, yield)
+		begun := false
+		once := func(r jobaudit.Record, err error) bool {
+			begun = true
+			return yield(r, err)
+		}
+		err := s.openJobs(ctx, once)
+		if err == errOtherLog && !begun {
+			err = s.openJobs(ctx, once)
 		}
 		if err != nil && err != errStop {
 			if ctx.Err() != nil {
@@ -38,6 +42,20 @@ func (s *Sink) OpenJobs(ctx context.Context) iter.Seq2[jobaudit.Record, error] {
 			yield(jobaudit.Record{}, fmt.Errorf("pgsink: open jobs: %w", err))
 		}
 	}
+}
+
+// openJobs yields what is open. If what was known of the log is not what it holds, it
+// forgets that and returns errOtherLog.
+func (s *Sink) openJobs(ctx context.Context, yield func(jobaudit.Record, error) bool) error {
+	lives, waiting, err := s.open.lives(ctx, s.pool)
+	if err != nil {
+		return err
+	}
+	err = s.readLives(ctx, lives, waiting, yield)
+	if err == errOtherLog {
+		s.open.forget()
+	}
+	return err
 }
 
 const (
@@ -49,7 +67,7 @@ const (
 
 // openJobs knows the jobs that are open at the end of what has been read.
 type openJobs struct {
-	mu   sync.Mutex
+	turn chan struct{} // of one element, which whoever uses the rest puts in
 	fold *jobcheck.Lives
 	idx  int64 // of the last event that was read
 	line []byte
@@ -64,13 +82,17 @@ type waitingLife struct {
 // lives reads what is new and returns what tells of open jobs, in order, with the
 // lines of what waits.
 func (o *openJobs) lives(ctx context.Context, db queryer) ([]jobcheck.PlacedLife, map[waitingLife][]byte, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.fold == nil {
-		o.fold, o.idx, o.line = jobcheck.NewLives(false), -1, nil
+	select {
+	case o.turn <- struct{}{}:
+		defer func() { <-o.turn }()
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
 	}
 	for {
-		placed, inbox, err := o.page(ctx, db)
+		if o.fold == nil {
+			o.fold, o.idx, o.line = jobcheck.NewLives(false), -1, nil
+		}
+		placed, fold, lines, err := o.page(ctx, db)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -78,31 +100,18 @@ func (o *openJobs) lives(ctx context.Context, db queryer) ([]jobcheck.PlacedLife
 			continue
 		}
 		if placed < 0 { // another log, as after a restore: begin again
-			o.fold, o.idx, o.line = jobcheck.NewLives(false), -1, nil
+			o.fold = nil
 			continue
-		}
-		fold := o.fold
-		if len(inbox) > 0 {
-			fold = fold.Clone()
-		}
-		lines := make(map[waitingLife][]byte)
-		for _, row := range inbox {
-			for i, line := range row.lines {
-				if l := jobcheck.LifeOf(line); l.Kind != jobcheck.NotTelling {
-					at := waitingLife{inboxPart + row.n, uint32(i)}
-					lines[at] = line
-					fold.Add(jobcheck.PlacedLife{Life: l, Part: at.part, Off: at.off})
-				}
-			}
 		}
 		return fold.Open(), lines, nil
 	}
 }
 
-// inboxRow is a row of the inbox.
-type inboxRow struct {
-	n     int64
-	lines [][]byte
+// forget has the next call read the whole log again.
+func (o *openJobs) forget() {
+	o.turn <- struct{}{}
+	o.fold = nil
+	<-o.turn
 }
 
 // openSQL reads events behind one, and in the same statement what waits if there
@@ -116,8 +125,9 @@ var openSQL = fmt.Sprintf(`
 
 // page reads the next page, which begins with the last event that was read
 // before. It returns how many events that were, -1 if that event is not there any
-// more.
-func (o *openJobs) page(ctx context.Context, db queryer) (placed int, inbox []inboxRow, err error) {
+// more, and behind the last page what is known with all that waits, and the lines of
+// it that tell something: the inbox may be far larger.
+func (o *openJobs) page(ctx context.Context, db queryer) (placed int, fold *jobcheck.Lives, waiting map[waitingLife][]byte, err error) {
 	var types []string
 	for _, t := range jobcheck.TellingTypes() {
 		types = append(types, string(t))
@@ -125,15 +135,26 @@ func (o *openJobs) page(ctx context.Context, db queryer) (placed int, inbox []in
 	// Planned for these arguments, as pages of Records are.
 	rows, err := db.Query(ctx, openSQL, pgx.QueryExecModeCacheDescribe, max(o.idx, 0), types)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	first := o.line
+	fold, waiting = o.fold, make(map[waitingLife][]byte)
 	var idx, n *int64
 	var lines [][]byte
 	_, err = pgx.ForEachRow(rows, []any{&idx, &n, &lines}, func() error {
 		if idx == nil {
-			inbox = append(inbox, inboxRow{*n, lines})
-			lines = nil
+			for i, line := range lines {
+				l := jobcheck.LifeOf(line)
+				if l.Kind == jobcheck.NotTelling {
+					continue
+				}
+				if len(waiting) == 0 {
+					fold = fold.Clone()
+				}
+				at := waitingLife{inboxPart + *n, uint32(i)}
+				waiting[at] = bytes.Clone(line)
+				fold.Add(jobcheck.PlacedLife{Life: l, Part: at.part, Off: at.off})
+			}
 			return nil
 		}
 		if placed++; placed == 1 && first != nil {
@@ -147,21 +168,24 @@ func (o *openJobs) page(ctx context.Context, db queryer) (placed int, inbox []in
 		return nil
 	})
 	if err == errOtherLog || err == nil && placed == 0 && first != nil {
-		return -1, nil, nil
+		return -1, nil, nil, nil
 	}
-	return placed, inbox, err
+	return placed, fold, waiting, err
 }
 
-// errOtherLog ends a page that does not begin where the one before ended.
-var errOtherLog = errors.New("the log is another one")
+// errOtherLog ends a page that does not begin where the one before ended, and a read
+// of what is not there, or not as it was.
+var errOtherLog = errors.New("the log was put back to an earlier state while it was read: read again")
 
-// readLives yields the records that lives are of.
+// readLives yields the records that lives are of. After a failover other events may have
+// the places of those.
 func (s *Sink) readLives(ctx context.Context, lives []jobcheck.PlacedLife, waiting map[waitingLife][]byte, yield func(jobaudit.Record, error) bool) error {
 	for len(lives) > 0 && lives[0].Part < inboxPart {
 		var page []int64
 		for len(page) < min(pageRecords, len(lives)) && lives[len(page)].Part < inboxPart {
 			page = append(page, lives[len(page)].Part)
 		}
+		known := lives[:len(page)]
 		lives = lives[len(page):]
 		rows, err := s.pool.Query(ctx, `SELECT idx, line FROM jobaudit.events WHERE idx = ANY ($1) ORDER BY idx`, page)
 		if err != nil {
@@ -175,6 +199,14 @@ func (s *Sink) readLives(ctx context.Context, lives []jobcheck.PlacedLife, waiti
 		})
 		if err != nil {
 			return err
+		}
+		if len(found) != len(known) {
+			return errOtherLog
+		}
+		for i, l := range found {
+			if jobcheck.LifeOf(l.bytes) != known[i].Life {
+				return errOtherLog
+			}
 		}
 		for _, l := range found {
 			if !yieldLine(l, yield) {

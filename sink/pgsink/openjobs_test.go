@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/pgsink"
@@ -95,6 +96,9 @@ func TestOpenJobsAreThoseOfAFileLog(t *testing.T) {
 		for range 40 {
 			stories.step(t)
 		}
+		for _, trail := range stories.trails { // what is told in the background
+			require.NoError(t, trail.Flush(t.Context()))
+		}
 		sameAsFiles(t, sink) // of which some have their places, and the rest waits
 		stop := run(t, url, k.options())
 		require.NoError(t, sink.Sequenced(t.Context()))
@@ -121,4 +125,71 @@ func TestOpenJobsOfARestoredDatabaseAreReadAgain(t *testing.T) {
 	require.Equal(t, openOf(t, open(t, url, nil)), openOf(t, sink))
 	tamper(t, url, `DELETE FROM jobaudit.events`, 0)
 	require.Equal(t, openOf(t, open(t, url, nil)), openOf(t, sink))
+}
+
+// After a failover that took cycles back, events have other places, and the last
+// may have its own again: what was known of a place is compared with what is there.
+func TestOpenJobsOfALogThatWasSequencedInAnotherOrderAreReadAgain(t *testing.T) {
+	url, k := database(t), newKey(t)
+	sink := open(t, url, nil)
+	recorder, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "test", Environment: "test"}, nil)
+	require.NoError(t, err)
+	var trails []*jobaudit.Trail
+	for range 3 {
+		trail, err := recorder.Submit(t.Context(), jobaudit.Submission{
+			ID: uuid.Must(uuid.NewV7()), Action: "ship-order", Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada"},
+			Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "order placed"},
+		})
+		require.NoError(t, err)
+		trails = append(trails, trail)
+	}
+	require.NoError(t, trails[1].Start(t.Context(), jobaudit.Execution{}))
+	require.NoError(t, trails[1].Succeed(t.Context()))
+	require.NoError(t, trails[2].Start(t.Context(), jobaudit.Execution{}))
+	run(t, url, k.options())
+	require.NoError(t, sink.Sequenced(t.Context()))
+	before := openOf(t, sink)
+	require.NotEmpty(t, before)
+	tamper(t, url, `UPDATE jobaudit.events a SET line = b.line, type = b.type FROM jobaudit.events b
+		WHERE a.idx < (SELECT max(idx) FROM jobaudit.events) AND b.idx = (SELECT max(idx) FROM jobaudit.events) - 1 - a.idx`, 0)
+	after := openOf(t, sink)
+	require.Equal(t, openOf(t, open(t, url, nil)), after)
+	require.NotEqual(t, before, after)
+	require.NoError(t, recorder.Close(t.Context()))
+}
+
+// A call waits for another one no longer than its context lets it.
+func TestOpenJobsEndsWithItsContextWhileAnotherCallReads(t *testing.T) {
+	url := database(t)
+	sink := open(t, url, nil)
+	tx := begin(t, url, pgx.ReadCommitted)
+	_, err := tx.Exec(t.Context(), `LOCK TABLE jobaudit.events`)
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() {
+		for _, err := range sink.OpenJobs(context.Background()) {
+			done <- err
+			return
+		}
+		done <- nil
+	}()
+	awaitBlocked(t, url)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, err := range sink.OpenJobs(ctx) {
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.NoError(t, <-done)
+}
+
+// awaitBlocked returns when somebody waits for the lock of the events.
+func awaitBlocked(t *testing.T, url string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer conn.Close(context.Background())
+	for blocked := false; !blocked; {
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'jobaudit.events'::regclass)`).Scan(&blocked))
+	}
 }

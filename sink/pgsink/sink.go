@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,10 +15,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jobaudit/jobaudit"
 )
-
-// lockTimeout is how long an Append waits for a transaction that has stored one of
-// its IDs and has not ended.
-const lockTimeout = 2 * time.Second
 
 // ErrClosed is returned by Append after Close.
 var ErrClosed = errors.New("pgsink: closed")
@@ -119,6 +114,7 @@ func Open(ctx context.Context, connString string, opts *Options) (*Sink, error) 
 	running, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.queue = newQueue()
+	s.open.turn = make(chan struct{}, 1)
 	if s.opts.Sequencer != nil {
 		sequencer, err := newSequencer(connString, &s.opts, s.report)
 		if err != nil {
@@ -143,12 +139,6 @@ func newPool(ctx context.Context, connString string, opts *Options) (*pgxpool.Po
 	}
 	config.MaxConns = int32(opts.Conns)
 	prepareConn(config.ConnConfig, opts)
-	params := config.ConnConfig.RuntimeParams
-	if _, set := params["lock_timeout"]; !set && !opts.Pooled && !strings.Contains(params["options"], "lock_timeout") {
-		// Whoever holds a transaction open with an ID that an Append has, too, holds up
-		// that Append, and all that share its transaction. They go on alone after this.
-		params["lock_timeout"] = fmt.Sprint(lockTimeout.Milliseconds())
-	}
 	return pgxpool.NewWithConfig(ctx, config)
 }
 
