@@ -25,6 +25,7 @@ func (v *verification) triggers() error {
 	rows, err := v.db.Query(v.ctx, `
 		SELECT c.relname::text, count(t.oid) FROM pg_class c LEFT JOIN pg_trigger t
 			ON t.tgrelid = c.oid AND t.tgname IN ('grows', 'keeps') AND t.tgenabled IN ('O', 'A')
+				AND t.tgqual IS NULL AND t.tgfoid = to_regproc('jobaudit.refuse')
 		WHERE c.relnamespace = 'jobaudit'::regnamespace AND c.relkind IN ('r', 'p')
 			AND (c.relname = ANY ($1) OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid AND inhparent = to_regclass('jobaudit.events')))
 		GROUP BY 1 HAVING count(t.oid) <> 2 ORDER BY 1`, tables)
@@ -78,9 +79,9 @@ func (v *verification) grants() error {
 			UNION ALL SELECT c.relname, c.relowner, a.grantee, a.privilege_type, true FROM pg_class c
 			JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a WHERE c.relnamespace = 'jobaudit'::regnamespace AND c.relkind IN ('r', 'p')
 		) g WHERE grantee <> relowner AND privilege_type <> 'SELECT'
-			AND NOT (privilege_type = 'INSERT' AND relname IN ('events', 'acting', 'sequence', 'commits', 'hashes', 'refused'))
-			AND NOT (privilege_type = 'DELETE' AND relname = 'inbox')
-			AND NOT (privilege_type = 'UPDATE' AND relname = 'lead' AND part)
+			AND NOT (grantee <> 0 AND privilege_type = 'INSERT' AND relname IN ('events', 'acting', 'sequence', 'commits', 'hashes', 'refused'))
+			AND NOT (grantee <> 0 AND privilege_type = 'DELETE' AND relname = 'inbox')
+			AND NOT (grantee <> 0 AND privilege_type = 'UPDATE' AND relname = 'lead' AND part)
 		ORDER BY 1`)
 	if err != nil {
 		return err

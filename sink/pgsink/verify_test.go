@@ -166,16 +166,20 @@ func tamper(t *testing.T, url, sql string, i int) {
 
 func TestAChangedGuardIsToldOfAndIsNoFinding(t *testing.T) {
 	for name, sql := range map[string]string{
-		"a trigger switched off": `ALTER TABLE jobaudit.events DISABLE TRIGGER grows`,
-		"a trigger dropped":      `DROP TRIGGER keeps ON jobaudit.ids`,
-		"one of a partition":     `ALTER TABLE jobaudit.events_00000 DISABLE TRIGGER ALL`,
-		"a function emptied":     `CREATE OR REPLACE FUNCTION jobaudit.waiting_v1(p_upto bigint, OUT newest bigint, OUT oldest interval, OUT upto bool, OUT size bigint) LANGUAGE plpgsql AS 'BEGIN END'`,
-		"a function dropped":     `DROP FUNCTION jobaudit.restore_v1`,
-		"a function added":       `CREATE FUNCTION jobaudit.other() RETURNS int LANGUAGE sql AS 'SELECT 1'`,
-		"a table granted":        `GRANT DELETE ON jobaudit.ids TO jobaudit_sequencer`,
-		"a column granted":       `GRANT UPDATE (hash) ON jobaudit.ids TO PUBLIC`,
-		"nothing to lock":        `DELETE FROM jobaudit.lead`,
-		"a function changed":     `CREATE OR REPLACE FUNCTION jobaudit.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`,
+		"a trigger switched off":                   `ALTER TABLE jobaudit.events DISABLE TRIGGER grows`,
+		"a trigger dropped":                        `DROP TRIGGER keeps ON jobaudit.ids`,
+		"one of a partition":                       `ALTER TABLE jobaudit.events_00000 DISABLE TRIGGER ALL`,
+		"a function emptied":                       `CREATE OR REPLACE FUNCTION jobaudit.waiting_v1(p_upto bigint, OUT newest bigint, OUT oldest interval, OUT upto bool, OUT size bigint) LANGUAGE plpgsql AS 'BEGIN END'`,
+		"a function dropped":                       `DROP FUNCTION jobaudit.restore_v1`,
+		"a function added":                         `CREATE FUNCTION jobaudit.other() RETURNS int LANGUAGE sql AS 'SELECT 1'`,
+		"a trigger that never fires":               `DROP TRIGGER keeps ON jobaudit.ids; CREATE TRIGGER keeps BEFORE TRUNCATE ON jobaudit.ids FOR EACH STATEMENT WHEN (false) EXECUTE FUNCTION jobaudit.refuse()`,
+		"a trigger that does something else":       `DROP TRIGGER grows ON jobaudit.ids; CREATE TRIGGER grows BEFORE UPDATE OR DELETE ON jobaudit.ids FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()`,
+		"the inbox granted to everybody":           `GRANT DELETE ON jobaudit.inbox TO PUBLIC`,
+		"a sequencer's right granted to everybody": `GRANT INSERT ON jobaudit.sequence TO PUBLIC`,
+		"a table granted":                          `GRANT DELETE ON jobaudit.ids TO jobaudit_sequencer`,
+		"a column granted":                         `GRANT UPDATE (hash) ON jobaudit.ids TO PUBLIC`,
+		"nothing to lock":                          `DELETE FROM jobaudit.lead`,
+		"a function changed":                       `CREATE OR REPLACE FUNCTION jobaudit.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, k := database(t), newKey(t)
