@@ -169,7 +169,8 @@ func (u *UI) fill(r *request, body *jobList, q jobaudit.Query, cursor string) er
 		return err
 	}
 	defer f.stop()
-	for looked := 0; len(body.Rows) < pageLength && !f.ended(); looked++ {
+	shown, looks := 0, []look(nil)
+	for looked := 0; shown < pageLength && !f.ended(); looked++ {
 		if f.tired = f.tired || looked == mostLooked; f.tired {
 			body.Looked = f.reached()
 			break
@@ -181,32 +182,58 @@ func (u *UI) fill(r *request, body *jobList, q jobaudit.Query, cursor string) er
 		if !ok {
 			continue
 		}
-		row, ok, err := u.row(r, f, s, wanted)
-		if err != nil {
+		l := look{submission: s, at: f.place[s.Job.ID], folded: true}
+		if l.row, l.wanted, err = u.row(r, f, &l, wanted); err != nil {
 			return err
 		}
-		if ok {
-			body.Rows = append(body.Rows, row)
+		looks = append(looks, l)
+		if l.wanted {
+			shown++
 		}
 	}
 	body.Next = f.cursor()
 	if f.ended() {
 		body.Next, body.Looked = "", time.Time{}
 	}
+	if err := f.lookOn(looks); err != nil {
+		return err
+	}
+	for _, l := range looks {
+		if l.folded && !f.isFirst(&l) {
+			l.folded = false
+			if l.row, l.wanted, err = u.row(r, f, &l, wanted); err != nil {
+				return err
+			}
+		}
+		if l.wanted {
+			body.Rows = append(body.Rows, l.row)
+		}
+	}
 	return nil
 }
 
 // row folds a job over all logs, and reports whether it is wanted.
-func (u *UI) row(r *request, f *feed, s jobaudit.Event, wanted jobaudit.Query) (row, bool, error) {
+func (u *UI) row(r *request, f *feed, l *look, wanted jobaudit.Query) (row, bool, error) {
+	s := l.submission
 	if !r.viewer.AllOrgs && s.Who.OrgID != r.viewer.OrgID {
+		delete(f.seen, s.Job.ID) // who knows its ID can submit it once more
+		l.folded = false
 		return row{}, false, nil // a query for no organization asks for all of them
 	}
-	job, err := f.fold(s.Job.ID)
+	var job jobaudit.Job
+	var err error
+	if l.folded {
+		job, err = f.fold(s.Job.ID)
+	}
 	cut := false
-	if err != nil || !job.State.Terminal() && !f.whole {
+	if !l.folded || err != nil || !job.State.Terminal() && !f.whole {
+		l.folded = false
 		var t *excerpt
 		if t, err = u.tell(r.Context(), everything, s.Job.ID, inList); err == nil {
 			job, err = t.fold()
+			if i := slices.IndexFunc(t.records, func(r jobaudit.Record) bool { return r.Type() == jobaudit.JobSubmitted }); i >= 0 {
+				s = t.records[i].Event() // as the first one asked for it
+			}
 		}
 		cut = t.cut
 	}
@@ -261,6 +288,7 @@ type feed struct {
 	kept  int
 	done  map[uuid.UUID]bool // jobs whose events are kept no longer
 	whole bool
+	first
 }
 
 // source is a log that is read.
@@ -282,7 +310,7 @@ type source struct {
 func (u *UI) newest(ctx context.Context, wanted jobaudit.Query, cursor string) (*feed, error) {
 	wanted.Types = []jobaudit.EventType{jobaudit.JobSubmitted}
 	q := jobaudit.Query{CorrelationID: wanted.CorrelationID, Since: wanted.Since, Until: wanted.Until, NewestFirst: true}
-	f := &feed{seen: map[uuid.UUID]bool{}, met: map[uuid.UUID][]jobaudit.Record{}, done: map[uuid.UUID]bool{}}
+	f := &feed{first: first{place: map[uuid.UUID]int{}, earlier: map[uuid.UUID]bool{}}, seen: map[uuid.UUID]bool{}, met: map[uuid.UUID][]jobaudit.Record{}, done: map[uuid.UUID]bool{}}
 	f.whole = cursor == "" && wanted.Until.IsZero() && len(u.logs) == 1
 	marks := strings.Split(cursor, ".")
 	if cursor != "" && len(marks) != len(u.logs) {
@@ -344,6 +372,9 @@ func (f *feed) reached() (earliest time.Time) {
 // meet keeps an event that changes a job until its submission has been dealt with.
 func (f *feed) meet(r jobaudit.Record) {
 	id := r.JobID()
+	if len(f.heads) == 1 {
+		f.pass(r)
+	}
 	switch {
 	case len(f.heads) > 1 || id == uuid.Nil || f.done[id] || !slices.Contains(changes, r.Type()):
 	case f.kept == mostKept:
