@@ -127,6 +127,8 @@ func (m *Mirror) common(ctx context.Context) (size int64, root tlog.Hash, err er
 	switch {
 	case err != nil || walkErr != nil:
 		return 0, root, errors.Join(err, walkErr)
+	case !differ && at.size() < m.at.size():
+		return 0, root, &MissingError{m.branch(), at.size(), m.at.size()}
 	case !differ:
 		return 0, root, ErrNothingToAccept
 	}

@@ -275,6 +275,24 @@ func mirrored(t testing.TB, store mirror.Store, branch int, keys ...key) (lines 
 	return lines
 }
 
+// readable reads the newest branch of a mirror up to the first error.
+func readable(t testing.TB, store mirror.Store, keys ...key) (lines []string, err error) {
+	t.Helper()
+	o := &mirror.ReaderOptions{}
+	for _, k := range keys {
+		o.Keys = append(o.Keys, k.verifier)
+	}
+	r, err := mirror.OpenReader(t.Context(), store, o)
+	require.NoError(t, err)
+	for line, err := range r.Lines(t.Context(), 0) {
+		if err != nil {
+			return lines, err
+		}
+		lines = append(lines, string(line))
+	}
+	return lines, nil
+}
+
 // head is the log's newest head.
 func (l *memLog) head() auditlog.Head {
 	l.t.Helper()

@@ -132,7 +132,11 @@ func TestWhatTheKeysHolderPutsIntoTheStoreTakesNothingBackAndIsEvidence(t *testi
 					store.objects[name] = versions
 				}
 			}
-			require.Equal(t, l.lines, mirrored(t, store, 0, k)[:len(l.lines)])
+			lines, err := readable(t, store, k)
+			require.Equal(t, l.lines, lines)
+			missing, ok := errors.AsType[*mirror.MissingError](err) // his chunks do not lead to his head
+			require.True(t, ok, err)
+			require.Equal(t, &mirror.MissingError{Branch: 1, First: 10, End: fork.tree.Size()}, missing)
 			for range 2 {
 				l.append(30, "event") // shorter than his history, then longer
 				var r reports

@@ -16,12 +16,15 @@ import (
 // ReaderOptions adjust a [Reader]. The zero value, like nil, gives the defaults.
 type ReaderOptions struct {
 	// Keys are the log's verifier keys, oldest first. Without any the hashes are
-	// compared and no signature, and all is read from the beginning.
+	// compared and no signature, all is read from the beginning, and a chunk of
+	// more than 16 MiB is an error: nothing proves that it is worth its memory.
 	Keys []note.Verifier
 	// Branch is the number of the branch that is read. Default: the newest; with
-	// Keys, the newest that a successor made, see [Mirror.Accept].
+	// Keys, the newest that a successor made, see [Mirror.Accept]. [Reader.Records]
+	// and [Reader.Contact] then look for it each time.
 	Branch int
-	// OnError is called with each [*SquattedError]. Default: nothing is.
+	// OnError is called with each [*SquattedError], each time that one is met.
+	// Default: nothing is.
 	OnError func(error)
 }
 
@@ -32,9 +35,10 @@ type ReaderOptions struct {
 // is safe for concurrent use.
 type Reader struct {
 	target target
+	branch int // that was asked for, 0 for the newest
 	all    []Branch
 	n      int
-	last   lastRead
+	last   *lastRead
 }
 
 // OpenReader opens the mirror in a store. The error is [ErrNoMirror] if there is
@@ -47,32 +51,40 @@ func OpenReader(ctx context.Context, store Store, o *ReaderOptions) (*Reader, er
 	if opts.OnError == nil {
 		opts.OnError = func(error) {}
 	}
-	r := &Reader{target: target{store: store, keys: opts.Keys, report: opts.OnError}}
-	var err error
-	if r.all, err = r.target.branches(ctx); err != nil {
+	r := &Reader{target: target{store: store, keys: opts.Keys, report: opts.OnError}, branch: opts.Branch, last: &lastRead{}}
+	return r.look(ctx)
+}
+
+// look returns a reader of the branch that is the one to read now.
+func (r *Reader) look(ctx context.Context) (*Reader, error) {
+	all, err := r.target.branches(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("mirror: %w", err)
 	}
-	if len(r.all) == 0 {
+	if len(all) == 0 {
 		return nil, ErrNoMirror
 	}
-	if opts.Branch == 0 {
-		made, err := r.target.made(ctx, r.all)
+	now := &Reader{target: r.target, branch: r.branch, all: all, last: r.last}
+	if r.branch == 0 {
+		made, err := r.target.made(ctx, all)
 		if err != nil {
 			return nil, fmt.Errorf("mirror: %w", err)
 		}
-		r.n = indexOf(r.all, made[len(made)-1].Number)
+		now.n = indexOf(all, made[len(made)-1].Number)
 	} else {
-		if r.n = slices.IndexFunc(r.all, func(b Branch) bool { return b.Number == opts.Branch }); r.n < 0 {
-			return nil, fmt.Errorf("mirror: there is no branch %d", opts.Branch)
+		if now.n = slices.IndexFunc(all, func(b Branch) bool { return b.Number == r.branch }); now.n < 0 {
+			return nil, fmt.Errorf("mirror: there is no branch %d", r.branch)
 		}
 	}
-	return r, nil
+	return now, nil
 }
 
-// Branches returns all branches, in the order of their numbers.
+// Branches returns all branches that there were when the reader was opened, in the
+// order of their numbers.
 func (r *Reader) Branches() []Branch { return slices.Clone(r.all) }
 
-// Branch returns the branch that is read.
+// Branch returns the branch that is read, or was the newest when the reader was
+// opened.
 func (r *Reader) Branch() Branch { return r.all[r.n] }
 
 // Head returns the newest head of the branch that is stored and verifies, which
@@ -99,36 +111,66 @@ func (r *Reader) Size(ctx context.Context) (int64, error) {
 		}
 		return c.Head().Size, err
 	}
-	size, err := r.target.claimed(ctx, r.Branch().Number)
+	size, _, err := r.target.claimed(ctx, r.Branch().Number)
 	if err != nil {
 		return 0, fmt.Errorf("mirror: %w", err)
 	}
 	return size, nil
 }
 
+// A MissingError says that a mirror lacks events that its newest head covers: their
+// chunks were removed, or do not verify. Without keys that is what the store claims.
+type MissingError struct {
+	Branch int
+	// First is the index of the first event that is missing, End the size that
+	// the newest head has.
+	First, End int64
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("events %d to %d are missing in the mirror: its newest head, of branch %d, has size %d, and no chunk that verifies leads from %d to it",
+		e.First, e.End-1, e.Branch, e.End, e.First)
+}
+
 // Lines iterates over the log's lines without line feeds, from the event with this
 // index on: events and, behind each batch, its commit line. They are the lines of
 // the log as its own files had them, to the byte. A chunk is proven before its
-// first line is yielded.
+// first line is yielded. If the mirror lacks lines that its newest head covers, the
+// error behind the last line before them wraps a [*MissingError].
 func (r *Reader) Lines(ctx context.Context, from int64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		at, err := r.target.begin(ctx, r.all, r.n, from)
+		// Before anything is read: a mirror that goes on meanwhile lacks nothing.
+		size, err := r.Size(ctx)
 		if err == nil {
-			_, err = r.target.walk(ctx, r.all, r.n, at, -1, func(line []byte, size int64) bool {
-				if err := ctx.Err(); err != nil {
-					yield(nil, err)
-					return false
-				}
-				if size <= from {
-					return true
-				}
-				return yield(line, nil)
-			})
+			if err = r.lines(ctx, from, size, yield); err != nil {
+				err = fmt.Errorf("mirror: %w", err)
+			}
 		}
 		if err != nil {
-			yield(nil, fmt.Errorf("mirror: %w", err))
+			yield(nil, err)
 		}
 	}
+}
+
+func (r *Reader) lines(ctx context.Context, from, size int64, yield func([]byte, error) bool) error {
+	at, err := r.target.begin(ctx, r.all, r.n, from)
+	if err != nil {
+		return err
+	}
+	more, err := r.target.walk(ctx, r.all, r.n, at, -1, func(line []byte, size int64) bool {
+		if err := ctx.Err(); err != nil {
+			yield(nil, err)
+			return false
+		}
+		if size <= from {
+			return true
+		}
+		return yield(line, nil)
+	})
+	if more && err == nil && at.size() < size {
+		err = &MissingError{r.Branch().Number, at.size(), size}
+	}
+	return err
 }
 
 // A Stored is a [Store] that says when an object was stored, by its own clock.
@@ -138,11 +180,16 @@ type Stored interface {
 }
 
 // Contact returns when the mirror last stored something about this log, by the
-// store's clock if it is a [Stored], else as the mirror's clock said; the zero
-// time if that is not known. It proves nothing: nobody signs it, and who may put
+// store's clock if it is a [Stored]; else when it last had nothing to store and
+// said that it runs, by its own clock; the zero time if that is not known. It
+// proves nothing: nobody signs it, and who may put
 // objects into the store can say so for a mirror that has ended. What the log's
 // events say is signed.
 func (r *Reader) Contact(ctx context.Context) (time.Time, error) {
+	r, err := r.look(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
 	contact, said, err := r.target.newestContact(ctx)
 	if err != nil {
 		return contact, fmt.Errorf("mirror: %w", err)
@@ -152,15 +199,11 @@ func (r *Reader) Contact(ctx context.Context) (time.Time, error) {
 		return contact, nil
 	}
 	newest := time.Time{}
-	head, err := r.target.newest(ctx, r.Branch().Number, maxSize)
+	head, err := r.newestHead(ctx)
 	if err != nil {
 		return newest, fmt.Errorf("mirror: %w", err)
 	}
-	names := []string{said}
-	if head != nil {
-		names = append(names, headName(r.Branch().Number, head.size()))
-	}
-	for _, name := range names {
+	for _, name := range []string{said, head} {
 		if name == "" {
 			continue
 		}
@@ -173,4 +216,19 @@ func (r *Reader) Contact(ctx context.Context) (time.Time, error) {
 		}
 	}
 	return newest, nil
+}
+
+// newestHead returns the name of the newest head, empty if there is none. Without
+// keys it is what the store claims.
+func (r *Reader) newestHead(ctx context.Context) (string, error) {
+	number := r.Branch().Number
+	if len(r.target.keys) == 0 {
+		_, name, err := r.target.claimed(ctx, number)
+		return name, err
+	}
+	f, err := r.target.newest(ctx, number, maxSize)
+	if f == nil || err != nil {
+		return "", err
+	}
+	return headName(number, f.size()), nil
 }

@@ -20,11 +20,21 @@ var _ jobaudit.AuditReader = (*Reader)(nil)
 // the watchdog, the reconcilers, a story of several logs. It reads all lines from
 // After on; with NewestFirst it reads them from the first on, and holds what it is
 // to yield. A line that is no record is a [*jobaudit.UnreadableError], behind
-// which reading goes on.
+// which reading goes on. Events that are missing are a [*MissingError], as in
+// [Reader.Lines].
+//
+// Each pass reads the branch that is the newest when it begins, if none was asked
+// for. Who reads on behind the record that was yielded last gets, from a branch that
+// has left its history, all records behind the last that both have.
 func (r *Reader) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
-		p := recordPass{Reader: r, query: q, yield: yield}
-		err := p.read(ctx)
+		now, err := r.look(ctx)
+		if err != nil {
+			yield(jobaudit.Record{}, err)
+			return
+		}
+		p := recordPass{Reader: now, query: q, yield: yield}
+		err = p.read(ctx)
 		if err == nil && !p.ended {
 			err = ctx.Err()
 		}
@@ -44,24 +54,46 @@ func (r *Reader) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaud
 // somebody does who asks at intervals, need not wait until all before it is read.
 type lastRead struct {
 	sync.Mutex
-	id    uuid.UUID
-	index int64
+	id     uuid.UUID
+	index  int64
+	branch int
 }
 
-// at returns the index of a record if it is the one that was yielded last, else 0.
-func (l *lastRead) at(id uuid.UUID) int64 {
+// at returns where a record is if it is the one that was yielded last, else 0.
+func (l *lastRead) at(id uuid.UUID) (index int64, branch int) {
 	l.Lock()
 	defer l.Unlock()
 	if id != l.id {
-		return 0
+		return 0, 0
 	}
-	return l.index
+	return l.index, l.branch
 }
 
-func (l *lastRead) set(id uuid.UUID, index int64) {
+func (l *lastRead) set(id uuid.UUID, index int64, branch int) {
 	l.Lock()
 	defer l.Unlock()
-	l.id, l.index = id, index
+	l.id, l.index, l.branch = id, index, branch
+}
+
+// common returns up to which size two branches have the same events.
+func common(all []Branch, one, other int) int64 {
+	reach := map[int]int64{}
+	for b, size := all[indexOf(all, one)], int64(maxSize); ; b = all[indexOf(all, b.Base)] {
+		reach[b.Number] = size
+		if b.Base == 0 {
+			break
+		}
+		size = min(size, b.Size)
+	}
+	for b, size := all[indexOf(all, other)], int64(maxSize); ; b = all[indexOf(all, b.Base)] {
+		if up, ok := reach[b.Number]; ok {
+			return min(up, size)
+		}
+		if b.Base == 0 {
+			return 0
+		}
+		size = min(size, b.Size)
+	}
 }
 
 // recordPass goes once over the records that match a query.
@@ -84,11 +116,7 @@ func (p *recordPass) read(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	after := p.query.After
-	index := int64(0)
-	if !p.query.NewestFirst && after != uuid.Nil {
-		index = p.last.at(after)
-	}
+	index := p.begin()
 	for line, err := range p.Lines(ctx, index) {
 		if err != nil {
 			return err
@@ -103,6 +131,20 @@ func (p *recordPass) read(ctx context.Context) error {
 		index++
 	}
 	return nil
+}
+
+// begin returns the index from which on there is something to read.
+func (p *recordPass) begin() int64 {
+	if p.query.NewestFirst || p.query.After == uuid.Nil {
+		return 0
+	}
+	index, branch := p.last.at(p.query.After)
+	if branch == 0 || branch == p.Branch().Number {
+		return index
+	}
+	both := common(p.all, branch, p.Branch().Number)
+	p.begun = index >= both // the record is not in this branch
+	return min(index, both)
 }
 
 // line takes one event. It reports whether there is to be more.
@@ -127,7 +169,7 @@ func (p *recordPass) line(line []byte, index int64) (more bool, err error) {
 		return false, nil
 	}
 	if err == nil {
-		p.last.set(r.ID(), index)
+		p.last.set(r.ID(), index, p.Branch().Number)
 		p.yielded++
 	}
 	p.ended = p.query.Limit > 0 && p.yielded == p.query.Limit

@@ -186,6 +186,9 @@ func (t *target) chunk(ctx context.Context, branch int, at *fold) (data []byte, 
 		t.tooLong(long)
 		return nil, nil, err
 	}
+	if len(t.keys) == 0 {
+		return nil, nil, fmt.Errorf("%s has more than %d bytes, and without a verifier key nothing proves that they are the log's: give the keys (jobaudit restore --key makes a log of a mirror)", long[0], usualChunk)
+	}
 	found, long, err = t.slots(ctx, branch, at, maxChunk)
 	t.tooLong(long)
 	return found.data, found.after, err
@@ -220,7 +223,7 @@ func (t *target) slots(ctx context.Context, branch int, at *fold, most int64) (f
 // tooLong reports objects that were not read to their ends.
 func (t *target) tooLong(names []string) {
 	for _, name := range names {
-		t.report(&SquattedError{name, errors.New("it is longer than a chunk is that no head covers")})
+		t.report(&SquattedError{name, errors.New("it is longer than a chunk is that no head covers; a mirror that was killed while it had a greater ChunkSize can have left it, too")})
 	}
 }
 
@@ -231,21 +234,21 @@ func (t *target) covered(ctx context.Context, branch int, size int64) (bool, err
 		f, err := t.newest(ctx, branch, maxSize)
 		return f != nil && f.size() > size, err
 	}
-	claimed, err := t.claimed(ctx, branch)
+	claimed, _, err := t.claimed(ctx, branch)
 	return claimed > size, err
 }
 
-// claimed returns the size of the newest head of a branch by its name.
-func (t *target) claimed(ctx context.Context, branch int) (int64, error) {
+// claimed returns size and name of the newest head of a branch by its name.
+func (t *target) claimed(ctx context.Context, branch int) (int64, string, error) {
 	for name, err := range t.store.List(ctx, headPrefix(branch), "") {
 		if err != nil {
-			return 0, err
+			return 0, "", err
 		}
 		if size, ok := headSize(branch, name); ok {
-			return size, nil
+			return size, name, nil
 		}
 	}
-	return 0, nil
+	return 0, "", nil
 }
 
 // lookup is what was found under a name.

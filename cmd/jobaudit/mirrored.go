@@ -219,7 +219,29 @@ func (m *mirrored) copy(ctx context.Context, dir string, keys []note.Verifier) (
 	if err != nil {
 		return auditlog.Checkpoint{}, err
 	}
-	return filesink.CopyLines(ctx, reader.Lines, dir, keys)
+	var missing error
+	c, err := filesink.CopyLines(ctx, present(reader, &missing), dir, keys)
+	if err == nil && missing != nil {
+		err = fmt.Errorf("%s holds what is before, proven, as a copy that goes on as a successor only: %w", dir, missing)
+	}
+	return c, err
+}
+
+// present are a mirror's lines up to the first that is missing, which it keeps.
+func present(r *mirror.Reader, missing *error) filesink.Lines {
+	return func(ctx context.Context, from int64) iter.Seq2[[]byte, error] {
+		return func(yield func([]byte, error) bool) {
+			for line, err := range r.Lines(ctx, from) {
+				if _, lacks := errors.AsType[*mirror.MissingError](err); lacks {
+					*missing = err
+					return
+				}
+				if !yield(line, err) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func (m *mirrored) prove(ctx context.Context, id uuid.UUID, key note.Verifier) (proof auditlog.Proof, err error) {
@@ -354,7 +376,8 @@ func (m *mirrored) spooled(ctx context.Context, keys []note.Verifier, do func(di
 		return err
 	}
 	s := &spool{dir: dir}
-	for line, err := range reader.Lines(ctx, 0) {
+	var missing error // the head says so, too, where there are keys
+	for line, err := range present(reader, &missing)(ctx, 0) {
 		if err == nil {
 			err = s.write(line)
 		}
@@ -364,6 +387,9 @@ func (m *mirrored) spooled(ctx context.Context, keys []note.Verifier, do func(di
 	}
 	if err := s.close(); err != nil {
 		return err
+	}
+	if head.IsZero() && missing != nil {
+		return missing
 	}
 	if !head.IsZero() {
 		if err := os.WriteFile(filepath.Join(dir, "checkpoint"), head.Signed(), 0o600); err != nil {

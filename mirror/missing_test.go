@@ -1,0 +1,249 @@
+package mirror_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/mirror"
+	"github.com/jobaudit/jobaudit/sink/sinktest"
+)
+
+// recordLog appends a batch for each of the records.
+func recordLog(l *memLog, records []jobaudit.Record) {
+	for _, r := range records {
+		l.batch(string(r.Bytes()))
+	}
+}
+
+// ids reads records and returns the last error.
+func ids(ctx context.Context, r *mirror.Reader, q jobaudit.Query) (all []uuid.UUID, err error) {
+	for record, recordErr := range r.Records(ctx, q) {
+		if err = recordErr; err == nil {
+			all = append(all, record.ID())
+		}
+	}
+	return all, err
+}
+
+// TestAMirrorThatLacksEventsSaysSo: a log that only looks shorter would have jobs
+// that seem to be abandoned, in every way of reading it.
+func TestAMirrorThatLacksEventsSaysSo(t *testing.T) {
+	k := newKey(t, origin)
+	l, store := newLog(t, k), newStore()
+	records := sinktest.Records(6)
+	for i := range records {
+		recordLog(l, records[i:i+1])
+		sync1(t, l, store, k) // a chunk for each
+	}
+	for lost := range int64(len(records)) {
+		for damage, do := range map[string]func([]byte) [][]byte{
+			"removed":  func([]byte) [][]byte { return nil },
+			"emptied":  func([]byte) [][]byte { return [][]byte{{}} },
+			"cut":      func(b []byte) [][]byte { return [][]byte{b[:len(b)-9]} },
+			"changed":  func(b []byte) [][]byte { return [][]byte{[]byte(strings.Replace(string(b), "job", "jab", 1))} },
+			"replaced": func([]byte) [][]byte { return [][]byte{[]byte("something else\n")} },
+		} {
+			for _, keys := range [][]note.Verifier{{k.verifier}, nil} {
+				where := fmt.Sprintf("chunk %d %s, %d keys", lost, damage, len(keys))
+				damaged := newStore()
+				maps.Copy(damaged.objects, store.objects)
+				name := fmt.Sprintf("001/chunks/%020d", lost)
+				damaged.objects[name] = do(damaged.objects[name][0])
+				r, err := mirror.OpenReader(t.Context(), damaged, &mirror.ReaderOptions{Keys: keys})
+				require.NoError(t, err)
+				queries := map[string]jobaudit.Query{"all": {}, "newest first": {NewestFirst: true}, "limited": {Limit: 6}, "other jobs": {JobID: uuid.New()}}
+				if lost > 0 {
+					queries["on behind"] = jobaudit.Query{After: records[lost-1].ID()}
+				}
+				queries["behind a lost one"] = jobaudit.Query{After: records[5].ID()}
+				for what, q := range queries {
+					_, err := ids(t.Context(), r, q)
+					missing, ok := errors.AsType[*mirror.MissingError](err)
+					require.True(t, ok, "%s: %s: %v", where, what, err)
+					require.Equal(t, &mirror.MissingError{Branch: 1, First: lost, End: 6}, missing)
+					require.ErrorContains(t, err, fmt.Sprintf("events %d to 5 are missing in the mirror", lost))
+				}
+				read, err := ids(t.Context(), r, jobaudit.Query{})
+				require.Error(t, err)
+				require.Len(t, read, int(lost), where) // and those before are read
+				_, err = ids(t.Context(), r, jobaudit.Query{Limit: max(1, int(lost))})
+				require.Equal(t, lost == 0, err != nil, where) // nothing that was wanted is missing
+			}
+		}
+	}
+}
+
+// TestAMirrorThatGoesOnWhileItIsReadLacksNothing: what comes meanwhile is read, or is
+// for the next pass.
+func TestAMirrorThatGoesOnWhileItIsReadLacksNothing(t *testing.T) {
+	k := newKey(t, origin)
+	l, store := newLog(t, k), newStore()
+	records := sinktest.Records(6)
+	recordLog(l, records[:2])
+	sync1(t, l, store, k)
+	r, err := mirror.OpenReader(t.Context(), store, &mirror.ReaderOptions{Keys: []note.Verifier{k.verifier}})
+	require.NoError(t, err)
+	n := 0
+	for _, err := range r.Records(t.Context(), jobaudit.Query{}) {
+		require.NoError(t, err)
+		if n++; n < 5 {
+			recordLog(l, records[n+1:n+2])
+			sync1(t, l, store, k)
+		}
+	}
+	require.Equal(t, 6, n)
+}
+
+// TestAMirrorThatLacksEventsIsNotAgreedWith: nobody can say that the log has them.
+func TestAMirrorThatLacksEventsIsNotAgreedWith(t *testing.T) {
+	k, k2 := newKey(t, origin), newKey(t, origin+"/s2")
+	l, store := newLog(t, k), newStore()
+	for range 3 {
+		l.append(2, "event")
+		sync1(t, l, store, k)
+	}
+	delete(store.objects, fmt.Sprintf("001/chunks/%020d", 2))
+	l.under(k2).append(1, "of the successor")
+	var r reports
+	_, err := newMirror(t, l, store, options(&r, k, k2)).Accept(t.Context(), operator)
+	_, ok := errors.AsType[*mirror.MissingError](err)
+	require.True(t, ok, err)
+}
+
+// TestAReaderThatStaysOpenGoesOnInTheBranchThatWasAccepted: who reads at intervals,
+// as a watchdog does, would otherwise judge for ever by a history that has ended.
+func TestAReaderThatStaysOpenGoesOnInTheBranchThatWasAccepted(t *testing.T) {
+	k, k2 := newKey(t, origin), newKey(t, origin+"/s2")
+	records := sinktest.Records(8)
+	idsOf := func(of ...jobaudit.Record) (all []uuid.UUID) {
+		for _, r := range of {
+			all = append(all, r.ID())
+		}
+		return all
+	}
+	for fork := range int64(5) {
+		for read := range 5 {
+			l, store := newLog(t, k), newStore()
+			recordLog(l, records[:4])
+			sync1(t, l, store, k)
+			o := &mirror.ReaderOptions{Keys: []note.Verifier{k.verifier, k2.verifier}}
+			r, err := mirror.OpenReader(t.Context(), store, o)
+			require.NoError(t, err)
+			old := *o
+			old.Branch = 1
+			first, err := mirror.OpenReader(t.Context(), store, &old)
+			require.NoError(t, err)
+			q := jobaudit.Query{}
+			if read > 0 {
+				got, err := ids(t.Context(), r, jobaudit.Query{Limit: read})
+				require.NoError(t, err)
+				q.After = got[read-1]
+			}
+			branch := l.cut(fork).under(k2)
+			recordLog(branch, records[4:7])
+			var problems reports
+			m := newMirror(t, branch, store, options(&problems, k, k2))
+			if fork < 4 { // else the successor goes on from the mirror
+				_, err = m.Accept(t.Context(), operator)
+				require.NoError(t, err)
+			}
+			require.NoError(t, m.Sync(t.Context()))
+
+			want := append(idsOf(records[min(fork, int64(read)):fork]...), idsOf(records[4:7]...)...)
+			got, err := ids(t.Context(), r, q)
+			require.NoError(t, err)
+			require.Equal(t, want, got, "a branch at %d, behind record %d", fork, read)
+			recordLog(branch, records[7:])
+			require.NoError(t, m.Sync(t.Context()))
+			got, err = ids(t.Context(), r, jobaudit.Query{After: records[6].ID()})
+			require.NoError(t, err)
+			require.Equal(t, idsOf(records[7]), got)
+			if got, err = ids(t.Context(), first, jobaudit.Query{}); fork < 4 {
+				require.NoError(t, err)
+				require.Equal(t, idsOf(records[:4]...), got) // as was asked for
+			}
+		}
+	}
+}
+
+// TestWithoutKeysNoNameMakesAReaderHoldMore: anybody can give an object a head's name.
+func TestWithoutKeysNoNameMakesAReaderHoldMore(t *testing.T) {
+	k := newKey(t, origin)
+	l, store := newLog(t, k), &measured{memStore: newStore()}
+	l.append(3, "event")
+	sync1(t, l, store, k)
+	store.objects[fmt.Sprintf("001/chunks/%020d", 3)] = [][]byte{[]byte(strings.Repeat("x", long))}
+	store.objects["001/heads/0000000000000001.9007199254740991"] = [][]byte{{}}
+	lines, err := readable(t, store)
+	require.Equal(t, l.lines, lines)
+	require.ErrorContains(t, err, "001/chunks/00000000000000000003 has more than 16777216 bytes")
+	require.ErrorContains(t, err, "give the keys")
+	require.LessOrEqual(t, store.most, int64(16<<20))
+}
+
+// datedStore says when objects were stored.
+type datedStore struct {
+	*memStore
+	at map[string]time.Time
+}
+
+func (s *datedStore) Stored(_ context.Context, name string) (time.Time, error) {
+	return s.at[name], nil
+}
+
+// TestABusyMirrorIsHeardOfWithoutKeysAndInTheBranchThatWasAccepted: one that has
+// something to store says nothing else.
+func TestABusyMirrorIsHeardOfWithoutKeysAndInTheBranchThatWasAccepted(t *testing.T) {
+	k, k2 := newKey(t, origin), newKey(t, origin+"/s2")
+	store := &datedStore{newStore(), map[string]time.Time{}}
+	now := time.Unix(1_700_000_000, 0)
+	stored := func(at time.Time) {
+		for name := range store.objects {
+			if _, known := store.at[name]; !known {
+				store.at[name] = at
+			}
+		}
+	}
+	l := newLog(t, k)
+	l.append(2, "event")
+	sync1(t, l, store, k)
+	stored(now)
+	var readers []*mirror.Reader
+	for _, keys := range [][]note.Verifier{nil, {k.verifier, k2.verifier}} {
+		r, err := mirror.OpenReader(t.Context(), store, &mirror.ReaderOptions{Keys: keys})
+		require.NoError(t, err)
+		readers = append(readers, r)
+	}
+	heard := func(at time.Time) {
+		for i, r := range readers {
+			contact, err := r.Contact(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, at, contact, "reader %d", i)
+		}
+	}
+	heard(now)
+	l.append(2, "event")
+	sync1(t, l, store, k)
+	stored(now.Add(time.Hour))
+	heard(now.Add(time.Hour))
+
+	branch := l.cut(2).under(k2)
+	branch.append(1, "event of the successor")
+	var problems reports
+	m := newMirror(t, branch, store, options(&problems, k, k2))
+	_, err := m.Accept(t.Context(), operator)
+	require.NoError(t, err)
+	require.NoError(t, m.Sync(t.Context()))
+	stored(now.Add(2 * time.Hour))
+	heard(now.Add(2 * time.Hour))
+}
