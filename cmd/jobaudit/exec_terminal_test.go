@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -58,6 +59,9 @@ func TestAnInterruptReachesTheProgramOnceWhoeverSendsIt(t *testing.T) {
 			tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", cmd.Process.Pid))
 			require.NoError(t, err)
 			require.NotEmpty(t, tasks, "exec has ended")
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+			require.NoError(t, err)
+			require.NotContains(t, string(stat), ") Z ", "exec has ended")
 			for _, task := range tasks {
 				children, _ := os.ReadFile(task)
 				for pid := range strings.FieldsSeq(string(children)) {
@@ -75,9 +79,13 @@ func TestAnInterruptReachesTheProgramOnceWhoeverSendsIt(t *testing.T) {
 	_, err := person.WriteString("\x03") // Ctrl-C
 	require.NoError(t, err)
 	says("interrupt 1")
-	witness(first) // in the place of the one that the terminal has ended
+	second := witness(first) // in the place of the one that the terminal has ended
 	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
 	says("interrupt 2")
+	pid, err := strconv.Atoi(second)
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL)) // one that ends late is replaced, too
+	witness(second)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGQUIT))
 	says("quit")
 	_ = cmd.Wait()

@@ -337,18 +337,24 @@ func (r *relay) pass(s os.Signal) {
 // alone passes a signal on that was sent to exec alone: what a terminal sends, the
 // program has got by itself, and a second one can mean something else.
 func (r *relay) alone(w *witness, pid int, number syscall.Signal) {
-	if w.saw() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.witness == w && w != nil && r.pid != 0 {
-			r.witness = newWitness()
-		}
+	saw := w.saw()
+	r.mu.Lock()
+	if !saw && r.pid == pid {
+		_ = syscall.Kill(pid, number)
+	}
+	r.mu.Unlock()
+	if w == nil {
+		return
+	}
+	select { // a witness that has ended, however late, tells nothing of the next signal
+	case <-w.ended:
+	case <-r.done:
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.pid == pid {
-		_ = syscall.Kill(pid, number)
+	if r.witness == w && r.pid != 0 {
+		r.witness = newWitness()
 	}
 }
 

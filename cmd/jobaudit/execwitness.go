@@ -15,7 +15,7 @@ import (
 const witnessCommand = "exec-witness"
 
 // witnessTime is how long the witness has to end by a signal that it has got.
-const witnessTime = time.Second
+const witnessTime = 3 * time.Second
 
 // witness is a process in the process group of exec and its program, which ends by the
 // signals that a terminal sends. A terminal sends them to the whole group, and somebody
