@@ -107,6 +107,47 @@ func TestAMirrorThatLostAChunkDoesNotVerify(t *testing.T) {
 	require.Contains(t, c.err, "001/chunks/00000000000000000000")
 }
 
+// TestAMirrorThatLacksEventsIsNotShownOrRestoredAsAShorterLog: its own key must not
+// sign what it has signed otherwise before.
+func TestAMirrorThatLacksEventsIsNotShownOrRestoredAsAShorterLog(t *testing.T) {
+	l := newLog(t).close(t)
+	base := t.TempDir()
+	target, key := filepath.Join(base, "mirror"), l.verifier(t)
+	require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once", "--create").code)
+	want := run(t, "list", l.dir, "--json").out
+	anchor := filepath.Join(base, "anchor") // of what the first chunk holds
+	signed, err := os.ReadFile(l.anchor())
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(anchor, signed, 0o600))
+	owner, err := filesink.LoadOrCreateKey(l.dir, l.key, "example.com/jobs")
+	require.NoError(t, err)
+	sink, err := filesink.Open(t.Context(), l.dir, owner, nil)
+	require.NoError(t, err)
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(2)))
+	require.NoError(t, sink.Close())
+	require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once").code)
+	chunks, err := filepath.Glob(filepath.Join(target, "001", "chunks", "*"))
+	require.NoError(t, err)
+	require.Len(t, chunks, 2)
+	require.NoError(t, os.Remove(chunks[1]))
+
+	for _, args := range [][]string{{"list", target, "--json"}, {"tail", target}, {"jobs", target}, {"export", target, "--format", "jsonl"}} {
+		c := run(t, args...)
+		require.NotZero(t, c.code, args)
+		require.Contains(t, c.err, "are missing in the mirror", args)
+		if args[0] == "list" {
+			require.Equal(t, want, c.out)
+		}
+	}
+	restored := filepath.Join(base, "restored")
+	c := run(t, "restore", target, restored, "--key", key, "--anchor", anchor)
+	require.NotZero(t, c.code)
+	require.Contains(t, c.err, "are missing in the mirror")
+	require.Contains(t, c.err, "as a successor only")
+	require.Equal(t, want, run(t, "list", restored, "--json").out)
+	require.FileExists(t, filepath.Join(restored, "copy"))
+}
+
 func TestARestoredLogGoesOnUnderItsKeyOnlyIfNothingIsMissing(t *testing.T) {
 	l := newLog(t).close(t)
 	base := t.TempDir()
