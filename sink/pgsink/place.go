@@ -273,19 +273,35 @@ func (r *rowsOf) next(dst []byte) []byte {
 func copyBinary(ctx context.Context, tx pgx.Tx, table string, columns []string, rows interface{ next(dst []byte) []byte }) error {
 	// The header: a signature, no flags, no extension.
 	r := &copyReader{rows: rows, buf: []byte("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")}
+	defer r.stop()
 	_, err := tx.Conn().PgConn().CopyFrom(ctx, r, `COPY jobaudit.`+table+` (`+strings.Join(columns, ", ")+`) FROM STDIN (FORMAT binary)`)
 	return err
 }
 
 // copyReader reads rows in the binary format of COPY.
 type copyReader struct {
-	rows interface{ next(dst []byte) []byte }
-	buf  []byte
-	at   int // up to which buf was read
-	end  bool
+	mu      sync.Mutex // guards what follows
+	rows    interface{ next(dst []byte) []byte }
+	buf     []byte
+	at      int // up to which buf was read
+	end     bool
+	stopped bool
+}
+
+// stop ends reading. CopyFrom reads in a goroutine of its own, which it does not
+// wait for where the connection has ended, and the rows are others' by then.
+func (r *copyReader) stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped = true
 }
 
 func (r *copyReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return 0, io.ErrClosedPipe
+	}
 	for len(r.buf)-r.at < len(p) && !r.end {
 		r.buf = append(r.buf[:0], r.buf[r.at:]...)
 		r.at = 0
