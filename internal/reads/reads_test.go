@@ -36,6 +36,12 @@ func (s *stored) store(count int, since time.Time) error {
 	return nil
 }
 
+func (s *stored) failWith(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = err
+}
+
 func TestTheFirstReadIsOnRecordAndThoseOfFiveMinutesAreOneEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c reads.Counter
@@ -72,10 +78,10 @@ func TestAReadThatCannotBeRecordedIsAnErrorForAllWhoWait(t *testing.T) {
 			var s stored
 			require.NoError(t, c.Note(t.Context(), "a", s.store))
 			require.NoError(t, c.Note(t.Context(), "a", s.store))
-			s.fail = full
+			s.failWith(full)
 			time.Sleep(6 * time.Minute)
 			synctest.Wait()
-			s.fail = nil
+			s.failWith(nil)
 			time.Sleep(6 * time.Minute)
 			synctest.Wait()
 			require.Equal(t, []string{"1", "1 since " + s.list[1][len("1 since "):]}, s.list, "counts are not lost")

@@ -65,7 +65,7 @@ func mediumOn(url string, network *network, sequencer func() *pgsink.SequencerOp
 		Bytes:   func(ctx context.Context) iter.Seq2[[]byte, error] { return rows(ctx, url) },
 		Hang:    network.hang,
 		Fail:    network.fail,
-		Replace: func(ctx context.Context, r jobaudit.Record, line []byte) error { return replace(ctx, url, r, line) },
+		Replace: func(ctx context.Context, r jobaudit.Record, line []byte) error { return replace(ctx, url, sequencer() != nil, r, line) },
 	}
 }
 
@@ -107,12 +107,18 @@ func rows(ctx context.Context, url string) iter.Seq2[[]byte, error] {
 }
 
 // replace changes a record as a superuser can whom no trigger stops.
-func replace(ctx context.Context, url string, r jobaudit.Record, line []byte) error {
+func replace(ctx context.Context, url string, sequenced bool, r jobaudit.Record, line []byte) error {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx)
+	// What is changed before it has its place gets none, and is no record any more.
+	for waiting := sequenced; waiting; {
+		if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM jobaudit.inbox)`).Scan(&waiting); err != nil {
+			return err
+		}
+	}
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		// Nobody leads meanwhile: the record is in one place.
 		_, err := tx.Exec(ctx, `SET LOCAL session_replication_role = replica; SELECT FROM jobaudit.lead FOR UPDATE`)
