@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -36,6 +37,12 @@ func (s *stored) store(count int, since time.Time) error {
 	return nil
 }
 
+func (s *stored) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.list)
+}
+
 func (s *stored) failWith(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,19 +55,19 @@ func TestTheFirstReadIsOnRecordAndThoseOfFiveMinutesAreOneEvent(t *testing.T) {
 		var s stored
 		for range 4 {
 			require.NoError(t, c.Note(t.Context(), "a", s.store))
-			require.Equal(t, []string{"1"}, s.list)
+			require.Equal(t, []string{"1"}, s.all())
 			time.Sleep(time.Second)
 		}
 		require.NoError(t, c.Note(t.Context(), "b", s.store))
-		require.Equal(t, []string{"1", "1"}, s.list, "of another reader")
+		require.Equal(t, []string{"1", "1"}, s.all(), "of another reader")
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
-		require.Equal(t, []string{"1", "1", "3 since 00:00:01"}, s.list)
+		require.Equal(t, []string{"1", "1", "3 since 00:00:01"}, s.all())
 		require.NoError(t, c.Note(t.Context(), "a", s.store))
 		c.Close()
-		require.Equal(t, "1 since 00:05:04", s.list[3], "what was counted is on record at the end")
+		require.Equal(t, "1 since 00:05:04", s.all()[3], "what was counted is on record at the end")
 		require.NoError(t, c.Note(t.Context(), "a", s.store))
-		require.Len(t, s.list, 5, "and what comes later, at once")
+		require.Len(t, s.all(), 5, "and what comes later, at once")
 	})
 }
 
@@ -84,7 +91,7 @@ func TestAReadThatCannotBeRecordedIsAnErrorForAllWhoWait(t *testing.T) {
 			s.failWith(nil)
 			time.Sleep(6 * time.Minute)
 			synctest.Wait()
-			require.Equal(t, []string{"1", "1 since " + s.list[1][len("1 since "):]}, s.list, "counts are not lost")
+			require.Equal(t, []string{"1", "1 since " + s.all()[1][len("1 since "):]}, s.all(), "counts are not lost")
 			c.Close()
 		}
 	})
@@ -100,7 +107,7 @@ func TestAReaderWhoGoesIsOnRecord(t *testing.T) {
 		require.ErrorIs(t, c.Note(ctx, "a", func(count int, since time.Time) error { <-leave; return s.store(count, since) }), context.Canceled)
 		close(leave)
 		synctest.Wait()
-		require.Equal(t, []string{"1"}, s.list)
+		require.Equal(t, []string{"1"}, s.all())
 		c.Close()
 	})
 }
@@ -116,13 +123,13 @@ func TestNoMoreThanTenThousandAreCountedAtOnce(t *testing.T) {
 		for range 2 {
 			require.NoError(t, c.Note(t.Context(), "one more", s.store))
 		}
-		require.Len(t, s.list, 10_002)
+		require.Len(t, s.all(), 10_002)
 		time.Sleep(6 * time.Minute)
 		synctest.Wait()
 		for range 2 {
 			require.NoError(t, c.Note(t.Context(), "one more", s.store))
 		}
-		require.Len(t, s.list, 10_003)
+		require.Len(t, s.all(), 10_003)
 		c.Close()
 	})
 }
@@ -162,7 +169,7 @@ func TestCloseWaitsForWhatIsBeingRecorded(t *testing.T) {
 			}
 			close(leave)
 			<-closed
-			require.Equal(t, []string{"1", "2 since " + s.list[1][len("2 since "):]}, s.list, name)
+			require.Equal(t, []string{"1", "2 since " + s.all()[1][len("2 since "):]}, s.all(), name)
 			require.Equal(t, int32(1), most.Load(), "one at a time")
 		})
 	}
@@ -189,6 +196,6 @@ func TestCloseWaitsForFirstReadsThatAreNotCounted(t *testing.T) {
 		}
 		close(leave)
 		<-closed
-		require.Len(t, s.list, 10_001)
+		require.Len(t, s.all(), 10_001)
 	})
 }
