@@ -367,10 +367,12 @@ func (s *Sequencer) putAnchor(ctx context.Context, conn *pgx.Conn, now bool) {
 		s.head.Head().Origin != s.opts.Signer.Name() || !now && time.Since(s.anchoredAt) < anchorEvery {
 		return
 	}
+	running := ctx
 	ctx, cancel := context.WithTimeout(ctx, leadTimeout)
 	defer cancel()
 	s.anchoredAt = time.Now()
-	if err := auditlog.AdvanceAnchor(ctx, s.opts.Anchor, s.head, s.opts.Verifier, storedHashes{ctx, conn}); err != nil {
+	err := auditlog.AdvanceAnchor(ctx, s.opts.Anchor, s.head, s.opts.Verifier, storedHashes{ctx, conn})
+	if err != nil && running.Err() == nil { // that it was stopped is no fault of the anchor
 		s.report(fmt.Errorf("pgsink: put the head of size %d to the anchor: %w", s.head.Head().Size, err))
 		return
 	}
