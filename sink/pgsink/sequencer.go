@@ -372,7 +372,10 @@ func (s *Sequencer) putAnchor(ctx context.Context, conn *pgx.Conn, now bool) {
 	defer cancel()
 	s.anchoredAt = time.Now()
 	err := auditlog.AdvanceAnchor(ctx, s.opts.Anchor, s.head, s.opts.Verifier, storedHashes{ctx, conn})
-	if err != nil && running.Err() == nil { // that it was stopped is no fault of the anchor
+	if running.Err() != nil && err != nil {
+		return // it was stopped, which is no fault of the anchor
+	}
+	if err != nil {
 		s.report(fmt.Errorf("pgsink: put the head of size %d to the anchor: %w", s.head.Head().Size, err))
 		return
 	}
