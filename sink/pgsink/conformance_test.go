@@ -62,10 +62,12 @@ func mediumOn(url string, network *network, sequencer func() *pgsink.SequencerOp
 				Sequencer: sequencer(), OnError: func(error) {},
 			}))
 		},
-		Bytes:   func(ctx context.Context) iter.Seq2[[]byte, error] { return rows(ctx, url) },
-		Hang:    network.hang,
-		Fail:    network.fail,
-		Replace: func(ctx context.Context, r jobaudit.Record, line []byte) error { return replace(ctx, url, sequencer() != nil, r, line) },
+		Bytes: func(ctx context.Context) iter.Seq2[[]byte, error] { return rows(ctx, url) },
+		Hang:  network.hang,
+		Fail:  network.fail,
+		Replace: func(ctx context.Context, r jobaudit.Record, line []byte) error {
+			return replace(ctx, url, sequencer() != nil, r, line)
+		},
 	}
 }
 
