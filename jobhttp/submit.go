@@ -160,7 +160,7 @@ func (a *API) accepted(ctx context.Context, q *request, c Caller, t *jobaudit.Tr
 	if err != nil {
 		return err
 	}
-	if !f.isOwn(c) { // whoever knows a key of another's may not know of the job
+	if !f.isOwn(c) { // who knows a key of another's may not know of the job
 		if err := a.mayRead(ctx, c, &f); err != nil {
 			return err
 		}

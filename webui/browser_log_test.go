@@ -223,7 +223,7 @@ func TestExtraAPageThatIsNotAnsweredAsksLessAndLessOften(t *testing.T) {
 	b.Eval(`window.setTimeout = (f, ms) => { window.well = ms; }, last(), ""`)
 	b.Eval(`new Promise(done => { const look = () => window.well ? done("") : real(look, 20); look(); })`)
 	require.Equal(t, "true", b.Eval(`String(window.well >= 2000)`))
-	require.NotEqual(t, "60000", b.Eval(`String(window.well)`), "and begins anew when the server is back")
+	require.NotEqual(t, "60000", b.Eval(`String(window.well)`), "and begins again when the server is back")
 }
 
 func TestTheFormThatBeginsAVerificationIsBounded(t *testing.T) {

@@ -26,7 +26,7 @@ type look struct {
 }
 
 // first tells which submissions are the first event of their job. Only then are the
-// events that are newer all of them: a job may be submitted once more, by whoever knows
+// events that are newer all of them: a job may be submitted once more, by anybody who knows
 // its ID, and a lost submission may be written late.
 type first struct {
 	place   map[uuid.UUID]int  // of each job's last event that was met

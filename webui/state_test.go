@@ -101,7 +101,7 @@ func showsTheWholeHistory(t *testing.T, a, b uuid.UUID) {
 	}
 }
 
-// Whoever knows the ID of a job without an organization can submit it once more.
+// Anybody who knows the ID of a job without an organization can submit it once more.
 func TestASecondSubmissionHidesNoJob(t *testing.T) {
 	a := uuid.New()
 	sink := memsink.New(nil)

@@ -41,7 +41,7 @@ type OpenJobs interface {
 //
 //	jobaudit.jobs.ended          by jobaudit.job.state: success, failed, cancelled
 //
-// That counts, from the call of Metrics on, whoever recorded them: a second outcome of a
+// That counts, from the call of Metrics on, by any recorder: a second outcome of a
 // job counts once as long as it is among the newest 10,000. For what ended before,
 // [jobaudit.Jobs] reads the log. The result ends it.
 func Metrics(provider metric.MeterProvider, recorder *jobaudit.Recorder, log OpenJobs) (metric.Registration, error) {

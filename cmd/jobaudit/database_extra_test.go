@@ -64,7 +64,7 @@ func TestExtraASequencerBehindAPoolerAndALossThatIsAccepted(t *testing.T) {
 	stop()
 	both := []string{"--key", public, "--key", nextPublic, "--anchor", anchor}
 	c, _ = l.verify(t, both...)
-	require.Equal(t, 1, c.code, "it stays a finding for whoever does not list it")
+	require.Equal(t, 1, c.code, "it stays a finding for those who do not list it")
 	c, v = l.verify(t, append(both, "--accept-loss", anchor)...)
 	require.Zero(t, c.code, "%s%s", c.out, c.err)
 	require.Equal(t, "L1", v.Level)

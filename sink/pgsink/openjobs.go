@@ -67,7 +67,7 @@ const (
 
 // openJobs knows the jobs that are open at the end of what has been read.
 type openJobs struct {
-	turn chan struct{} // of one element, which whoever uses the rest puts in
+	turn chan struct{} // of one element: to put it in is to hold the lock
 	fold *jobcheck.Lives
 	idx  int64 // of the last event that was read
 	line []byte

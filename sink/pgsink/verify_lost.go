@@ -11,7 +11,7 @@ import (
 )
 
 // explain says beside findings about outside heads that a successor's key has
-// signed on from before such a head. It stays a finding: whoever lost what was
+// signed on from before such a head. It stays a finding: those who lost what was
 // acknowledged must not excuse that alone. Only where the caller lists the head as
 // lost, too, is it a note; and only where every finding could be looked at.
 func (v *verification) explain() error {

@@ -17,7 +17,7 @@ const cutTo = `DELETE FROM jobaudit.commits WHERE size > $i; DELETE FROM jobaudi
 	DELETE FROM jobaudit.ids WHERE id NOT IN (SELECT id FROM jobaudit.events WHERE idx < $i)`
 
 // What is gone stays a finding, unless two say that they know of it: the holder of
-// a successor's key, who signed on from before it, and whoever verifies.
+// a successor's key, who signed on from before it, and those who verify.
 func TestALossIsANoteOnlyWhereASuccessorGoesOnAndItIsListed(t *testing.T) {
 	url, k := database(t), newKey(t)
 	lost := written(t, url, k)
