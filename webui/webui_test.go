@@ -57,7 +57,8 @@ func options() webui.Options {
 			}
 			return nil
 		},
-		Log: slog.New(slog.DiscardHandler),
+		Log:     slog.New(slog.DiscardHandler),
+		Timeout: 10 * time.Minute, // on a slow machine
 	}
 }
 

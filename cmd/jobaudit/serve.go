@@ -29,6 +29,7 @@ type serve struct {
 	address   string
 	keys      []string
 	companion companion
+	timeout   time.Duration // of a page; 0: webui's
 }
 
 func (a *app) serveCommand() *cobra.Command {
@@ -99,6 +100,7 @@ func (a *app) pages(ctx context.Context, s *serve, names []string, logs sources,
 		Authenticate: d.authenticate,
 		Authorize:    func(context.Context, webui.Viewer, webui.Operation, jobaudit.Job) error { return nil },
 		Record:       record,
+		Timeout:      s.timeout,
 	}
 	var list []webui.Log
 	proven := true

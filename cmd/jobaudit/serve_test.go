@@ -32,7 +32,9 @@ type served struct {
 
 func serve(t testing.TB, args ...string) *served {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), program, append([]string{"serve"}, args...)...)
+	// The test's context ends before what Cleanup holds is called: it would kill the
+	// program that stop interrupts.
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, append([]string{"serve"}, args...)...)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	cmd.Stderr = os.Stderr

@@ -155,6 +155,7 @@ func TestThePageSaysWhatIsAnswered(t *testing.T) {
 		answer("GET", path, "ada", "", 200)
 	}
 	answer("GET", ended+"/events?cursor=1", "ada", "", 200)
+	answer("GET", ended+"/events?cursor=7", "ada", "", 200) // more than it has
 	answer("GET", ended+"/events", "ada", "", 200, "Last-Event-ID", "1")
 	answer("GET", "/api/jobs?limit=2&state=failed&since=2020-01-01T00:00:00Z", "ada", "", 200)
 	answer("GET", "/api/jobs?limit=1", "ada", "", 200)
@@ -170,7 +171,7 @@ func TestThePageSaysWhatIsAnswered(t *testing.T) {
 	}
 	answer("DELETE", none, "ada", "", 404)
 	answer("GET", "/api/jobs?limit=0", "ada", "", 400)
-	answer("GET", ended+"/events?cursor=7", "ada", "", 400)
+	answer("GET", ended+"/events?cursor=7x", "ada", "", 400)
 	answer("POST", "/api/jobs", "ada", `{`, 400)
 	answer("POST", "/api/jobs", "ada", `{"action":"invalid"}`, 400)
 	answer("POST", "/api/jobs", "ada", `{"action":"panic"}`, 500)
