@@ -233,3 +233,154 @@ func TestTheMemoryOfAHundredViewersIsFlat(t *testing.T) {
 	t.Logf("after 400 pages %d kB, after 800 %d kB", first/1000, last/1000)
 	require.Less(t, last, first+1<<20)
 }
+
+// heavy is a log of records that are as long as they may be. It makes them as they are
+// read.
+type heavy struct {
+	n        int
+	at       func(i int) jobaudit.Record
+	measured bool
+	most     uint64 // in use while the log is read
+}
+
+func (h *heavy) Records(_ context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		if h.measured {
+			defer func() { h.most = max(h.most, inUse()) }()
+		}
+		for i := range h.n {
+			if q.NewestFirst {
+				i = h.n - 1 - i
+			}
+			if r := h.at(i); q.Match(r) && !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// like makes records that are as one of a log is, but for IDs that are their own.
+func like(t testing.TB, sink *memsink.Sink, typ jobaudit.EventType, own func(e jobaudit.Event) []uuid.UUID) func(i int) jobaudit.Record {
+	for r, err := range sink.Records(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{typ}}) {
+		require.NoError(t, err)
+		ids := append(own(r.Event()), r.ID())
+		line := r.Bytes()
+		line = fmt.Appendf(line[:len(line)-1:len(line)-1], `,"later":"%s"}`, strings.Repeat("x", 47_900-len(line)))
+		return func(i int) jobaudit.Record {
+			text := line
+			for k, id := range ids {
+				other := id
+				other[15], other[14], other[13], other[12] = byte(i), byte(i>>8), byte(i>>16), byte(k)
+				text = bytes.ReplaceAll(text, []byte(id.String()), []byte(other.String()))
+			}
+			r, err := jobaudit.ParseRecord(text)
+			require.NoError(t, err)
+			return r
+		}
+	}
+	t.Fatal("there is none")
+	return nil
+}
+
+// A record may have 48,000 bytes, of which a page shows little: so what it keeps is
+// bounded by bytes too, in whichever way the records come to it.
+func TestOfLongRecordsPagesKeepWhatTheyShow(t *testing.T) {
+	const n = 800
+	sink := memsink.New(nil)
+	rec := open(t, sink, nil)
+	long := strings.Repeat("x", 15_900)
+	s := submission("export", "acme")
+	s.Inputs = map[string]string{"text": long}
+	id := run(t, rec, s, func(ctx context.Context, tr *jobaudit.Trail) error {
+		tr.Log(ctx, "a line")
+		submit(t, rec, submission("export", "acme"))
+		return errors.New("the disk is full")
+	})
+	require.NoError(t, rec.Act(t.Context(), jobaudit.Act{Type: jobaudit.AuditReviewed, Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "ada"},
+		OrgID: "acme", Reason: "a review", Scope: jobaudit.Query{JobID: id}, Data: map[string]string{"text": long}}))
+	var all []jobaudit.Record
+	for r, err := range sink.Records(t.Context(), jobaudit.Query{}) {
+		require.NoError(t, err)
+		all = append(all, r)
+	}
+	nothing := func(jobaudit.Event) []uuid.UUID { return nil }
+	job := func(e jobaudit.Event) []uuid.UUID { return []uuid.UUID{e.Job.ID} }
+	for name, c := range map[string]struct {
+		typ  jobaudit.EventType
+		own  func(jobaudit.Event) []uuid.UUID
+		says string // on one of the pages
+	}{
+		"lines":                {jobaudit.JobLogged, nothing, "are not on this page"},
+		"starts":               {jobaudit.JobStarted, nothing, "more events than a page goes through"},
+		"submissions of it":    {jobaudit.JobSubmitted, nothing, "more events than a page goes through"},
+		"jobs":                 {jobaudit.JobSubmitted, job, "Earlier jobs"},
+		"ends of unknown jobs": {jobaudit.JobFailed, job, ""},
+		"acts":                 {jobaudit.AuditReviewed, nothing, "there may be earlier ones"},
+	} {
+		make := like(t, sink, c.typ, c.own)
+		log := &heavy{n: len(all) + n, measured: true, at: func(i int) jobaudit.Record {
+			if i < len(all)-1 { // the last is the act
+				return all[i]
+			}
+			if i == len(all)+n-1 {
+				return all[len(all)-1]
+			}
+			return make(i)
+		}}
+		ui := pages(t, []webui.Log{{Name: "web", Reader: log}}, options())
+		before, said := inUse(), false
+		for path, who := range map[string]string{"/jobs/" + id.String(): "ada", "/jobs/" + id.String() + "?from=5": "auditor", "/jobs": "auditor", "/jobs?state=cancelled": "ada", "/log": "auditor"} {
+			code, page := get(t, ui, who, path)
+			require.Equal(t, 200, code, path)
+			require.Less(t, len(page), 2<<20, path)
+			said = said || strings.Contains(page, c.says)
+		}
+		t.Logf("%s: %d kB more", name, (int64(log.most)-int64(before))/1000)
+		require.Less(t, log.most, before+22<<20, name)
+		require.True(t, said, "%s: what is left out is told", name)
+	}
+}
+
+// The pages of a timeline of long records have each of them, however many fit on one.
+func TestATimelineOfLongRecordsIsShownInParts(t *testing.T) {
+	sink := memsink.New(nil)
+	rec := open(t, sink, nil)
+	id := run(t, rec, submission("export", "acme"), func(ctx context.Context, tr *jobaudit.Trail) error {
+		tr.Log(ctx, "a line")
+		return errors.New("the disk is full")
+	})
+	var all []jobaudit.Record
+	for r, err := range sink.Records(t.Context(), jobaudit.Query{JobID: id}) {
+		require.NoError(t, err)
+		all = append(all, r)
+	}
+	make := like(t, sink, jobaudit.JobLogged, func(jobaudit.Event) []uuid.UUID { return nil })
+	for _, n := range []int{1, 172, 173, 174, 175, 400} {
+		log := &heavy{n: len(all) + n, at: func(i int) jobaudit.Record {
+			switch {
+			case i < 2:
+				return all[i]
+			case i < 2+n:
+				return make(i)
+			}
+			return all[i-n]
+		}}
+		ui := pages(t, []webui.Log{{Name: "web", Reader: log}}, options())
+		seen, shown := map[string]bool{}, 0
+		for path := "/jobs/" + id.String(); path != ""; {
+			code, page := get(t, ui, "ada", path)
+			require.Equal(t, 200, code)
+			require.Contains(t, page, "the disk is full", "how it ended, on every page")
+			for _, m := range regexp.MustCompile(`id="e-([0-9a-f-]{36})"`).FindAllStringSubmatch(page, -1) {
+				seen[m[1]] = true
+			}
+			shown++
+			require.LessOrEqual(t, shown, 2+(len(all)+n)/80, "pages are full")
+			path = ""
+			if next := nextLink.FindStringSubmatch(page); next != nil {
+				path = "/jobs/" + id.String() + next[1]
+			}
+		}
+		require.Len(t, seen, len(all)+n)
+	}
+}

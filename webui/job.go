@@ -46,6 +46,7 @@ type jobPage struct {
 	Earlier    int  // where the timeline is begun for those before: -1 if there are none
 	Later      int  // and for those behind, likewise
 	Gap        bool // the timeline has its beginning and its end
+	Left       int  // events that are not on the page, as far as they were counted
 	Cut        bool // not all events were gone through
 	Unreadable []string
 	Family     []member
@@ -164,15 +165,10 @@ func (u *UI) describe(r *request, f found, want part) (*jobPage, error) {
 		return nil, err
 	}
 	p.tell(entries, f.wanted)
-	p.Gap = want.from == 0 && f.total > len(p.Entries)
-	if p.Gap {
-		p.Later = mostEvents / 2
-	}
+	p.Later, p.Gap = f.next, want.from == 0 && f.next >= 0
+	p.Left = f.total - len(p.Entries)
 	if want.from > 0 {
 		p.Earlier = max(want.from-mostEvents, 0)
-		if want.from+mostEvents < f.total {
-			p.Later = want.from + mostEvents
-		}
 	}
 	for i := range p.Checks {
 		for _, finding := range p.Checks[i].Result.Findings {
@@ -281,7 +277,7 @@ func (u *UI) family(r *request, p *jobPage) error {
 		if id != p.Job.ID && u.opts.Authorize(r.Context(), r.viewer, ReadJob, job) != nil {
 			continue
 		}
-		m := member{Job: job, Action: first.What.Action, On: first.What.Resource, This: id == p.Job.ID}
+		m := member{Job: listed(&job), Action: first.What.Action, On: first.What.Resource, This: id == p.Job.ID}
 		if err != nil {
 			m.Job, m.Wrong = jobaudit.Job{ID: id, ParentID: first.Job.ParentID}, story.Plain(err.Error())
 		}
@@ -337,12 +333,17 @@ func (u *UI) acts(r *request, p *jobPage) error {
 	types := []jobaudit.EventType{jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditRequested, jobaudit.AuditErased}
 	for i := range u.logs {
 		cut, err := newestOf(r.Context(), u.logs[i].Reader, jobaudit.Query{Since: p.Job.CreatedAt}, mostActs, types, func(rec jobaudit.Record, err error) {
-			if err != nil || len(p.Acts) == mostListed {
+			if err != nil {
+				return
+			}
+			if len(p.Acts) == mostListed {
+				p.MoreActs = true
 				return
 			}
 			e := rec.Event()
 			if e.Data.Act.Scope.JobID == p.Job.ID && (r.viewer.AllOrgs || e.Who.OrgID == r.viewer.OrgID) {
-				p.Acts = append(p.Acts, act{e, who(e.Who.Principal), story.Plain(e.Why.Reason + " " + compact(e.Data.Act.Data))})
+				says := story.Plain(e.Why.Reason + " " + compact(e.Data.Act.Data))
+				p.Acts = append(p.Acts, act{jobaudit.Event{Type: e.Type, Time: e.Time}, who(e.Who.Principal), says})
 			}
 		})
 		if err != nil {

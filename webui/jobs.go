@@ -22,7 +22,8 @@ const (
 	pageLength = 50
 	mostLooked = 2_000
 	mostPassed = 100_000
-	mostKept   = 20_000 // of them, those that change jobs
+	mostKept   = 20_000  // of them, those that change jobs
+	keptBytes  = 8 << 20 // of these
 )
 
 // inList is how far a job is read for the list: its beginning, and its newest events.
@@ -182,7 +183,7 @@ func (u *UI) fill(r *request, body *jobList, q jobaudit.Query, cursor string) er
 		if !ok {
 			continue
 		}
-		l := look{submission: s, at: f.place[s.Job.ID], folded: true}
+		l := look{submission: short(&s), at: f.place[s.Job.ID], folded: true}
 		if l.row, l.wanted, err = u.row(r, f, &l, wanted); err != nil {
 			return err
 		}
@@ -240,7 +241,7 @@ func (u *UI) row(r *request, f *feed, l *look, wanted jobaudit.Query) (row, bool
 	if err != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		return row{}, false, err
 	}
-	line := row{Job: job, Who: who(s.Who.Principal), Action: s.What.Action, On: s.What.Resource, Cut: cut}
+	line := row{Job: listed(&job), Who: who(s.Who.Principal), Action: s.What.Action, On: s.What.Resource, Cut: cut}
 	for _, p := range s.Who.OnBehalfOf {
 		line.Behalf = append(line.Behalf, who(p))
 	}
@@ -256,6 +257,24 @@ func (u *UI) row(r *request, f *feed, l *look, wanted jobaudit.Query) (row, bool
 		return row{}, false, nil
 	}
 	return line, true, nil
+}
+
+// short is of a submission what the list needs: it considers many.
+func short(e *jobaudit.Event) jobaudit.Event {
+	name := func(p jobaudit.Principal) jobaudit.Principal { return jobaudit.Principal{Kind: p.Kind, ID: p.ID} }
+	s := jobaudit.Event{ID: e.ID, Time: e.Time}
+	s.Job.ID, s.Who.OrgID, s.Who.Principal = e.Job.ID, e.Who.OrgID, name(e.Who.Principal)
+	s.What.Action, s.What.Resource = e.What.Action, e.What.Resource
+	for _, p := range e.Who.OnBehalfOf {
+		s.Who.OnBehalfOf = append(s.Who.OnBehalfOf, name(p))
+	}
+	return s
+}
+
+// listed is of a job what a line of it needs.
+func listed(job *jobaudit.Job) jobaudit.Job {
+	return jobaudit.Job{ID: job.ID, State: job.State, CreatedAt: job.CreatedAt, StartedAt: job.StartedAt, CompletedAt: job.CompletedAt,
+		Error: job.Error, ParentID: job.ParentID, Attempt: job.Attempt}
 }
 
 func took(job *jobaudit.Job) time.Duration {
@@ -286,6 +305,7 @@ type feed struct {
 	// if everything that is newer has been met: whole.
 	met   map[uuid.UUID][]jobaudit.Record
 	kept  int
+	bytes int                // of these
 	done  map[uuid.UUID]bool // jobs whose events are kept no longer
 	whole bool
 	first
@@ -377,10 +397,10 @@ func (f *feed) meet(r jobaudit.Record) {
 	}
 	switch {
 	case len(f.heads) > 1 || id == uuid.Nil || f.done[id] || !slices.Contains(changes, r.Type()):
-	case f.kept == mostKept:
+	case f.kept == mostKept || f.bytes+r.Len() > keptBytes:
 		f.leave(id)
 	default:
-		f.kept++
+		f.kept, f.bytes = f.kept+1, f.bytes+r.Len()
 		f.met[id] = append(f.met[id], r)
 	}
 }
@@ -389,6 +409,9 @@ func (f *feed) meet(r jobaudit.Record) {
 func (f *feed) leave(id uuid.UUID) []jobaudit.Record {
 	records := f.met[id]
 	f.kept -= len(records)
+	for _, r := range records {
+		f.bytes -= r.Len()
+	}
 	delete(f.met, id)
 	f.done[id] = true
 	return records

@@ -14,10 +14,12 @@ import (
 )
 
 // A job may have more events than fit into memory, and anybody may look at it: so a
-// page keeps some of them, and goes through no more than so many, of each log.
+// page keeps some of them, and goes through no more than so many, of each log. A record
+// has up to 48,000 bytes: so both their number and their bytes are bounded.
 const (
 	mostRead    = 500_000
-	mostChanges = 5_000 // that are kept of those which change a job
+	mostChanges = 5_000   // that are kept of those which change a job
+	mostBytes   = 4 << 20 // of the first, of the newest, and of those which change a job, each
 )
 
 // changes are the types of events that change a job, or say whose it is. Others are
@@ -31,7 +33,7 @@ var changes = []jobaudit.EventType{
 // part is which of a job's events are wanted, of each log that has some.
 type part struct {
 	from  int // those from the one of this number on,
-	shown int // so many: half of them are the newest if from is 0
+	shown int // so many at most: half of them are the newest if from is 0
 	read  int // the most that are gone through
 }
 
@@ -41,6 +43,7 @@ type excerpt struct {
 	wanted  map[uuid.UUID]bool
 	counts  map[jobaudit.EventType]int // of all
 	total   int
+	next    int  // the number of the first event that is wanted no more, -1: there is none
 	cut     bool // there are more than were gone through, or that change the job
 	foreign bool // there are some of an organization that the viewer may not know of
 	broken  []error
@@ -49,7 +52,7 @@ type excerpt struct {
 // tell reads a job as far as the viewer may know of it. A job of one organization may
 // have events of another: who knows its ID can write some.
 func (u *UI) tell(ctx context.Context, v *Viewer, id uuid.UUID, p part) (*excerpt, error) {
-	t := &excerpt{wanted: map[uuid.UUID]bool{}, counts: map[jobaudit.EventType]int{}}
+	t := &excerpt{wanted: map[uuid.UUID]bool{}, counts: map[jobaudit.EventType]int{}, next: -1}
 	var logs [][]jobaudit.Record
 	for i := range u.logs {
 		s := selection{excerpt: t, part: p, viewer: v}
@@ -92,9 +95,30 @@ type selection struct {
 	part
 	viewer  *Viewer
 	kept    []jobaudit.Record
-	last    []jobaudit.Record // the newest, in a ring
-	n       int               // of those that were offered
-	changed int               // of those that are kept as they change the job
+	last    queue // the newest
+	n       int   // of those that were offered
+	end     int   // the number behind the first that are wanted
+	first   int   // bytes of these
+	full    bool  // no more of these are wanted
+	changed int   // of those that are kept as they change the job
+	bytes   int   // of these
+}
+
+// queue holds records, the oldest first.
+type queue struct {
+	list  []jobaudit.Record
+	bytes int
+}
+
+func (q *queue) push(r jobaudit.Record) {
+	q.list, q.bytes = append(q.list, r), q.bytes+r.Len()
+}
+
+func (q *queue) pop() jobaudit.Record {
+	r := q.list[0]
+	q.list[0] = jobaudit.Record{} // or the array would hold it
+	q.list, q.bytes = q.list[1:], q.bytes-r.Len()
+	return r
 }
 
 // read goes through a log's records of the job.
@@ -121,9 +145,11 @@ func (s *selection) read(all iter.Seq2[jobaudit.Record, error]) error {
 		s.counts[r.Type()]++
 		s.offer(r)
 	}
-	for i := range s.last { // the ring begins behind the newest
-		r := s.last[(s.n-s.shown/2+i)%len(s.last)]
+	for _, r := range s.last.list {
 		s.kept, s.wanted[r.ID()] = append(s.kept, r), true
+	}
+	if s.n > s.end+len(s.last.list) && s.n > s.from && (s.next < 0 || s.end < s.next) {
+		s.next = s.end
 	}
 	return nil
 }
@@ -135,24 +161,32 @@ func (s *selection) offer(r jobaudit.Record) {
 		first = s.shown / 2
 	}
 	s.n++
-	switch {
-	case at >= s.from && at < s.from+first:
-		s.kept, s.wanted[r.ID()] = append(s.kept, r), true
-		return
-	case s.from == 0 && len(s.last) < first:
-		s.last = append(s.last, r)
-		return
-	case s.from == 0:
-		i := (at - first) % first
-		r, s.last[i] = s.last[i], r
+	if at >= s.from && !s.full {
+		if s.full = at >= s.from+first || at > s.from && s.first+r.Len() > mostBytes; !s.full {
+			s.first, s.end = s.first+r.Len(), at+1
+			s.kept, s.wanted[r.ID()] = append(s.kept, r), true
+			return
+		}
 	}
+	if s.from > 0 {
+		s.change(r)
+		return
+	}
+	for s.last.push(r); len(s.last.list) > first || len(s.last.list) > 1 && s.last.bytes > mostBytes; {
+		s.change(s.last.pop())
+	}
+}
+
+// change keeps a record that is not wanted, if it changes the job.
+func (s *selection) change(r jobaudit.Record) {
 	if !slices.Contains(changes, r.Type()) {
 		return
 	}
-	if s.changed++; s.changed > mostChanges {
+	if s.changed == mostChanges || s.bytes+r.Len() > mostBytes {
 		s.cut = true
 		return
 	}
+	s.changed, s.bytes = s.changed+1, s.bytes+r.Len()
 	s.kept = append(s.kept, r)
 }
 
@@ -164,9 +198,12 @@ func (s *selection) newest(all iter.Seq2[jobaudit.Record, error]) error {
 		known[r.ID()] = true
 	}
 	var list []jobaudit.Record
-	gone := 0
+	gone, bytes := 0, 0
 	for r, err := range all {
 		if gone++; gone > s.shown/2 || err == nil && known[r.ID()] {
+			break
+		}
+		if bytes += r.Len(); bytes > mostBytes {
 			break
 		}
 		if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {
@@ -235,6 +272,7 @@ func newestOf(ctx context.Context, log jobaudit.AuditReader, q jobaudit.Query, m
 const (
 	mostFamily        = 500 // jobs
 	mostFamilyRecords = 20_000
+	mostFamilyBytes   = 8 << 20 // of all logs together
 )
 
 // familyRecords reads what changes the jobs below a root. They are looked up by their
@@ -242,6 +280,7 @@ const (
 func (u *UI) familyRecords(ctx context.Context, v *Viewer, root, correlation uuid.UUID) (byJob map[uuid.UUID][]jobaudit.Record, order []uuid.UUID, more bool, err error) {
 	q := jobaudit.Query{RootID: root, CorrelationID: correlation, Types: changes}
 	var logs [][]jobaudit.Record
+	bytes := 0
 	for i := range u.logs {
 		var kept []jobaudit.Record
 		for rec, err := range u.logs[i].Reader.Records(ctx, q) {
@@ -251,13 +290,14 @@ func (u *UI) familyRecords(ctx context.Context, v *Viewer, root, correlation uui
 			if err != nil {
 				return nil, nil, false, err
 			}
-			if len(kept) == mostFamilyRecords {
+			if rec.JobID() == uuid.Nil || !v.AllOrgs && rec.Event().Who.OrgID != v.OrgID {
+				continue
+			}
+			if len(kept) == mostFamilyRecords || bytes+rec.Len() > mostFamilyBytes {
 				more = true
 				break
 			}
-			if rec.JobID() != uuid.Nil && (v.AllOrgs || rec.Event().Who.OrgID == v.OrgID) {
-				kept = append(kept, rec)
-			}
+			kept, bytes = append(kept, rec), bytes+rec.Len()
 		}
 		logs = append(logs, kept)
 	}
