@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -282,4 +284,73 @@ func TestACancellerIsOnRecordAndIsNotTheSubmitter(t *testing.T) {
 	require.JSONEq(t, `{"request":"cancel"}`, string(act.Data.Act.Data))
 	require.NoError(t, s.dispatched[1].Cancel(t.Context(), "it was asked to stop"))
 	require.Equal(t, jobaudit.Cancelled, s.get(t, "ada", "/api/jobs/"+running.ID.String()).job(http.StatusOK).State)
+}
+
+var anyID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+
+// Over all pages of a list a caller gets each job of the own organization once, and
+// nowhere the ID of another one's job, or of an event of it. That somebody else wrote to a
+// job of the own is told.
+func TestNoPageOfTheListGivesAnIDOfAnotherOrganization(t *testing.T) {
+	for seed := range uint64(6) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		log := memsink.New(nil)
+		s := newService(t, log, nil)
+		orgs := map[string]string{"ada": "acme", "eve": "evil", "lone": ""}
+		jobs := map[string]map[string]bool{"ada": {}, "eve": {}, "lone": {}}
+		var ids []uuid.UUID
+		for range 120 {
+			who := []string{"ada", "eve", "lone"}[random.IntN(3)]
+			c := callers[who]
+			tr, err := s.recorder.Submit(t.Context(), jobaudit.Submission{Action: action, Principal: c.Principal, OrgID: c.OrgID,
+				Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "asked for"}})
+			require.NoError(t, err)
+			jobs[who][tr.JobID().String()] = true
+			ids = append(ids, tr.JobID())
+			if random.IntN(3) == 0 {
+				run(t, tr, "a line")
+			}
+		}
+		for range 10 { // who knows a job's ID can submit it once more
+			c := callers[[]string{"ada", "eve", "lone"}[random.IntN(3)]]
+			_, _ = s.recorder.Submit(t.Context(), jobaudit.Submission{ID: ids[random.IntN(len(ids))], Action: action, Principal: c.Principal, OrgID: c.OrgID,
+				Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "a second time"}})
+		}
+		others := map[string]map[string]bool{"ada": {}, "eve": {}, "lone": {}}
+		for r, err := range log.Records(t.Context(), jobaudit.Query{}) {
+			require.NoError(t, err)
+			for who, org := range orgs {
+				if r.Event().Who.OrgID != org && !jobs[who][r.JobID().String()] {
+					others[who][r.ID().String()], others[who][r.JobID().String()] = true, true
+				}
+			}
+		}
+		for who := range orgs {
+			got := map[string]int{}
+			for path := "/api/jobs?limit=7"; path != ""; {
+				a := s.get(t, who, path)
+				require.Equal(t, 200, a.Code, "seed %d, %s, %s: %s", seed, who, path, a.Body)
+				for _, id := range anyID.FindAllString(a.Body.String(), -1) {
+					require.False(t, others[who][id], "seed %d, %s, %s: %s", seed, who, path, id)
+				}
+				var page struct {
+					Jobs []jobaudit.Job
+					Next string
+				}
+				require.NoError(t, json.Unmarshal(a.Body.Bytes(), &page))
+				for _, job := range page.Jobs {
+					got[job.ID.String()]++
+				}
+				path = ""
+				if page.Next != "" {
+					path = "/api/jobs?limit=7&cursor=" + page.Next
+				}
+			}
+			for id, times := range got {
+				require.Equal(t, 1, times, id)
+				require.True(t, jobs[who][id])
+			}
+			require.Len(t, got, len(jobs[who]), "seed %d, %s", seed, who)
+		}
+	}
 }

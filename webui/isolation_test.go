@@ -2,12 +2,17 @@ package webui_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"html"
 	"iter"
+	"maps"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -246,4 +251,135 @@ func TestTheEvidenceForAnOrganizationHoldsNoActsOfOthers(t *testing.T) {
 		}
 		require.Equal(t, want, fmt.Sprint(found), who)
 	}
+}
+
+var anyID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+
+// foreignIDs are those in a text that are not in known, written out or packed in what
+// looks like base64.
+func foreignIDs(text string, known, all map[uuid.UUID]bool) (list []uuid.UUID) {
+	for _, id := range anyID.FindAllString(text, -1) {
+		if id := uuid.MustParse(id); !known[id] {
+			list = append(list, id)
+		}
+	}
+	for _, word := range regexp.MustCompile(`[A-Za-z0-9_-]{22,}`).FindAllString(text, -1) {
+		packed, _ := base64.RawURLEncoding.DecodeString(word)
+		for at := range max(len(packed)-15, 0) {
+			if id := uuid.UUID(packed[at : at+16]); all[id] && !known[id] {
+				list = append(list, id)
+			}
+		}
+	}
+	return list
+}
+
+// Over all pages of the list a viewer of one organization sees each of its jobs once, and
+// nowhere the ID of an event or of a job of another one: not in a link to the next
+// page either.
+func TestNoPageOfTheListGivesAnIDOfAnotherOrganization(t *testing.T) {
+	orgs := map[string]string{"ada": "acme", "eve": "evil", "nobody's": ""}
+	for seed := range uint64(8) {
+		random := rand.New(rand.NewPCG(seed, 2))
+		own := map[string]map[uuid.UUID]bool{"acme": {}, "evil": {}, "": {}}
+		jobs := map[string]map[string]bool{"acme": {}, "evil": {}, "": {}}
+		all := map[uuid.UUID]bool{}
+		var logs []webui.Log
+		for n := range 1 + seed%3 {
+			sink := memsink.New(nil)
+			rec := open(t, sink, &jobaudit.Options{Heartbeat: -1})
+			for range 150 + random.IntN(100) {
+				org := []string{"acme", "evil", "", "evil", "evil"}[random.IntN(5)]
+				tr := submit(t, rec, submission([]string{"capture-payment", "refund"}[random.IntN(2)], org))
+				jobs[org][tr.JobID().String()] = true
+				if random.IntN(3) == 0 {
+					ends(t, nil)(tr)
+				}
+			}
+			for r, err := range sink.Records(t.Context(), jobaudit.Query{}) {
+				require.NoError(t, err)
+				e := r.Event()
+				all[e.ID], all[e.Job.ID] = true, true
+				if own[e.Who.OrgID] != nil && e.Job.ID != uuid.Nil {
+					own[e.Who.OrgID][e.ID], own[e.Who.OrgID][e.Job.ID] = true, true
+				}
+			}
+			logs = append(logs, webui.Log{Name: fmt.Sprint("log ", n), Reader: sink})
+		}
+		ui := pages(t, logs, options())
+		for who, org := range orgs {
+			known := maps.Clone(own[org])
+			known[uuid.MustParse("01890a5d-ac96-774b-bcce-b302099a8057")] = true // the example beside the field
+			for _, search := range []string{"", "?state=pending", "?action=refund", "?since=24h", "?who=ada"} {
+				got := map[string]int{}
+				n := 0
+				for path := "/jobs" + search; path != ""; n++ {
+					code, page := get(t, ui, who, path)
+					require.Equal(t, 200, code)
+					require.Empty(t, foreignIDs(page, known, all), "seed %d, %s, %s", seed, who, path)
+					for _, m := range jobLink.FindAllStringSubmatch(page, -1) {
+						got[m[1]]++
+					}
+					path = ""
+					if next := nextLink.FindStringSubmatch(page); next != nil {
+						path = "/jobs" + html.UnescapeString(next[1])
+					}
+					require.Less(t, n, 50, "the list ends")
+				}
+				for id, times := range got {
+					require.Equal(t, 1, times, id)
+					require.True(t, jobs[org][id])
+				}
+				if search == "" {
+					require.Len(t, got, len(jobs[org]), "seed %d, %s", seed, who)
+				}
+			}
+		}
+	}
+}
+
+func TestACursorIsOfItsOrganizationAndOfItsSecret(t *testing.T) {
+	sink := memsink.New(nil)
+	rec := open(t, sink, nil)
+	var theirs []uuid.UUID
+	for range 60 {
+		submit(t, rec, submission("capture-payment", "acme"))
+		submit(t, rec, submission("capture-payment", "evil"))
+	}
+	for r, err := range sink.Records(t.Context(), jobaudit.Query{OrgID: "acme"}) {
+		require.NoError(t, err)
+		theirs = append(theirs, r.ID())
+	}
+	secret := options()
+	secret.Secret = []byte("0123456789abcdef0123456789abcdef")
+	one, same, other := pages(t, []webui.Log{{Name: "web", Reader: sink}}, secret), pages(t, []webui.Log{{Name: "web", Reader: sink}}, secret),
+		pages(t, []webui.Log{{Name: "web", Reader: sink}}, options())
+	_, page := get(t, one, "ada", "/jobs")
+	next := nextLink.FindStringSubmatch(page)
+	require.NotNil(t, next)
+	path := "/jobs" + html.UnescapeString(next[1])
+	code := func(ui *webui.UI, who, path string) int {
+		code, _ := get(t, ui, who, path)
+		return code
+	}
+	_, again := get(t, one, "ada", "/jobs")
+	require.Equal(t, next[1], nextLink.FindStringSubmatch(again)[1], "a page that is asked for again is the same")
+	require.Equal(t, 200, code(one, "ada", path))
+	require.Equal(t, 200, code(same, "ada", path), "another replica")
+	require.Equal(t, 400, code(other, "ada", path), "another secret")
+	for _, who := range []string{"eve", "nobody's", "auditor"} {
+		require.Equal(t, 400, code(one, who, path), who)
+	}
+	for i := len("/jobs?after="); i < len(path); i++ {
+		changed := []byte(path)
+		changed[i] = map[bool]byte{true: 'A', false: 'B'}[changed[i] != 'A']
+		require.Equal(t, 400, code(one, "ada", string(changed)), i)
+	}
+	for _, id := range append(theirs[:3], uuid.New()) {
+		require.Equal(t, 400, code(one, "eve", "/jobs?after="+id.String()), "whether an event exists is not told")
+	}
+	short := options()
+	short.Secret = []byte("short")
+	_, err := webui.New([]webui.Log{{Name: "web", Reader: sink}}, short)
+	require.ErrorContains(t, err, "Options.Secret")
 }

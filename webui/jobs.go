@@ -165,7 +165,14 @@ func (u *UI) listJobs(r *request) error {
 func (u *UI) fill(r *request, body *jobList, q jobaudit.Query, cursor string) error {
 	wanted := q
 	q.State, q.ErrorCode = "", "" // of the whole job, over all logs
-	f, err := u.newest(r.Context(), q, cursor)
+	var after []uuid.UUID
+	if cursor != "" {
+		ok := false
+		if after, ok = u.seal.read(&r.viewer, cursor, len(u.logs)); !ok {
+			return problem{400, "That page does not exist, or not any more: begin with the newest jobs."}
+		}
+	}
+	f, err := u.newest(r.Context(), q, after)
 	if err != nil {
 		return err
 	}
@@ -173,7 +180,7 @@ func (u *UI) fill(r *request, body *jobList, q jobaudit.Query, cursor string) er
 	shown, looks := 0, []look(nil)
 	for looked := 0; shown < pageLength && !f.ended(); looked++ {
 		if f.tired = f.tired || looked == mostLooked; f.tired {
-			body.Looked = f.reached()
+			body.Looked = f.reached(&r.viewer)
 			break
 		}
 		s, ok, err := f.next()
@@ -192,7 +199,7 @@ func (u *UI) fill(r *request, body *jobList, q jobaudit.Query, cursor string) er
 			shown++
 		}
 	}
-	body.Next = f.cursor()
+	body.Next = u.seal.write(&r.viewer, f.marks())
 	if f.ended() {
 		body.Next, body.Looked = "", time.Time{}
 	}
@@ -324,24 +331,18 @@ type source struct {
 	last   uuid.UUID // behind which the next page begins
 }
 
-// newest begins behind a cursor: for each log, the last event that was taken. The
+// newest begins behind the last event that was taken of each log, if there are some. The
 // logs are asked for all events, but for what they have indexes of: so it is known
 // how many were gone through.
-func (u *UI) newest(ctx context.Context, wanted jobaudit.Query, cursor string) (*feed, error) {
+func (u *UI) newest(ctx context.Context, wanted jobaudit.Query, after []uuid.UUID) (*feed, error) {
 	wanted.Types = []jobaudit.EventType{jobaudit.JobSubmitted}
 	q := jobaudit.Query{CorrelationID: wanted.CorrelationID, Since: wanted.Since, Until: wanted.Until, NewestFirst: true}
 	f := &feed{first: first{place: map[uuid.UUID]int{}, earlier: map[uuid.UUID]bool{}}, seen: map[uuid.UUID]bool{}, met: map[uuid.UUID][]jobaudit.Record{}, done: map[uuid.UUID]bool{}}
-	f.whole = cursor == "" && wanted.Until.IsZero() && len(u.logs) == 1
-	marks := strings.Split(cursor, ".")
-	if cursor != "" && len(marks) != len(u.logs) {
-		return nil, problem{400, "That page does not exist."}
-	}
+	f.whole = after == nil && wanted.Until.IsZero() && len(u.logs) == 1
 	for i := range u.logs {
 		s := source{wanted: wanted}
-		if cursor != "" && marks[i] != "" {
-			if !parseID(&s.last, marks[i]) {
-				return nil, problem{400, "That page does not exist."}
-			}
+		if after != nil {
+			s.last = after[i]
 		}
 		q.After, s.at = s.last, s.last
 		s.pull, s.stop = iter.Pull2(u.logs[i].Reader.Records(ctx, q))
@@ -362,16 +363,12 @@ func (f *feed) stop() {
 	}
 }
 
-func (f *feed) cursor() string {
-	var marks []string
+// marks are the last events that were taken.
+func (f *feed) marks() (marks []uuid.UUID) {
 	for i := range f.heads {
-		mark := ""
-		if id := f.heads[i].last; id != uuid.Nil {
-			mark = id.String()
-		}
-		marks = append(marks, mark)
+		marks = append(marks, f.heads[i].last)
 	}
-	return strings.Join(marks, ".")
+	return marks
 }
 
 // ended reports whether there is nothing behind the cursor.
@@ -379,12 +376,16 @@ func (f *feed) ended() bool {
 	return !f.tired && !slices.ContainsFunc(f.heads, func(s source) bool { return s.there })
 }
 
-// reached is how far back was looked.
-func (f *feed) reached() (earliest time.Time) {
+// reached is how far back was looked: for viewers who may not know when others' jobs ran,
+// not to the second.
+func (f *feed) reached(v *Viewer) (earliest time.Time) {
 	for i := range f.heads {
 		if t := f.heads[i].time; earliest.IsZero() || !t.IsZero() && t.Before(earliest) {
 			earliest = t
 		}
+	}
+	if !v.AllOrgs && !earliest.IsZero() {
+		earliest = earliest.Truncate(time.Hour).Add(time.Hour)
 	}
 	return earliest
 }

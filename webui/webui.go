@@ -98,6 +98,11 @@ type Options struct {
 	// none is offered.
 	Evidence func(ctx context.Context, scope evidence.Scope) ([]byte, error)
 
+	// Secret is a key of at least 32 random bytes that all replicas share. With it is
+	// sealed where a page of the list ends, for viewers without AllOrgs. Default: one
+	// that New makes, so that each replica, and each start, reads its own pages' links only.
+	Secret []byte
+
 	Timeout time.Duration // of a request; default: 30 s
 	// Log gets the errors of which a viewer is told no more than that there was
 	// one. Default: slog.Default().
@@ -113,6 +118,7 @@ type UI struct {
 	reads  reads.Counter
 	checks []*check // one a log
 	cross  *http.CrossOriginProtection
+	seal   sealer
 	// proving and looking bound how many files of evidence and how many pages are
 	// made at once: each file reads the whole log, and a page may hold a job of many events.
 	proving, looking chan struct{}
@@ -156,6 +162,8 @@ func New(logs []Log, opts Options) (*UI, error) {
 		return missing("Options.Authenticate", "is required")
 	case opts.Authorize == nil:
 		return missing("Options.Authorize", "is required")
+	case len(opts.Secret) > 0 && len(opts.Secret) < minSecret:
+		return missing("Options.Secret", "has less than 32 bytes")
 	}
 	for i := range logs {
 		if logs[i].Reader == nil {
@@ -172,6 +180,10 @@ func New(logs []Log, opts Options) (*UI, error) {
 	u.proving, u.looking = make(chan struct{}, mostProving), make(chan struct{}, mostLooking)
 	for i := range logs {
 		u.checks = append(u.checks, &check{log: &logs[i]})
+	}
+	var err error
+	if u.seal, err = newSealer(opts.Secret); err != nil {
+		return nil, err
 	}
 	if err := u.parse(); err != nil {
 		return nil, err
