@@ -132,13 +132,18 @@ func problemOf(err error) problem {
 	return problem{code: internal, message: "something went wrong", cause: err}
 }
 
-// fail answers with an error.
-func (a *API) fail(q *request, err error) {
-	p := problemOf(err)
+// logProblem tells the operator what a client is not told.
+func (a *API) logProblem(q *request, p problem) {
 	if p.cause != nil && q.r.Context().Err() == nil {
 		a.opts.Log.LogAttrs(q.r.Context(), slog.LevelError, "job API",
 			slog.String("request", q.id.String()), slog.String("code", string(p.code)), slog.Any("error", p.cause))
 	}
+}
+
+// fail answers with an error.
+func (a *API) fail(q *request, err error) {
+	p := problemOf(err)
+	a.logProblem(q, p)
 	if q.begun {
 		panic(http.ErrAbortHandler) // the client must not take what it got for the whole
 	}

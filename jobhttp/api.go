@@ -58,7 +58,7 @@ const (
 	Submit Operation = "submit" // POST /api/jobs
 	Read   Operation = "read"   // a job's status, and its events
 	List   Operation = "list"   // GET /api/jobs
-	Cancel Operation = "cancel" // DELETE
+	Cancel Operation = "cancel" // DELETE; for the job in its answer Read is asked, too
 )
 
 // Options are what the application decides. Its functions are called from many

@@ -29,7 +29,7 @@ func (a *API) cancel(q *request, c Caller) error {
 	removed := a.opts.Cancel == nil && f.State == jobaudit.Pending
 	switch {
 	case f.State.Terminal():
-		return a.ended(q, &f)
+		return a.ended(ctx, q, c, &f)
 	case a.opts.Cancel != nil:
 		if removed, err = a.opts.Cancel(ctx, f.Job, reason); err != nil {
 			return problem{code: unavailable, message: "the job could not be cancelled", cause: err}
@@ -44,7 +44,7 @@ func (a *API) cancel(q *request, c Caller) error {
 	switch {
 	case f.State == jobaudit.Cancelled:
 	case f.State.Terminal():
-		return a.ended(q, &f)
+		return a.ended(ctx, q, c, &f)
 	case removed && f.State == jobaudit.Pending:
 		err = a.cancelPending(ctx, c, &f, reason)
 	default: // its worker records the end, not we: it may still succeed
@@ -60,7 +60,7 @@ func (a *API) cancel(q *request, c Caller) error {
 	if f, err = a.lookUp(ctx, c, f.ID); err != nil {
 		return err
 	}
-	return q.answerJob(status, &f.Job)
+	return a.answerCancelled(ctx, q, c, status, &f)
 }
 
 func (a *API) cancelPending(ctx context.Context, c Caller, f *found, reason string) error {
@@ -73,9 +73,30 @@ func (a *API) cancelPending(ctx context.Context, c Caller, f *found, reason stri
 
 // ended answers for a job that has its end. One that is cancelled is what the
 // caller wants.
-func (a *API) ended(q *request, f *found) error {
+func (a *API) ended(ctx context.Context, q *request, c Caller, f *found) error {
 	if f.State == jobaudit.Cancelled {
-		return q.answerJob(http.StatusOK, &f.Job)
+		return a.answerCancelled(ctx, q, c, http.StatusOK, f)
 	}
 	return problem{code: conflict, message: "the job has ended"}
+}
+
+// answerCancelled answers with the job. To see somebody else's is a read, which who may
+// cancel it need not be allowed: without it they are told its state and times, as what
+// they asked for is done.
+func (a *API) answerCancelled(ctx context.Context, q *request, c Caller, status int, f *found) error {
+	if !f.isOwn(c) {
+		if err := a.mayRead(ctx, c, f); err != nil {
+			a.logProblem(q, problemOf(err))
+			f.Job = outline(&f.Job)
+		}
+	}
+	return q.answerJob(status, &f.Job)
+}
+
+// outline is what of a job is told to those who may cancel it and not read it.
+func outline(job *jobaudit.Job) jobaudit.Job {
+	return jobaudit.Job{
+		ID: job.ID, State: job.State, CreatedAt: job.CreatedAt, StartedAt: job.StartedAt, CompletedAt: job.CompletedAt,
+		Metadata: jobaudit.JobMetadata{RequestID: job.ID, OrgID: job.Metadata.OrgID},
+	}
 }

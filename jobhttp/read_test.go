@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/jobhttp"
 	"github.com/jobaudit/jobaudit/sink/faultsink"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
@@ -277,13 +278,109 @@ func TestACancellerIsOnRecordAndIsNotTheSubmitter(t *testing.T) {
 	require.NoError(t, s.dispatched[1].Start(t.Context(), jobaudit.Execution{}))
 	w = s.do(t, call{method: "DELETE", path: "/api/jobs/" + running.ID.String(), who: "bob"})
 	require.Equal(t, jobaudit.Running, w.job(http.StatusAccepted).State, "its worker records the end")
-	act := acts(s.log)[1]
-	require.Equal(t, jobaudit.AuditRequested, act.Type)
+	var asked []jobaudit.Event
+	for _, act := range acts(s.log) {
+		if act.Type == jobaudit.AuditRequested {
+			asked = append(asked, act)
+		}
+	}
+	require.Len(t, asked, 2)
+	act := asked[1]
 	require.Equal(t, "bob", act.Who.Principal.ID)
 	require.Equal(t, running.ID, act.Data.Act.Scope.JobID)
 	require.JSONEq(t, `{"request":"cancel"}`, string(act.Data.Act.Data))
 	require.NoError(t, s.dispatched[1].Cancel(t.Context(), "it was asked to stop"))
 	require.Equal(t, jobaudit.Cancelled, s.get(t, "ada", "/api/jobs/"+running.ID.String()).job(http.StatusOK).State)
+}
+
+// Whatever a DELETE finds and does, the job comes back in full only to who may read it,
+// and that read is on record.
+func TestWhoCancelsAJobOfAnothersReadsItOnlyByTheRules(t *testing.T) {
+	type situation struct {
+		name    string
+		prepare func(*testing.T, *service, *jobaudit.Trail)
+		reason  string
+		status  int
+		state   jobaudit.JobState
+	}
+	cancelled := func(t *testing.T, _ *service, trail *jobaudit.Trail) {
+		require.NoError(t, trail.Cancel(t.Context(), "not needed"))
+	}
+	stopped := func(t *testing.T, _ *service, trail *jobaudit.Trail) {
+		require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
+		trail.Log(t.Context(), "a line of theirs")
+		require.NoError(t, trail.Cancel(t.Context(), "it was asked to stop"))
+	}
+	running := func(t *testing.T, _ *service, trail *jobaudit.Trail) {
+		require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
+		trail.Log(t.Context(), "a line of theirs")
+	}
+	pending := func(*testing.T, *service, *jobaudit.Trail) {}
+	for _, is := range []situation{
+		{"cancelled before it ran", cancelled, "", 200, jobaudit.Cancelled},
+		{"cancelled while it ran", stopped, "", 200, jobaudit.Cancelled},
+		{"pending", pending, "", 200, jobaudit.Cancelled},
+		{"pending, and with a worker", pending, "too late", 202, jobaudit.Pending},
+		{"running", running, "", 202, jobaudit.Running},
+		{"cancelled while the queue is asked", pending, "meanwhile", 200, jobaudit.Cancelled},
+	} {
+		for who, want := range map[string]struct{ sees, reads bool }{
+			"ada": {true, false}, "bob": {true, true}, "robot": {true, true}, "stopper": {false, false},
+		} {
+			t.Run(is.name+"/"+who, func(t *testing.T) {
+				var trail *jobaudit.Trail
+				s := newService(t, memsink.New(nil), func(o *jobhttp.Options) {
+					authenticate, remove := o.Authenticate, o.Cancel
+					o.Authenticate = func(r *http.Request) (jobhttp.Caller, error) {
+						if r.Header.Get("Who") == "stopper" {
+							return jobhttp.Caller{Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "stopper"}, OrgID: "acme"}, nil
+						}
+						return authenticate(r)
+					}
+					o.Authorize = func(_ context.Context, c jobhttp.Caller, op jobhttp.Operation, _ jobaudit.Job) error {
+						if c.ID == "stopper" && op == jobhttp.Read {
+							return jobaudit.ErrDenied
+						}
+						return nil
+					}
+					o.Cancel = func(ctx context.Context, job jobaudit.Job, reason string) (bool, error) {
+						if reason == "meanwhile" {
+							return true, trail.Cancel(ctx, "its worker was faster")
+						}
+						return remove(ctx, job, reason)
+					}
+				})
+				submitted := s.post(t, "ada", order, "").job(http.StatusAccepted)
+				trail = s.dispatched[0]
+				is.prepare(t, s, trail)
+				before := len(acts(s.log))
+				w := s.do(t, call{method: "DELETE", path: "/api/jobs/" + submitted.ID.String() + "?" + url.Values{"reason": {is.reason}}.Encode(), who: who})
+				job := w.job(is.status)
+				require.Equal(t, is.state, job.State)
+				require.Equal(t, submitted.ID, job.ID)
+				var reads []string
+				for _, act := range acts(s.log)[before:] {
+					if act.Type == jobaudit.AuditRead {
+						reads = append(reads, string(act.Who.Principal.Kind)+" "+act.Who.Principal.ID)
+						require.Equal(t, jobaudit.Query{JobID: job.ID, OrgID: "acme"}, act.Data.Act.Scope)
+					}
+				}
+				if want.reads {
+					require.Equal(t, []string{string(callers[who].Kind) + " " + callers[who].ID}, reads)
+				} else {
+					require.Empty(t, reads)
+				}
+				if want.sees {
+					require.Equal(t, "ada", job.Metadata.UserID)
+					require.JSONEq(t, `{"month":"2026-01"}`, string(job.Metadata.Inputs))
+					return
+				}
+				for _, told := range []string{`"ada"`, "2026-01", action, "a line of theirs", "asked to stop", "faster"} {
+					require.NotContains(t, w.Body.String(), told)
+				}
+			})
+		}
+	}
 }
 
 var anyID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
