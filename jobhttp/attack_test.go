@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -265,6 +267,86 @@ func TestOneCallerDoesNotTakeAllStreams(t *testing.T) {
 			_ = r.Body.Close()
 		}
 	})
+}
+
+// panicking is a reader that panics when it is told to.
+type panicking struct {
+	*memsink.Sink
+	panics atomic.Bool
+}
+
+func (p *panicking) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	if p.panics.Load() {
+		panic("the reader panicked")
+	}
+	return p.Sink.Records(ctx, q)
+}
+
+// broken is a connection's writer that panics, as a middleware's may.
+type broken struct{ http.ResponseWriter }
+
+func (broken) WriteHeader(int) { panic("the middleware panicked") }
+
+func TestAStreamThatEndsWithAPanicLeavesItsPlaceToOthers(t *testing.T) {
+	for _, place := range []string{"Authorize", "the reader", "the newest record", "the answer", "asked again"} {
+		t.Run(place, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memsink.New(nil)
+				reader := &panicking{Sink: log}
+				var panics, arm atomic.Bool
+				s := newServiceOver(t, log, log, reader, func(o *jobhttp.Options) {
+					o.Streams, o.StreamsEach = 2, 2
+					may := o.Authorize
+					o.Authorize = func(ctx context.Context, c jobhttp.Caller, op jobhttp.Operation, job jobaudit.Job) error {
+						if panics.Load() {
+							panic("the rules panicked")
+						}
+						if arm.Load() { // the job has been read, the newest record has not
+							reader.panics.Store(true)
+						}
+						return may(ctx, c, op, job)
+					}
+				})
+				client, _ := serve(t, s)
+				id := s.post(t, "ada", order, "").job(http.StatusAccepted).ID.String()
+				path := "/api/jobs/" + id + "/events"
+				for range 5 {
+					switch place {
+					case "Authorize":
+						panics.Store(true)
+						s.get(t, "bob", path).fails(500, "INTERNAL_SERVER_ERROR")
+					case "the reader":
+						reader.panics.Store(true)
+						s.get(t, "bob", path).fails(500, "INTERNAL_SERVER_ERROR")
+					case "the newest record":
+						arm.Store(true)
+						s.get(t, "bob", path).fails(500, "INTERNAL_SERVER_ERROR")
+					case "the answer":
+						r := httptest.NewRequestWithContext(t.Context(), "GET", path, nil)
+						r.Header.Set("Who", "bob")
+						require.Panics(t, func() { s.ServeHTTP(broken{httptest.NewRecorder()}, r) })
+					case "asked again":
+						r, err := follow(t.Context(), client, "http://test"+path, "bob")
+						require.NoError(t, err)
+						require.Equal(t, http.StatusOK, r.StatusCode)
+						panics.Store(true)
+						time.Sleep(2 * time.Minute)
+						synctest.Wait()
+						require.NoError(t, r.Body.Close())
+					}
+					panics.Store(false)
+					reader.panics.Store(false)
+					arm.Store(false)
+				}
+				for range 2 {
+					r, err := follow(t.Context(), client, "http://test"+path, "bob")
+					require.NoError(t, err)
+					require.Equal(t, http.StatusOK, r.StatusCode)
+					defer r.Body.Close()
+				}
+			})
+		})
+	}
 }
 
 func TestABodyThatNeverEndsIsAnswered(t *testing.T) {

@@ -46,6 +46,8 @@ type stream struct {
 	last   uuid.UUID // the newest record that has been read
 	state  jobaudit.JobState
 	buf    []byte
+
+	detached bool // another goroutine follows, and gives back what was taken
 }
 
 // output is where events go.
@@ -94,8 +96,12 @@ func (a *API) events(q *request, c Caller) error {
 		return problem{code: unavailable, message: "too many clients follow events"}
 	}
 	s := &stream{api: a, r: q.r, w: response{q, q.control()}, caller: c, cursor: cursor}
+	defer func() { // also when a function of the application's, or the reader, panics
+		if !s.detached {
+			s.leave()
+		}
+	}()
 	if err := s.open(q); err != nil {
-		a.releaseStream(&c)
 		return err
 	}
 	h := q.Header()
@@ -132,7 +138,8 @@ func (s *stream) detach(q *request) bool {
 	s.buf = append(append(head.Bytes(), "\r\n"...), s.buf...)
 	ctx, gone := context.WithCancel(context.WithoutCancel(q.r.Context())) // that one ends with the handler
 	s.w, s.r = connection{conn}, q.r.WithContext(ctx)
-	follows := s.api.background(func() {
+	s.detached = s.api.background(func() {
+		defer s.leave()
 		go func() {
 			defer gone()
 			for b := make([]byte, 16); ; { // nothing comes but the end
@@ -149,17 +156,18 @@ func (s *stream) detach(q *request) bool {
 		}()
 		s.follow(ctx)
 	})
-	if !follows {
+	if !s.detached {
 		gone()
 		_ = conn.Close()
-		s.leave()
 	}
 	return true
 }
 
 // leave gives back what the stream has taken.
 func (s *stream) leave() {
-	s.api.hub.leave(s.job, s.follower)
+	if s.follower != nil {
+		s.api.hub.leave(s.job, s.follower)
+	}
 	s.api.releaseStream(&s.caller)
 }
 
@@ -206,7 +214,6 @@ func (s *stream) open(q *request) error {
 // has gone, or the server stops. The answer has begun, so nothing is said of
 // errors: the client comes back with its cursor.
 func (s *stream) follow(ctx context.Context) {
-	defer s.leave()
 	asked := time.Now()
 	silence := time.NewTimer(s.api.opts.Heartbeat)
 	defer silence.Stop()
