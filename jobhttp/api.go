@@ -72,7 +72,8 @@ type Options struct {
 	// Authorize says whether the caller may do that: nil is yes, an error that
 	// wraps [jobaudit.ErrDenied] is no, and any other that nobody can say now. The
 	// job is the caller's organization's own. For Submit it has its Metadata only,
-	// with the inputs as they came; for List, of that, what the list is limited to.
+	// with the inputs as they came; for List, of that, what the list is limited to;
+	// for a Read that is asked for again while the caller follows events, no Logs.
 	// Required.
 	Authorize func(ctx context.Context, c Caller, op Operation, job jobaudit.Job) error
 

@@ -244,7 +244,8 @@ func (s *stream) follow(ctx context.Context) {
 	}
 }
 
-// mayGoOn asks again who the caller is, and whether they may read the job.
+// mayGoOn asks again who the caller is, and whether they may read the job. Its lines are
+// not read again for that: thousands of streams ask at once.
 func (s *stream) mayGoOn(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, s.api.opts.Timeout)
 	defer cancel()
@@ -252,8 +253,8 @@ func (s *stream) mayGoOn(ctx context.Context) bool {
 	if err != nil || c.Kind != s.caller.Kind || c.ID != s.caller.ID || c.OrgID != s.caller.OrgID {
 		return false
 	}
-	f, err := s.api.lookUp(ctx, c, s.job)
-	return err == nil && s.api.authorize(ctx, c, Read, f.Job) == nil
+	job, err := s.fold(ctx)
+	return err == nil && s.api.authorize(ctx, c, Read, job) == nil
 }
 
 // advance sends what is new, and reports whether the job has ended.

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -365,6 +366,56 @@ func TestNoMoreClientsFollowThanThereMay(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, third.StatusCode)
 		require.NoError(t, third.Body.Close())
+	})
+}
+
+func TestToAskAgainWhetherAClientMayFollowReadsNoLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memsink.New(nil)
+		reader := &counting{Sink: log}
+		var asked, without atomic.Int64
+		s := newServiceOver(t, log, log, reader, func(o *jobhttp.Options) {
+			o.Authorize = func(_ context.Context, c jobhttp.Caller, op jobhttp.Operation, job jobaudit.Job) error {
+				if op == jobhttp.Read && c.ID == "bob" {
+					asked.Add(1)
+					if job.State != jobaudit.Running || job.Metadata.UserID != "ada" || len(job.Metadata.Inputs) == 0 {
+						without.Add(1)
+					}
+				}
+				return nil
+			}
+		})
+		client, _ := serve(t, s)
+		id := s.post(t, "ada", order, "").job(http.StatusAccepted).ID.String()
+		require.NoError(t, s.dispatched[0].Start(t.Context(), jobaudit.Execution{}))
+		for range 500 {
+			s.dispatched[0].Log(t.Context(), "a line")
+		}
+		r, err := follow(t.Context(), client, "http://test/api/jobs/"+id+"/events", "bob")
+		require.NoError(t, err)
+		defer r.Body.Close()
+		lines := 0
+		for e, err := range eventsOf(r.Body) {
+			require.NoError(t, err)
+			if e.name == "log" {
+				lines++
+			}
+			if lines == 500 {
+				break
+			}
+		}
+		synctest.Wait()
+		reader.mu.Lock()
+		reader.records = 0
+		reader.mu.Unlock()
+		go func() { _, _ = io.Copy(io.Discard, r.Body) }() // the comments
+		time.Sleep(10*time.Minute + time.Second)
+		synctest.Wait()
+		reader.mu.Lock()
+		defer reader.mu.Unlock()
+		require.Less(t, reader.records, 200, "the lines were read again")
+		require.GreaterOrEqual(t, asked.Load(), int64(9))
+		require.Zero(t, without.Load(), "it is asked about the job as it is")
 	})
 }
 
