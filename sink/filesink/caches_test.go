@@ -147,22 +147,41 @@ func TestAWrongIndexThatTheKeySignedIsAFinding(t *testing.T) {
 }
 
 // Somebody changes an event in an old segment and removes its index, for the
-// program to sign another one.
-func TestNoIndexIsSignedOfEntriesThatWereChanged(t *testing.T) {
-	p, opts, _ := indexed(t)
-	var told []error
-	opts.OnError = func(err error) { told = append(told, err) }
-	segment, index := segments(t, p.dir)[1], indexFiles(t, p.dir)[1]
-	b := contentOf(t, segment)
-	b[300] ^= 1
-	require.NoError(t, os.WriteFile(segment, b, 0o600))
-	require.NoError(t, os.Remove(index))
-	s := p.open(t, opts)
-	require.NoError(t, s.Append(t.Context(), sinktest.Records(1)), "an old event does not stop the log")
-	require.NoError(t, s.Close())
-	require.NoFileExists(t, index)
-	require.Len(t, told, 1)
-	require.Contains(t, told[0].Error(), filepath.Base(segment))
+// program to sign another one, or a head over what he wrote.
+func TestNothingIsSignedOfEntriesThatWereChanged(t *testing.T) {
+	p, opts, records := indexed(t)
+	pristine := filepath.Join(p.base, "pristine")
+	copyDir(t, p.dir, pristine)
+	random := rand.New(rand.NewPCG(5, 5))
+	for n := range len(segments(t, p.dir)) - 1 { // a last one without an index is refused
+		t.Run(fmt.Sprint("segment ", n), func(t *testing.T) {
+			copyDir(t, pristine, p.dir)
+			require.NoError(t, filesink.FileAnchor(p.anchorPath()).Put(t.Context(), p.newestCommit(t)))
+			var told []error
+			opts.OnError = func(err error) { told = append(told, err) }
+			segment, index := segments(t, p.dir)[n], indexFiles(t, p.dir)[n]
+			good := contentOf(t, segment)
+			change := bytes.Clone(good)
+			change[random.IntN(bytes.IndexByte(change, '\n'))] ^= 1
+			require.NoError(t, os.WriteFile(segment, change, 0o600))
+			require.NoError(t, os.Remove(index))
+			for range 2 {
+				s := p.open(t, opts)
+				require.NoError(t, s.Append(t.Context(), sinktest.Records(1)), "an old event does not stop the log")
+				require.NoError(t, s.Close())
+				require.NoFileExists(t, index)
+				require.Len(t, told, 1)
+				require.Contains(t, told[0].Error(), filepath.Base(segment))
+				told = nil
+			}
+			require.NoError(t, os.WriteFile(segment, good, 0o600))
+			_, found := p.findingsOf(t)
+			require.Empty(t, found, "all that was signed is of the log as it was")
+			s := p.open(t, opts)
+			requireRecords(t, records, read(t, s, jobaudit.Query{Limit: len(records)}))
+			require.NoError(t, s.Close())
+		})
+	}
 }
 
 // requireLittleRead asks and counts what the disk gives.

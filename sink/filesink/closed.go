@@ -172,9 +172,13 @@ func (o *opening) finishClosed() error {
 			}
 			synced = true
 		}
-		if err := o.prove(s); err != nil {
+		err := o.prove(s)
+		if _, unproven := errors.AsType[*unprovenError](err); unproven {
 			o.opts.OnError(fmt.Errorf("filesink: no index is made of %s, whose entries are not those that were signed: see Verify: %w", segmentPath(s.first), err))
 			continue
+		}
+		if err != nil {
+			return err
 		}
 		sum, err := writeIndex(o.dir, s.content, o.key.signer)
 		if errors.Is(err, syscall.ENOSPC) { // memory has what it would hold
@@ -197,17 +201,32 @@ func (o *opening) prove(s *closedSegment) error {
 		return nil
 	}
 	root, err := o.fold(s)
-	if err != nil && !o.rebuilt {
-		// The hashes are a cache, and may be wrong.
-		if o.rebuild(o.base) == nil {
-			root, err = o.fold(s)
+	if err != nil && !o.rebuilt && !o.hashesLeadFrom(s.end) {
+		// The hashes are a cache, and wrong. Where the entries are too, nothing is
+		// left to make them from.
+		if err := o.rebuild(o.base); err != nil {
+			return err
 		}
+		root, err = o.fold(s)
 	}
 	if err != nil {
-		return err
+		return &unprovenError{err}
 	}
 	s.content.root, s.content.proven = root, true
 	return nil
+}
+
+// An unprovenError says why a segment's entries are not those that were signed.
+type unprovenError struct{ err error }
+
+func (e *unprovenError) Error() string { return e.err.Error() }
+func (e *unprovenError) Unwrap() error { return e.err }
+
+// hashesLeadFrom reports whether the stored hashes lead from a size to the log's
+// head: then it is not they that are wrong.
+func (o *opening) hashesLeadFrom(size int64) bool {
+	_, err := auditlog.ResumeTreeAt(o.base, size, o.cache.hashes())
+	return err == nil
 }
 
 // fold computes the tree at a segment's end, and proves it.

@@ -280,9 +280,11 @@ func (o *opening) resume(c auditlog.Checkpoint) error {
 }
 
 func (o *opening) rebuild(c auditlog.Checkpoint) error {
-	var err error
 	o.rebuilt = true
-	o.tree, err = rebuildTree(o.ctx, o.dir, o.firsts, c.Head(), o.cache)
+	tree, err := rebuildTree(o.ctx, o.dir, o.firsts, c.Head(), o.cache)
+	if err == nil {
+		o.tree = tree
+	}
 	if _, wrong := errors.AsType[*auditlog.HeadError](err); wrong {
 		return o.refuse(c.Head(), fmt.Errorf("%w: the entries do not lead to the newest commit: %w. %s", ErrDamaged, err, putBack))
 	}

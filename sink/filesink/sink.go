@@ -51,6 +51,11 @@ func (o *opening) sink() (*Sink, error) {
 	if err := o.cache.sync(); err != nil {
 		return nil, err
 	}
+	// The next commit is signed over this tree: were it another one, the log's own
+	// key would fork the log.
+	if head := o.base.Head(); o.tree.Size() != head.Size || o.tree.Root() != head.Root {
+		return nil, o.refuse(head, fmt.Errorf("%w: the tree to go on from is not that of the newest commit. %s", ErrDamaged, putBack))
+	}
 	s := &Sink{
 		path: o.path, key: o.key, opts: o.opts, dir: o.dir, lock: o.lock, locked: o.locked, cache: o.cache,
 		queue: newCommitQueue(o.tree), recovery: o.recovery, written: make(chan struct{}),
