@@ -71,6 +71,9 @@ func writeUntilKilled(url string) error {
 	return nil
 }
 
+// reached is what such a process prints when it is about to kill itself.
+var reached = uuid.Max
+
 // killAt kills this process when its sequencer is at the step for the third time.
 func killAt(step string) func(string) error {
 	var times atomic.Int64
@@ -80,6 +83,7 @@ func killAt(step string) func(string) error {
 			if err != nil {
 				return err
 			}
+			fmt.Println(reached)
 			_ = self.Kill()
 			select {}
 		}
@@ -151,9 +155,17 @@ func TestNothingIsLostWhenASequencerIsKilledAtAnyStep(t *testing.T) {
 	var all []uuid.UUID
 	for _, step := range []string{"locked", "read", "signed", "written", "committed"} {
 		_, acknowledged := writer(t, url, k.secret, k.public, "PGSINK_TEST_STEP="+step)
+		there, n := false, 0
 		for id := range acknowledged { // until it kills itself
+			if id == reached {
+				there = true
+				continue
+			}
 			all = append(all, id)
+			n++
+			require.Less(t, n, 1<<18, "the step %q is never reached", step)
 		}
+		require.True(t, there, "the writer ended before the step %q", step)
 	}
 	requireStored(t, url, k.public, all)
 	run(t, url, k.options())

@@ -136,7 +136,7 @@ func TestExtraAFailoverThatLosesTheTailIsRefusedAndASuccessorGoesOn(t *testing.T
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = leader.Run(ctx) })
-	require.ErrorContains(t, <-refused, "anchor")
+	require.ErrorContains(t, complaint(t, after, refused), "anchor")
 	cancel()
 	wg.Wait()
 	head, err := after.Head(t.Context(), k.Verifier)

@@ -20,8 +20,13 @@ func TestWhatIsDeletedBeforeItHasAPlaceIsSentAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			url, k := database(t), newKey(t)
 			users := logins(t, url)
+			var mu sync.Mutex
 			var told []error
-			sink := open(t, users["writer"], &pgsink.Options{OnError: func(err error) { told = append(told, err) }})
+			sink := open(t, users["writer"], &pgsink.Options{OnError: func(err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				told = append(told, err)
+			}})
 			records := sinktest.Records(5)
 			require.NoError(t, sink.Append(t.Context(), records))
 			tamper(t, url, damage, 0)
@@ -41,8 +46,10 @@ func TestWhatIsDeletedBeforeItHasAPlaceIsSentAgain(t *testing.T) {
 				require.NoError(t, err)
 			}
 			if damage != `SELECT 1` && name != "from ids" {
+				mu.Lock()
 				require.Len(t, told, 1)
 				require.ErrorContains(t, told[0], "5 accepted events were gone")
+				mu.Unlock()
 			}
 			reader := open(t, url, nil)
 			run(t, url, k.options())

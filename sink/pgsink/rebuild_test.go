@@ -91,11 +91,12 @@ func TestASequencerSignsNothingOverChangedEvents(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = s.Run(ctx) })
-	require.ErrorContains(t, <-errs, "made again")
-	require.ErrorContains(t, <-errs, "the events are not those of the newest head")
+	sink := open(t, url, nil)
+	require.ErrorContains(t, complaint(t, sink, errs), "made again")
+	require.ErrorContains(t, complaint(t, sink, errs), "the events are not those of the newest head")
 	cancel()
 	wg.Wait()
-	kept, err := open(t, url, nil).Head(t.Context(), k.Verifier)
+	kept, err := sink.Head(t.Context(), k.Verifier)
 	require.NoError(t, err)
 	require.Equal(t, head, kept.Head())
 }

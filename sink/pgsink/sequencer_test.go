@@ -42,6 +42,22 @@ func verified(t *testing.T, url string, k key) pgsink.Report {
 	return report
 }
 
+// complaint returns what a sequencer reports that must not give what waits a place.
+func complaint(t *testing.T, sink *pgsink.Sink, reported <-chan error) error {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	placed := make(chan error, 1)
+	go func() { placed <- sink.Sequenced(ctx) }()
+	select {
+	case err := <-reported:
+		return err
+	case err := <-placed:
+		require.FailNow(t, "what waits has a place, and nothing was reported", "%v", err)
+		return nil
+	}
+}
+
 // requireOrder requires that the records of each Append stand together and in
 // order, and that those of one writer stand in the order of its Appends.
 func requireOrder(t *testing.T, log []uuid.UUID, writers ...[][]jobaudit.Record) {
@@ -307,7 +323,7 @@ func TestARolledBackDatabaseIsNotLed(t *testing.T) {
 			defer cancel()
 			done := make(chan error)
 			go func() { done <- s.Run(ctx) }()
-			require.ErrorContains(t, <-reported, "anchor")
+			require.ErrorContains(t, complaint(t, sink, reported), "anchor")
 			cancel()
 			require.ErrorIs(t, <-done, context.Canceled)
 			_, err = sink.Head(t.Context(), k.Verifier)

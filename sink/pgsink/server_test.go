@@ -157,7 +157,7 @@ func (n *network) configure(c *pgx.ConnConfig) {
 		if err != nil {
 			return nil, err
 		}
-		return &wire{conn, n}, nil
+		return &wire{Conn: conn, network: n}, nil
 	}
 }
 
@@ -221,21 +221,39 @@ func (n *network) admit() error {
 type wire struct {
 	net.Conn
 	network *network
+	cut     atomic.Bool // no answer comes through any more
 }
+
+// errCut is what is read from a connection that was cut before its answer.
+var errCut = errors.New("the connection is cut by the test")
 
 func (w *wire) Write(b []byte) (int, error) {
 	if err := w.network.admit(); err != nil {
 		_ = w.Conn.Close()
 		return 0, err
 	}
-	n, err := w.Conn.Write(b)
 	w.network.mu.Lock()
 	deaf := w.network.deaf
 	w.network.mu.Unlock()
-	if deaf && bytes.Contains(b, []byte("E\x00\x00\x00\x09\x00")) { // Execute: what was sent will be done
+	// Execute: what was sent will be done.
+	swallowed := deaf && bytes.Contains(b, []byte("E\x00\x00\x00\x09\x00"))
+	if swallowed {
+		// Before anything is sent: pgx reads in another goroutine where a write is slow.
+		w.cut.Store(true)
+	}
+	n, err := w.Conn.Write(b)
+	if swallowed {
 		_ = w.Conn.(interface{ CloseWrite() error }).CloseWrite()
 		_, _ = io.Copy(io.Discard, w.Conn) // the server has done it, and hung up
 		_ = w.Conn.Close()
+	}
+	return n, err
+}
+
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if w.cut.Load() {
+		return 0, errCut
 	}
 	return n, err
 }
