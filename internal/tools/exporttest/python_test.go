@@ -1,11 +1,14 @@
 package exporttest
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,13 +18,42 @@ import (
 	"github.com/jobaudit/jobaudit/internal/tools/size"
 )
 
-// readCSV is a program that reads CSV as its users do, and prints JSON.
+// readCSV is a program that reads CSV as its users do: after each length, a text of so
+// many bytes. It answers a line of JSON.
 const readCSV = `
-import csv, json, sys
+import csv, io, json, sys
 csv.field_size_limit(1 << 30)
-text = open(0, encoding="utf-8", newline="")
-json.dump(list(csv.DictReader(text, strict=True)), sys.stdout)
+for length in sys.stdin.buffer:
+    text = sys.stdin.buffer.read(int(length)).decode("utf-8")
+    print(json.dumps(list(csv.DictReader(io.StringIO(text, newline=""), strict=True))), flush=True)
 `
+
+// python runs readCSV for as long as the tests run: starting it costs more than any text.
+var python = sync.OnceValues(func() (func([]byte) ([]byte, error), error) {
+	command := exec.Command("python3", "-c", readCSV) // it ends when our end of its input does
+	command.Stderr = os.Stderr
+	in, err := command.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := command.Start(); err != nil {
+		return nil, err
+	}
+	lines := bufio.NewReader(out)
+	var mu sync.Mutex
+	return func(text []byte) ([]byte, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if _, err := fmt.Fprintf(in, "%d\n%s", len(text), text); err != nil {
+			return nil, err
+		}
+		return lines.ReadBytes('\n')
+	}, nil
+})
 
 // program runs a program that make test-extra installs.
 func program(t *testing.T, input []byte, name string, args ...string) []byte {
@@ -43,8 +75,12 @@ func checkCSV(t *testing.T, records []jobaudit.Record, opts *export.Options) {
 	for _, r := range records {
 		content = encoder.Append(content, r)
 	}
+	read, err := python()
+	require.NoError(t, err)
+	answer, err := read(content)
+	require.NoError(t, err, "Python has ended: it says why above")
 	var rows []map[string]string
-	require.NoError(t, json.Unmarshal(program(t, content, "python3", "-c", readCSV), &rows))
+	require.NoError(t, json.Unmarshal(answer, &rows))
 	require.Len(t, rows, len(records))
 	for i, r := range records {
 		e := r.Event()
