@@ -584,3 +584,22 @@ func TestAListAsAPseudonymIsRefusedWithTheRealReason(t *testing.T) {
 		require.ErrorContains(t, err, "more than one value")
 	}
 }
+
+// A client decides how many texts the scan drops, and what stands before them.
+func TestTheCostOfManyHitsIsLinear(t *testing.T) {
+	g, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PassThrough: true})
+	require.NoError(t, err)
+	allocations := func(hits int) float64 {
+		inputs := map[string]any{}
+		for i := range hits {
+			inputs[fmt.Sprintf("name%05d", i)] = "ghp_" + strings.Repeat("a1B2", 9)
+		}
+		return testing.AllocsPerRun(1, func() {
+			kept, err := g.RedactInputs("a", inputs)
+			require.NoError(t, err)
+			require.NotContains(t, string(kept), "a1B2")
+		})
+	}
+	few, many := allocations(200), allocations(2000)
+	require.Less(t, many, 20*few)
+}

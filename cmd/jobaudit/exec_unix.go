@@ -34,6 +34,10 @@ func (a *app) exec(x *execution, s jobaudit.Submission) error {
 	quiet()
 	signals := newRelay()
 	defer signals.stop()
+	return a.execute(signals, x, s)
+}
+
+func (a *app) execute(signals *relay, x *execution, s jobaudit.Submission) error {
 	p, err := readPolicy(x.policy)
 	if err != nil {
 		return a.notAudited(err)
@@ -81,17 +85,30 @@ func (a *app) exec(x *execution, s jobaudit.Submission) error {
 	if !r.started {
 		closing, cancel := context.WithTimeout(context.Background(), x.wait)
 		defer cancel()
-		_ = recorder.Close(closing)
+		if trail != nil { // its submission is stored, or may be: the job would look as if it were still to run
+			if err := trail.Cancel(closing, "the program was not run, as its start was not recorded"); err != nil {
+				late(err)
+			}
+		}
+		if err := recorder.Close(closing); err != nil && trail != nil {
+			late(err)
+		}
+		a.kept(left)
 		return a.notRun(signals, err)
 	}
 	if err := recorder.Close(context.Background()); err != nil {
 		fmt.Fprintf(a.err, "jobaudit exec: %s\n", plain(err.Error()))
 	}
+	a.kept(left)
+	r.outputs.wait(signals.context())
+	return r.how.exit()
+}
+
+// kept says what the log does not have yet.
+func (a *app) kept(left *outcomeSpool) {
 	if n := left.held(); n > 0 {
 		fmt.Fprintf(a.err, "jobaudit exec: the log did not take %s in time: kept in %s, from where the next exec, or jobaudit repair, brings them into the log\n", count(n, "event"), plain(left.dir))
 	}
-	r.outputs.wait(signals.context())
-	return r.how.exit()
 }
 
 // notAudited says why the program does not run.
