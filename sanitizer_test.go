@@ -506,3 +506,24 @@ func TestASharedTextCostsOnce(t *testing.T) {
 		require.NotContains(t, s.JSON, "rebuild")
 	}
 }
+
+// The names of a map that a star goes through are content, and the scan may drop one.
+// What stands under it was dropped by the policy before that.
+func TestACredentialUnderANameThatTheScanDropsIsStillLookedFor(t *testing.T) {
+	rule := jobaudit.InputPaths[any](jobaudit.Keep("repo"), jobaudit.Drop("passwords.*", "credential"))
+	for name, inputs := range map[string]any{
+		"a map of texts": map[string]any{"passwords": map[string]string{"ann@example.org": "sunshine"}},
+		"a map of any":   map[string]any{"passwords": map[string]any{"ann@example.org": "sunshine"}},
+		"JSON":           mustJSON(map[string]any{"passwords": map[string]any{"ann@example.org": "sunshine"}}),
+		"a struct": struct {
+			Passwords map[string]string `json:"passwords"`
+		}{map[string]string{"ann@example.org": "sunshine"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := says(t, &jobaudit.RegistryOptions{Personal: []string{"email"}}, rebuild(rule), inputs, "login with sunshine failed")
+			requireSilent(t, list, "sunshine")
+			submitted := of(list, jobaudit.JobSubmitted)[0]
+			require.Equal(t, []struct{ Path, Class string }{{"passwords.*", "credential"}}, submitted.What.Redaction.Removed)
+		})
+	}
+}

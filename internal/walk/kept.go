@@ -342,7 +342,8 @@ func (w *walker) goThrough(v reflect.Value, t *info, n *node, static bool) error
 		if e.v.IsValid() && elem.style == styleInterface && e.v.Kind() != reflect.Interface {
 			elem, known = w.infoOf(e.v.Type()), false
 		}
-		if w.unsafe(e.name) {
+		// What is dropped is so under its class, whatever its name is.
+		if child.drop == 0 && w.unsafe(e.name) {
 			w.removed(e.v, false)
 			continue
 		}
