@@ -2,6 +2,7 @@ package pgsink
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -20,3 +21,15 @@ func AtSteps(f func(step string) error, opts SequencerOptions) SequencerOptions 
 
 // Restore sends again what was accepted and is gone, without waiting.
 func (s *Sink) Restore(ctx context.Context) error { return s.restore(ctx, 0) }
+
+// LeadingFor returns options whose sequencer may pause for so long while it leads.
+func LeadingFor(pause time.Duration, opts SequencerOptions) SequencerOptions {
+	opts.leadFor = pause
+	return opts
+}
+
+// PartitionsOf returns options whose sequencer makes partitions as if each held so many events.
+func PartitionsOf(size int64, opts SequencerOptions) SequencerOptions {
+	opts.partition = size
+	return opts
+}

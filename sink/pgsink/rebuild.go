@@ -65,7 +65,7 @@ func (s *Sequencer) rebuild(ctx context.Context, conn *pgx.Conn, wrong *storedEr
 			return err
 		}
 	}
-	s.tree, s.head, s.line, s.loaded = r.tree, wrong.head, wrong.line, true
+	s.tree, s.head, s.line, s.loaded, s.certain = r.tree, wrong.head, wrong.line, true, false
 	s.anchored = kept.Size
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -34,7 +35,10 @@ type SequencerOptions struct {
 	// nothing to do: longer the longer that lasts. Defaults: 10 and 200 ms.
 	MinPoll, MaxPoll time.Duration
 
-	step func(name string) error // of tests
+	// Of tests.
+	step      func(name string) error
+	leadFor   time.Duration // in place of leadTimeout
+	partition int64         // in place of partitionSize
 }
 
 const (
@@ -68,8 +72,11 @@ type Sequencer struct {
 	loaded     bool
 	partitions int // those below are made
 
-	anchored   int64 // the size that the anchor has
-	anchoredAt time.Time
+	certain bool // the head's commit is on disk, and on the standby's where one is synchronous
+
+	anchored      int64 // the size that the anchor has
+	anchoredAt    time.Time
+	anchorFailing bool
 }
 
 // NewSequencer returns a sequencer for the database. Of the sink's options,
@@ -99,16 +106,23 @@ func newSequencer(connString string, opts *Options, report func(error)) (*Sequen
 		s.opts.MaxPoll = 200 * time.Millisecond
 	}
 	s.opts.MaxPoll = max(s.opts.MaxPoll, s.opts.MinPoll)
+	if s.opts.leadFor <= 0 {
+		s.opts.leadFor = leadTimeout
+	}
+	if s.opts.partition <= 0 {
+		s.opts.partition = partitionSize
+	}
 	config, err := pgx.ParseConfig(connString)
 	if err != nil {
 		return nil, err
 	}
 	prepareConn(config, opts)
-	// A session's parameters, and no SET: poolers pass them on or refuse them.
+	// For what is outside the leader's transactions, which set their own. A session's
+	// parameters, and no SET: poolers pass them on or refuse them.
 	if !opts.Pooled {
-		limit := fmt.Sprint(leadTimeout.Milliseconds())
+		limit := milliseconds(leadTimeout)
 		config.RuntimeParams["lock_timeout"] = limit
-		config.RuntimeParams["statement_timeout"] = fmt.Sprint(cycleTimeout.Milliseconds())
+		config.RuntimeParams["statement_timeout"] = milliseconds(cycleTimeout)
 		config.RuntimeParams["idle_in_transaction_session_timeout"] = limit
 	}
 	s.config = config
@@ -187,7 +201,7 @@ func (s *Sequencer) once(outer context.Context, conn **pgx.Conn) (int, error) {
 			return 0, err
 		}
 	}
-	n, err := s.cycle(ctx, *conn)
+	n, led, err := s.cycle(ctx, *conn)
 	if wrong, ok := errors.AsType[*storedError](err); ok {
 		err = s.rebuild(outer, *conn, wrong)
 	}
@@ -196,55 +210,102 @@ func (s *Sequencer) once(outer context.Context, conn **pgx.Conn) (int, error) {
 		*conn, s.loaded = nil, false
 		return 0, err
 	}
-	s.putAnchor(ctx, *conn, false)
-	s.makePartition(ctx, *conn)
+	if led {
+		s.putAnchor(ctx, *conn, false)
+		s.makePartition(ctx, *conn)
+	}
 	return n, nil
 }
 
 // cycle takes what the inbox holds, up to a bound, and returns how many events
-// it gave a place. It returns 0 where another sequencer leads.
-func (s *Sequencer) cycle(ctx context.Context, conn *pgx.Conn) (int, error) {
+// it gave a place. It does nothing where another sequencer leads.
+func (s *Sequencer) cycle(ctx context.Context, conn *pgx.Conn) (placed int, led bool, err error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after Commit it says so
-	var one bool
-	err = tx.QueryRow(ctx, `SELECT one FROM jobaudit.lead WHERE one FOR UPDATE SKIP LOCKED`).Scan(&one)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
+	if led, err := s.lead(ctx, tx, leadSQL+` SKIP LOCKED`, s.opts.leadFor); err != nil || !led {
+		return 0, false, err
 	}
 	if err := s.at("locked"); err != nil {
-		return 0, err
+		return 0, true, err
 	}
 	// In statements after the lock: they see what the leader before committed.
 	if err := s.load(ctx, tx); err != nil {
-		return 0, err
+		return 0, true, err
 	}
 	events, rows, err := readInbox(ctx, tx)
 	if err != nil || len(rows) == 0 {
-		return 0, err
+		return 0, true, err
 	}
 	if err := s.at("read"); err != nil {
-		return 0, err
+		return 0, true, err
 	}
 	next, err := s.place(ctx, tx, events, rows)
 	if err != nil {
-		return 0, err
+		return 0, true, err
 	}
 	if err := s.at("written"); err != nil {
-		return 0, err
+		return 0, true, err
 	}
-	if err := tx.Commit(ctx); err != nil {
-		return 0, err
+	if err := commitDurably(ctx, tx); err != nil {
+		return 0, true, err
 	}
 	// Only now may anybody see the head: had the commit failed, another
 	// sequencer could sign another tree of this size.
-	s.tree, s.head, s.line = next.tree, next.head, next.line
-	return next.placed, s.at("committed")
+	s.tree, s.head, s.line, s.certain = next.tree, next.head, next.line, true
+	return next.placed, true, s.at("committed")
+}
+
+// leadSQL takes the lock, and sets for the transaction what bounds it: behind a pooler
+// the session is not ours. It also has the commit wait for this server's disk, and for
+// the standby's where one is synchronous, whatever the session says: a head that a crash
+// takes back after it was handed out would be signed again with another root. The
+// settings are evaluated before the row is locked.
+const leadSQL = `
+	SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true),
+		set_config('idle_in_transaction_session_timeout', $3, true), ` + durableSQL + `
+	FROM jobaudit.lead WHERE one FOR UPDATE`
+
+const durableSQL = `set_config('synchronous_commit',
+	CASE WHEN current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)`
+
+// lead takes the lock until the transaction ends, and reports whether it has it. A
+// pause of the transaction may take so long.
+func (s *Sequencer) lead(ctx context.Context, tx pgx.Tx, sql string, pause time.Duration) (bool, error) {
+	tag, err := tx.Exec(ctx, sql, milliseconds(s.opts.leadFor), milliseconds(cycleTimeout), milliseconds(pause))
+	return tag.RowsAffected() > 0, err
+}
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+// commitDurably commits, and returns an error too where the server gave up to wait for the
+// standby: what is committed here may be missing there.
+func commitDurably(ctx context.Context, tx pgx.Tx) error {
+	forgetUncertainCommit(tx.Conn().PgConn())
+	if err := tx.Commit(ctx); err != nil {
+		return err
+	}
+	if uncertainCommit(tx.Conn().PgConn()) {
+		return errors.New("the wait for the synchronous standby was cancelled: the head is committed here, and perhaps not there")
+	}
+	return nil
+}
+
+// confirm returns when what was committed before is on disk, and on the standby's
+// where one is synchronous.
+func confirm(ctx context.Context, conn *pgx.Conn) error {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after commitDurably it says so
+	// Something to flush, behind all that was committed.
+	if _, err := tx.Exec(ctx, `SELECT `+durableSQL+`, pg_logical_emit_message(true, 'jobaudit', '')`); err != nil {
+		return err
+	}
+	return commitDurably(ctx, tx)
 }
 
 func (s *Sequencer) at(step string) error {
@@ -276,7 +337,8 @@ func (s *Sequencer) load(ctx context.Context, tx pgx.Tx) error {
 	if err := s.checkAnchor(ctx, head, hashes); err != nil {
 		return wrongHashes(head, line, err)
 	}
-	s.tree, s.head, s.line, s.loaded = tree, head, line, true
+	// Whoever committed it may not have waited for it to be durable.
+	s.tree, s.head, s.line, s.loaded, s.certain = tree, head, line, true, false
 	return nil
 }
 
@@ -361,7 +423,8 @@ func readInbox(ctx context.Context, tx pgx.Tx) (events []accepted, ns []int64, e
 	return events, ns, rows.Err()
 }
 
-// putAnchor puts the newest committed head to the anchor, now and then.
+// putAnchor puts the newest committed head to the anchor, now and then, or now: then it
+// waits for the lock.
 func (s *Sequencer) putAnchor(ctx context.Context, conn *pgx.Conn, now bool) {
 	if s.opts.Anchor == nil || conn == nil || !s.loaded || s.head.IsZero() || s.head.Head().Size == s.anchored ||
 		s.head.Head().Origin != s.opts.Signer.Name() || !now && time.Since(s.anchoredAt) < anchorEvery {
@@ -371,15 +434,47 @@ func (s *Sequencer) putAnchor(ctx context.Context, conn *pgx.Conn, now bool) {
 	ctx, cancel := context.WithTimeout(ctx, leadTimeout)
 	defer cancel()
 	s.anchoredAt = time.Now()
-	err := auditlog.AdvanceAnchor(ctx, s.opts.Anchor, s.head, s.opts.Verifier, storedHashes{ctx, conn})
+	err := s.advanceAnchor(ctx, conn, now)
 	if running.Err() != nil && err != nil {
 		return // it was stopped, which is no fault of the anchor
 	}
-	if err != nil {
+	if err != nil && !s.anchorFailing {
 		s.report(fmt.Errorf("pgsink: put the head of size %d to the anchor: %w", s.head.Head().Size, err))
-		return
+	}
+	s.anchorFailing = err != nil
+}
+
+// advanceAnchor holds the lock meanwhile: two that put heads at the same time could move
+// the anchor back.
+func (s *Sequencer) advanceAnchor(ctx context.Context, conn *pgx.Conn, wait bool) error {
+	if !s.certain {
+		if err := confirm(ctx, conn); err != nil {
+			return err
+		}
+		s.certain = true
+	}
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it has written nothing
+	sql := leadSQL
+	if !wait {
+		sql += ` SKIP LOCKED`
+	}
+	// The anchor has leadTimeout: it is not to be cut off before.
+	if led, err := s.lead(ctx, tx, sql, 2*leadTimeout); err != nil || !led {
+		return err
+	}
+	line, err := newestCommit(ctx, tx)
+	if err != nil || !bytes.Equal(line, s.line) {
+		return err // another one has led since, and puts its own head
+	}
+	if err := auditlog.AdvanceAnchor(ctx, s.opts.Anchor, s.head, s.opts.Verifier, storedHashes{ctx, tx}); err != nil {
+		return err
 	}
 	s.anchored = s.head.Head().Size
+	return nil
 }
 
 // partitionSize is how many events a partition holds.
