@@ -1,23 +1,5 @@
 package taint
 
-import (
-	"cmp"
-	"encoding/binary"
-	"math/bits"
-	"slices"
-	"sync"
-	"sync/atomic"
-)
-
-// needle is a text in lower case that is looked for.
-type needle struct {
-	text       string
-	credential bool
-}
-
-// short reports whether the needle has to stand alone.
-func (n *needle) short() bool { return len(n.text) < minNeedle }
-
 // tells reports whether a text that is cut behind so many bytes of the needle
 // tells that they are its: not if they are words of which others texts are made.
 func (n *needle) tells(depth int) bool {
@@ -26,35 +8,10 @@ func (n *needle) tells(depth int) bool {
 	return n.credential || !whole || !ordinary(head)
 }
 
-// Matcher finds needles. It does not change and is safe for concurrent use. A
-// nil Matcher finds nothing.
-type Matcher struct {
-	needles     []needle
-	credentials bool      // some of them are
-	others      bool      // some of them are none
-	least       int       // the length of the shortest text that holds one, or a head of one
-	bytes       [4]uint64 // that needles have, in either case: a bit for each
-
-	// made is the automaton, if there is one: for few needles it is made when
-	// comparing them one by one has proved too much work.
-	making sync.Once
-	made   atomic.Pointer[automaton]
-
-	// What begins a needle is looked for first: most places of a text begin
-	// none. Every stride bytes the hash of four bytes tells whether they are
-	// among the first of a needle, at one of as many offsets.
-	stride   int
-	grams    []uint64 // a bit for each hash
-	fewGrams [1 << (fewBits - 6)]uint64
-	shift    uint8 // how far a hash is shifted
-}
-
-// fewBits is how many bits of a hash tell few needles apart.
-const fewBits = 10
-
-// automaton finds any number of needles in linear time.
+// automaton finds any number of needles, none of them short, in linear time.
 type automaton struct {
 	needles []needle
+	first   uint32 // the number of the first
 
 	// The nodes of the trie are numbered by depth, so that the children of
 	// each have numbers in a row; 0 is the root.
@@ -65,22 +22,6 @@ type automaton struct {
 
 	// Nodes with many children have a bit for each byte that leads to one.
 	wide []byteSet
-}
-
-// byteSet is a set of bytes.
-type byteSet [4]uint64
-
-// rank returns how many bytes of the set are less than c, and whether c is in it.
-func (b *byteSet) rank(c byte) (n int, ok bool) {
-	word := b[c>>6]
-	if word>>(c&63)&1 == 0 {
-		return 0, false
-	}
-	n = bits.OnesCount64(word & (1<<(c&63) - 1))
-	for i := range c >> 6 {
-		n += bits.OnesCount64(b[i&3])
-	}
-	return n, true
 }
 
 // many is how many children a node has at least to be in wide.
@@ -96,147 +37,6 @@ type node struct {
 	wide  uint32 // where its bytes are, if it has many
 	count uint16 // of the children
 	depth uint16
-}
-
-// lower maps ASCII letters to lower case, and the plus sign, which is a space in
-// queries and forms, to a space.
-var lower = func() (t [256]byte) {
-	for i := range t {
-		t[i] = byte(i)
-		if 'A' <= i && i <= 'Z' {
-			t[i] += 'a' - 'A'
-		}
-	}
-	t['+'] = ' '
-	return t
-}()
-
-// newMatcher returns nil if there are no needles. Their texts are distinct.
-func newMatcher(needles []needle) *Matcher {
-	if len(needles) == 0 {
-		return nil
-	}
-	slices.SortFunc(needles, func(a, b needle) int { return cmp.Compare(a.text, b.text) })
-	m := &Matcher{needles: needles, least: minNeedle}
-	for i := range needles {
-		if needles[i].credential {
-			m.credentials = true
-		} else {
-			m.others = true
-		}
-		m.least = min(m.least, len(needles[i].text))
-		for _, c := range []byte(needles[i].text) {
-			m.bytes[c>>6] |= 1 << (c & 63)
-		}
-	}
-	for c := range 256 {
-		if l := lower[c]; m.has(l) {
-			m.bytes[c>>6] |= 1 << (c & 63)
-		}
-	}
-	m.sample()
-	if len(needles) > few {
-		m.automaton()
-	}
-	return m
-}
-
-// has reports whether needles have the byte, in either case.
-func (m *Matcher) has(c byte) bool { return m.bytes[c>>6]&(1<<(c&63)) != 0 }
-
-// automaton returns the automaton, which it makes if there is none yet.
-func (m *Matcher) automaton() *automaton {
-	m.making.Do(func() {
-		size := 1
-		for i := range m.needles {
-			size += len(m.needles[i].text)
-		}
-		a := &automaton{needles: m.needles, nodes: make([]node, 1, size), label: make([]byte, 1, size)}
-		a.grow()
-		a.link()
-		m.made.Store(a)
-	})
-	return m.made.Load()
-}
-
-// sample notes the beginnings of needles. A needle of eight bytes has four
-// beginnings of four, of which one is where a text is looked at, whichever of
-// four places in a row those are.
-func (m *Matcher) sample() {
-	m.stride = 4
-	if m.least < minNeedle {
-		m.stride = 1
-	}
-	size := bits.Len(uint(16 * m.stride * len(m.needles)))
-	size = min(max(size, fewBits), 17)
-	m.grams, m.shift = m.fewGrams[:], uint8(32-size)
-	if size > fewBits {
-		m.grams = make([]uint64, 1<<(size-6))
-	}
-	for i := range m.needles {
-		text := m.needles[i].text
-		for at := range m.stride {
-			m.note([4]byte([]byte(text[at:at+4])), 0)
-		}
-	}
-}
-
-// note notes four bytes of a needle, with each space also as a plus sign.
-func (m *Matcher) note(four [4]byte, from int) {
-	for i := from; i < len(four); i++ {
-		if four[i] == ' ' {
-			four[i] = '+'
-			m.note(four, i+1)
-			four[i] = ' '
-		}
-	}
-	g := gram(four[:])
-	for _, h := range [...]uint32{g >> m.shift, again(g) >> m.shift} {
-		m.grams[h>>6] |= 1 << (h & 63)
-	}
-}
-
-// again is another hash of what gram has hashed.
-func again(gram uint32) uint32 { return bits.ReverseBytes32(gram) * 0x85EBCA6B }
-
-// noted reports whether four bytes may be among the first of a needle.
-func (m *Matcher) noted(gram uint32) bool {
-	h := gram >> (m.shift & 31)
-	if m.grams[h>>6]&(1<<(h&63)) == 0 {
-		return false
-	}
-	h = again(gram) >> (m.shift & 31)
-	return m.grams[h>>6]&(1<<(h&63)) != 0
-}
-
-// gram is the hash of the four bytes that text begins with. It is the same for
-// small letters and capitals.
-func gram(text []byte) uint32 {
-	return (binary.LittleEndian.Uint32(text) | 0x20202020) * 0x9E3779B1
-}
-
-// search calls found with the index of each needle that text holds until it
-// returns true, and reports whether it did. A needle's head counts as the
-// needle where the text is cut behind it.
-func (m *Matcher) search(text []byte, found func(needle uint32) bool) bool {
-	a := m.made.Load()
-	if a == nil {
-		hit, done := m.oneByOne(text, found)
-		if done {
-			return hit
-		}
-		a = m.automaton()
-	}
-	for i := 0; ; {
-		at := m.next(text, i)
-		if at < 0 {
-			return false
-		}
-		var hit bool
-		if i, hit = a.from(text, max(i, at-m.stride+1), at, found); hit {
-			return true
-		}
-	}
 }
 
 // grow makes the nodes, those of one depth after those of another. Each stands
@@ -332,11 +132,12 @@ func (a *automaton) childOf(n *node, c byte) uint32 {
 	return 0
 }
 
-// from searches from i on, until behind at no needle has begun, and returns where
-// that is.
-func (a *automaton) from(text []byte, i, at int, found func(needle uint32) bool) (int, bool) {
-	state, nodes, label := uint32(0), a.nodes, a.label
-	for i < len(text) {
+// over looks at text[from:to], in the given state of what stands before it, and
+// returns the state behind it. It tells found of the needles, and heads of needles
+// that are cut, that end there.
+func (a *automaton) over(text []byte, from, to int, state uint32, found func(needle uint32) bool) (uint32, bool) {
+	nodes, label := a.nodes, a.label
+	for i := from; i < to; {
 		c := lower[text[i]]
 		i++
 		for { // as step does
@@ -358,65 +159,28 @@ func (a *automaton) from(text []byte, i, at int, found func(needle uint32) bool)
 			state = n.fail
 		}
 		if state == 0 {
-			if i > at {
-				break
-			}
 			continue
 		}
 		n := &a.nodes[state]
-		if n.found != 0 && a.report(text, i, n.found, found) {
-			return i, true
+		if n.found != 0 && a.report(n.found, found) {
+			return state, true
 		}
-		if n.depth >= minNeedle && i < len(text) && cuts[text[i]] && cut(text[i:]) && a.needles[n.begin].tells(int(n.depth)) && found(n.begin) {
-			return i, true
+		if n.depth >= minNeedle && i < len(text) && cuts[text[i]] && cut(text[i:]) && a.needles[n.begin].tells(int(n.depth)) && found(a.first+n.begin) {
+			return state, true
 		}
 		state = n.goOn
 	}
-	return i, false
+	return state, false
 }
 
-// report tells found of the needles that end at i.
-func (a *automaton) report(text []byte, i int, hit uint32, found func(needle uint32) bool) bool {
+// report tells found of the needles that end with a node.
+func (a *automaton) report(hit uint32, found func(needle uint32) bool) bool {
 	for ; hit != 0; hit = a.nodes[a.nodes[hit].fail].found {
-		what := a.nodes[hit].what - 1
-		if a.needles[what].short() && !alone(text, i-len(a.needles[what].text), i) {
-			continue
-		}
-		if found(what) {
+		if found(a.first + a.nodes[hit].what - 1) {
 			return true
 		}
 	}
 	return false
-}
-
-// next returns the first place from i on, of those that are looked at, where four
-// bytes are among the first of a needle, or -1.
-func (m *Matcher) next(text []byte, i int) int {
-	if m.stride == 1 {
-		return m.nextOfAll(text, i)
-	}
-	grams, shift := m.grams, m.shift
-	for ; i+4 <= len(text); i += 4 {
-		g := gram(text[i : i+4])
-		h := g >> (shift & 31)
-		if grams[h>>6]&(1<<(h&63)) != 0 && m.noted(g) {
-			return i
-		}
-	}
-	return -1
-}
-
-// nextOfAll is next where all places are looked at.
-func (m *Matcher) nextOfAll(text []byte, i int) int {
-	grams, shift := m.grams, m.shift
-	for ; i+4 <= len(text); i++ {
-		g := gram(text[i : i+4])
-		h := g >> (shift & 31)
-		if grams[h>>6]&(1<<(h&63)) != 0 && m.noted(g) {
-			return i
-		}
-	}
-	return -1
 }
 
 // cuts are the bytes that a mark of cut begins with.
@@ -438,7 +202,7 @@ func alone(text []byte, from, to int) bool {
 	if to < len(text) && isWord(text[to]) {
 		return false
 	}
-	return from == 0 || !isWord(text[from-1]) || from > 1 && text[from-2] == '-' && (from == 2 || text[from-3] <= ' ')
+	return from == 0 || !isWord(text[from-1]) || from > 1 && text[from-2] == '-' && (from == 2 || text[from-3] <= ' ' || text[from-3] == between)
 }
 
 func isWord(c byte) bool   { return wordBytes[c] }

@@ -23,6 +23,11 @@ func needleSets() map[string][]string {
 		sets["one beginning"] = append(sets["one beginning"], strings.Repeat("a1", 20)+number)
 		sets["one end"] = append(sets["one end"], number+strings.Repeat("a1", 20))
 		sets["prose"] = append(sets["prose"], "rebuilding the index of acme/s1te "+number)
+		var block strings.Builder
+		for bit := range 11 {
+			block.WriteString([]string{"a7b8c9d0", "e1f2g3h4"}[i>>bit&1])
+		}
+		sets["blocks"] = append(sets["blocks"], block.String())
 	}
 	for i := range 120 {
 		sets["nested"] = append(sets["nested"], strings.Repeat("a1", 4+i/2)+strings.Repeat("b", i%2)+"q9")

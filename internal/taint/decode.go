@@ -12,9 +12,46 @@ import (
 // other encodings have more.
 func (s *search) leastRun() int { return (s.least*8 + 5) / 6 }
 
-// runs looks at what the runs of base64 and hexadecimal digits encode.
+// between stands between texts that are looked at in one go: it is in no needle
+// that is a text, in nothing that is encoded, and can not be read.
+const between = 0x7f
+
+// enough is how many decoded bytes are looked at in one go.
+const enough = 32 << 10
+
+// encoded looks at what a text encodes, where that is fresh: all decodings are
+// collected, as most are short.
+func (s *search) encoded(text []byte, decodings int, fresh places) bool {
+	next := &s.rooms[decodings+1]
+	next.text = next.text[:0]
+	if decodings == 0 {
+		s.budget = 0
+	}
+	return s.runs(text, decodings, fresh) || s.lists(text, decodings, fresh) || s.collected(decodings, 0)
+}
+
+// collected looks at what was decoded, once that is more than so many bytes.
+func (s *search) collected(decodings, enough int) bool {
+	next := &s.rooms[decodings+1]
+	if len(next.text) <= enough {
+		return false
+	}
+	hit := s.text(next.text, decodings+1)
+	next.text = next.text[:0]
+	return hit
+}
+
+// allow lets what so many bytes encode be looked at for encodings inside it.
+func (s *search) allow(decodings, size int) {
+	if decodings == 0 {
+		s.budget += 2 * size
+	}
+}
+
+// runs decodes the runs of base64 and hexadecimal digits.
 func (s *search) runs(text []byte, decodings int, fresh places) bool {
 	least := s.leastRun()
+	beside := min(s.long, 1) // what is next to a short needle matters
 	for i := least - 1; i < len(text); {
 		// What is long enough has a digit at one of these places.
 		if !isRun(text[i]) {
@@ -28,8 +65,10 @@ func (s *search) runs(text []byte, decodings int, fresh places) bool {
 		for i++; i < len(text) && isRun(text[i]); {
 			i++
 		}
-		if i-from >= least && fresh.in(from, i) {
-			if s.base64(text[from:i], decodings) || s.hex(text[from:i], decodings) {
+		if i-from >= least && fresh.in(from-beside, i+beside) {
+			s.base64(text[from:i], decodings)
+			s.hex(text[from:i], decodings)
+			if s.collected(decodings, enough) {
 				return true
 			}
 		}
@@ -56,21 +95,16 @@ var inRun = func() (t [256]byte) {
 
 // base64 decodes a run as if its groups of four began with the first, second,
 // third and fourth digit: other text may stand before it.
-func (s *search) base64(run []byte, decodings int) bool {
+func (s *search) base64(run []byte, decodings int) {
 	r, next := &s.rooms[decodings], &s.rooms[decodings+1]
 	if run = withoutLineEnds(&r.digits, run); len(run) < s.leastRun() {
-		return false
+		return
 	}
-	if decodings == 0 {
-		s.budget = 2 * len(run)
-	}
+	s.allow(decodings, len(run))
+	r.packed = fromDigits(r.packed[:0], run)
 	for phase := range 4 {
-		next.text = fromDigits(next.text[:0], run[phase:])
-		if s.text(next.text, decodings+1) {
-			return true
-		}
+		next.text = append(shifted(next.text, r.packed, 6*phase, 6*len(run)), between)
 	}
-	return false
 }
 
 // withoutLineEnds returns a run of digits in one line.
@@ -88,29 +122,45 @@ func withoutLineEnds(room *[]byte, run []byte) []byte {
 	return digits
 }
 
-// fromDigits appends the bytes that the digits of base64 stand for.
+// fromDigits appends the bytes that the digits of base64 stand for, the last one
+// filled with zeros.
 func fromDigits(dst, d []byte) []byte {
-	size := len(d) / 4 * 3
-	dst = slices.Grow(dst, size+2)
-	out := dst[len(dst) : len(dst)+size]
+	size := (len(d)*6 + 7) / 8
+	dst = slices.Grow(dst, size+8)
+	out := dst[len(dst) : len(dst)+size+8]
 	for len(d) >= 8 && len(out) >= 8 { // six bytes, and two that the next ones overwrite
 		high := sextets[0][d[0]] | sextets[1][d[1]] | sextets[2][d[2]] | sextets[3][d[3]]
 		low := sextets[0][d[4]] | sextets[1][d[5]] | sextets[2][d[6]] | sextets[3][d[7]]
 		binary.BigEndian.PutUint64(out, uint64(high)<<40|uint64(low)<<16)
 		d, out = d[8:], out[6:]
 	}
-	for len(d) >= 4 && len(out) >= 3 {
-		v := sextets[0][d[0]] | sextets[1][d[1]] | sextets[2][d[2]] | sextets[3][d[3]]
-		out[0], out[1], out[2] = byte(v>>16), byte(v>>8), byte(v)
-		d, out = d[4:], out[3:]
+	last := uint64(0)
+	for i, c := range d {
+		last |= uint64(base64Value[c]) << (58 - 6*i)
 	}
+	binary.BigEndian.PutUint64(out, last)
+	return dst[:len(dst)+size]
+}
+
+// shifted appends the whole bytes of what is packed from one bit to another.
+func shifted(dst, packed []byte, from, to int) []byte {
+	size := (to - from) / 8
+	src, shift := packed[from/8:], from%8
+	dst = slices.Grow(dst, size+16)
+	out := dst[len(dst) : len(dst)+size+16]
 	dst = dst[:len(dst)+size]
-	if len(d) > 1 {
-		dst = append(dst, base64Value[d[0]]<<2|base64Value[d[1]]>>4)
+	if shift == 0 {
+		copy(out, src)
+		return dst
 	}
-	if len(d) > 2 {
-		dst = append(dst, base64Value[d[1]]<<4|base64Value[d[2]]>>2)
+	for ; len(src) >= 8; src, out = src[7:], out[7:] { // seven bytes, and one that the next ones overwrite
+		binary.BigEndian.PutUint64(out, binary.BigEndian.Uint64(src)<<shift)
 	}
+	last := uint64(0)
+	for i, c := range src {
+		last |= uint64(c) << (56 - 8*i)
+	}
+	binary.BigEndian.PutUint64(out, last<<shift)
 	return dst
 }
 
@@ -129,7 +179,7 @@ var sextets = func() (t [4][256]uint32) {
 
 // hex decodes the runs of hexadecimal digits in a run of base64, each from its
 // first and from its second digit.
-func (s *search) hex(run []byte, decodings int) bool {
+func (s *search) hex(run []byte, decodings int) {
 	least := 2 * s.least
 	for i := least - 1; i < len(run); i += least {
 		if !isHexRun(run[i]) {
@@ -142,39 +192,35 @@ func (s *search) hex(run []byte, decodings int) bool {
 		for i++; i < len(run) && isHexRun(run[i]); {
 			i++
 		}
-		if i-from >= least && s.hexDigits(run[from:i], decodings) {
-			return true
+		if i-from >= least {
+			s.hexDigits(run[from:i], decodings)
 		}
 	}
-	return false
 }
 
 func isHexRun(c byte) bool { return inRun[c]&2 != 0 }
 
-func (s *search) hexDigits(run []byte, decodings int) bool {
+func (s *search) hexDigits(run []byte, decodings int) {
 	r, next := &s.rooms[decodings], &s.rooms[decodings+1]
 	if run = withoutLineEnds(&r.digits, run); len(run) < 2*s.least {
-		return false
+		return
 	}
-	if decodings == 0 {
-		s.budget = 2 * len(run)
+	s.allow(decodings, len(run))
+	r.packed = slices.Grow(r.packed[:0], len(run)/2+1)
+	for d := run; len(d) > 0; {
+		b := hexValue[d[0]] << 4
+		if d = d[1:]; len(d) > 0 {
+			b |= hexValue[d[0]]
+			d = d[1:]
+		}
+		r.packed = append(r.packed, b)
 	}
 	for phase := range 2 {
-		d := run[phase:]
-		decoded := slices.Grow(next.text[:0], len(d)/2)[:len(d)/2]
-		for k := 0; k < len(decoded) && len(d) >= 2; k++ {
-			decoded[k] = hexValue[d[0]]<<4 | hexValue[d[1]]
-			d = d[2:]
-		}
-		next.text = decoded
-		if s.text(decoded, decodings+1) {
-			return true
-		}
+		next.text = append(shifted(next.text, r.packed, 4*phase, 4*len(run)), between)
 	}
-	return false
 }
 
-// lists looks at bytes that are written one by one, as pairs of hexadecimal
+// lists decodes bytes that are written one by one, as pairs of hexadecimal
 // digits or as decimal numbers: 73:33, 73 33, 0x73, 0x33, [115 51], [115,51].
 func (s *search) lists(text []byte, decodings int, fresh places) bool {
 	least := 2*s.least - 1
@@ -189,8 +235,11 @@ func (s *search) lists(text []byte, decodings int, fresh places) bool {
 		for i++; i < len(text) && inList[text[i]]; {
 			i++
 		}
-		if i-from >= least && fresh.in(from-1, i+1) && s.listed(text[from:i], decodings) {
-			return true
+		if i-from >= least && fresh.in(from-1, i+1) {
+			s.listed(text[from:i], decodings)
+			if s.collected(decodings, enough) {
+				return true
+			}
 		}
 	}
 	return false
@@ -204,11 +253,10 @@ var inList = func() (t [256]bool) {
 	return t
 }()
 
-// listed looks at a text of such bytes alone.
-func (s *search) listed(text []byte, decodings int) bool {
+// listed decodes a text of such bytes alone.
+func (s *search) listed(text []byte, decodings int) {
 	r := &s.rooms[decodings]
 	pairs, numbers := list{bytes: r.pairs[:0]}, list{bytes: r.bytes[:0]}
-	defer func() { r.pairs, r.bytes = pairs.bytes, numbers.bytes }()
 	for i := 0; i < len(text); {
 		if !isWord(text[i]) {
 			i++
@@ -222,28 +270,27 @@ func (s *search) listed(text []byte, decodings int) bool {
 			continue
 		}
 		b, ok := hexPair(text[start:i])
-		if ok && pairs.add(b, text, start, i, s.least) && s.list(pairs.full(), decodings) {
-			return true
+		if ok && pairs.add(b, text, start, i, s.least) {
+			s.list(pairs.full(), decodings)
 		}
 		b, ok = decimal(text[start:i])
-		if ok && numbers.add(b, text, start, i, s.least) && s.list(numbers.full(), decodings) {
-			return true
+		if ok && numbers.add(b, text, start, i, s.least) {
+			s.list(numbers.full(), decodings)
 		}
 	}
-	return s.list(pairs.bytes, decodings) || s.list(numbers.bytes, decodings)
+	s.list(pairs.bytes, decodings)
+	s.list(numbers.bytes, decodings)
+	r.pairs, r.bytes = pairs.bytes, numbers.bytes
 }
 
-// list looks at the bytes of a list.
-func (s *search) list(bytes []byte, decodings int) bool {
+// list adds the bytes of a list to what was decoded.
+func (s *search) list(bytes []byte, decodings int) {
 	if len(bytes) < s.least {
-		return false
+		return
 	}
-	if decodings == 0 {
-		s.budget = 2 * len(bytes)
-	}
+	s.allow(decodings, len(bytes))
 	next := &s.rooms[decodings+1]
-	next.text = append(next.text[:0], bytes...)
-	return s.text(next.text, decodings+1)
+	next.text = append(append(next.text, bytes...), between)
 }
 
 // list is bytes that were written one by one, and where the last one ended.
@@ -319,7 +366,7 @@ func decimal(word []byte) (b byte, ok bool) {
 // readable returns the first part of the text from i on that could encode
 // something itself: printable, in UTF-8, and long enough.
 func (s *search) readable(text []byte, i int) (from, to int) {
-	least := s.leastRun()
+	least := s.least + 1 // an escape has two bytes at least
 	for at := i + least - 1; at < len(text); at += least {
 		if !printable[text[at]] {
 			continue
@@ -350,7 +397,7 @@ func (s *search) readable(text []byte, i int) (from, to int) {
 // backOverRunes returns where the readable text that begins at from really
 // begins, if characters of other scripts stand before it.
 func backOverRunes(text []byte, least, from int) int {
-	for from > least && text[from-1] >= utf8.RuneSelf {
+	for from > least && text[from-1]&0xc0 == 0x80 {
 		r, size := utf8.DecodeLastRune(text[least:from])
 		if r == utf8.RuneError {
 			break
@@ -393,21 +440,30 @@ func (s *search) noisy(text []byte) bool {
 	if !maybeNoisy(text) { // as most are
 		return false
 	}
-	if i := bytes.IndexByte(text, 0); i >= 0 {
-		for i = max(i, 1); i+1 < len(text); i++ {
-			if text[i] == 0 && s.means(text[i-1]) && (text[i+1] == 0 || s.means(text[i+1])) {
-				return true
-			}
+	for i := indexFrom(text, 1, 0); i >= 0 && i+1 < len(text); i = indexFrom(text, i+1, 0) {
+		if s.means(text[i-1]) && (text[i+1] == 0 || s.means(text[i+1])) {
+			return true
 		}
 	}
 	for _, lead := range [...]byte{0xc2, 0xe2, 0xef} {
-		for i := bytes.IndexByte(text, lead); i >= 0 && i < len(text); i++ {
-			if text[i] == lead && invisible(text[i:]) > 0 {
+		for i := indexFrom(text, 0, lead); i >= 0; i = indexFrom(text, i+1, lead) {
+			if invisible(text[i:]) > 0 {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// indexFrom returns where a byte is first, from i on, or -1.
+func indexFrom(text []byte, i int, c byte) int {
+	if i >= len(text) {
+		return -1
+	}
+	if n := bytes.IndexByte(text[i:], c); n >= 0 {
+		return i + n
+	}
+	return -1
 }
 
 // maybeNoisy reports whether a text has one of the bytes that noise begins with,
@@ -442,23 +498,27 @@ func (s *search) means(c byte) bool { return s.has(c) || printable[c] }
 // withoutNoise appends text without what is not seen: zero bytes, which UTF-16
 // has between the characters of ASCII, and characters without a width.
 func withoutNoise(dst, text []byte) []byte {
-	kept := 0
-	for i := 0; i < len(text); i++ {
-		size := 0
-		switch text[i] {
-		case 0:
-			size = 1
-		case 0xc2, 0xe2, 0xef:
-			size = invisible(text[i:])
+	for i := 0; ; {
+		kept := i
+		for i < len(text) && !noise[text[i]] {
+			i++
 		}
-		if size > 0 {
-			dst = append(dst, text[kept:i]...)
-			kept = i + size
-			i = kept - 1
+		dst = append(dst, text[kept:i]...)
+		if i == len(text) {
+			return dst
 		}
+		size := 1
+		if text[i] != 0 {
+			if size = invisible(text[i:]); size == 0 {
+				dst, size = append(dst, text[i]), 1
+			}
+		}
+		i += size
 	}
-	return append(dst, text[kept:]...)
 }
+
+// noise are the bytes that invisible characters begin with.
+var noise = [256]bool{0: true, 0xc2: true, 0xe2: true, 0xef: true}
 
 // invisible returns the size of the invisible character at the start of text:
 // soft hyphen, zero-width space, joiners and marks, word joiner, byte order

@@ -9,40 +9,46 @@ import (
 	"unicode/utf8"
 )
 
-// escapes are the characters that escapes begin with, beside that of URLs.
-var escapes = [256]bool{'\\': true, '&': true}
+// escapes are the characters that escapes begin with.
+var escapes = [256]bool{'%': true, '\\': true, '&': true}
 
 // unescape appends text without the escapes of URLs (%41), of JSON and Go (\n,
 // \u0041, \x41), and of HTML (&amp;, &#65;), all in one pass, and reports whether
 // there was one. A text that has several kinds is the same whichever is taken
 // away first, as long as each is taken away: that is how needles are made. It
-// appends to at where escapes were.
-func unescape(dst, text []byte, at *[]int) (plain []byte, escaped bool) {
+// appends to at, unless that is nil, where escapes began and ended in text.
+func unescape(dst, text []byte, at *[]place) (plain []byte, escaped bool) {
 	i := firstEscape(text)
 	if i < 0 {
 		return dst, false
 	}
-	dst = append(slices.Grow(dst, len(text)), text[:i]...)
-	for i < len(text) {
-		c := text[i]
-		if c == '%' && i+2 < len(text) {
+	dst = slices.Grow(dst, len(text))
+	for from := 0; ; from = i {
+		for i < len(text) && !escapes[text[i]] {
+			i++
+		}
+		dst = append(dst, text[from:i]...)
+		if i == len(text) {
+			return dst, escaped
+		}
+		size := 0
+		if text[i] != '%' {
+			dst, size = unescaped(dst, text[i:])
+		} else if i+2 < len(text) {
 			if high, low := hexValue[text[i+1]], hexValue[text[i+2]]; high|low != none {
-				c, escaped, i = high<<4|low, true, i+2
-				*at = append(*at, len(dst))
-			}
-		} else if escapes[c] {
-			var size int
-			before := len(dst)
-			if dst, size = unescaped(dst, text[i:]); size > 0 {
-				*at = append(*at, before)
-				escaped, i = true, i+size
-				continue
+				dst, size = append(dst, high<<4|low), 3
 			}
 		}
-		dst = append(dst, c)
-		i++
+		if size == 0 { // it is none
+			dst, size = append(dst, text[i]), 1
+		} else {
+			escaped = true
+			if at != nil {
+				*at = append(*at, place{i, i + size})
+			}
+		}
+		i += size
 	}
-	return dst, escaped
 }
 
 // firstEscape returns where the first escape may begin, or -1.

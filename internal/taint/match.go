@@ -85,12 +85,14 @@ type room struct {
 	clean        [2][]byte // without what is not seen: of the text, and of plain
 	plain        [2][]byte // without escapes
 	digits       []byte    // of a run, without line ends
+	packed       []byte    // what they stand for
 	pairs, bytes []byte    // that were written one by one
-	at           []int     // where escapes were
+	readable     []byte    // the parts of text that could encode something
+	at           []place   // where escapes were
 }
 
 func (r *room) size() int {
-	return cap(r.text) + cap(r.clean[0]) + cap(r.clean[1]) + cap(r.plain[0]) + cap(r.plain[1]) + cap(r.digits) + cap(r.pairs) + cap(r.bytes)
+	return cap(r.text) + cap(r.clean[0]) + cap(r.clean[1]) + cap(r.plain[0]) + cap(r.plain[1]) + cap(r.digits) + cap(r.readable) + 16*cap(r.at) + cap(r.packed) + cap(r.pairs) + cap(r.bytes)
 }
 
 var pool = sync.Pool{New: func() any { return new(search) }}
@@ -122,15 +124,15 @@ func (s *search) text(text []byte, decodings int) bool {
 	case decodings == 0:
 		return s.deeper(text, 0)
 	}
+	r := &s.rooms[decodings]
+	r.readable = r.readable[:0]
 	for from, to := s.readable(text, 0); from < to; from, to = s.readable(text, to) {
 		if s.budget -= to - from; s.budget < 0 {
-			return false
+			break
 		}
-		if s.deeper(text[from:to], decodings) {
-			return true
-		}
+		r.readable = append(append(r.readable, text[from:to]...), between)
 	}
-	return false
+	return len(r.readable) > 0 && s.deeper(r.readable, decodings)
 }
 
 // seen looks at the text as it is and as it is seen, which it returns.
@@ -146,51 +148,51 @@ func (s *search) seen(text []byte, room *[]byte) (clean []byte, hit bool) {
 }
 
 // deeper looks at what the text encodes, with and without its escapes, which may
-// have been put in several times.
+// have been put in several times. What encodes something stands in the text without
+// any escapes just as it does in the text itself, unless an escape takes a part of it.
 func (s *search) deeper(text []byte, decodings int) bool {
 	r := &s.rooms[decodings]
-	fresh := everywhere
-	for round := 0; ; round++ {
-		if s.runs(text, decodings, fresh) || s.lists(text, decodings, fresh) {
+	r.at = r.at[:0]
+	plain, escaped := unescape(r.plain[0][:0], text, &r.at)
+	if !escaped {
+		return s.encoded(text, decodings, places{all: true})
+	}
+	if s.encoded(text, decodings, places{at: r.at}) {
+		return true
+	}
+	for round := 1; ; round++ {
+		r.plain[(round-1)%2] = plain
+		var hit bool
+		if text, hit = s.seen(plain, &r.clean[1]); hit {
 			return true
 		}
 		if round == maxEscapes {
-			return false
+			break
 		}
-		var escaped bool
-		plain := &r.plain[round%2]
-		r.at = r.at[:0]
-		if *plain, escaped = unescape((*plain)[:0], text, &r.at); !escaped {
-			return false
-		}
-		fresh = places{at: r.at}
-		var hit bool
-		if text, hit = s.seen(*plain, &r.clean[1]); hit {
-			return true
-		}
-		if len(text) != len(*plain) {
-			fresh = everywhere
+		if plain, escaped = unescape(r.plain[round%2][:0], text, nil); !escaped {
+			break
 		}
 	}
+	return s.encoded(text, decodings, places{all: true})
 }
 
-// places are where a text has changed since it was looked at last. What encodes
-// something is looked at again only if it has changed.
+// place is where an escape begins and ends.
+type place struct{ from, to int }
+
+// places are where a text has escapes.
 type places struct {
 	all bool
-	at  []int // in order
+	at  []place // in order
 }
 
-var everywhere = places{all: true}
-
-// in reports whether there is a place in [from, to). It is asked about parts of a
-// text in their order.
+// in reports whether an escape reaches into text[from:to]. It is asked about parts
+// of a text in their order.
 func (p *places) in(from, to int) bool {
 	if p.all {
 		return true
 	}
-	for len(p.at) > 0 && p.at[0] < from {
+	for len(p.at) > 0 && p.at[0].to <= from {
 		p.at = p.at[1:]
 	}
-	return len(p.at) > 0 && p.at[0] < to
+	return len(p.at) > 0 && p.at[0].from < to
 }

@@ -7,9 +7,10 @@
 // A [Set] collects the removed values. It makes needles of them: the value, or
 // the head of each of its lines, and the parts of it that a later text could
 // hold alone, as the password in the address of a database. A [Matcher] finds
-// all needles at once, in time that is linear in the text whatever the needles
-// are, by the automaton of Aho and Corasick ("Efficient string matching: an aid
-// to bibliographic search", Communications of the ACM 18(6), 1975).
+// all needles at once, by a part of each that few others have, and those that have
+// all parts in common by the automaton of Aho and Corasick ("Efficient string
+// matching: an aid to bibliographic search", Communications of the ACM 18(6), 1975),
+// in time that is linear in the text whatever the needles are.
 //
 // Values are kept in memory and nowhere else, up to a bound.
 package taint
