@@ -56,7 +56,8 @@ type admission struct {
 	before  trailState // what the Trail knew without them
 	after   trailState // and with them
 	stays   bool       // if the caller gives up: the entries wait for the next call
-	sent    func()     // called when they are on their way
+	dropped func()     // called under mu if there is no room for them
+	enforce func()     // called in any case, once they are on their way or cannot be
 }
 
 // add adds an entry: a submission, an authorization or what is superseded, and a
@@ -64,6 +65,12 @@ type admission struct {
 func (a *admission) add(e entry) {
 	a.room[a.entries] = e
 	a.entries++
+}
+
+func (a *admission) enforced() {
+	if a.enforce != nil {
+		a.enforce()
+	}
 }
 
 // unlockAndAdmit sends what was made under mu, in that order, and waits for
@@ -77,13 +84,14 @@ func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a *admission) err
 	if err != nil {
 		t.trailState = a.before
 	}
+	if err == delivery.ErrFull && a.dropped != nil {
+		a.dropped()
+	}
 	t.count()
 	t.mu.Unlock()
+	a.enforced()
 	if err != nil {
 		return t.fail(op, err)
-	}
-	if a.sent != nil {
-		a.sent()
 	}
 	t.rec.queue.Make(c)
 	err = t.rec.queue.Wait(ctx, t.stream, last.Ack, t.rec.opts.Timeout)
@@ -163,6 +171,10 @@ func (t *Trail) start(ctx context.Context, x Execution, first *entry) (trailStat
 		return trailState{}, err
 	}
 	t.mu.Lock()
+	if decision == nil && t.revoked { // it was refused meanwhile
+		t.mu.Unlock()
+		return trailState{}, t.fail("start", ErrDenied)
+	}
 	a := admission{before: t.trailState}
 	if first != nil {
 		a.add(*first)
@@ -252,16 +264,21 @@ func (t *Trail) authorization(data *decisionData) entry {
 
 func (t *Trail) decision(d Decision) (*decisionData, error) {
 	setDefault(&d.By, "unnamed") // it was decided, if not said by what
-	err := checkStrings(given{"data.decision.by", d.By}, given{"data.decision.permission", d.Permission})
-	if err != nil {
-		return nil, err
-	}
-	registry := t.rec.opts.Redactors
-	if err := registry.checkIdentifiers(given{"data.decision.by", d.By}, given{"data.decision.permission", d.Permission}); err != nil {
-		if d.Allowed {
+	for _, id := range []struct {
+		path  string
+		value *string
+	}{{"data.decision.by", &d.By}, {"data.decision.permission", &d.Permission}} {
+		said := given{id.path, *id.value}
+		err := cmp.Or(checkStrings(said), t.rec.opts.Redactors.checkIdentifiers(said))
+		switch {
+		case err == nil:
+		case d.Allowed:
 			return nil, err
+		case checkStrings(said) != nil: // a refusal is recorded whatever it says
+			*id.value = "dropped:malformed"
+		default:
+			*id.value = t.rec.opts.Redactors.safe(*id.value)
 		}
-		d.By, d.Permission = registry.safe(d.By), registry.safe(d.Permission) // a refusal is recorded whatever it says
 	}
 	return &decisionData{allowed: d.Allowed, by: d.By, permission: d.Permission, reason: t.textOf(d.Reason)}, nil
 }
@@ -273,7 +290,9 @@ func (t *Trail) decision(d Decision) (*decisionData, error) {
 // authorized again.
 //
 // The job is refused whether or not the sink answers: after an error the event
-// is sent on in the background.
+// is sent on in the background. It is refused, too, where the event cannot be sent
+// at all, as there is no room for it or the Recorder is closed: then call Deny
+// again for the record. A By or Permission that may not be stored is replaced.
 func (t *Trail) Deny(ctx context.Context, d Decision) error {
 	if err := t.opened("deny"); err != nil {
 		return err
@@ -286,9 +305,6 @@ func (t *Trail) Deny(ctx context.Context, d Decision) error {
 
 func (t *Trail) deny(ctx context.Context, d Decision) error {
 	d.Allowed = false
-	if t.rec.closed.Load() {
-		return t.fail("deny", ErrClosed)
-	}
 	data, err := t.decision(d)
 	if err != nil {
 		return t.fail("deny", err)
@@ -298,27 +314,36 @@ func (t *Trail) deny(ctx context.Context, d Decision) error {
 		typ = AttemptDeferred
 	}
 	t.mu.Lock()
+	a := admission{stays: true}
+	if typ == JobDenied && !t.state.Terminal() { // this holds even if it cannot be recorded
+		t.revoked, t.authorized = true, false
+		if cancel := t.cancel; cancel != nil {
+			a.enforce = func() { cancel(ErrDenied) }
+			ctx = context.WithoutCancel(ctx) // it may be the job's own
+		}
+	}
+	if t.rec.closed.Load() {
+		t.mu.Unlock()
+		a.enforced()
+		return t.fail("deny", ErrClosed)
+	}
 	if t.ended == typ {
 		t.mu.Unlock()
 		return t.fail("deny", t.flush(ctx, t.rec.opts.Timeout))
 	}
-	a := admission{before: t.trailState, stays: true}
+	a.before = t.trailState
 	event, err := t.advance(typ)
 	if err != nil {
 		t.mu.Unlock()
 		return t.fail("deny", err)
 	}
 	event.data.decision = data
-	a.add(t.encode(&event, delivery.Reserved))
+	a.add(t.encode(&event, delivery.Refusal))
 	switch {
 	case t.state.Terminal():
 		t.ended = typ
 	case typ == JobDenied:
-		t.revoked, t.authorized = true, false
-		if cancel := t.cancel; cancel != nil {
-			a.sent = func() { cancel(ErrDenied) }
-			ctx = context.WithoutCancel(ctx) // it may be the job's own
-		}
+		a.dropped = func() { t.rec.queue.Drop(t.stream, event.time, string(typ), t.lost(event)) }
 	}
 	return t.unlockAndAdmit(ctx, "deny", &a)
 }

@@ -100,7 +100,7 @@ func (t *Trail) newAck() *delivery.Ack {
 type trailState struct {
 	state            JobState
 	authorized       bool
-	revoked          bool // denied while it ran, and not authorized since
+	revoked          bool // denied, and not authorized since: while it ran, or the record lacks it
 	attempt          int
 	execution        uuid.UUID
 	open             bool // the execution has no end yet

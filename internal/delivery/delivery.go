@@ -91,6 +91,7 @@ const (
 	Background Urgency = iota // no call waits: it is dropped when the buffer is full
 	Snapshot                  // no call waits: it has room in half of what is reserved
 	Reserved                  // no call waits for long: it has room in all that is reserved
+	Refusal                   // a caller waits who must know, and then none: it has a room of its own
 	Admission                 // a caller waits who must know before work begins
 	Outcome                   // a caller waits, through retries
 )

@@ -26,6 +26,7 @@ type Queue[R Record] struct {
 	idle           chan struct{}           // closed when nothing is to be stored, if somebody waits
 	background     room
 	reserved       room
+	refusals       room
 	callbacks      int // calls of the owner's functions that have not returned
 	stopped        bool
 	together       uint64 // how often entries were sent together
@@ -47,6 +48,7 @@ func New[R Record](sink, fallback Sink[R], opts Options[R]) *Queue[R] {
 		active:     map[*Stream[R]]struct{}{},
 		background: room{maxEvents: opts.Capacity, maxBytes: maxBackgroundBytes},
 		reserved:   room{maxEvents: maxReserved, maxBytes: maxReservedBytes},
+		refusals:   room{maxEvents: maxRefusals, maxBytes: maxRefusalBytes},
 	}
 }
 
@@ -84,7 +86,7 @@ func (q *Queue[R]) usable(s *Stream[R]) error {
 }
 
 // Send puts entries at the end of a stream, to be sent as soon as possible. The
-// error is [ErrFull] if the first is a reserved event without room.
+// error is [ErrFull] if the first is an event that needs room and has none.
 func (q *Queue[R]) Send(s *Stream[R], entries ...Entry[R]) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()

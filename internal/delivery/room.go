@@ -1,11 +1,14 @@
 package delivery
 
 // The room for events that no caller waits for. Of background events the user
-// bounds the number.
+// bounds the number. Refusals have a room of their own: without its record a
+// refused job would seem to wait for its start.
 const (
 	maxBackgroundBytes = 16 << 20
 	maxReserved        = 10_000
 	maxReservedBytes   = 16 << 20
+	maxRefusals        = 10_000
+	maxRefusalBytes    = 4 << 20
 )
 
 // share bounds what one stream takes of a room: so many times what is free. A
@@ -48,6 +51,8 @@ func (q *Queue[R]) roomOf(s *Stream[R], e *Entry[R]) (*room, *usage) {
 		return &q.background, &s.background
 	case Snapshot, Reserved:
 		return &q.reserved, &s.reserved
+	case Refusal:
+		return &q.refusals, &s.reserved
 	}
 	return nil, nil
 }
@@ -64,7 +69,7 @@ func (q *Queue[R]) takeRoom(s *Stream[R], e *Entry[R]) bool {
 		return false
 	}
 	size := max(e.bytes(), 1)
-	if r == &q.reserved {
+	if r != &q.background {
 		size += s.withoutRoom()
 	}
 	if !r.take(u, size) {

@@ -1,0 +1,219 @@
+package jobaudit_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/delivery"
+	"github.com/jobaudit/jobaudit/sink/faultsink"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+)
+
+// However many attempts have ended while the sink took nothing, who is refused
+// then is told apart from who may go on.
+func TestARefusalHasRoomWhenTheBufferIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memsink.New(nil)
+		sink := faultsink.New(store)
+		var told complaints
+		rec := open(t, sink, &jobaudit.Options{OnError: told.add, Heartbeat: -1})
+		pending, err := rec.Submit(t.Context(), submission())
+		require.NoError(t, err)
+		other, err := rec.Submit(t.Context(), submission())
+		require.NoError(t, err)
+		var revoked *jobaudit.Trail
+		_, _ = run(t.Context(), rec, func(ctx context.Context) error {
+			revoked = trail(ctx)
+			sink.Set(faultsink.Rule{Fault: faultsink.Fail})
+			jobaudit.TakeRoom(t, rec, delivery.Reserved)
+			other.Retrying(ctx, errWork)
+			require.ErrorIs(t, told.all()[len(told.all())-1], delivery.ErrFull)
+			require.ErrorIs(t, revoked.Deny(t.Context(), jobaudit.Decision{By: "ops"}), context.DeadlineExceeded)
+			require.ErrorIs(t, context.Cause(ctx), jobaudit.ErrDenied)
+			require.ErrorIs(t, pending.Deny(t.Context(), jobaudit.Decision{By: "ops"}), context.DeadlineExceeded)
+			sink.Set()
+			return ctx.Err()
+		})
+		require.NoError(t, rec.Close(t.Context()))
+		for _, tr := range []*jobaudit.Trail{pending, revoked} {
+			j := jobOf(t, store, tr.JobID())
+			require.Equal(t, jobaudit.Cancelled, j.State)
+			require.Equal(t, jobaudit.CodeForbidden, j.Error.Code)
+			require.Len(t, of(store.Trail(tr.JobID()), jobaudit.JobDenied), 1)
+		}
+		events(t, store)
+	})
+}
+
+// unrecordable are the reasons why a refusal may not even be queued. Each returns
+// once no event of the job can.
+var unrecordable = map[string]func(t *testing.T, rec *jobaudit.Recorder, sink *faultsink.Sink, tr *jobaudit.Trail){
+	"no room": func(t *testing.T, rec *jobaudit.Recorder, sink *faultsink.Sink, _ *jobaudit.Trail) {
+		sink.Set(faultsink.Rule{Fault: faultsink.Fail})
+		jobaudit.TakeRoom(t, rec, delivery.Refusal)
+	},
+	"the recorder is closed": func(t *testing.T, rec *jobaudit.Recorder, _ *faultsink.Sink, _ *jobaudit.Trail) {
+		require.NoError(t, rec.Close(t.Context()))
+	},
+	"the sink refuses the stream": func(t *testing.T, _ *jobaudit.Recorder, sink *faultsink.Sink, tr *jobaudit.Trail) {
+		sink.Set(faultsink.Rule{Fault: faultsink.Fail, Err: &jobaudit.RecordError{Err: errWork}})
+		tr.Log(t.Context(), "a line")
+		require.Error(t, tr.Flush(t.Context()))
+	},
+}
+
+func TestARefusalThatCannotBeRecordedStopsTheJobAllTheSame(t *testing.T) {
+	for why, prevent := range unrecordable {
+		for _, asked := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, asked %v", why, asked), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store := memsink.New(nil)
+					sink := faultsink.New(store)
+					var told complaints
+					var mu sync.Mutex
+					allowed := true
+					rec := open(t, sink, &jobaudit.Options{
+						OnError: told.add, Heartbeat: time.Hour, Reauthorize: true,
+						Authorize: func(context.Context, jobaudit.Submission) (jobaudit.Decision, error) {
+							mu.Lock()
+							defer mu.Unlock()
+							return jobaudit.Decision{Allowed: allowed, By: "opa"}, nil
+						},
+					})
+					id, err := run(t.Context(), rec, func(ctx context.Context) error {
+						prevent(t, rec, sink, trail(ctx))
+						if asked {
+							mu.Lock()
+							allowed = false
+							mu.Unlock()
+						} else {
+							require.Error(t, trail(ctx).Deny(t.Context(), jobaudit.Decision{By: "ops"}))
+						}
+						select {
+						case <-ctx.Done():
+						case <-time.After(24 * time.Hour):
+							t.Error("it runs on")
+						}
+						require.ErrorIs(t, context.Cause(ctx), jobaudit.ErrDenied)
+						return ctx.Err()
+					})
+					require.ErrorIs(t, err, context.Canceled)
+					require.NotEmpty(t, told.all())
+					sink.Set()
+					_ = rec.Close(t.Context())
+					if why == "no room" {
+						lost := of(store.Trail(id), jobaudit.AuditLost)
+						require.Len(t, lost, 1)
+						require.Equal(t, []jobaudit.EventType{jobaudit.JobDenied}, lost[0].Data.Lost.Types)
+						require.Equal(t, jobaudit.CodeForbidden, jobOf(t, store, id).Error.Code)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestAJobWhoseRefusalCannotBeRecordedDoesNotStart(t *testing.T) {
+	for why, prevent := range unrecordable {
+		t.Run(why, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				sink := faultsink.New(memsink.New(nil))
+				var told complaints
+				rec := open(t, sink, &jobaudit.Options{OnError: told.add, Heartbeat: -1})
+				tr, err := rec.Submit(t.Context(), submission())
+				require.NoError(t, err)
+				prevent(t, rec, sink, tr)
+				require.Error(t, tr.Deny(t.Context(), jobaudit.Decision{By: "ops"}))
+				sink.Set()
+				time.Sleep(time.Minute)
+				if why == "no room" {
+					require.ErrorIs(t, tr.Start(t.Context(), jobaudit.Execution{}), jobaudit.ErrDenied)
+					require.NoError(t, tr.Deny(t.Context(), jobaudit.Decision{By: "ops"}), "it can be recorded once there is room")
+				}
+				require.Error(t, tr.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error { t.Error("it ran"); return nil }))
+				_ = rec.Close(t.Context())
+			})
+		})
+	}
+}
+
+// What a refusal says of itself does not weaken it.
+func TestARefusalIsRecordedWhateverItSays(t *testing.T) {
+	const secret = "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a"
+	said := []string{"opa\n", "\x00", "\xff", "\u202eopa", strings.Repeat("p", 257), strings.Repeat("é", 200), " ", "", "\u200b", secret, secret + "\n"}
+	for i, by := range said {
+		for j, permission := range said {
+			if by != "" && permission != "" && by != permission {
+				continue
+			}
+			refusal := jobaudit.Decision{By: by, Permission: permission, Reason: "no"}
+			for name, refuse := range map[string]func(t *testing.T, rec *jobaudit.Recorder, refused chan<- struct{}) (uuid.UUID, error){
+				"at the start": func(t *testing.T, rec *jobaudit.Recorder, refused chan<- struct{}) (uuid.UUID, error) {
+					close(refused)
+					return run(t.Context(), rec, func(context.Context) error { t.Error("it ran"); return nil })
+				},
+				"at a heartbeat": func(t *testing.T, rec *jobaudit.Recorder, refused chan<- struct{}) (uuid.UUID, error) {
+					return run(t.Context(), rec, func(ctx context.Context) error {
+						close(refused)
+						select {
+						case <-ctx.Done():
+						case <-time.After(time.Hour):
+							t.Error("it runs on")
+						}
+						return context.Cause(ctx)
+					})
+				},
+				"while it runs": func(t *testing.T, rec *jobaudit.Recorder, _ chan<- struct{}) (uuid.UUID, error) {
+					return run(t.Context(), rec, func(ctx context.Context) error {
+						require.NoError(t, trail(ctx).Authorize(ctx, refusal))
+						return context.Cause(ctx)
+					})
+				},
+				"before it starts": func(t *testing.T, rec *jobaudit.Recorder, _ chan<- struct{}) (uuid.UUID, error) {
+					tr, err := rec.Submit(t.Context(), submission())
+					require.NoError(t, err)
+					require.NoError(t, tr.Deny(t.Context(), refusal))
+					return tr.JobID(), tr.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error { t.Error("it ran"); return nil })
+				},
+			} {
+				t.Run(fmt.Sprintf("by %d, permission %d, %s", i, j, name), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						store := memsink.New(nil)
+						refused := make(chan struct{})
+						rec := open(t, store, &jobaudit.Options{
+							Reauthorize: true,
+							Authorize: func(context.Context, jobaudit.Submission) (jobaudit.Decision, error) {
+								select {
+								case <-refused:
+									return refusal, nil
+								default:
+									return jobaudit.Decision{Allowed: true, By: "opa"}, nil
+								}
+							},
+						})
+						id, err := refuse(t, rec, refused)
+						require.ErrorIs(t, err, jobaudit.ErrDenied)
+						require.NoError(t, rec.Close(t.Context()))
+						j := jobOf(t, store, id)
+						require.Equal(t, jobaudit.Cancelled, j.State)
+						require.Equal(t, jobaudit.CodeForbidden, j.Error.Code)
+						denied := of(store.Trail(id), jobaudit.JobDenied)
+						require.Len(t, denied, 1)
+						require.NotEmpty(t, denied[0].Data.Decision.By)
+						require.Equal(t, "no", denied[0].Data.Decision.Reason)
+						store.ExpectAbsent(t, secret)
+					})
+				})
+			}
+		}
+	}
+}
