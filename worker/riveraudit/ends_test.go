@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -366,6 +367,64 @@ func TestEventsThatRiverDropsAreMadeUpFor(t *testing.T) {
 		w.requireTruth(truth{id: id, state: rivertype.JobStateCompleted, starts: 1})
 		require.Zero(t, w.reconcile().Added())
 	}
+}
+
+// refusing is a sink that never stores the end of the first job that ends.
+type refusing struct {
+	*memsink.Sink
+	mu  sync.Mutex
+	job uuid.UUID
+}
+
+func (s *refusing) Append(ctx context.Context, records []jobaudit.Record) error {
+	for _, r := range records {
+		if e := r.Event(); e.Type == jobaudit.JobSucceeded {
+			s.mu.Lock()
+			if s.job == uuid.Nil {
+				s.job = e.Job.ID
+			}
+			refused := s.job == e.Job.ID
+			s.mu.Unlock()
+			if refused {
+				return jobaudit.ErrConflict
+			}
+		}
+	}
+	return s.Sink.Append(ctx, records)
+}
+
+func TestAJobThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
+	w := newWorld(t, database(t, server(t)), false)
+	sink := &refusing{Sink: w.sink}
+	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, &jobaudit.Options{
+		OnError: func(context.Context, *jobaudit.AuditError) {},
+	})
+	require.NoError(t, err)
+	w.audit = riveraudit.New(rec, &riveraudit.Options{Logs: []jobaudit.AuditReader{w.sink}, Submission: w.asking, OnError: func(context.Context, error) {}})
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &worker{w: w})
+	config := w.config()
+	config.Workers, config.Queues = workers, map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 4}}
+	client := newClient(w, config)
+	follower := w.audit.Follow(t.Context(), deaf{client}, &riveraudit.FollowOptions{Sweep: time.Hour})
+	require.NoError(t, client.Start(t.Context()))
+	ids := make([]int64, 8)
+	for i := range ids {
+		ids[i] = w.insert(task{}, nil)
+	}
+	for _, id := range ids {
+		w.await(id, rivertype.JobStateCompleted)
+	}
+	require.NoError(t, client.Stop(t.Context()))
+	require.Error(t, follower.Stop(t.Context()))
+	defer rec.Close(context.Background()) // the one outcome is lost
+	ended := 0
+	for _, id := range ids {
+		if job, _ := w.recorded(id); job.State.Terminal() {
+			ended++
+		}
+	}
+	require.Equal(t, len(ids)-1, ended)
 }
 
 func TestTwoReconcilersAgreeOnTheJob(t *testing.T) {

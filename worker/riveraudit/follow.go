@@ -3,6 +3,7 @@ package riveraudit
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -145,29 +146,37 @@ func (f *Follower) every(ctx context.Context, interval time.Duration, do func())
 const page = 1000
 
 // sweep asks River about the jobs that returned here some time ago and whose
-// verdict is not recorded.
+// verdict is not recorded. One that cannot be recorded holds up no other.
 func (f *Follower) sweep(ctx context.Context, within time.Duration) error {
+	var failed []error
 	for ids := range slices.Chunk(f.audit.waiting(within), page) {
 		list, err := f.client.JobList(ctx, river.NewJobListParams().IDs(ids...).First(len(ids)))
 		if err != nil {
-			return fmt.Errorf("asking River about %d jobs: %w", len(ids), err)
+			return errors.Join(append(failed, fmt.Errorf("asking River about %d jobs: %w", len(ids), err))...)
 		}
 		there := make(map[int64]bool, len(ids))
 		for _, job := range list.Jobs {
 			there[job.ID] = true
 			if _, err := f.audit.verdict(ctx, job); err != nil {
-				return err
+				failed = append(failed, fmt.Errorf("job %d: %w", job.ID, err))
+			}
+			if ctx.Err() != nil {
+				return errors.Join(failed...)
 			}
 		}
 		for _, id := range ids {
-			if !there[id] {
-				if err := f.audit.gone(ctx, id); err != nil {
-					return err
-				}
+			if there[id] {
+				continue
+			}
+			if err := f.audit.gone(ctx, id); err != nil {
+				failed = append(failed, fmt.Errorf("job %d: %w", id, err))
+			}
+			if ctx.Err() != nil {
+				return errors.Join(failed...)
 			}
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 func (f *Follower) report(ctx context.Context, err error) {
