@@ -20,19 +20,32 @@ type attempt struct {
 	// number counts the attempts that asynq counts: an attempt that is given
 	// back has the number of the one before it.
 	number int
-	trail  *jobaudit.Trail
 	ctx    context.Context // asynq's, for this attempt; it ends with it at the latest
 
 	over chan struct{} // closed when the end is on record
 
-	mu        sync.Mutex
-	started   bool    // its start is on record
-	settled   bool    // what becomes of the job is on record already, by a denial
+	stale bool // its context had ended when last looked at; guarded by the attempts' lock
+
+	mu sync.Mutex // of what follows: the worker's goroutine sets it, and asynq's own read it
+	facts
 	concluded bool    // an end has been decided on
-	err       error   // what asynq has to say against it
-	unwound   error   // how the handler ended without returning
 	intent    verdict // what asynq was about to write, if that was not seen to succeed
-	stale     bool    // its context had ended when last looked at
+}
+
+// facts are what the end of an attempt depends on.
+type facts struct {
+	trail   *jobaudit.Trail // nil until the job is known
+	started bool            // its start is on record
+	settled bool            // what becomes of the job is on record already, by a denial
+	err     error           // what asynq has to say against it
+	unwound error           // how the handler ended without returning
+}
+
+// known returns the facts as they are now.
+func (at *attempt) known() facts {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	return at.facts
 }
 
 // tell notes the error by which asynq has decided on the attempt.
@@ -63,16 +76,16 @@ func (at *attempt) intention() (v verdict, ok bool) {
 }
 
 // because is the error that the record gives: never a panic's value.
-func (at *attempt) because(fallback error) error {
+func (f facts) because(fallback error) error {
 	switch {
-	case at.err == nil:
+	case f.err == nil:
 		return fallback
-	case asynq.IsPanicError(at.err) && at.unwound != nil:
-		return at.unwound
-	case asynq.IsPanicError(at.err):
+	case asynq.IsPanicError(f.err) && f.unwound != nil:
+		return f.unwound
+	case asynq.IsPanicError(f.err):
 		return &panicked{}
 	}
-	return at.err
+	return f.err
 }
 
 // The ends of attempts on which asynq says nothing.
@@ -91,7 +104,7 @@ func (at *attempt) conclude(ctx context.Context, v verdict, pending *sync.WaitGr
 		return
 	}
 	at.concluded = true
-	settled, err := at.settled, at.err
+	f := at.facts
 	at.mu.Unlock()
 	ctx = context.WithoutCancel(ctx)
 	finish := func() {
@@ -99,55 +112,55 @@ func (at *attempt) conclude(ctx context.Context, v verdict, pending *sync.WaitGr
 		done()
 	}
 	switch {
-	case settled || at.trail == nil:
+	case f.settled || f.trail == nil:
 		finish()
 	case v.fate == requeued || v.fate == retried:
-		at.giveBack(ctx, v, err)
+		f.giveBack(ctx, v)
 		finish()
 	default:
 		pending.Go(func() {
 			defer finish()
-			at.end(ctx, v, err)
+			at.end(ctx, v, f)
 		})
 	}
 }
 
 // giveBack records the end of an attempt of a job that goes on.
-func (at *attempt) giveBack(ctx context.Context, v verdict, err error) {
+func (f facts) giveBack(ctx context.Context, v verdict) {
 	switch {
 	case v.fate == requeued:
-		at.trail.Deferring(ctx, "the server was shut down, and the task is back in its queue")
-	case !at.started:
-		at.trail.Deferring(ctx, "the start could not be recorded, and the handler was not called")
-	case !v.counted && err != nil:
-		at.trail.Deferring(ctx, "tried again, and not counted as a failure: "+at.because(nil).Error())
+		f.trail.Deferring(ctx, "the server was shut down, and the task is back in its queue")
+	case !f.started:
+		f.trail.Deferring(ctx, "the start could not be recorded, and the handler was not called")
+	case !v.counted && f.err != nil:
+		f.trail.Deferring(ctx, "tried again, and not counted as a failure: "+f.because(nil).Error())
 	default:
-		at.trail.Retrying(ctx, at.because(asynq.ErrLeaseExpired))
+		f.trail.Retrying(ctx, f.because(asynq.ErrLeaseExpired))
 	}
 }
 
 // record records the start.
-func (at *attempt) record(ctx context.Context) error {
-	return queue.WithRef(at.place.queueRef(), anywhere(at.trail.JobID()), func(ref jobaudit.Ref) error {
-		return at.trail.Start(ctx, jobaudit.Execution{Attempt: at.number, Queue: ref})
+func (at *attempt) record(ctx context.Context, trail *jobaudit.Trail) error {
+	return queue.WithRef(at.place.queueRef(), anywhere(trail.JobID()), func(ref jobaudit.Ref) error {
+		return trail.Start(ctx, jobaudit.Execution{Attempt: at.number, Queue: ref})
 	})
 }
 
 // end records the job's outcome.
-func (at *attempt) end(ctx context.Context, v verdict, err error) {
+func (at *attempt) end(ctx context.Context, v verdict, f facts) {
 	switch {
 	case v.fate == archived:
-		if !at.started {
-			if err := at.record(ctx); err != nil {
+		if !f.started {
+			if err := at.record(ctx, f.trail); err != nil {
 				at.a.report(ctx, err)
 				return
 			}
 		}
-		at.a.report(ctx, at.trail.Fail(ctx, at.because(asynq.ErrLeaseExpired)))
-	case err == nil:
-		at.a.report(ctx, at.trail.Succeed(ctx))
+		at.a.report(ctx, f.trail.Fail(ctx, f.because(asynq.ErrLeaseExpired)))
+	case f.err == nil:
+		at.a.report(ctx, f.trail.Succeed(ctx))
 	default:
-		at.a.report(ctx, at.trail.Cancel(ctx, "revoked: "+at.because(nil).Error()))
+		at.a.report(ctx, f.trail.Cancel(ctx, "revoked: "+f.because(nil).Error()))
 	}
 }
 
@@ -160,11 +173,11 @@ func (at *attempt) abandon(ctx context.Context, reason error) {
 		return
 	}
 	at.concluded = true
-	started, settled := at.started, at.settled
+	f := at.facts
 	at.mu.Unlock()
 	defer close(at.over)
-	if at.trail != nil && started && !settled {
-		at.trail.Retrying(context.WithoutCancel(ctx), at.because(reason))
+	if f.trail != nil && f.started && !f.settled {
+		f.trail.Retrying(context.WithoutCancel(ctx), f.because(reason))
 	}
 }
 

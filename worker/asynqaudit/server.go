@@ -178,7 +178,9 @@ func (s *serving) begin(ctx context.Context, t *asynq.Task) (*attempt, error) {
 	if err != nil {
 		return nil, &notRunError{err}
 	}
+	at.mu.Lock()
 	at.trail = trail
+	at.mu.Unlock()
 	return at, s.start(ctx, at)
 }
 
@@ -196,7 +198,7 @@ func (s *serving) start(ctx context.Context, at *attempt) error {
 		}
 	}
 	for {
-		err := at.record(ctx)
+		err := at.record(ctx, at.trail)
 		switch {
 		case err == nil:
 			at.mu.Lock()
@@ -251,8 +253,8 @@ func (s *serving) handleError(ctx context.Context, t *asynq.Task, err error) {
 			at.abandon(ctx, err)
 			s.attempts.remove(at)
 		}
-		if at.trail != nil {
-			ctx = at.trail.Context(ctx)
+		if trail := at.known().trail; trail != nil {
+			ctx = trail.Context(ctx)
 		}
 	}
 	if s.user != nil {
