@@ -45,6 +45,8 @@ type execution struct {
 	wait, outcomeWait, heartbeat time.Duration
 	lines                        int
 	program                      []string
+
+	sink func(*sharedLog) jobaudit.AuditSink // for tests: what stands between the recorder and the log
 }
 
 func (a *app) execCommand() *cobra.Command {

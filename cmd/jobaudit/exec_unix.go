@@ -62,9 +62,14 @@ func (a *app) execute(signals *relay, x *execution, s jobaudit.Submission) error
 	if err != nil {
 		return a.notRun(signals, err)
 	}
+	var sink jobaudit.AuditSink = log
+	if x.sink != nil {
+		sink = x.sink(log)
+	}
 	left := &outcomeSpool{spool: x.spool, dir: spoolOf(x.spool, log.key)}
+	defer left.close()
 	opts.Fallback = left
-	recorder, err := jobaudit.Open(waiting, log, where, opts)
+	recorder, err := jobaudit.Open(waiting, sink, where, opts)
 	if err != nil {
 		return a.notRun(signals, err)
 	}

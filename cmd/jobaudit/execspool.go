@@ -162,6 +162,18 @@ func (s *outcomeSpool) held() int {
 	return len(s.records)
 }
 
+// close gives the files up, to who brings them into the log.
+func (s *outcomeSpool) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.files {
+		_ = f.Close()
+	}
+	if s.root != nil {
+		_ = s.root.Close()
+	}
+}
+
 // makeDir makes a directory, and those above it that are missing, so that they stay.
 func makeDir(path string) error {
 	err := os.Mkdir(path, 0o700)
