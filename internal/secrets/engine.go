@@ -68,6 +68,9 @@ type limits struct {
 	keysTo     int // up to here, their private parts were looked for
 	headers    int // up to here, headers were looked at
 	commands   int // up to here, command lines were looked at
+	programs   int // how many names of programs were looked at in one line
+	programsTo int // where that ends
+	variables  int // up to here, variables were looked at
 	netrcs     int // up to here, entries of .netrc were looked at
 	keysets    int // up to here, keysets were looked at
 	blocks     int // up to here, private keys were looked for
@@ -227,6 +230,9 @@ func (c *scan) run() bool {
 			if (text[i] == ' ' && (words || i+1 < len(text) && (text[i+1] == '\'' || text[i+1] == '"')) || text[i] == '>') && c.placed(i) {
 				return true
 			}
+			if text[i] == ',' && i > 0 && (text[i-1] == '\'' || text[i-1] == '"') && c.called(i) {
+				return true
+			}
 		case kindJoiner:
 			if text[i] == '+' && c.phone && c.phoneAt(i) {
 				return true
@@ -334,6 +340,10 @@ func (c *scan) matches(f *format, i int) bool {
 		end = c.curl(i)
 	case checkTink:
 		end = c.keyset(i)
+	case checkCommand:
+		end = c.command(i, f.prefix)
+	case checkVariable:
+		end = c.variable(i + len(f.prefix))
 	case checkNetrc:
 		end = c.netrc(i + len(f.prefix))
 	default:

@@ -63,6 +63,8 @@ const (
 	checkCurl
 	checkTink
 	checkNetrc
+	checkCommand
+	checkVariable
 )
 
 // parse compiles a pattern. What it accepts can be matched greedily, without

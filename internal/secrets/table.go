@@ -387,6 +387,8 @@ var structures = []struct {
 	{ruleNamed, "(?i)authorization (?i)cookie", checkHeader},
 	{ruleNamed, "curl", checkCurl},
 	{ruleNamed, "machine", checkNetrc},
+	{ruleNamed, "sshpass mysql mariadb redis-cli mongo ldap sqlcmd docker podman unzip zip smbclient openssl http xh", checkCommand},
+	{ruleNamed, "variable", checkVariable},
 }
 
 // builtin returns the table, compiled once, when it is first needed.
@@ -478,7 +480,7 @@ var ruleNames = sync.OnceValue(func() map[string]bool {
 
 // engineVersion is raised when something other than the table changes what is
 // found.
-const engineVersion = 4
+const engineVersion = 5
 
 // tableDigest stands for everything that is built in.
 var tableDigest = sync.OnceValue(func() string {
