@@ -184,6 +184,110 @@ func TestNothingIsSignedOfEntriesThatWereChanged(t *testing.T) {
 	}
 }
 
+// The same, in the last segment: its index is left, and the program goes on in it.
+func TestALastSegmentWhoseEntriesWereChangedIsNotContinued(t *testing.T) {
+	p := newPlace(t)
+	records := sinktest.Records(12)
+	opts := &filesink.Options{}
+	p.write(t, opts, 3, records...)
+	pristine := filepath.Join(p.base, "pristine")
+	copyDir(t, p.dir, pristine)
+	segment := newestSegment(t, p.dir)
+	good := contentOf(t, segment)
+	random := rand.New(rand.NewPCG(6, 6))
+	var places []int // bytes of events, of all of which an index says something
+	for _, field := range []string{`"id":"`, `"job":{"id":"`, `"correlationId":"`, `"time":"2`, `"type":"`} {
+		at := bytes.Index(good[len(good)/2:], []byte(field)) + len(good)/2 + len(field)
+		places = append(places, at, at+3)
+	}
+	for range 10 {
+		at := random.IntN(len(good) - 1)
+		if line := good[bytes.LastIndexByte(good[:at], '\n')+1:]; !auditlog.IsCommit(line) && good[at] != '\n' {
+			places = append(places, at)
+		}
+	}
+	first := p.newestCommit(t)
+	for _, at := range places {
+		t.Run(fmt.Sprint("byte ", at), func(t *testing.T) {
+			copyDir(t, pristine, p.dir)
+			require.NoError(t, filesink.FileAnchor(p.anchorPath()).Put(t.Context(), first))
+			var told []error
+			opts.OnError = func(err error) { told = append(told, err) }
+			changed := bytes.Clone(good)
+			changed[at] ^= 1
+			require.NoError(t, os.WriteFile(segment, changed, 0o600))
+			more := sinktest.Records(6)
+			for n := range 2 {
+				s := p.open(t, opts)
+				require.NoError(t, s.Append(t.Context(), more[3*n:][:3]), "an old event does not stop the log")
+				require.NoError(t, s.Close())
+			}
+			require.Len(t, told, 1)
+			require.ErrorContains(t, told[0], filepath.Base(segment))
+			require.Equal(t, changed, contentOf(t, segment), "another segment was begun")
+			require.NoError(t, os.WriteFile(segment, good, 0o600))
+			_, found := p.findingsOf(t)
+			require.Empty(t, found, "all that was signed is of the log as it was")
+			s := p.open(t, opts)
+			all := append(slices.Clone(records), more...)
+			queriesOf(t, s, all)
+			store(t, s, 3, all...)
+			require.EqualValues(t, len(all), s.Checkpoint().Head().Size, "none is stored twice")
+			require.NoError(t, s.Close())
+		})
+	}
+}
+
+// What the recorder's own events say goes from each index into the next.
+func TestNoIndexIsSignedOfWhatChangedEntriesBeforeItSay(t *testing.T) {
+	for name, killed := range map[string]bool{"closed": false, "killed": true} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			opts := &filesink.Options{SegmentSize: 8 << 10}
+			s := p.open(t, opts)
+			registry, err := jobaudit.NewRegistry(nil, jobaudit.NewRedactor("repo.import", "1", jobaudit.InputPaths[any](jobaudit.Keep("repo"))))
+			require.NoError(t, err)
+			recorder, err := jobaudit.Open(t.Context(), s, jobaudit.Source{System: "test", Environment: "test"}, &jobaudit.Options{Redactors: registry})
+			require.NoError(t, err)
+			records := sinktest.Records(40)
+			store(t, s, 3, records...)
+			require.NoError(t, recorder.Close(t.Context()))
+			require.NoError(t, s.Close())
+
+			segment, indexes := segments(t, p.dir)[0], indexFiles(t, p.dir)
+			good := contentOf(t, segment)
+			require.Contains(t, string(good), `"audit.opened"`)
+			for _, field := range []string{`"stream":{"id":"`, `"action":"repo.`} { // of audit.opened, of audit.policy
+				at := bytes.Index(good, []byte(field))
+				require.Positive(t, at)
+				changed := bytes.Clone(good)
+				changed[at+len(field)] ^= 1
+				require.NoError(t, os.WriteFile(segment, changed, 0o600))
+				for i, index := range indexes {
+					if killed || i < len(indexes)-1 {
+						require.NoError(t, os.Remove(index))
+					}
+				}
+				opts.OnError = func(error) {}
+				s = p.open(t, opts)
+				store(t, s, 3, sinktest.Records(12)...)
+				require.NoError(t, s.Close())
+				require.NoError(t, os.WriteFile(segment, good, 0o600))
+				_, found := p.findingsOf(t)
+				require.Empty(t, found, "all that was signed is of the log as it was")
+				opts.OnError = func(err error) { t.Error(err) }
+				s = p.open(t, opts)
+				require.NoError(t, s.Close())
+				report, found := p.findingsOf(t)
+				require.Empty(t, found)
+				require.Empty(t, report.Notes)
+				require.Len(t, indexFiles(t, p.dir), len(segments(t, p.dir)), "once the entries are back, all have an index")
+				indexes = indexFiles(t, p.dir)
+			}
+		})
+	}
+}
+
 // requireLittleRead asks and counts what the disk gives.
 func requireLittleRead(t *testing.T, p place, opts *filesink.Options, share float64, size int64, ask func(s *filesink.Sink)) {
 	t.Helper()

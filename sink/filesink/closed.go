@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
-	"golang.org/x/mod/sumdb/tlog"
 )
 
 // A closedSegment is written no more. It is immutable.
@@ -70,19 +69,34 @@ func (o *opening) loadOne(n int, before *history) (*closedSegment, history, erro
 			return nil, h, err
 		}
 	}
-	c, err := reindex(o, first, until, h)
+	c, err := o.reindex(first, until, h)
 	if err != nil {
 		return nil, h, err
 	}
 	return unfiled(c), c.history, nil
 }
 
-// reindex is readContent for an open: a segment that does not reach the next
-// one is damage.
-func reindex(o *opening, first, until int64, h history) (*content, error) {
+// reindex makes the content of an index from a segment's lines, and proves it where
+// the log's head is known. A segment that does not reach the next one is damage.
+func (o *opening) reindex(first, until int64, h history) (*content, error) {
+	var notProven error
+	if !o.base.IsZero() {
+		c, err := o.readProven(first, until, h)
+		if err == nil {
+			return c, nil
+		}
+		unproven, ok := errors.AsType[*unprovenError](err)
+		if !ok {
+			return nil, err
+		}
+		notProven = unproven.err
+	}
 	c, err := readContent(o.ctx, o.dir, first, until, h)
 	if errors.Is(err, ErrDamaged) {
 		return nil, o.refuse(o.head.Head(), fmt.Errorf("%w. %s", err, putBack))
+	}
+	if err == nil {
+		c.notProven, c.history.unproven = notProven, true
 	}
 	return c, err
 }
@@ -166,19 +180,15 @@ func (o *opening) finishClosed() error {
 		if s.content == nil {
 			continue
 		}
+		if err := s.content.signable(); err != nil {
+			o.opts.OnError(fmt.Errorf("filesink: no index is made of %s: %w; see Verify", segmentPath(s.first), err))
+			continue
+		}
 		if !synced {
 			if err := o.cache.sync(); err != nil {
 				return err
 			}
 			synced = true
-		}
-		err := o.prove(s)
-		if _, unproven := errors.AsType[*unprovenError](err); unproven {
-			o.opts.OnError(fmt.Errorf("filesink: no index is made of %s, whose entries are not those that were signed: see Verify: %w", segmentPath(s.first), err))
-			continue
-		}
-		if err != nil {
-			return err
 		}
 		sum, err := writeIndex(o.dir, s.content, o.key.signer)
 		if errors.Is(err, syscall.ENOSPC) { // memory has what it would hold
@@ -193,69 +203,73 @@ func (o *opening) finishClosed() error {
 	return nil
 }
 
-// prove checks that a segment's entries are under the log's head before an index
-// of them is signed. Otherwise an attacker who removes an index could have this
-// program sign what he wrote into the entries.
-func (o *opening) prove(s *closedSegment) error {
-	if s.content.proven {
-		return nil
-	}
-	root, err := o.fold(s)
-	if err != nil && !o.rebuilt && !o.hashesLeadFrom(s.end) {
-		// The hashes are a cache, and wrong. Where the entries are too, nothing is
-		// left to make them from.
-		if err := o.rebuild(o.base); err != nil {
-			return err
-		}
-		root, err = o.fold(s)
-	}
-	if err != nil {
-		return &unprovenError{err}
-	}
-	s.content.root, s.content.proven = root, true
-	return nil
-}
-
 // An unprovenError says why a segment's entries are not those that were signed.
 type unprovenError struct{ err error }
 
 func (e *unprovenError) Error() string { return e.err.Error() }
 func (e *unprovenError) Unwrap() error { return e.err }
 
-// hashesLeadFrom reports whether the stored hashes lead from a size to the log's
-// head: then it is not they that are wrong.
-func (o *opening) hashesLeadFrom(size int64) bool {
-	_, err := auditlog.ResumeTreeAt(o.base, size, o.cache.hashes())
-	return err == nil
+// readProven makes the content of an index from a segment's lines, and proves that
+// the very bytes it read are under the log's head. Otherwise an attacker who removes
+// an index, or has the segment continued, could have this program sign what he wrote
+// into the entries. The error is an [*unprovenError] if they are not.
+func (o *opening) readProven(first, until int64, h history) (*content, error) {
+	if until < 0 {
+		until = o.base.Head().Size
+	}
+	tree, err := o.treeAt(first)
+	if err != nil {
+		return nil, err
+	}
+	f, err := o.dir.Open(segmentPath(first))
+	if err != nil {
+		return nil, err
+	}
+	found, err := scanSegment(o.ctx, f, first, h, scanner{fold: true, tree: tree, until: until})
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	if found.end != until || found.behind {
+		return nil, &unprovenError{errors.New("a commit line does not agree with the entries before it")}
+	}
+	right, err := o.treeAt(until)
+	if err != nil {
+		return nil, err
+	}
+	if root := right.Root(); found.root != root {
+		return nil, &unprovenError{&auditlog.HeadError{
+			Log:     auditlog.Head{Origin: o.base.Head().Origin, Size: until, Root: found.root},
+			Outside: auditlog.Head{Origin: o.base.Head().Origin, Size: until, Root: root},
+		}}
+	}
+	found.content.proven = true
+	return &found.content, nil
 }
 
-// fold computes the tree at a segment's end, and proves it.
-func (o *opening) fold(s *closedSegment) (root tlog.Hash, err error) {
-	tree, err := auditlog.ResumeTreeAt(o.base, s.first, o.cache.hashes())
+// treeAt returns the log's tree at an earlier size. The hashes are a cache: if they
+// do not lead to the head they are made again, once.
+func (o *opening) treeAt(size int64) (auditlog.Tree, error) {
+	tree, err := auditlog.ResumeTreeAt(o.base, size, o.cache.hashes())
+	if err != nil && !o.rebuilt {
+		if err := o.rebuild(o.base); err != nil {
+			return tree, err
+		}
+		tree, err = auditlog.ResumeTreeAt(o.base, size, o.cache.hashes())
+	}
 	if err != nil {
-		return root, err
+		return tree, &unprovenError{err}
 	}
-	f, err := o.dir.Open(segmentPath(s.first))
-	if err != nil {
-		return root, err
-	}
-	err = eachLeaf(o.ctx, f, s.size, -1, func(l line) error {
-		tree.Append(nil, auditlog.HashLeaf(l.bytes))
-		return nil
-	})
-	if err := errors.Join(err, f.Close()); err != nil {
-		return root, err
-	}
-	return tree.Root(), tree.LeadsTo(o.base, o.cache.hashes())
+	return tree, nil
 }
 
 // continueBelow is the size in bytes up to which the last segment is continued:
 // programs that run for a moment and often would make a file each time.
 const continueBelow = 256 << 10
 
-// continueLast makes the last segment the live one if it is small. Its index
-// goes first: while there is one, nothing may follow.
-func (o *opening) continueLast() error {
+// loadLast reads the last segment if it will be continued: if it is small, and its
+// entries are those that were signed. What is written behind them is signed together
+// with them.
+func (o *opening) loadLast() error {
 	n := len(o.closed) - 1
 	if n < 0 || o.head.Head().Origin != o.key.Name() {
 		return nil
@@ -264,9 +278,29 @@ func (o *opening) continueLast() error {
 	if s.size > continueBelow || s.size >= o.opts.SegmentSize {
 		return nil
 	}
-	c, err := readContent(o.ctx, o.dir, s.first, s.end, history{})
-	if err != nil {
-		return err
+	if o.last = s.content; o.last != nil {
+		return nil
+	}
+	var err error
+	o.last, err = o.readProven(s.first, s.end, history{})
+	if _, unproven := errors.AsType[*unprovenError](err); unproven {
+		o.last = &content{notProven: err}
+		return nil
+	}
+	return err
+}
+
+// continueLast makes the last segment the live one if it is small. Its index
+// goes first: while there is one, nothing may follow.
+func (o *opening) continueLast() error {
+	c, n := o.last, len(o.closed)-1
+	if c == nil {
+		return nil
+	}
+	s := o.closed[n]
+	if !c.proven {
+		o.opts.OnError(fmt.Errorf("filesink: %s is not continued: its entries are not those that were signed: see Verify: %w", segmentPath(s.first), c.notProven))
+		return nil
 	}
 	if err := o.dir.Remove(indexPath(s.first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -275,6 +309,7 @@ func (o *opening) continueLast() error {
 		return err
 	}
 	l := &live{first: s.first, size: s.size, entries: c.entries, lives: c.lives, ids: s.ids}
+	var err error
 	if l.file, err = o.dir.Edit(segmentPath(s.first)); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -25,8 +26,9 @@ type content struct {
 	// later ones; nil if they have to be looked for.
 	leaves map[uuid.UUID]int64
 	// proven: the entries are under the log's signed head, or were written by
-	// this process. Only such a content is signed.
-	proven bool
+	// this process. Only such a content is signed; notProven says why another is not.
+	proven    bool
+	notProven error
 }
 
 // eachPage makes the pages of the index file one after the other, with the tables of
@@ -126,6 +128,19 @@ func (c *content) blocks() (rows []row) {
 	}
 	return rows
 }
+
+// signable returns why an index of it may not be signed, nil if it may.
+func (c *content) signable() error {
+	switch {
+	case !c.proven:
+		return fmt.Errorf("its entries are not those that were signed: %w", c.notProven)
+	case c.history.unproven:
+		return errHistory
+	}
+	return nil
+}
+
+var errHistory = errors.New("an index also holds what the entries before it say, and those are not what was signed")
 
 // hashPages returns the hashes of pages and the digest over them.
 func hashPages(pages []byte) (hashes []byte, sum digest) {

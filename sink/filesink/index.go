@@ -127,6 +127,9 @@ type history struct {
 	incarnation uuid.UUID
 	closed      bool
 	policies    []jobaudit.Hash
+	// unproven: some of the lines that it is from are not known to be under a signed
+	// head. No index with it is signed.
+	unproven bool
 }
 
 // maxPolicies bounds the redaction policies that are remembered. One that is

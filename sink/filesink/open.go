@@ -62,7 +62,8 @@ type opening struct {
 	repairs []repair            // newest segment first
 	torn    hash.Hash           // of all that goes to torn/
 	closed  []*closedSegment
-	live    *live // the segment that is continued, or nil
+	last    *content // of the segment that is to be continued, or nil
+	live    *live    // that segment
 	history history
 
 	anchors  []*kept
@@ -126,7 +127,7 @@ func (o *opening) check() error {
 	if err := checkBeginning(o.firsts); err != nil {
 		return o.refuse(auditlog.Head{Size: o.firsts[0]}, err)
 	}
-	for _, look := range []func() error{o.findHead, o.checkTails, o.checkAnchors, o.checkCheckpoint, o.checkCopy, o.loadClosed} {
+	for _, look := range []func() error{o.findHead, o.checkTails, o.checkAnchors, o.checkCheckpoint, o.checkCopy, o.loadClosed, o.loadLast} {
 		if err := look(); err != nil {
 			return err
 		}
@@ -323,7 +324,6 @@ func (o *opening) before(n int) error {
 	if err != nil {
 		return err
 	}
-	o.history = h
 	f, err := o.dir.Open(segmentPath(s.first))
 	if err != nil {
 		return err
@@ -338,7 +338,17 @@ func (o *opening) before(n int) error {
 		claimed, _ := auditlog.CommitHead(text) // the error says enough
 		return o.refuse(claimed, err)
 	}
-	return o.resume(c)
+	if err := o.resume(c); err != nil {
+		return err
+	}
+	if h.unproven {
+		o.base = c
+		if _, h, err = o.loadOne(n-1, nil); err != nil {
+			return err
+		}
+	}
+	o.history = h
+	return nil
 }
 
 // report fills in what the recorder's audit.opened event says.

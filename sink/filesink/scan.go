@@ -42,6 +42,9 @@ type scanner struct {
 	// is used: commit lines are believed if their sizes are right.
 	tree   auditlog.Tree
 	hashes func([]byte) error
+	// fold uses the tree without keys: commit lines are believed if their sizes
+	// and roots are right, and that the tree is the log's is left to the caller.
+	fold bool
 	// until is the size at which the segment ends although the file may go on,
 	// -1 if that is not known.
 	until int64
@@ -92,8 +95,11 @@ func scanSegment(ctx context.Context, f disk.File, first int64, h history, s sca
 }
 
 func (s *scanner) leaf(l line) {
-	if len(s.keys) > 0 {
+	switch {
+	case len(s.keys) > 0:
 		s.stored = s.run.Append(s.stored, auditlog.HashLeaf(l.bytes))
+	case s.fold:
+		s.stored = s.run.Append(s.stored[:0], auditlog.HashLeaf(l.bytes))
 	}
 	p := readLineHeader(l.bytes)
 	s.entries = append(s.entries, entry{p.id, p.job, p.correlation, p.time, uint32(l.off)})
@@ -109,10 +115,12 @@ func (s *scanner) commit(l line) error {
 	size := s.first + int64(len(s.entries))
 	if len(s.keys) == 0 {
 		head, err := auditlog.CommitHead(l.bytes)
-		if err == nil && head.Size == size && size > s.end {
-			s.root = head.Root
+		if err == nil && head.Size == size && size > s.end && (!s.fold || head.Root == s.run.Root()) {
+			s.scan.tree, s.root = s.run, head.Root
+			s.behind = s.behind || s.bad
 			return s.accept(l)
 		}
+		s.bad = s.fold
 		return nil
 	}
 	c, err := openCommit(l.bytes, s.keys)

@@ -150,6 +150,10 @@ func (w *writer) closeSegment(l *live) *closedSegment {
 	_ = l.file.Close() // all of it is durable
 	c.leaves = w.queue.rotate(l.ids, s.end)
 	w.change(func(v *view) { v.closed, v.live = append(v.closed, s), part{} })
+	if err := c.signable(); err != nil {
+		w.opts.OnError(fmt.Errorf("filesink: no index is made of %s: %w; see Verify", segmentPath(s.first), err))
+		return s
+	}
 	if err := w.cache.sync(); err != nil {
 		w.opts.OnError(fmt.Errorf("filesink: %w", err))
 		return s
