@@ -1,6 +1,7 @@
 package filesink
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -78,6 +79,7 @@ func loadOrCreateKey(d disk.Disk, dir, keyPath, name string) (*Key, error) {
 	if err != nil {
 		return nil, &KeyError{keyPath, "read", err}
 	}
+	_ = folder.Sync(".") // a process that has just made it may not have come to that; it need not be possible
 	return parseKey(keyPath, name, string(secret))
 }
 
@@ -104,7 +106,7 @@ func parseKey(keyPath, name, secret string) (*Key, error) {
 	k := &Key{path: keyPath}
 	var err error
 	if k.signer, err = note.NewSigner(secret); err != nil {
-		return nil, &KeyError{keyPath, "holds no signer key", nil} // the text is secret
+		return nil, &KeyError{keyPath, "holds no signer key. If the program that made the file was interrupted then, and no log was written with it, remove it", nil} // the text is secret
 	}
 	if k.verifierKey, err = auditlog.VerifierKey(secret); err == nil {
 		k.verifier, err = note.NewVerifier(k.verifierKey)
@@ -160,38 +162,38 @@ func mayCreateKey(d disk.Disk, dir, keyPath, name string) error {
 	return &KeyError{keyPath, fmt.Sprintf("is missing, and the log in %s has entries: a new key could not continue it. Put the key back; or, if it is lost, give a key named %s and the lost key's verifier key as Options.Predecessor: the log goes on as a successor, whose verifier key auditors need too", dir, auditlog.SuccessorOrigin(name)), fs.ErrNotExist}
 }
 
-// createKey makes a key that is there whole or not at all.
+// createKey makes a key, and returns the one that is there then: another process
+// may have been faster, and what is signed with a key that no file holds can never be
+// continued.
 func createKey(folder disk.Dir, base, name string) ([]byte, error) {
 	secret, _, err := auditlog.GenerateKey(name)
 	if err != nil {
 		return nil, err
 	}
-	temp := base + tempSuffix
+	temp := base + "." + rand.Text() + tempSuffix // of this process alone
 	if err := writeSecret(folder, temp, secret+"\n"); err != nil {
-		return nil, err
-	}
-	// A link, unlike a rename, does not replace the key of another process
-	// that was faster.
-	err = folder.Link(temp, base)
-	if errors.Is(err, errors.ErrUnsupported) {
-		err = folder.Rename(temp, base)
-	} else {
 		_ = folder.Remove(temp) // it may stay: it is never read
-	}
-	if errors.Is(err, fs.ErrExist) {
-		return readAll(folder, base, 4096)
-	}
-	if err != nil {
 		return nil, err
 	}
-	return []byte(secret), folder.Sync(".")
+	// A link makes a file that is there whole or not at all and, unlike a rename,
+	// does not replace another one.
+	err = folder.Link(temp, base)
+	_ = folder.Remove(temp) // the same
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = writeSecret(folder, base, secret+"\n")
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	if err := folder.Sync("."); err != nil {
+		return nil, err
+	}
+	return readAll(folder, base, 4096)
 }
 
-// writeSecret writes a durable new file that its owner alone can read.
+// writeSecret writes a durable file, which must not exist, that its owner alone can
+// read.
 func writeSecret(folder disk.Dir, name, secret string) error {
-	if err := folder.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	f, err := folder.Create(name, true)
 	if err != nil {
 		return err
