@@ -121,7 +121,9 @@ func (p *payload) append(o *object) {
 	if p.correction != nil {
 		p.correction.append(o)
 	}
-	o.UUID("existing", p.existing)
+	if p.existing != uuid.Nil {
+		o.UUID("existing", p.existing)
+	}
 	if p.evidence != nil {
 		p.evidence.append(o)
 	}

@@ -39,6 +39,7 @@ type Stream[R Record] struct {
 	records []R        // of the batch, one for one
 	seq     uint64     // of the newest record
 	prev    tlog.Hash  // and its hash
+	newest  uuid.UUID  // and the event's ID
 	after   *Head      // of a resumed stream, until its first event has its place
 	acked   Head       // the newest event known to be stored; zero if there is none
 
@@ -119,7 +120,7 @@ func (s *Stream[R]) place() (unplaceable []unplaceableEntry[R]) {
 			continue
 		}
 		s.seq++
-		s.prev, s.after, e.Event = r.Hash(), nil, nil
+		s.prev, s.newest, s.after, e.Event = r.Hash(), id, nil, nil
 		s.records = append(s.records, r)
 		s.batch[kept] = *e
 		kept++
@@ -127,6 +128,35 @@ func (s *Stream[R]) place() (unplaceable []unplaceableEntry[R]) {
 	clear(s.batch[kept:])
 	s.batch = s.batch[:kept]
 	return unplaceable
+}
+
+// ackedUpTo notes that the first n records of the batch are stored, most often all.
+// A worker's stack begins small: for copies of a record it would have to grow.
+func (s *Stream[R]) ackedUpTo(n int) {
+	switch n {
+	case 0:
+	case len(s.records):
+		s.acked = Head{Stream: s.ID, Seq: s.seq, Hash: s.prev, Event: s.newest}
+	default:
+		s.ackedAt(n)
+	}
+}
+
+func (s *Stream[R]) ackedAt(n int) {
+	r := s.records[n-1]
+	s.acked = Head{Stream: s.ID, Seq: s.seq - uint64(len(s.records)-n), Hash: r.Hash(), Event: r.ID()}
+}
+
+// forget takes the first n records, which are resolved, out of the batch.
+func (s *Stream[R]) forget(n int) {
+	if n < len(s.batch) {
+		s.records = s.records[n:]
+		s.batch = slices.Delete(s.batch, 0, n)
+		return
+	}
+	clear(s.batch)
+	s.batch, s.records = s.batch[:0], nil
+	clear(s.ownRecords[:min(n, len(s.ownRecords))])
 }
 
 // unplaceableEntry is an entry that can have no place: it can never be stored.

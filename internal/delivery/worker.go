@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
-	"slices"
 	"time"
 )
 
@@ -330,8 +329,8 @@ func (q *Queue[R]) complete(c *call[R], refused bool) (tell []func()) {
 	l := c.to
 	l.calls[c.trust]--
 	q.recordHealth(c)
-	for _, m := range c.unplaceable {
-		tell = append(tell, func() { q.opts.Refused(m.stream, m.event, m.entry.events(), m.err) })
+	if len(c.unplaceable) > 0 {
+		tell = q.tellUnplaceable(c)
 	}
 	for _, s := range c.parts {
 		if s.call != c {
@@ -356,6 +355,15 @@ func (q *Queue[R]) complete(c *call[R], refused bool) (tell []func()) {
 	if len(tell) == 0 {
 		q.callbacks--
 		q.checkIdle()
+	}
+	return tell
+}
+
+// tellUnplaceable returns what tells the owner of events that can have no place.
+func (q *Queue[R]) tellUnplaceable(c *call[R]) (tell []func()) {
+	for i := range c.unplaceable {
+		m := &c.unplaceable[i]
+		tell = append(tell, func() { q.opts.Refused(m.stream, m.event, m.entry.events(), m.err) })
 	}
 	return tell
 }
@@ -444,10 +452,7 @@ func (q *Queue[R]) stored(s *Stream[R]) {
 	for i := range s.batch[:n] {
 		q.resolve(s, &s.batch[i], nil)
 	}
-	if n > 0 {
-		s.acked.Stream, s.acked.Seq = s.ID, s.seq-uint64(len(s.batch)-n)
-		s.acked.Hash, s.acked.Event = s.records[n-1].Hash(), s.records[n-1].ID()
-	}
+	s.ackedUpTo(n)
 	switch {
 	case q.stopped: // counted as lost
 	case s.to == &q.fallback:
@@ -455,8 +460,7 @@ func (q *Queue[R]) stored(s *Stream[R]) {
 	default:
 		q.stats.Stored += uint64(n)
 	}
-	s.records = s.records[n:]
-	s.batch = slices.Delete(s.batch, 0, n)
+	s.forget(n)
 	for t := suspect; t <= s.trust && (s.failures > 0 || s.probed); t++ {
 		s.to.recoveries[t]++
 	}
@@ -465,8 +469,6 @@ func (q *Queue[R]) stored(s *Stream[R]) {
 		s.trust = suspect
 		return
 	}
-	clear(s.ownRecords[:min(n, len(s.ownRecords))])
-	s.records = nil
 	s.trust, s.maxShare, s.isolating = clean, MaxBatchRecords, false
 }
 

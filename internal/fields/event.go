@@ -65,6 +65,9 @@ func raw(name string, limit int64) *Field {
 }
 
 func object(name string, members ...*Field) *Field {
+	for _, m := range members {
+		m.key = `,"` + m.Name + `":`
+	}
 	return &Field{Name: name, Kind: Object, Of: members}
 }
 

@@ -54,6 +54,8 @@ type Field struct {
 	Versions   string
 	// Of are an Object's members, in their order, or a List's element.
 	Of []*Field
+
+	key string // a member's name as [Writer] writes it behind another one
 }
 
 // Member returns the object's member of that name, nil if the table has none.
@@ -95,11 +97,11 @@ func (f *Field) CheckString(value string) (problem string) {
 		return ""
 	case value == "":
 		return "is required"
-	case f.Identifier && !utf8.ValidString(value):
+	case f.Identifier && !printable(value) && !utf8.ValidString(value):
 		return "is not valid UTF-8"
 	case f.Identifier && f.tooLong(value):
 		return "is longer than " + itoa(f.Max) + " bytes"
-	case f.Identifier && strings.ContainsFunc(value, isControl):
+	case f.Identifier && !printable(value) && strings.ContainsFunc(value, isControl):
 		return "holds a control character"
 	case f.Answer && !Visible(value):
 		return "has nothing to see in it"
@@ -109,6 +111,17 @@ func (f *Field) CheckString(value string) (problem string) {
 
 func (f *Field) tooLong(value string) bool {
 	return int64(6*len(value)) > f.Max && int64(jsonenc.StringLen(value)) > f.Max // no byte takes more than six
+}
+
+// printable reports whether a value is ASCII without control characters, as most
+// are.
+func printable(value string) bool {
+	for i := range len(value) {
+		if value[i]-' ' > '~'-' ' {
+			return false
+		}
+	}
+	return true
 }
 
 // isControl reports whether a character acts on the text around it instead of

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"os"
 	"regexp"
 	"slices"
@@ -325,4 +326,29 @@ func TestUUIDsAreOfTheVersionsThatRFC9562Has(t *testing.T) {
 	}
 	require.NotEmpty(t, f.CheckUUID(uuid.Nil))
 	require.NotEmpty(t, f.CheckUUID(uuid.Max))
+}
+
+// A member is found wherever it stands in the table, and whatever was written
+// before it: in the table's order, against it, twice, beside one that the table
+// does not have.
+func TestMembersAreWrittenInAnyOrder(t *testing.T) {
+	table := fields.Event()
+	names := []string{"schemaVersion", "time", "job", "traceparent", "data"}
+	for i := range 200 {
+		order := rand.New(rand.NewPCG(1, uint64(i))).Perm(len(names))
+		w := fields.NewWriter([]byte{'{'}, table)
+		var want strings.Builder
+		for n, at := range append(order, order[0]) {
+			if n > 0 {
+				want.WriteByte(',')
+			}
+			w.Open(names[at])
+			w.Enter("nothing of that name")
+			w.Leave()
+			w.Close()
+			fmt.Fprintf(&want, "%q:{}", names[at])
+		}
+		require.Equal(t, want.String(), string(w.Dst[1:]))
+		require.Equal(t, names[order[0]]+".nothing of that name", w.Err().Path)
+	}
 }

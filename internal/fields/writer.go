@@ -23,7 +23,11 @@ import (
 type Writer struct {
 	Dst   []byte
 	at    *Field // the object or list that is open
-	stack [8]*Field
+	next  int    // the member of it behind the newest: most are written in their order
+	stack [8]struct {
+		at   *Field
+		next int
+	}
 	depth int
 	err   *Error
 }
@@ -42,7 +46,11 @@ func (w *Writer) fail(f *Field, name, problem string) {
 		return
 	}
 	path := ""
-	for _, up := range append(w.stack[:w.depth:w.depth], w.at, f) {
+	up := make([]*Field, 0, len(w.stack)+2)
+	for i := range min(w.depth, len(w.stack)) {
+		up = append(up, w.stack[i].at)
+	}
+	for _, up := range append(up, w.at, f) {
 		part := name
 		if up != nil {
 			part = up.Name
@@ -57,24 +65,42 @@ func (w *Writer) fail(f *Field, name, problem string) {
 
 // key begins a member and returns what the table says of it, never nil.
 func (w *Writer) key(name string) *Field {
-	if c := w.Dst[len(w.Dst)-1]; c != '{' {
-		w.Dst = append(w.Dst, ',')
+	f := w.member(name)
+	if f == nil {
+		w.fail(nil, name, "is not in the table")
+		f = &unlisted
 	}
-	w.Dst = append(w.Dst, '"')
-	w.Dst = append(w.Dst, name...)
-	w.Dst = append(w.Dst, '"', ':')
-	if f := w.at.Member(name); f != nil {
-		return f
+	dst, key := w.Dst, f.key
+	if key == "" { // of a table that is made by hand
+		key = `,"` + name + `":`
 	}
-	w.fail(nil, name, "is not in the table")
-	return &unlisted
+	if dst[len(dst)-1] == '{' {
+		key = key[1:]
+	}
+	w.Dst = append(dst, key...)
+	return f
 }
 
 var unlisted Field
 
+// member is Member of the open object, looked for behind the newest one first.
+func (w *Writer) member(name string) *Field {
+	at := w.at
+	if at == nil {
+		return nil
+	}
+	for i := w.next; i < len(at.Of); i++ {
+		if f := at.Of[i]; f.Name == name {
+			w.next = i + 1
+			return f
+		}
+	}
+	return at.Member(name)
+}
+
 // Enter makes a member that is an object, or a list, the open one, without
 // writing anything: for members that are already encoded.
-func (w *Writer) Enter(name string) { w.enter(w.at.Member(name), name) }
+func (w *Writer) Enter(name string) { w.enter(w.member(name), name) }
 
 func (w *Writer) enter(f *Field, name string) {
 	if f == nil || w.depth == len(w.stack) {
@@ -82,10 +108,10 @@ func (w *Writer) enter(f *Field, name string) {
 		f = &unlisted
 	}
 	if w.depth < len(w.stack) {
-		w.stack[w.depth] = w.at
+		w.stack[w.depth].at, w.stack[w.depth].next = w.at, w.next
 	}
 	w.depth++
-	w.at = f
+	w.at, w.next = f, 0
 }
 
 // Leave makes the object around the open one the open one, without writing
@@ -93,7 +119,7 @@ func (w *Writer) enter(f *Field, name string) {
 func (w *Writer) Leave() {
 	w.depth--
 	if w.depth < len(w.stack) {
-		w.at = w.stack[w.depth]
+		w.at, w.next = w.stack[w.depth].at, w.stack[w.depth].next
 	}
 }
 
@@ -214,7 +240,7 @@ func (w *Writer) UUID(name string, id uuid.UUID) {
 	if id != uuid.Nil {
 		w.key(name)
 		w.Dst = jsonenc.AppendUUID(w.Dst, id)
-	} else if f := w.at.Member(name); f != nil && f.Required {
+	} else if f := w.member(name); f != nil && f.Required {
 		w.fail(f, "", "is missing")
 	}
 }

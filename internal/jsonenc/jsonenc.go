@@ -6,6 +6,7 @@ package jsonenc
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"math"
 	"strconv"
 	"time"
@@ -15,6 +16,14 @@ import (
 )
 
 const hexDigits = "0123456789abcdef"
+
+// hexPairs are the two digits of each byte, the first in the low bits.
+var hexPairs = func() (pairs [256]uint16) {
+	for b := range pairs {
+		pairs[b] = uint16(hexDigits[b>>4]) | uint16(hexDigits[b&0xf])<<8
+	}
+	return pairs
+}()
 
 // AppendString appends s as a JSON string. Only the quotation mark, the
 // reverse solidus and U+0000 to U+001F are escaped; a byte that is not part of
@@ -27,6 +36,9 @@ func AppendString(dst []byte, s string) []byte {
 
 // AppendStringContent is AppendString without the quotation marks.
 func AppendStringContent(dst []byte, s string) []byte {
+	if plainText(s) {
+		return append(dst, s...)
+	}
 	start := 0
 	for i := 0; i < len(s); {
 		if len(s)-i >= 8 && plain(word(s, i)) {
@@ -56,6 +68,36 @@ func AppendStringContent(dst []byte, s string) []byte {
 		i += size
 	}
 	return append(dst, s[start:]...)
+}
+
+// plainText reports whether nothing of s is to be escaped. It looks at what is less
+// than eight bytes behind the last eight together with some of those, and at four
+// to seven bytes as at twice four.
+func plainText(s string) bool {
+	switch n := len(s); {
+	case n < 4:
+		for i := range n {
+			if !plain(uint64(s[i]) | 0x2020202020202000) {
+				return false
+			}
+		}
+		return true
+	case n < 8:
+		return plain(half(s, 0) | half(s, n-4)<<32)
+	default:
+		for i := 0; i <= n-8; i += 8 {
+			if !plain(word(s, i)) {
+				return false
+			}
+		}
+		return plain(word(s, n-8))
+	}
+}
+
+// half is word for four bytes.
+func half(s string, i int) uint64 {
+	s = s[i : i+4]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24
 }
 
 // word returns the eight bytes of s from i on. The compiler makes one load of
@@ -209,18 +251,20 @@ func appendHundredths(dst []byte, n int64) []byte {
 
 // AppendUUID appends id as a JSON string in the lower-case form of RFC 9562.
 func AppendUUID(dst []byte, id uuid.UUID) []byte {
-	text := [38]byte{0: '"', 9: '-', 14: '-', 19: '-', 24: '-', 37: '"'}
+	dst = append(dst, `"00000000-0000-0000-0000-000000000000"`...)
+	text := dst[len(dst)-38:]
 	hexadecimal(text[1:9], id[0:4])
 	hexadecimal(text[10:14], id[4:6])
 	hexadecimal(text[15:19], id[6:8])
 	hexadecimal(text[20:24], id[8:10])
 	hexadecimal(text[25:37], id[10:16])
-	return append(dst, text[:]...)
+	return dst
 }
 
 func hexadecimal(dst, src []byte) {
+	dst = dst[:2*len(src)]
 	for i, b := range src {
-		dst[2*i], dst[2*i+1] = hexDigits[b>>4], hexDigits[b&0xf]
+		binary.LittleEndian.PutUint16(dst[2*i:], hexPairs[b])
 	}
 }
 
