@@ -139,10 +139,10 @@ func newMatcher(needles []needle) *Matcher {
 			m.bytes[c>>6] |= 1 << (c & 63)
 		}
 	}
-	for c := range 256 {
-		if l := lower[c]; m.has(l) {
-			m.bytes[c>>6] |= 1 << (c & 63)
-		}
+	const letters = (1<<26 - 1) << ('A' & 63) // the bits of A to Z
+	m.bytes['A'>>6] |= m.bytes['a'>>6] >> ('a' - 'A') & letters
+	if m.has(' ') {
+		m.bytes['+'>>6] |= 1 << ('+' & 63)
 	}
 	size := bits.Len(uint(16 * m.stride * len(m.needles)))
 	size = min(max(size, fewBits), 16)
