@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"iter"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -174,17 +178,134 @@ func TestAnErrorOfTheCallersStoreEndsIt(t *testing.T) {
 	require.EqualValues(t, 1, progress.Sent)
 }
 
-func TestABatchThatWasWrittenInPartIsWrittenAgainWithTheHeaderThatIsMissing(t *testing.T) {
-	encoder, err := export.New(export.CSV, nil)
-	require.NoError(t, err)
-	w := &limited{n: 100}
-	target := export.NewWriter(w, encoder, true)
-	require.ErrorIs(t, target.Send(t.Context(), golden(t)[:1]), errFull)
-	w.Reset()
-	w.n = 1 << 20
-	require.NoError(t, target.Send(t.Context(), golden(t)[:1]))
-	require.NoError(t, target.Send(t.Context(), golden(t)[1:2]))
-	require.Equal(t, 1, bytes.Count(w.Bytes(), encoder.Header()))
+// tearing is a writer that now and then takes a part of what it is given.
+type tearing struct {
+	*rand.Rand
+	content []byte
+	heals   bool
+}
+
+func (w *tearing) Write(p []byte) (int, error) {
+	n := len(p)
+	var err error
+	if !w.heals && w.IntN(2) == 0 {
+		n, err = w.IntN(len(p)+1), errFull
+	}
+	w.content = append(w.content, p[:n]...)
+	return n, err
+}
+
+// tearingFile can be cut back, unless that fails.
+type tearingFile struct {
+	tearing
+	cannot bool
+	others string // what somebody else has appended
+}
+
+func (f *tearingFile) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += int64(len(f.content))
+	case io.SeekEnd:
+		offset += int64(len(f.content) + len(f.others))
+	}
+	return offset, nil
+}
+
+func (f *tearingFile) Truncate(size int64) error {
+	if f.cannot {
+		return errFull
+	}
+	f.content = f.content[:size]
+	return nil
+}
+
+// tearingOSFile is a file, to which a disk that fills up takes a part.
+type tearingOSFile struct {
+	*os.File
+	*rand.Rand
+	heals bool
+}
+
+func (f *tearingOSFile) Write(p []byte) (int, error) {
+	if f.heals || f.IntN(2) == 0 {
+		return f.File.Write(p)
+	}
+	n, err := f.File.Write(p[:f.IntN(len(p)+1)])
+	return n, errors.Join(err, errFull)
+}
+
+// Wherever a batch is torn, what stands in the output is one header and whole events, all
+// of them, in every format and to every kind of writer.
+func TestNoEventIsWrittenBehindHalfOfOne(t *testing.T) {
+	records := golden(t)
+	if more := spoiled(t); len(more) > 20 {
+		records = append(records, more[:20]...)
+	}
+	for _, format := range export.Formats() {
+		encoder, err := export.New(format, nil)
+		require.NoError(t, err)
+		var encoded [][]byte
+		for _, r := range records {
+			encoded = append(encoded, encoder.Append(nil, r))
+		}
+		for seed := range uint64(12) {
+			random := rand.New(rand.NewPCG(seed, 1))
+			var w io.Writer
+			var heal func() []byte
+			switch seed % 6 {
+			case 0:
+				pipe := &tearing{Rand: random}
+				w, heal = pipe, func() []byte { pipe.heals = true; return pipe.content }
+			case 1, 2, 3:
+				file := &tearingFile{tearing: tearing{Rand: random}, cannot: seed%6 == 2}
+				if seed%6 == 3 {
+					file.others = "of another program"
+				}
+				w, heal = file, func() []byte { file.heals = true; return file.content }
+			default:
+				flags := os.O_CREATE | os.O_RDWR
+				if seed%6 == 4 {
+					flags |= os.O_APPEND
+				}
+				name := filepath.Join(t.TempDir(), "out")
+				opened, err := os.OpenFile(name, flags, 0o600)
+				require.NoError(t, err)
+				defer opened.Close()
+				file := &tearingOSFile{File: opened, Rand: random}
+				w, heal = file, func() []byte {
+					file.heals = true
+					content, err := os.ReadFile(name)
+					require.NoError(t, err)
+					return content
+				}
+			}
+			target := export.NewWriter(w, encoder, true)
+			for left := records; len(left) > 0; {
+				n := min(len(left), 1+random.IntN(20))
+				if target.Send(t.Context(), left[:n]) == nil {
+					left = left[n:]
+				}
+				if random.IntN(50) == 0 { // others send to it, too
+					_ = target.Send(t.Context(), records[:1])
+				}
+			}
+			heal()
+			require.NoError(t, target.Send(t.Context(), records[:1]))
+			content, found := bytes.CutPrefix(heal(), encoder.Header())
+			require.True(t, found, "%s, seed %d: the header", format, seed)
+			seen := make([]bool, len(records))
+			for len(content) > 0 {
+				i := slices.IndexFunc(encoded, func(e []byte) bool { return bytes.HasPrefix(content, e) })
+				require.GreaterOrEqual(t, i, 0, "%s, seed %d: half of an event before %.200q", format, seed, content)
+				content = content[len(encoded[i]):]
+				for j := range encoded { // some differ in what the format does not hold
+					seen[j] = seen[j] || bytes.Equal(encoded[i], encoded[j])
+				}
+			}
+			require.NotContains(t, seen, false, "%s, seed %d", format, seed)
+		}
+	}
 }
 
 func TestOnlyAWholeSuccessOfAnOTLPReceiverIsOne(t *testing.T) {

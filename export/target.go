@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -21,7 +22,9 @@ import (
 // NewWriter returns a target that writes to w, with what stands before the first
 // event if header is set. It has taken the events when Write returns and, if w has
 // a method Sync() error as a file has, that too. A batch that could be written in
-// part is written again as a whole.
+// part is written again as a whole, and never behind half of an event: w is cut back
+// to the end of the last whole one, if it has Seek and Truncate as a file has.
+// Otherwise, as in a pipe, what is missing of the torn event is written first.
 func NewWriter(w io.Writer, e *Encoder, header bool) Target {
 	t := &writerTarget{w: w, encoder: e}
 	if header {
@@ -36,16 +39,25 @@ type writerTarget struct {
 	mu      sync.Mutex
 	header  []byte // until it is written
 	buf     []byte
+	ends    []int  // of what is whole in buf
+	rest    []byte // what is missing of an event that was written in part
 }
 
 func (t *writerTarget) Send(_ context.Context, records []jobaudit.Record) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err := t.complete(); err != nil {
+		return fmt.Errorf("export: write: %w", err)
+	}
 	t.buf = append(t.buf[:0], t.header...)
+	t.ends = append(t.ends[:0], 0, len(t.buf))
 	for _, r := range records {
 		t.buf = t.encoder.Append(t.buf, r)
+		t.ends = append(t.ends, len(t.buf))
 	}
-	if _, err := t.w.Write(t.buf); err != nil {
+	n, err := t.w.Write(t.buf)
+	if err != nil {
+		t.repair(min(max(n, 0), len(t.buf)))
 		return fmt.Errorf("export: write: %w", err)
 	}
 	t.header = nil
@@ -55,6 +67,56 @@ func (t *writerTarget) Send(_ context.Context, records []jobaudit.Record) error 
 		}
 	}
 	return nil
+}
+
+// complete writes what is missing of an event that was written in part.
+func (t *writerTarget) complete() error {
+	if len(t.rest) == 0 {
+		return nil
+	}
+	n, err := t.w.Write(t.rest)
+	t.rest = t.rest[min(max(n, 0), len(t.rest)):]
+	if err == nil {
+		t.rest = nil
+	}
+	return err
+}
+
+// repair sees to it that what comes behind the first n bytes of buf, which are written,
+// comes behind a whole event. Those that are whole stay: who reads w may have them.
+func (t *writerTarget) repair(n int) {
+	i, whole := slices.BinarySearch(t.ends, n)
+	if !whole && !t.cutBack(int64(n-t.ends[i-1])) {
+		t.rest = bytes.Clone(t.buf[n:t.ends[i]])
+		n = t.ends[i]
+	} else if !whole {
+		n = t.ends[i-1]
+	}
+	if n >= len(t.header) {
+		t.header = nil
+	}
+}
+
+// cutBack takes the newest bytes of w away, and reports whether they are gone.
+func (t *writerTarget) cutBack(n int64) bool {
+	file, ok := t.w.(interface {
+		io.Seeker
+		Truncate(size int64) error
+	})
+	if !ok {
+		return false
+	}
+	at, err := file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return false
+	}
+	end, err := file.Seek(0, io.SeekEnd)
+	if err == nil && end == at && at >= n && file.Truncate(at-n) == nil { // or others have written behind it
+		_, err = file.Seek(at-n, io.SeekStart)
+		return err == nil
+	}
+	_, _ = file.Seek(at, io.SeekStart)
+	return false
 }
 
 // NewSyslog returns a target that sends syslog messages to a host and port. An

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -61,7 +63,7 @@ func (d *destination) open(a *app) (export.Target, error) {
 		return nil, err
 	}
 	a.closers = append(a.closers, f.Close)
-	fresh, err := endsWithALine(f)
+	fresh, err := endsWithAnEvent(f, encoder.Format())
 	if err != nil {
 		return nil, err
 	}
@@ -87,9 +89,10 @@ func (d *destination) encoder(implied export.Format) (*export.Encoder, error) {
 	return encoder, nil
 }
 
-// endsWithALine reports whether a file is empty. If not, it has to end where an event
-// ends: behind half of one, the next would be read as its other half.
-func endsWithALine(f *os.File) (empty bool, err error) {
+// endsWithAnEvent reports whether a file is empty. If not, it has to end where an event
+// ends: behind half of one, the next would be read as its other half. In CSV that may be
+// behind a line feed, within quotation marks.
+func endsWithAnEvent(f *os.File, format export.Format) (empty bool, err error) {
 	info, err := f.Stat()
 	if err != nil || info.Size() == 0 || !info.Mode().IsRegular() {
 		return true, err
@@ -98,10 +101,28 @@ func endsWithALine(f *os.File) (empty bool, err error) {
 	if _, err := f.ReadAt(last[:], info.Size()-1); err != nil {
 		return false, err
 	}
-	if last[0] != '\n' {
-		return false, fmt.Errorf("%s ends within an event, as after a crash: cut its last line off, or write to another file", plain(f.Name()))
+	whole := last[0] == '\n'
+	if whole && format == export.CSV {
+		whole, err = pairsQuotes(io.NewSectionReader(f, 0, info.Size()))
 	}
-	return false, nil
+	if err == nil && !whole {
+		err = fmt.Errorf("%s ends within an event, as after a crash: cut off what there is of its last event, or write to another file", plain(f.Name()))
+	}
+	return false, err
+}
+
+// pairsQuotes reports whether every quotation mark has its other one.
+func pairsQuotes(r io.Reader) (bool, error) {
+	for odd, buf := false, make([]byte, 256<<10); ; {
+		n, err := r.Read(buf)
+		odd = odd != (bytes.Count(buf[:n], []byte{'"'})%2 == 1)
+		if err == io.EOF {
+			return !odd, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
 }
 
 func (d *destination) openURL() (export.Target, error) {

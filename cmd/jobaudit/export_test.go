@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -77,6 +78,48 @@ func TestExportKeepsItsPositionAndAppendsWhatIsNew(t *testing.T) {
 	c := run(t, "export", l.dir, "--format", "csv", "--out", file)
 	require.Equal(t, 3, c.code)
 	require.Contains(t, c.err, "ends within an event")
+}
+
+// Wherever the last event of an export is torn, nothing is written behind it.
+func TestNothingIsAppendedToAnExportThatIsTorn(t *testing.T) {
+	l := newLog(t)
+	l.job(t, t.Context(), "lines", func(ctx context.Context, trail *jobaudit.Trail) error {
+		trail.Log(ctx, "one\ntwo \"\n\" three\n")
+		return nil
+	})
+	l.close(t)
+	for _, format := range []string{"csv", "jsonl"} { // those with lines within an event, and those without
+		whole := run(t, "export", l.dir, "--format", format, "--type", "job.logged")
+		require.Zero(t, whole.code, whole.err)
+		end, ends := "\n", map[int]bool{0: true}
+		if format == "csv" {
+			end = "\r\n"
+		}
+		for i := range whole.out {
+			ends[i] = ends[i] || strings.HasSuffix(whole.out[:i], end)
+		}
+		ends[len(whole.out)] = true
+		file := filepath.Join(t.TempDir(), "out")
+		torn := 0
+		for n := range len(whole.out) + 1 {
+			if n > 0 && n < len(whole.out) && n%61 > 0 && whole.out[n-1] != '\n' {
+				continue
+			}
+			require.NoError(t, os.WriteFile(file, []byte(whole.out[:n]), 0o600))
+			c := run(t, "export", l.dir, "--format", format, "--out", file, "--type", "job.logged")
+			if ends[n] {
+				require.Zero(t, c.code, "%s, %d bytes: %s", format, n, c.err)
+				continue
+			}
+			torn++
+			require.Equal(t, 3, c.code, "%s, %d bytes", format, n)
+			require.Contains(t, c.err, "ends within an event")
+			content, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.Len(t, content, n)
+		}
+		require.Greater(t, torn, 5)
+	}
 }
 
 func TestExportSaysWhatIsWrongWithACall(t *testing.T) {
