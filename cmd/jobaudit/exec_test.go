@@ -208,10 +208,39 @@ func TestLongOutputIsRecordedAtItsBeginningAndItsEnd(t *testing.T) {
 	require.NoError(t, err)
 	logs := theJob(t, dir).Logs
 	require.Equal(t, []string{"1", "2", "3", "4", "5", "[299,991 lines of output left out]", "299997", "299998", "299999", "300000"}, logs[:10])
-	require.Len(t, logs, 11)
+	require.Len(t, logs, 12)
 	require.Less(t, len(logs[10]), 5000)
-	require.Contains(t, logs[10], "bytes more")
+	require.Equal(t, "[that line has 48,888 bytes]", logs[11])
 	require.Equal(t, 300001, bytes.Count(out, []byte("\n")))
+}
+
+// Wherever in a line a credential stands, no part of it is recorded because the line was
+// cut there.
+func TestNoPartOfACredentialIsRecordedWhereALineIsCut(t *testing.T) {
+	base := t.TempDir()
+	policy := filepath.Join(base, "policy.json")
+	require.NoError(t, os.WriteFile(policy, []byte(`{"version":"1","keep":["program"],"drop":{"environment.DATABASE":"credential"}}`), 0o600))
+	const secret = "correct-horse-battery-staple-of-the-database"
+	const token = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
+	var text strings.Builder
+	for _, value := range []string{secret, token} {
+		for _, cut := range []int{4 << 10, 4<<10 - 64, 4<<10 - 41, 16 << 10} {
+			for at := cut - len(value) - 2; at <= cut+2; at++ {
+				text.WriteString(strings.Repeat("x ", at)[:at-1] + " " + value + strings.Repeat(" y", 200) + "\n")
+			}
+		}
+	}
+	file, dir := filepath.Join(base, "text"), filepath.Join(base, "log")
+	require.NoError(t, os.WriteFile(file, []byte(text.String()), 0o600))
+	for _, lines := range []string{"10000", "300"} {
+		cmd := audited(t, dir, "--policy", policy, "--lines", lines, "--", "cat", file)
+		cmd.Env = append(os.Environ(), "DATABASE="+secret)
+		require.NoError(t, cmd.Run())
+		require.Greater(t, len(theJob(t, dir).Logs), 200)
+		for _, part := range []string{secret[:9], secret[len(secret)-9:], token[:10], token[len(token)-10:]} {
+			require.Empty(t, filesThatHold(t, dir, part), part)
+		}
+	}
 }
 
 func TestSignalsReachTheProgramAndTheRecordSaysSo(t *testing.T) {

@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	// longestLine is how many bytes of a line are recorded, and what is left out
-	// beside them: the library cuts texts of more than 4 KiB.
-	longestLine = 4<<10 - 64
+	// longestLine is how many bytes of a line are kept. The library records some 4 KiB
+	// of them, once it has looked at them all: cut here, what is left of a credential
+	// would no longer look like one.
+	longestLine = 16 << 10
 	// tailBytes bounds what is kept of the end of an output until it ends.
 	tailBytes = 512 << 10
 	// lineInterval is how long a line waits for others to be recorded with.
@@ -88,7 +89,7 @@ func (o *output) take(b []byte) {
 		room := min(len(line), longestLine-len(o.rest))
 		o.rest, o.cut = append(o.rest, line[:room]...), o.cut+int64(len(line)-room)
 		if b = behind; ended {
-			o.pending = append(o.pending, o.text(o.rest, o.cut))
+			o.pending = append(o.pending, o.text(o.rest, o.cut)...)
 			o.rest, o.cut = o.rest[:0], 0
 			o.taken++
 		}
@@ -106,17 +107,30 @@ func (o *output) take(b []byte) {
 	o.tail = append(o.tail, b...)
 }
 
-// text is a line as it is recorded, "" if it is none.
-func (o *output) text(line []byte, cut int64) string {
-	if bytes.ContainsFunc(line, isBinary) || cut == 0 && !utf8.Valid(line) || !utf8.Valid(line[:max(0, len(line)-utf8.UTFMax)]) {
+// text is what is recorded of a line, from which so many bytes were cut; nothing if it is
+// no text.
+func (o *output) text(line []byte, cut int64) []string {
+	size := int64(len(line)) + cut
+	if cut > 0 { // perhaps within a character
+		for i := 1; i <= min(utf8.UTFMax, len(line)); i++ {
+			if last := line[len(line)-i:]; utf8.RuneStart(last[0]) {
+				if !utf8.FullRune(last) {
+					line = line[:len(line)-i]
+				}
+				break
+			}
+		}
+	}
+	if bytes.ContainsFunc(line, isBinary) || !utf8.Valid(line) {
 		o.binary++
-		return ""
+		return nil
 	}
-	text := strings.ToValidUTF8(strings.TrimSuffix(string(line), "\r"), "")
-	if cut > 0 {
-		text += fmt.Sprintf(" … (%d bytes more)", cut)
+	text := string(line)
+	if cut == 0 {
+		return []string{strings.TrimSuffix(text, "\r")}
 	}
-	return text
+	// The mark follows at once: by it the scan knows that a value may have been cut.
+	return []string{text + "…", fmt.Sprintf("[that line has %s]", count(size, "byte"))}
 }
 
 // isBinary reports whether a character is in no text: a control character that
@@ -131,6 +145,11 @@ func (o *output) flush() {
 	lines := o.pending
 	o.pending = nil
 	o.mu.Unlock()
+	o.recordAll(lines)
+}
+
+// recordAll records lines that are not empty.
+func (o *output) recordAll(lines []string) {
 	for _, line := range lines {
 		if line != "" {
 			o.record(o.prefix + line)
@@ -143,25 +162,29 @@ func (o *output) end() {
 	o.flush()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.rest) > 0 {
-		o.tail = append(o.rest, o.tail...)
+	lines := bytes.SplitAfter(o.tail, []byte{'\n'})
+	total := o.lines
+	if last := lines[len(lines)-1]; len(last) == 0 {
+		lines = lines[:len(lines)-1]
+	} else {
+		total++ // a line without an end
 	}
-	lines := bytes.Split(bytes.TrimSuffix(o.tail, []byte{'\n'}), []byte{'\n'})
-	if len(o.tail) == 0 {
-		lines = nil
+	if o.skipped > 0 && len(lines) > 0 {
+		lines = lines[1:] // its beginning is missing, and what follows that may be half a credential
 	}
-	if o.skipped > 0 && len(lines) > 1 {
-		lines = lines[1:] // its beginning is missing
+	if int64(len(o.rest))+o.cut > 0 { // less than the first lines, and the last of them has no end
+		total++
+		o.taken++
+		o.recordAll(o.text(o.rest, o.cut))
 	}
 	kept := lines[max(0, len(lines)-o.last):]
-	if left := o.lines - int64(o.taken+len(kept)); left > 0 {
+	if left := total - int64(o.taken+len(kept)); left > 0 {
 		o.record(fmt.Sprintf("%s[%s of output left out]", o.prefix, count(left, "line")))
 	}
 	for _, line := range kept {
+		line = bytes.TrimSuffix(line, []byte{'\n'})
 		cut := max(0, len(line)-longestLine)
-		if text := o.text(line[:len(line)-cut], int64(cut)); text != "" {
-			o.record(o.prefix + text)
-		}
+		o.recordAll(o.text(line[:len(line)-cut], int64(cut)))
 	}
 	if o.lost != "" {
 		o.record(o.prefix + o.lost)
