@@ -148,7 +148,7 @@ func (a *app) findings(ctx context.Context, r *review, name string, since, until
 		return nil, auditlog.Head{}, err
 	}
 	head := source.Head.Head()
-	f := finder{period: jobaudit.Query{Since: since, Until: until}, open: map[uuid.UUID]int{}}
+	f := finder{period: jobaudit.Query{Since: since, Until: until}, open: map[uuid.UUID][]openStart{}}
 	unread := 0
 	_, err = auditlog.Verify(ctx, source.Segments, &auditlog.Options{Keys: source.Keys, Heads: []auditlog.Head{head}, Quick: true}, func(leaf auditlog.Leaf) error {
 		if leaf.Index >= head.Size {
@@ -173,7 +173,13 @@ func (a *app) findings(ctx context.Context, r *review, name string, since, until
 type finder struct {
 	period   jobaudit.Query
 	findings []reviewFinding
-	open     map[uuid.UUID]int // jobs that have a start and no end, and which finding that would be
+	open     map[uuid.UUID][]openStart // by job
+}
+
+// openStart is a start that has no end yet, and which finding that would be.
+type openStart struct {
+	execution uuid.UUID
+	finding   int
 }
 
 func (f *finder) add(r jobaudit.Record) {
@@ -187,17 +193,34 @@ func (f *finder) add(r jobaudit.Record) {
 // noEnd is the kind of a start without an end.
 const noEnd = "no-end"
 
-// follow keeps the starts that have no end.
+// follow keeps the starts that have no end. Where a job has ended, none of its executions
+// is waited for.
 func (f *finder) follow(r jobaudit.Record, e jobaudit.Event) {
 	switch {
 	case (e.Type == jobaudit.JobStarted || e.Type == jobaudit.AttemptStarted) && f.period.Match(r):
-		f.open[e.Job.ID] = len(f.findings)
+		f.open[e.Job.ID] = append(f.open[e.Job.ID], openStart{e.Job.ExecutionID, len(f.findings)})
 		f.findings = append(f.findings, reviewFinding{e, noEnd, e.What.Action + " by " + e.Who.Principal.ID + ": it was started and has no end"})
-	case e.Phase == jobaudit.PhaseOutcome && e.Type != jobaudit.JobCorrected, e.Type == jobaudit.JobDenied,
-		e.Type == jobaudit.AttemptFailed, e.Type == jobaudit.AttemptDeferred, e.Type == jobaudit.AttemptLost, e.Type == jobaudit.AttemptSuperseded:
-		if i, ok := f.open[e.Job.ID]; ok {
-			f.findings[i].kind = ""
-			delete(f.open, e.Job.ID)
+	case e.Type == jobaudit.JobSucceeded, e.Type == jobaudit.JobFailed, e.Type == jobaudit.JobCancelled: // one that runs is not denied, but stopped
+		for _, x := range f.open[e.Job.ID] {
+			f.findings[x.finding].kind = ""
+		}
+		delete(f.open, e.Job.ID)
+	case e.Type == jobaudit.AttemptFailed, e.Type == jobaudit.AttemptDeferred, e.Type == jobaudit.AttemptLost,
+		e.Type == jobaudit.AttemptSuperseded, e.Type == jobaudit.AttemptLate:
+		f.end(e)
+	}
+}
+
+// end notes that an execution has its end, of several starts of it the newest.
+func (f *finder) end(e jobaudit.Event) {
+	open := f.open[e.Job.ID]
+	for i, x := range slices.Backward(open) {
+		if x.execution == e.Job.ExecutionID {
+			f.findings[x.finding].kind = ""
+			if f.open[e.Job.ID] = slices.Delete(open, i, i+1); len(open) == 1 {
+				delete(f.open, e.Job.ID)
+			}
+			return
 		}
 	}
 }
