@@ -35,8 +35,8 @@ jobaudit checkpoint prints them:
   jobaudit checkpoint web/log >> heads; jobaudit checkpoint worker/log >> heads
 
 With --keep the newest heads are written there when all is well: for the next time,
-with the same file as HEADS or another. Keep it where the logs' writers cannot
-change it. Several logs are printed as one, causes before what they caused.
+with the same file as HEADS or another. Those of other logs stay as they are. Keep it
+where the logs' writers cannot change it. Several logs are printed as one, causes before what they caused.
 
 It exits with 1 if a log does not hold all that it held.`,
 		Args:              wrongly(cobra.MinimumNArgs(2)),
@@ -49,6 +49,7 @@ It exits with 1 if a log does not hold all that it held.`,
 			if s.heads = splitNotes(text); len(s.heads) == 0 {
 				return fmt.Errorf("%s holds no signed head: jobaudit checkpoint prints one", args[0])
 			}
+			s.proven = make([]bool, len(s.heads))
 			return a.since(cmd.Context(), &s, args[1:])
 		},
 	}
@@ -64,8 +65,9 @@ type since struct {
 	keys   []string
 	keep   string
 	asJSON bool
-	// newest are the heads that the logs have now.
+	// newest are the heads that the logs have now, and proven says of which of heads.
 	newest [][]byte
+	proven []bool
 	left   int // events beyond those that are held
 }
 
@@ -113,7 +115,20 @@ func (a *app) since(ctx context.Context, s *since, names []string) error {
 	if changed != nil || s.keep == "" {
 		return changed
 	}
-	return replaceFile(s.keep, bytes.Join(s.newest, []byte("\n")))
+	return replaceFile(s.keep, bytes.Join(append(s.newest, a.others(s)...), []byte("\n")))
+}
+
+// others are the kept heads of logs that were not looked at: they stay, as nobody has
+// proven what came behind them.
+func (a *app) others(s *since) (heads [][]byte) {
+	for i, signed := range s.heads {
+		if !s.proven[i] {
+			heads = append(heads, signed)
+			origin, _, _ := bytes.Cut(signed, []byte{'\n'})
+			fmt.Fprintf(a.err, "jobaudit: the head of %s is kept as it was: its log was not looked at\n", plain(string(origin)))
+		}
+	}
+	return heads
 }
 
 // sinceOf proves one log, and returns the events since its kept head.
@@ -166,9 +181,10 @@ func (a *app) sinceOf(ctx context.Context, s *since, name string) (records []job
 func (a *app) keptHead(s *since, name string, source evidence.Source) (kept auditlog.Checkpoint, err error) {
 	line, _ := auditlog.SplitOrigin(source.Head.Head().Origin)
 	var unsigned error
-	for _, signed := range s.heads {
+	for i, signed := range s.heads {
 		for _, key := range source.Keys {
 			c, err := auditlog.OpenCheckpoint(signed, key)
+			s.proven[i] = s.proven[i] || err == nil
 			if err == nil && (kept.IsZero() || c.Head().Size > kept.Head().Size) {
 				kept = c
 			}

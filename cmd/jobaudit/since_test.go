@@ -42,6 +42,35 @@ func TestSinceShowsWhatIsNewAndThatNothingBeforeChanged(t *testing.T) {
 	require.Contains(t, c.out, "and 0 events since", "the new head was kept")
 }
 
+func TestSinceKeepsTheHeadsOfLogsThatItDoesNotLookAt(t *testing.T) {
+	l, other, third := newLog(t).close(t), newNamedLog(t, "example.com/web").close(t), newNamedLog(t, "example.com/mail").close(t)
+	logs := []*aLog{l, other, third}
+	heads, kept := filepath.Join(t.TempDir(), "heads"), filepath.Join(t.TempDir(), "kept")
+	var text string
+	for _, x := range logs {
+		text += run(t, "checkpoint", x.dir).out
+	}
+	for named := 1; named < 8; named++ { // each set of logs
+		require.NoError(t, os.WriteFile(heads, []byte(text), 0o600))
+		for _, file := range []string{kept, heads} {
+			args := []string{"since", heads}
+			for i, x := range logs {
+				if named>>i&1 == 1 {
+					args = append(args, x.dir)
+				}
+			}
+			c := run(t, append(args, "--keep", file)...)
+			require.Zero(t, c.code, c.err)
+			for i, name := range []string{"", "example.com/web", "example.com/mail"} {
+				require.Equal(t, i > 0 && named>>i&1 == 0, i > 0 && strings.Contains(c.err, "the head of "+name+" is kept as it was"), c.err)
+			}
+			c = run(t, "since", file, l.dir, other.dir, third.dir)
+			require.Zero(t, c.code, c.err)
+			require.Equal(t, 3, strings.Count(c.out, "and 0 events since"), c.out)
+		}
+	}
+}
+
 func TestSinceFindsAChangeBeforeTheKeptHead(t *testing.T) {
 	l, other := newLog(t).close(t), newNamedLog(t, "example.com/web").close(t)
 	heads := filepath.Join(t.TempDir(), "heads")
