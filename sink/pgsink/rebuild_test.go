@@ -2,6 +2,7 @@ package pgsink_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -77,6 +78,34 @@ func TestWrongStoredHashesAreMadeAgain(t *testing.T) {
 			stop()
 			require.Empty(t, reported(), "they are right again")
 		})
+	}
+}
+
+// A log that was cut back without its stored hashes goes on: those that are left are of
+// other events.
+func TestStoredHashesOfALostStateAreNoObstacle(t *testing.T) {
+
+	for cut := 1; cut <= 3; cut++ {
+		url, k := database(t), newKey(t)
+		written(t, url, k)
+		execute(t, url, fmt.Sprintf(`SET session_replication_role = replica; CREATE TEMP TABLE cut AS SELECT prev AS size FROM jobaudit.commits ORDER BY size DESC OFFSET %d LIMIT 1;
+			DELETE FROM jobaudit.ids WHERE id IN (SELECT id FROM jobaudit.events WHERE idx >= (SELECT size FROM cut));
+			DELETE FROM jobaudit.sequence WHERE idx >= (SELECT size FROM cut); DELETE FROM jobaudit.events WHERE idx >= (SELECT size FROM cut);
+			DELETE FROM jobaudit.commits WHERE size > (SELECT size FROM cut)`, cut-1))
+		sink := open(t, url, nil)
+		for range 3 {
+			require.NoError(t, sink.Append(t.Context(), sinktest.Records(9)))
+			_, stop := complaints(t, url, k.options())
+			require.NoError(t, sink.Sequenced(t.Context()))
+			stop()
+		}
+		_, err := verify(url, k)
+		require.NoError(t, err)
+		for r, err := range sink.Records(t.Context(), jobaudit.Query{}) {
+			require.NoError(t, err)
+			_, err := sink.Prove(t.Context(), r.ID(), k.Verifier)
+			require.NoError(t, err)
+		}
 	}
 }
 

@@ -171,8 +171,33 @@ func (s *Sequencer) Run(ctx context.Context) error {
 			pause = s.opts.MinPoll
 		}
 	}
+	if conn == nil || conn.IsClosed() { // it was stopped in a cycle: what is committed is to be in the anchor all the same
+		conn = s.newestAgain(context.WithoutCancel(ctx))
+	}
 	s.putAnchor(context.WithoutCancel(ctx), conn, true)
 	return ctx.Err()
+}
+
+// newestAgain connects once more, and loads the newest commit, for the anchor of a
+// sequencer that has led. It returns nil if that cannot be.
+func (s *Sequencer) newestAgain(ctx context.Context) *pgx.Conn {
+	if s.opts.Anchor == nil || s.head.IsZero() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, leadTimeout)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, s.config.Copy())
+	if err == nil {
+		err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error { return s.load(ctx, tx) })
+	}
+	if err != nil {
+		s.report(fmt.Errorf("pgsink: put the newest head to the anchor: %w", err))
+		if conn != nil {
+			_ = conn.Close(ctx)
+		}
+		return nil
+	}
+	return conn
 }
 
 // sleep waits and reports whether it was woken before its time.

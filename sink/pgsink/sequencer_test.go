@@ -332,6 +332,48 @@ func TestARolledBackDatabaseIsNotLed(t *testing.T) {
 	}
 }
 
+// Whatever a sequencer does when it is stopped, its anchor has the newest head in the end.
+func TestASequencerThatIsStoppedAtAnyStepPutsTheNewestHead(t *testing.T) {
+	for _, step := range []string{"locked", "read", "signed", "written"} {
+		t.Run(step, func(t *testing.T) {
+			url, k := database(t), newKey(t)
+			anchor := &mem{}
+			opts := k.options()
+			opts.Anchor = anchor
+			sink := open(t, url, nil)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			commits := 0
+			s, err := pgsink.NewSequencer(url, pgsink.AtSteps(func(at string) error {
+				switch {
+				case at == "committed":
+					commits++ // the first head is put at once, the second a while later
+				case at == step && commits == 2:
+					cancel()
+					return ctx.Err()
+				}
+				return nil
+			}, opts), nil)
+			require.NoError(t, err)
+			done := make(chan error)
+			go func() { done <- s.Run(ctx) }()
+			for range 2 {
+				require.NoError(t, sink.Append(t.Context(), sinktest.Records(2)))
+				require.NoError(t, sink.Sequenced(t.Context()))
+			}
+			require.NoError(t, sink.Append(t.Context(), sinktest.Records(2)))
+			require.ErrorIs(t, <-done, context.Canceled)
+			signed, err := anchor.Latest(t.Context())
+			require.NoError(t, err)
+			kept, err := auditlog.OpenCheckpoint(signed, k.Verifier)
+			require.NoError(t, err)
+			head, err := sink.Head(t.Context(), k.Verifier)
+			require.NoError(t, err)
+			require.Equal(t, head.Head().Size, kept.Head().Size)
+		})
+	}
+}
+
 func TestOnlyAFittingKeyIsTaken(t *testing.T) {
 	a, b := newKey(t), newKey(t)
 	for i, opts := range []pgsink.SequencerOptions{{}, {Signer: a.Signer}, {Verifier: a.Verifier}, {Signer: a.Signer, Verifier: b.Verifier}} {
