@@ -150,6 +150,45 @@ func (c *scan) variable(i int) int {
 	return c.seen().valueEnd
 }
 
+// formField returns the end of the value of a field of multipart/form-data (RFC 7578),
+// behind the word form-data that ends at i, or -1.
+func (c *scan) formField(i int) int {
+	text := c.text
+	if i < c.seen().variables {
+		return -1
+	}
+	head := text[i:min(len(text), i+256)]
+	c.seen().variables = i + len(head)
+	c.work += len(head)
+	at := strings.Index(head, "name=")
+	if at < 0 {
+		return -1
+	}
+	end := i + at + len("name=")
+	for end < len(text) && beforeSign[text[end]] {
+		end++
+	}
+	for end < len(text) && !beforeSign[text[end]] && text[end] > ' ' {
+		end++
+	}
+	if !endsAsName(text, end) {
+		return -1
+	}
+	n, begin := c.naming(end)
+	if n != namesToken && n != namesPassword {
+		return -1
+	}
+	rest := text[end:min(len(text), end+256)]
+	for _, lines := range [...]string{"\r\n\r\n", "\n\n", `\r\n\r\n`, `\n\n`} {
+		if at := strings.Index(rest, lines); at >= 0 {
+			if behind := end + at + len(lines) - 1; behind+minText < len(text) && c.valued(behind, n, begin) {
+				return c.seen().valueEnd
+			}
+		}
+	}
+	return -1
+}
+
 // called looks for a credential behind the comma at i, as the second argument of a
 // function whose first is its name in quotes: define('DB_PASSWORD', 'V').
 func (c *scan) called(i int) bool {

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/url"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -89,6 +91,59 @@ func TestTheDefaultOfAVariableIsFoundByItsName(t *testing.T) {
 	for _, text := range []string{
 		"variable \"db_password\" {\n  type = string\n  sensitive = true\n}\nvariable \"region\" {\n  default = \"eu-central-1a\"\n}", "variable \"db_password\" {\n  default = \"\"\n}", "variable \"db_password\" { default = \"changeme\" }", "variable \"db_password\" { default = null }",
 		"variable \"api_token\" { default = var.api_token_2 }", "variable \"image\" {\n  default = \"sha-a1b2c3d4e5f6\"\n}", "the variable \"password\" has no default = sign", "variable \"db_password\" { default = \"${var.db_password}\" }",
+	} {
+		requireNone(t, s, text)
+	}
+}
+
+// What carries a credential may have its own signs escaped, or a plus sign for a
+// space.
+func TestACredentialIsFoundInWhatCarriesIt(t *testing.T) {
+	s := newScanner(t, nil)
+	m := newMaker()
+	asJSON := func(s string) string {
+		raw, err := json.Marshal(map[string]string{"body": s})
+		require.NoError(t, err)
+		return string(raw)
+	}
+	asQuery := func(s string) string { return "https://h.example.org/?q=" + url.QueryEscape(s) + "&z=1" }
+	inBase64 := func(write func(string) string) func(string) string {
+		return func(s string) string { return base64.StdEncoding.EncodeToString([]byte(write(s))) }
+	}
+	asIs := func(s string) string { return s }
+	red := func(s string) string { return "\x1b[31m" + s + "\x1b[0m" }
+	variants := 0
+	for form, writers := range map[string][]func(string) string{
+		"<password>%s</password>":                {asIs, asJSON, asQuery, red, inBase64(asJSON)},
+		"<db-password>%s</db-password>":          {asIs, asJSON, asQuery, inBase64(asJSON)},
+		`<entry key="password">%s</entry>`:       {asIs, asJSON, asQuery, inBase64(asIs)},
+		"- name: password\n  value: %s":          {asIs, asJSON, strconv.Quote, asQuery},
+		"name=password&value=%s":                 {asIs, red},
+		"deploy --password %s --now":             {asIs, asJSON, asQuery, red, inBase64(asQuery)},
+		"--password %s":                          {asQuery, red, inBase64(asQuery)},
+		"deploy -password %s":                    {asIs, asJSON, red},
+		"java -Dapi.key=%s -jar a.jar":           {asIs, asJSON, asQuery, inBase64(asIs)},
+		"setx API_KEY %s":                        {asIs, asJSON, red},
+		"curl -u u:%s h":                         {asIs, asJSON, asQuery, red, inBase64(asQuery)},
+		"CREATE USER a IDENTIFIED BY '%s'":       {asIs, asJSON, asQuery, inBase64(asQuery)},
+		"Authorization: token %s":                {asIs, asJSON, asQuery, inBase64(asQuery)},
+		"u:%s@tcp(h:3306)/shop":                  {asIs, asJSON, asQuery, inBase64(asQuery)},
+		"password=`%s`":                          {asIs, asJSON, inBase64(asIs)},
+		"AWS_SECRETACCESSKEY=%s":                 {asIs, asJSON, asQuery},
+		"form-data; name=\"password\"\r\n\r\n%s": {asIs, asJSON, asQuery, inBase64(asIs)},
+	} {
+		for _, value := range m.values() {
+			for _, write := range writers {
+				requireFound(t, s, write(fmt.Sprintf(form, value)))
+				variants++
+			}
+		}
+	}
+	require.Greater(t, variants, 100)
+	for _, text := range []string{
+		"<entry key=\"region\">eu-central-1a2b</entry>", "<entry key=\"password\">changing</entry>", "<a title=\"the secret\">a1b2c3d4e5 is a version</a>", "go test -token string", "ls -secret *.k1x", "form-data; name=\"file\"\r\n\r\na1b2c3d4e5f6",
+		"form-data; name=\"password\"\r\n\r\n\r\n--x1y2z3a4b5", "https://h.example.org/a+b+c?token+x1", "a=1&sort=token+desc%20x1y2z3", "- name: region\n  value: eu-central-1a", `{"name":"token"}\n{"value":"x"}`, "\\u003cpassword\\u003estring\\u003c/password\\u003e",
+		"-Dfile.encoding=utf8x1y2z3", "setx PATH c:\\a1b2c3d4", "12 items-key a1b2c3d4e5",
 	} {
 		requireNone(t, s, text)
 	}

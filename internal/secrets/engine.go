@@ -154,14 +154,19 @@ func (c *scan) unescaped() (rule string, found bool) {
 		return "", false
 	}
 	room := plains.Get().(*[]byte)
-	plain := (*room)[:0]
+	plain, query := (*room)[:0], false
 	for i := 0; i < len(c.text); i++ {
 		b := c.text[i]
 		if b == '%' && hexes(c.text[i+1:], 2) {
 			b = hexByte(c.text[i+1])<<4 | hexByte(c.text[i+2])
 			i += 2
 		}
-		if c.text[i] == '+' && i > 0 && i+1 < len(c.text) && (c.text[i+1] == '%' || c.text[i+1] == '+' || i > 2 && c.text[i-3] == '%' || plain[len(plain)-1] == ' ') { // spaces beside an escape
+		switch at := c.text[i]; {
+		case at == '?', at == '=', at == '&':
+			query = true
+		case at <= ' ', at == '"', at == '<':
+			query = false
+		case at == '+' && (query || i > 2 && c.text[i-3] == '%' || i+1 < len(c.text) && c.text[i+1] == '%'): // a space
 			b = ' '
 		}
 		plain = append(plain, b)
@@ -234,7 +239,7 @@ func (c *scan) run() bool {
 				return true
 			}
 		case kindJoiner:
-			if text[i] == '+' && c.phone && c.phoneAt(i) {
+			if text[i] == '+' && (c.phone && c.phoneAt(i) || c.flags(i)) {
 				return true
 			}
 			i++
@@ -251,6 +256,9 @@ func (c *scan) run() bool {
 		next := i + 1
 		if k == kindEscape {
 			next = escaped(text, i)
+			if next == i+6 && text[i+1:next] == "u003e" && c.placed(i) { // a >
+				return true
+			}
 			c.edge = next
 			if c.begun = next; next > i+1 && c.prefixed(i+1) { // not an escape after all
 				return true
@@ -344,6 +352,8 @@ func (c *scan) matches(f *format, i int) bool {
 		end = c.command(i, f.prefix)
 	case checkVariable:
 		end = c.variable(i + len(f.prefix))
+	case checkForm:
+		end = c.formField(i + len(f.prefix))
 	case checkNetrc:
 		end = c.netrc(i + len(f.prefix))
 	default:

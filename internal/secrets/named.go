@@ -31,7 +31,7 @@ var names = map[string]naming{
 	"token": namesToken, "signature": namesToken, "sig": namesToken, "authkey": namesToken, "webhooksecret": namesToken, "credential": namesCode,
 	"accountkey": namesToken, "privatekey": namesToken, "sharedaccesskey": namesToken, "encryptionkey": namesToken, "signingkey": namesToken, "consumersecret": namesToken,
 	"password": namesPassword, "passwd": namesPassword, "pwd": namesPassword, "passphrase": namesPassword, "pass": namesPassword,
-	"secretkeybase": namesToken, "functionskey": namesToken,
+	"secretaccesskey": namesToken, "secretkeybase": namesToken, "functionskey": namesToken,
 	"value": namesValue, "code": namesCode, "authorizationcode": namesCode, "key": namesKey, "license": namesKey,
 }
 
@@ -120,7 +120,7 @@ func (c *scan) naming(end int) (n naming, begin int) {
 		}
 		begin--
 		// The longest name that ends a word decides. PGPASSWORD is one for all that.
-		if g != nil && (begin == 0 || !isAlnum(text[begin-1]) || isUpper(text[begin]) && !isUpper(text[begin-1]) || begin == c.edge || len(buf)-at == len("password") && string(buf[at:]) == "password") {
+		if g != nil && (begin == 0 || !isAlnum(text[begin-1]) || isUpper(text[begin]) && !isUpper(text[begin-1]) || begin == c.edge || begin > 1 && text[begin-2:begin] == "-D" || len(buf)-at == len("password") && string(buf[at:]) == "password") {
 			if found := g.naming(buf[at:]); found != namesNothing {
 				n = found
 			}
@@ -158,8 +158,16 @@ func (c *scan) assigned(i int) bool {
 func (c *scan) paired(begin int) naming {
 	text := c.text
 	end := begin
-	for end > 0 && begin-end < 24 && betweenMembers[text[end-1]] {
-		end--
+	for end > 0 && begin-end < 24 {
+		switch {
+		case betweenMembers[text[end-1]]:
+			end--
+			continue
+		case end > 1 && text[end-2] == '\\' && (text[end-1] == 'n' || text[end-1] == 'r' || text[end-1] == 't'): // escapes
+			end -= 2
+			continue
+		}
+		break
 	}
 	if end == begin {
 		return namesNothing
@@ -179,34 +187,83 @@ func (c *scan) paired(begin int) naming {
 
 // betweenMembers are the bytes that stand between two members of an object, and around
 // their names.
-var betweenMembers = [256]bool{'"': true, '\'': true, '\\': true, ',': true, ' ': true, '\n': true, '\r': true, '\t': true}
+var betweenMembers = [256]bool{'"': true, '\'': true, '\\': true, ',': true, '&': true, ' ': true, '\n': true, '\r': true, '\t': true}
 
 // placed looks for a credential behind the space or > at i, where its name stands
 // in an element of XML, a flag, a statement of SQL, or an instruction of a
-// Dockerfile.
+// Dockerfile. The > may be escaped, and a plus sign stand for the space.
 func (c *scan) placed(i int) bool {
 	text := c.text
-	if i < 3 || i+minText >= len(text) || !lastOfNames[text[i-1]] {
+	if i < 3 || i+minText >= len(text) {
 		return false
 	}
-	if text[i] == ' ' && i > 12 && strings.EqualFold(text[i-3:i], " by") && strings.EqualFold(text[i-13:i-3], "identified") {
+	space := text[i] == ' ' || text[i] == '+'
+	if !space && (text[i-1] == '"' || text[i-1] == '\'') {
+		return c.entry(i)
+	}
+	if !lastOfNames[text[i-1]] {
+		return false
+	}
+	if space && i > 12 && strings.EqualFold(text[i-3:i], " by") && strings.EqualFold(text[i-13:i-3], "identified") {
 		return c.valued(i, namesPassword, i-2)
 	}
 	if !endsAsName(text, i) {
 		return false
 	}
 	n, begin := c.naming(i)
-	switch {
-	case n == namesNothing, n == namesValue:
+	if n == namesNothing || n == namesValue {
 		return false
-	case text[i] == '>':
-		return (before(text, begin) == '<' || before(text, begin) == ':') &&
-			strings.Contains(text[i:min(len(text), i+maxValue+2)], "</") && c.inside(i) && c.valued(i, n, begin)
-	case strings.HasPrefix(text[begin:], "--"), n == namesPassword && (text[i+1] == '\'' || text[i+1] == '"'),
-		strings.HasSuffix(text[:begin], "ENV "):
+	}
+	if c.edge > begin && c.edge < i {
+		begin = c.edge // the name is behind an escape
+	}
+	switch {
+	case !space:
+		sign := i
+		if text[i] == '\\' {
+			sign = i + len(`u003e`)
+		}
+		return (before(text, begin) == '<' || before(text, begin) == ':' || strings.HasSuffix(text[:begin], `\u003c`)) && c.element(i) && c.inside(i) && c.valued(sign, n, begin)
+	case text[begin] == '-' && (n == namesPassword || strings.HasPrefix(text[begin:], "--") || before(text, begin) == ' '),
+		text[i] == ' ' && n == namesPassword && (text[i+1] == '\'' || text[i+1] == '"'),
+		strings.HasSuffix(text[:begin], "ENV "), strings.HasSuffix(text[:begin], "setx "):
 		return c.inside(i) && c.valued(i, n, begin)
 	}
 	return false
+}
+
+// flags looks for a credential behind the plus sign at i, if that stands for the space
+// behind a flag.
+func (c *scan) flags(i int) bool {
+	if i < 4 || !lastOfNames[c.text[i-1]] || !endsAsName(c.text, i) {
+		return false
+	}
+	_, begin := c.naming(i)
+	return strings.HasPrefix(c.text[begin:], "--") && c.placed(i)
+}
+
+// element tells whether an element of XML that begins before i ends soon.
+func (c *scan) element(i int) bool {
+	rest := c.text[i:min(len(c.text), i+maxValue+8)]
+	return strings.Contains(rest, "</") || strings.Contains(rest, `\u003c/`)
+}
+
+// entry looks for a credential behind the > at i, in an element that has its name in
+// an attribute: <entry key="password">.
+func (c *scan) entry(i int) bool {
+	text := c.text
+	if !endsAsName(text, i) {
+		return false
+	}
+	n, begin := c.naming(i)
+	if n != namesToken && n != namesPassword {
+		return false
+	}
+	at := begin
+	for at > 0 && beforeSign[text[at-1]] {
+		at--
+	}
+	return (strings.HasSuffix(text[:at], " key=") || strings.HasSuffix(text[:at], "name=")) && c.element(i) && c.inside(i) && c.valued(i, n, begin)
 }
 
 // inside tells whether the value of the name before i may be looked at: in the
@@ -286,7 +343,10 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 			from++
 		}
 	}
-	quoted := from > i+1 && (text[from-1] == '"' || text[from-1] == '\'')
+	if from < len(text) && text[from] == '`' {
+		from++
+	}
+	quoted := from > i+1 && (text[from-1] == '"' || text[from-1] == '\'' || text[from-1] == '`')
 	to := from
 	if quoted {
 		for to < len(text) && to-from < maxValue && !ends(text[to], true, text[from-1]) {
@@ -311,6 +371,9 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 		return false
 	}
 	value := text[from:to]
+	if text[i] == 'e' { // behind an escaped >
+		value, _, _ = strings.Cut(value, `\u003c`)
+	}
 	for value != "" && afterValue[value[len(value)-1]] {
 		value = value[:len(value)-1]
 	}
@@ -471,7 +534,7 @@ func (c *scan) header(i int) int {
 }
 
 // endsField are the bytes between the fields of a header's value.
-var endsField = [256]bool{' ': true, ',': true, ';': true, '"': true, '\'': true, '\\': true}
+var endsField = [256]bool{' ': true, '&': true, ',': true, ';': true, '"': true, '\'': true, '\\': true}
 
 // basicAnywhere returns the end of Basic credentials that may not be ASCII, or
 // -1.

@@ -65,6 +65,7 @@ const (
 	checkNetrc
 	checkCommand
 	checkVariable
+	checkForm
 )
 
 // parse compiles a pattern. What it accepts can be matched greedily, without

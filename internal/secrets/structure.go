@@ -256,7 +256,11 @@ func (c *scan) dataSource(at int) bool {
 	}
 	login := c.text[begin:at]
 	if slash := strings.LastIndex(login, "://"); slash >= 0 {
-		return false // looked at already
+		in := strings.LastIndexAny(login, "?=&")
+		if in < slash {
+			return false // looked at already
+		}
+		begin, login = begin+in+1, login[in+1:]
 	}
 	user, password, ok := strings.Cut(login, ":")
 	if name, after, assigned := strings.Cut(user, "="); assigned && name != "" { // DSN=user:password@…

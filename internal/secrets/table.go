@@ -389,6 +389,7 @@ var structures = []struct {
 	{ruleNamed, "machine", checkNetrc},
 	{ruleNamed, "sshpass mysql mariadb redis-cli mongo ldap sqlcmd docker podman unzip zip smbclient openssl http xh", checkCommand},
 	{ruleNamed, "variable", checkVariable},
+	{ruleNamed, "form-data", checkForm},
 }
 
 // builtin returns the table, compiled once, when it is first needed.
