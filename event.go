@@ -262,8 +262,9 @@ type Decision struct {
 	Reason     string // free text
 	// AskAgain, on a refusal, says that the job is put off rather than denied:
 	// its queue will bring it back and the question is asked again. A job that
-	// [Recorder.Run] submitted is denied all the same, as no queue has it. It is
-	// not stored: the event's type, attempt.deferred, says it.
+	// [Recorder.Run] submitted is denied all the same, as no queue has it, and so
+	// is one that runs, which cannot be put off. It is not stored: the event's
+	// type, attempt.deferred, says it.
 	AskAgain bool
 }
 

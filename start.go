@@ -285,9 +285,9 @@ func (t *Trail) decision(d Decision) (*decisionData, error) {
 
 // Deny records that the job is refused. A pending job is cancelled by it, or,
 // with AskAgain, left pending with its attempt deferred. A running job is
-// revoked: its context is cancelled if it runs in [Trail.Run], and its outcome
-// there will be cancelled, FORBIDDEN; it does not start again unless it is
-// authorized again.
+// revoked, whatever AskAgain says while an execution goes on: its context is
+// cancelled if it runs in [Trail.Run], and its outcome there will be cancelled,
+// FORBIDDEN; it does not start again unless it is authorized again.
 //
 // The job is refused whether or not the sink answers: after an error the event
 // is sent on in the background. It is refused, too, where the event cannot be sent
@@ -300,20 +300,27 @@ func (t *Trail) Deny(ctx context.Context, d Decision) error {
 	if err := ctx.Err(); err != nil {
 		return t.fail("deny", err)
 	}
-	return t.deny(ctx, d)
+	_, err := t.deny(ctx, d, false)
+	return err
 }
 
-func (t *Trail) deny(ctx context.Context, d Decision) error {
+// deny records a refusal, of a start that is asked for or of what is there, and
+// reports whether it only puts the job off. An execution that goes on cannot be put
+// off: it would seem to have ended. One that goes on elsewhere is taken for lost by
+// who starts the job again.
+func (t *Trail) deny(ctx context.Context, d Decision, starting bool) (putOff bool, err error) {
 	d.Allowed = false
 	data, err := t.decision(d)
 	if err != nil {
-		return t.fail("deny", err)
-	}
-	typ := JobDenied
-	if d.AskAgain {
-		typ = AttemptDeferred
+		return d.AskAgain, t.fail("deny", err)
 	}
 	t.mu.Lock()
+	goesOn := t.open && !t.state.Terminal() && (!starting || t.cancel != nil)
+	putOff = d.AskAgain && !goesOn
+	typ := JobDenied
+	if putOff {
+		typ = AttemptDeferred
+	}
 	a := admission{stays: true}
 	if typ == JobDenied && !t.state.Terminal() { // this holds even if it cannot be recorded
 		t.revoked, t.authorized = true, false
@@ -325,17 +332,17 @@ func (t *Trail) deny(ctx context.Context, d Decision) error {
 	if t.rec.closed.Load() {
 		t.mu.Unlock()
 		a.enforced()
-		return t.fail("deny", ErrClosed)
+		return putOff, t.fail("deny", ErrClosed)
 	}
 	if t.ended == typ {
 		t.mu.Unlock()
-		return t.fail("deny", t.flush(ctx, t.rec.opts.Timeout))
+		return putOff, t.fail("deny", t.flush(ctx, t.rec.opts.Timeout))
 	}
 	a.before = t.trailState
 	event, err := t.advance(typ)
 	if err != nil {
 		t.mu.Unlock()
-		return t.fail("deny", err)
+		return putOff, t.fail("deny", err)
 	}
 	event.data.decision = data
 	a.add(t.encode(&event, delivery.Refusal))
@@ -345,7 +352,7 @@ func (t *Trail) deny(ctx context.Context, d Decision) error {
 	case typ == JobDenied:
 		a.dropped = func() { t.rec.queue.Drop(t.stream, event.time, string(typ), t.lost(event)) }
 	}
-	return t.unlockAndAdmit(ctx, "deny", &a)
+	return putOff, t.unlockAndAdmit(ctx, "deny", &a)
 }
 
 // decide asks whether the job may start, unless that has been recorded. It
@@ -366,8 +373,8 @@ func (t *Trail) decide(ctx context.Context) (*decisionData, error) {
 	}
 	if !d.Allowed {
 		d.AskAgain = d.AskAgain && !t.inProcess // no queue could bring it back
-		err := errors.Join(ErrDenied, t.deny(ctx, d))
-		return nil, &AuditError{Op: "authorize", JobID: t.env.jobID, Err: err, putOff: d.AskAgain}
+		putOff, err := t.deny(ctx, d, true)
+		return nil, &AuditError{Op: "authorize", JobID: t.env.jobID, Err: errors.Join(ErrDenied, err), putOff: putOff}
 	}
 	data, err := t.decision(d)
 	return data, t.fail("authorize", err)
@@ -435,7 +442,7 @@ func (t *Trail) reauthorize(ctx context.Context) {
 	}
 	if err == nil && !d.Allowed {
 		d.AskAgain = false
-		err = t.deny(context.WithoutCancel(ctx), d)
+		_, err = t.deny(context.WithoutCancel(ctx), d, false)
 	}
 	if !errors.Is(err, ErrTransition) {
 		t.report(ctx, "reauthorize", err)

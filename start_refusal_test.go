@@ -217,3 +217,87 @@ func TestARefusalIsRecordedWhateverItSays(t *testing.T) {
 		}
 	}
 }
+
+// A job that runs cannot be put off: who says no to it revokes it.
+func TestARunningJobIsRevokedThoughItMayBeAskedAboutAgain(t *testing.T) {
+	later := jobaudit.Decision{By: "ops", Reason: "not now", AskAgain: true}
+	for name, refuse := range map[string]func(context.Context, *jobaudit.Trail) error{
+		"Deny":      func(ctx context.Context, tr *jobaudit.Trail) error { return tr.Deny(ctx, later) },
+		"Authorize": func(ctx context.Context, tr *jobaudit.Trail) error { return tr.Authorize(ctx, later) },
+	} {
+		for how, begin := range map[string]func(*testing.T, *jobaudit.Trail) (end func() error){
+			"in Run": func(t *testing.T, tr *jobaudit.Trail) func() error {
+				running, ended := make(chan struct{}), make(chan error)
+				go func() {
+					ended <- tr.Run(t.Context(), jobaudit.Execution{}, func(ctx context.Context) error {
+						close(running)
+						<-ctx.Done()
+						return context.Cause(ctx)
+					})
+				}()
+				<-running
+				return func() error { return <-ended }
+			},
+			"kept alive": func(t *testing.T, tr *jobaudit.Trail) func() error {
+				require.NoError(t, tr.Start(t.Context(), jobaudit.Execution{}))
+				ctx, stop := tr.KeepAlive(t.Context())
+				return func() error {
+					<-ctx.Done()
+					require.NoError(t, stop())
+					require.NoError(t, tr.Cancel(t.Context(), "it was revoked"))
+					return context.Cause(ctx)
+				}
+			},
+			"started": func(t *testing.T, tr *jobaudit.Trail) func() error {
+				require.NoError(t, tr.Start(t.Context(), jobaudit.Execution{}))
+				return func() error {
+					err := tr.Start(t.Context(), jobaudit.Execution{})
+					require.NoError(t, tr.Cancel(t.Context(), "it was revoked"))
+					return err
+				}
+			},
+		} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store := memsink.New(nil)
+					rec := open(t, store, &jobaudit.Options{Heartbeat: -1})
+					tr, err := rec.Submit(t.Context(), submission())
+					require.NoError(t, err)
+					end := begin(t, tr)
+					require.NoError(t, refuse(t.Context(), tr))
+					require.ErrorIs(t, end(), jobaudit.ErrDenied)
+					require.NoError(t, rec.Close(t.Context()))
+					require.Empty(t, of(store.Trail(tr.JobID()), jobaudit.AttemptDeferred))
+					denied := of(store.Trail(tr.JobID()), jobaudit.JobDenied)
+					require.Len(t, denied, 1)
+					require.Equal(t, "not now", denied[0].Data.Decision.Reason)
+					j := jobOf(t, store, tr.JobID())
+					require.Equal(t, jobaudit.Cancelled, j.State)
+					require.Equal(t, jobaudit.CodeForbidden, j.Error.Code)
+				})
+			})
+		}
+	}
+}
+
+// What another process has left running does not keep a start from being put off.
+func TestAStartBehindALostExecutionCanBePutOff(t *testing.T) {
+	store := memsink.New(nil)
+	lost := open(t, store, nil)
+	first, err := lost.Submit(t.Context(), submission())
+	require.NoError(t, err)
+	require.NoError(t, first.Start(t.Context(), jobaudit.Execution{}))
+	rec := open(t, store, &jobaudit.Options{Authorize: func(context.Context, jobaudit.Submission) (jobaudit.Decision, error) {
+		return jobaudit.Decision{By: "opa", AskAgain: true}, nil
+	}})
+	again, err := rec.Resume(t.Context(), first.Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, again.Observe(jobOf(t, store, first.JobID())))
+	err = again.Start(t.Context(), jobaudit.Execution{})
+	require.ErrorIs(t, err, jobaudit.ErrDenied)
+	var refusal *jobaudit.AuditError
+	require.ErrorAs(t, err, &refusal)
+	require.True(t, refusal.AskAgain())
+	require.Equal(t, jobaudit.Running, jobOf(t, store, first.JobID()).State)
+	require.Empty(t, of(store.Trail(first.JobID()), jobaudit.JobDenied))
+}
