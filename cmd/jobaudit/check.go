@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -87,8 +88,9 @@ kept in a file, and compared the next time; keep it where the logs' writers cann
 change it.
 
 It prints the SHA-256 of the registry: what it says is worth as much as that file.
-It looks at the newest events only: jobaudit verify proves a whole log. It exits with
-1 if something is wrong.`,
+It looks at the newest events, and proves that they go on from the kept head (from the first
+event on where the source keeps no hashes, as a database): jobaudit verify proves a whole log.
+It exits with 1 if something is wrong, with 3 if a target could not be looked at, or the state not be kept.`,
 		Args: wrongly(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.check(cmd.Context(), args[0], state, asJSON)
@@ -120,14 +122,10 @@ func (a *app) check(ctx context.Context, file, state string, asJSON bool) error 
 			c.find(l.Name, "unreadable", err.Error())
 		}
 	}
-	if err := c.unregistered(r); err != nil {
-		return err
-	}
-	if err := c.writeState(state); err != nil {
-		return err
-	}
-	if err := c.print(fmt.Sprintf("%x", sha256.Sum256(text)), len(r.Logs), asJSON); err != nil {
-		return err
+	// What was found is said, whatever cannot be done beside it.
+	failed := errors.Join(c.unregistered(r), c.writeState(state))
+	if err := c.print(fmt.Sprintf("%x", sha256.Sum256(text)), len(r.Logs), asJSON); err != nil || failed != nil {
+		return errors.Join(failed, err)
 	}
 	if len(c.findings) > 0 {
 		return errFindings
@@ -259,12 +257,12 @@ func (c *checking) compare(ctx context.Context, l registeredLog, source mirror.S
 		c.find(l.Name, "shrunken", fmt.Sprintf("it ends at size %d, root %s; it was at size %d, root %s", is.Size, is.Root, was.Size, was.Root))
 		return nil // the larger head is kept
 	default:
-		found, err := rootAt(ctx, source, was.Size)
+		forked, err := grown(ctx, source, was, is)
 		if err != nil {
 			return err
 		}
-		if found.Root != was.Root {
-			c.find(l.Name, "forked", fmt.Sprintf("at size %d it has root %s; it had root %s", was.Size, found.Root, was.Root))
+		if forked != "" {
+			c.find(l.Name, "forked", forked)
 			return nil
 		}
 	}
@@ -284,21 +282,83 @@ func openKept(signed string, keys []note.Verifier) (c auditlog.Checkpoint, err e
 	return c, fmt.Errorf("the head that was kept: %w", err)
 }
 
-// rootAt returns the head of a commit line of a size, the zero Head if there is
-// none.
-func rootAt(ctx context.Context, source mirror.Source, size int64) (auditlog.Head, error) {
-	for line, err := range source.Lines(ctx, size-1) {
-		if err != nil {
-			return auditlog.Head{}, err
+// grown proves that a log at its newest head begins with the whole log at the head that
+// was kept, and else says how it differs. That a commit line of that size is there proves
+// nothing: who has the key can copy the old one into a log that he has written again.
+func grown(ctx context.Context, source mirror.Source, was, is auditlog.Head) (forked string, err error) {
+	if was.Size == is.Size {
+		return differs(was, is.Root), nil
+	}
+	if s, ok := source.(interface{ Hashes() tlog.HashReader }); ok {
+		proof, err := tlog.ProveTree(is.Size, was.Size, s.Hashes())
+		if err == nil && tlog.CheckTree(proof, is.Size, is.Root, was.Size, was.Root) == nil {
+			return "", nil
 		}
-		if head, err := auditlog.CommitHead(line); err == nil {
-			if head.Size == size {
-				return head, nil
+		// The stored hashes may be behind, or damaged: the events decide.
+	}
+	if r, ok := source.(*mirror.Reader); ok {
+		return mirrorGrown(ctx, r, was, is)
+	}
+	var tree auditlog.Tree
+	for line, err := range source.Lines(ctx, 0) {
+		if err != nil {
+			return "", err
+		}
+		if auditlog.IsCommit(line) {
+			continue
+		}
+		tree.Append(nil, auditlog.HashLeaf(line))
+		if tree.Size() == was.Size {
+			if forked = differs(was, tree.Root()); forked != "" {
+				return forked, nil
 			}
-			break
+		}
+		if tree.Size() == is.Size {
+			return leads(is, tree.Root()), nil
 		}
 	}
-	return auditlog.Head{}, nil
+	return "", fmt.Errorf("its newest head has size %d, and its events end at %d", is.Size, tree.Size())
+}
+
+// mirrorGrown is grown for a mirror, whose reader proves each commit line that it
+// yields from the head where it begins: one pass over what is new is enough.
+func mirrorGrown(ctx context.Context, r *mirror.Reader, was, is auditlog.Head) (forked string, err error) {
+	met := false
+	for line, err := range r.Lines(ctx, was.Size-1) {
+		if err != nil {
+			return "", err
+		}
+		head, err := auditlog.CommitHead(line)
+		switch {
+		case err != nil:
+		case head.Size == was.Size:
+			if forked = differs(was, head.Root); forked != "" {
+				return forked, nil
+			}
+			met = true
+		case head.Size > was.Size && !met:
+			return fmt.Sprintf("it has no head of size %d; it had one, of root %s", was.Size, was.Root), nil
+		case head.Size == is.Size:
+			return leads(is, head.Root), nil
+		}
+	}
+	return "", fmt.Errorf("its newest head, of size %d, is not at its end", is.Size)
+}
+
+// differs says so if a log has another root at a size than it had.
+func differs(was auditlog.Head, root tlog.Hash) string {
+	if root == was.Root {
+		return ""
+	}
+	return fmt.Sprintf("at size %d it has root %s; it had root %s", was.Size, root, was.Root)
+}
+
+// leads says so if a log's events do not lead to its newest head.
+func leads(is auditlog.Head, root tlog.Hash) string {
+	if root == is.Root {
+		return ""
+	}
+	return fmt.Sprintf("its newest head has root %s at size %d, and its events lead to root %s", is.Root, is.Size, root)
 }
 
 // life checks when the log last gave a sign of life. An event from the future is
@@ -334,10 +394,12 @@ func (c *checking) unregistered(r *registry) error {
 		path, _ := splitBranch(strings.TrimPrefix(strings.TrimPrefix(l.Source, "mirror:"), "file:"))
 		known[clean(path)] = true
 	}
+	var failed error
 	for _, target := range r.Targets {
 		entries, err := os.ReadDir(target)
 		if err != nil {
-			return fmt.Errorf("registry: target: %w", err)
+			failed = errors.Join(failed, fmt.Errorf("registry: target: %w", err))
+			continue
 		}
 		for _, e := range entries {
 			path := filepath.Join(target, e.Name())
@@ -346,7 +408,7 @@ func (c *checking) unregistered(r *registry) error {
 			}
 		}
 	}
-	return nil
+	return failed
 }
 
 func clean(path string) string {
@@ -381,11 +443,10 @@ func (c *checking) writeState(file string) error {
 	if err != nil {
 		return err
 	}
-	temp := file + ".new"
-	if err := os.WriteFile(temp, append(text, '\n'), 0o600); err != nil {
-		return err
+	if err := replaceFile(file, append(text, '\n')); err != nil {
+		return fmt.Errorf("state: %w", err)
 	}
-	return os.Rename(temp, file)
+	return nil
 }
 
 func (c *checking) print(digest string, logs int, asJSON bool) error {

@@ -147,3 +147,126 @@ func strict(t *testing.T, text []byte, written string) string {
 	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), `"alive":`, fmt.Sprintf(`"written":%q,"alive":`, written), 1)), 0o600))
 	return file
 }
+
+// writeLog writes a log of batches of some events, each of which ends with a commit line, and
+// returns its directory.
+func writeLog(t *testing.T, key string, batches ...int) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "log")
+	owner, err := filesink.LoadOrCreateKey(dir, key, "example.com/jobs")
+	require.NoError(t, err)
+	appendTo(t, dir, owner, batches...)
+	return dir
+}
+
+func appendTo(t *testing.T, dir string, owner *filesink.Key, batches ...int) {
+	t.Helper()
+	s, err := filesink.Open(t.Context(), dir, owner, &filesink.Options{AnchorPath: dir + ".anchor", OnError: func(error) {}})
+	require.NoError(t, err)
+	for _, n := range batches {
+		require.NoError(t, s.Append(t.Context(), sinktest.Records(n)))
+	}
+	require.NoError(t, s.Close())
+}
+
+// TestALogThatWasWrittenAgainWithItsKeyIsNoGrownOne: the old commit line in its old place proves
+// nothing, whatever becomes of the stored hashes.
+func TestALogThatWasWrittenAgainWithItsKeyIsNoGrownOne(t *testing.T) {
+	for name, hashes := range map[string]func(dir, first string) error{
+		"its own hashes": func(string, string) error { return nil },
+		"no hashes":      func(dir, _ string) error { return os.Remove(filepath.Join(dir, "tree")) },
+		"the old hashes": func(dir, first string) error {
+			old, err := os.ReadFile(filepath.Join(first, "tree"))
+			if err != nil {
+				return err
+			}
+			now, err := os.ReadFile(filepath.Join(dir, "tree"))
+			if err != nil {
+				return err
+			}
+			copy(now, old)
+			return os.WriteFile(filepath.Join(dir, "tree"), now, 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := t.TempDir()
+			key, vkey, state := filepath.Join(base, "key"), filepath.Join(base, "vkey"), filepath.Join(base, "state")
+			first := writeLog(t, key, 5, 8)
+			require.NoError(t, os.WriteFile(vkey, []byte(run(t, "key", key).out), 0o600))
+			check := func(dir string) call {
+				return run(t, "check", writeRegistry(t, t.TempDir(), dir, vkey, "1000000h"), "--json", "--state", state)
+			}
+			c := check(first)
+			require.Zero(t, c.code, c.out+c.err)
+			kept, err := os.ReadFile(state)
+			require.NoError(t, err)
+
+			other := writeLog(t, key, 5, 8, 9)
+			segment := filepath.Join("entries", "00000000000000000000.jsonl")
+			commit := func(dir string) string {
+				text, err := os.ReadFile(filepath.Join(dir, segment))
+				require.NoError(t, err)
+				lines := strings.SplitAfter(string(text), "\n")
+				require.Contains(t, lines[14], `{"checkpoint"`) // behind 13 events and one other
+				return lines[14]
+			}
+			text, err := os.ReadFile(filepath.Join(other, segment))
+			require.NoError(t, err)
+			forged := strings.Replace(string(text), commit(other), commit(first), 1)
+			require.NoError(t, os.WriteFile(filepath.Join(other, segment), []byte(forged), 0o600))
+			require.NoError(t, hashes(other, first))
+			for range 2 {
+				c = check(other)
+				require.Equal(t, 1, c.code, c.out+c.err)
+				require.Equal(t, []string{"forked"}, kinds(t, c))
+				now, err := os.ReadFile(state)
+				require.NoError(t, err)
+				require.Equal(t, string(kept), string(now), "the old head is kept")
+			}
+
+			// And one that grew is not accused.
+			owner, err := filesink.LoadOrCreateKey(first, key, "example.com/jobs")
+			require.NoError(t, err)
+			appendTo(t, first, owner, 1, 70)
+			require.NoError(t, hashes(first, other))
+			c = check(first)
+			require.Zero(t, c.code, c.out+c.err)
+			now, err := os.ReadFile(state)
+			require.NoError(t, err)
+			require.NotEqual(t, string(kept), string(now))
+		})
+	}
+}
+
+// TestWhatCheckFoundIsSaidWhateverItCannotDo: a target that is away, or a state that cannot be
+// kept, hides no finding.
+func TestWhatCheckFoundIsSaidWhateverItCannotDo(t *testing.T) {
+	l := newLog(t).close(t)
+	base := t.TempDir()
+	key := l.verifier(t)
+	require.Zero(t, run(t, "mirror", l.dir, filepath.Join(base, "web-2"), "--key", key, "--once", "--create").code)
+	registry := writeRegistry(t, base, filepath.Join(base, "web-1"), key, "1000h")
+	text, err := os.ReadFile(registry)
+	require.NoError(t, err)
+	away := filepath.Join(t.TempDir(), "away.json")
+	require.NoError(t, os.WriteFile(away, []byte(strings.Replace(string(text), `"targets":[`, `"targets":["/no/such/target",`, 1)), 0o600))
+	state := filepath.Join(t.TempDir(), "no", "such", "state")
+	for name, args := range map[string][]string{
+		"a target": {away}, "the state": {registry, "--state", state}, "both": {away, "--state", state},
+	} {
+		for _, asJSON := range []bool{false, true} {
+			call := append([]string{"check"}, args...)
+			if asJSON {
+				call = append(call, "--json")
+			}
+			c := run(t, call...)
+			require.Equal(t, 3, c.code, name)
+			require.Contains(t, c.out, "missing", name)
+			require.Contains(t, c.out, "unregistered", name)
+			require.Contains(t, c.err, "/no/such/", name)
+			if asJSON {
+				require.ElementsMatch(t, []string{"missing", "unregistered"}, kinds(t, c))
+			}
+		}
+	}
+}
