@@ -271,7 +271,9 @@ func (k *keeper) advanceOne(ctx context.Context, a *kept, c auditlog.Checkpoint)
 	ctx, cancel := context.WithTimeout(ctx, anchorTimeout)
 	defer cancel()
 	if !a.head.IsZero() {
-		if a.head.Head() == c.Head() {
+		// A newer one may have come before, as two hand heads on: the writer, and
+		// what works off the commit path. An anchor never goes back.
+		if a.head.Head().Size >= c.Head().Size {
 			return nil
 		}
 		signed, err := a.Latest(ctx)

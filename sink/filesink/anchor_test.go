@@ -3,6 +3,7 @@ package filesink_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -215,4 +216,32 @@ func TestAnAnchorThatBeginsToFailIsOnRecordOnce(t *testing.T) {
 	require.Zero(t, degraded[0].Event().Data.Degraded.Stream)
 	require.NoError(t, s.Close())
 	p.verify(t)
+}
+
+// A head that was waiting to be anchored comes behind newer ones.
+func TestAnAnchorNeverGoesBack(t *testing.T) {
+	for _, everyCommit := range []bool{true, false} {
+		p := newPlace(t)
+		other := filesink.FileAnchor(filepath.Join(p.base, "other"))
+		s := p.open(t, &filesink.Options{Anchor: other, AnchorEveryCommit: everyCommit, OnError: func(err error) { t.Error(err) }})
+		random := rand.New(rand.NewPCG(7, 7))
+		heads := []auditlog.Checkpoint{}
+		var newest [2]int64
+		for range 30 {
+			if random.IntN(2) == 0 || len(heads) == 0 {
+				store(t, s, 2, sinktest.Records(2)...)
+				heads = append(heads, s.Checkpoint())
+			}
+			require.NoError(t, filesink.Advance(s, heads[random.IntN(len(heads))]))
+			for i, a := range []auditlog.Anchor{other, filesink.FileAnchor(p.anchorPath())} {
+				signed, err := a.Latest(t.Context())
+				require.NoError(t, err)
+				c, err := auditlog.OpenCheckpoint(signed, p.key.Verifier())
+				require.NoError(t, err)
+				require.GreaterOrEqual(t, c.Head().Size, newest[i])
+				newest[i] = c.Head().Size
+			}
+		}
+		require.NoError(t, s.Close())
+	}
 }
