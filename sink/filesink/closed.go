@@ -330,25 +330,40 @@ func (o *opening) cutExtra(n int) error {
 		return err
 	}
 	defer f.Close()
-	again := auditlog.NoRewrite
+	again := false
 	if n+1 < len(o.closed) {
-		next, err := o.dir.Open(segmentPath(o.closed[n+1].first))
-		if err != nil {
-			return err
-		}
-		defer next.Close()
-		again, err = auditlog.CompareRewrite(io.NewSectionReader(f, s.size, s.extra), io.NewSectionReader(next, 0, o.closed[n+1].size))
-		if err != nil {
+		if again, err = rewritten(o.dir, s, s.extra); err != nil {
 			return err
 		}
 	}
-	if again != auditlog.Rewritten {
+	if !again {
 		if err := o.saveTorn(s.end, f, s.size, s.size+s.extra); err != nil {
 			return err
 		}
 		o.opts.OnError(fmt.Errorf("filesink: %s: %d bytes behind its end were not written by this log; they are in %s now", segmentPath(s.first), s.extra, tornDir))
 	}
 	return cut(o.dir, s.first, s.size)
+}
+
+// rewritten reports whether the bytes behind a segment's end are an interrupted write
+// that was made again in the next segment.
+func rewritten(dir disk.Dir, s *closedSegment, extra int64) (bool, error) {
+	f, err := dir.Open(segmentPath(s.first))
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	next, err := dir.Open(segmentPath(s.end))
+	if err != nil {
+		return false, err
+	}
+	defer next.Close()
+	info, err := next.Stat()
+	if err != nil {
+		return false, err
+	}
+	again, err := auditlog.CompareRewrite(io.NewSectionReader(f, s.size, extra), io.NewSectionReader(next, 0, info.Size))
+	return again == auditlog.Rewritten, err
 }
 
 // cut makes a segment end where its last commit line does.

@@ -11,11 +11,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
@@ -239,6 +241,63 @@ func TestStrayBytesBehindTheLiveSegmentDoNotStopTheWriter(t *testing.T) {
 	require.NoError(t, s.Close())
 	_, found = p.findingsOf(t, s.Checkpoint().Head())
 	require.Empty(t, found)
+}
+
+// The disk fails while the writer goes on in a new segment; the stranger writes
+// before that, or meanwhile.
+func TestStrayBytesAreEvidenceWhateverFailsMeanwhile(t *testing.T) {
+	for name, stray := range map[string][]byte{"a line": []byte("stray\n"), "a few": []byte("x"), "many": bytes.Repeat([]byte("stray"), 9000)} {
+		for _, meanwhile := range []bool{false, true} {
+			for failing := 1; failing <= 6; failing++ {
+				for count := range 4 {
+					p := newPlace(t)
+					faults := simdisk.NewFaults(simdisk.OS)
+					records := sinktest.Records(12)
+					s := p.open(t, filesink.On(faults, &filesink.Options{OnError: func(error) {}}))
+					store(t, s, 3, records[:3]...)
+					segment := newestSegment(t, p.dir)
+					write := func() {
+						f, err := os.OpenFile(segment, os.O_APPEND|os.O_WRONLY, 0)
+						require.NoError(t, err)
+						_, err = f.Write(stray)
+						require.NoError(t, errors.Join(err, f.Close()))
+					}
+					if !meanwhile {
+						write()
+					}
+					var n atomic.Int64
+					faults.Before(func(op simdisk.Op) error {
+						if !op.Changes() {
+							return nil
+						}
+						if at := int(n.Add(1)); at >= failing && at < failing+count {
+							return simdisk.ErrInjected
+						}
+						return nil
+					})
+					for from := 3; from < len(records); from += 3 {
+						err := s.Append(t.Context(), records[from:][:3])
+						if meanwhile && from == 3 {
+							write()
+						}
+						for err != nil {
+							err = s.Append(t.Context(), records[from:][:3])
+						}
+					}
+					faults.Before(nil)
+					require.NoError(t, s.Close())
+					s = p.open(t, &filesink.Options{OnError: func(error) {}})
+					requireRecords(t, records, read(t, s, jobaudit.Query{}))
+					var kept []byte
+					for _, name := range s.Recovery().TornFiles {
+						kept = append(kept, contentOf(t, filepath.Join(p.dir, name))...)
+					}
+					require.True(t, bytes.HasSuffix(kept, stray), "%s, meanwhile %t, %d calls fail from the %d. on", name, meanwhile, count, failing)
+					require.NoError(t, s.Close())
+				}
+			}
+		}
+	}
 }
 
 func TestALogBeginsAtItsFirstEvent(t *testing.T) {

@@ -28,8 +28,7 @@ func (w *writer) store(b *batch) error {
 		w.opts.OnError(fmt.Errorf("filesink: a new segment was begun: %w", cause))
 	}
 	if w.broken != nil {
-		_, stray := errors.AsType[*strayError](cause)
-		w.retire(w.broken, !stray)
+		w.retire(w.broken)
 		w.broken = nil
 	}
 	return nil
@@ -172,21 +171,32 @@ func (w *writer) closeSegment(l *live) *closedSegment {
 // retire closes a segment that cannot be written to. What a failed write of
 // ours left there is cut; until then readers go by the next segment's first
 // index.
-func (w *writer) retire(l *live, ours bool) {
+func (w *writer) retire(l *live) {
 	s := w.closeSegment(l)
-	if !ours {
-		return
-	}
-	if err := cut(w.dir, s.first, s.size); err != nil {
+	if err := w.cutFailed(s); err != nil {
 		w.opts.OnError(fmt.Errorf("filesink: cut %s: %w", segmentPath(s.first), err))
 		w.uncut = append(w.uncut, s)
 	}
 }
 
+// cutFailed cuts what a failed write left behind a segment's end. Other bytes are
+// left to the next open, which keeps them aside.
+func (w *writer) cutFailed(s *closedSegment) error {
+	info, err := w.dir.Stat(segmentPath(s.first))
+	if err != nil || info.Size <= s.size {
+		return err
+	}
+	again, err := rewritten(w.dir, s, info.Size-s.size)
+	if err != nil || !again {
+		return err
+	}
+	return cut(w.dir, s.first, s.size)
+}
+
 // cutAgain cuts what could not be cut before.
 func (w *writer) cutAgain() error {
 	for len(w.uncut) > 0 {
-		if err := cut(w.dir, w.uncut[0].first, w.uncut[0].size); err != nil {
+		if err := w.cutFailed(w.uncut[0]); err != nil {
 			return fmt.Errorf("cut %s: %w", segmentPath(w.uncut[0].first), err)
 		}
 		w.uncut = w.uncut[1:]
