@@ -445,8 +445,8 @@ func (m *Matcher) anchor() {
 	all, parts := roomOfAll[:0], counts(roomOfCounts[:])
 	m.slots, m.anchors = m.fewSlots[:], m.fewAnchors[:0]
 	if len(m.needles) > few {
-		all, parts = make([]chosen, 0, len(m.needles)), make([]uint8, 1<<bits.Len(uint(2*total)))
-		m.counts = parts
+		all, m.counts = make([]chosen, 0, len(m.needles)), make([]uint8, 1<<bits.Len(uint(2*total)))
+		parts = m.counts
 		m.slots, m.anchors = make([]slot, size), make([]anchored, 0, len(m.needles))
 	}
 	for i := range m.needles {
