@@ -115,7 +115,7 @@ func (c *scan) release() {
 
 // Find returns the rule that the first secret in the text belongs to.
 func (s *Scanner) Find(text string) (rule string, found bool) {
-	if len(text) < minText || s.prose && plainWords(text) {
+	if len(text) < minText || s.prose && plainWords(text) || len(text) < s.least && oneWord(text) {
 		return "", false
 	}
 	c := scan{Scanner: s, text: text}

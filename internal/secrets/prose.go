@@ -46,6 +46,21 @@ func plainBytes(eight uint64) (spaces uint64, plain bool) {
 	return spaces, (letters|marks|other)&tops == tops
 }
 
+// oneWord tells whether a text, of minText bytes at least, is all letters, digits and
+// the signs - . / between them, as short names and numbers are.
+func oneWord(text string) bool {
+	word := func(eight uint64) bool {
+		low := eight &^ tops
+		return (within(low|0x20*ones, 'a', 'z')|within(low, '-', '9'))&^eight&tops == tops
+	}
+	for ; len(text) > 8; text = text[min(8, len(text)-8):] {
+		if !word(load(text)) {
+			return false
+		}
+	}
+	return word(load(text))
+}
+
 // within has the top bit of each byte, of those below 0x80, from low to high.
 func within(bytes uint64, low, high byte) uint64 {
 	return (bytes + ones*uint64(0x80-low)) &^ (bytes + ones*uint64(0x7f-high))
@@ -101,4 +116,16 @@ func (f *format) beyondProse() bool {
 		}
 	}
 	return longest >= minWhole
+}
+
+// least returns the length of the shortest text that the format matches.
+func (f *format) least() int {
+	n := len(f.prefix)
+	for _, p := range f.parts {
+		n += len(p.literal)
+		if p.literal == "" {
+			n += p.min
+		}
+	}
+	return n
 }

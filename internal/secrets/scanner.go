@@ -88,6 +88,7 @@ type Scanner struct {
 	bare     *Scanner  // finds credentials alone
 	prose    bool      // all formats are beyond prose
 	digits   int       // see Least
+	least    int       // the length of the shortest text of one word in which something is found
 	spaces   sync.Pool // of *space
 }
 
@@ -135,6 +136,15 @@ func New(config *Config) (*Scanner, error) {
 			errs = append(errs, fmt.Errorf("secrets: an allowed value is shorter than %d bytes", minText))
 		}
 	}
+	s.least = minCard
+	for i := range formats {
+		if f := &formats[i]; f.check == checkParts {
+			s.least = min(s.least, f.least())
+		}
+	}
+	if len(s.describe.Personal) > 0 {
+		s.least = 0
+	}
 	s.allow = s.describe.Allow
 	for _, class := range s.describe.Personal {
 		if err := s.add(class); err != nil {
@@ -144,7 +154,7 @@ func New(config *Config) (*Scanner, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	s.bare = &Scanner{index: s.index, prose: s.prose, digits: s.digits, allow: s.allow, off: maps.Clone(s.off), spaces: sync.Pool{New: s.spaces.New}}
+	s.bare = &Scanner{index: s.index, prose: s.prose, least: s.least, digits: s.digits, allow: s.allow, off: maps.Clone(s.off), spaces: sync.Pool{New: s.spaces.New}}
 	s.bare.off[ruleCard] = true
 	return s, nil
 }
