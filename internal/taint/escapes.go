@@ -73,6 +73,9 @@ func unescaped(dst, text []byte) (char []byte, size int) {
 	}
 	switch c := text[1]; c {
 	case 'x', 'u', 'U':
+		if c == 'u' && len(text) > 3 && text[2] == '{' {
+			return braced(dst, text)
+		}
 		r, size := codePoint(text[1:])
 		switch {
 		case size == 0:
@@ -89,6 +92,22 @@ func unescaped(dst, text []byte) (char []byte, size int) {
 		}
 		return append(dst, c), 2
 	}
+}
+
+// braced is unescaped for \u{NN}, of JavaScript, Rust and others.
+func braced(dst, text []byte) (char []byte, size int) {
+	end := bytes.IndexByte(text[:min(len(text), len(`\u{10FFFF}`))], '}')
+	if end < 4 {
+		return dst, 0
+	}
+	r := rune(0)
+	for _, c := range text[3:end] {
+		if hexValue[c] == none {
+			return dst, 0
+		}
+		r = r<<4 | rune(hexValue[c])
+	}
+	return utf8.AppendRune(dst, r), end + 1
 }
 
 func octal(c byte) bool { return '0' <= c && c <= '7' }

@@ -214,6 +214,13 @@ var writers = map[string]func(string) string{
 		}
 		return b.String()
 	},
+	"braces": func(s string) string {
+		var b strings.Builder
+		for _, r := range s {
+			fmt.Fprintf(&b, `\u{%x}`, r)
+		}
+		return b.String()
+	},
 	"UTF-16": func(s string) string { return wide(s, binary.LittleEndian) },
 	"UTF-16 big": func(s string) string {
 		return wide(s, binary.BigEndian)

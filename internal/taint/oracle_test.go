@@ -80,7 +80,7 @@ func (o *reference) encoded(text string, decodings int) {
 }
 
 var anEscape = regexp.MustCompile(`(?s)%[0-9A-Fa-f]{2}` +
-	`|\\u[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8}|\\x[0-9A-Fa-f]{2}|\\[0-3][0-7]{2}|\\[^uUx]` +
+	`|\\u\{[0-9A-Fa-f]{1,6}\}|\\u[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8}|\\x[0-9A-Fa-f]{2}|\\[0-3][0-7]{2}|\\[^uUx]` +
 	`|&#?[0-9A-Za-z]{1,30};`)
 
 func withoutEscapes(text string) string {
@@ -96,6 +96,8 @@ func withoutEscapes(text string) string {
 		case e[0] == '%', e[:2] == `\x`:
 			raw, _ := hex.DecodeString(e[len(e)-2:])
 			return string(raw)
+		case strings.HasPrefix(e, `\u{`):
+			return string(number(e[3:len(e)-1], 16))
 		case strings.HasPrefix(e, `\u`) && len(e) == 12:
 			return string(utf16.DecodeRune(number(e[2:6], 16), number(e[8:], 16)))
 		case e[0] == '\\' && len(e) > 4:
@@ -227,7 +229,7 @@ var writers = []func(s string) string{
 	func(s string) string {
 		var b strings.Builder
 		for i := range len(s) {
-			fmt.Fprintf(&b, []string{"%%%02x", `\x%02x`, `\%03o`, "&#%d;", "%02x:"}[len(s)%5], s[i])
+			fmt.Fprintf(&b, []string{"%%%02x", `\x%02x`, `\%03o`, "&#%d;", "%02x:", `\u{%x}`}[len(s)%6], s[i])
 		}
 		return b.String()
 	},
