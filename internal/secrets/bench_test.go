@@ -108,7 +108,8 @@ func BenchmarkWorst(b *testing.B) {
 // behind them.
 func units() (all []string) {
 	starts := append(secrets.Prefixes(), "://", "a://b:", "@", "a@", "a:b@", "a:b@c.de", "~", "Q~", "1Q~", "=", "token=", "password=", "key=", ":", "a:", "%41", "\\u0041", "\\", "1111", "4111 1111 ", strings.Repeat("4", 16), "0123456789:", "DE89", "+4912",
-		"eyJhbGciOiJIUzI1NiJ9", "ey", "YWJj", "MC", "kty\"", "\"kty\":\"d\"", "BEGIN PRIVATE", "BEGIN", "curl -u ", "Cookie: ", "Authorization: ", "_mmk", "-us1")
+		"eyJhbGciOiJIUzI1NiJ9", "ey", "YWJj", "MC", "kty\"", "\"kty\":\"d\"", "BEGIN PRIVATE", "BEGIN", "curl -u ", "Cookie: ", "Authorization: ", "_mmk", "-us1",
+		"sshpass -p ", "mysql -p", "http -a a:", "openssl x -k ", "variable \"token\" {", "define('token',", "('password','", "form-data; name=\"token\"", "<x key=\"token\">", "\\u003ctoken\\u003e", "--token+", "-Dtoken=", "name=token&value=", "setx token ")
 	for _, start := range starts {
 		for _, behind := range []string{"", " ", "=", ":", "a", "/", "%3D", "\n", "a1B2", "=a1", "\"", "YWJjZGVmZ2hpamtsbW5v"} {
 			all = append(all, start+behind)

@@ -6,7 +6,7 @@ import "strings"
 
 // flag is an option of a program that takes a password.
 type flag struct {
-	name string
+	name string // with the space before it
 	form flagForm
 	sign byte // between a user and the password, if there is a user
 	// What stands in the line besides, where the flag means that.
@@ -24,21 +24,21 @@ const (
 // commands are the options of programs, by what their names begin with. What else
 // they take for credentials has a name (--password V, PASSWORD=V).
 var commands = map[string][]flag{
-	"sshpass":   {{name: "-p", form: behind | onto}},
-	"mysql":     {{name: "-p", form: onto}}, // mysqldump, mysqladmin, …: the next word is the database
-	"mariadb":   {{name: "-p", form: onto}},
-	"redis-cli": {{name: "-a", form: behind}},
-	"mongo":     {{name: "-p", form: behind}}, // mongosh, mongodump, …
-	"ldap":      {{name: "-w", form: behind | onto}},
-	"sqlcmd":    {{name: "-P", form: behind | onto}},
-	"docker":    {{name: "-p", form: behind, with: " login "}},
-	"podman":    {{name: "-p", form: behind, with: " login "}},
-	"unzip":     {{name: "-P", form: behind | onto}},
-	"zip":       {{name: "-P", form: behind | onto}},
-	"smbclient": {{name: "-U", form: behind | onto, sign: '%'}},
-	"openssl":   {{name: "-passin pass:", form: onto}, {name: "-passout pass:", form: onto}, {name: "-k", form: behind}},
-	"http":      {{name: "-a", form: behind | onto, sign: ':'}, {name: "--auth", form: behind, sign: ':'}}, // HTTPie; https, too
-	"xh":        {{name: "-a", form: behind | onto, sign: ':'}, {name: "--auth", form: behind, sign: ':'}},
+	"sshpass":   {{name: " -p", form: behind | onto}},
+	"mysql":     {{name: " -p", form: onto}}, // mysqldump, mysqladmin, …: the next word is the database
+	"mariadb":   {{name: " -p", form: onto}},
+	"redis-cli": {{name: " -a", form: behind}},
+	"mongo":     {{name: " -p", form: behind}}, // mongosh, mongodump, …
+	"ldap":      {{name: " -w", form: behind | onto}},
+	"sqlcmd":    {{name: " -P", form: behind | onto}},
+	"docker":    {{name: " -p", form: behind, with: " login "}},
+	"podman":    {{name: " -p", form: behind, with: " login "}},
+	"unzip":     {{name: " -P", form: behind | onto}},
+	"zip":       {{name: " -P", form: behind | onto}},
+	"smbclient": {{name: " -U", form: behind | onto, sign: '%'}},
+	"openssl":   {{name: " -passin pass:", form: onto}, {name: " -passout pass:", form: onto}, {name: " -k", form: behind}},
+	"http":      {{name: " -a", form: behind | onto, sign: ':'}, {name: " --auth", form: behind, sign: ':'}}, // HTTPie; https, too
+	"xh":        {{name: " -a", form: behind | onto, sign: ':'}, {name: " --auth", form: behind, sign: ':'}},
 }
 
 // command returns the end of the password that a command line, which begins at i with
@@ -78,12 +78,12 @@ func (c *scan) flagged(line string, f flag, program int) int {
 	if !strings.Contains(line, f.with) {
 		return -1
 	}
-	for at := 0; ; {
-		n := strings.Index(line[at:], " "+f.name)
+	for at, tries := 0, 0; tries < maxInside; tries++ {
+		n := strings.Index(line[at:], f.name)
 		if n < 0 {
-			return -1
+			break
 		}
-		at += n + 1 + len(f.name)
+		at += n + len(f.name)
 		value := strings.TrimLeft(line[at:], " =\\")
 		apart := len(line)-at > len(value)
 		if value == "" || apart && f.form&behind == 0 || !apart && f.form&onto == 0 {
@@ -106,6 +106,7 @@ func (c *scan) flagged(line string, f flag, program int) int {
 			return from + len(value)
 		}
 	}
+	return -1
 }
 
 // variable returns the end of the default of a variable in HCL that is named as a
