@@ -46,6 +46,7 @@ cannot hold, and shows a call for each target.
 
 With --follow it goes on with the events to come, and tries again where the target
 fails, until it is interrupted; it says on standard error how far the target is behind.
+If one log cannot be read any more, it ends for all, with the exit code 3.
 Each event is sent at least once: a receiver knows a second one by the event's ID.
 --position FILE keeps how far the target has come, and goes on from there.
 
@@ -84,8 +85,17 @@ func (x *exporting) run(ctx context.Context, args []string) (err error) {
 	}
 	ends := make([]error, len(logs))
 	var running sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	for i, l := range logs {
-		export := func() { ends[i] = x.export(ctx, l, target) }
+		export := func() {
+			if ends[i] = x.export(ctx, l, target); ends[i] != nil && x.follow && len(logs) > 1 {
+				x.mu.Lock()
+				fmt.Fprintf(x.err, "jobaudit: %s is not exported any more, so the export of all ends\n", plain(l.String()))
+				x.mu.Unlock()
+				cancel() // or nobody would be told while the others go on
+			}
+		}
 		if x.follow {
 			running.Go(export)
 			continue

@@ -433,6 +433,47 @@ func followed(t *testing.T, args ...string) (next func() jobaudit.Record, end fu
 	}
 }
 
+// Whether it is at once or later that one of several logs cannot be read: the export ends,
+// and says which.
+func TestAFollowingExportEndsWithTheFirstLogThatCannotBeRead(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		for _, at := range []int{0, 1, 2} {
+			logs := []*aLog{newLog(t).close(t), newNamedLog(t, "example.com/web").close(t), newNamedLog(t, "example.com/mail").close(t)}
+			position := filepath.Join(t.TempDir(), "position")
+			args := []string{"export", "-f", "--format", "jsonl", "--position", position}
+			all := 0
+			for _, l := range logs {
+				args = append(args, l.dir)
+				all += len(l.events(t))
+			}
+			if !late {
+				text, err := json.Marshal(map[string]string{logs[at].dir: "01890a5d-ac96-774b-bcce-b302099a8057"})
+				require.NoError(t, err)
+				require.NoError(t, os.WriteFile(position, text, 0o600))
+			}
+			cmd := exec.CommandContext(t.Context(), program, args...)
+			out, err := cmd.StdoutPipe()
+			require.NoError(t, err)
+			var said strings.Builder
+			cmd.Stderr = &said
+			require.NoError(t, cmd.Start())
+			lines := bufio.NewReader(out)
+			if late {
+				for range all {
+					_, err := lines.ReadBytes('\n')
+					require.NoError(t, err, "%s", &said)
+				}
+				require.NoError(t, os.RemoveAll(logs[at].dir))
+			}
+			_, err = io.Copy(io.Discard, lines)
+			require.NoError(t, err)
+			require.Error(t, cmd.Wait())
+			require.Equal(t, 3, cmd.ProcessState.ExitCode(), "%s", &said)
+			require.Contains(t, said.String(), logs[at].dir+" is not exported any more")
+		}
+	}
+}
+
 func TestAMirrorIsFollowedAsItGrows(t *testing.T) {
 	l := newLog(t)
 	target, key := filepath.Join(t.TempDir(), "mirror"), l.verifier(t)
