@@ -45,6 +45,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -136,24 +137,48 @@ func (b *Bridge) Job(fn func(context.Context) error) func(context.Context) error
 		if !ok {
 			return fn(ctx)
 		}
-		ctx, span := b.start(ctx, trail)
+		within, span := b.begin(ctx, trail)
 		ended := false
 		defer func() {
 			if !ended { // a panic, or runtime.Goexit
-				span.SetStatus(codes.Error, "the function did not return")
+				harmless(func() { span.SetStatus(codes.Error, "the function did not return") })
 			}
-			span.End() // itself deferred, it would put the panic's value on the span
+			harmless(func() { span.End() }) // itself deferred, it would put the panic's value on the span
 		}()
-		err := fn(ctx)
+		err := fn(within)
 		ended = true
 		if err != nil {
-			span.SetStatus(codes.Error, "") // its text may say what no policy has kept
-			if code := codeOf(err); code != "" {
-				span.SetAttributes(attribute.String("error.type", code))
-			}
+			harmless(func() {
+				span.SetStatus(codes.Error, "") // its text may say what no policy has kept
+				if code := codeOf(err); code != "" {
+					span.SetAttributes(attribute.String("error.type", code))
+				}
+			})
 		}
 		return err
 	}
+}
+
+// begin begins the span of a run. If that panics the job runs without one.
+func (b *Bridge) begin(ctx context.Context, trail *jobaudit.Trail) (within context.Context, span trace.Span) {
+	within, span = ctx, trace.SpanFromContext(context.Background()) // which does nothing
+	harmless(func() {
+		began, s := b.start(ctx, trail)
+		within, span = began, s
+	})
+	return within, span
+}
+
+// harmless calls a part of the tracing, which is the application's: a sampler, a processor
+// of spans. A panic of it must not change how a job ends.
+func harmless(do func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			defer func() { _ = recover() }()
+			otel.Handle(fmt.Errorf("otelaudit: the tracing panicked with a %T", p))
+		}
+	}()
+	do()
 }
 
 // codeOf is what an error says of its kind, nothing where its method panics: the job has

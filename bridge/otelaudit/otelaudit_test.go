@@ -13,11 +13,16 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/embedded"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/bridge/otelaudit"
@@ -222,6 +227,109 @@ func TestAPanicEndsTheSpanAndGoesOn(t *testing.T) {
 	s := w.span(t, "job burn")
 	require.Equal(t, "Error", s.Status().Code.String())
 	require.NotContains(t, fmt.Sprint(s.Status(), s.Events()), "secret")
+}
+
+// panics is a part of the tracing that panics at one place.
+type panics struct{ at string }
+
+func (p panics) when(at string) {
+	if p.at == at {
+		panic("the tracing panicked at " + at)
+	}
+}
+
+func (p panics) ShouldSample(sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	p.when("sampler")
+	return sdktrace.SamplingResult{Decision: sdktrace.RecordAndSample}
+}
+func (p panics) Description() string                               { return "panics" }
+func (p panics) OnStart(context.Context, sdktrace.ReadWriteSpan)   { p.when("start") }
+func (p panics) OnEnd(sdktrace.ReadOnlySpan)                       { p.when("end") }
+func (p panics) Shutdown(context.Context) error                    { return nil }
+func (p panics) ForceFlush(context.Context) error                  { return nil }
+func (p panics) Tracer(string, ...trace.TracerOption) trace.Tracer { return panicTracer{panics: p} }
+
+// panicTracer makes spans that panic, as those of another provider may.
+type panicTracer struct {
+	embedded.Tracer
+	panics
+}
+
+func (p panicTracer) Start(ctx context.Context, _ string, _ ...trace.SpanStartOption) (context.Context, trace.Span) {
+	s := panicSpan{Span: trace.SpanFromContext(context.Background()), panics: p.panics}
+	return trace.ContextWithSpan(ctx, s), s
+}
+
+type panicSpan struct {
+	trace.Span
+	panics
+}
+
+func (s panicSpan) SpanContext() trace.SpanContext      { s.when("context"); return trace.SpanContext{} }
+func (s panicSpan) SetStatus(codes.Code, string)        { s.when("status") }
+func (s panicSpan) SetAttributes(...attribute.KeyValue) { s.when("attributes") }
+func (s panicSpan) End(...trace.SpanEndOption)          { s.when("span end") }
+
+type panicProvider struct {
+	embedded.TracerProvider
+	panics
+}
+
+// paperError is an error with a code.
+type paperError struct{ error }
+
+func (paperError) JobErrorCode() string { return "PAPER" }
+
+// Wherever the tracing panics, the job runs once, and ends as it would without tracing.
+func TestATracingThatPanicsChangesNoJob(t *testing.T) {
+	var told int
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {
+		told++
+		panic("the handler, too")
+	}))
+	defer otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {}))
+	for _, at := range []string{"sampler", "start", "end", "context", "status", "attributes", "span end"} {
+		sdk := sdktrace.NewTracerProvider(sdktrace.WithSampler(panics{at}), sdktrace.WithSpanProcessor(panics{at}))
+		for _, provider := range []trace.TracerProvider{sdk, panicProvider{panics: panics{at}}} {
+			bridge, sink := otelaudit.New(provider), memsink.New(nil)
+			recorder, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "reports", Environment: "test"}, nil)
+			require.NoError(t, err)
+			for _, end := range []string{"success", "error", "panic"} {
+				failure := paperError{errors.New("no paper")}
+				runs := 0
+				job := func() error {
+					return recorder.Run(t.Context(), submission(end), bridge.Job(func(ctx context.Context) error {
+						runs++
+						require.NotNil(t, trace.SpanFromContext(ctx))
+						switch end {
+						case "error":
+							return failure
+						case "panic":
+							panic("of the job")
+						}
+						return nil
+					}))
+				}
+				switch end {
+				case "success":
+					require.NoError(t, job(), at)
+				case "error":
+					require.Equal(t, error(failure), job(), at)
+				case "panic":
+					require.PanicsWithValue(t, "of the job", func() { _ = job() }, at)
+				}
+				require.Equal(t, 1, runs, at)
+			}
+			require.NoError(t, recorder.Close(t.Context()))
+			var states []jobaudit.JobState
+			for job, err := range jobaudit.Jobs(t.Context(), sink, jobaudit.Query{}) {
+				require.NoError(t, err)
+				states = append(states, job.State)
+			}
+			require.ElementsMatch(t, []jobaudit.JobState{jobaudit.Success, jobaudit.Failed, jobaudit.Failed}, states, at)
+		}
+	}
+	require.Positive(t, told)
 }
 
 func TestOutsideOfAJobThereIsNoSpanAndOwnDefaultsComeFirst(t *testing.T) {
