@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/errtree"
 )
 
 // request is a request, and its answer as far as that has been written.
@@ -136,8 +137,25 @@ func problemOf(err error) problem {
 func (a *API) logProblem(q *request, p problem) {
 	if p.cause != nil && q.r.Context().Err() == nil {
 		a.opts.Log.LogAttrs(q.r.Context(), slog.LevelError, "job API",
-			slog.String("request", q.id.String()), slog.String("code", string(p.code)), slog.Any("error", p.cause))
+			slog.String("request", q.id.String()), slog.String("code", string(p.code)), slog.String("answer", p.message), a.loggable(p.cause))
 	}
+}
+
+// loggable is what the log is told of an error. The log that everything goes to if the
+// application has named none gets no texts, which may quote inputs.
+func (a *API) loggable(err error) slog.Attr {
+	if !a.kindsOnly {
+		return slog.Any("error", err)
+	}
+	return slog.String("error", errtree.Kinds(err, func(err error) string {
+		switch e := err.(type) {
+		case *jobaudit.AuditError:
+			return "jobaudit: " + e.Op
+		case *jobaudit.FieldError: // which quotes no content
+			return e.Error()
+		}
+		return ""
+	}))
 }
 
 // fail answers with an error.

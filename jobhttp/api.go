@@ -27,7 +27,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"iter"
 	"log/slog"
 	"net/http"
@@ -38,6 +37,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/errtree"
 	"github.com/jobaudit/jobaudit/internal/reads"
 )
 
@@ -112,7 +112,8 @@ type Options struct {
 	StreamsEach int
 
 	// Log gets the errors of which a client is told no more than that there was
-	// one. Default: slog.Default().
+	// one. Default: slog.Default(), with their kinds alone, as their texts may quote
+	// inputs.
 	Log *slog.Logger
 }
 
@@ -129,6 +130,8 @@ type API struct {
 	opts  Options
 	hub   hub
 	reads reads.Counter
+
+	kindsOnly bool // the log may be read by anybody
 
 	closing chan struct{}
 	close   sync.Once
@@ -171,7 +174,8 @@ func New(recorder *jobaudit.Recorder, log jobaudit.AuditReader, opts Options) (*
 	if opts.CrossOrigin == nil {
 		opts.CrossOrigin = http.NewCrossOriginProtection()
 	}
-	if opts.Log == nil {
+	kindsOnly := opts.Log == nil
+	if kindsOnly {
 		opts.Log = slog.Default()
 	}
 	setDefault(&opts.MaxBody, 1<<20)
@@ -179,7 +183,7 @@ func New(recorder *jobaudit.Recorder, log jobaudit.AuditReader, opts Options) (*
 	setDefault(&opts.Heartbeat, 15*time.Second)
 	setDefault(&opts.Streams, 10_000)
 	setDefault(&opts.StreamsEach, max(opts.Streams/4, 1))
-	a := &API{rec: recorder, log: follows, opts: opts, closing: make(chan struct{}), turns: map[[32]byte]chan bool{}, each: map[principal]int{}}
+	a := &API{rec: recorder, log: follows, opts: opts, kindsOnly: kindsOnly, closing: make(chan struct{}), turns: map[[32]byte]chan bool{}, each: map[principal]int{}}
 	a.hub.log = follows
 	return a, nil
 }
@@ -234,7 +238,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if p == http.ErrAbortHandler { // what net/http knows as the end of an answer
 				panic(p)
 			}
-			a.fail(q, fmt.Errorf("a function of the application's panicked with a %T", p))
+			a.fail(q, errtree.Panic("a function of the application's", p))
 		}
 	}()
 	if a.closed() {

@@ -1,9 +1,16 @@
 package jobhttp_test
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/uuid"
@@ -255,4 +262,44 @@ func TestAnAPIThatIsClosedAnswersSo(t *testing.T) {
 	s.Close()
 	s.Close()
 	s.get(t, "ada", "/api/jobs").fails(http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE")
+}
+
+// What an application's error quotes of inputs goes to the log that the application has
+// named, and not to the one that everything goes to.
+func TestTheDefaultLogIsToldTheKindsOfErrorsAlone(t *testing.T) {
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	for _, named := range []bool{false, true} {
+		var said bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&said, nil))
+		slog.SetDefault(logger)
+		s := newService(t, memsink.New(nil), func(o *jobhttp.Options) {
+			if o.Log = nil; named {
+				o.Log = logger
+			}
+			o.Dispatch = func(_ context.Context, _ *jobaudit.Trail, inputs json.RawMessage) error {
+				return fmt.Errorf("enqueue %s: %w", inputs, &fs.PathError{Op: "write", Path: string(inputs), Err: syscall.ENOSPC})
+			}
+			o.Cancel = func(_ context.Context, job jobaudit.Job, reason string) (bool, error) {
+				return false, fmt.Errorf("%s of %s", reason, job.Metadata.Inputs)
+			}
+			o.Authorize = func(_ context.Context, _ jobhttp.Caller, op jobhttp.Operation, job jobaudit.Job) error {
+				if op == jobhttp.List {
+					return errors.New("of s3cret-of-the-caller nobody knows")
+				}
+				return nil
+			}
+		})
+		s.post(t, "ada", order, "").fails(503, "SERVICE_UNAVAILABLE")
+		id := s.log.Jobs()[0].String()
+		s.do(t, call{method: "DELETE", path: "/api/jobs/" + id + "?reason=s3cret-of-the-caller", who: "ada"}).fails(503, "SERVICE_UNAVAILABLE")
+		s.get(t, "ada", "/api/jobs").fails(503, "SERVICE_UNAVAILABLE")
+		require.Equal(t, 3, strings.Count(said.String(), "job API"))
+		require.Equal(t, named, strings.Contains(said.String(), "s3cret-of-the-caller"), said.String())
+		require.Equal(t, named, strings.Contains(said.String(), "2026-01\\"), said.String())
+		require.Contains(t, said.String(), "no space left on device")
+		require.Contains(t, said.String(), "could not be dispatched")
+		s.get(t, "panic", "/api/jobs").fails(500, "INTERNAL_SERVER_ERROR")
+		require.Contains(t, said.String(), "panicked with a string")
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -16,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/errtree"
 )
 
 const (
@@ -151,7 +151,7 @@ func (s *stream) detach(q *request) bool {
 		defer conn.Close()
 		defer func() {
 			if p := recover(); p != nil {
-				s.api.opts.Log.LogAttrs(ctx, slog.LevelError, "job API", slog.String("error", fmt.Sprintf("a function of the application's panicked with a %T", p)))
+				s.api.opts.Log.LogAttrs(ctx, slog.LevelError, "job API", slog.Any("error", errtree.Panic("a function of the application's", p)))
 			}
 		}()
 		s.follow(ctx)

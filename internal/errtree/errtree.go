@@ -3,8 +3,12 @@
 package errtree
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"os"
 	"reflect"
+	"syscall"
 )
 
 // Max is how many errors of a tree are looked at. An error may unwrap to
@@ -70,4 +74,51 @@ func Bounded(err error) error {
 		return err
 	}
 	return fmt.Errorf("%s (an error that wraps more than %d, or itself)", err.Error(), Max)
+}
+
+// Own is an error of ours, whose text quotes nothing.
+type Own string
+
+func (e Own) Error() string { return string(e) }
+
+// Panic is the error of a function that panicked with a value, of which it tells the kind
+// alone.
+func Panic(function string, value any) error {
+	return Own(fmt.Sprintf("%s panicked with a %T", function, value))
+}
+
+// Kinds says of err and what it wraps what they are, and not what they say: the text of
+// an error of unknown origin may quote content. Of [Own], those that the system or a
+// context makes, and those that say knows (it may be nil, and returns "" for others), it is
+// what they say.
+func Kinds(err error, say func(error) string) (kinds string) {
+	defer func() {
+		if recover() != nil {
+			kinds += ": an error whose methods panic"
+		}
+	}()
+	Visit(err, func(err error) bool {
+		if kinds != "" {
+			kinds += ": "
+		}
+		said := ""
+		if say != nil {
+			said = say(err)
+		}
+		switch err.(type) {
+		case syscall.Errno, Own:
+			said = err.Error()
+		}
+		for _, known := range []error{context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, os.ErrDeadlineExceeded} {
+			if reflect.TypeOf(err).Comparable() && err == known {
+				said = known.Error()
+			}
+		}
+		if said == "" {
+			said = fmt.Sprintf("%T", err)
+		}
+		kinds += said
+		return len(kinds) < 1000
+	})
+	return kinds
 }

@@ -1,9 +1,12 @@
 package errtree
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -48,3 +51,33 @@ func TestATreeWithoutAnEndIsLeftInTime(t *testing.T) {
 		require.NoError(t, errors.Unwrap(bounded))
 	}
 }
+
+// panicking is an error whose methods panic.
+type panicking struct{}
+
+func (panicking) Error() string { panic("no text") }
+func (panicking) Unwrap() error { panic("no cause") }
+
+func TestTheKindsOfAnErrorHoldNoTextOfUnknownOrigin(t *testing.T) {
+	secret := errors.New("hunter2")
+	for want, err := range map[string]error{
+		"*errors.errorString":                               secret,
+		"*fmt.wrapError: *errors.errorString":               fmt.Errorf("hunter2: %w", secret),
+		"*fs.PathError: no space left on device":            &fs.PathError{Op: "write", Path: "/hunter2", Err: syscall.ENOSPC},
+		"*fmt.wrapErrors: EOF: context canceled":            fmt.Errorf("%w hunter2 %w", io.EOF, context.Canceled),
+		"errtree.panicking: an error whose methods panic":   panicking{},
+		"*fmt.wrapError: known":                             fmt.Errorf("hunter2 %w", errKnown),
+		"*fmt.wrapError: a function panicked with a string": fmt.Errorf("hunter2: %w", Panic("a function", "hunter2")),
+		"": nil,
+	} {
+		require.Equal(t, want, Kinds(err, func(err error) string {
+			if err == errKnown {
+				return "known"
+			}
+			return ""
+		}))
+	}
+	require.NotEmpty(t, Kinds(&endless{}, nil))
+}
+
+var errKnown = errors.New("known")

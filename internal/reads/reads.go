@@ -5,9 +5,10 @@ package reads
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
+
+	"github.com/jobaudit/jobaudit/internal/errtree"
 )
 
 // window is the time in which the same reads by one reader are one event.
@@ -98,7 +99,7 @@ func (c *Counter) begin(key string, e *entry) {
 func (e *entry) record(count int, since time.Time) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("the function that records reads panicked with a %T", p)
+			err = errtree.Panic("the function that records reads", p)
 		}
 	}()
 	return e.store(count, since)

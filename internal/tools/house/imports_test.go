@@ -28,7 +28,7 @@ const jobChecks = "internal/jobcheck"
 
 // shared are the internals of the root that its libraries may import, because
 // a rule must not exist twice. Their package comments say so.
-var shared = []string{"internal/causal", "internal/jsonscan", "internal/reads", jobChecks}
+var shared = []string{"internal/causal", "internal/errtree", "internal/jsonscan", "internal/reads", jobChecks}
 
 func roleOf(dir string) role {
 	switch {
