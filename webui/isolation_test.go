@@ -1,6 +1,7 @@
 package webui_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -382,4 +383,88 @@ func TestACursorIsOfItsOrganizationAndOfItsSecret(t *testing.T) {
 	short.Secret = []byte("short")
 	_, err := webui.New([]webui.Log{{Name: "web", Reader: sink}}, short)
 	require.ErrorContains(t, err, "Options.Secret")
+}
+
+// The scope of a look is what was looked at: of all organizations if the viewer may know
+// of all, whatever organization is theirs.
+func TestTheRecordOfALookNamesTheOrganizationsThatItShowed(t *testing.T) {
+	sink := memsink.New(nil)
+	id := submit(t, open(t, sink, nil), submission("capture-payment", "acme")).JobID()
+	for _, v := range []webui.Viewer{
+		{Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "all"}, AllOrgs: true},
+		{Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "all, of acme"}, OrgID: "acme", AllOrgs: true},
+		{Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "all, of another"}, OrgID: "evil", AllOrgs: true},
+		{Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "of acme"}, OrgID: "acme"},
+	} {
+		for _, path := range []string{"/jobs", "/jobs/" + id.String(), "/jobs/" + id.String() + "/bundle", "/jobs/" + id.String() + "/evidence"} {
+			var acts []jobaudit.Act
+			opts := options()
+			opts.Authenticate = func(*http.Request) (webui.Viewer, error) { return v, nil }
+			opts.Record = func(_ context.Context, act jobaudit.Act) error {
+				acts = append(acts, act)
+				return nil
+			}
+			opts.Evidence = func(context.Context, evidence.Scope) ([]byte, error) { return nil, errors.New("none") }
+			get(t, pages(t, []webui.Log{{Name: "web", Reader: sink}}, opts), "", path)
+			require.Len(t, acts, 1, path)
+			require.Equal(t, v.OrgID, acts[0].OrgID)
+			want := v.OrgID
+			if v.AllOrgs {
+				want = ""
+			}
+			require.Equal(t, want, acts[0].Scope.OrgID, "%s looks at %s", v.ID, path)
+		}
+	}
+}
+
+// A job may have its organization by signed carriers, though another one's submission
+// stands before: nothing of that is shown.
+func TestTheListShowsTheSubmissionOfTheViewersOrganization(t *testing.T) {
+	one, two := memsink.New(nil), memsink.New(nil)
+	forged := submission("forged", "evil")
+	forged.ID, forged.Resource, forged.Principal.ID = uuid.Must(uuid.NewV7()), "of evil", "mallory"
+	submit(t, open(t, one, nil), forged)
+	mine := submission("capture-payment", "acme")
+	mine.ID = forged.ID
+	rec := open(t, one, &jobaudit.Options{CarrierKeys: map[string][]byte{"1": bytes.Repeat([]byte{1}, 32)}})
+	resumed, err := rec.Resume(t.Context(), submit(t, rec, mine).Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, resumed.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error { return nil }))
+	for _, logs := range [][]webui.Log{
+		{{Name: "one", Reader: one}}, {{Name: "one", Reader: one}, {Name: "two", Reader: two}}, {{Name: "two", Reader: two}, {Name: "one", Reader: one}},
+	} {
+		_, page := get(t, pages(t, logs, options()), "ada", "/jobs")
+		require.Contains(t, page, "capture-payment")
+		for _, told := range []string{"mallory", "forged", "of evil"} {
+			require.NotContains(t, page, told)
+		}
+	}
+}
+
+// Of a job that is too long to look through, what is behind may be another organization's.
+func TestEvidenceOfAJobThatWasNotLookedThroughIsForThoseWhoMayKnowOfAll(t *testing.T) {
+	e, id := newEndless(t, 1_000)
+	sink := memsink.New(nil)
+	other := submission("forged", "evil")
+	other.ID = id
+	submit(t, open(t, sink, nil), other)
+	for r, err := range sink.Records(t.Context(), jobaudit.Query{JobID: id}) {
+		require.NoError(t, err)
+		e.after = append(e.after, r)
+	}
+	opts := options()
+	made := 0
+	opts.Evidence = func(context.Context, evidence.Scope) ([]byte, error) {
+		made++
+		return []byte("all of it"), nil
+	}
+	ui := pages(t, []webui.Log{{Name: "web", Reader: e}}, opts)
+	ui.ReadAtMost(1_000)
+	code, page := get(t, ui, "ada", "/jobs/"+id.String()+"/bundle")
+	require.Equal(t, http.StatusConflict, code, page)
+	require.Contains(t, page, "more events than are looked through")
+	require.Zero(t, made)
+	code, page = get(t, ui, "auditor", "/jobs/"+id.String()+"/bundle")
+	require.Equal(t, http.StatusOK, code, page)
+	require.Contains(t, page, "all of it")
 }

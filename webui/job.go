@@ -96,7 +96,7 @@ type act struct {
 func (u *UI) showJob(r *request) error {
 	var body *jobPage
 	err := inTurn(r.Context(), u.looking, func() error {
-		want := part{shown: mostEvents, read: mostRead}
+		want := part{shown: mostEvents, read: u.mostRead}
 		if text := r.URL.Query().Get("from"); text != "" {
 			n, err := strconv.ParseUint(text, 10, 31)
 			if err != nil {
@@ -106,7 +106,7 @@ func (u *UI) showJob(r *request) error {
 		}
 		found, err := u.find(r, want)
 		if err == nil {
-			err = u.note(r.Context(), r.viewer, jobaudit.Query{JobID: found.job.ID, OrgID: r.viewer.OrgID})
+			err = u.note(r.Context(), r.viewer, lookAt(&r.viewer, found.job.ID))
 		}
 		if err == nil {
 			body, err = u.describe(r, found, want)
@@ -366,7 +366,7 @@ func compact(data json.RawMessage) string {
 func (u *UI) bundle(r *request) (id uuid.UUID, text []byte, err error) {
 	var f found
 	err = inTurn(r.Context(), u.looking, func() (err error) {
-		f, err = u.find(r, part{shown: 2, read: mostRead})
+		f, err = u.find(r, part{shown: 2, read: u.mostRead})
 		return err
 	})
 	id = f.job.ID
@@ -379,7 +379,10 @@ func (u *UI) bundle(r *request) (id uuid.UUID, text []byte, err error) {
 	if f.foreign {
 		return id, nil, problem{http.StatusConflict, "This job has events of another organization, so that its evidence is for those who may know of all."}
 	}
-	if err := u.note(r.Context(), r.viewer, jobaudit.Query{JobID: id, OrgID: r.viewer.OrgID}); err != nil {
+	if f.unread && !r.viewer.AllOrgs {
+		return id, nil, problem{http.StatusConflict, "This job has more events than are looked through here, and some may be of another organization: its evidence is for those who may know of all."}
+	}
+	if err := u.note(r.Context(), r.viewer, lookAt(&r.viewer, id)); err != nil {
 		return id, nil, err
 	}
 	err = inTurn(r.Context(), u.proving, func() (err error) {
@@ -390,7 +393,7 @@ func (u *UI) bundle(r *request) (id uuid.UUID, text []byte, err error) {
 		text, err = evidence.WithoutActs(text, func(e jobaudit.Event) bool { return e.Who.OrgID != r.viewer.OrgID })
 	}
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil {
-		u.opts.Log.Error("webui: evidence: "+err.Error(), "job", id)
+		u.log("webui: evidence", err, "job", id)
 		why := "This job cannot be proven now."
 		if r.viewer.AllOrgs { // it may be about records of others
 			why = "This job cannot be proven: " + story.Plain(err.Error()) + ". See the page of the log."

@@ -239,9 +239,7 @@ func (u *UI) row(r *request, f *feed, l *look, wanted jobaudit.Query) (row, bool
 		var t *excerpt
 		if t, err = u.tell(r.Context(), everything, s.Job.ID, inList); err == nil {
 			job, err = t.fold()
-			if i := slices.IndexFunc(t.records, func(r jobaudit.Record) bool { return r.Type() == jobaudit.JobSubmitted }); i >= 0 {
-				s = t.records[i].Event() // as the first one asked for it
-			}
+			s = t.askedBy(&r.viewer, s)
 		}
 		cut = t.cut
 	}
@@ -252,7 +250,8 @@ func (u *UI) row(r *request, f *feed, l *look, wanted jobaudit.Query) (row, bool
 	for _, p := range s.Who.OnBehalfOf {
 		line.Behalf = append(line.Behalf, who(p))
 	}
-	if err != nil {
+	if err != nil { // whose the events are cannot be told then
+		line.Job = jobaudit.Job{}
 		line.Job.ID, line.Job.CreatedAt, line.Wrong = s.Job.ID, s.Time, story.Plain(err.Error())
 		return line, wanted.State == "" && wanted.ErrorCode == "", nil
 	}
@@ -264,6 +263,18 @@ func (u *UI) row(r *request, f *feed, l *look, wanted jobaudit.Query) (row, bool
 		return row{}, false, nil
 	}
 	return line, true, nil
+}
+
+// askedBy is the first submission of a job that the viewer may know of, s if there is none.
+func (t *excerpt) askedBy(v *Viewer, s jobaudit.Event) jobaudit.Event {
+	for _, r := range t.records {
+		if r.Type() == jobaudit.JobSubmitted {
+			if e := r.Event(); v.AllOrgs || e.Who.OrgID == v.OrgID {
+				return e
+			}
+		}
+	}
+	return s
 }
 
 // short is of a submission what the list needs: it considers many.

@@ -52,7 +52,11 @@ func (c *check) begin() {
 			cancel()
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			c.cancel, c.done, c.err, c.result = nil, time.Now(), err, &result
+			c.cancel = nil
+			if errors.Is(err, context.Canceled) {
+				return // nothing was found out: what was known before holds
+			}
+			c.done, c.err, c.result = time.Now(), err, &result
 			if err != nil {
 				c.result = nil
 			}
@@ -97,7 +101,7 @@ func (u *UI) checked() (list []checked) {
 		if c.done.IsZero() {
 			k.Done = time.Time{}
 		}
-		if c.err != nil && !errors.Is(c.err, context.Canceled) {
+		if c.err != nil {
 			k.Failed = story.Plain(c.err.Error())
 		}
 		if c.result != nil {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/jobaudit/jobaudit"
 )
 
@@ -32,4 +34,14 @@ func (u *UI) note(ctx context.Context, v Viewer, scope jobaudit.Query, words ...
 		act.Data = data
 		return u.opts.Record(context.Background(), act)
 	})
+}
+
+// lookAt is the scope of a look at one job. Who may know of all organizations looks at what
+// all of them have recorded of it, and not at their own.
+func lookAt(v *Viewer, job uuid.UUID) jobaudit.Query {
+	q := jobaudit.Query{JobID: job}
+	if !v.AllOrgs {
+		q.OrgID = v.OrgID
+	}
+	return q
 }

@@ -45,6 +45,7 @@ type excerpt struct {
 	total   int
 	next    int  // the number of the first event that is wanted no more, -1: there is none
 	cut     bool // there are more than were gone through, or that change the job
+	unread  bool // not all were gone through
 	foreign bool // there are some of an organization that the viewer may not know of
 	broken  []error
 }
@@ -126,7 +127,7 @@ func (s *selection) read(all iter.Seq2[jobaudit.Record, error]) error {
 	gone := 0
 	for r, err := range all {
 		if gone++; gone > s.part.read {
-			s.cut = true
+			s.cut, s.unread = true, true
 			break
 		}
 		if _, one := errors.AsType[*jobaudit.UnreadableError](err); one {

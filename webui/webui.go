@@ -35,6 +35,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/evidence"
+	"github.com/jobaudit/jobaudit/internal/errtree"
 	"github.com/jobaudit/jobaudit/internal/reads"
 )
 
@@ -105,7 +106,8 @@ type Options struct {
 
 	Timeout time.Duration // of a request; default: 30 s
 	// Log gets the errors of which a viewer is told no more than that there was
-	// one. Default: slog.Default().
+	// one. Default: slog.Default(), with their kinds alone, as their texts may quote
+	// what records hold.
 	Log *slog.Logger
 }
 
@@ -119,6 +121,9 @@ type UI struct {
 	checks []*check // one a log
 	cross  *http.CrossOriginProtection
 	seal   sealer
+
+	kindsOnly bool // the log may be read by anybody
+	mostRead  int  // events of a job, of each log, that are gone through
 	// proving and looking bound how many files of evidence and how many pages are
 	// made at once: each file reads the whole log, and a page may hold a job of many events.
 	proving, looking chan struct{}
@@ -173,10 +178,11 @@ func New(logs []Log, opts Options) (*UI, error) {
 	if opts.Timeout == 0 {
 		opts.Timeout = 30 * time.Second
 	}
-	if opts.Log == nil {
+	kindsOnly := opts.Log == nil
+	if kindsOnly {
 		opts.Log = slog.Default()
 	}
-	u := &UI{logs: logs, opts: opts, mux: http.NewServeMux(), pages: map[string]*template.Template{}, cross: http.NewCrossOriginProtection()}
+	u := &UI{logs: logs, opts: opts, kindsOnly: kindsOnly, mostRead: mostRead, mux: http.NewServeMux(), pages: map[string]*template.Template{}, cross: http.NewCrossOriginProtection()}
 	u.proving, u.looking = make(chan struct{}, mostProving), make(chan struct{}, mostLooking)
 	for i := range logs {
 		u.checks = append(u.checks, &check{log: &logs[i]})
@@ -256,7 +262,7 @@ func (u *UI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if p == http.ErrAbortHandler { // what net/http knows as the end of an answer
 				panic(p)
 			}
-			u.fail(w, r, Viewer{}, fmt.Errorf("a function of the application's panicked with a %T", p))
+			u.fail(w, r, Viewer{}, errtree.Panic("a function of the application's", p))
 		}
 	}()
 	if _, pattern := u.mux.Handler(r); pattern == "" {
@@ -359,11 +365,21 @@ func (u *UI) fail(w http.ResponseWriter, r *http.Request, v Viewer, err error) {
 		return // there is no one left to answer
 	default:
 		number := uuid.NewString()
-		u.opts.Log.Error("webui: "+err.Error(), "path", r.URL.Path, "number", number)
+		u.log("webui", err, "path", r.URL.Path, "number", number)
 		p = problem{http.StatusInternalServerError, "Something went wrong. The server's log says what, under the number " + number + "."}
 	}
 	q := &request{Request: r, w: w, viewer: v}
 	u.write(q, p.status, "error", "", map[string]any{"Status": p.status, "Text": http.StatusText(p.status), "Message": p.message})
+}
+
+// log tells the log of an error. The one that everything goes to if the application has
+// named none gets no texts, which may quote what records hold.
+func (u *UI) log(what string, err error, more ...any) {
+	text := err.Error
+	if u.kindsOnly {
+		text = func() string { return errtree.Kinds(err, nil) }
+	}
+	u.opts.Log.Error(what+": "+text(), more...)
 }
 
 // page is what every page has.
@@ -387,7 +403,7 @@ func (u *UI) write(q *request, status int, name, title string, body any) {
 		Recorded: u.opts.Record != nil, Body: body}
 	var b strings.Builder
 	if err := u.pages[name].ExecuteTemplate(&b, "layout.html", p); err != nil {
-		u.opts.Log.Error("webui: "+err.Error(), "path", q.URL.Path)
+		u.log("webui", err, "path", q.URL.Path)
 		http.Error(q.w, "The page cannot be written.", http.StatusInternalServerError)
 		return
 	}

@@ -1,6 +1,7 @@
 package webui_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -486,4 +488,111 @@ func collect(ctx context.Context, dir string, key *filesink.Key, scope evidence.
 		return nil, err
 	}
 	return evidence.Collect(ctx, []evidence.Source{source}, scope, nil)
+}
+
+// checkedPage asks for the page of the log until nothing is verified any more.
+func checkedPage(t *testing.T, ui *webui.UI, begin bool) string {
+	t.Helper()
+	if begin {
+		r := httptest.NewRequest(http.MethodPost, "/log/verify", strings.NewReader("log=0"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Who", "auditor")
+		ui.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	for {
+		if _, page := get(t, ui, "auditor", "/log"); !strings.Contains(page, "is being verified") {
+			return page
+		}
+	}
+}
+
+func TestAJobsPageSaysHowFarItsLogIsVerified(t *testing.T) {
+	sink := memsink.New(nil)
+	id := submit(t, open(t, sink, nil), submission("capture-payment", "acme")).JobID().String()
+	for _, level := range []string{"L0: the hashes agree", "L1: every record is signed by the given key"} {
+		ui := pages(t, []webui.Log{{Name: "web", Reader: sink, Verify: func(context.Context, func(done, total int64)) (webui.Verification, error) {
+			return webui.Verification{Level: level, Size: 1}, nil
+		}}}, options())
+		checkedPage(t, ui, true)
+		for _, who := range []string{"ada", "auditor"} {
+			_, page := get(t, ui, who, "/jobs/"+id)
+			require.Contains(t, page, "the log is verified "+level)
+		}
+	}
+}
+
+func TestAVerificationThatIsCancelledChangesNothingThatIsKnown(t *testing.T) {
+	sink := memsink.New(nil)
+	id := submit(t, open(t, sink, nil), submission("capture-payment", "acme")).JobID().String()
+	for what, before := range map[string]*webui.Verification{
+		"has not been verified since": nil,
+		"verified L1":                 {Level: "L1", Size: 1},
+		"not verified: 1 finding":     {Level: "L1", Findings: []string{"changed"}},
+	} {
+		waits := make(chan bool)
+		begun := make(chan bool, 1)
+		first := before != nil
+		ui := pages(t, []webui.Log{{Name: "web", Reader: sink, Verify: func(ctx context.Context, _ func(done, total int64)) (webui.Verification, error) {
+			if first {
+				first = false
+				return *before, nil
+			}
+			begun <- true
+			select {
+			case <-waits:
+			case <-ctx.Done():
+			}
+			return webui.Verification{Level: "L0"}, fmt.Errorf("reading: %w", ctx.Err())
+		}}}, options())
+		if before != nil {
+			checkedPage(t, ui, true)
+		}
+		_, known := get(t, ui, "ada", "/jobs/"+id)
+		r := httptest.NewRequest(http.MethodPost, "/log/verify", strings.NewReader("log=0"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Who", "auditor")
+		ui.ServeHTTP(httptest.NewRecorder(), r)
+		<-begun
+		ui.Close() // which cancels it
+		require.Contains(t, checkedPage(t, ui, false), what)
+		_, page := get(t, ui, "ada", "/jobs/"+id)
+		require.Equal(t, known, page)
+	}
+}
+
+// What an application's error quotes of records goes to the log that the application has
+// named, and not to the one that everything goes to.
+func TestTheDefaultLogIsToldTheKindsOfErrorsAlone(t *testing.T) {
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	sink := memsink.New(nil)
+	id := submit(t, open(t, sink, nil), submission("capture-payment", "acme")).JobID().String()
+	for _, named := range []bool{false, true} {
+		var said bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&said, nil))
+		slog.SetDefault(logger)
+		opts := options()
+		if opts.Log = nil; named {
+			opts.Log = logger
+		}
+		opts.Authorize = func(_ context.Context, _ webui.Viewer, op webui.Operation, _ jobaudit.Job) error {
+			if op == webui.ListJobs {
+				return errors.New("of hunter2 nobody knows")
+			}
+			return nil
+		}
+		opts.Evidence = func(context.Context, evidence.Scope) ([]byte, error) {
+			return nil, fmt.Errorf("hunter2: %w", syscall.ENOSPC)
+		}
+		ui := pages(t, []webui.Log{{Name: "web", Reader: sink}}, opts)
+		code, _ := get(t, ui, "ada", "/jobs")
+		require.Equal(t, 500, code)
+		code, _ = get(t, ui, "ada", "/jobs/"+id+"/bundle")
+		require.Equal(t, 409, code)
+		require.Equal(t, named, strings.Contains(said.String(), "hunter2"), said.String())
+		require.Contains(t, said.String(), "no space left on device")
+		require.Equal(t, 2, strings.Count(said.String(), "webui"), said.String())
+		get(t, ui, "panic", "/jobs")
+		require.Contains(t, said.String(), "panicked with a string")
+	}
 }

@@ -182,3 +182,13 @@ func TestServeNamesWhatDoesNotVerify(t *testing.T) {
 	require.Contains(t, page, "not verified:")
 	require.Contains(t, page, "finding")
 }
+
+func TestServeVerifiesNoLogWhoseKeyItLacks(t *testing.T) {
+	l := newLog(t).close(t)
+	require.NoError(t, os.Rename(l.key, l.key+".away"))
+	s := serve(t, l.dir)
+	s.get(t, s.address)
+	_, page := s.get(t, s.base+"/log")
+	require.Contains(t, page, "cannot be verified from here")
+	require.NotContains(t, page, "log/verify")
+}
