@@ -191,7 +191,13 @@ func (d *database) verify(ctx context.Context, opts *filesink.VerifyOptions) (re
 		Ghosts: r.Ghosts, Unapplied: r.Unapplied, Dangling: r.Dangling, Foreign: r.Foreign, CompanionOf: r.CompanionOf, Notes: findings(r.Notes),
 	}}
 	if found, ok := errors.AsType[*pgsink.VerifyError](err); ok {
-		return result, &filesink.VerifyError{Findings: findings(found.Findings), More: found.More}
+		wrong := &filesink.VerifyError{Findings: findings(found.Findings), More: found.More}
+		if both, ok := err.(interface{ Unwrap() []error }); ok { // not everything could be read
+			wrong.Findings = append(wrong.Findings, filesink.Finding{Finding: auditlog.Finding{
+				Kind: "unread", Index: -1, Commit: -1, Offset: -1, End: result.Head.Size, Expected: "a log that can be read", Found: both.Unwrap()[1].Error(),
+			}})
+		}
+		return result, wrong
 	}
 	if err == nil {
 		result.Durable = r.Head

@@ -234,7 +234,7 @@ func (s *Sink) send(batch []*request) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Timeout)
 	defer cancel()
-	conn, err := s.pool.Acquire(ctx)
+	conn, err := s.appends.Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("pgsink: no connection to the database: %w", err)
 	}

@@ -1,6 +1,7 @@
 package pgsink
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -13,12 +14,24 @@ import (
 // guards notes triggers that are missing or switched off, functions and grants that
 // are not those of Migrate, and what keeps a sequencer from its work.
 func (v *verification) guards() error {
-	for _, check := range []func() error{v.triggers, v.functions, v.grants, v.places} {
-		if err := check(); err != nil {
-			return err
-		}
+	var errs []error
+	for _, check := range []func() error{v.missing, v.triggers, v.functions, v.grants, v.places} {
+		errs = append(errs, check())
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// missing notes tables that are not there.
+func (v *verification) missing() error {
+	rows, err := v.db.Query(v.ctx, `SELECT t FROM unnest($1::text[]) t WHERE to_regclass('jobaudit.' || t) IS NULL ORDER BY 1`, append(slices.Clone(tables), "events_rest"))
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for _, name := range names {
+		v.note(KindGuard, "the table %s is missing", name)
+	}
+	return err
 }
 
 func (v *verification) triggers() error {
@@ -40,6 +53,9 @@ func (v *verification) triggers() error {
 	})
 	return err
 }
+
+// undefinedTable is PostgreSQL's code.
+const undefinedTable = "42P01"
 
 // tables are those of the migrations, without partitions.
 var tables = []string{"migrations", "ids", "inbox", "events", "acting", "sequence", "commits", "hashes", "refused", "lead"}
@@ -97,9 +113,16 @@ func (v *verification) grants() error {
 func (v *verification) places() error {
 	var rest bool
 	var leads int
-	err := v.db.QueryRow(v.ctx, `SELECT EXISTS (SELECT FROM jobaudit.events_rest), (SELECT count(*) FROM jobaudit.lead)`).Scan(&rest, &leads)
-	if err != nil {
+	err := v.db.QueryRow(v.ctx, `SELECT EXISTS (SELECT FROM jobaudit.events_rest)`).Scan(&rest)
+	if err != nil && !hasCode(err, undefinedTable) { // that it is missing is noted
 		return fmt.Errorf("look for the default partition: %w", err)
+	}
+	err = v.db.QueryRow(v.ctx, `SELECT count(*) FROM jobaudit.lead`).Scan(&leads)
+	if hasCode(err, undefinedTable) {
+		leads, err = 1, nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for the lock: %w", err)
 	}
 	if rest {
 		v.note(KindGuard, "events lie in the default partition: their own was not made in time")

@@ -102,7 +102,7 @@ func (s *Sink) watch(ctx context.Context) {
 			s.opts.OnError(err)
 		}
 		failing = err != nil
-		if w, err := s.Waiting(ctx); err == nil {
+		if w, err := s.waitingNow(ctx); err == nil {
 			if w.Oldest > s.opts.Backlog && !late {
 				s.report(fmt.Errorf("pgsink: accepted events have waited %v for a place in the log: is a sequencer running?", w.Oldest.Round(time.Second)))
 			}
@@ -113,12 +113,21 @@ func (s *Sink) watch(ctx context.Context) {
 	}
 }
 
+// waitingNow is Waiting with a deadline.
+func (s *Sink) waitingNow(ctx context.Context) (Waiting, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
+	defer cancel()
+	return s.Waiting(ctx)
+}
+
 // restore sends again what was accepted so long ago and is gone.
 func (s *Sink) restore(ctx context.Context, age time.Duration) error {
 	due := s.kept.due(age)
 	if len(due) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
+	defer cancel()
 	ids := make([]pgtype.UUID, 0, len(due))
 	for _, r := range due {
 		ids = append(ids, id(r.ID()))
@@ -156,7 +165,7 @@ func (s *Sink) restoreOne(ctx context.Context, r jobaudit.Record) error {
 	err := s.pool.QueryRow(ctx, `SELECT jobaudit.restore_v1($1, $2, $3)`, id(r.ID()), r.Bytes(), args[3]).Scan(&again)
 	if err == nil && !again {
 		// Its ID is gone too, or it has just found its place.
-		_, err = s.pool.Exec(ctx, appendSQL, args...)
+		_, err = s.pool.Exec(ctx, appendSQL+lockTimeoutSQL, args...)
 	}
 	if err != nil {
 		return fmt.Errorf("pgsink: send the event %s again: %w", r.ID(), err)

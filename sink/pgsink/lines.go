@@ -29,12 +29,17 @@ func (s *Sink) Lines(ctx context.Context, from int64) iter.Seq2[[]byte, error] {
 			yield(nil, err)
 			return
 		}
-		for from = max(from, 0); from < w.Size; from += linesPage {
-			lines, err := s.linesPage(ctx, from, min(from+linesPage, w.Size))
+		for from = max(from, 0); from < w.Size; {
+			end := from + min(linesPage, w.Size-from)
+			lines, err := s.linesPage(ctx, from, end)
+			if err == nil && len(lines) == 0 { // nothing that a log has: it need not be walked through
+				end, err = nextLine(ctx, s.pool, end, w.Size)
+			}
 			if err != nil {
 				yield(nil, fmt.Errorf("pgsink: read the log from event %d on: %w", from, err))
 				return
 			}
+			from = end
 			for _, line := range lines {
 				if !yield(line, nil) {
 					return
@@ -42,6 +47,17 @@ func (s *Sink) Lines(ctx context.Context, from int64) iter.Seq2[[]byte, error] {
 			}
 		}
 	}
+}
+
+// nextLine returns from where on there is an event or a commit again in [first, end), end
+// if there is none: the tables may hold numbers that no log reaches.
+func nextLine(ctx context.Context, db interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}, first, end int64) (next int64, err error) {
+	err = db.QueryRow(ctx, `SELECT least($2,
+		(SELECT idx FROM jobaudit.events WHERE idx >= $1 AND idx < $2 ORDER BY idx LIMIT 1),
+		(SELECT size - 1 FROM jobaudit.commits WHERE size > $1 AND size <= $2 ORDER BY size LIMIT 1))`, first, end).Scan(&next)
+	return next, err
 }
 
 // Size returns how many events have their place in the log. A head of that size

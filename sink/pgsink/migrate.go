@@ -41,7 +41,8 @@ func (o *MigrateOptions) prefix() string {
 // Migrate makes the schema jobaudit and its roles in the database, or brings
 // them to the newest version. It may be called by many processes at once and
 // again later; what is there already stays. The connection needs the rights to
-// create roles and schemas. [Open] never migrates: the roles of writers cannot.
+// create roles and schemas, of a superuser or not, and none where the tables are the
+// newest. [Open] never migrates: the roles of writers cannot.
 func Migrate(ctx context.Context, conn *pgx.Conn, opts *MigrateOptions) error {
 	if err := migrate(ctx, conn, opts.prefix()); err != nil {
 		return fmt.Errorf("migrate the audit log's tables: %w", err)
@@ -70,8 +71,8 @@ func migrate(ctx context.Context, conn *pgx.Conn, prefix string) error {
 	if err != nil {
 		return err
 	}
-	if version > schemaVersion {
-		return nil // a newer program has been here; it keeps what older ones call
+	if version >= schemaVersion {
+		return nil // nothing to do; what a newer program made keeps what older ones call
 	}
 	if _, err := tx.Exec(ctx, rolesSQL(prefix)); err != nil {
 		return err
@@ -87,10 +88,12 @@ func migrate(ctx context.Context, conn *pgx.Conn, prefix string) error {
 // installed returns the version of the tables, 0 if there are none.
 func installed(ctx context.Context, tx pgx.Tx) (version int, err error) {
 	var there bool
-	if err := tx.QueryRow(ctx, `SELECT to_regclass('jobaudit.migrations') IS NOT NULL`).Scan(&there); err != nil || !there {
+	// By what each of our roles may ask.
+	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'jobaudit')`).Scan(&there)
+	if err != nil || !there {
 		return 0, err
 	}
-	err = tx.QueryRow(ctx, `SELECT max(version) FROM jobaudit.migrations`).Scan(&version)
+	err = tx.QueryRow(ctx, `SELECT coalesce(version, 0) FROM jobaudit.compatible_v1()`).Scan(&version)
 	return version, err
 }
 
@@ -119,9 +122,13 @@ func rolesSQL(prefix string) string {
 		fmt.Fprintf(&b, "\tIF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = %s) THEN CREATE ROLE %s NOLOGIN; END IF;\n",
 			quoteText(name), pgx.Identifier{name}.Sanitize())
 	}
-	owner := pgx.Identifier{prefix + "_owner"}.Sanitize()
-	fmt.Fprintf(&b, "\tIF NOT pg_has_role(%s, 'MEMBER') THEN GRANT %s TO CURRENT_USER; END IF;\nEND $$;\n",
-		quoteText(prefix+"_owner"), owner)
+	// From version 16 on who makes a role is its member without being allowed to act as it.
+	owner := prefix + "_owner"
+	fmt.Fprintf(&b, `	IF NOT pg_has_role(%s, CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END) THEN
+		GRANT %s TO CURRENT_USER;
+	END IF;
+END $$;
+`, quoteText(owner), pgx.Identifier{owner}.Sanitize())
 	return b.String()
 }
 

@@ -1,6 +1,7 @@
 package pgsink
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,26 +14,30 @@ import (
 // reconcile compares the tables with each other: what was accepted with what
 // has a place, waits or was refused.
 func (v *verification) reconcile() error {
+	var errs []error
 	for _, check := range []func() error{v.chain, v.accepted, v.placed, v.behind, v.acting, v.inbox, v.refused, v.guards} {
-		if err := check(); err != nil {
-			return err
-		}
+		errs = append(errs, check())
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // chain finds commits that do not follow one another: deleting one that a later
 // one covers changes no root.
 func (v *verification) chain() error {
 	rows, err := v.db.Query(v.ctx, `
-		SELECT size, prev, before FROM (
+		SELECT size, coalesce(prev, -1), before FROM (
 			SELECT size, prev, lag(size, 1, 0::bigint) OVER (ORDER BY size) AS before FROM jobaudit.commits WHERE size <= $1
-		) c WHERE prev <> before ORDER BY size LIMIT 100`, v.size)
+		) c WHERE prev IS DISTINCT FROM before OR size > $2 ORDER BY size LIMIT 100`, v.size, int64(maxSize))
 	if err != nil {
 		return err
 	}
 	var size, prev, before int64
 	_, err = pgx.ForEachRow(rows, []any{&size, &prev, &before}, func() error {
+		if size > maxSize {
+			v.find(Finding{Finding: auditlog.Finding{Kind: KindChain, Index: -1, First: before, End: size, Commit: -1, Offset: -1,
+				Expected: "sizes up to 2^53", Found: fmt.Sprintf("a commit of size %d", size)}})
+			return nil
+		}
 		v.find(Finding{Finding: auditlog.Finding{Kind: KindChain, Index: -1, First: before, End: size, Commit: -1, Offset: -1,
 			Expected: fmt.Sprintf("a commit of size %d before that of size %d", prev, size), Found: fmt.Sprintf("one of size %d", before)}})
 		return nil
@@ -94,7 +99,7 @@ func (v *verification) accepted() error {
 func (v *verification) placed() error {
 	return v.ranges("sequence", func(first, last pgtype.UUID) error {
 		rows, err := v.db.Query(v.ctx, `
-			SELECT s.id, s.idx FROM jobaudit.sequence s LEFT JOIN jobaudit.events e ON e.idx = s.idx
+			SELECT s.id, coalesce(s.idx, -1) FROM jobaudit.sequence s LEFT JOIN jobaudit.events e ON e.idx = s.idx
 			WHERE s.id >= $1 AND s.id <= $2 AND e.id IS DISTINCT FROM s.id ORDER BY s.idx LIMIT 2000`, first, last)
 		if err != nil {
 			return err
@@ -114,8 +119,8 @@ func (v *verification) placed() error {
 // see them.
 func (v *verification) behind() error {
 	rows, err := v.db.Query(v.ctx, `
-		SELECT idx, id FROM jobaudit.events
-		WHERE idx < 0 OR idx >= (SELECT coalesce(max(size), 0) FROM jobaudit.commits) ORDER BY 1 LIMIT 100`)
+		(SELECT idx, id FROM jobaudit.events WHERE idx < 0 ORDER BY 1 LIMIT 100) UNION ALL
+		(SELECT idx, id FROM jobaudit.events WHERE idx >= (SELECT coalesce(max(size), 0) FROM jobaudit.commits) ORDER BY 1 LIMIT 100)`)
 	if err != nil {
 		return err
 	}
@@ -133,8 +138,8 @@ func (v *verification) behind() error {
 // compared when they were read.
 func (v *verification) acting() error {
 	rows, err := v.db.Query(v.ctx, `
-		SELECT a.idx, a.principal FROM jobaudit.acting a
-		WHERE a.idx < 0 OR a.idx >= (SELECT coalesce(max(size), 0) FROM jobaudit.commits) ORDER BY 1 LIMIT 100`)
+		(SELECT idx, coalesce(principal, '') FROM jobaudit.acting WHERE idx < 0 ORDER BY 1 LIMIT 100) UNION ALL
+		(SELECT idx, coalesce(principal, '') FROM jobaudit.acting WHERE idx >= (SELECT coalesce(max(size), 0) FROM jobaudit.commits) ORDER BY 1 LIMIT 100)`)
 	if err != nil {
 		return err
 	}
@@ -151,7 +156,7 @@ func (v *verification) acting() error {
 // inbox checks that what waits is what was accepted, and counts it.
 func (v *verification) inbox() error {
 	var oldest *time.Time
-	err := v.db.QueryRow(v.ctx, `SELECT coalesce(sum(cardinality(ids)), 0), min(accepted) FROM jobaudit.inbox`).Scan(&v.report.Waiting, &oldest)
+	err := v.db.QueryRow(v.ctx, `SELECT coalesce(sum(cardinality(ids)), 0), min(accepted) FILTER (WHERE isfinite(accepted)) FROM jobaudit.inbox`).Scan(&v.report.Waiting, &oldest)
 	if err != nil {
 		return err
 	}
@@ -186,7 +191,7 @@ func (v *verification) inbox() error {
 
 // refused makes a finding of each event that could have no place.
 func (v *verification) refused() error {
-	rows, err := v.db.Query(v.ctx, `SELECT id, writer::text, reason FROM jobaudit.refused ORDER BY n, position LIMIT 2000`)
+	rows, err := v.db.Query(v.ctx, `SELECT id, coalesce(writer::text, ''), coalesce(reason, '') FROM jobaudit.refused ORDER BY n, position LIMIT 2000`)
 	if err != nil {
 		return err
 	}

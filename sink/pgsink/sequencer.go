@@ -66,11 +66,14 @@ type Sequencer struct {
 
 	// What the last cycle knew. It counts only while it is what the database
 	// says.
-	tree       auditlog.Tree
-	head       auditlog.Checkpoint
-	line       []byte // the head's commit line
-	loaded     bool
-	partitions int // those below are made
+	tree   auditlog.Tree
+	head   auditlog.Checkpoint
+	line   []byte // the head's commit line
+	loaded bool
+
+	partitions  int       // those below are made, or cannot be
+	partitionAt time.Time // of the last attempt, if it failed
+	unmade      int       // the partition that was reported last
 
 	certain bool // the head's commit is on disk, and on the standby's where one is synchronous
 
@@ -502,21 +505,35 @@ func (s *Sequencer) advanceAnchor(ctx context.Context, conn *pgx.Conn, wait bool
 	return nil
 }
 
-// partitionSize is how many events a partition holds.
-const partitionSize = 10_000_000
+const (
+	// partitionSize is how many events a partition holds.
+	partitionSize = 10_000_000
+	// partitionEvery is how often one is asked for that cannot be made, as somebody reads.
+	partitionEvery = time.Minute
+)
 
 // makePartition makes the next partition while the one before is half empty.
 func (s *Sequencer) makePartition(ctx context.Context, conn *pgx.Conn) {
-	next := int((s.tree.Size()+partitionSize/2)/partitionSize) + 1
-	if next < s.partitions || !s.loaded {
+	next := int((s.tree.Size()+s.opts.partition/2)/s.opts.partition) + 1
+	if next < s.partitions || !s.loaded || time.Since(s.partitionAt) < partitionEvery {
 		return
 	}
 	if s.partitions == 0 {
 		s.partitions = 2 // the schema comes with two
 	}
 	for ; s.partitions <= next; s.partitions++ {
-		if _, err := conn.Exec(ctx, `SELECT jobaudit.partition_v1($1)`, s.partitions); err != nil {
+		_, err := conn.Exec(ctx, `SELECT jobaudit.partition_v1($1)`, s.partitions)
+		if err == nil {
+			continue
+		}
+		if s.unmade != s.partitions && ctx.Err() == nil {
 			s.report(fmt.Errorf("pgsink: make partition %d: %w", s.partitions, err))
+			s.unmade = s.partitions
+		}
+		// Where the default partition holds events of this one, it is too late for it, and
+		// not for the next.
+		if !hasCode(err, "23514") {
+			s.partitionAt = time.Now()
 			return
 		}
 	}

@@ -21,8 +21,8 @@ var ErrClosed = errors.New("pgsink: closed")
 
 // Options adjust a [Sink]. The zero value, like nil, gives the defaults.
 type Options struct {
-	// Conns is the greatest number of connections. Two carry Appends, the rest
-	// reads. Default: 4.
+	// Conns is the greatest number of connections, at least 3. Two carry Appends and
+	// nothing else, the rest reads, which wait for each other. Default: 4.
 	Conns int
 
 	// Pooled is set behind a pooler that gives each transaction another
@@ -79,8 +79,9 @@ func (o *Options) withDefaults() Options {
 // Sink stores records in PostgreSQL. Make one with [Open]. It is safe for
 // concurrent use, by many processes too.
 type Sink struct {
-	opts Options
-	pool *pgxpool.Pool
+	opts    Options
+	pool    *pgxpool.Pool // for reads
+	appends *pgxpool.Pool // of its own: reads that hold every connection stop no job
 
 	queue *queue // Appends that wait for a connection
 	kept  kept
@@ -104,11 +105,15 @@ type Sink struct {
 func Open(ctx context.Context, connString string, opts *Options) (*Sink, error) {
 	s := &Sink{opts: opts.withDefaults(), wakeUp: func() {}, stalled: -1}
 	var err error
-	if s.pool, err = newPool(ctx, connString, &s.opts); err != nil {
+	if s.pool, err = newPool(ctx, connString, &s.opts, s.opts.Conns-appendConns); err != nil {
+		return nil, fmt.Errorf("open the audit log: %w", err)
+	}
+	if s.appends, err = newPool(ctx, connString, &s.opts, appendConns); err != nil {
+		s.pool.Close()
 		return nil, fmt.Errorf("open the audit log: %w", err)
 	}
 	if err := s.checkVersion(ctx); err != nil {
-		s.pool.Close()
+		s.closePools()
 		return nil, fmt.Errorf("open the audit log: %w", err)
 	}
 	running, stop := context.WithCancel(context.Background())
@@ -119,7 +124,7 @@ func Open(ctx context.Context, connString string, opts *Options) (*Sink, error) 
 		sequencer, err := newSequencer(connString, &s.opts, s.report)
 		if err != nil {
 			stop()
-			s.pool.Close()
+			s.closePools()
 			return nil, fmt.Errorf("open the audit log: %w", err)
 		}
 		s.wakeUp = sequencer.wake
@@ -132,12 +137,18 @@ func Open(ctx context.Context, connString string, opts *Options) (*Sink, error) 
 	return s, nil
 }
 
-func newPool(ctx context.Context, connString string, opts *Options) (*pgxpool.Pool, error) {
+func (s *Sink) closePools() {
+	s.pool.Close()
+	s.appends.Close()
+}
+
+func newPool(ctx context.Context, connString string, opts *Options, conns int) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(connString)
 	if err != nil {
 		return nil, err // pgx leaves the password out
 	}
-	config.MaxConns = int32(opts.Conns)
+	config.MaxConns = int32(conns)
+	config.MinConns, config.MinIdleConns = min(config.MinConns, config.MaxConns), min(config.MinIdleConns, config.MaxConns)
 	prepareConn(config.ConnConfig, opts)
 	return pgxpool.NewWithConfig(ctx, config)
 }
@@ -216,7 +227,7 @@ func (s *Sink) Close() error {
 	s.queue.close()
 	s.stop()
 	s.workers.Wait()
-	s.pool.Close()
+	s.closePools()
 	return nil
 }
 

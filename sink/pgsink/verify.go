@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -191,24 +192,34 @@ var ErrFiltered = errors.New("row-level security is active for this user: verify
 // (os.TempDir) meanwhile.
 //
 // The error is a [*VerifyError] when everything was read and something is
-// wrong. Any other error means that the log could not be read.
+// wrong. Any other error means that not everything could be read; what was found in
+// the rest is joined to it as a *VerifyError.
 func Verify(ctx context.Context, connString string, opts *VerifyOptions) (Report, error) {
 	if opts == nil {
 		opts = &VerifyOptions{}
 	}
-	pool, err := newPool(ctx, connString, &Options{Conns: 4})
+	pool, err := newPool(ctx, connString, &Options{}, 4)
 	if err != nil {
 		return Report{}, fmt.Errorf("verify: %w", err)
 	}
 	defer pool.Close()
 	v := &verification{ctx: ctx, db: pool, opts: opts}
-	if err := v.run(); err != nil {
-		return v.report, fmt.Errorf("verify: %w", err)
+	err = v.run()
+	if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err() // said once
+		}
+		err = fmt.Errorf("verify: %w", err)
+		v.report.Level = auditlog.Unverified
 	}
 	if len(v.findings) > 0 {
-		return v.report, &VerifyError{Findings: v.findings, More: v.more}
+		found := &VerifyError{Findings: v.findings, More: v.more}
+		if err == nil {
+			return v.report, found
+		}
+		return v.report, errors.Join(found, err)
 	}
-	return v.report, nil
+	return v.report, err
 }
 
 // verification is one call of Verify.
@@ -232,7 +243,7 @@ func (v *verification) run() error {
 		return err
 	}
 	var at *time.Time
-	err := v.db.QueryRow(v.ctx, `SELECT coalesce(max(size), 0), max(at) FROM jobaudit.commits`).Scan(&v.size, &at)
+	err := v.db.QueryRow(v.ctx, `SELECT coalesce(max(size), 0), max(at) FILTER (WHERE isfinite(at)) FROM jobaudit.commits`).Scan(&v.size, &at)
 	if err != nil {
 		return err
 	}
@@ -240,17 +251,10 @@ func (v *verification) run() error {
 		v.at = *at
 	}
 	v.readHeads()
-	if err := v.verifyLog(); err != nil {
-		return err
-	}
-	if err := v.explain(); err != nil {
-		return err
-	}
-	if err := v.reconcile(); err != nil {
-		return err
-	}
+	// What one of them cannot read keeps the others from nothing.
+	err = errors.Join(v.verifyLog(), v.explain(), v.reconcile())
 	v.setLevel()
-	return v.name()
+	return errors.Join(err, v.name())
 }
 
 // readHeads gathers the heads to compare with.
@@ -339,7 +343,7 @@ func (v *verification) verifyLog() error {
 	if err != nil {
 		return err
 	}
-	checks := jobcheck.New(v.size*averageLine, false)
+	checks := jobcheck.New(min(v.size, math.MaxInt64/averageLine)*averageLine, false)
 	defer checks.Close()
 	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.heads, Own: named, Quick: v.opts.Quick, Inspect: checks.Inspect}
 	if v.size > 0 {
@@ -375,13 +379,16 @@ func (v *verification) verifyLog() error {
 // averageLine is about how long an event is.
 const averageLine = 900
 
+// maxSize is how long a log can be (docs/format.md, F6).
+const maxSize = 1 << 53
+
 // segmentSize is about how many events one segment has.
 const segmentSize = 1 << 17
 
 // borders returns where segments begin, and the end: sizes of commits, as no
 // batch spans two segments.
 func (v *verification) borders() ([]int64, error) {
-	rows, err := v.db.Query(v.ctx, `SELECT max(size) FROM jobaudit.commits WHERE size <= $1 GROUP BY size / $2 ORDER BY 1`, v.size, int64(segmentSize))
+	rows, err := v.db.Query(v.ctx, `SELECT max(size) FROM jobaudit.commits WHERE size > 0 AND size <= $1 GROUP BY size / $2 ORDER BY 1`, min(v.size, maxSize), int64(segmentSize))
 	if err != nil {
 		return nil, err
 	}
@@ -424,7 +431,7 @@ func (l *lines) Close() error { return nil }
 
 // fill reads the next page.
 func (l *lines) fill() error {
-	end := min(l.next+verifyPage, l.end)
+	end := l.next + min(verifyPage, l.end-l.next)
 	rows, err := l.v.db.Query(l.v.ctx, `SELECT size, line FROM jobaudit.commits WHERE size > $1 AND size <= $2 ORDER BY size`, l.next, end)
 	if err != nil {
 		return err
@@ -443,6 +450,11 @@ func (l *lines) fill() error {
 		l.buffer.WriteByte('\n')
 	}
 	l.writeCommits(end)
+	if len(events) == 0 && end < l.end { // a gap may be as long as numbers reach
+		if end, err = nextLine(l.v.ctx, l.v.db, end, l.end); err != nil {
+			return err
+		}
+	}
 	l.next = end
 	l.done = end == l.end
 	if l.v.opts.Progress != nil {
@@ -474,7 +486,7 @@ type row struct {
 func (v *verification) readPage(first, end int64) ([]row, error) {
 	found, err := v.db.Query(v.ctx, `
 		SELECT e.idx, e.id, e.line, e.job, e.corr, e.root, e.principal, e.org, e.action, e.type, e.state, e.resource, e.error, e.time,
-			(SELECT array_agg(principal ORDER BY principal) FROM jobaudit.acting a WHERE a.idx = e.idx),
+			(SELECT array_agg(coalesce(principal, '') ORDER BY principal) FROM jobaudit.acting a WHERE a.idx = e.idx),
 			(SELECT hash FROM jobaudit.ids i WHERE i.id = e.id),
 			(SELECT idx FROM jobaudit.sequence s WHERE s.id = e.id)
 		FROM jobaudit.events e WHERE e.idx >= $1 AND e.idx < $2 ORDER BY e.idx`, first, end)
@@ -487,8 +499,8 @@ func (v *verification) readPage(first, end int64) ([]row, error) {
 		var r row
 		var eventID, job, corr, root pgtype.UUID
 		var principal, org, action, state, resource, code pgtype.Text
-		var typ string
-		var at time.Time
+		var typ pgtype.Text
+		var at pgtype.Timestamptz // it may be infinite
 		var hash []byte
 		var place *int64
 		err := found.Scan(&r.idx, &eventID, &r.line, &job, &corr, &root, &principal, &org, &action, &typ, &state, &resource, &code, &at,
@@ -517,7 +529,7 @@ func (v *verification) checkRow(r *row, hash []byte, place *int64) {
 	case hash == nil:
 		at(KindPlanted, "an accepted event", "an ID that was never accepted")
 	case !bytes.Equal(hash, leaf[:]):
-		at(KindPlanted, "the accepted event, hash "+jobaudit.Hash(hash).String(), leaf.String())
+		at(KindPlanted, fmt.Sprintf("the accepted event, hash %x", hash), fmt.Sprintf("%x", leaf[:]))
 	}
 	switch {
 	case place == nil:
@@ -543,8 +555,12 @@ func (v *verification) checkRow(r *row, hash []byte, place *int64) {
 }
 
 func sameColumn(want, found any) bool {
-	if t, ok := want.(time.Time); ok {
-		return t.Equal(found.(time.Time))
+	switch want := want.(type) {
+	case time.Time:
+		t := found.(pgtype.Timestamptz)
+		return t.Valid && t.InfinityModifier == pgtype.Finite && want.Equal(t.Time)
+	case string:
+		return found == pgtype.Text{String: want, Valid: true}
 	}
 	return want == found
 }
@@ -563,6 +579,14 @@ func printColumn(c any) string {
 		return fmt.Sprintf("%q", c.String)
 	case time.Time:
 		return c.UTC().Format(time.RFC3339Nano)
+	case pgtype.Timestamptz:
+		switch {
+		case !c.Valid:
+			return "NULL"
+		case c.InfinityModifier != pgtype.Finite:
+			return c.InfinityModifier.String()
+		}
+		return c.Time.UTC().Format(time.RFC3339Nano)
 	}
 	return fmt.Sprintf("%q", c)
 }

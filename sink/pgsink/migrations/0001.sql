@@ -136,13 +136,15 @@ END $$;
 
 -- partition_v1 makes the partition for the events from 10,000,000 k on, and
 -- reports whether it did. The triggers of rows are inherited, those of
--- TRUNCATE are not.
+-- TRUNCATE are not. It does not wait for long for the lock that it needs: all who
+-- read would wait behind it. There is no partition far behind the log: a row of
+-- ids takes more than 64 bytes.
 CREATE FUNCTION jobaudit.partition_v1(k int) RETURNS bool
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
 DECLARE
 	name text := 'events_' || lpad(k::text, 5, '0');
 BEGIN
-	IF k < 0 OR k > 99999 THEN
+	IF k < 0 OR k > 99999 OR k > 8 + pg_relation_size('jobaudit.ids') / 64 / 10000000 THEN
 		RAISE EXCEPTION 'jobaudit: no partition %', k USING ERRCODE = '22023';
 	END IF;
 	IF to_regclass('jobaudit.' || name) IS NOT NULL THEN
@@ -214,14 +216,21 @@ END $$;
 
 -- waiting_v1 tells how far the sequencer is: the newest row of the inbox, how
 -- long the oldest has waited, whether one up to p_upto waits, and the size of
--- the newest commit.
+-- the newest commit whose last event is there.
 CREATE FUNCTION jobaudit.waiting_v1(p_upto bigint, OUT newest bigint, OUT oldest interval, OUT upto bool, OUT size bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
 	SELECT coalesce((SELECT max(n) FROM jobaudit.inbox), 0),
-		coalesce((SELECT clock_timestamp() - accepted FROM jobaudit.inbox ORDER BY n LIMIT 1), interval '0'),
-		EXISTS (SELECT FROM jobaudit.inbox WHERE n <= p_upto),
-		coalesce((SELECT max(c.size) FROM jobaudit.commits c), 0)
-$$;
+		coalesce((SELECT clock_timestamp() - accepted FROM jobaudit.inbox WHERE isfinite(accepted) ORDER BY n LIMIT 1), interval '0'),
+		EXISTS (SELECT FROM jobaudit.inbox WHERE n <= p_upto)
+	INTO newest, oldest, upto;
+	FOR size IN SELECT c.size FROM jobaudit.commits c ORDER BY c.size DESC LOOP
+		IF EXISTS (SELECT FROM jobaudit.events WHERE idx = size - 1) THEN
+			RETURN;
+		END IF;
+	END LOOP;
+	size := 0;
+END $$;
 
 -- settled_v1 returns those of the IDs that are in the log, or were refused a
 -- place there, and those that are nowhere although they were accepted.

@@ -1,0 +1,301 @@
+package pgsink_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
+	"github.com/jobaudit/jobaudit/sink/pgsink"
+	"github.com/jobaudit/jobaudit/sink/sinktest"
+	"github.com/stretchr/testify/require"
+)
+
+// On a managed service nobody is a superuser.
+func TestAUserWhoMayMakeRolesMigrates(t *testing.T) {
+	s := server(t)
+	execute(t, s.URL("postgres"), `CREATE ROLE managed LOGIN CREATEROLE CREATEDB`)
+	execute(t, s.URL("postgres")+" user=managed", `CREATE DATABASE managed ENCODING 'UTF8' TEMPLATE template0`)
+	url := s.URL("managed") + " user=managed"
+	// Other roles than those of the other tests, which a superuser has made.
+	opts := &pgsink.MigrateOptions{RolePrefix: "managed"}
+	for range 2 {
+		conn, err := pgx.Connect(t.Context(), url)
+		require.NoError(t, err)
+		require.NoError(t, pgsink.Migrate(t.Context(), conn, opts))
+		require.NoError(t, conn.Close(t.Context()))
+	}
+	execute(t, url, `CREATE ROLE managed_user LOGIN IN ROLE managed_writer, managed_reader, managed_sequencer`)
+	user, k := s.URL("managed")+" user=managed_user", newKey(t)
+	sink := open(t, user, nil)
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(2)))
+	run(t, user, k.options())
+	require.NoError(t, sink.Sequenced(t.Context()))
+	require.EqualValues(t, 2, verified(t, user, k).Records)
+}
+
+// Every process that starts may call Migrate, with the rights of its own role.
+func TestMigrateAsksForNoRightsWhereThereIsNothingToDo(t *testing.T) {
+	url := database(t)
+	for role, user := range logins(t, url) {
+		conn, err := pgx.Connect(t.Context(), user)
+		require.NoError(t, err)
+		require.NoError(t, pgsink.Migrate(t.Context(), conn, nil), role)
+		require.NoError(t, conn.Close(t.Context()))
+	}
+}
+
+func TestReadsThatHoldEveryConnectionStopNoAppend(t *testing.T) {
+	url := database(t)
+	sink := open(t, url, nil)
+	tx := begin(t, url, pgx.ReadCommitted)
+	_, err := tx.Exec(t.Context(), `LOCK TABLE jobaudit.events`)
+	require.NoError(t, err)
+	const reads = 8
+	done := make(chan error, reads)
+	for range reads {
+		go func() {
+			for _, err := range sink.Records(context.Background(), jobaudit.Query{}) {
+				if err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	awaitBlocked(t, url)
+	for range 5 {
+		require.NoError(t, sink.Append(t.Context(), sinktest.Records(1)))
+	}
+	require.NoError(t, tx.Rollback(t.Context()))
+	for range reads {
+		require.NoError(t, <-done)
+	}
+}
+
+// Somebody who reads keeps a partition from being made, and others who read would wait
+// behind the one who asks for it.
+func TestAPartitionIsMadeWhenNobodyReads(t *testing.T) {
+	url, k := database(t), newKey(t)
+	sink := open(t, url, nil)
+	reading := begin(t, url, pgx.RepeatableRead)
+	_, err := reading.Exec(t.Context(), `SELECT FROM jobaudit.events`)
+	require.NoError(t, err)
+	reported, stop := complaints(t, url, pgsink.PartitionsOf(4, k.options()))
+	for range 10 {
+		require.NoError(t, sink.Append(t.Context(), sinktest.Records(1)))
+		require.NoError(t, sink.Sequenced(t.Context()))
+	}
+	stop()
+	require.Len(t, reported(), 1)
+	require.ErrorContains(t, reported()[0], "make partition 2")
+	require.Equal(t, "55P03", code(reported()[0]))
+	require.NoError(t, reading.Rollback(t.Context()))
+
+	reported, stop = complaints(t, url, pgsink.PartitionsOf(4, k.options()))
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(1)))
+	require.NoError(t, sink.Sequenced(t.Context()))
+	awaitTable(t, url, "events_00004")
+	stop()
+	require.Empty(t, reported())
+	verified(t, url, k)
+}
+
+// An event that has come into the default partition keeps its own from being made, and
+// not those behind it.
+func TestOnePartitionThatCannotBeMadeStopsNoOther(t *testing.T) {
+	url, k := database(t), newKey(t)
+	written(t, url, k)
+	tamper(t, url, `INSERT INTO jobaudit.events (idx, id, writer, line, type, time) SELECT 20000007, id, writer, line, type, time FROM jobaudit.events WHERE idx = 1`, 0)
+	reported, stop := complaints(t, url, pgsink.PartitionsOf(16, k.options()))
+	awaitTable(t, url, "events_00003")
+	stop()
+	require.Len(t, reported(), 1)
+	require.ErrorContains(t, reported()[0], "make partition 2")
+}
+
+// awaitTable waits until a table is there.
+func awaitTable(t *testing.T, url, name string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer conn.Close(context.Background())
+	for there := false; !there; {
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT to_regclass('jobaudit.' || $1::text) IS NOT NULL`, name).Scan(&there))
+	}
+}
+
+// The sequencer's password makes no thousands of tables.
+func TestThereIsNoPartitionFarBehindTheLog(t *testing.T) {
+	url := database(t)
+	sequencer := logins(t, url)["sequencer"]
+	execute(t, sequencer, `SELECT jobaudit.partition_v1(8)`)
+	require.Equal(t, "22023", code(execOn(t.Context(), sequencer, `SELECT jobaudit.partition_v1(9)`)))
+}
+
+// Whoever has the sequencer's password can write numbers that no log reaches.
+func TestNumbersThatNoLogReachesEndInTime(t *testing.T) {
+	for name, sql := range map[string]string{
+		"a commit":                `INSERT INTO jobaudit.commits (size, prev, line) VALUES ($n, $n - 1, 'x')`,
+		"a commit and its event":  `INSERT INTO jobaudit.commits (size, prev, line) VALUES ($n, $n - 1, 'x'); INSERT INTO jobaudit.events (idx, id, writer, line, type, time) VALUES ($n - 1, gen_random_uuid(), 'w', 'x', 'x', now())`,
+		"a commit and an event":   `INSERT INTO jobaudit.commits (size, prev, line) VALUES ($n, $n - 1, 'x'); INSERT INTO jobaudit.events (idx, id, writer, line, type, time) VALUES (1 + $n / 2, gen_random_uuid(), 'w', 'x', 'x', now())`,
+		"many commits":            `INSERT INTO jobaudit.commits (size, prev, line) SELECT i * ($n / 100), i * ($n / 100) - 1, 'x' FROM generate_series(1, 100) i`,
+		"an event without commit": `INSERT INTO jobaudit.events (idx, id, writer, line, type, time) VALUES ($n - 1, gen_random_uuid(), 'w', 'x', 'x', now())`,
+	} {
+		for _, n := range []int64{1 << 53, math.MaxInt64} {
+			t.Run(fmt.Sprintf("%s of size %d", name, n), func(t *testing.T) {
+				url, k := database(t), newKey(t)
+				head := written(t, url, k)
+				execute(t, logins(t, url)["sequencer"], strings.ReplaceAll(sql, "$n", fmt.Sprintf("%d::bigint", n)))
+				_, err := verify(url, k, head)
+				var found *pgsink.VerifyError
+				require.ErrorAs(t, err, &found)
+				sink := open(t, url, nil)
+				events := 0
+				for line, err := range sink.Lines(t.Context(), 0) {
+					require.NoError(t, err)
+					if strings.HasPrefix(string(line), `{"schemaVersion"`) {
+						events++
+					}
+				}
+				require.GreaterOrEqual(t, events, 40)
+				length, err := sink.Size(t.Context())
+				require.NoError(t, err)
+				if !strings.Contains(name, "its event") {
+					require.Equal(t, head.Size, length)
+				}
+				if name != "a commit" {
+					return
+				}
+				// Once it is taken out, who has read meanwhile hears what comes.
+				var seen []uuid.UUID
+				var late []jobaudit.Record
+				for r, err := range sink.Tail(t.Context(), jobaudit.Query{}) {
+					require.NoError(t, err)
+					seen = append(seen, r.ID())
+					if len(seen) == 40 {
+						tamper(t, url, `DELETE FROM jobaudit.commits WHERE size > 40`, 0)
+						late = sinktest.Records(1)
+						require.NoError(t, sink.Append(t.Context(), late))
+						run(t, url, k.options())
+					}
+					if late != nil && r.ID() == late[0].ID() {
+						break
+					}
+				}
+			})
+		}
+	}
+}
+
+// hostileCells are values of each type that no program of ours writes.
+var hostileCells = map[string][]string{
+	"bigint":                   {"-9223372036854775808", "9223372036854775807", "-1", "NULL"},
+	"integer":                  {"-2147483648", "2147483647", "NULL"},
+	"bytea":                    {`''`, `'\x0102030405'`, `decode(repeat('00', 70000), 'hex')`, "NULL"},
+	"uuid":                     {`'00000000-0000-0000-0000-000000000000'`, `'ffffffff-ffff-ffff-ffff-ffffffffffff'`, "NULL"},
+	"text":                     {`''`, `repeat('x', 2000)`, "NULL"},
+	"name":                     {`''`, "NULL"},
+	"timestamp with time zone": {`'infinity'`, `'-infinity'`, `'294276-12-31'`, `'4713-01-01 BC'`, "NULL"},
+	"uuid[]":                   {`'{}'`, `'{NULL}'`, `ARRAY[ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()]]`, "NULL"},
+	"bytea[]":                  {`'{}'`, `ARRAY[NULL::bytea]`, `ARRAY[ARRAY['\x01'::bytea], ARRAY['\x02'::bytea]]`, "NULL"},
+}
+
+// Whatever a cell holds, a verification ends with what is wrong, and does not say that the
+// log cannot be read.
+func TestWhateverACellHoldsVerifyReadsTheLog(t *testing.T) { hostileTables(t, 2) }
+
+func TestExtraEveryHostileCell(t *testing.T) {
+	size.Extra(t)
+	hostileTables(t, math.MaxInt)
+}
+
+// hostileTables tries so many values of each cell.
+func hostileTables(t *testing.T, most int) {
+	t.Helper()
+	url, k := database(t), newKey(t)
+	head := written(t, url, k)
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer conn.Close(context.Background())
+	_, err = conn.Exec(t.Context(), `SET session_replication_role = replica;
+		INSERT INTO jobaudit.acting VALUES ('x', 3); INSERT INTO jobaudit.refused SELECT 1, 1, id, line, 'w', 'r' FROM jobaudit.events WHERE idx = 3;
+		DO $$ DECLARE c record; BEGIN
+			FOR c IN SELECT conrelid::regclass AS t, conname FROM pg_constraint WHERE connamespace = 'jobaudit'::regnamespace AND contype IN ('c', 'p', 'u') AND conparentid = 0 LOOP
+				EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', c.t, c.conname);
+			END LOOP;
+			FOR c IN SELECT attrelid::regclass AS t, attname FROM pg_attribute a JOIN pg_class r ON r.oid = attrelid
+				WHERE relnamespace = 'jobaudit'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition AND attnum > 0 AND attnotnull AND attidentity = '' LOOP
+				EXECUTE format('ALTER TABLE %s ALTER %I DROP NOT NULL', c.t, c.attname);
+			END LOOP;
+		END $$`)
+	require.NoError(t, err)
+	rows, err := conn.Query(t.Context(), `SELECT relname::text, attname::text, format_type(atttypid, NULL), attnotnull
+		FROM pg_attribute a JOIN pg_class r ON r.oid = attrelid
+		WHERE relnamespace = 'jobaudit'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition AND attnum > 0 AND relname <> 'migrations' AND attname <> 'one' ORDER BY 1, 2`)
+	require.NoError(t, err)
+	type column struct {
+		Table, Name, Type string
+		NotNull           bool
+	}
+	columns, err := pgx.CollectRows(rows, pgx.RowToStructByPos[column])
+	require.NoError(t, err)
+	tried := 0
+	for _, c := range columns {
+		require.Contains(t, hostileCells, c.Type)
+		values := hostileCells[c.Type]
+		for _, value := range values[:min(most, len(values))] {
+			if c.NotNull && (value == "NULL" || c.Name == "n") || c.Type == "bigint" && c.Name == "idx" && c.Table == "events" && value == "NULL" {
+				continue
+			}
+			// One row, somewhere in the middle, and back.
+			_, err := conn.Exec(t.Context(), fmt.Sprintf(`CREATE TEMP TABLE one AS SELECT t.*, random() AS r FROM jobaudit.%[1]s t ORDER BY r LIMIT 1;
+				ALTER TABLE one DROP COLUMN r; CREATE TEMP TABLE before AS TABLE jobaudit.%[1]s;
+				UPDATE jobaudit.%[1]s t SET %[2]s = %[3]s WHERE t = (SELECT o::text::jobaudit.%[1]s FROM one o)`, c.Table, c.Name, value))
+			require.NoError(t, err, "%v %s", c, value)
+			_, err = verify(url, k, head)
+			if err != nil {
+				var found *pgsink.VerifyError
+				if !errors.As(err, &found) {
+					t.Errorf("%v %s: %v", c, value, err)
+				}
+				_, both := errors.AsType[interface {
+					error
+					Unwrap() []error
+				}](err)
+				if both {
+					t.Errorf("%v %s: %v", c, value, err)
+				}
+			}
+			tried++
+			override := ""
+			if c.Table == "inbox" {
+				override = "OVERRIDING SYSTEM VALUE"
+			}
+			_, err = conn.Exec(t.Context(), fmt.Sprintf(`DELETE FROM jobaudit.%[1]s; INSERT INTO jobaudit.%[1]s %[2]s TABLE before; DROP TABLE one, before`, c.Table, override))
+			require.NoError(t, err)
+		}
+	}
+	t.Logf("%d cells", tried)
+}
+
+func TestAMissingTableHidesNothing(t *testing.T) {
+	for _, table := range []string{"events_rest", "lead", "acting", "refused", "hashes", "inbox", "migrations", "sequence", "ids"} {
+		t.Run(table, func(t *testing.T) {
+			url, k := database(t), newKey(t)
+			head := written(t, url, k)
+			tamper(t, url, `UPDATE jobaudit.events SET principal = 'nobody' WHERE idx = 7; UPDATE jobaudit.commits SET prev = 1 WHERE size = 40; DROP TABLE jobaudit.`+table, 0)
+			report, err := verify(url, k, head)
+			var found *pgsink.VerifyError
+			require.ErrorAs(t, err, &found)
+			require.Contains(t, fmt.Sprint(report.Notes), "the table "+table+" is missing")
+		})
+	}
+}
