@@ -29,6 +29,14 @@ func (o *opening) checkTails() error {
 	var torn *auditlog.Head
 	for i := range o.repairs {
 		m := &o.repairs[i]
+		again, err := o.begunAgain(m)
+		if err != nil {
+			return err
+		}
+		if again {
+			m.bytes = 0 // all of it stands in the segment before
+			continue
+		}
 		if err := o.inspectTail(m); err != nil {
 			return err
 		}
@@ -50,6 +58,50 @@ func (o *opening) checkTails() error {
 		}
 	}
 	return nil
+}
+
+// begunAgain reports whether a segment is what a writer left that had failed to write
+// a batch behind the segment before, was about to write it again here, and was killed.
+// If the first write is there after all, the log ends with it: its signed head may
+// have been seen.
+func (o *opening) begunAgain(m *repair) (bool, error) {
+	before := &o.repairs[len(o.repairs)-1] // the one that the head is in
+	if m.size > 0 || before.size == 0 || m.first <= before.first || m.first >= o.head.Head().Size {
+		return false, nil
+	}
+	f, err := o.dir.Open(segmentPath(before.first))
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	batch := int64(-1) // where the one begins that is to be written again
+	for l, err := range forward(f, 0, before.size) {
+		if err != nil {
+			return false, err
+		}
+		if !auditlog.IsCommit(l.bytes) {
+			continue
+		}
+		if head, err := auditlog.CommitHead(l.bytes); err == nil && head.Size == m.first {
+			batch = l.end()
+			break
+		}
+	}
+	if batch < 0 {
+		return false, nil
+	}
+	written := func() *io.SectionReader { return io.NewSectionReader(f, batch, before.bytes-batch) }
+	tail, err := auditlog.InspectTail(written(), batch, m.first, o.keys())
+	if err != nil || tail.Damage != "" {
+		return false, err
+	}
+	next, err := o.dir.Open(segmentPath(m.first))
+	if err != nil {
+		return false, err
+	}
+	defer next.Close()
+	again, err := auditlog.CompareRewrite(written(), io.NewSectionReader(next, 0, m.bytes))
+	return again == auditlog.RewriteUnfinished, err
 }
 
 func (o *opening) inspectTail(m *repair) error {

@@ -39,7 +39,7 @@ type honest struct {
 }
 
 // histories counts what happened in all histories.
-type histories struct{ opens, crashes, kills, failures, restores, torn, checks int }
+type histories struct{ opens, crashes, kills, failures, ends, restores, torn, checks int }
 
 func (h *honest) fail(format string, args ...any) string {
 	return fmt.Sprintf("%s: %v: ", h.name, h.did) + fmt.Sprintf(format, args...)
@@ -176,16 +176,21 @@ func (h *honest) restore() {
 	h.backup = nil
 }
 
+// fate is what a power cut leaves.
+func (h *honest) fate() simdisk.Fate {
+	fates := []string{"all is lost", "all is kept", "only names are kept", "only contents are kept", "writes are torn", "anything"}
+	return simdisk.Fates(h.r.Uint64())[fates[h.r.IntN(len(fates))]]
+}
+
 func (h *honest) live(steps int) {
 	for range steps {
-		switch n := h.r.IntN(10); {
+		switch n := h.r.IntN(12); {
 		case n < 3:
 			h.did = append(h.did, "power")
 			h.stats.crashes++
 			h.disk.Cut(1 + h.r.IntN(110))
 			h.work()
-			fates := []string{"all is lost", "all is kept", "only names are kept", "only contents are kept", "writes are torn", "anything"}
-			h.disk = h.disk.Crash(simdisk.Fates(h.r.Uint64())[fates[h.r.IntN(len(fates))]])
+			h.disk = h.disk.Crash(h.fate())
 		case n < 5:
 			h.did = append(h.did, "failing")
 			h.stats.failures++
@@ -193,6 +198,18 @@ func (h *honest) live(steps int) {
 			h.work()
 			h.disk.Fail(0, 0)
 			h.disk.Kill()
+		case n >= 10:
+			h.did = append(h.did, "failing, then the end")
+			h.stats.failures++
+			h.stats.ends++
+			from, count := 1+h.r.IntN(60), 1+h.r.IntN(3)
+			h.disk.Fail(from, count)
+			h.disk.Cut(from + count + h.r.IntN(5))
+			h.work()
+			h.disk.Fail(0, 0)
+			if h.disk.Kill(); h.r.IntN(2) == 0 {
+				h.disk = h.disk.Crash(h.fate())
+			}
 		case n == 5 && h.backup != nil && h.number < 4:
 			h.restore()
 			h.work()
