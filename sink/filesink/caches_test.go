@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -284,6 +285,58 @@ func TestNoIndexIsSignedOfWhatChangedEntriesBeforeItSay(t *testing.T) {
 				require.Len(t, indexFiles(t, p.dir), len(segments(t, p.dir)), "once the entries are back, all have an index")
 				indexes = indexFiles(t, p.dir)
 			}
+		})
+	}
+}
+
+// Memory does not grow with a log whose caches cannot be written.
+func TestWhatCannotBeCachedIsNotKeptInMemoryForEver(t *testing.T) {
+	records := sinktest.Records(150)
+	for name, failing := range map[string]func(name string) bool{
+		"the tree":         func(name string) bool { return name == "tree" },
+		"the tree is lost": func(string) bool { return false },
+		"the indexes":      func(name string) bool { return strings.HasPrefix(name, "index") },
+		"one index":        func(name string) bool { return strings.HasPrefix(name, "index/00000000000000000006.") },
+		"all caches":       func(name string) bool { return name == "tree" || strings.HasPrefix(name, "index") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			faults := simdisk.NewFaults(simdisk.OS)
+			opts := filesink.On(faults, &filesink.Options{SegmentSize: 8 << 10, OnError: func(error) {}})
+			s := p.open(t, opts)
+			faults.Before(func(op simdisk.Op) error {
+				if op.Changes() && failing(op.Name) {
+					return simdisk.ErrInjected
+				}
+				return nil
+			})
+			if name == "the tree is lost" {
+				filesink.LoseTree(s)
+			}
+			store(t, s, 3, records[:120]...)
+			require.Greater(t, len(segments(t, p.dir)), 10)
+			held, mapped := filesink.Held(s)
+			require.Zero(t, mapped, "lookups can do without")
+			switch name {
+			case "the tree", "the tree is lost":
+				require.Zero(t, held)
+			case "one index":
+				require.LessOrEqual(t, held, 1)
+			}
+			store(t, s, 40, records[:120]...) // none is stored twice
+			faults.Before(nil)
+			store(t, s, 3, records[120:]...)
+			held, _ = filesink.Held(s)
+			require.Zero(t, held, "the disk works again")
+			queriesOf(t, s, records)
+			require.NoError(t, s.Close())
+			require.Len(t, indexFiles(t, p.dir), len(segments(t, p.dir)))
+			report, found := p.findingsOf(t, s.Checkpoint().Head())
+			require.Empty(t, found)
+			require.Empty(t, report.Notes)
+			s = p.open(t, opts)
+			queriesOf(t, s, records)
+			require.NoError(t, s.Close())
 		})
 	}
 }

@@ -45,6 +45,15 @@ func (s *closedSegment) filed(index digest) *closedSegment {
 	return &f
 }
 
+// lean returns the segment without what only makes lookups fast: its index may not be
+// written for long.
+func (s *closedSegment) lean() *closedSegment {
+	f, c := *s, *s.content
+	c.leaves = nil
+	f.content = &c
+	return &f
+}
+
 // loadOne loads the n-th segment from its index or, if that does not read
 // well, from its lines. The history is that before the segment; nil has it
 // looked for.

@@ -182,3 +182,22 @@ func Waiting(s *Sink) int { return s.queue.waiters() }
 
 // Advance moves the anchors of a Sink on to a head.
 func Advance(s *Sink, c auditlog.Checkpoint) error { return s.keeper.advance(context.Background(), c) }
+
+// Held says of how many closed segments memory holds what their indexes would, and
+// how many events can be looked up in a map of theirs. Nothing may be appended meanwhile.
+func Held(s *Sink) (segments, mapped int) {
+	s.writer.filing.Wait()
+	for _, one := range s.current().closed {
+		if one.content != nil {
+			segments, mapped = segments+1, mapped+len(one.content.leaves)
+		}
+	}
+	return segments, mapped
+}
+
+// LoseTree is what a tree's file does that cannot be written for long.
+func LoseTree(s *Sink) {
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	s.cache.lost, s.cache.pending = true, nil
+}

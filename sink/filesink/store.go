@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 )
@@ -141,31 +142,64 @@ func (w *writer) begin(b *batch) (err error) {
 }
 
 // closeSegment ends a segment in order. Its index is written beside the commits that
-// follow; what cannot be written is left to the next open.
+// follow; one that cannot be written is tried again at the next segment's end.
 func (w *writer) closeSegment(l *live) *closedSegment {
 	w.filing.Wait() // the entries of one segment at most are kept for it
 	c := &content{first: l.first, end: l.first + int64(len(l.entries)), size: l.size, root: w.head.Head().Root, entries: l.entries, lives: lastingLives(l.lives), history: w.history, proven: true}
 	s := &closedSegment{first: c.first, end: c.end, size: c.size, ids: l.ids, content: c}
 	_ = l.file.Close() // all of it is durable
 	c.leaves = w.queue.rotate(l.ids, s.end)
+	unsignable := c.signable()
+	if unsignable != nil {
+		c.leaves = nil // it stays in memory until the next open
+	}
 	w.change(func(v *view) { v.closed, v.live = append(v.closed, s), part{} })
-	if err := c.signable(); err != nil {
-		w.opts.OnError(fmt.Errorf("filesink: no index is made of %s: %w; see Verify", segmentPath(s.first), err))
+	if unsignable != nil {
+		w.opts.OnError(fmt.Errorf("filesink: no index is made of %s: %w; see Verify", segmentPath(s.first), unsignable))
 		return s
 	}
+	// The index does not wait for the tree's hashes: those are made again at the next
+	// open if they are not there.
 	if err := w.cache.sync(); err != nil {
 		w.opts.OnError(fmt.Errorf("filesink: %w", err))
-		return s
 	}
-	w.filing.Go(func() {
-		sum, err := writeIndex(w.dir, c, w.key.signer)
-		if err != nil {
-			w.opts.OnError(fmt.Errorf("filesink: %w", err))
+	w.filing.Go(func() { w.file(s) })
+	return s
+}
+
+// file writes the index of a segment that was closed and then those that could not be
+// written before, as far as that goes: until then memory holds what is in them.
+func (w *writer) file(s *closedSegment) {
+	again := w.unfiled
+	w.unfiled = nil
+	if !w.fileOne(s) {
+		w.unfiled = append(w.unfiled, again...)
+		return
+	}
+	for i, old := range again {
+		if !w.fileOne(old) { // it goes behind the others, who may fare better
+			w.unfiled = append(slices.Clone(again[i+1:]), w.unfiled...)
 			return
 		}
+	}
+}
+
+// fileOne writes the index of a segment. It returns false if that cannot be done now,
+// and keeps for the next time what lookups need.
+func (w *writer) fileOne(s *closedSegment) bool {
+	sum, err := writeIndex(w.dir, s.content, w.key.signer)
+	if err == nil {
 		w.replace(s, s.filed(sum))
-	})
-	return s
+		return true
+	}
+	w.opts.OnError(fmt.Errorf("filesink: %w", err))
+	if s.content.leaves != nil {
+		lean := s.lean()
+		w.replace(s, lean)
+		s = lean
+	}
+	w.unfiled = append(w.unfiled, s)
+	return false
 }
 
 // retire closes a segment that cannot be written to. What a failed write of

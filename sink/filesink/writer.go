@@ -35,6 +35,9 @@ type writer struct {
 	head    auditlog.Checkpoint
 	history history
 	filing  sync.WaitGroup // the index of the segment that was closed last
+	// unfiled are closed segments whose indexes could not be written yet. They are
+	// of the goroutine that filing waits for.
+	unfiled []*closedSegment
 
 	spare *batch // to gather in next
 	// pinned is a batch that could not be stored: its signed head may have
