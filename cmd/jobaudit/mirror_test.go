@@ -1,12 +1,16 @@
 package main_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
@@ -213,4 +217,55 @@ func TestASuccessorsBranchIsAcceptedAndBothAreShown(t *testing.T) {
 	require.Contains(t, c.out, "accepted by ada")
 	require.NotContains(t, run(t, "list", target).out, "after-the-backup")
 	require.Contains(t, run(t, "list", target+"#1").out, "after-the-backup")
+}
+
+// TestWhoFollowsAMirrorMissesNothingOfAnAcceptedBranch: it begins before the place that was read
+// in the branch that it leaves.
+func TestWhoFollowsAMirrorMissesNothingOfAnAcceptedBranch(t *testing.T) {
+	for _, command := range [][]string{{"tail", "-f", "-n", "1000", "--json"}, {"export", "--follow", "--format", "jsonl"}} {
+		t.Run(command[0], func(t *testing.T) {
+			l := newLog(t)
+			base := t.TempDir()
+			target, key := filepath.Join(base, "mirror"), l.verifier(t)
+			backup := filepath.Join(base, "backup")
+			require.Zero(t, run(t, "copy", l.dir, backup, "--key", key).code)
+			l.job(t, t.Context(), "after-the-backup", func(context.Context, *jobaudit.Trail) error { return nil })
+			l.close(t)
+			require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once", "--create").code)
+			old := l.events(t)
+
+			cmd := exec.CommandContext(t.Context(), program, append(command, target)...)
+			out, err := cmd.StdoutPipe()
+			require.NoError(t, err)
+			require.NoError(t, cmd.Start())
+			lines := bufio.NewReader(out)
+			until := func(id uuid.UUID) (said string) {
+				for !strings.Contains(said, id.String()) {
+					line, err := lines.ReadString('\n')
+					require.NoError(t, err, said)
+					said += line
+				}
+				return said
+			}
+			until(old[len(old)-1].ID())
+
+			owner, err := filesink.LoadOrCreateKey(backup, l.key, "example.com/jobs")
+			require.NoError(t, err)
+			next, err := filesink.LoadOrCreateKey(backup, filepath.Join(base, "key2"), "example.com/jobs/s2")
+			require.NoError(t, err)
+			s, err := filesink.Open(t.Context(), backup, next, &filesink.Options{Predecessor: owner.Verifier()})
+			require.NoError(t, err)
+			records := sinktest.Records(20)
+			require.NoError(t, s.Append(t.Context(), records))
+			require.NoError(t, s.Close())
+			c := run(t, "mirror", backup, target, "--key", key, "--key", filepath.Join(base, "key2"), "--accept", "--by", "ada", "--reason", "restored on purpose")
+			require.Zero(t, c.code, c.out+c.err)
+			said := until(records[len(records)-1].ID())
+			for i, r := range records {
+				require.Contains(t, said, r.ID().String(), "event %d of the branch", i)
+			}
+			require.NoError(t, cmd.Process.Signal(os.Interrupt))
+			require.NoError(t, cmd.Wait())
+		})
+	}
 }

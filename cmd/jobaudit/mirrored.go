@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,27 +103,59 @@ func (m *mirrored) say(text string) {
 
 func (m *mirrored) records(ctx context.Context, q jobaudit.Query, contains string, unread *int) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
-		if _, err := m.read(ctx, 0, q, contains, unread, func(r jobaudit.Record) bool { return yield(r, nil) }); err != nil {
+		if err := m.read(ctx, &place{}, q, contains, unread, func(r jobaudit.Record) bool { return yield(r, nil) }); err != nil {
 			yield(jobaudit.Record{}, err)
 		}
 	}
 }
 
-// read reads the records that match from an index on, and returns the index
-// behind the last.
-func (m *mirrored) read(ctx context.Context, from int64, q jobaudit.Query, contains string, unread *int, yield func(jobaudit.Record) bool) (int64, error) {
+// place is how far a mirror was read.
+type place struct {
+	index int64
+	parts map[int]int64 // of the branch that was read, as partsOf has them; nil before the first time
+}
+
+// goOn moves the place to a branch: if that has left the one that was read, to where
+// it did.
+func (p *place) goOn(r *mirror.Reader) {
+	parts := partsOf(r.Branches(), r.Branch().Number)
+	both := int64(0)
+	for n, size := range p.parts {
+		both = max(both, min(size, parts[n]))
+	}
+	if p.parts != nil {
+		p.index = min(p.index, both)
+	}
+	p.parts = parts
+}
+
+// partsOf says of which branches a branch is made, and up to which size of each.
+func partsOf(all []mirror.Branch, number int) map[int]int64 {
+	parts, size := map[int]int64{}, int64(math.MaxInt64)
+	for i := len(all) - 1; i >= 0; i-- { // a base comes before what leaves it
+		if all[i].Number == number {
+			parts[number] = size
+			number, size = all[i].Base, min(size, all[i].Size)
+		}
+	}
+	return parts
+}
+
+// read reads the records that match from a place on, and moves that behind the last.
+func (m *mirrored) read(ctx context.Context, at *place, q jobaudit.Query, contains string, unread *int, yield func(jobaudit.Record) bool) error {
 	reader, err := m.reader(ctx, nil)
 	if err != nil {
-		return from, err
+		return err
 	}
-	for line, err := range reader.Lines(ctx, from) {
+	at.goOn(reader)
+	for line, err := range reader.Lines(ctx, at.index) {
 		if err != nil {
-			return from, err
+			return err
 		}
 		if auditlog.IsCommit(line) {
 			continue
 		}
-		from++
+		at.index++
 		if contains != "" && !strings.Contains(string(line), contains) {
 			continue
 		}
@@ -132,16 +165,17 @@ func (m *mirrored) read(ctx context.Context, from int64, q jobaudit.Query, conta
 			continue
 		}
 		if q.Match(r) && !yield(r) {
-			return from, nil
+			return nil
 		}
 	}
-	return from, nil
+	return nil
 }
 
 func (m *mirrored) tail(ctx context.Context, q jobaudit.Query, n int, follow bool, unread *int) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
 		var newest []jobaudit.Record
-		index, err := m.read(ctx, 0, q, "", unread, func(r jobaudit.Record) bool {
+		at := &place{}
+		err := m.read(ctx, at, q, "", unread, func(r jobaudit.Record) bool {
 			if newest = append(newest, r); len(newest) > n {
 				newest = append(newest[:0], newest[1:]...)
 			}
@@ -160,7 +194,7 @@ func (m *mirrored) tail(ctx context.Context, q jobaudit.Query, n int, follow boo
 			return
 		}
 		left := false
-		err = m.follow(ctx, index, q, unread, func(r jobaudit.Record) bool { left = !yield(r, nil); return !left })
+		err = m.followFrom(ctx, at, q, unread, func(r jobaudit.Record) bool { left = !yield(r, nil); return !left })
 		if err != nil && !left && ctx.Err() == nil {
 			yield(jobaudit.Record{}, err)
 		}
@@ -173,11 +207,14 @@ const mirrorInterval = time.Second
 // follow yields the records that match from an index on, and those to come, until the
 // context ends or yield says no.
 func (m *mirrored) follow(ctx context.Context, index int64, q jobaudit.Query, unread *int, yield func(jobaudit.Record) bool) error {
+	return m.followFrom(ctx, &place{index: index}, q, unread, yield)
+}
+
+func (m *mirrored) followFrom(ctx context.Context, at *place, q jobaudit.Query, unread *int, yield func(jobaudit.Record) bool) error {
 	tick := time.NewTicker(mirrorInterval)
 	defer tick.Stop()
 	for left := false; ; {
-		var err error
-		index, err = m.read(ctx, index, q, "", unread, func(r jobaudit.Record) bool { left = !yield(r); return !left })
+		err := m.read(ctx, at, q, "", unread, func(r jobaudit.Record) bool { left = !yield(r); return !left })
 		if err != nil || left {
 			return err
 		}
