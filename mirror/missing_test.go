@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -246,4 +247,71 @@ func TestABusyMirrorIsHeardOfWithoutKeysAndInTheBranchThatWasAccepted(t *testing
 	require.NoError(t, m.Sync(t.Context()))
 	stored(now.Add(2 * time.Hour))
 	heard(now.Add(2 * time.Hour))
+}
+
+// TestWhoReadsOnFindsTheAcceptedBranchWhateverElseIsRead: by the same reader or another, and
+// wherever the branch leaves what was read.
+func TestWhoReadsOnFindsTheAcceptedBranchWhateverElseIsRead(t *testing.T) {
+	k, k2 := newKey(t, origin), newKey(t, origin+"/s2")
+	records := sinktest.Records(8)
+	keys := []note.Verifier{k.verifier, k2.verifier}
+	for name, read := range map[string]func(r *mirror.Reader) (*mirror.Reader, error){
+		"one job, as a watchdog does": func(r *mirror.Reader) (*mirror.Reader, error) {
+			_, err := ids(t.Context(), r, jobaudit.Query{JobID: records[0].JobID()})
+			return r, err
+		},
+		"another who reads on": func(r *mirror.Reader) (*mirror.Reader, error) {
+			got, err := ids(t.Context(), r, jobaudit.Query{Limit: 1})
+			if err == nil {
+				_, err = ids(t.Context(), r, jobaudit.Query{After: got[0], Limit: 1})
+			}
+			return r, err
+		},
+		"very many": func(r *mirror.Reader) (*mirror.Reader, error) {
+			for range 100 {
+				if _, err := ids(t.Context(), r, jobaudit.Query{Limit: 1}); err != nil {
+					return r, err
+				}
+			}
+			return r, nil
+		},
+		"another reader": nil,
+	} {
+		for fork := range int64(4) {
+			for last := 1; last < 5; last++ {
+				l, store := newLog(t, k), newStore()
+				recordLog(l, records[:4])
+				sync1(t, l, store, k)
+				r, err := mirror.OpenReader(t.Context(), store, &mirror.ReaderOptions{Keys: keys})
+				require.NoError(t, err)
+				got, err := ids(t.Context(), r, jobaudit.Query{Limit: last})
+				require.NoError(t, err)
+				if read != nil {
+					r, err = read(r)
+					require.NoError(t, err)
+				}
+				branch := l.cut(fork).under(k2)
+				recordLog(branch, records[4:7])
+				var problems reports
+				m := newMirror(t, branch, store, options(&problems, k, k2))
+				_, err = m.Accept(t.Context(), operator)
+				require.NoError(t, err)
+				require.NoError(t, m.Sync(t.Context()))
+				if read == nil {
+					r, err = mirror.OpenReader(t.Context(), store, &mirror.ReaderOptions{Keys: keys})
+					require.NoError(t, err)
+				}
+				var want []uuid.UUID
+				for _, record := range append(slices.Clone(records[min(fork, int64(last)):fork]), records[4:7]...) {
+					want = append(want, record.ID())
+				}
+				behind := got[last-1]
+				got, err = ids(t.Context(), r, jobaudit.Query{After: behind})
+				require.NoError(t, err, "%s: a branch at %d, behind record %d", name, fork, last)
+				require.Equal(t, want, got, "%s: a branch at %d, behind record %d", name, fork, last)
+				_, err = ids(t.Context(), r, jobaudit.Query{After: records[7].ID()})
+				require.ErrorContains(t, err, "there is no record")
+			}
+		}
+	}
 }

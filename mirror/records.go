@@ -1,7 +1,9 @@
 package mirror
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -24,8 +26,8 @@ var _ jobaudit.AuditReader = (*Reader)(nil)
 // [Reader.Lines].
 //
 // Each pass reads the branch that is the newest when it begins, if none was asked
-// for. Who reads on behind the record that was yielded last gets, from a branch that
-// has left its history, all records behind the last that both have.
+// for. Who reads on behind a record gets, from a branch that has left its history, all
+// records behind the last that both have.
 func (r *Reader) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
 		now, err := r.look(ctx)
@@ -33,8 +35,15 @@ func (r *Reader) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaud
 			yield(jobaudit.Record{}, err)
 			return
 		}
-		p := recordPass{Reader: now, query: q, yield: yield}
+		p := recordPass{Reader: now, query: q, yield: yield, key: &passKey{}}
 		err = p.read(ctx)
+		if err == nil && !p.ended && p.left() {
+			var elsewhere bool
+			if p.from, elsewhere, err = now.elsewhere(ctx, q.After); elsewhere {
+				p.begun = true
+				err = p.read(ctx)
+			}
+		}
 		if err == nil && !p.ended {
 			err = ctx.Err()
 		}
@@ -50,29 +59,52 @@ func (r *Reader) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaud
 	}
 }
 
-// lastRead is the record that was yielded last: who asks for what is behind it, as
-// somebody does who asks at intervals, need not wait until all before it is read.
+// lastRead are the records that were yielded last by each of the newest passes: who asks
+// for what is behind one, as somebody does who asks at intervals, need not wait until all
+// before it is read. There are several, as others may read in between.
 type lastRead struct {
 	sync.Mutex
+	passes [64]readTo
+	next   int
+}
+
+// readTo is how far one pass has come.
+type readTo struct {
+	pass   *passKey
 	id     uuid.UUID
 	index  int64
 	branch int
 }
 
-// at returns where a record is if it is the one that was yielded last, else 0.
+// passKey tells passes apart. It holds nothing of them.
+type passKey struct{ _ byte }
+
+// at returns where a record is if it is one that a pass yielded last, else 0.
 func (l *lastRead) at(id uuid.UUID) (index int64, branch int) {
 	l.Lock()
 	defer l.Unlock()
-	if id != l.id {
-		return 0, 0
+	for _, to := range l.passes {
+		if to.id == id {
+			return to.index, to.branch
+		}
 	}
-	return l.index, l.branch
+	return 0, 0
 }
 
-func (l *lastRead) set(id uuid.UUID, index int64, branch int) {
+func (l *lastRead) set(p *recordPass, id uuid.UUID, index int64, branch int) {
+	if p.query.JobID != uuid.Nil && p.query.After == uuid.Nil {
+		return // who looks at one job does not go on from there
+	}
 	l.Lock()
 	defer l.Unlock()
-	l.id, l.index, l.branch = id, index, branch
+	for i := range l.passes { // at its place, or at that of the one which it goes on from
+		if to := &l.passes[i]; to.pass == p.key || p.query.After != uuid.Nil && to.id == p.query.After {
+			*to = readTo{p.key, id, index, branch}
+			return
+		}
+	}
+	l.passes[l.next] = readTo{p.key, id, index, branch}
+	l.next = (l.next + 1) % len(l.passes)
 }
 
 // common returns up to which size two branches have the same events.
@@ -101,7 +133,9 @@ type recordPass struct {
 	*Reader
 	query   jobaudit.Query
 	yield   func(jobaudit.Record, error) bool
-	begun   bool // the record to read on behind was met
+	key     *passKey
+	begun   bool  // the record to read on behind was met
+	from    int64 // where to read on if begun is set before
 	yielded int
 	ended   bool // no more is wanted
 	held    []heldRecord
@@ -135,6 +169,9 @@ func (p *recordPass) read(ctx context.Context) error {
 
 // begin returns the index from which on there is something to read.
 func (p *recordPass) begin() int64 {
+	if p.begun {
+		return p.from
+	}
 	if p.query.NewestFirst || p.query.After == uuid.Nil {
 		return 0
 	}
@@ -145,6 +182,38 @@ func (p *recordPass) begin() int64 {
 	both := common(p.all, branch, p.Branch().Number)
 	p.begun = index >= both // the record is not in this branch
 	return min(index, both)
+}
+
+// left reports whether the record to read on behind may be in a branch that the
+// newest one has left: it is not in that, and no branch was asked for.
+func (p *recordPass) left() bool {
+	return p.query.After != uuid.Nil && !p.begun && !p.query.NewestFirst && p.branch == 0
+}
+
+// elsewhere looks for a record in the other branches, and returns from which index on
+// this one has other events than the one that holds it.
+func (r *Reader) elsewhere(ctx context.Context, id uuid.UUID) (from int64, found bool, err error) {
+	for n := len(r.all) - 1; n >= 0; n-- {
+		if n == r.n {
+			continue
+		}
+		other := &Reader{target: r.target, branch: r.all[n].Number, all: r.all, n: n, last: &lastRead{}}
+		for line, err := range other.Lines(ctx, other.Branch().Size) {
+			if _, lacks := errors.AsType[*MissingError](err); lacks {
+				break
+			}
+			if err != nil {
+				return 0, false, err
+			}
+			if !bytes.Contains(line, []byte(id.String())) {
+				continue
+			}
+			if record, err := jobaudit.ParseRecord(line); err == nil && record.ID() == id {
+				return common(r.all, other.Branch().Number, r.Branch().Number), true, nil
+			}
+		}
+	}
+	return 0, false, nil
 }
 
 // line takes one event. It reports whether there is to be more.
@@ -169,7 +238,7 @@ func (p *recordPass) line(line []byte, index int64) (more bool, err error) {
 		return false, nil
 	}
 	if err == nil {
-		p.last.set(r.ID(), index, p.Branch().Number)
+		p.last.set(p, r.ID(), index, p.Branch().Number)
 		p.yielded++
 	}
 	p.ended = p.query.Limit > 0 && p.yielded == p.query.Limit
