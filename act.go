@@ -88,7 +88,9 @@ func (q *Query) checkScope() error {
 
 // Act records what a principal did with records, in the recorder's own stream,
 // and returns once that is durable, or after the recorder's OutcomeTimeout. It
-// retries until then and does not end with ctx.
+// retries until then and does not end with ctx; the event is sent on in the
+// background then. While the sink takes nothing, a bounded number is kept: what
+// finds no room fails at once, and is not recorded.
 //
 // Where the log has another writer, or the actor none of its keys, open a
 // Recorder on a log of its own, with a key of its own, that names the other in
@@ -228,10 +230,16 @@ func (r *Recorder) storeErased(ctx context.Context, data *erasedData) error {
 	return r.storeOwn(ctx, r.envelope(AuditErased), &d)
 }
 
-// storeOwn stores an event of the recorder's own stream, as an outcome is.
+// storeOwn stores an event of the recorder's own stream, as an outcome is: it is
+// retried until OutcomeTimeout, and sent on in the background then. What is kept of
+// acts is bounded, as who reads decides how many there are; an erasure has happened
+// already, and is kept as outcomes are.
 func (r *Recorder) storeOwn(ctx context.Context, env *envelope, d *draft) error {
-	e := entry{Event: env.encode(d), Urgency: delivery.Outcome}
-	return r.store(context.WithoutCancel(ctx), []entry{e}, r.opts.OutcomeTimeout)
+	e := entry{Event: env.encode(d), Urgency: delivery.Reserved}
+	if d.typ == AuditErased {
+		e.Urgency = delivery.Outcome
+	}
+	return r.send(context.WithoutCancel(ctx), []entry{e}, r.opts.OutcomeTimeout)
 }
 
 // erasedKeys keeps the IDs that can be stored and counts the others: the keys

@@ -342,10 +342,22 @@ func (r *Recorder) environment() (*environment, *Redaction) {
 	return e, content.redaction
 }
 
-// store sends entries of the recorder's own stream and waits for the last.
+// store sends entries of the recorder's own stream and waits for the last, as a
+// caller does who must know before work begins: it is not retried, and what has not
+// been handed over when it fails is taken back.
 func (r *Recorder) store(ctx context.Context, entries []entry, timeout time.Duration) error {
 	last := &entries[len(entries)-1]
 	last.Urgency = delivery.Admission
+	err := r.send(ctx, entries, timeout)
+	if err != nil {
+		r.queue.Forget(r.stream, last.Ack)
+	}
+	return err
+}
+
+// send sends entries of the recorder's own stream and waits for the last.
+func (r *Recorder) send(ctx context.Context, entries []entry, timeout time.Duration) error {
+	last := &entries[len(entries)-1]
 	last.Ack = delivery.NewAck()
 	if err := r.queue.Send(r.stream, entries...); err != nil {
 		return err

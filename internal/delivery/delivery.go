@@ -198,7 +198,7 @@ type Options[R Record] struct {
 }
 
 // ErrFull says that there is no room for an event that may not be dropped.
-var ErrFull = errors.New("the buffer is full: events are dropped, and counted in an audit.lost event")
+var ErrFull = errors.New("the buffer is full until the sink takes events again: what no call returns is dropped, and counted in an audit.lost event")
 
 // errGoexit is the answer of a sink that gave none.
 var errGoexit = errors.New("the sink's Append ended its goroutine")

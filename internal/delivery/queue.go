@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -279,6 +280,20 @@ func (q *Queue[R]) Withdraw(s *Stream[R], entries []Entry[R]) bool {
 	}
 	q.parkUnlessWanted(s)
 	return true
+}
+
+// Forget takes an entry of a caller who has given up, the one with this Ack, out of a
+// stream whose events do not build on each other, unless it has been handed over.
+func (q *Queue[R]) Forget(s *Stream[R], a *Ack) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	at := slices.IndexFunc(s.pending, func(e Entry[R]) bool { return e.Ack == a })
+	if at < 0 || a.waiting > 0 {
+		return
+	}
+	q.freeRoom(s, &s.pending[at])
+	s.pending = slices.Delete(s.pending, at, at+1)
+	q.parkUnlessWanted(s)
 }
 
 // parkUnlessWanted stops sending a stream if nothing in it is wanted any more.
