@@ -168,10 +168,16 @@ func (w *lineCopy) open(first int64) error {
 // and cuts off what an interrupted call has left behind the last commit line.
 func (w *lineCopy) begin(next func() ([]byte, error, bool)) error {
 	if w.index > 0 {
-		_, _, _ = next() // the last event, which the commit line covers
-		line, err, _ := next()
-		if err != nil {
-			return err
+		var line []byte
+		for range 2 { // the last event, and the commit line that covers it
+			var err error
+			var ok bool
+			if line, err, ok = next(); err != nil {
+				return err // of where the lines come from: it says nothing about the copy
+			}
+			if !ok {
+				return &CopyError{segmentPath(w.first), fmt.Sprintf("it has %d events, which the log does not reach: it is no copy of it, or the log has lost its end", w.index)}
+			}
 		}
 		if !bytes.Equal(line, w.last) {
 			return &CopyError{segmentPath(w.first), "it holds something else than the log: it is no copy of it"}

@@ -76,6 +76,39 @@ func TestACopyOfLinesIsTheLog(t *testing.T) {
 	}
 }
 
+// What goes wrong with the lines is no word against a copy.
+func TestACopyIsNotAccusedOfWhatItsSourceDoes(t *testing.T) {
+	p := newPlace(t)
+	p.write(t, &filesink.Options{SegmentSize: 8 << 10}, 3, sinktest.Records(20)...)
+	keys := []note.Verifier{p.key.Verifier()}
+	dir := filepath.Join(t.TempDir(), "copy")
+	_, err := filesink.CopyLinesIn(t.Context(), linesOf(t, p.dir, -1), dir, keys, 6<<10)
+	require.NoError(t, err)
+	before := load(t, dir)
+	var no *filesink.CopyError
+	for fail := range 2 {
+		_, err = filesink.CopyLinesIn(t.Context(), linesOf(t, p.dir, fail), dir, keys, 6<<10)
+		require.ErrorIs(t, err, errCut)
+		require.False(t, errors.As(err, &no), "%v", err)
+		ends := func(ctx context.Context, from int64) iter.Seq2[[]byte, error] {
+			return func(yield func([]byte, error) bool) {
+				for line, err := range linesOf(t, p.dir, fail)(ctx, from) {
+					if err != nil || !yield(line, nil) {
+						return
+					}
+				}
+			}
+		}
+		_, err = filesink.CopyLinesIn(t.Context(), ends, dir, keys, 6<<10)
+		require.ErrorAs(t, err, &no)
+		require.ErrorContains(t, err, "or the log has lost its end")
+		require.Equal(t, before, load(t, dir))
+	}
+	head, err := filesink.CopyLinesIn(t.Context(), linesOf(t, p.dir, -1), dir, keys, 6<<10)
+	require.NoError(t, err)
+	require.EqualValues(t, 20, head.Head().Size)
+}
+
 func TestACopyOfLinesGoesOnBehindItsOwnBeginningOnly(t *testing.T) {
 	p := newPlace(t)
 	p.write(t, nil, 3, sinktest.Records(9)...)
