@@ -126,7 +126,9 @@ func (d *Directory) sync(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// Get is [Store.Get]: a directory holds one object of a name at most.
+// Get is [Store.Get]: a directory holds one object of a name at most. What takes the
+// name and is no file, such as a directory, a pipe or a link that leads nowhere, is an
+// empty object: Put finds the name taken.
 func (d *Directory) Get(ctx context.Context, name string, most int64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		data, err := d.read(name, most)
@@ -144,12 +146,17 @@ func (d *Directory) Get(ctx context.Context, name string, most int64) iter.Seq2[
 }
 
 func (d *Directory) read(name string, most int64) ([]byte, error) {
-	info, err := d.root.Stat(name) // before it is opened: a pipe would wait
+	info, err := d.root.Lstat(name) // before it is opened: a pipe would wait
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if info, err = d.root.Stat(name); err != nil {
+			return nil, nil // it leads nowhere, or out of the directory
+		}
+	}
 	switch {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, errors.New("it is no regular file")
+		return nil, nil
 	}
 	f, err := d.root.Open(name)
 	if err != nil {
@@ -166,6 +173,8 @@ func (d *Directory) List(ctx context.Context, prefix, from string) iter.Seq2[str
 		var names []string
 		err := fs.WalkDir(d.root.FS(), walkFrom(prefix), func(name string, entry fs.DirEntry, err error) error {
 			switch {
+			case errors.Is(err, fs.ErrPermission) && name != walkFrom(prefix):
+				return fs.SkipDir // no directory of the mirror's: those are its own
 			case err != nil:
 				return err
 			case ctx.Err() != nil:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 
@@ -157,6 +158,10 @@ func (t *target) head(ctx context.Context, branch int, name string) (*fold, erro
 		return nil, nil
 	}
 	for data, err := range t.store.Get(ctx, name, maxHead) {
+		if errors.Is(err, fs.ErrPermission) {
+			t.report(&SquattedError{name, err})
+			return nil, nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -263,6 +268,11 @@ type lookup struct {
 // from a fold, and has at most so many bytes.
 func (t *target) version(ctx context.Context, name string, at *fold, most int64) (found lookup, err error) {
 	for data, err := range t.store.Get(ctx, name, most) {
+		if errors.Is(err, fs.ErrPermission) { // who puts an object decides who may read it
+			t.report(&SquattedError{name, err})
+			found.taken = true
+			return found, nil
+		}
 		if err != nil {
 			return lookup{}, err
 		}
