@@ -184,7 +184,7 @@ func New(recorder *jobaudit.Recorder, log jobaudit.AuditReader, opts Options) (*
 	setDefault(&opts.Streams, 10_000)
 	setDefault(&opts.StreamsEach, max(opts.Streams/4, 1))
 	a := &API{rec: recorder, log: follows, opts: opts, kindsOnly: kindsOnly, closing: make(chan struct{}), turns: map[[32]byte]chan bool{}, each: map[principal]int{}}
-	a.hub.log = follows
+	a.hub.log, a.hub.panicked = follows, a.panicked
 	return a, nil
 }
 
@@ -248,6 +248,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := a.serve(q); err != nil {
 		a.fail(q, err)
 	}
+}
+
+// panicked says that a function of the application's did, behind an answer that has begun.
+func (a *API) panicked(value any) {
+	a.opts.Log.Error("job API", slog.Any("error", errtree.Panic("a function of the application's", value)))
 }
 
 // operation returns what serves a request, or the methods that are possible at its

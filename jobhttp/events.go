@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -15,7 +14,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/internal/errtree"
 )
 
 const (
@@ -151,7 +149,7 @@ func (s *stream) detach(q *request) bool {
 		defer conn.Close()
 		defer func() {
 			if p := recover(); p != nil {
-				s.api.opts.Log.LogAttrs(ctx, slog.LevelError, "job API", slog.Any("error", errtree.Panic("a function of the application's", p)))
+				s.api.panicked(p)
 			}
 		}()
 		s.follow(ctx)

@@ -348,6 +348,40 @@ func TestAStreamEndsWhenTheLogCannotBeFollowedAndTheNextBeginsAgain(t *testing.T
 	})
 }
 
+// panickingTail panics when it is told to.
+type panickingTail struct{ *breaking }
+
+func (p panickingTail) Tail(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		for r, err := range p.breaking.Tail(ctx, q) {
+			if err == nil && !yield(r, nil) {
+				return
+			}
+		}
+		if ctx.Err() == nil {
+			panic("the reader panicked")
+		}
+	}
+}
+
+func TestAReaderThatPanicsEndsTheStreamsAndNotTheProgram(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memsink.New(nil)
+		reader := &breaking{Sink: log, broken: make(chan struct{})}
+		s := newServiceOver(t, log, log, panickingTail{reader}, nil)
+		client, _ := serve(t, s)
+		id := s.post(t, "ada", order, "").job(http.StatusAccepted).ID.String()
+		for range 2 {
+			response, err := follow(t.Context(), client, "http://test/api/jobs/"+id+"/events", "ada")
+			require.NoError(t, err)
+			synctest.Wait()
+			reader.broken <- struct{}{}
+			require.Len(t, collected(t, response.Body), 1)
+			require.NoError(t, response.Body.Close())
+		}
+	})
+}
+
 func TestNoMoreClientsFollowThanThereMay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t, memsink.New(nil), func(o *jobhttp.Options) { o.Streams = 1 })

@@ -15,7 +15,8 @@ import (
 // them reads for itself: so a slow client holds up nobody, and nothing is kept for
 // it.
 type hub struct {
-	log tailer
+	log      tailer
+	panicked func(value any) // is told that the reader has
 
 	mu      sync.Mutex // guards what follows
 	jobs    map[uuid.UUID]*follower
@@ -90,6 +91,16 @@ func (h *hub) leave(job uuid.UUID, f *follower) {
 // read tells followers of what comes, until ctx ends, or the log cannot be read:
 // then they all go, and the next client begins again.
 func (h *hub) read(ctx context.Context, after uuid.UUID) {
+	defer func() {
+		if p := recover(); p != nil { // of the reader's: it must not end the program
+			h.panicked(p)
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if ctx.Err() == nil {
+			h.dismiss()
+		}
+	}()
 	for r, err := range h.log.Tail(ctx, jobaudit.Query{After: after}) {
 		if _, damaged := errors.AsType[*jobaudit.UnreadableError](err); damaged {
 			continue
@@ -97,21 +108,22 @@ func (h *hub) read(ctx context.Context, after uuid.UUID) {
 		if err != nil {
 			break
 		}
-		h.mu.Lock()
-		if ctx.Err() == nil {
-			for f := h.jobs[r.JobID()]; f != nil; f = f.next {
-				select {
-				case f.wake <- struct{}{}:
-				default: // it has not looked yet
-				}
-			}
-		}
-		h.mu.Unlock()
+		h.tell(ctx, r.JobID())
 	}
+}
+
+// tell wakes those who follow a job.
+func (h *hub) tell(ctx context.Context, job uuid.UUID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if ctx.Err() == nil {
-		h.dismiss()
+	if ctx.Err() != nil {
+		return
+	}
+	for f := h.jobs[job]; f != nil; f = f.next {
+		select {
+		case f.wake <- struct{}{}:
+		default: // it has not looked yet
+		}
 	}
 }
 
