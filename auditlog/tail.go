@@ -160,7 +160,8 @@ const (
 	// batch. They are ignored.
 	Rewritten
 	// RewriteUnfinished: the next segment has no commit line yet and agrees as
-	// far as it goes. They are then as [InspectTail] says.
+	// far as it goes, or ends with one under which a power cut left zeros. They are
+	// then as [InspectTail] says.
 	RewriteUnfinished
 )
 
@@ -197,11 +198,20 @@ func CompareRewrite(ignored, next io.Reader) (Rewrite, error) {
 		if errors.Is(err, io.EOF) {
 			return RewriteUnfinished, nil
 		}
-		if m, err := ignored.Read(buf[:1]); m > 0 || torn {
+		if m, err := ignored.Read(buf[:1]); m > 0 {
 			return NoRewrite, nil
 		} else if err != nil && !errors.Is(err, io.EOF) {
 			return NoRewrite, fmt.Errorf("read the ignored bytes: %w", err)
 		}
-		return Rewritten, nil
+		if !torn {
+			return Rewritten, nil
+		}
+		switch _, err := b.Peek(1); {
+		case err == nil: // somebody has written on behind what was lost
+			return NoRewrite, nil
+		case !errors.Is(err, io.EOF):
+			return NoRewrite, fmt.Errorf("read the next segment: %w", err)
+		}
+		return RewriteUnfinished, nil
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -80,15 +81,21 @@ func TestIgnoredBytesAreTheNextSegmentsFirstBatchOrAFinding(t *testing.T) {
 func TestAnUnfinishedRewriteIsCompared(t *testing.T) {
 	l := threeSegments(t, newKey(t, origin))
 	first, second, third := text(l.segments[0]...), text(l.segments[1]...), text(l.segments[2]...)
+	commit := slices.IndexFunc(l.segments[2], func(line string) bool { return auditlog.IsCommit([]byte(line)) })
+	batch := text(l.segments[2][:commit+1]...)
 	for name, c := range map[string]struct {
 		ignored, next string
 		kind          auditlog.Kind
 	}{
-		"the file is there and empty":             {third[:50], "", ""},
-		"both are torn":                           {zeroed(third[:120], 20, 80), third[:100], ""},
-		"the second has lost what the first has":  {third[:120], zeroed(third[:120], 30, 90), ""},
-		"they differ":                             {"x" + third[1:90], third[:60], auditlog.KindStray},
-		"the first was acknowledged, and went on": {third + third, "", auditlog.KindStray},
+		"the second has lost what is under its torn head": {batch, zeroed(batch, 2, 22), ""},
+		"both have lost something":                        {zeroed(batch, 10, 30), zeroed(batch, 2, 22), ""},
+		"lost under a torn head, and more before it":      {batch + "x", zeroed(batch, 2, 22), auditlog.KindStray},
+		"lost under a torn head, and they differ":         {"x" + batch[1:], zeroed(batch, 2, 22), auditlog.KindStray},
+		"the file is there and empty":                     {third[:50], "", ""},
+		"both are torn":                                   {zeroed(third[:120], 20, 80), third[:100], ""},
+		"the second has lost what the first has":          {third[:120], zeroed(third[:120], 30, 90), ""},
+		"they differ":                                     {"x" + third[1:90], third[:60], auditlog.KindStray},
+		"the first was acknowledged, and went on":         {third + third, "", auditlog.KindStray},
 	} {
 		t.Run(name, func(t *testing.T) {
 			report, err := l.verifySegments(l.keys(), first, second+c.ignored, c.next)
