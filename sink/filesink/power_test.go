@@ -213,3 +213,30 @@ func TestWhatAKilledProcessLeftIsDurableOnceItWasRead(t *testing.T) {
 		}
 	}
 }
+
+// A call fails, and soon after the process or the machine ends.
+func TestAcknowledgedEventsSurviveTheEndBehindAFailingCall(t *testing.T) {
+	t.Parallel()
+	whole := newStory(false)
+	require.NoError(t, whole.run(t))
+	fates := slices.Sorted(maps.Keys(simdisk.Fates(0)))
+	step := 4 * every(3)
+	for n := 1; n <= whole.disk.Calls(); n += step {
+		for later := range 6 {
+			s := newStory(false)
+			s.disk.Fail(n, 1)
+			s.disk.Cut(n + 1 + later)
+			_ = s.run(t) // it ends early, where the call matters
+			s.disk.Fail(0, 0)
+			fate := fates[(n+later)%len(fates)]
+			crashed := s.after(simdisk.Fates(uint64(n))[fate])
+			if !t.Run(fmt.Sprintf("call %d, %d later, %s", n, later, fate), crashed.check) {
+				return
+			}
+			s.disk.Kill()
+			if !t.Run(fmt.Sprintf("call %d, %d later, killed", n, later), s.check) {
+				return
+			}
+		}
+	}
+}
