@@ -78,6 +78,7 @@ type member struct {
 	Depth  int
 	Action string
 	On     string
+	Took   time.Duration
 	This   bool
 	Wrong  string
 }
@@ -171,6 +172,8 @@ func (u *UI) describe(r *request, f found, want part) (*jobPage, error) {
 		p.Earlier = max(want.from-mostEvents, 0)
 	}
 	for i := range p.Checks {
+		// A verification covers what the log held when it began.
+		p.Checks[i].Before = p.Checks[i].Good && !p.Checks[i].Busy && newest(entries).After(p.Checks[i].begun)
 		for _, finding := range p.Checks[i].Result.Findings {
 			if strings.Contains(finding, f.job.ID.String()) && len(p.Altered) < 20 {
 				p.Altered = append(p.Altered, story.Plain(finding))
@@ -187,6 +190,17 @@ func (u *UI) describe(r *request, f found, want part) (*jobPage, error) {
 		return nil, err
 	}
 	return p, u.acts(r, p)
+}
+
+// newest is when the newest event was recorded, as far as IDs and clocks say.
+func newest(entries []story.Entry) (at time.Time) {
+	for i := range entries {
+		e := &entries[i].Event
+		if t := cmp.Or(madeAt(e.ID), e.Time); t.After(at) {
+			at = t
+		}
+	}
+	return at
 }
 
 // tell fills the page from the job's events.
@@ -277,7 +291,7 @@ func (u *UI) family(r *request, p *jobPage) error {
 		if id != p.Job.ID && u.opts.Authorize(r.Context(), r.viewer, ReadJob, job) != nil {
 			continue
 		}
-		m := member{Job: listed(&job), Action: first.What.Action, On: first.What.Resource, This: id == p.Job.ID}
+		m := member{Job: listed(&job), Took: took(&job), Action: first.What.Action, On: first.What.Resource, This: id == p.Job.ID}
 		if err != nil {
 			m.Job, m.Wrong = jobaudit.Job{ID: id, ParentID: first.Job.ParentID}, story.Plain(err.Error())
 		}

@@ -108,10 +108,35 @@ type row struct {
 	Cut    bool   // there were more attempts, perhaps
 }
 
+// view is a search that is offered as a link.
+type view struct {
+	Name, Query string
+	Now         bool // it is what is shown
+}
+
+// views are the searches that are offered.
+func views(filters []filter) []view {
+	list := []view{{Name: "All"}, {Name: "Running", Query: "?state=running"},
+		{Name: "Failed in the last 24 hours", Query: "?state=failed&since=24h"}, {Name: "Cancelled in the last 24 hours", Query: "?state=cancelled&since=24h"}}
+	asked := url.Values{}
+	for i := range filters {
+		if filters[i].Value != "" {
+			asked.Set(filters[i].Name, filters[i].Value)
+		}
+	}
+	for i := range list {
+		of, _ := url.ParseQuery(strings.TrimPrefix(list[i].Query, "?")) // they are above
+		list[i].Now = of.Encode() == asked.Encode()
+	}
+	return list
+}
+
 // jobList is the page.
 type jobList struct {
+	Views    []view
 	Filters  []filter
 	Filtered bool
+	Own      bool // the search is none of those that are offered
 	Rows     []row
 	Next     string    // the query of the next page
 	Looked   time.Time // how far back, if that is why the page ends
@@ -136,8 +161,10 @@ func (u *UI) listJobs(r *request) error {
 	if body.Filters, q, err = filters(values); err != nil {
 		return err
 	}
+	body.Views = views(body.Filters)
 	body.Filtered = q.State != "" || q.ActingFor != "" || q.Action != "" || q.Resource != "" || q.ErrorCode != "" ||
 		q.CorrelationID != uuid.Nil || !q.Since.IsZero() || !q.Until.IsZero()
+	body.Own = body.Filtered && !slices.ContainsFunc(body.Views, func(v view) bool { return v.Now })
 	if !r.viewer.AllOrgs {
 		q.OrgID = r.viewer.OrgID // of the jobs without one, row asks again
 	}

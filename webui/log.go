@@ -89,12 +89,14 @@ type checked struct {
 	Good     bool
 	Result   Verification
 	Failed   string // why the newest ended without a result
+	Before   bool   // on a job's page: the job has an event that is newer than the verification
+	begun    time.Time
 }
 
 func (u *UI) checked() (list []checked) {
 	for _, c := range u.checks {
 		c.mu.Lock()
-		k := checked{Name: c.log.Name, Possible: c.log.Verify != nil, Busy: c.cancel != nil, Done: c.done.UTC().Truncate(time.Second)}
+		k := checked{Name: c.log.Name, Possible: c.log.Verify != nil, Busy: c.cancel != nil, begun: c.begun, Done: c.done.UTC().Truncate(time.Second)}
 		if c.total > 0 {
 			k.Percent = 100 * c.read / c.total
 		}

@@ -1,12 +1,18 @@
 package webui_test
 
 import (
+	"context"
 	"fmt"
 	"html"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -144,5 +150,63 @@ func TestTheListAgreesWithReplayOverAnyHistory(t *testing.T) {
 			}
 			require.Equal(t, want, got[id.String()], "seed %d, %s", seed, id)
 		}
+	}
+}
+
+// What a verification did not see is not said to be verified.
+func TestAJobThatHasGoneOnSinceAVerificationIsNotSaidToBeVerified(t *testing.T) {
+	sink := memsink.New(nil)
+	rec := open(t, sink, nil)
+	done := make(chan bool)
+	ui := pages(t, []webui.Log{{Name: "web", Reader: sink, Verify: func(context.Context, func(done, total int64)) (webui.Verification, error) {
+		defer close(done)
+		return webui.Verification{Level: "L1", Size: 7}, nil
+	}}}, options())
+	before := submit(t, rec, submission("capture-payment", "acme"))
+	for time.Now().UnixMilli() <= madeAt(before.JobID()) { // IDs have milliseconds
+		runtime.Gosched()
+	}
+	after := submit(t, rec, submission("capture-payment", "acme"))
+	for now := time.Now().UnixMilli(); time.Now().UnixMilli() <= now+1; {
+		runtime.Gosched()
+	}
+	r := httptest.NewRequest(http.MethodPost, "/log/verify", strings.NewReader("log=0"))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Who", "auditor")
+	ui.ServeHTTP(httptest.NewRecorder(), r)
+	<-done
+	for now := time.Now().UnixMilli(); time.Now().UnixMilli() <= now+1; {
+		runtime.Gosched()
+	}
+	ends(t, nil)(after)
+	page := ""
+	for !strings.Contains(page, "up to event 7") {
+		_, page = get(t, ui, "auditor", "/jobs/"+before.JobID().String())
+	}
+	require.Contains(t, page, "the log is verified")
+	require.NotContains(t, page, "newer event")
+	_, page = get(t, ui, "auditor", "/jobs/"+after.JobID().String())
+	require.NotContains(t, page, "the log is verified")
+	require.Contains(t, page, "This job has a newer event, which that does not cover.")
+}
+
+func madeAt(id uuid.UUID) int64 {
+	sec, nsec := id.Time().UnixTime()
+	return sec*1000 + nsec/1_000_000
+}
+
+func TestTheSearchThatIsShownIsMarked(t *testing.T) {
+	ui := pages(t, []webui.Log{{Name: "web", Reader: memsink.New(nil)}}, options())
+	for search, want := range map[string]string{"": "All", "?state=running": "Running", "?since=24h&state=failed": "Failed in the last 24 hours",
+		"?state=cancelled&since=24h": "Cancelled in the last 24 hours", "?state=failed": "", "?action=x": "", "?state=failed&since=24h&who=ada": ""} {
+		_, page := get(t, ui, "auditor", "/jobs"+search)
+		marked := regexp.MustCompile(`(?s)<p class="views">.*?aria-current="true">([^<]*)<.*?</p>`).FindStringSubmatch(page)
+		require.Equal(t, want == "", strings.Contains(page, `<details class="search" open>`), "the form is open for a search of one's own: %s", search)
+		if want == "" {
+			require.Nil(t, marked, search)
+			continue
+		}
+		require.NotNil(t, marked, search)
+		require.Equal(t, want, marked[1], search)
 	}
 }

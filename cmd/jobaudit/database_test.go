@@ -214,3 +214,30 @@ func TestWrongCallsAboutDatabasesAreTold(t *testing.T) {
 		require.NotContains(t, c.err, "hunter2")
 	}
 }
+
+func TestOfADatabaseAnotherLogsKeyIsSaidInOneSentence(t *testing.T) {
+	url := newDatabase(t)
+	base := t.TempDir()
+	key := filepath.Join(base, "key")
+	require.Zero(t, run(t, "key", key, "--create", "example.com/jobs").code)
+	sink, err := pgsink.Open(t.Context(), url, nil)
+	require.NoError(t, err)
+	recorder, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "indexer", Environment: "test"}, nil)
+	require.NoError(t, err)
+	l := &aLog{key: key, dir: url, recorder: recorder}
+	stop := sequencer(t, url, key)
+	for range 5 {
+		l.job(t, t.Context(), "reindex", func(context.Context, *jobaudit.Trail) error { return nil })
+		require.NoError(t, sink.Sequenced(t.Context()))
+	}
+	stop()
+	require.NoError(t, recorder.Close(t.Context()))
+	require.NoError(t, sink.Close())
+	for origin, want := range map[string]string{"example.com/other": "This is the log example.com/jobs", "example.com/jobs": "Nothing in this log is signed by"} {
+		other := strings.TrimSpace(run(t, "key", filepath.Join(base, filepath.Base(origin)+"2"), "--create", origin).out)
+		c := run(t, "verify", url, "--key", other)
+		require.Equal(t, 1, c.code)
+		require.Contains(t, c.out, want)
+		require.Equal(t, 1, strings.Count(c.out, "\n"), c.out)
+	}
+}

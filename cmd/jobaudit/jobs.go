@@ -361,22 +361,44 @@ func (a *app) jobRows(rows []*jobRow, f *jobFilters, asJSON bool) error {
 }
 
 func jobHeading(width int) string {
-	if 0 < width && width < wide {
-		when, action, who := narrow(width)
-		return strings.Join([]string{" ", fit("submitted", len(when)), fit("took", 6), fit("action", action), fit("who", who), "job"}, " ")
+	c := columnsOf(width)
+	switch {
+	case 0 < width && width < slim:
+		return strings.Join([]string{" ", fit("submitted", len(c.when)), fit("took", 6), fit("action", c.action), fit("who", c.who)}, " ")
+	case 0 < width && width < wide:
+		return strings.Join([]string{" ", fit("submitted", len(c.when)), fit("took", 6), fit("action", c.action), fit("who", c.who), "job"}, " ")
 	}
-	return strings.Join([]string{fit("state", 9), fit("submitted", 16), fit("took", 7), fit("action", 14), fit("who", 10), fit("job", 36), "tries, error"}, "  ")
+	return strings.Join([]string{fit("state", 9), fit("submitted", len(c.when)), fit("took", 7), fit("action", c.action), fit("who", c.who), fit("job", 36), cut("tries, error", max(c.rest, 0))}, "  ")
 }
 
-// narrow shares a narrow line out: how a time is written, and the columns of
-// action and principal.
-func narrow(width int) (when string, action, who int) {
-	when = "01-02 15:04"
-	if width >= 90 {
-		when = "2006-01-02 15:04"
+// columns are those of a job's line.
+type columns struct {
+	when              string // how a time is written
+	action, who, rest int
+}
+
+// columnsOf shares a line out.
+func columnsOf(width int) columns {
+	c := columns{when: "2006-01-02 15:04", action: 14, who: 10}
+	switch {
+	case width == 0:
+		c.when = "2006-01-02 15:04:05"
+	case width < slim:
+		c.when = "01-02 15:04"
+		left := max(width-22, 12)
+		c.action, c.who = left-left/3, left/3
+	case width < wide:
+		if width < 90 {
+			c.when = "01-02 15:04"
+		}
+		left := width - 48 - len(c.when)
+		c.action, c.who = left-left/3, left/3
+	default:
+		more := width - wide
+		c.action, c.who = 14+more/4, 10+more/4
+		c.rest = width - 80 - c.action - c.who
 	}
-	left := max(width-48-len(when), 12)
-	return when, left - left/3, left / 3
+	return c
 }
 
 // jobLine prints a job. Where there is room for it on one line it is one line.
@@ -391,29 +413,30 @@ func (a *app) jobLine(row *jobRow, f *jobFilters, width int, now time.Time) stri
 	if row.err != nil {
 		state = "unknown"
 	}
-	action, who, rest := plain(row.job.Metadata.Action), plain(row.who), jobRest(row)
-	submitted, behalf := row.job.CreatedAt.In(f.zone()), plain(strings.Join(row.behalf, " for "))
+	c, forNames := columnsOf(width), width
+	if width >= wide {
+		forNames = 3 * c.rest
+	}
+	action, who, rest := plain(row.job.Metadata.Action), plain(row.who), jobRest(row, forNames)
+	submitted, behalf := row.job.CreatedAt.In(f.zone()).Format(c.when), plain(strings.Join(row.behalf, " for "))
 	if 0 < width && width < wide {
-		when, forAction, forWho := narrow(width)
-		line := strings.Join([]string{
-			a.coloured(row.job.State, sign(state)), submitted.Format(when), fit(long, 6), fit(action, forAction), fit(who, forWho), row.id.String(),
-		}, " ")
 		if behalf != "" {
-			rest = strings.TrimSuffix("for "+behalf+", "+rest, ", ")
+			rest = append([]string{"for " + behalf}, rest...)
 		}
-		return line + "\n" + below(rest, width)
+		line := strings.Join([]string{a.coloured(row.job.State, sign(state)), submitted, fit(long, 6), fit(action, c.action), fit(who, c.who)}, " ")
+		if width < slim {
+			line = strings.TrimRight(line, " ") + "\n "
+		}
+		return line + " " + row.id.String() + "\n" + below(beside(rest, ", ", width-4), width)
 	}
 	if behalf != "" {
 		who += " for " + behalf
-	}
-	when := "2006-01-02 15:04"
-	if width == 0 {
-		when = "2006-01-02 15:04:05"
-	} else {
-		rest = cut(rest, max(width-104, 6))
+		if width > 0 {
+			who = strings.Join(share([]string{plain(row.who), "for " + behalf}, 1, c.who), " ")
+		}
 	}
 	line := strings.Join([]string{
-		a.coloured(row.job.State, fit(state, 9)), submitted.Format(when), fit(long, 7), pad(action, 14, width), pad(who, 10, width), row.id.String(), rest,
+		a.coloured(row.job.State, fit(state, 9)), submitted, fit(long, 7), pad(action, c.action, width), pad(who, c.who, width), row.id.String(), beside(rest, ", ", c.rest),
 	}, "  ")
 	return strings.TrimRight(line, " ") + "\n"
 }
@@ -427,7 +450,7 @@ func pad(text string, column, width int) string {
 }
 
 // jobRest says what is unusual about a job.
-func jobRest(row *jobRow) string {
+func jobRest(row *jobRow, width int) []string {
 	var parts []string
 	if n := len(row.job.Executions); n > 1 {
 		parts = append(parts, fmt.Sprintf("%d tries", n))
@@ -436,12 +459,12 @@ func jobRest(row *jobRow) string {
 		parts = append(parts, "submitted in another log")
 	}
 	if e := row.job.Error; e != nil {
-		parts = append(parts, plain(string(e.Code))+": "+plain(e.Message))
+		parts = append(parts, name(plain(string(e.Code)), width)+": "+plain(e.Message))
 	}
 	if row.err != nil {
 		parts = append(parts, plain(row.err.Error()))
 	}
-	return strings.Join(parts, ", ")
+	return parts
 }
 
 // sign is a state in one column.

@@ -81,22 +81,37 @@ func (a *app) event(r jobaudit.Record, f *filters, asJSON bool) error {
 	case jobaudit.JobSucceeded:
 		typ = a.good(typ)
 	}
-	layout, what := "2006-01-02 15:04:05.000", plain(detail(e))
-	if width > 0 {
+	forNames := width
+	if width >= wide {
+		forNames = width - 79
+	}
+	layout, what := "2006-01-02 15:04:05.000", details(e, forNames)
+	for i := range what {
+		what[i] = plain(what[i])
+	}
+	switch {
+	case 0 < width && width < slim:
+		layout = "01-02 15:04:05"
+	case width > 0:
 		layout = time.DateTime
 	}
-	line := a.faint(e.Time.In(f.zone()).Format(layout)) + "  " + typ + "  " + subject(e)
-	switch {
+	line := a.faint(e.Time.In(f.zone()).Format(layout)) + "  " + typ
+	switch id := subject(e); {
+	case 0 < width && width < slim:
+		if e.Job.ID != uuid.Nil {
+			line += "\n" + "  " + id
+		}
+		line += "\n" + strings.TrimSuffix(below(beside(what, "  ", width-4), width), "\n")
 	case 0 < width && width < wide && e.Job.ID == uuid.Nil:
-		line = strings.TrimRight(line, " ") + "  " + cut(what, max(width-41, 20))
+		line = strings.TrimRight(line, " ") + "  " + beside(what, "  ", width-41)
 	case 0 < width && width < wide:
-		line += "\n" + strings.TrimSuffix(below(what, width), "\n")
+		line += "  " + id + "\n" + strings.TrimSuffix(below(beside(what, "  ", width-4), width), "\n")
 	case width > 0:
-		line += "  " + cut(what, width-79)
+		line += "  " + id + "  " + beside(what, "  ", width-79)
 	default:
-		line += "  " + what
+		line += "  " + id + "  " + beside(what, "  ", 0)
 	}
-	_, err := fmt.Fprintln(a.out, line)
+	_, err := fmt.Fprintln(a.out, strings.TrimRight(line, " "))
 	return err
 }
 
@@ -108,12 +123,17 @@ func subject(e jobaudit.Event) string {
 	return e.Job.ID.String()
 }
 
-// detail says in a few words what the event says.
-func detail(e jobaudit.Event) string {
+// details say in a few words what the event says.
+// On a screen, which has a width, long names in front of a text are cut.
+func details(e jobaudit.Event, width int) []string {
 	var who strings.Builder
-	who.WriteString("by " + e.Who.Principal.ID)
+	if who.WriteString("by "); len(e.Who.OnBehalfOf) == 0 {
+		who.WriteString(e.Who.Principal.ID)
+	} else {
+		who.WriteString(name(e.Who.Principal.ID, width))
+	}
 	for _, p := range e.Who.OnBehalfOf {
-		who.WriteString(" for " + p.ID)
+		who.WriteString(" for " + name(p.ID, width))
 	}
 	parts := []string{e.What.Action, who.String()}
 	if e.Job.ID == uuid.Nil {
@@ -121,11 +141,11 @@ func detail(e jobaudit.Event) string {
 	}
 	switch d := e.Data; {
 	case d.Error != nil:
-		parts = append(parts, string(d.Error.Code)+": "+d.Error.Message)
+		parts = append(parts, name(string(d.Error.Code), width)+": "+d.Error.Message)
 	case d.Line != "":
 		parts = append(parts, d.Line)
 	case d.Decision != nil && !d.Decision.Allowed:
-		parts = append(parts, "refused by "+d.Decision.By+" "+d.Decision.Reason)
+		parts = append(parts, "refused by "+name(d.Decision.By, width)+" "+d.Decision.Reason)
 	case e.Type == jobaudit.AuditOpened:
 		parts = append(parts, e.Where.Version, "on "+e.Where.Host)
 		if d.Environment.VCS.Modified {
@@ -143,7 +163,7 @@ func detail(e jobaudit.Event) string {
 	if text := withheld(e.What.Redaction); text != "" {
 		parts = append(parts, text)
 	}
-	return strings.Join(parts, "  ")
+	return parts
 }
 
 // withheld says what of an event was not stored, and by which policy.

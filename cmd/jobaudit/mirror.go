@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/mirror"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 )
@@ -76,6 +77,11 @@ func (a *app) mirror(ctx context.Context, c *mirrorCall, source, target string) 
 	if err != nil {
 		return err
 	}
+	if c.create { // before anything is made
+		if err := signedByOne(ctx, opened, keys); err != nil {
+			return err
+		}
+	}
 	store, err := a.openStore(ctx, target, c.create)
 	if err != nil {
 		return err
@@ -97,6 +103,21 @@ func (a *app) mirror(ctx context.Context, c *mirrorCall, source, target string) 
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	return a.mirrorResult(c, m, m.Close(last))
+}
+
+// signedByOne refuses keys of which none signed the newest head. A log without a head is
+// not refused.
+func signedByOne(ctx context.Context, source log, keys []note.Verifier) error {
+	signed, err := source.newest(ctx, false)
+	if err != nil {
+		return nil //nolint:nilerr // the mirror says what is wrong with the log
+	}
+	for _, key := range keys {
+		if _, err := auditlog.OpenCheckpoint(signed, key); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("nothing was made: the newest head of %s is signed by %s, and by none of the given keys: give that log's own, and look whether it is the log that you mean", plain(source.String()), signatureName(signed))
 }
 
 // mirrorSource opens what is to be mirrored.

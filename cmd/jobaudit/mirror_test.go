@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,6 +66,25 @@ func TestAMirrorIsReadLikeTheLog(t *testing.T) {
 	require.Zero(t, c.code, c.err)
 	c = run(t, "check-proof", proof, "--key", key)
 	require.Zero(t, c.code, c.out+c.err)
+}
+
+func TestAMirrorThatCannotBeIsNotMade(t *testing.T) {
+	l := newLog(t).close(t)
+	base := t.TempDir()
+	var others []string
+	for i, origin := range []string{"example.com/other", "example.com/jobs"} { // another name, and another key of a name
+		file := filepath.Join(base, fmt.Sprint("key", i))
+		others = append(others, strings.TrimSpace(run(t, "key", file, "--create", origin).out))
+	}
+	for _, key := range others {
+		for _, once := range [][]string{{"--once"}, nil} {
+			target := filepath.Join(base, "new", "mirror")
+			c := run(t, append([]string{"mirror", l.dir, target, "--create", "--key", key}, once...)...)
+			require.Equal(t, 3, c.code, c.out)
+			require.Contains(t, c.err, "by none of the given keys")
+			require.NoDirExists(t, filepath.Dir(target))
+		}
+	}
 }
 
 func TestABranchThatNoSuccessorMadeIsAFindingAndNotRestored(t *testing.T) {

@@ -234,15 +234,15 @@ func (f *finder) done() []reviewFinding {
 func worth(e jobaudit.Event) (kind, what string) {
 	switch e.Type {
 	case jobaudit.JobFailed, jobaudit.JobDenied, jobaudit.AttemptLost, jobaudit.JobCorrected:
-		return string(e.Type), detail(e)
+		return string(e.Type), strings.Join(details(e, 0), "  ")
 	case jobaudit.JobCancelled:
-		return string(e.Type), detail(e)
+		return string(e.Type), strings.Join(details(e, 0), "  ")
 	case jobaudit.AuditLost:
 		return string(e.Type), fmt.Sprintf("%s were lost", count(e.Data.Lost.Count, "event"))
 	case jobaudit.AuditDegraded:
 		return string(e.Type), e.Data.Degraded.Reason
 	case jobaudit.AuditErased:
-		return string(e.Type), detail(e)
+		return string(e.Type), strings.Join(details(e, 0), "  ")
 	case jobaudit.AuditOpened:
 		var found struct {
 			Torn      json.RawMessage

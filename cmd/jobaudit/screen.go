@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/charmbracelet/lipgloss"
 	"golang.org/x/term"
@@ -14,8 +15,11 @@ import (
 )
 
 // wide is the width from which an event or a job with all of its columns fits
-// on a line.
-const wide = 110
+// on a line, and slim that below which an ID has a line of its own: it is never broken.
+const (
+	wide = 120
+	slim = 78
+)
 
 // width is how many columns the output has: those of the terminal, or what
 // COLUMNS says, or 0 for as many as are needed.
@@ -52,7 +56,65 @@ func cut(text string, width int) string {
 		b.WriteRune(r)
 		used += w
 	}
-	return b.String() + "…"
+	short := b.String()
+	for lipgloss.Width(short) > width-1 { // characters that are wider together than each alone
+		_, n := utf8.DecodeLastRuneInString(short)
+		short = short[:len(short)-n]
+	}
+	return short + "…"
+}
+
+// name cuts a name that is too long to stand in front of a text on a screen.
+func name(text string, width int) string {
+	const long = 24
+	if width <= 0 {
+		return text
+	}
+	if text = plain(text); lipgloss.Width(text) <= long {
+		return text
+	}
+	return cut(text, max(width/6, 8))
+}
+
+// share cuts texts so that they fit beside each other, with so many columns between two:
+// the long ones to the same width, so that none pushes the last out. No width is no limit.
+func share(texts []string, between, width int) []string {
+	if width <= 0 {
+		return texts
+	}
+	left := width - between*max(len(texts)-1, 0)
+	widths := make([]int, len(texts))
+	for i, text := range texts {
+		widths[i] = lipgloss.Width(text)
+	}
+	each := left
+	for n := len(texts); n > 0; {
+		each = max(left, n) / n
+		short := 0 // of those that are left, what fits in an equal share
+		for i, w := range widths {
+			if w >= 0 && w <= each {
+				widths[i], left, short = -1, left-w, short+1
+			}
+		}
+		if n -= short; short == 0 {
+			break
+		}
+	}
+	out := make([]string, len(texts))
+	for i, text := range texts {
+		if out[i] = text; widths[i] >= 0 {
+			out[i] = cut(text, each)
+		}
+	}
+	return out
+}
+
+// beside puts texts beside each other, each cut if they are too wide together.
+func beside(texts []string, between string, width int) string {
+	if width > 0 && width < 5*len(texts) { // hardly a letter of each
+		return cut(strings.Join(texts, between), width)
+	}
+	return strings.Join(share(texts, len(between), width), between)
 }
 
 // below prints a line that belongs to the one above it, cut to the width.
