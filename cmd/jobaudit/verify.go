@@ -165,16 +165,16 @@ func (a *app) progress(opts *filesink.VerifyOptions, source log) (done func()) {
 	} else {
 		options = append(options, progressbar.OptionShowBytes(true))
 	}
-	var bar *progressbar.ProgressBar
+	bar := progressbar.NewOptions64(1, options...)
+	bar.StartWithoutRender() // what is read before the first figure takes time, too
+	shown := false
 	opts.Progress = func(read, total int64) {
-		if bar == nil {
-			bar = progressbar.NewOptions64(max(total, 1), options...)
-		}
+		shown = true
 		bar.ChangeMax64(max(total, 1))
 		_ = bar.Set64(read) // it is only for show
 	}
 	return func() {
-		if bar != nil {
+		if shown {
 			_ = bar.Clear()
 		}
 	}
