@@ -15,9 +15,9 @@ import (
 
 const (
 	// longestLine is how many bytes of a line are kept. The library records some 4 KiB
-	// of them, once it has looked at them all: cut here, what is left of a credential
-	// would no longer look like one.
-	longestLine = 16 << 10
+	// of them, once it has looked at 16: cut here, what is left of a credential would no
+	// longer look like one. What stands before and behind them is looked at, too.
+	longestLine = 16<<10 - 64
 	// tailBytes bounds what is kept of the end of an output until it ends.
 	tailBytes = 512 << 10
 	// lineInterval is how long a line waits for others to be recorded with.
