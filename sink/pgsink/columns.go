@@ -62,8 +62,11 @@ func id(u uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: u, Valid: u != uuid
 func text(s string) pgtype.Text { return pgtype.Text{String: column(s), Valid: s != ""} }
 
 // column is a text as a column can hold it: PostgreSQL's text takes no NUL,
-// which an event may hold. Two texts may become one: Query.Match decides.
-func column(s string) string { return strings.ReplaceAll(s, "\x00", "\ufffd") }
+// which an event may hold, and nothing that is not UTF-8, which a Query may. Two texts
+// may become one: Query.Match decides.
+func column(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\ufffd"), "\x00", "\ufffd")
+}
 
 // selection builds the WHERE clause of a Query over the columns of events. It
 // lets through all that Query.Match does, and perhaps more.

@@ -299,3 +299,83 @@ func TestAMissingTableHidesNothing(t *testing.T) {
 		})
 	}
 }
+
+// A row of the inbox that no program of ours writes stops no sequencer.
+func TestAMalformedRowOfTheInboxIsRefused(t *testing.T) {
+	url, k := database(t), newKey(t)
+	good := sinktest.Records(3)
+	sink := open(t, url, nil)
+	for i, columns := range []string{
+		`ARRAY[gen_random_uuid(), gen_random_uuid()], '{}', ARRAY['x'::bytea]`,
+		`ARRAY[gen_random_uuid()], '{}', '{}'`,
+		`ARRAY[gen_random_uuid()], '{}', ARRAY[NULL::bytea]`,
+		`ARRAY[NULL::uuid], '{}', ARRAY['x'::bytea]`,
+		`'{}', '{}', ARRAY['x'::bytea]`,
+		`ARRAY[ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()]], '{}', ARRAY['x'::bytea]`,
+		`'{}', '{}', '{}'`,
+	} {
+		if i < len(good) {
+			require.NoError(t, sink.Append(t.Context(), good[i:i+1]))
+		}
+		execute(t, url, `INSERT INTO jobaudit.inbox (ids, keys, lines) VALUES (`+columns+`)`)
+	}
+	run(t, url, k.options())
+	require.NoError(t, sink.Sequenced(t.Context()))
+	require.Equal(t, idsOf(good), read(t, sink, jobaudit.Query{}))
+	_, err := verify(url, k)
+	var found *pgsink.VerifyError
+	require.ErrorAs(t, err, &found)
+	for _, f := range found.Findings {
+		require.Equal(t, pgsink.KindRefused, f.Kind, "%v", f)
+	}
+}
+
+// What cannot be rebuilt is not read again in each cycle, and is told once.
+func TestALogThatCannotBeRebuiltIsReadOnce(t *testing.T) {
+	url, k := database(t), newKey(t)
+	written(t, url, k)
+	tamper(t, url, `DELETE FROM jobaudit.hashes; UPDATE jobaudit.events SET line = line || ' ' WHERE idx = $i`, 7)
+	cycles := make(chan struct{})
+	reported, stop := complaints(t, url, pgsink.AtSteps(func(at string) error {
+		if at == "locked" {
+			cycles <- struct{}{}
+		}
+		return nil
+	}, k.options()))
+	for range 10 {
+		<-cycles
+	}
+	go func() {
+		for range cycles {
+		}
+	}()
+	stop()
+	close(cycles)
+	require.Len(t, reported(), 2, "%v", reported())
+}
+
+func TestATransactionTakesMoreThanOneAppend(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it stores 40,000 events")
+	}
+	url := database(t)
+	records := sinktest.Records(20_000)
+	for kind, begin := range transactions(t, url) {
+		tx := begin()
+		require.NoError(t, tx.sink.Append(t.Context(), records), kind)
+		require.NoError(t, tx.rollback(), kind)
+	}
+	tx := transactions(t, url)["pgx"]()
+	require.NoError(t, tx.sink.Append(t.Context(), records))
+	require.NoError(t, tx.commit())
+	require.Equal(t, idsOf(records), read(t, open(t, url, nil), jobaudit.Query{}))
+}
+
+func TestASelectionThatIsNoTextFindsNothing(t *testing.T) {
+	sink := open(t, database(t), nil)
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(1)))
+	const bad = "a\xff\xfe"
+	for _, q := range []jobaudit.Query{{PrincipalID: bad}, {ActingFor: bad}, {OrgID: bad}, {Action: bad}, {State: bad}, {Resource: bad}, {ErrorCode: bad}, {Types: []jobaudit.EventType{bad}}} {
+		require.Empty(t, read(t, sink, q))
+	}
+}

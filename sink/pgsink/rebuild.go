@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -35,6 +36,10 @@ func wrongHashes(head auditlog.Checkpoint, line []byte, err error) error {
 	return err
 }
 
+// rebuildEvery is how long a sequencer waits where the events did not lead to a head,
+// before it reads them again for the same one.
+const rebuildEvery = 5 * time.Minute
+
 // rebuildCommits is how many commits one step of rebuild covers.
 const rebuildCommits = 64
 
@@ -42,6 +47,9 @@ const rebuildCommits = 64
 // cache, are wrong, and stores those that differ again: a later row of the same
 // number counts. It holds no lock: what is under a head does not change.
 func (s *Sequencer) rebuild(ctx context.Context, conn *pgx.Conn, wrong *storedError) error {
+	if bytes.Equal(wrong.line, s.unbuilt) && time.Since(s.unbuiltAt) < rebuildEvery {
+		return wrong // it reads the whole log, and has been told
+	}
 	head := wrong.head.Head()
 	kept, err := s.anchorHead(ctx)
 	if err != nil {
@@ -51,10 +59,15 @@ func (s *Sequencer) rebuild(ctx context.Context, conn *pgx.Conn, wrong *storedEr
 	r := &rebuilding{conn: conn, kept: kept}
 	for r.tree.Size() < head.Size {
 		if err := r.step(ctx); err != nil {
+			var outside interface{ SQLState() string }
+			if ctx.Err() == nil && !errors.As(err, &outside) && !conn.IsClosed() {
+				s.unbuilt, s.unbuiltAt = wrong.line, time.Now()
+			}
 			return fmt.Errorf("%w; %w", err, wrong)
 		}
 	}
 	if r.tree.Root() != head.Root {
+		s.unbuilt, s.unbuiltAt = wrong.line, time.Now()
 		return fmt.Errorf("the events are not those of the newest head: %w", wrong)
 	}
 	// Only now: hashes of other events are not written.

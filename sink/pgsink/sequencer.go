@@ -75,6 +75,9 @@ type Sequencer struct {
 	partitionAt time.Time // of the last attempt, if it failed
 	unmade      int       // the partition that was reported last
 
+	unbuilt   []byte    // the newest commit, if the events do not lead to it
+	unbuiltAt time.Time // when that was found
+
 	certain bool // the head's commit is on disk, and on the standby's where one is synchronous
 
 	anchored      int64 // the size that the anchor has
@@ -445,7 +448,11 @@ func readInbox(ctx context.Context, tx pgx.Tx) (events []accepted, ns []int64, e
 		}
 		ns = append(ns, n)
 		for i := range ids {
-			events = append(events, accepted{n: n, position: i, writer: writer, id: ids[i].Bytes, line: lines[i]})
+			e := accepted{n: n, position: i, writer: writer, id: ids[i].Bytes, line: []byte{}}
+			if i < len(lines) && lines[i] != nil { // else it has no line, and is refused
+				e.line = lines[i]
+			}
+			events = append(events, e)
 		}
 	}
 	return events, ns, rows.Err()

@@ -33,28 +33,45 @@ func SQLTx(tx *sql.Tx) jobaudit.AuditSink { return sqlTx{tx} }
 type pgxTx struct{ tx pgx.Tx }
 
 func (t pgxTx) Append(ctx context.Context, records []jobaudit.Record) error {
-	records, _, err := check(records)
-	if err != nil || len(records) == 0 {
+	return inParts(records, func(part []jobaudit.Record) error {
+		_, err := t.tx.Exec(ctx, appendSQL, arguments(part)...)
 		return err
+	})
+}
+
+// inParts calls add with as many records at a time as append_v1 takes: all are stored in
+// the caller's transaction or none is.
+func inParts(records []jobaudit.Record, add func([]jobaudit.Record) error) error {
+	for len(records) > 0 {
+		n, size := 0, 0
+		for n < min(len(records), maxRecords) && (n == 0 || size+records[n].Len() <= maxBytes) {
+			size += records[n].Len()
+			n++
+		}
+		part, _, err := check(records[:n])
+		if err != nil {
+			return err
+		}
+		if err := add(part); err != nil {
+			return appendError(err)
+		}
+		records = records[n:]
 	}
-	_, err = t.tx.Exec(ctx, appendSQL, arguments(records)...)
-	return appendError(err)
+	return nil
 }
 
 type sqlTx struct{ tx *sql.Tx }
 
 func (t sqlTx) Append(ctx context.Context, records []jobaudit.Record) error {
-	records, _, err := check(records)
-	if err != nil || len(records) == 0 {
+	return inParts(records, func(part []jobaudit.Record) error {
+		// Text, which every driver can send.
+		args := arguments(part)
+		for i := range args {
+			args[i] = arrayText(args[i])
+		}
+		_, err := t.tx.ExecContext(ctx, `SELECT jobaudit.append_v1($1::text::uuid[], $2::text::bytea[], $3::text::int[], $4::text::uuid[])`, args...)
 		return err
-	}
-	// Text, which every driver can send.
-	args := arguments(records)
-	for i := range args {
-		args[i] = arrayText(args[i])
-	}
-	_, err = t.tx.ExecContext(ctx, `SELECT jobaudit.append_v1($1::text::uuid[], $2::text::bytea[], $3::text::int[], $4::text::uuid[])`, args...)
-	return appendError(err)
+	})
 }
 
 // arrayText writes one of append_v1's arguments as PostgreSQL reads arrays.
