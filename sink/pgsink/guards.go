@@ -61,20 +61,38 @@ const undefinedTable = "42P01"
 var tables = []string{"migrations", "ids", "inbox", "events", "acting", "sequence", "commits", "hashes", "refused", "lead"}
 
 // functionText finds a function of a migration: its name, and what stands between its quotes.
-var functionText = regexp.MustCompile(`(?s)CREATE FUNCTION jobaudit\.(\w+)\(.*?\$\$(.*?)\$\$`)
+var functionText = regexp.MustCompile(`(?s)CREATE FUNCTION jobaudit\.(\w+)\((.*?)\$\$(.*?)\$\$`)
+
+// setting finds what a function sets while it runs.
+var setting = regexp.MustCompile(`SET (\w+) = (.*?)( SET| AS|\n)`)
+
+// function is what a function does, and as whom.
+type function struct{ source, how string }
 
 func (v *verification) functions() error {
-	missing := make(map[string]string)
+	missing := make(map[string]function)
 	for _, f := range functionText.FindAllStringSubmatch(migrationSQL(schemaVersion, "jobaudit"), -1) {
-		missing[f[1]] = f[2]
+		how := fmt.Sprint(strings.Contains(f[2], "SECURITY DEFINER"), true)
+		for rest := f[2]; ; {
+			at := setting.FindStringSubmatchIndex(rest)
+			if at == nil {
+				break
+			}
+			how += " " + rest[at[2]:at[3]] + "=" + strings.Trim(rest[at[4]:at[5]], "'")
+			rest = rest[at[5]:]
+		}
+		missing[f[1]] = function{f[3], how}
 	}
-	rows, err := v.db.Query(v.ctx, `SELECT proname::text, prosrc FROM pg_proc WHERE pronamespace = 'jobaudit'::regnamespace ORDER BY 1`)
+	rows, err := v.db.Query(v.ctx, `
+		SELECT proname::text, prosrc, format('%s %s %s', prosecdef::text, (proowner = nspowner)::text, array_to_string(proconfig, ' '))
+		FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'jobaudit' ORDER BY 1`)
 	if err != nil {
 		return err
 	}
-	var name, source string
-	_, err = pgx.ForEachRow(rows, []any{&name, &source}, func() error {
-		if known, ours := missing[name]; !ours || known != source {
+	var name string
+	var found function
+	_, err = pgx.ForEachRow(rows, []any{&name, &found.source, &found.how}, func() error {
+		if known, ours := missing[name]; !ours || known != found {
 			v.note(KindGuard, "the function %s is not as the migration made it", name)
 		}
 		delete(missing, name)
@@ -94,7 +112,7 @@ func (v *verification) grants() error {
 			WHERE c.relnamespace = 'jobaudit'::regnamespace AND c.relkind IN ('r', 'p')
 			UNION ALL SELECT c.relname, c.relowner, a.grantee, a.privilege_type, true FROM pg_class c
 			JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a WHERE c.relnamespace = 'jobaudit'::regnamespace AND c.relkind IN ('r', 'p')
-		) g WHERE grantee <> relowner AND privilege_type <> 'SELECT'
+		) g WHERE grantee <> relowner AND NOT (grantee <> 0 AND privilege_type = 'SELECT')
 			AND NOT (grantee <> 0 AND privilege_type = 'INSERT' AND relname IN ('events', 'acting', 'sequence', 'commits', 'hashes', 'refused'))
 			AND NOT (grantee <> 0 AND privilege_type = 'DELETE' AND relname = 'inbox')
 			AND NOT (grantee <> 0 AND privilege_type = 'UPDATE' AND relname = 'lead' AND part)

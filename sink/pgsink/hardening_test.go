@@ -379,3 +379,33 @@ func TestASelectionThatIsNoTextFindsNothing(t *testing.T) {
 		require.Empty(t, read(t, sink, q))
 	}
 }
+
+// A failover that lost the end of the log gives its places to other events: a tail that went
+// on would leave them out.
+func TestATailEndsWhereTheLogWasPutBack(t *testing.T) {
+	for _, more := range []int{0, 2, 5} {
+		url, k := database(t), newKey(t)
+		written(t, url, k)
+		sink := open(t, url, nil)
+		seen := 0
+		var end error
+		for _, err := range sink.Tail(t.Context(), jobaudit.Query{}) {
+			if err != nil {
+				end = err
+				break
+			}
+			if seen++; seen == 40 {
+				tamper(t, url, `DELETE FROM jobaudit.commits WHERE size > 35; DELETE FROM jobaudit.events WHERE idx >= 35;
+					DELETE FROM jobaudit.sequence WHERE idx >= 35; DELETE FROM jobaudit.hashes; DELETE FROM jobaudit.inbox`, 0)
+				if more > 0 {
+					require.NoError(t, sink.Append(t.Context(), sinktest.Records(5+more)))
+					stop := run(t, url, k.options())
+					require.NoError(t, sink.Sequenced(t.Context()))
+					stop()
+				}
+			}
+			require.LessOrEqual(t, seen, 40)
+		}
+		require.ErrorContains(t, end, "earlier state")
+	}
+}

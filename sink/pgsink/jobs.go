@@ -2,6 +2,7 @@ package pgsink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -118,7 +119,9 @@ func (a *ahead) load(ctx context.Context, page []read) error {
 	var job pgtype.UUID
 	var lines [][]byte
 	_, err = pgx.ForEachRow(found, []any{&idx, &n, &job, &lines}, func() error {
-		records += len(lines)
+		if records += len(lines); records > jobsRecords {
+			return errStop // they are read one by one
+		}
 		for i, line := range lines {
 			r, err := jobaudit.ParseRecord(line)
 			switch {
@@ -135,11 +138,12 @@ func (a *ahead) load(ctx context.Context, page []read) error {
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errStop):
+		return nil
+	case err != nil:
 		return fmt.Errorf("pgsink: read jobs: %w", err)
 	}
-	if records <= jobsRecords {
-		a.trails = trails
-	}
+	a.trails = trails
 	return nil
 }

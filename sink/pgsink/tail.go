@@ -1,17 +1,21 @@
 package pgsink
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jobaudit/jobaudit"
 )
 
 // Tail iterates over the records that match and then over those that come, as
 // [jobaudit.AuditReader] says. It yields a record when it has its place in the
-// log, so the order is final; without a sequencer at work nothing comes.
+// log, so the order is final; without a sequencer at work nothing comes. It ends with an
+// error when the log is put back to an earlier state, as by a failover that lost its end.
 func (s *Sink) Tail(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
 		p := &pass{sink: s, query: q, yield: yield, idx: -1}
@@ -31,6 +35,7 @@ func (p *pass) tail(ctx context.Context) error {
 	if err := p.place(ctx); err != nil {
 		return err
 	}
+	last := mark{idx: -1}
 	const shortest, longest = 10 * time.Millisecond, 200 * time.Millisecond
 	for pause := shortest; ; pause = min(2*pause, longest) {
 		if p.sink.isClosed() {
@@ -40,6 +45,12 @@ func (p *pass) tail(ctx context.Context) error {
 		w, err := p.sink.waiting(ctx, 0)
 		if err != nil {
 			return err
+		}
+		if w.Size != last.idx+1 {
+			// After a failover other events may have the places of those that were read.
+			if last, err = last.follow(ctx, p.sink.pool, w.Size-1); err != nil {
+				return err
+			}
 		}
 		for w.Size > p.idx+1 {
 			read, err := p.page(ctx, onlyPlaced)
@@ -61,6 +72,38 @@ func (p *pass) tail(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// mark is the newest event that a tail has seen in the log.
+type mark struct {
+	idx  int64
+	line []byte
+}
+
+// follow returns the mark of a later event, or errOtherLog if the one before is not in the
+// log any more.
+func (m mark) follow(ctx context.Context, db queryer, idx int64) (mark, error) {
+	rows, err := db.Query(ctx, `SELECT idx, line FROM jobaudit.events WHERE idx = ANY ($1) ORDER BY idx`, []int64{m.idx, idx})
+	if err != nil {
+		return m, fmt.Errorf("pgsink: read: %w", err)
+	}
+	next := mark{idx: -1}
+	same := m.idx < 0
+	var found mark
+	_, err = pgx.ForEachRow(rows, []any{&found.idx, &found.line}, func() error {
+		same = same || found.idx == m.idx && bytes.Equal(found.line, m.line)
+		if found.idx == idx {
+			next = mark{idx, bytes.Clone(found.line)}
+		}
+		return nil
+	})
+	if err != nil {
+		return m, fmt.Errorf("pgsink: read: %w", err)
+	}
+	if !same || idx < m.idx {
+		return m, fmt.Errorf("pgsink: %w", errOtherLog)
+	}
+	return next, nil
 }
 
 // place waits until the record that the pass begins behind has its place.

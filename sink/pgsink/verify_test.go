@@ -179,6 +179,11 @@ func TestAChangedGuardIsToldOfAndIsNoFinding(t *testing.T) {
 		"a table granted":                          `GRANT DELETE ON jobaudit.ids TO jobaudit_sequencer`,
 		"a column granted":                         `GRANT UPDATE (hash) ON jobaudit.ids TO PUBLIC`,
 		"nothing to lock":                          `DELETE FROM jobaudit.lead`,
+		"what everybody may read":                  `GRANT SELECT ON jobaudit.events TO PUBLIC`,
+		"a function of its caller":                 `ALTER FUNCTION jobaudit.append_v1 SECURITY INVOKER`,
+		"a function's path":                        `ALTER FUNCTION jobaudit.append_v1 SET search_path = public`,
+		"a function that sets more":                `ALTER FUNCTION jobaudit.append_v1 SET session_replication_role = replica`,
+		"a function of somebody else":              `ALTER FUNCTION jobaudit.append_v1 OWNER TO postgres`,
 		"a function changed":                       `CREATE OR REPLACE FUNCTION jobaudit.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`,
 	} {
 		t.Run(name, func(t *testing.T) {
