@@ -225,6 +225,18 @@ func TestCirclesAndManyOutcomesCostNoMoreThanOthers(t *testing.T) {
 	}
 }
 
+// A queue that gives tasks out twice may leave as many jobs that end in two logs as
+// there are jobs.
+func TestManyJobsThatEndInTwoLogsCostNoMoreThanOthers(t *testing.T) {
+	const n = 100_000
+	events, logs := make([]causal.Event, 2*n), make([][]int, 2)
+	for i := range events {
+		events[i] = causal.Event{ID: id(1, i), Hash: hash(i), Stream: id(2, i), Seq: 1, Outcome: id(3, i/2)}
+		logs[i%2] = append(logs[i%2], i)
+	}
+	require.Len(t, causal.NewGraph(events).Merge(logs), 2*n)
+}
+
 func TestWhatFollowsACircleStandsBehindIt(t *testing.T) {
 	one := func(n, cause int) causal.Event {
 		return causal.Event{ID: id(1, n), Hash: hash(n), Stream: id(2, n), Seq: 1, Cause: id(1, cause)}

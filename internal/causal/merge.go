@@ -44,10 +44,12 @@ type merger struct {
 	logs   [][]int
 	before [][]int // the graph's, and what is decided here
 
-	in       [][]int // the logs that each event is in
-	previous [][]int // and the events before it there
-	reached  []int   // by the search of the number
-	searches int
+	in [][]int // the logs that each event is in
+	at [][]int // and its positions there
+	// links has, for an event of one log and the position of the furthest event of
+	// another that it follows, the latter by the former: from one log to the others.
+	links []map[int]*furthest
+	reach []int // of a search: how many of each log's events are followed
 }
 
 // merge takes from the logs what each goes on with, the lowest rank first.
@@ -94,22 +96,26 @@ type contest struct {
 // decideContests lets the submissions of one job that stand in different logs
 // follow the one that counts, and its outcomes likewise.
 func (m *merger) decideContests() {
-	m.in, m.previous = make([][]int, len(m.events)), make([][]int, len(m.events))
-	m.reached = make([]int, len(m.events))
+	m.in, m.at = make([][]int, len(m.events)), make([][]int, len(m.events))
+	m.links, m.reach = make([]map[int]*furthest, len(m.logs)), make([]int, len(m.logs))
 	first := make(map[contest][]int) // the first event of each log
 	for n, log := range m.logs {
+		m.links[n] = make(map[int]*furthest)
 		decided := make(map[contest]bool)
 		for at, i := range log {
-			m.in[i] = append(m.in[i], n)
-			if at > 0 {
-				m.previous[i] = append(m.previous[i], log[at-1])
-			}
+			m.in[i], m.at[i] = append(m.in[i], n), append(m.at[i], at)
 			for _, c := range []contest{{m.events[i].Submission, false}, {m.events[i].Outcome, true}} {
 				if c.job != uuid.Nil && !decided[c] {
 					decided[c] = true
 					first[c] = append(first[c], i)
 				}
 			}
+		}
+	}
+	for i, before := range m.before {
+		m.link(i, i)
+		for _, p := range before {
+			m.link(i, p)
 		}
 	}
 	contests := slices.SortedFunc(maps.Keys(first), func(a, b contest) int {
@@ -154,26 +160,73 @@ func (m *merger) decide(events []int) {
 	for _, i := range events {
 		if i != events[at] && !m.follows(i, events[at]) {
 			m.before[i] = append(m.before[i], events[at])
+			m.link(i, events[at])
+		}
+	}
+}
+
+// link notes that event b follows event a, or is it, for the searches.
+func (m *merger) link(b, a int) {
+	for x, from := range m.in[b] {
+		for y, to := range m.in[a] {
+			if from == to && m.at[a][y] <= m.at[b][x] {
+				continue // by the log's own order
+			}
+			if m.links[from][to] == nil {
+				m.links[from][to] = newFurthest(len(m.logs[from]))
+			}
+			m.links[from][to].put(m.at[b][x], m.at[a][y]+1)
 		}
 	}
 }
 
 // follows reports whether event b comes after event a, by what it follows or by
-// a log's order.
+// a log's order. What follows an event of a log follows all before it there, so
+// that a search goes from log to log and not from event to event: there may be as
+// many contests as events.
 func (m *merger) follows(b, a int) bool {
-	m.searches++
-	todo := []int{b}
+	clear(m.reach)
+	var todo []int
+	for x, n := range m.in[b] {
+		m.reach[n] = m.at[b][x] + 1
+		todo = append(todo, n)
+	}
 	for len(todo) > 0 {
-		i := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if i == a {
+		n := todo[0]
+		todo = todo[1:]
+		for to, link := range m.links[n] {
+			if count := link.upTo(m.reach[n] - 1); count > m.reach[to] {
+				m.reach[to] = count
+				todo = append(todo, to)
+			}
+		}
+	}
+	for y, n := range m.in[a] {
+		if m.at[a][y] < m.reach[n] {
 			return true
 		}
-		if m.reached[i] == m.searches {
-			continue
-		}
-		m.reached[i] = m.searches
-		todo = append(append(todo, m.before[i]...), m.previous[i]...)
 	}
 	return false
+}
+
+// furthest holds numbers at positions, and tells the greatest up to a position: a
+// tree of maxima over ranges whose lengths are powers of two (Fenwick's).
+type furthest struct{ max []int32 }
+
+func newFurthest(n int) *furthest { return &furthest{make([]int32, n+1)} }
+
+// put sets the number at a position, if it is greater than what is there.
+func (f *furthest) put(at, n int) {
+	for i := at + 1; i < len(f.max); i += i & -i {
+		f.max[i] = max(f.max[i], int32(n)) // no log in memory has more events
+	}
+}
+
+// upTo returns the greatest number up to a position, 0 if there is none.
+func (f *furthest) upTo(at int) int {
+	n := int32(0)
+	for i := at + 1; i > 0; i -= i & -i {
+		n = max(n, f.max[i])
+	}
+	return int(n)
 }
