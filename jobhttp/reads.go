@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/reads"
 )
 
 // noteRead returns when the read is on record, or will be.
@@ -16,14 +17,15 @@ func (a *API) noteRead(ctx context.Context, c Caller, scope jobaudit.Query) erro
 	if err != nil {
 		return err
 	}
-	act := jobaudit.Act{Type: jobaudit.AuditRead, Principal: c.Principal, OrgID: c.OrgID, Reason: "read over HTTP", Scope: scope}
-	err = a.reads.Note(ctx, string(key), func(count int, since time.Time) error {
+	act := jobaudit.Act{Type: jobaudit.AuditRead, Principal: c.Principal, OrgID: c.OrgID, Reason: "read over HTTP"}
+	err = a.reads.Note(ctx, string(key), reads.Span{Since: scope.Since, Until: scope.Until}, func(count int, since time.Time, read reads.Span) error {
 		data := map[string]any{"count": count}
 		if !since.IsZero() {
 			data["since"] = since.UTC().Format(time.RFC3339)
 		}
 		act := act
-		act.Data = data
+		act.Scope, act.Data = scope, data
+		act.Scope.Since, act.Scope.Until = read.Since, read.Until
 		return a.rec.Act(context.Background(), act)
 	})
 	if err == nil || err == ctx.Err() {

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/reads"
 )
 
 // note returns once the look is on record, or counted with one that is: of the same
@@ -24,14 +25,15 @@ func (u *UI) note(ctx context.Context, v Viewer, scope jobaudit.Query, words ...
 	if err != nil {
 		return err
 	}
-	act := jobaudit.Act{Type: jobaudit.AuditRead, Principal: v.Principal, OrgID: v.OrgID, Reason: "looked at in the pages of webui", Scope: scope}
-	return u.reads.Note(ctx, string(key), func(count int, since time.Time) error {
+	act := jobaudit.Act{Type: jobaudit.AuditRead, Principal: v.Principal, OrgID: v.OrgID, Reason: "looked at in the pages of webui"}
+	return u.reads.Note(ctx, string(key), reads.Span{Since: scope.Since, Until: scope.Until}, func(count int, since time.Time, read reads.Span) error {
 		data := map[string]any{"count": count}
 		if !since.IsZero() {
 			data["since"] = since.UTC().Format(time.RFC3339)
 		}
 		act := act
-		act.Data = data
+		act.Scope, act.Data = scope, data
+		act.Scope.Since, act.Scope.Until = read.Since, read.Until
 		return u.opts.Record(context.Background(), act)
 	})
 }

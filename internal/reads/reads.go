@@ -19,9 +19,13 @@ const window = 5 * time.Minute
 const most = 10_000
 
 // Store records count reads of one reader and query. since is when the first of them
-// was, and zero for one that is recorded as it happens. For what is counted under one
-// key it is not called twice at a time.
-type Store func(count int, since time.Time) error
+// was, and zero for one that is recorded as it happens. read is the time that they
+// asked for: from where the first one began to where the last one ended. For what is
+// counted under one key it is not called twice at a time.
+type Store func(count int, since time.Time, read Span) error
+
+// Span is a time between two bounds. A zero one does not bound.
+type Span struct{ Since, Until time.Time }
 
 // Counter counts reads. The first read of a key is on record before Note returns;
 // those of the next five minutes are counted, and recorded as one event at the end.
@@ -40,14 +44,16 @@ type entry struct {
 	err    error         // why it cannot
 	count  int           // of reads since the last event
 	since  time.Time     // when the first of them was
+	span   Span
 	timer  *time.Timer
 
 	storing chan struct{} // holds something while counted reads are stored
 }
 
 // Note returns when the read is on record, or will be. key tells the reader and the
-// query. store outlives ctx: what has begun is recorded though the reader goes.
-func (c *Counter) Note(ctx context.Context, key string, store Store) error {
+// query, but for the time that it asks for, which may move.
+// store outlives ctx: what has begun is recorded though the reader goes.
+func (c *Counter) Note(ctx context.Context, key string, span Span, store Store) error {
 	c.mu.Lock()
 	e := c.open[key]
 	if e == nil {
@@ -59,14 +65,15 @@ func (c *Counter) Note(ctx context.Context, key string, store Store) error {
 			c.open[key] = e
 		}
 		if c.closed {
-			go c.begin(key, e)
+			go c.begin(key, e, span)
 		} else {
-			c.first.Go(func() { c.begin(key, e) })
+			c.first.Go(func() { c.begin(key, e, span) })
 		}
 	} else {
 		if e.count == 0 {
-			e.since = time.Now()
+			e.since, e.span = time.Now(), span
 		}
+		e.span.Until = span.Until
 		e.count++
 	}
 	c.mu.Unlock()
@@ -79,8 +86,8 @@ func (c *Counter) Note(ctx context.Context, key string, store Store) error {
 }
 
 // begin records the first read.
-func (c *Counter) begin(key string, e *entry) {
-	err := e.record(1, time.Time{})
+func (c *Counter) begin(key string, e *entry, span Span) {
+	err := e.record(1, time.Time{}, span)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -96,13 +103,13 @@ func (c *Counter) begin(key string, e *entry) {
 }
 
 // record calls store, which may be the application's.
-func (e *entry) record(count int, since time.Time) (err error) {
+func (e *entry) record(count int, since time.Time, span Span) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = errtree.Panic("the function that records reads", p)
 		}
 	}()
-	return e.store(count, since)
+	return e.store(count, since, span)
 }
 
 // end records the reads that were counted, and goes on to count if there were any.
@@ -110,7 +117,7 @@ func (c *Counter) end(key string, e *entry) {
 	e.storing <- struct{}{} // Close waits for what a timer began
 	defer func() { <-e.storing }()
 	c.mu.Lock()
-	count, since := e.count, e.since
+	count, since, span := e.count, e.since, e.span
 	e.count = 0
 	if count == 0 && c.open[key] == e {
 		delete(c.open, key)
@@ -119,11 +126,14 @@ func (c *Counter) end(key string, e *entry) {
 	if count == 0 {
 		return
 	}
-	err := e.record(count, since) // the recorder's OnError knows of it, too
+	err := e.record(count, since, span) // the recorder's OnError knows of it, too
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
-		e.count, e.since = e.count+count, since
+		if e.count > 0 {
+			span.Until = e.span.Until
+		}
+		e.count, e.since, e.span = e.count+count, since, span
 	}
 	if !c.closed {
 		e.timer.Reset(window)

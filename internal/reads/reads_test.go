@@ -23,7 +23,7 @@ type stored struct {
 	fail error
 }
 
-func (s *stored) store(count int, since time.Time) error {
+func (s *stored) store(count int, since time.Time, _ reads.Span) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
@@ -54,19 +54,19 @@ func TestTheFirstReadIsOnRecordAndThoseOfFiveMinutesAreOneEvent(t *testing.T) {
 		var c reads.Counter
 		var s stored
 		for range 4 {
-			require.NoError(t, c.Note(t.Context(), "a", s.store))
+			require.NoError(t, c.Note(t.Context(), "a", reads.Span{}, s.store))
 			require.Equal(t, []string{"1"}, s.all())
 			time.Sleep(time.Second)
 		}
-		require.NoError(t, c.Note(t.Context(), "b", s.store))
+		require.NoError(t, c.Note(t.Context(), "b", reads.Span{}, s.store))
 		require.Equal(t, []string{"1", "1"}, s.all(), "of another reader")
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
 		require.Equal(t, []string{"1", "1", "3 since 00:00:01"}, s.all())
-		require.NoError(t, c.Note(t.Context(), "a", s.store))
+		require.NoError(t, c.Note(t.Context(), "a", reads.Span{}, s.store))
 		c.Close()
 		require.Equal(t, "1 since 00:05:04", s.all()[3], "what was counted is on record at the end")
-		require.NoError(t, c.Note(t.Context(), "a", s.store))
+		require.NoError(t, c.Note(t.Context(), "a", reads.Span{}, s.store))
 		require.Len(t, s.all(), 5, "and what comes later, at once")
 	})
 }
@@ -75,16 +75,16 @@ func TestAReadThatCannotBeRecordedIsAnErrorForAllWhoWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		full := errors.New("the log is full")
 		for want, store := range map[string]reads.Store{
-			"full":     func(int, time.Time) error { return full },
-			"panicked": func(int, time.Time) error { panic("at the log") },
+			"full":     func(int, time.Time, reads.Span) error { return full },
+			"panicked": func(int, time.Time, reads.Span) error { panic("at the log") },
 		} {
 			var c reads.Counter
 			for range 3 {
-				require.ErrorContains(t, c.Note(t.Context(), "a", store), want)
+				require.ErrorContains(t, c.Note(t.Context(), "a", reads.Span{}, store), want)
 			}
 			var s stored
-			require.NoError(t, c.Note(t.Context(), "a", s.store))
-			require.NoError(t, c.Note(t.Context(), "a", s.store))
+			require.NoError(t, c.Note(t.Context(), "a", reads.Span{}, s.store))
+			require.NoError(t, c.Note(t.Context(), "a", reads.Span{}, s.store))
 			s.failWith(full)
 			time.Sleep(6 * time.Minute)
 			synctest.Wait()
@@ -104,7 +104,7 @@ func TestAReaderWhoGoesIsOnRecord(t *testing.T) {
 		leave := make(chan bool)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		require.ErrorIs(t, c.Note(ctx, "a", func(count int, since time.Time) error { <-leave; return s.store(count, since) }), context.Canceled)
+		require.ErrorIs(t, c.Note(ctx, "a", reads.Span{}, func(count int, since time.Time, q reads.Span) error { <-leave; return s.store(count, since, q) }), context.Canceled)
 		close(leave)
 		synctest.Wait()
 		require.Equal(t, []string{"1"}, s.all())
@@ -118,16 +118,16 @@ func TestNoMoreThanTenThousandAreCountedAtOnce(t *testing.T) {
 		var c reads.Counter
 		var s stored
 		for i := range 10_000 {
-			require.NoError(t, c.Note(t.Context(), fmt.Sprint(i), s.store))
+			require.NoError(t, c.Note(t.Context(), fmt.Sprint(i), reads.Span{}, s.store))
 		}
 		for range 2 {
-			require.NoError(t, c.Note(t.Context(), "one more", s.store))
+			require.NoError(t, c.Note(t.Context(), "one more", reads.Span{}, s.store))
 		}
 		require.Len(t, s.all(), 10_002)
 		time.Sleep(6 * time.Minute)
 		synctest.Wait()
 		for range 2 {
-			require.NoError(t, c.Note(t.Context(), "one more", s.store))
+			require.NoError(t, c.Note(t.Context(), "one more", reads.Span{}, s.store))
 		}
 		require.Len(t, s.all(), 10_003)
 		c.Close()
@@ -143,7 +143,7 @@ func TestCloseWaitsForWhatIsBeingRecorded(t *testing.T) {
 			var s stored
 			var at, most atomic.Int32
 			leave, failed := make(chan bool), false
-			store := func(count int, since time.Time) error {
+			store := func(count int, since time.Time, q reads.Span) error {
 				most.Store(max(most.Load(), at.Add(1)))
 				defer at.Add(-1)
 				if !since.IsZero() {
@@ -153,10 +153,10 @@ func TestCloseWaitsForWhatIsBeingRecorded(t *testing.T) {
 						return failure
 					}
 				}
-				return s.store(count, since)
+				return s.store(count, since, q)
 			}
 			for range 3 {
-				require.NoError(t, c.Note(t.Context(), "a", store))
+				require.NoError(t, c.Note(t.Context(), "a", reads.Span{}, store))
 			}
 			time.Sleep(6 * time.Minute) // the timer's store waits
 			closed := make(chan bool)
@@ -180,11 +180,11 @@ func TestCloseWaitsForFirstReadsThatAreNotCounted(t *testing.T) {
 		var c reads.Counter
 		var s stored
 		for i := range 10_000 {
-			require.NoError(t, c.Note(t.Context(), fmt.Sprint(i), s.store))
+			require.NoError(t, c.Note(t.Context(), fmt.Sprint(i), reads.Span{}, s.store))
 		}
 		leave, closed := make(chan bool), make(chan bool)
 		go func() {
-			_ = c.Note(context.WithoutCancel(t.Context()), "one more", func(count int, since time.Time) error { <-leave; return s.store(count, since) })
+			_ = c.Note(context.WithoutCancel(t.Context()), "one more", reads.Span{}, func(count int, since time.Time, q reads.Span) error { <-leave; return s.store(count, since, q) })
 		}()
 		synctest.Wait()
 		go func() { c.Close(); close(closed) }()
@@ -197,5 +197,48 @@ func TestCloseWaitsForFirstReadsThatAreNotCounted(t *testing.T) {
 		close(leave)
 		<-closed
 		require.Len(t, s.all(), 10_001)
+	})
+}
+
+// What is counted was read over all the time from the first look's bound to the last
+// one's, also where a count could not be recorded at first.
+func TestWhatIsCountedHasTheTimeOfAllOfItsReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c reads.Counter
+		var spans []reads.Span
+		var fail error
+		store := func(_ int, _ time.Time, q reads.Span) error {
+			if fail == nil {
+				spans = append(spans, q)
+			}
+			return fail
+		}
+		start := time.Now()
+		look := func() {
+			now := time.Now()
+			require.NoError(t, c.Note(t.Context(), "a", reads.Span{Since: now.Add(-48 * time.Hour), Until: now.Add(-24 * time.Hour)}, store))
+		}
+		at := func(d time.Duration) reads.Span {
+			return reads.Span{Since: start.Add(d - 48*time.Hour)}
+		}
+		until := func(q reads.Span, d time.Duration) reads.Span {
+			q.Until = start.Add(d - 24*time.Hour)
+			return q
+		}
+		look()
+		time.Sleep(time.Minute)
+		look()
+		time.Sleep(time.Minute)
+		look()
+		fail = errors.New("full")
+		time.Sleep(3*time.Minute + time.Second) // the count fails
+		look()
+		fail = nil
+		time.Sleep(5 * time.Minute)
+		look()
+		c.Close()
+		require.Equal(t, []reads.Span{
+			until(at(0), 0), until(at(time.Minute), 5*time.Minute+time.Second), until(at(10*time.Minute+time.Second), 10*time.Minute+time.Second),
+		}, spans)
 	})
 }
