@@ -367,9 +367,10 @@ func (m *member) has(number uint64) (has, goesOn bool) {
 func (m *member) send(b *batch) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.prune()
 	held := 0
 	for _, waiting := range m.queue {
-		if !waiting.attempt.failed() {
+		if !waiting.attempt.failed() { // as the batch under way may have
 			held += len(waiting.records)
 		}
 	}
@@ -414,23 +415,45 @@ func (m *member) end(why error) {
 	go m.owner.degraded(m.givenUp)
 }
 
+// prune drops what its callers send again, or have given up, but for the batch that
+// is under way. mu is held.
+func (m *member) prune() {
+	first := 0
+	if m.working {
+		first = min(1, len(m.queue))
+	}
+	rest := slices.DeleteFunc(m.queue[first:], func(b *batch) bool { return b.attempt.failed() })
+	m.queue = m.queue[:first+len(rest)]
+}
+
 // next returns the oldest batch that is still to be sent, nil if there is none.
 func (m *member) next() *batch {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for len(m.queue) > 0 && m.queue[0].answered && m.queue[0].attempt.failed() {
-		m.queue = m.queue[1:]
-	}
+	m.working = false
+	m.prune()
 	if len(m.queue) == 0 {
-		m.working = false
 		return nil
 	}
+	m.working = true
 	return m.queue[0]
+}
+
+// more is next for a worker: what is left when the sink closes is Close's.
+func (m *member) more() *batch {
+	m.mu.Lock()
+	if m.closing {
+		m.working = false
+		m.mu.Unlock()
+		return nil
+	}
+	m.mu.Unlock()
+	return m.next()
 }
 
 // work sends one batch after the other until none is left or one fails.
 func (m *member) work() {
-	for b := m.next(); b != nil; b = m.next() {
+	for b := m.more(); b != nil; b = m.more() {
 		if !m.took(b, m.append(b.records)) {
 			return
 		}
@@ -502,7 +525,7 @@ func (m *member) close() error {
 			lacking = fmt.Errorf("%s lacks records: %w", m.name, err)
 		}
 		m.mu.Lock()
-		m.queue = m.queue[1:]
+		m.queue = m.queue[min(1, len(m.queue)):] // it may have been given up meanwhile
 		if lacking == nil {
 			m.taken = b.attempt.number
 			m.owner.move()
