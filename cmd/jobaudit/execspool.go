@@ -121,8 +121,12 @@ func (s *outcomeSpool) create() (err error) {
 	if err != nil {
 		return errors.Join(err, f.Close(), s.root.Remove(id+newSuffix))
 	}
+	// Before it takes anything: what is acknowledged would be gone with its name.
+	if err := syncDir(s.dir); err != nil {
+		return errors.Join(err, f.Close(), s.root.Remove(id+spoolSuffix))
+	}
 	s.files = append(s.files, &spoolFile{File: f, name: id + spoolSuffix})
-	return syncDir(s.dir)
+	return nil
 }
 
 // Records iterates over what is left, as a recorder asks for it.
@@ -186,11 +190,11 @@ func makeDir(path string) error {
 	if err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	if err != nil { // one that has just been made may not be durable yet
-		_ = syncDir(filepath.Dir(path)) // which may be another's
-		return nil
+	there := err != nil // and it may have been made just now, and not be durable yet
+	if err := syncDir(filepath.Dir(path)); err != nil && !(there && errors.Is(err, os.ErrPermission)) {
+		return err // the directory above may be another's, who made this one
 	}
-	return syncDir(filepath.Dir(path))
+	return nil
 }
 
 // syncDir makes durable which files a directory has; a variable for its test.
