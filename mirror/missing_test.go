@@ -315,3 +315,36 @@ func TestWhoReadsOnFindsTheAcceptedBranchWhateverElseIsRead(t *testing.T) {
 		}
 	}
 }
+
+// TestEventsThatAreMissingBelowABranchAreSaidToBe: as those of the branch itself.
+func TestEventsThatAreMissingBelowABranchAreSaidToBe(t *testing.T) {
+	k, k2 := newKey(t, origin), newKey(t, origin+"/s2")
+	records := sinktest.Records(8)
+	for _, missing := range []int64{0, 2} {
+		l, store := newLog(t, k), newStore()
+		recordLog(l, records[:2])
+		sync1(t, l, store, k)
+		recordLog(l, records[2:5])
+		sync1(t, l, store, k)
+		branch := l.cut(4).under(k2)
+		recordLog(branch, records[5:])
+		var problems reports
+		m := newMirror(t, branch, store, options(&problems, k, k2))
+		_, err := m.Accept(t.Context(), operator)
+		require.NoError(t, err)
+		require.NoError(t, m.Sync(t.Context()))
+		name := fmt.Sprintf("001/chunks/%020d", missing)
+		require.Contains(t, store.objects, name)
+		delete(store.objects, name)
+		for _, keys := range [][]note.Verifier{{k.verifier, k2.verifier}, nil} {
+			r, err := mirror.OpenReader(t.Context(), store, &mirror.ReaderOptions{Keys: keys})
+			require.NoError(t, err)
+			require.Equal(t, 2, r.Branch().Number)
+			got, err := ids(t.Context(), r, jobaudit.Query{})
+			lacks, ok := errors.AsType[*mirror.MissingError](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, mirror.MissingError{Branch: 1, First: missing, End: 4}, *lacks)
+			require.Len(t, got, int(missing))
+		}
+	}
+}

@@ -121,14 +121,14 @@ func (r *Reader) Size(ctx context.Context) (int64, error) {
 // A MissingError says that a mirror lacks events that its newest head covers: their
 // chunks were removed, or do not verify. Without keys that is what the store claims.
 type MissingError struct {
-	Branch int
+	Branch int // whose chunks are missing
 	// First is the index of the first event that is missing, End the size that
-	// the newest head has.
+	// the branch's newest head has, or at which the branch that is read leaves it.
 	First, End int64
 }
 
 func (e *MissingError) Error() string {
-	return fmt.Sprintf("events %d to %d are missing in the mirror: its newest head, of branch %d, has size %d, and no chunk that verifies leads from %d to it",
+	return fmt.Sprintf("events %d to %d are missing in the mirror: its newest head covers branch %d up to size %d, and no chunk that verifies leads from %d to it",
 		e.First, e.End-1, e.Branch, e.End, e.First)
 }
 

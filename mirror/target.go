@@ -317,7 +317,7 @@ func (t *target) walk(ctx context.Context, all []Branch, n int, at *fold, until 
 		}
 		if data == nil {
 			if until >= 0 {
-				return false, fmt.Errorf("%s is missing: branch %d ends at size %d, and %d is expected", chunkName(b.Number, at.size()), b.Number, at.size(), until)
+				return false, &MissingError{b.Number, at.size(), until}
 			}
 			return true, nil
 		}

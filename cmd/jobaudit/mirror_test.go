@@ -289,3 +289,16 @@ func TestWhoFollowsAMirrorMissesNothingOfAnAcceptedBranch(t *testing.T) {
 		})
 	}
 }
+
+// TestARestoreThatFailsSaysWhichEventsAreMissing: also when nothing of the log is left.
+func TestARestoreThatFailsSaysWhichEventsAreMissing(t *testing.T) {
+	l := newLog(t).close(t)
+	base := t.TempDir()
+	target, key := filepath.Join(base, "mirror"), l.verifier(t)
+	require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once", "--create").code)
+	require.NoError(t, os.RemoveAll(filepath.Join(target, "001", "chunks")))
+	c := run(t, "restore", target, filepath.Join(base, "restored"), "--key", key)
+	require.NotZero(t, c.code, c.out)
+	require.Contains(t, c.err, "events 0 to ")
+	require.Contains(t, c.err, "are missing in the mirror")
+}

@@ -258,7 +258,10 @@ func (m *mirrored) copy(ctx context.Context, dir string, keys []note.Verifier) (
 	}
 	var missing error
 	c, err := filesink.CopyLines(ctx, present(reader, &missing), dir, keys)
-	if err == nil && missing != nil {
+	if err != nil {
+		return c, errors.Join(missing, err)
+	}
+	if missing != nil {
 		err = fmt.Errorf("%s holds what is before, proven, as a copy that goes on as a successor only: %w", dir, missing)
 	}
 	return c, err
