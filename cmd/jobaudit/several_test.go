@@ -137,6 +137,13 @@ func TestALogThatCannotBeReadKeepsNoOtherFromBeingVerified(t *testing.T) {
 		}
 	}
 
+	// That one has no key among those given hides nothing of that.
+	for _, sources := range [][]string{{nothing, dir, l.dir}, {dir, nothing, l.dir}, {l.dir, dir, nothing}} {
+		c := run(t, append(append([]string{"verify"}, sources...), keys[:2]...)...)
+		require.Equal(t, 3, c.code, "%v: %s%s", sources, c.out, c.err)
+		require.Contains(t, c.out, "none of the keys is of the log")
+	}
+
 	// What is found in one is found, whatever becomes of the others.
 	segment := filepath.Join(dir, "entries", "00000000000000000000.jsonl")
 	b, err := os.ReadFile(segment)

@@ -21,7 +21,7 @@ func (a *app) verifyAll(ctx context.Context, args []string, opts *filesink.Verif
 	if len(opts.AcceptLoss)+len(opts.Companions) > 0 {
 		return usagef("--accept-loss and --companion are about one log: verify that one by itself")
 	}
-	var failed error // what could not be verified, and why
+	var failed, withoutKey error // what could not be verified, and why
 	used, found, unread := map[string]bool{}, false, false
 	for _, source := range args {
 		line, err := a.verifyOne(ctx, source, opts, asJSON)
@@ -34,8 +34,12 @@ func (a *app) verifyAll(ctx context.Context, args []string, opts *filesink.Verif
 		case errors.Is(err, errFindings):
 			found = true
 		default:
-			unread = unread || !wrong
-			failed = errors.Join(failed, err)
+			unread = unread || line == "" && !wrong
+			if wrong {
+				withoutKey = errors.Join(withoutKey, err)
+			} else {
+				failed = errors.Join(failed, err)
+			}
 			if err := a.notVerified(source, err, asJSON); err != nil {
 				return err
 			}
@@ -50,7 +54,10 @@ func (a *app) verifyAll(ctx context.Context, args []string, opts *filesink.Verif
 	if found {
 		return errFindings
 	}
-	return failed
+	if failed != nil {
+		return failed // the exit code says that something could not be read
+	}
+	return withoutKey
 }
 
 // verifyOne verifies one of several logs, and says which line of successors it is of.
