@@ -8,7 +8,7 @@
 //
 // The rows are run in rounds in which ours and the others take turns; a ratio is
 // the median of the rounds. It exits with 1 if a row misses its mark, and with 2 if
-// a row could not be measured. README.md has the last full table.
+// a row could not be measured. README.md has the newest results.
 //
 // The other programs of this package are benchmarks (go test -bench .).
 //
