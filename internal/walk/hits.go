@@ -1,6 +1,8 @@
 package walk
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -108,14 +110,19 @@ func (w *walker) unsafe(name string) bool {
 	return true
 }
 
-// hits tells where the marks are. It is called when the buffer is complete.
+// hits tells where the marks are. It is called when the buffer is complete. It goes
+// through the buffer once, however many marks there are.
 func (w *walker) hits() []Hit {
 	if len(w.marks) == 0 {
 		return nil
 	}
+	// What was written and taken back leaves marks that later ones stand before.
+	slices.SortStableFunc(w.marks, func(a, b mark) int { return cmp.Compare(a.at, b.at) })
 	hits := make([]Hit, len(w.marks))
+	at := place{buf: w.buf}
 	for i, m := range w.marks {
-		hits[i] = Hit{dotted(pathTo(w.buf, m)), m.rule}
+		at.advance(m.at)
+		hits[i] = Hit{dotted(at.path(m.name)), m.rule}
 	}
 	return hits
 }
@@ -123,28 +130,36 @@ func (w *walker) hits() []Hit {
 // maxPath is the most bytes of a hit's path.
 const maxPath = 256
 
-// pathTo returns the path of what is marked in an encoded value: the names and
-// indices of what is around it. Names are stored there anyway; those
-// that are long or more than identifiers become stars nevertheless.
-func pathTo(buf []byte, m mark) string {
-	type level struct {
-		name  string
-		index int // of an element; -1 in an object
-	}
-	var levels []level
-	for i := 0; i < m.at && i < len(buf); i++ {
+// place is a position in an encoded value, and the names and indices of what is around
+// it. Names are stored there anyway; those that are long or more than identifiers
+// become stars nevertheless.
+type place struct {
+	buf    []byte
+	at     int
+	levels []level
+}
+
+type level struct {
+	name  []byte
+	index int // of an element; -1 in an object
+}
+
+// advance goes on to a position that is no part of a text.
+func (p *place) advance(to int) {
+	buf, i := p.buf, p.at
+	for ; i < to && i < len(buf); i++ {
 		switch buf[i] {
 		case '{':
-			levels = append(levels, level{index: -1})
+			p.levels = append(p.levels, level{index: -1})
 		case '[':
-			levels = append(levels, level{})
+			p.levels = append(p.levels, level{})
 		case '}', ']':
-			levels = levels[:len(levels)-1]
+			p.levels = p.levels[:len(p.levels)-1]
 		case ',':
-			if l := &levels[len(levels)-1]; l.index >= 0 {
+			if l := &p.levels[len(p.levels)-1]; l.index >= 0 {
 				l.index++
 			} else {
-				l.name = ""
+				l.name = nil
 			}
 		case '"':
 			start := i + 1
@@ -154,19 +169,25 @@ func pathTo(buf []byte, m mark) string {
 				}
 			}
 			if i+1 < len(buf) && buf[i+1] == ':' {
-				levels[len(levels)-1].name = string(buf[start:i])
+				p.levels[len(p.levels)-1].name = buf[start:i]
 			}
 		}
 	}
+	p.at = i
+}
+
+// path returns the path of the position; byName says that an entry of the object there
+// was left out because of its name.
+func (p *place) path(byName bool) string {
 	path := ""
-	for i, l := range levels {
+	for i, l := range p.levels {
 		switch {
 		case l.index >= 0:
 			path += "[" + strconv.Itoa(l.index) + "]"
-		case i == len(levels)-1 && m.name:
+		case i == len(p.levels)-1 && byName:
 			path = joinStar(path)
 		case plainName(l.name):
-			path = join(path, l.name)
+			path = join(path, string(l.name))
 		default:
 			path = joinStar(path)
 		}
@@ -178,8 +199,8 @@ func pathTo(buf []byte, m mark) string {
 }
 
 // plainName reports whether a name is one that a programmer would give.
-func plainName(name string) bool {
-	if name == "" || len(name) > 48 {
+func plainName(name []byte) bool {
+	if len(name) == 0 || len(name) > 48 {
 		return false
 	}
 	for i := range len(name) {
