@@ -31,7 +31,10 @@ type drainer struct {
 	timer   *time.Timer // until the next try
 	stopped bool
 	seen    uint64 // records that the fallback took here and that were read
-	refused uint64 // records that were read, and that the sink refused
+	refused uint64 // records that stay in the fallback: refused by the sink, or unreadable
+	// trailing is how many of them stand behind the last record that can be read: the
+	// next pass meets them again.
+	trailing uint64
 }
 
 func (d *drainer) init(r *Recorder) {
@@ -80,13 +83,17 @@ func (d *drainer) work() {
 		}
 		d.again = false
 		d.mu.Unlock()
-		err := d.drain(d.ctx, false)
-		if err == nil || d.ctx.Err() != nil {
-			continue
-		}
-		d.rec.reportLater("drain", uuid.Nil, err)
-		if !definite(err) {
-			d.later()
+		before := d.leftBehind()
+		left, err := d.drain(d.ctx, false)
+		switch {
+		case err == nil || d.ctx.Err() != nil:
+		case !left:
+			d.rec.reportLater("drain", uuid.Nil, err)
+			if !definite(err) {
+				d.later()
+			}
+		case d.leftBehind() != before || d.forgetful():
+			d.rec.reportLater("drain", uuid.Nil, err)
 		}
 	}
 }
@@ -119,63 +126,76 @@ func (d *drainer) missing(taken uint64) uint64 {
 	return taken - min(d.seen, taken) + d.refused
 }
 
+// leftBehind is how many records stay in the fallback.
+func (d *drainer) leftBehind() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.refused
+}
+
 // drain sends what the fallback holds to the sink: what is new, or, with all,
-// also what the sink has refused.
-func (d *drainer) drain(ctx context.Context, all bool) error {
+// also what the sink has refused. left says that all of it was read, and that the
+// error is about records that stay there: trying again changes nothing.
+func (d *drainer) drain(ctx context.Context, all bool) (left bool, err error) {
 	select {
 	case <-d.turn:
 		defer func() { d.turn <- struct{}{} }()
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	}
 	taken := d.rec.queue.Stats().Fallback
 	pass := drainPass{drainer: d}
 	d.mu.Lock()
 	if d.forgetful() {
 		pass.due = d.refused // they are read again
-		d.after, d.refused = uuid.Nil, 0
+		d.after, d.refused, d.trailing = uuid.Nil, 0, 0
 	} else if all && d.refused > 0 {
-		d.after, d.refused, pass.again = uuid.Nil, 0, true
+		d.after, d.refused, d.trailing, pass.again = uuid.Nil, 0, 0, true
 	}
 	pass.due += taken - min(d.seen, taken)
 	d.mu.Unlock()
 	for record, err := range d.reader.Records(ctx, Query{After: d.after}) {
 		if ctx.Err() != nil { // which the reader may not hear
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 		if err != nil {
 			if _, one := errtree.Find[*UnreadableError](err); one {
 				pass.leave(err)
+				pass.trailing++
 				continue
 			}
-			return err
+			return false, err
 		}
+		pass.trailing = 0
 		if bytes.Compare(record.id[:6], d.rec.incarnation[:6]) >= 0 { // the milliseconds of a UUIDv7: it is this process's
 			pass.read++
 		}
 		pass.batch = append(pass.batch, record)
 		if len(pass.batch) == delivery.MaxBatchRecords {
 			if err := pass.send(ctx); err != nil {
-				return err
+				return false, err
 			}
 		}
 	}
 	if err := pass.send(ctx); err != nil {
-		return err
+		return false, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.seen = max(d.seen, taken+pass.ahead())
-	d.refused += pass.left
-	return pass.refused
+	d.refused += pass.left - d.trailing
+	d.trailing = pass.left
+	return true, pass.refused
 }
 
 // drainPass is one pass over the fallback.
 type drainPass struct {
-	drainer *drainer
-	batch   []Record
-	left    uint64
-	refused error // why they are left
+	drainer  *drainer
+	batch    []Record
+	left     uint64 // records that stay behind and are not counted yet
+	refused  error  // why some stay behind
+	trailing uint64 // of all that stay behind, those since the last record that can be read
+	named    int    // in refused
 
 	read, due uint64 // of this process's records: read, and expected to be
 	again     bool   // what the sink has is read again
@@ -216,7 +236,7 @@ func (p *drainPass) send(ctx context.Context) error {
 	}
 	newest := p.batch[len(p.batch)-1].ID()
 	p.batch = p.batch[:0:0]
-	p.drainer.after = newest
+	p.passed(newest)
 	if !p.drainer.forgetful() || len(stored) == 0 {
 		return nil
 	}
@@ -225,6 +245,16 @@ func (p *drainPass) send(ctx context.Context) error {
 		ids[i] = record.ID()
 	}
 	return p.drainer.reader.(forgetter).Forget(ctx, ids)
+}
+
+// passed notes that what stands up to a record need not be read again.
+func (p *drainPass) passed(newest uuid.UUID) {
+	d := p.drainer
+	d.after = newest
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refused += p.left - p.trailing - d.trailing
+	p.left, d.trailing = p.trailing, 0
 }
 
 // forgetter is implemented by fallbacks that can forget records.
@@ -241,7 +271,8 @@ func (d *drainer) forgetful() bool {
 
 // leave notes a record that stays behind. Of the reasons, some are kept.
 func (p *drainPass) leave(err error) {
-	if p.left++; p.left <= errtree.Max/2 {
+	p.left++
+	if p.named++; p.named <= errtree.Max/2 {
 		p.refused = errors.Join(p.refused, err)
 	}
 }
@@ -264,7 +295,7 @@ func (r *Recorder) Drain(ctx context.Context) error {
 	if r.drainer.reader == nil {
 		return nil
 	}
-	if err := r.drainer.drain(ctx, true); err != nil {
+	if _, err := r.drainer.drain(ctx, true); err != nil {
 		return &AuditError{Op: "drain", Err: err}
 	}
 	return nil

@@ -207,6 +207,86 @@ func TestTheFallbackIsReadOnce(t *testing.T) {
 	}
 }
 
+// partly is a fallback with a place that cannot be read behind the last record, and
+// more before each.
+type partly struct {
+	jobaudit.AuditSink
+	before int
+}
+
+func (p partly) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		damaged := &jobaudit.UnreadableError{Err: errWork}
+		for r, err := range p.AuditSink.(jobaudit.AuditReader).Records(ctx, q) {
+			for range p.before {
+				if !yield(jobaudit.Record{}, damaged) {
+					return
+				}
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+		yield(jobaudit.Record{}, damaged)
+	}
+}
+
+// What cannot be read of the fallback is counted and told once, and is not looked at
+// again and again.
+func TestWhatTheFallbackCannotReadIsToldOnce(t *testing.T) {
+	for name, fallback := range map[string]func(*forgetful) jobaudit.AuditSink{
+		"it forgets":   func(f *forgetful) jobaudit.AuditSink { return forgetting{partly{f, 0}, f} },
+		"it remembers": func(f *forgetful) jobaudit.AuditSink { return partly{f, 2} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var told atomic.Int64
+				spare, store := &forgetful{}, newSwitched()
+				rec := open(t, store, &jobaudit.Options{Fallback: fallback(spare), OnError: func(_ context.Context, err *jobaudit.AuditError) {
+					if err.Op == "drain" {
+						told.Add(1)
+					}
+				}})
+				kept := uint64(1) // what stands behind the last record
+				for range 3 {
+					tr := begun(t, rec)
+					store.set(func([]jobaudit.Record) error { return errWork })
+					require.NoError(t, tr.Succeed(t.Context()))
+					store.set(nil)
+					time.Sleep(time.Hour)
+					require.Equal(t, jobaudit.Success, jobOf(t, store, tr.JobID()).State)
+					if name == "it remembers" {
+						kept += 2
+					}
+					require.Equal(t, kept, rec.Stats().InFallback)
+				}
+				before := told.Load()
+				require.LessOrEqual(t, before, int64(12))
+				time.Sleep(24 * time.Hour)
+				require.Equal(t, before, told.Load())
+				require.Equal(t, kept, rec.Stats().InFallback)
+				require.Error(t, rec.Drain(t.Context()), "who asks is told")
+				require.Equal(t, kept, rec.Stats().InFallback)
+				require.NoError(t, rec.Close(t.Context()))
+			})
+		})
+	}
+}
+
+// forgetting is a fallback that can forget although another one reads it.
+type forgetting struct {
+	partly
+	*forgetful
+}
+
+func (f forgetting) Append(ctx context.Context, records []jobaudit.Record) error {
+	return f.forgetful.Append(ctx, records)
+}
+
+func (f forgetting) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return f.partly.Records(ctx, q)
+}
+
 // Close with a context that has ended still gives a healthy sink its time.
 func TestCloseWithAnEndedContextStoresWhatIsBuffered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
