@@ -334,13 +334,49 @@ func TestProgramsAndTablesOfDifferentVersionsMeet(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close(context.Background())
 
-	execute(t, url, `INSERT INTO jobaudit.migrations (version, min_writer) VALUES (2, 1)`)
+	execute(t, url, `INSERT INTO jobaudit.migrations (version, min_writer, min_sequencer) VALUES (2, 1, 1)`)
 	old := open(t, url, nil)
 	require.NoError(t, old.Append(t.Context(), sinktest.Records(1)), "newer tables keep what older programs call")
 	require.NoError(t, pgsink.Migrate(t.Context(), conn, nil), "and an older program leaves them as they are")
 
-	execute(t, url, `INSERT INTO jobaudit.migrations (version, min_writer) VALUES (3, 2)`)
+	execute(t, url, `INSERT INTO jobaudit.migrations (version, min_writer, min_sequencer) VALUES (3, 2, 1)`)
 	_, err = pgsink.Open(t.Context(), url, nil)
 	require.ErrorContains(t, err, "update the program")
 	require.NoError(t, old.Append(t.Context(), sinktest.Records(1)), "one that is open goes on")
+}
+
+// An old sequencer would leave what a newer one fills, and Verify accuse an honest log.
+func TestASequencerThatIsTooOldForTheTablesPlacesNothing(t *testing.T) {
+	for name, connected := range map[string]bool{"a new connection": false, "one that is open": true} {
+		t.Run(name, func(t *testing.T) {
+			url, k := database(t), newKey(t)
+			sink := open(t, url, nil)
+			errs := make(chan error, 10)
+			s, err := pgsink.NewSequencer(url, k.options(), &pgsink.Options{OnError: func(err error) { errs <- err }})
+			require.NoError(t, err)
+			start := func() {
+				ctx, cancel := context.WithCancel(context.Background())
+				var wg sync.WaitGroup
+				wg.Go(func() { _ = s.Run(ctx) })
+				t.Cleanup(func() { cancel(); wg.Wait() })
+			}
+			if connected {
+				start()
+				require.NoError(t, sink.Append(t.Context(), sinktest.Records(3)))
+				require.NoError(t, sink.Sequenced(t.Context()))
+			}
+			before, err := sink.Size(t.Context())
+			require.NoError(t, err)
+			execute(t, url, `BEGIN; SELECT FROM jobaudit.lead FOR UPDATE;
+				INSERT INTO jobaudit.migrations (version, min_writer, min_sequencer) VALUES (2, 1, 2); COMMIT`)
+			require.NoError(t, sink.Append(t.Context(), sinktest.Records(3)), "events are accepted meanwhile")
+			if !connected {
+				start()
+			}
+			require.ErrorContains(t, complaint(t, sink, errs), "update the program")
+			after, err := sink.Size(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, before, after)
+		})
+	}
 }

@@ -11,11 +11,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// schemaVersion is the newest version of the tables that this code knows, and
-// writerVersion the version of append that it calls.
+// schemaVersion is the newest version of the tables that this code knows,
+// writerVersion the version of append that it calls, and sequencerVersion that of
+// what its sequencer fills in.
 const (
-	schemaVersion = 1
-	writerVersion = 1
+	schemaVersion    = 1
+	writerVersion    = 1
+	sequencerVersion = 1
 )
 
 //go:embed migrations/*.sql

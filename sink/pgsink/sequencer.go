@@ -346,11 +346,18 @@ func (s *Sequencer) at(step string) error {
 	return s.opts.step(step)
 }
 
-// load makes tree and head those of the newest commit.
+// load makes tree and head those of the newest commit. It refuses tables whose columns
+// this code does not all fill: what it left out would look like a manipulation.
 func (s *Sequencer) load(ctx context.Context, tx pgx.Tx) error {
-	line, err := newestCommit(ctx, tx)
+	var oldest int
+	var line []byte
+	err := tx.QueryRow(ctx, `SELECT (SELECT coalesce(max(min_sequencer), 0) FROM jobaudit.migrations),
+		(SELECT line FROM jobaudit.commits ORDER BY size DESC LIMIT 1)`).Scan(&oldest, &line)
 	if err != nil {
 		return err
+	}
+	if oldest > sequencerVersion {
+		return fmt.Errorf("the tables take sequencers of version %d and newer, this one is %d: update the program", oldest, sequencerVersion)
 	}
 	if s.loaded && bytes.Equal(line, s.line) {
 		return nil

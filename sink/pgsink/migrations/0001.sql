@@ -5,9 +5,12 @@ CREATE SCHEMA jobaudit AUTHORIZATION {owner};
 SET LOCAL ROLE {owner};
 
 CREATE TABLE jobaudit.migrations (
-	version    int PRIMARY KEY,
-	min_writer int NOT NULL, -- the oldest version of append that still works
-	applied    timestamptz NOT NULL DEFAULT now()
+	version       int PRIMARY KEY,
+	min_writer    int NOT NULL, -- the oldest version of append that still works
+	-- The oldest sequencer that fills all columns. A migration that raises it locks the
+	-- row of lead first: each cycle asks under that lock.
+	min_sequencer int NOT NULL,
+	applied       timestamptz NOT NULL DEFAULT now()
 );
 
 -- Every event that was ever accepted: what makes an event stored once, and the
@@ -283,5 +286,5 @@ GRANT DELETE ON jobaudit.inbox TO {sequencer};
 GRANT UPDATE (one) ON jobaudit.lead TO {sequencer}; -- to lock the row; the trigger refuses an update
 GRANT EXECUTE ON FUNCTION jobaudit.partition_v1 TO {sequencer};
 
-INSERT INTO jobaudit.migrations (version, min_writer) VALUES (1, 1);
+INSERT INTO jobaudit.migrations (version, min_writer, min_sequencer) VALUES (1, 1, 1);
 RESET ROLE;
