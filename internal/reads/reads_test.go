@@ -207,7 +207,15 @@ func TestWhatIsCountedHasTheTimeOfAllOfItsReads(t *testing.T) {
 		var c reads.Counter
 		var spans []reads.Span
 		var fail error
+		var mu sync.Mutex
+		set := func(err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			fail = err
+		}
 		store := func(_ int, _ time.Time, q reads.Span) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if fail == nil {
 				spans = append(spans, q)
 			}
@@ -230,10 +238,10 @@ func TestWhatIsCountedHasTheTimeOfAllOfItsReads(t *testing.T) {
 		look()
 		time.Sleep(time.Minute)
 		look()
-		fail = errors.New("full")
+		set(errors.New("full"))
 		time.Sleep(3*time.Minute + time.Second) // the count fails
 		look()
-		fail = nil
+		set(nil)
 		time.Sleep(5 * time.Minute)
 		look()
 		c.Close()
