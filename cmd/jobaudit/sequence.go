@@ -18,7 +18,7 @@ import (
 func (a *app) sequenceCommand() *cobra.Command {
 	var keyFile, anchor, predecessor string
 	var pooled, probe bool
-	var backlog time.Duration
+	var backlog, grace time.Duration
 	cmd := &cobra.Command{
 		Use:   "sequence postgres://… --key FILE",
 		Short: "Give the events in a database their places, and sign for them",
@@ -31,14 +31,19 @@ The password is better in PGPASSWORD or a password file than in the URL, which
 other users of the host can read.
 
 With --probe it signs nothing: it exits with 0 if no event has waited longer
-than --backlog, and with 1 otherwise.`,
+than --backlog, and with 1 otherwise, for an alert. With --grace as well it exits
+with 1 only if the log did not grow for that long either: a sequencer that is
+behind and at work is not to be restarted.`,
 		Args: wrongly(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !isDatabase(args[0]) {
 				return usagef("%q is no postgres://… URL", plain(args[0]))
 			}
+			if cmd.Flags().Changed("grace") && (!probe || grace <= 0) {
+				return usagef("--grace is how long --probe waits for the log to grow, such as 8s")
+			}
 			if probe {
-				return a.probe(cmd.Context(), args[0], pooled, backlog)
+				return a.probe(cmd.Context(), args[0], pooled, backlog, grace)
 			}
 			opts, err := sequencerOptions(keyFile, anchor, predecessor)
 			if err != nil {
@@ -64,6 +69,7 @@ than --backlog, and with 1 otherwise.`,
 	flags.BoolVar(&pooled, "pooled", false, "the URL is that of a pooler in transaction mode")
 	flags.BoolVar(&probe, "probe", false, "look how far behind the sequencer is, and exit")
 	flags.DurationVar(&backlog, "backlog", time.Minute, "how long an event may wait, for --probe")
+	flags.DurationVar(&grace, "grace", 0, "with --probe: fail only if the log does not grow for so long either")
 	return cmd
 }
 
@@ -97,20 +103,40 @@ func sequencerOptions(keyFile, anchor, predecessor string) (opts pgsink.Sequence
 	return opts, nil
 }
 
-// probe looks how long events have waited.
-func (a *app) probe(ctx context.Context, source string, pooled bool, backlog time.Duration) error {
+// probe looks how long events have waited, and whether the log grows.
+func (a *app) probe(ctx context.Context, source string, pooled bool, backlog, grace time.Duration) error {
 	sink, err := pgsink.Open(ctx, source, &pgsink.Options{Pooled: pooled, OnError: func(error) {}})
 	if err != nil {
 		return err
 	}
 	defer sink.Close()
-	w, err := sink.Waiting(ctx)
-	if err != nil {
+	w, err := probeLog(ctx, sink.Waiting, backlog, grace)
+	if err != nil && !errors.Is(err, errFindings) {
 		return err
 	}
 	fmt.Fprintf(a.out, "%s in the log, the oldest that waits has waited %v\n", count(w.Size, "event"), w.Oldest.Round(time.Millisecond))
-	if w.Oldest > backlog {
-		return errFindings
+	return err
+}
+
+// probeLog returns errFindings if events have waited for longer than backlog, and the log
+// does not grow within grace.
+func probeLog(ctx context.Context, look func(context.Context) (pgsink.Waiting, error), backlog, grace time.Duration) (pgsink.Waiting, error) {
+	first, err := look(ctx)
+	if err != nil || first.Oldest <= backlog {
+		return first, err
 	}
-	return nil
+	again := time.NewTicker(250 * time.Millisecond)
+	defer again.Stop()
+	for end := time.Now().Add(grace); time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return first, ctx.Err()
+		case <-again.C:
+		}
+		w, err := look(ctx)
+		if err != nil || w.Size > first.Size || w.Oldest <= backlog {
+			return w, err
+		}
+	}
+	return first, errFindings
 }

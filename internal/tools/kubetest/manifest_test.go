@@ -6,8 +6,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -76,6 +78,15 @@ func TestTheManifestIsOneThatAnAPIServerReads(t *testing.T) {
 	require.NotNil(t, volumes["anchor"].PersistentVolumeClaim)
 	require.Less(t, c.LivenessProbe.TimeoutSeconds, c.LivenessProbe.PeriodSeconds)
 	require.NotNil(t, c.LivenessProbe.Exec)
+	// A sequencer that is behind and at work is not killed: it would never catch up.
+	probe := c.LivenessProbe.Exec.Command
+	at := slices.Index(probe, "--grace")
+	require.Positive(t, at)
+	grace, err := time.ParseDuration(probe[at+1])
+	require.NoError(t, err)
+	require.Less(t, grace, time.Duration(c.LivenessProbe.TimeoutSeconds)*time.Second)
+	require.GreaterOrEqual(t, c.LivenessProbe.FailureThreshold*c.LivenessProbe.PeriodSeconds, int32(600),
+		"a sequencer that makes its stored hashes again reads the whole log, and places nothing meanwhile")
 
 	for _, wrong := range []func(string) string{
 		func(s string) string { return strings.Replace(s, "replicas:", "replica:", 1) },
