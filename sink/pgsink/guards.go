@@ -36,19 +36,20 @@ func (v *verification) missing() error {
 
 func (v *verification) triggers() error {
 	rows, err := v.db.Query(v.ctx, `
-		SELECT c.relname::text, count(t.oid) FROM pg_class c LEFT JOIN pg_trigger t
-			ON t.tgrelid = c.oid AND t.tgname IN ('grows', 'keeps') AND t.tgenabled IN ('O', 'A')
-				AND t.tgqual IS NULL AND t.tgfoid = to_regproc('jobaudit.refuse')
+		SELECT c.relname::text, count(t.oid), 2 + (c.relname = 'hashes')::int FROM pg_class c LEFT JOIN pg_trigger t
+			ON t.tgrelid = c.oid AND t.tgenabled IN ('O', 'A') AND t.tgqual IS NULL
+				AND (t.tgname IN ('grows', 'keeps') AND t.tgfoid = to_regproc('jobaudit.refuse')
+					OR t.tgname = 'numbers' AND t.tgfoid = to_regproc('jobaudit.number_v1'))
 		WHERE c.relnamespace = 'jobaudit'::regnamespace AND c.relkind IN ('r', 'p')
 			AND (c.relname = ANY ($1) OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid AND inhparent = to_regclass('jobaudit.events')))
-		GROUP BY 1 HAVING count(t.oid) <> 2 ORDER BY 1`, tables)
+		GROUP BY c.relname HAVING count(t.oid) <> 2 + (c.relname = 'hashes')::int ORDER BY 1`, tables)
 	if err != nil {
 		return err
 	}
 	var table string
-	var enabled int
-	_, err = pgx.ForEachRow(rows, []any{&table, &enabled}, func() error {
-		v.note(KindGuard, "the triggers that keep the table %s from being changed: %d of 2", table, enabled)
+	var enabled, all int
+	_, err = pgx.ForEachRow(rows, []any{&table, &enabled, &all}, func() error {
+		v.note(KindGuard, "the triggers that keep the table %s from being changed: %d of %d", table, enabled, all)
 		return nil
 	})
 	return err

@@ -25,10 +25,19 @@ var errNoHash = errors.New("a stored hash is missing")
 
 // ReadHashes implements [tlog.HashReader].
 func (s storedHashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	leaves := make([]int64, len(indexes))
+	for i, index := range indexes {
+		leaves[i] = completedBy(index)
+	}
+	// By the commits, and not by the greatest first up to the number: whoever can add a row
+	// could put one in between. The bound keeps what no commit holds from being an overflow.
 	rows, err := s.db.Query(s.ctx, `
-		SELECT (SELECT substring(h FROM ((i - first) * 32 + 1)::int FOR 32)
-			FROM jobaudit.hashes WHERE first <= i ORDER BY first DESC, n DESC LIMIT 1)
-		FROM unnest($1::bigint[]) WITH ORDINALITY a(i, o) ORDER BY o`, indexes)
+		SELECT (SELECT CASE WHEN i - begin < 1 << 25 THEN substring(h FROM ((i - begin) * 32 + 1)::int FOR 32) END
+			FROM jobaudit.hashes WHERE first = begin ORDER BY n DESC LIMIT 1)
+		FROM (SELECT a.i, a.o, 2 * c.size - length(replace(c.size::bit(64)::text, '0', '')) AS begin
+			FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY a(i, leaf, o),
+				LATERAL (SELECT coalesce((SELECT size FROM jobaudit.commits WHERE size BETWEEN 0 AND leaf ORDER BY size DESC LIMIT 1), 0) AS size) c) f
+		ORDER BY o`, indexes, leaves)
 	if err != nil {
 		return nil, err
 	}
@@ -45,4 +54,11 @@ func (s storedHashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 		hashes = append(hashes, tlog.Hash(h))
 	}
 	return hashes, rows.Err()
+}
+
+// completedBy returns the leaf with which the hash of a number was stored: the commit that
+// added the one added the other.
+func completedBy(index int64) (leaf int64) {
+	level, n := tlog.SplitStoredHashIndex(index)
+	return (n+1)<<level - 1
 }

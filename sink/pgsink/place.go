@@ -156,11 +156,8 @@ func (s *Sequencer) place(ctx context.Context, tx pgx.Tx, events []accepted, row
 			return g, err
 		}
 		g.line = auditlog.AppendCommit(nil, g.head)
-		// A log that was cut back may have kept rows of these numbers: later ones count.
-		batch.Queue(`INSERT INTO jobaudit.hashes (first, n, h)
-			SELECT first, max(n) + 1, substring($2::bytea FROM ((first - $1::bigint) * 32 + 1)::int)
-			FROM (SELECT $1::bigint AS first, -1 AS n UNION ALL SELECT first, n FROM jobaudit.hashes WHERE first >= $1::bigint AND first < $3::bigint) AS x GROUP BY first`,
-			tlog.StoredHashCount(prev), c.stored, tlog.StoredHashCount(prev+int64(g.placed)))
+		// A log that was cut back may have kept rows of this number: the last one counts.
+		batch.Queue(`INSERT INTO jobaudit.hashes (first, h) VALUES ($1, $2)`, tlog.StoredHashCount(prev), c.stored)
 		batch.Queue(`INSERT INTO jobaudit.commits (size, prev, line) VALUES ($1, $2, $3)`, g.tree.Size(), prev, g.line)
 	}
 	batch.Queue(`DELETE FROM jobaudit.inbox WHERE n = ANY ($1)`, rows)

@@ -72,9 +72,7 @@ func (s *Sequencer) rebuild(ctx context.Context, conn *pgx.Conn, wrong *storedEr
 	}
 	// Only now: hashes of other events are not written.
 	for _, m := range r.repaired {
-		_, err := conn.Exec(ctx, `INSERT INTO jobaudit.hashes (first, n, h)
-			SELECT $1, coalesce(max(n) + 1, 0), $2 FROM jobaudit.hashes WHERE first = $1 ON CONFLICT DO NOTHING`, m.first, m.h)
-		if err != nil {
+		if _, err := conn.Exec(ctx, `INSERT INTO jobaudit.hashes (first, h) VALUES ($1, $2) ON CONFLICT DO NOTHING`, m.first, m.h); err != nil {
 			return err
 		}
 	}

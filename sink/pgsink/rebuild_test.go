@@ -3,7 +3,10 @@ package pgsink_test
 import (
 	"context"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -78,6 +81,72 @@ func TestWrongStoredHashesAreMadeAgain(t *testing.T) {
 			stop()
 			require.Empty(t, reported(), "they are right again")
 		})
+	}
+}
+
+// Whoever has the sequencer's password can add rows of hashes, under any number. The log
+// goes on, and whatever they change is made again once, and not at each leadership.
+func TestRowsThatAreAddedToTheStoredHashesCostAtMostOneRepair(t *testing.T) {
+	url, k := database(t), newKey(t)
+	users := logins(t, url)
+	head := written(t, url, k)
+	sink := open(t, url, nil)
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(1)))
+	run(t, url, k.options())()
+	random := rand.New(rand.NewPCG(9, 9))
+	events := 42
+	for i := range 24 {
+		// Of a commit, in the midst of one's, and still to come; in the place of what is
+		// there, before and behind it.
+		first := random.IntN(2*events + 40)
+		n := []int32{0, 1, math.MaxInt32, math.MinInt32, math.MaxInt32 - 1}[random.IntN(5)]
+		h := []string{"", "x", strings.Repeat("x", 32), strings.Repeat("y", 32*200)}[random.IntN(4)]
+		name := fmt.Sprintf("%d: %d, %d, %d bytes", i, first, n, len(h))
+		_ = execOn(t.Context(), users["sequencer"], `INSERT INTO jobaudit.hashes (first, n, h) VALUES ($1, $2, $3)`, first, n, []byte(h)) // or it is refused
+		for round := range 2 {
+			reported, stop := complaints(t, url, k.options())
+			require.NoError(t, sink.Append(t.Context(), sinktest.Records(3)))
+			require.NoError(t, sink.Sequenced(t.Context()))
+			stop()
+			events += 3
+			if round == 0 {
+				require.LessOrEqual(t, len(reported()), 1, name)
+				continue
+			}
+			require.Empty(t, reported(), "%s: it is right again", name)
+		}
+		// A proof needs others of them than a head does: what it finds wrong waits for them.
+		_, err := verify(url, k, head)
+		require.NoError(t, err, name)
+	}
+}
+
+// What is in the midst of a commit's numbers, and no commit's, is nobody's: proofs and
+// Verify do not look at it.
+func TestStrayRowsOfHashesAreNotLookedAt(t *testing.T) {
+	url, k := database(t), newKey(t)
+	users := logins(t, url)
+	head := written(t, url, k)
+	sink := open(t, url, nil)
+	execute(t, users["sequencer"], `INSERT INTO jobaudit.hashes (first, h)
+		SELECT i, 'x' FROM generate_series(0, 300) i WHERE i NOT IN (SELECT 2 * s - length(replace(s::bit(64)::text, '0', ''))
+			FROM (SELECT prev AS s FROM jobaudit.commits UNION ALL SELECT max(size) FROM jobaudit.commits) c)`)
+	report, err := verify(url, k, head)
+	require.NoError(t, err)
+	require.Empty(t, report.Notes)
+	reported, stop := complaints(t, url, k.options())
+	require.NoError(t, sink.Sequenced(t.Context()))
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(30)))
+	require.NoError(t, sink.Sequenced(t.Context()))
+	stop()
+	require.Empty(t, reported())
+	report, err = verify(url, k, head)
+	require.NoError(t, err)
+	require.Empty(t, report.Notes)
+	for r, err := range sink.Records(t.Context(), jobaudit.Query{}) {
+		require.NoError(t, err)
+		_, err := sink.Prove(t.Context(), r.ID(), k.Verifier)
+		require.NoError(t, err)
 	}
 }
 

@@ -16,7 +16,7 @@ type hashCheck struct {
 	buf   []byte      // computed, and not compared yet
 	first int64       // number of the first hash in buf
 	rows  []storedRow // read, and not compared yet
-	next  int64       // the rows from this number on are not read yet
+	next  int64       // the rows of commits behind this size and later ones are not read yet
 	end   bool        // there are no more
 	wrong bool
 }
@@ -54,17 +54,30 @@ func (h *hashCheck) leaf(hash tlog.Hash) error {
 	}
 }
 
+// read reads the rows that begin where a commit's do: others count nowhere.
 func (h *hashCheck) read() error {
+	found, err := h.v.db.Query(h.v.ctx, `SELECT size FROM (SELECT 0::bigint AS size UNION SELECT size FROM jobaudit.commits) c
+		WHERE size >= $1 AND size < 1::bigint << 53 ORDER BY size LIMIT $2`, h.next, hashRows)
+	if err != nil {
+		return err
+	}
+	sizes, err := pgx.CollectRows(found, pgx.RowTo[int64])
+	if err != nil || len(sizes) == 0 {
+		h.end = true
+		return err
+	}
+	h.next, h.end = sizes[len(sizes)-1]+1, len(sizes) < hashRows
+	firsts := make([]int64, len(sizes))
+	for i, size := range sizes {
+		firsts[i] = tlog.StoredHashCount(size)
+	}
 	rows, err := h.v.db.Query(h.v.ctx, `
-		SELECT DISTINCT ON (first) first, h FROM jobaudit.hashes WHERE first >= $1 ORDER BY first, n DESC LIMIT $2`, h.next, hashRows)
+		SELECT a.first, coalesce((SELECT h FROM jobaudit.hashes s WHERE s.first = a.first ORDER BY n DESC LIMIT 1), '')
+		FROM unnest($1::bigint[]) a(first) ORDER BY a.first`, firsts)
 	if err != nil {
 		return err
 	}
 	h.rows, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r storedRow, err error) { return r, row.Scan(&r.first, &r.h) })
-	if err == nil && len(h.rows) > 0 {
-		h.next = h.rows[len(h.rows)-1].first + 1
-	}
-	h.end = len(h.rows) < hashRows
 	return err
 }
 

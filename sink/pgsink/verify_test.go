@@ -167,6 +167,7 @@ func tamper(t *testing.T, url, sql string, i int) {
 func TestAChangedGuardIsToldOfAndIsNoFinding(t *testing.T) {
 	for name, sql := range map[string]string{
 		"a trigger switched off":                   `ALTER TABLE jobaudit.events DISABLE TRIGGER grows`,
+		"rows that are not numbered":               `DROP TRIGGER numbers ON jobaudit.hashes`,
 		"a trigger dropped":                        `DROP TRIGGER keeps ON jobaudit.ids`,
 		"one of a partition":                       `ALTER TABLE jobaudit.events_00000 DISABLE TRIGGER ALL`,
 		"a function emptied":                       `CREATE OR REPLACE FUNCTION jobaudit.waiting_v1(p_upto bigint, OUT newest bigint, OUT oldest interval, OUT upto bool, OUT size bigint) LANGUAGE plpgsql AS 'BEGIN END'`,

@@ -90,7 +90,8 @@ CREATE TABLE jobaudit.commits (
 	CHECK (size > prev)
 );
 
--- The tree's stored hashes, in x/mod's order: h begins with hash number first. A
+-- The tree's stored hashes, in x/mod's order: h begins with hash number first, and ends
+-- with the last one of the same commit. Only rows that begin where a commit's do count. A
 -- row that was found to be wrong is followed by one with the next n.
 CREATE TABLE jobaudit.hashes (
 	first bigint NOT NULL,
@@ -112,6 +113,16 @@ CREATE TABLE jobaudit.refused (
 	PRIMARY KEY (n, position)
 );
 CREATE INDEX ON jobaudit.refused (id);
+
+-- number_v1 numbers the rows of hashes: had the one who adds a row the choice, nothing
+-- could follow the greatest number.
+CREATE FUNCTION jobaudit.number_v1() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	NEW.n := (SELECT coalesce(max(n) + 1, 0) FROM jobaudit.hashes WHERE first = NEW.first);
+	RETURN NEW;
+END $$;
+CREATE TRIGGER numbers BEFORE INSERT ON jobaudit.hashes FOR EACH ROW EXECUTE FUNCTION jobaudit.number_v1();
 
 -- Whoever holds this row's lock is the sequencer. It is never updated: locking
 -- makes no new version of a row, so nothing piles up under a long transaction.
