@@ -128,8 +128,15 @@ func (p *pass) read(ctx context.Context) error {
 
 // page is what one statement gave.
 type page struct {
-	lines  []storedLine
-	placed int // how many of them have a place
+	found   []found
+	placed  int // how many events with a place were read
+	matches int // how many of found are records
+}
+
+// found is a record that matches, or why a line is none.
+type found struct {
+	record jobaudit.Record
+	err    error
 }
 
 type storedLine struct {
@@ -137,32 +144,45 @@ type storedLine struct {
 	place string // for people
 }
 
-// deliver yields what matches.
+// deliver yields what was found.
 func (p *pass) deliver(page page) error {
-	for _, line := range page.lines {
-		r, err := jobaudit.ParseRecord(line.bytes)
-		if err != nil {
-			// About this one record: the pass goes on behind it.
-			if !p.after && !p.yield(jobaudit.Record{}, &jobaudit.UnreadableError{Place: line.place, Err: err}) {
-				return errStop
-			}
-			continue
-		}
-		if p.after {
-			p.after = r.ID() != p.query.After
-			continue
-		}
-		if !p.query.Match(r) {
-			continue
-		}
-		if !p.yield(r, nil) {
+	for _, f := range page.found {
+		if !p.yield(f.record, f.err) {
 			return errStop
+		}
+		if f.err != nil {
+			continue // about this one record: the pass goes on behind it
 		}
 		if p.yielded++; p.yielded == p.query.Limit {
 			return errStop
 		}
 	}
 	return nil
+}
+
+// take adds the line to the page if it is to be yielded. What does not match is not kept:
+// the inbox may be far larger than what is asked for.
+func (p *pass) take(read *page, line storedLine) {
+	if p.full(read) {
+		return
+	}
+	r, err := jobaudit.ParseRecord(line.bytes)
+	switch {
+	case err != nil:
+		if !p.after {
+			read.found = append(read.found, found{err: &jobaudit.UnreadableError{Place: line.place, Err: err}})
+		}
+	case p.after:
+		p.after = r.ID() != p.query.After
+	case p.query.Match(r):
+		read.found = append(read.found, found{record: r})
+		read.matches++
+	}
+}
+
+// full reports whether the page has all that is still asked for.
+func (p *pass) full(read *page) bool {
+	return p.query.Limit > 0 && p.yielded+read.matches >= p.query.Limit
 }
 
 // which says what a statement reads.
@@ -184,40 +204,44 @@ func (p *pass) page(ctx context.Context, which which) (page, error) {
 		// an action, say, is rare.
 		args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
 	}
-	found, err := p.sink.pool.Query(ctx, sql, args...)
+	rows, err := p.sink.pool.Query(ctx, sql, args...)
 	if err != nil {
 		return page{}, fmt.Errorf("pgsink: read: %w", err)
 	}
-	defer found.Close()
+	defer rows.Close()
 	var read page
-	for found.Next() {
-		if err := p.scan(found, &read); err != nil {
+	for rows.Next() {
+		if p.full(&read) {
+			break // the rest is read and thrown away: to cancel would cost the connection
+		}
+		if err := p.scan(rows, &read); err != nil {
 			return page{}, fmt.Errorf("pgsink: read: %w", err)
 		}
 	}
-	if err := found.Err(); err != nil {
+	rows.Close()
+	if err := rows.Err(); err != nil {
 		return page{}, fmt.Errorf("pgsink: read: %w", err)
 	}
 	return read, nil
 }
 
-func (p *pass) scan(found pgx.Rows, read *page) error {
+func (p *pass) scan(rows pgx.Rows, read *page) error {
 	var idx, n *int64
 	var lines [][]byte
-	if err := found.Scan(&idx, &n, &lines); err != nil {
+	if err := rows.Scan(&idx, &n, &lines); err != nil {
 		return err
 	}
 	if idx != nil {
 		p.idx = *idx
 		read.placed++
-		read.lines = append(read.lines, storedLine{lines[0], fmt.Sprintf("event %d", *idx)})
+		p.take(read, storedLine{lines[0], fmt.Sprintf("event %d", *idx)})
 		return nil
 	}
 	for i := range lines {
 		if p.query.NewestFirst {
 			i = len(lines) - 1 - i
 		}
-		read.lines = append(read.lines, storedLine{lines[i], fmt.Sprintf("event %d of row %d of the inbox", i, *n)})
+		p.take(read, storedLine{lines[i], fmt.Sprintf("event %d of row %d of the inbox", i, *n)})
 	}
 	return nil
 }
