@@ -90,30 +90,66 @@ var errHead = errors.New("no head of a mirror")
 // openHead reads a head's object and proves it: the signature is one of the
 // keys', and the frontier leads to the head's root.
 func openHead(data []byte, keys []note.Verifier) (*fold, error) {
-	rest, ok := bytes.CutPrefix(data, []byte(headTitle))
-	if !ok || len(data) > maxHead {
-		return nil, errHead
+	hashes, signed, err := splitHead(data)
+	if err != nil {
+		return nil, err
 	}
-	var hashes []tlog.Hash
-	for {
-		line, after, ok := bytes.Cut(rest, []byte("\n"))
-		if !ok || len(hashes) > 53 {
-			return nil, errHead
-		}
-		if rest = after; len(line) == 0 {
-			break
-		}
-		h, err := tlog.ParseHash(string(line))
-		if err != nil {
-			return nil, errHead
-		}
-		hashes = append(hashes, h)
-	}
-	c, err := openCheckpoint(rest, keys)
+	c, err := openCheckpoint(signed, keys)
 	if err != nil {
 		return nil, err
 	}
 	return resumeFold(c, hashes, keys)
+}
+
+// splitHead returns the frontier and the signed note of a head's object.
+func splitHead(data []byte) (hashes []tlog.Hash, signed []byte, err error) {
+	rest, ok := bytes.CutPrefix(data, []byte(headTitle))
+	if !ok || len(data) > maxHead {
+		return nil, nil, errHead
+	}
+	for {
+		line, after, ok := bytes.Cut(rest, []byte("\n"))
+		if !ok || len(hashes) > 53 {
+			return nil, nil, errHead
+		}
+		if rest = after; len(line) == 0 {
+			return hashes, rest, nil
+		}
+		h, err := tlog.ParseHash(string(line))
+		if err != nil {
+			return nil, nil, errHead
+		}
+		hashes = append(hashes, h)
+	}
+}
+
+// claimedSize returns the size of a head's object that no key has proven: it has the
+// form of one, of a log in this line of successors, and the frontier leads to its root.
+func claimedSize(data []byte, line string) (int64, error) {
+	hashes, signed, err := splitHead(data)
+	if err != nil {
+		return 0, err
+	}
+	head, err := auditlog.CommitHead(commitLine(signed))
+	if err != nil {
+		return 0, err
+	}
+	if first, _ := auditlog.SplitOrigin(head.Origin); first != line {
+		return 0, fmt.Errorf("%w: it is a head of %q", auditlog.ErrOrigin, head.Origin)
+	}
+	if head.Size > maxSize || len(hashes) != bits.OnesCount64(uint64(head.Size)) {
+		return 0, errHead
+	}
+	if root, err := tlog.TreeHash(head.Size, frontierReader(head.Size, hashes)); err != nil || root != head.Root {
+		return 0, errRoot
+	}
+	return head.Size, nil
+}
+
+// commitLine writes a signed note as the line that commits it.
+func commitLine(signed []byte) []byte {
+	text := strings.NewReplacer("\n", `\n`, `"`, `\"`, `\`, `\\`).Replace(string(signed))
+	return []byte(`{"checkpoint":"` + text + `"}`)
 }
 
 // openCheckpoint opens a checkpoint with the key of its origin.

@@ -186,10 +186,68 @@ func TestWithoutKeysNoNameMakesAReaderHoldMore(t *testing.T) {
 	store.objects[fmt.Sprintf("001/chunks/%020d", 3)] = [][]byte{[]byte(strings.Repeat("x", long))}
 	store.objects["001/heads/0000000000000001.9007199254740991"] = [][]byte{{}}
 	lines, err := readable(t, store)
+	require.NoError(t, err)
+	require.Equal(t, l.lines, lines)
+	require.LessOrEqual(t, store.most, int64(16<<20))
+
+	forged := newLog(t, newKey(t, origin)) // a head that somebody else has made in full
+	forged.append(9, "forged")
+	forgedStore := newStore()
+	sync1(t, forged, forgedStore, forged.key)
+	head := "001/heads/9007199254740983.9"
+	require.NotEmpty(t, forgedStore.objects[head])
+	store.objects[head] = forgedStore.objects[head]
+	lines, err = readable(t, store)
 	require.Equal(t, l.lines, lines)
 	require.ErrorContains(t, err, "001/chunks/00000000000000000003 has more than 16777216 bytes")
 	require.ErrorContains(t, err, "give the keys")
+	missing, ok := errors.AsType[*mirror.MissingError](err)
+	require.True(t, ok, err)
+	require.Equal(t, &mirror.MissingError{Branch: 1, First: 3, End: 9}, missing)
 	require.LessOrEqual(t, store.most, int64(16<<20))
+	lines, err = readable(t, store, k)
+	require.NoError(t, err, "with the key it is none")
+	require.Equal(t, l.lines, lines)
+}
+
+// TestWithoutKeysWhatIsNoHeadClaimsNothing: an object with a head's name costs nobody
+// who may put objects anything, and no mirror lacks events by it.
+func TestWithoutKeysWhatIsNoHeadClaimsNothing(t *testing.T) {
+	k := newKey(t, origin)
+	other := newLog(t, newKey(t, "example.com/another"))
+	other.append(9, "of another log")
+	otherStore := newStore()
+	sync1(t, other, otherStore, other.key)
+	l, store := newLog(t, k), newStore()
+	l.append(4, "event")
+	sync1(t, l, store, k)
+	own := string(store.objects["001/heads/9007199254740988.4"][0])
+	for what, object := range map[string]string{
+		"nothing": "", "a line feed": "\n", "a text": "squatted\n", "a title": "jobaudit.mirror/head/v1\n",
+		"its own head":             own,
+		"its own head of 9 events": strings.Replace(own, "\n4\n", "\n9\n", 1),
+		"half a head":              own[:len(own)/2],
+		"another log's head":       string(otherStore.objects["001/heads/9007199254740983.9"][0]),
+		"a head of negative size":  strings.Replace(own, "\n4\n", "\n-9\n", 1),
+		"a head that is too large": strings.Replace(own, "\n4\n", "\n9223372036854775807\n", 1),
+		"quotation marks":          strings.ReplaceAll(own, "example", `"\`),
+	} {
+		for _, name := range []string{"001/heads/9007199254740983.9", "001/heads/9007199254740983.9.7", "001/heads/0000000000000001.9007199254740991", "001/heads/0000000000000000.9007199254740992"} {
+			squatted := newStore()
+			maps.Copy(squatted.objects, store.objects)
+			squatted.objects[name] = [][]byte{[]byte(object)}
+			lines, err := readable(t, squatted)
+			require.NoError(t, err, "%s under %s", what, name)
+			require.Equal(t, l.lines, lines)
+			var r reports
+			reader, err := mirror.OpenReader(t.Context(), squatted, &mirror.ReaderOptions{OnError: r.add})
+			require.NoError(t, err)
+			size, err := reader.Size(t.Context())
+			require.NoError(t, err)
+			require.EqualValues(t, 4, size)
+			require.Contains(t, strings.Join(r.squatted(), " "), name, what)
+		}
+	}
 }
 
 // datedStore says when objects were stored.

@@ -102,7 +102,8 @@ func (r *Reader) Head(ctx context.Context) (auditlog.Checkpoint, error) {
 }
 
 // Size returns the size of [Reader.Head], 0 if there is none. Without keys it is
-// what the store claims.
+// that of the newest object that has the form of a head, which anybody who may put
+// objects can have made.
 func (r *Reader) Size(ctx context.Context) (int64, error) {
 	if len(r.target.keys) > 0 {
 		c, err := r.Head(ctx)
@@ -111,7 +112,7 @@ func (r *Reader) Size(ctx context.Context) (int64, error) {
 		}
 		return c.Head().Size, err
 	}
-	size, _, err := r.target.claimed(ctx, r.Branch().Number)
+	size, _, err := r.target.claimed(ctx, r.Branch())
 	if err != nil {
 		return 0, fmt.Errorf("mirror: %w", err)
 	}
@@ -119,7 +120,8 @@ func (r *Reader) Size(ctx context.Context) (int64, error) {
 }
 
 // A MissingError says that a mirror lacks events that its newest head covers: their
-// chunks were removed, or do not verify. Without keys that is what the store claims.
+// chunks were removed, or do not verify. Without keys the head is not proven: anybody who may put objects into
+// the store can have made one of more events than there ever were.
 type MissingError struct {
 	Branch int // whose chunks are missing
 	// First is the index of the first event that is missing, End the size that
@@ -223,7 +225,7 @@ func (r *Reader) Contact(ctx context.Context) (time.Time, error) {
 func (r *Reader) newestHead(ctx context.Context) (string, error) {
 	number := r.Branch().Number
 	if len(r.target.keys) == 0 {
-		_, name, err := r.target.claimed(ctx, number)
+		_, name, err := r.target.claimed(ctx, r.Branch())
 		return name, err
 	}
 	f, err := r.target.newest(ctx, number, maxSize)

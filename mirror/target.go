@@ -151,50 +151,66 @@ func (t *target) newest(ctx context.Context, branch int, atMost int64) (*fold, e
 }
 
 // head reads a head's object: the first version that verifies, nil if none does.
-func (t *target) head(ctx context.Context, branch int, name string) (*fold, error) {
+func (t *target) head(ctx context.Context, branch int, name string) (f *fold, err error) {
+	found, err := t.headBy(ctx, branch, name, func(data []byte) (size int64, err error) {
+		if f, err = openHead(data, t.keys); err != nil {
+			return 0, err
+		}
+		return f.size(), nil
+	})
+	if !found {
+		return nil, err
+	}
+	return f, nil
+}
+
+// headBy looks for the first version of a head's object that open takes, and that is
+// of the size which the name says.
+func (t *target) headBy(ctx context.Context, branch int, name string, open func([]byte) (int64, error)) (bool, error) {
 	size, ok := headSize(branch, name)
 	if !ok {
 		t.report(&SquattedError{name, errors.New("no head has this name")})
-		return nil, nil
+		return false, nil
 	}
 	for data, err := range t.store.Get(ctx, name, maxHead) {
 		if errors.Is(err, fs.ErrPermission) {
 			t.report(&SquattedError{name, err})
-			return nil, nil
+			return false, nil
 		}
 		if err != nil {
-			return nil, err
+			return false, err
 		}
-		f, err := openHead(data, t.keys)
-		if err == nil && f.size() != size {
-			err = fmt.Errorf("it holds the head of size %d", f.size())
+		is, err := open(data)
+		if err == nil && is != size {
+			err = fmt.Errorf("it holds the head of size %d", is)
 		}
 		if err == nil {
-			return f, nil
+			return true, nil
 		}
 		t.report(&SquattedError{name, err})
 	}
-	return nil, nil
+	return false, nil
 }
 
 // chunk reads the chunk that goes on from a fold: the first object under its
 // name, or under those to use when that is taken, that verifies. It returns nil if
 // there is none, and else the fold behind it.
-func (t *target) chunk(ctx context.Context, branch int, at *fold) (data []byte, after *fold, err error) {
-	found, long, err := t.slots(ctx, branch, at, usualChunk)
+func (t *target) chunk(ctx context.Context, b Branch, at *fold) (data []byte, after *fold, err error) {
+	found, long, err := t.slots(ctx, b.Number, at, usualChunk)
 	if err != nil || found.after != nil || len(long) == 0 {
 		t.tooLong(long)
 		return found.data, found.after, err
 	}
-	covered, err := t.covered(ctx, branch, at.size())
-	if err != nil || !covered {
+	size, err := t.covered(ctx, b)
+	if err != nil || size <= at.size() {
 		t.tooLong(long)
 		return nil, nil, err
 	}
 	if len(t.keys) == 0 {
-		return nil, nil, fmt.Errorf("%s has more than %d bytes, and without a verifier key nothing proves that they are the log's: give the keys (jobaudit restore --key makes a log of a mirror)", long[0], usualChunk)
+		return nil, nil, fmt.Errorf("%s has more than %d bytes, and without a verifier key nothing proves that they are the log's: give the keys (jobaudit restore --key makes a log of a mirror): %w",
+			long[0], usualChunk, &MissingError{b.Number, at.size(), size})
 	}
-	found, long, err = t.slots(ctx, branch, at, maxChunk)
+	found, long, err = t.slots(ctx, b.Number, at, maxChunk)
 	t.tooLong(long)
 	return found.data, found.after, err
 }
@@ -232,25 +248,35 @@ func (t *target) tooLong(names []string) {
 	}
 }
 
-// covered reports whether a head of a branch covers more than so many events: a
-// chunk has to be there then. Without keys that is what names say.
-func (t *target) covered(ctx context.Context, branch int, size int64) (bool, error) {
+// covered returns how many events the newest head of a branch covers: their chunks
+// have to be there. Without keys that is what the head claims.
+func (t *target) covered(ctx context.Context, b Branch) (int64, error) {
 	if len(t.keys) > 0 {
-		f, err := t.newest(ctx, branch, maxSize)
-		return f != nil && f.size() > size, err
+		f, err := t.newest(ctx, b.Number, maxSize)
+		if f == nil || err != nil {
+			return 0, err
+		}
+		return f.size(), nil
 	}
-	claimed, _, err := t.claimed(ctx, branch)
-	return claimed > size, err
+	size, _, err := t.claimed(ctx, b)
+	return size, err
 }
 
-// claimed returns size and name of the newest head of a branch by its name.
-func (t *target) claimed(ctx context.Context, branch int) (int64, string, error) {
-	for name, err := range t.store.List(ctx, headPrefix(branch), "") {
+// claimed returns size and name of the newest head of a branch that has the form of
+// one, which no key has proven. What only has a head's name claims nothing: anybody
+// who may put objects can give that to one, of any size.
+func (t *target) claimed(ctx context.Context, b Branch) (int64, string, error) {
+	for name, err := range t.store.List(ctx, headPrefix(b.Number), "") {
 		if err != nil {
 			return 0, "", err
 		}
-		if size, ok := headSize(branch, name); ok {
-			return size, name, nil
+		var size int64
+		found, err := t.headBy(ctx, b.Number, name, func(data []byte) (_ int64, err error) {
+			size, err = claimedSize(data, b.Origin)
+			return size, err
+		})
+		if found || err != nil {
+			return size, name, err
 		}
 	}
 	return 0, "", nil
@@ -311,7 +337,7 @@ func (t *target) walk(ctx context.Context, all []Branch, n int, at *fold, until 
 		return false, fmt.Errorf("branch %d does not begin where its record says, at size %d of branch %d", b.Number, b.Size, b.Base)
 	}
 	for until < 0 || at.size() < until {
-		data, after, err := t.chunk(ctx, b.Number, at)
+		data, after, err := t.chunk(ctx, b, at)
 		if err != nil {
 			return false, err
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/charmbracelet/lipgloss"
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
 )
 
 // The exit codes.
@@ -38,6 +39,10 @@ type app struct {
 	out, err io.Writer
 	// style colours what goes to out, if that is a terminal.
 	style *lipgloss.Renderer
+	// keys are the verifier keys that were given, of all logs.
+	keys []note.Verifier
+	// read are the keys that were read for [app.keysFor], by what was given.
+	read map[string]verifierKey
 	// closers close what was opened.
 	closers []func() error
 }

@@ -96,6 +96,19 @@ func (a *app) evidenceSource(ctx context.Context, name string, flags []string) (
 	if err != nil {
 		return s, err
 	}
+	if m, ok := source.(*mirrored); ok && len(flags) > 0 {
+		line, err := m.line(ctx)
+		if err != nil {
+			return s, err
+		}
+		keys, err := a.keysFor(ctx, source, line, flags)
+		if err != nil {
+			return s, err
+		}
+		for _, k := range keys {
+			m.keys = append(m.keys, k)
+		}
+	}
 	signed, err := source.newest(ctx, true)
 	if err != nil {
 		return s, err
@@ -104,7 +117,7 @@ func (a *app) evidenceSource(ctx context.Context, name string, flags []string) (
 	if err != nil {
 		return s, fmt.Errorf("%s: %w", source, err)
 	}
-	keys, err := keysFor(ctx, source, origin, flags)
+	keys, err := a.keysFor(ctx, source, origin, flags)
 	if err != nil {
 		return s, err
 	}
@@ -125,7 +138,7 @@ func (a *app) evidenceSource(ctx context.Context, name string, flags []string) (
 
 // keysFor are the given keys that may have signed a log with this origin or one
 // that it continues, or else the one that lies beside it.
-func keysFor(ctx context.Context, source log, origin string, flags []string) (keys []verifierKey, err error) {
+func (a *app) keysFor(ctx context.Context, source log, origin string, flags []string) (keys []verifierKey, err error) {
 	if len(flags) == 0 {
 		key, err := source.key(ctx)
 		if err != nil {
@@ -135,9 +148,15 @@ func keysFor(ctx context.Context, source log, origin string, flags []string) (ke
 	}
 	line, _ := auditlog.SplitOrigin(origin)
 	for _, flag := range flags {
-		key, err := readKey(flag)
-		if err != nil {
-			return nil, err
+		key, ok := a.read[flag] // a pipe is read once
+		if !ok {
+			if key, err = readKey(flag); err != nil {
+				return nil, err
+			}
+			if a.read == nil {
+				a.read = map[string]verifierKey{}
+			}
+			a.read[flag] = key
 		}
 		if name, _ := auditlog.SplitOrigin(key.Name()); name == line {
 			keys = append(keys, key)

@@ -27,6 +27,7 @@ type exporting struct {
 	destination destination
 	after       []string
 	position    string
+	keyFlags    []string
 	follow      bool
 	mu          sync.Mutex // several logs are followed at once
 	positions   map[string]uuid.UUID
@@ -61,6 +62,7 @@ It verifies nothing: see jobaudit verify.`,
 	}
 	x.filters.addEvents(cmd)
 	x.destination.add(cmd)
+	keyFlag(cmd, &x.keyFlags)
 	flags := cmd.Flags()
 	flags.StringArrayVar(&x.after, "after", nil, "begin behind the event with this ID, in the log that holds it; may be repeated")
 	flags.StringVar(&x.position, "position", "", "keep in this file which event of each log the target took last, and begin behind it")
@@ -74,6 +76,9 @@ func (x *exporting) run(ctx context.Context, args []string) (err error) {
 	}
 	target, err := x.destination.open(x.app)
 	if err != nil {
+		return err
+	}
+	if err := x.give(x.keyFlags); err != nil {
 		return err
 	}
 	logs, err := x.openAll(ctx, args)

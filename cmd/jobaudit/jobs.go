@@ -40,6 +40,7 @@ func (f *jobFilters) add(cmd *cobra.Command) {
 func (a *app) jobsCommand() *cobra.Command {
 	var f jobFilters
 	var asJSON bool
+	var keys []string
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "jobs SOURCE...",
@@ -56,6 +57,9 @@ below its job. With --json each line is the Job that the events add up to:
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q, _, err := f.query()
 			if err != nil {
+				return err
+			}
+			if err := a.give(keys); err != nil {
 				return err
 			}
 			logs, err := a.openAll(cmd.Context(), args)
@@ -85,6 +89,7 @@ below its job. With --json each line is the Job that the events add up to:
 		},
 	}
 	f.add(cmd)
+	keyFlag(cmd, &keys)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the Jobs")
 	cmd.Flags().IntVarP(&limit, "limit", "n", 0, "at most this many")
 	return cmd

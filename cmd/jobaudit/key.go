@@ -60,6 +60,20 @@ func readKeys(flags []string) ([]note.Verifier, error) {
 	return keys, nil
 }
 
+// keyFlag adds --key to a command that reads mirrors too: with it a mirror is read as far
+// as its log's keys have signed it.
+func keyFlag(cmd *cobra.Command, keys *[]string) {
+	cmd.Flags().StringArrayVar(keys, "key", nil, "verifier key, as text or in a file: of a mirror only what it has signed is read; may be repeated")
+}
+
+// give takes in the keys of a [keyFlag].
+func (a *app) give(flags []string) (err error) {
+	if len(flags) > 0 {
+		a.keys, err = readKeys(flags)
+	}
+	return err
+}
+
 func (d directory) key(ctx context.Context) (verifierKey, error) {
 	key, _, err := d.keyBeside(ctx)
 	return key, err
@@ -180,6 +194,13 @@ With --key the signature is checked, without it is not.`,
 		Args:              wrongly(cobra.ExactArgs(1)),
 		ValidArgsFunction: onDir,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if key != "" {
+				verifier, err := readKey(key)
+				if err != nil {
+					return err
+				}
+				a.keys = []note.Verifier{verifier}
+			}
 			source, err := a.open(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -188,11 +209,7 @@ With --key the signature is checked, without it is not.`,
 			if err != nil {
 				return err
 			}
-			if key != "" {
-				verifier, err := readKey(key)
-				if err != nil {
-					return err
-				}
+			for _, verifier := range a.keys {
 				if _, err := auditlog.OpenCheckpoint(signed, verifier); err != nil {
 					fmt.Fprintf(a.err, "jobaudit: newest head: %v\n", err)
 					return errFindings

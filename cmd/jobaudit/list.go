@@ -17,6 +17,7 @@ import (
 func (a *app) listCommand() *cobra.Command {
 	var f filters
 	var asJSON bool
+	var keys []string
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "list SOURCE...",
@@ -33,6 +34,9 @@ It verifies nothing: see jobaudit verify.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q, contains, err := f.query()
 			if err != nil {
+				return err
+			}
+			if err := a.give(keys); err != nil {
 				return err
 			}
 			logs, err := a.openAll(cmd.Context(), args)
@@ -63,6 +67,7 @@ It verifies nothing: see jobaudit verify.`,
 		},
 	}
 	f.addEvents(cmd)
+	keyFlag(cmd, &keys)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the events as they are stored")
 	cmd.Flags().IntVarP(&limit, "limit", "n", 0, "at most this many")
 	return cmd

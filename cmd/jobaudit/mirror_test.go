@@ -155,10 +155,17 @@ func TestAMirrorThatLacksEventsIsNotShownOrRestoredAsAShorterLog(t *testing.T) {
 	require.Len(t, chunks, 2)
 	require.NoError(t, os.Remove(chunks[1]))
 
-	for _, args := range [][]string{{"list", target, "--json"}, {"tail", target}, {"jobs", target}, {"export", target, "--format", "jsonl"}} {
-		c := run(t, args...)
-		require.NotZero(t, c.code, args)
+	for _, args := range [][]string{{"list", target, "--json"}, {"tail", target}, {"jobs", target}, {"export", target, "--format", "jsonl"}, {"show", target, l.parent.String()}} {
+		c := run(t, append(args, "--key", key)...)
+		require.Equal(t, 3, c.code, args)
 		require.Contains(t, c.err, "are missing in the mirror", args)
+		if args[0] == "list" {
+			require.Equal(t, want, c.out)
+		}
+		c = run(t, args...) // nobody has proven that they were ever there
+		require.Zero(t, c.code, c.err)
+		require.Equal(t, 1, strings.Count(c.err, "are missing in the mirror"), args)
+		require.Contains(t, c.err, "--key VKEY tells which")
 		if args[0] == "list" {
 			require.Equal(t, want, c.out)
 		}
@@ -170,6 +177,122 @@ func TestAMirrorThatLacksEventsIsNotShownOrRestoredAsAShorterLog(t *testing.T) {
 	require.Contains(t, c.err, "as a successor only")
 	require.Equal(t, want, run(t, "list", restored, "--json").out)
 	require.FileExists(t, filepath.Join(restored, "copy"))
+}
+
+// forgedHead makes what nobody can tell from a head of the log without its key: that of
+// another log of the same name, which is longer.
+func forgedHead(t *testing.T) (name string, content []byte) {
+	t.Helper()
+	base := t.TempDir()
+	dir, key := filepath.Join(base, "log"), filepath.Join(base, "key")
+	owner, err := filesink.LoadOrCreateKey(dir, key, "example.com/jobs")
+	require.NoError(t, err)
+	sink, err := filesink.Open(t.Context(), dir, owner, nil)
+	require.NoError(t, err)
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(300)))
+	require.NoError(t, sink.Close())
+	c := run(t, "mirror", dir, filepath.Join(base, "mirror"), "--key", key, "--once", "--create")
+	require.Zero(t, c.code, c.err)
+	heads, err := filepath.Glob(filepath.Join(base, "mirror", "001", "heads", "*.300"))
+	require.NoError(t, err)
+	require.Len(t, heads, 1)
+	content, err = os.ReadFile(heads[0])
+	require.NoError(t, err)
+	return filepath.Base(heads[0]), content
+}
+
+// TestWhoPutsAHeadIntoAMirrorStopsNoCommand: with the key it is passed by, and without
+// one all that is there is shown.
+func TestWhoPutsAHeadIntoAMirrorStopsNoCommand(t *testing.T) {
+	forged, head := forgedHead(t)
+	for what, put := range map[string]struct {
+		name    string
+		content []byte
+		said    bool
+	}{
+		"an empty object": {name: "0000000000000001.9007199254740991"},
+		"a forged head":   {name: forged, content: head, said: true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			l := newLog(t)
+			other, otherKey, _ := l.otherLog(t)
+			l.close(t)
+			target, key := filepath.Join(t.TempDir(), "mirror"), l.verifier(t)
+			require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once", "--create").code)
+			require.NoError(t, os.WriteFile(filepath.Join(target, "001", "heads", put.name), put.content, 0o600))
+
+			for _, args := range [][]string{
+				{"list", target, "--json"}, {"jobs", target}, {"tail", target, "--json"}, {"show", target, l.parent.String()}, {"checkpoint", target},
+				{"export", target, "--format", "jsonl"}, {"list", target, other, "--json"}, {"jobs", target, "--action", "nothing-like-it"},
+			} {
+				of := append([]string{args[0], l.dir}, args[2:]...)
+				want := run(t, of...)
+				require.Zero(t, want.code, want.err)
+				c := run(t, args...)
+				require.Zero(t, c.code, "%v: %s", args, c.err)
+				require.Equal(t, want.out, c.out, args)
+				if put.said {
+					require.Equal(t, 1, strings.Count(c.err, "are missing in the mirror"), "%v: %s", args, c.err)
+				} else {
+					require.NotContains(t, c.err, "missing", args)
+				}
+				c = run(t, append(args, "--key", key)...)
+				require.Zero(t, c.code, "%v: %s", args, c.err)
+				require.Equal(t, want.out, c.out, args)
+				require.NotContains(t, c.err, "missing", args)
+				require.Contains(t, c.err, put.name, args)
+			}
+			for _, args := range [][]string{
+				{"verify", target, other, "--key", key, "--key", otherKey, "--anchor", l.anchor()}, {"verify", target, "--key", key},
+				{"prove", target, "--job", l.parent.String(), "--key", key, "-o", "-"},
+				{"report", target, "--job", l.parent.String(), "--key", key, "--html", filepath.Join(t.TempDir(), "page.html")},
+				{"review", target, "--since", "1d", "--log-key", key},
+			} {
+				c := run(t, args...)
+				require.NotContains(t, []int{2, 3}, c.code, "%v: %s", args, c.err)
+				require.NotContains(t, c.err, "missing", args)
+			}
+		})
+	}
+}
+
+// TestWhoPutsAHeadIntoAMirrorEndsNoFollowing: what comes is shown, and what is missing
+// is said once.
+func TestWhoPutsAHeadIntoAMirrorEndsNoFollowing(t *testing.T) {
+	forged, head := forgedHead(t)
+	for _, command := range [][]string{{"tail", "-f", "-n", "1000", "--json"}, {"export", "--follow", "--format", "jsonl"}} {
+		t.Run(command[0], func(t *testing.T) {
+			l := newLog(t)
+			target, key := filepath.Join(t.TempDir(), "mirror"), l.verifier(t)
+			require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once", "--create").code)
+			require.NoError(t, os.WriteFile(filepath.Join(target, "001", "heads", forged), head, 0o600))
+			cmd := exec.CommandContext(t.Context(), program, append(command, target)...)
+			out, err := cmd.StdoutPipe()
+			require.NoError(t, err)
+			var said strings.Builder
+			cmd.Stderr = &said
+			require.NoError(t, cmd.Start())
+			lines := bufio.NewReader(out)
+			seen := 0
+			for range 3 {
+				require.Zero(t, run(t, "mirror", l.dir, target, "--key", key, "--once").code)
+				c := run(t, "list", target, "--json", "--key", key)
+				require.Zero(t, c.code, c.err)
+				all := strings.SplitAfter(c.out, "\n")
+				for all = all[:len(all)-1]; seen < len(all); seen++ { // what is durable is mirrored
+					line, err := lines.ReadString('\n')
+					require.NoError(t, err)
+					require.Equal(t, all[seen], line)
+				}
+				l.job(t, t.Context(), "more", func(context.Context, *jobaudit.Trail) error { return nil })
+			}
+			require.Greater(t, seen, 10)
+			require.NoError(t, cmd.Process.Signal(os.Interrupt))
+			require.NoError(t, cmd.Wait())
+			require.Equal(t, 1, strings.Count(said.String(), "are missing in the mirror"), said.String())
+			l.close(t)
+		})
+	}
 }
 
 func TestARestoredLogGoesOnUnderItsKeyOnlyIfNothingIsMissing(t *testing.T) {

@@ -68,7 +68,8 @@ type mirrored struct {
 	name   string
 	store  mirror.Store
 	branch int
-	said   *sync.Map // of texts
+	keys   []note.Verifier // it is read with, if not nil; else with those of the given ones that are its
+	said   *sync.Map       // of texts
 }
 
 func (a *app) openMirror(ctx context.Context, source string) (log, error) {
@@ -143,12 +144,16 @@ func partsOf(all []mirror.Branch, number int) map[int]int64 {
 
 // read reads the records that match from a place on, and moves that behind the last.
 func (m *mirrored) read(ctx context.Context, at *place, q jobaudit.Query, contains string, unread *int, yield func(jobaudit.Record) bool) error {
-	reader, err := m.reader(ctx, nil)
+	keys, err := m.given(ctx)
+	if err != nil {
+		return err
+	}
+	reader, err := m.reader(ctx, keys)
 	if err != nil {
 		return err
 	}
 	at.goOn(reader)
-	for line, err := range reader.Lines(ctx, at.index) {
+	for line, err := range m.lines(ctx, reader, keys, at.index) {
 		if err != nil {
 			return err
 		}
@@ -226,25 +231,101 @@ func (m *mirrored) followFrom(ctx context.Context, at *place, q jobaudit.Query, 
 	}
 }
 
-// newest is durable: nothing else is mirrored.
+// given are those of the given keys that are of the mirrored log's line of successors.
+// If some are given and none is of that, it is an error.
+func (m *mirrored) given(ctx context.Context) (keys []note.Verifier, err error) {
+	if m.keys != nil || len(m.app.keys) == 0 {
+		return m.keys, nil
+	}
+	line, err := m.line(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range m.app.keys {
+		if first, _ := auditlog.SplitOrigin(key.Name()); first == line {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, usagef("--key: none of the keys is of the log %s in %s", plain(line), plain(m.name))
+	}
+	return keys, nil
+}
+
+// line returns the origin of the first log in the line of successors that is mirrored.
+func (m *mirrored) line(ctx context.Context) (string, error) {
+	r, err := mirror.OpenReader(ctx, m.store, &mirror.ReaderOptions{Branch: m.branch})
+	if err != nil {
+		return "", err
+	}
+	return r.Branch().Origin, nil
+}
+
+// lines are a mirror's lines. Without keys those that a head tells of and that are not
+// there are no error, as anybody who may put objects into the store can have made that
+// head: it is said once, and what is there is read.
+func (m *mirrored) lines(ctx context.Context, r *mirror.Reader, keys []note.Verifier, from int64) iter.Seq2[[]byte, error] {
+	if len(keys) > 0 {
+		return r.Lines(ctx, from)
+	}
+	return func(yield func([]byte, error) bool) {
+		var missing error
+		for line, err := range present(r, &missing)(ctx, from) {
+			if !yield(line, err) {
+				return
+			}
+		}
+		if missing == nil {
+			return
+		}
+		if _, said := m.said.LoadOrStore(missingKey{}, true); !said {
+			fmt.Fprintf(m.app.err, "jobaudit: %s: %s; it may lack them, or somebody who may write to it has put a head there that nobody signed: --key VKEY tells which\n", plain(m.name), plain(missing.Error()))
+		}
+	}
+}
+
+// missingKey stands in mirrored.said for what is missing, which changes as a mirror grows.
+type missingKey struct{}
+
+// newest is durable: nothing else is mirrored. It is the newest head that one of the given
+// keys has signed, and if there is none the newest that the lines lead to.
 func (m *mirrored) newest(ctx context.Context, _ bool) ([]byte, error) {
+	keys, err := m.given(ctx)
+	if _, others := errors.AsType[usageError](err); err != nil && !others { // who asked says whose it is
+		return nil, err
+	}
+	if len(keys) > 0 {
+		reader, err := m.reader(ctx, keys)
+		if err != nil {
+			return nil, err
+		}
+		head, err := reader.Head(ctx)
+		if !errors.Is(err, auditlog.ErrNoHead) {
+			return head.Signed(), err
+		}
+	}
+	return m.claimed(ctx)
+}
+
+// claimed returns the head of the last commit line, whoever has signed it.
+func (m *mirrored) claimed(ctx context.Context) ([]byte, error) {
 	reader, err := m.reader(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	size, err := reader.Size(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for line, err := range reader.Lines(ctx, max(size-1, 0)) {
+	var commit []byte
+	for line, err := range m.lines(ctx, reader, nil, 0) {
 		if err != nil {
 			return nil, err
 		}
-		if head, err := auditlog.CommitHead(line); err == nil && head.Size == size {
-			return signedNote(line)
+		if auditlog.IsCommit(line) {
+			commit = append(commit[:0], line...)
 		}
 	}
-	return nil, fmt.Errorf("the mirror %s holds no commit of size %d", m, size)
+	if commit == nil {
+		return nil, fmt.Errorf("the mirror %s holds no commit", m)
+	}
+	return signedNote(commit)
 }
 
 func (m *mirrored) key(context.Context) (verifierKey, error) {
@@ -337,7 +418,7 @@ func (m *mirrored) verify(ctx context.Context, opts *filesink.VerifyOptions) (re
 // another is a finding if the mirror holds a log that none of the keys has signed: what they
 // have not signed is passed by, so that with them it looks empty.
 func (m *mirrored) another(ctx context.Context, keys []note.Verifier) error {
-	signed, err := m.newest(ctx, true)
+	signed, err := m.claimed(ctx)
 	if err != nil {
 		return nil
 	}

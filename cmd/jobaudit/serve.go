@@ -109,7 +109,7 @@ func (a *app) pages(ctx context.Context, s *serve, names []string, logs sources,
 		if signed, err := l.newest(ctx, false); err == nil {
 			origin, _, _ = headOf(signed) // without one no key of it is looked for
 		}
-		keys, err := keysFor(ctx, l, origin, s.keys)
+		keys, err := a.keysFor(ctx, l, origin, s.keys)
 		proven = proven && err == nil
 		if dir, isDir := l.(directory); isDir && err != nil {
 			fmt.Fprintf(a.err, "jobaudit: without its verifier key the indexes of %s cannot be trusted, so that pages read the whole log: give --key\n", dir)
@@ -165,6 +165,10 @@ func (a *app) readerOf(l log, keys []verifierKey) (jobaudit.AuditReader, error) 
 		return reader, nil
 	case *database:
 		return l.sink, nil
+	case *mirrored:
+		for _, k := range keys {
+			l.keys = append(l.keys, k)
+		}
 	}
 	return scanned{l}, nil
 }

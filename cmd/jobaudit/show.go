@@ -18,6 +18,7 @@ import (
 
 func (a *app) showCommand() *cobra.Command {
 	var asJSON bool
+	var keys []string
 	cmd := &cobra.Command{
 		Use:   "show SOURCE... JOB-ID",
 		Short: "Show one job: who, what, when, where, why, and its family",
@@ -36,6 +37,9 @@ It verifies nothing: see jobaudit verify.`,
 			last := len(args) - 1
 			id, err := readID("job", args[last])
 			if err != nil {
+				return err
+			}
+			if err := a.give(keys); err != nil {
 				return err
 			}
 			logs, err := a.openAll(cmd.Context(), args[:last])
@@ -65,6 +69,7 @@ It verifies nothing: see jobaudit verify.`,
 			return err
 		},
 	}
+	keyFlag(cmd, &keys)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the Job")
 	return cmd
 }

@@ -20,6 +20,7 @@ const pollInterval = 200 * time.Millisecond
 func (a *app) tailCommand() *cobra.Command {
 	var f filters
 	var asJSON, follow bool
+	var keys []string
 	var n int
 	cmd := &cobra.Command{
 		Use:   "tail SOURCE...",
@@ -35,6 +36,9 @@ committed, until it is interrupted. Several logs are read as one; -f follows one
 			}
 			if follow && len(args) > 1 {
 				return usagef("-f follows one log: run it once for each")
+			}
+			if err := a.give(keys); err != nil {
+				return err
 			}
 			logs, err := a.openAll(cmd.Context(), args)
 			if err != nil {
@@ -62,6 +66,7 @@ committed, until it is interrupted. Several logs are read as one; -f follows one
 		},
 	}
 	f.addEvents(cmd)
+	keyFlag(cmd, &keys)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with the events to come")
 	cmd.Flags().IntVarP(&n, "lines", "n", 10, "begin with this many events")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the events as they are stored")

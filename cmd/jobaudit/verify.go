@@ -47,6 +47,7 @@ holder of its key. Read it from a place where that person could not change it.`,
 			if opts.Keys, err = readKeys(keys); err != nil {
 				return err
 			}
+			a.keys = opts.Keys
 			for _, file := range anchors {
 				signed, err := readInput(file)
 				if err != nil {
