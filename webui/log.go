@@ -38,7 +38,8 @@ func (c *check) begin() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c.cancel, c.begun, c.read, c.total = cancel, time.Now(), 0, 0
+	begun := time.Now()
+	c.cancel, c.read, c.total = cancel, 0, 0
 	ended := make(chan struct{})
 	c.ended = ended
 	go func() {
@@ -49,14 +50,15 @@ func (c *check) begin() {
 			if p := recover(); p != nil {
 				err = fmt.Errorf("the function that verifies panicked with a %T", p)
 			}
+			stopped := ctx.Err() != nil // by stop
 			cancel()
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.cancel = nil
-			if errors.Is(err, context.Canceled) {
+			if stopped && errors.Is(err, context.Canceled) {
 				return // nothing was found out: what was known before holds
 			}
-			c.done, c.err, c.result = time.Now(), err, &result
+			c.begun, c.done, c.err, c.result = begun, time.Now(), err, &result
 			if err != nil {
 				c.result = nil
 			}

@@ -140,7 +140,7 @@ func TestALeaderThatHangsBehindAPoolerIsRemoved(t *testing.T) {
 	require.NoError(t, sink.Append(t.Context(), sinktest.Records(2)))
 	hangs, end := make(chan struct{}), make(chan struct{})
 	first := true
-	hung, err := pgsink.NewSequencer(url, pgsink.LeadingFor(time.Millisecond, pgsink.AtSteps(func(at string) error {
+	hung, err := pgsink.NewSequencer(url, pgsink.LeadingFor(2*time.Second, pgsink.AtSteps(func(at string) error {
 		if at == "read" && first {
 			first = false
 			close(hangs)

@@ -20,7 +20,10 @@ func AtSteps(f func(step string) error, opts SequencerOptions) SequencerOptions 
 }
 
 // Restore sends again what was accepted and is gone, without waiting.
-func (s *Sink) Restore(ctx context.Context) error { return s.restore(ctx, 0) }
+func (s *Sink) Restore(ctx context.Context) error {
+	_, err := s.restore(ctx, 0)
+	return err
+}
 
 // LeadingFor returns options whose sequencer may pause for so long while it leads.
 func LeadingFor(pause time.Duration, opts SequencerOptions) SequencerOptions {

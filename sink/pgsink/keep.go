@@ -97,7 +97,7 @@ func (s *Sink) watch(ctx context.Context) {
 	var failing, late bool
 	for sleep(ctx, pause) == nil {
 		began := time.Now()
-		err := s.restore(ctx, keptFor)
+		sent, err := s.restore(ctx, keptFor)
 		if err != nil && !failing && ctx.Err() == nil {
 			s.opts.OnError(err)
 		}
@@ -110,6 +110,9 @@ func (s *Sink) watch(ctx context.Context) {
 			s.slow.Store(late)
 		}
 		pause = max(time.Second, 10*time.Since(began)) // a large inbox is slow to look through
+		if sent > 0 {
+			pause = time.Second // and there may be more to send
+		}
 	}
 }
 
@@ -120,22 +123,24 @@ func (s *Sink) waitingNow(ctx context.Context) (Waiting, error) {
 	return s.Waiting(ctx)
 }
 
-// restore sends again what was accepted so long ago and is gone.
-func (s *Sink) restore(ctx context.Context, age time.Duration) error {
+// restore sends again what was accepted so long ago and is gone, and says how many
+// events that were. Each statement has the time of an Append, but for the first, which
+// goes through the whole inbox.
+func (s *Sink) restore(ctx context.Context, age time.Duration) (sent int, err error) {
 	due := s.kept.due(age)
 	if len(due) == 0 {
-		return nil
+		return 0, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
-	defer cancel()
 	ids := make([]pgtype.UUID, 0, len(due))
 	for _, r := range due {
 		ids = append(ids, id(r.ID()))
 	}
 	var settled, missing []pgtype.UUID
-	err := s.pool.QueryRow(ctx, `SELECT settled, missing FROM jobaudit.settled_v1($1)`, ids).Scan(&settled, &missing)
+	looking, cancel := context.WithTimeout(ctx, max(10*s.opts.Timeout, time.Minute))
+	defer cancel()
+	err = s.pool.QueryRow(looking, `SELECT settled, missing FROM jobaudit.settled_v1($1)`, ids).Scan(&settled, &missing)
 	if err != nil {
-		return fmt.Errorf("pgsink: look for accepted events: %w", err)
+		return 0, fmt.Errorf("pgsink: look for accepted events: %w", err)
 	}
 	s.kept.forget(settled)
 	gone := make(map[uuid.UUID]bool, len(missing))
@@ -155,10 +160,12 @@ func (s *Sink) restore(ctx context.Context, age time.Duration) error {
 	if len(again) > 0 {
 		s.report(fmt.Errorf("pgsink: %d accepted events were gone from the database and were sent again, the first is %s", len(again), again[0].ID()))
 	}
-	return err
+	return len(again), err
 }
 
 func (s *Sink) restoreOne(ctx context.Context, r jobaudit.Record) error {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
+	defer cancel()
 	records := []jobaudit.Record{r}
 	args := arguments(records)
 	var again bool

@@ -51,6 +51,7 @@ type pass struct {
 	yield func(jobaudit.Record, error) bool
 
 	idx     int64 // the event behind which the next page begins; -1 for none
+	below   int64 // pages end before it; 0: where the log does
 	after   bool  // query.After has no place, and was not met yet
 	yielded int
 }
@@ -260,6 +261,9 @@ func (p *pass) statement(which which) (sql string, args []any) {
 	}
 	if p.idx >= 0 {
 		sel.add("idx "+compare+" $?", p.idx)
+	}
+	if p.below > 0 {
+		sel.add("idx < $?", p.below)
 	}
 	placed := fmt.Sprintf(`SELECT idx, ARRAY[line] AS lines, NULL::bigint AS n FROM jobaudit.events %s ORDER BY idx %s LIMIT %d`,
 		sel.where(sel.conditions), direction, pageRecords)

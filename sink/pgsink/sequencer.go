@@ -47,6 +47,8 @@ const (
 	// anchorEvery is the shortest time between two heads that are put to the
 	// anchor.
 	anchorEvery = time.Second
+	// anchorAgain is the time after which an anchor that failed is tried again.
+	anchorAgain = 30 * time.Second
 	// leadTimeout bounds each wait for a lock and each pause of a leader, and
 	// cycleTimeout each statement and the whole cycle: one that hangs would keep all
 	// others from leading. A row of the inbox may hold 64 MiB, and has to go through
@@ -82,6 +84,7 @@ type Sequencer struct {
 
 	anchored      int64 // the size that the anchor has
 	anchoredAt    time.Time
+	anchorPause   time.Duration
 	anchorFailing bool
 }
 
@@ -469,14 +472,17 @@ func readInbox(ctx context.Context, tx pgx.Tx) (events []accepted, ns []int64, e
 // waits for the lock.
 func (s *Sequencer) putAnchor(ctx context.Context, conn *pgx.Conn, now bool) {
 	if s.opts.Anchor == nil || conn == nil || !s.loaded || s.head.IsZero() || s.head.Head().Size == s.anchored ||
-		s.head.Head().Origin != s.opts.Signer.Name() || !now && time.Since(s.anchoredAt) < anchorEvery {
+		s.head.Head().Origin != s.opts.Signer.Name() || !now && time.Since(s.anchoredAt) < s.anchorPause {
 		return
 	}
 	running := ctx
 	ctx, cancel := context.WithTimeout(ctx, leadTimeout)
 	defer cancel()
-	s.anchoredAt = time.Now()
 	err := s.advanceAnchor(ctx, conn, now)
+	s.anchoredAt, s.anchorPause = time.Now(), anchorEvery
+	if err != nil {
+		s.anchorPause = anchorAgain // it holds the lock, and no sequencer works meanwhile
+	}
 	if running.Err() != nil && err != nil {
 		return // it was stopped, which is no fault of the anchor
 	}

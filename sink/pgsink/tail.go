@@ -52,6 +52,7 @@ func (p *pass) tail(ctx context.Context) error {
 				return err
 			}
 		}
+		p.below = w.Size // nothing is handed out that the mark does not stand for
 		for w.Size > p.idx+1 {
 			read, err := p.page(ctx, onlyPlaced)
 			if err != nil {
