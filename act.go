@@ -232,10 +232,10 @@ func (r *Recorder) storeErased(ctx context.Context, data *erasedData) error {
 
 // storeOwn stores an event of the recorder's own stream, as an outcome is: it is
 // retried until OutcomeTimeout, and sent on in the background then. What is kept of
-// acts is bounded, as who reads decides how many there are; an erasure has happened
-// already, and is kept as outcomes are.
+// acts is bounded, as who reads decides how many there are, and leaves room for what
+// tells of losses; an erasure has happened already, and is kept as outcomes are.
 func (r *Recorder) storeOwn(ctx context.Context, env *envelope, d *draft) error {
-	e := entry{Event: env.encode(d), Urgency: delivery.Reserved}
+	e := entry{Event: env.encode(d), Urgency: delivery.Snapshot}
 	if d.typ == AuditErased {
 		e.Urgency = delivery.Outcome
 	}

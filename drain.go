@@ -35,6 +35,7 @@ type drainer struct {
 	// trailing is how many of them stand behind the last record that can be read: the
 	// next pass meets them again.
 	trailing uint64
+	rereads  bool // what the sink has refused is read again, until a pass gets to the end
 }
 
 func (d *drainer) init(r *Recorder) {
@@ -146,11 +147,19 @@ func (d *drainer) drain(ctx context.Context, all bool) (left bool, err error) {
 	taken := d.rec.queue.Stats().Fallback
 	pass := drainPass{drainer: d}
 	d.mu.Lock()
+	before := d.refused
+	defer func() {
+		if !left && (pass.again || d.forgetful()) { // the next pass begins again as well
+			d.mu.Lock()
+			d.refused = before
+			d.mu.Unlock()
+		}
+	}()
 	if d.forgetful() {
 		pass.due = d.refused // they are read again
 		d.after, d.refused, d.trailing = uuid.Nil, 0, 0
-	} else if all && d.refused > 0 {
-		d.after, d.refused, d.trailing, pass.again = uuid.Nil, 0, 0, true
+	} else if d.rereads || all && d.refused > 0 {
+		d.after, d.refused, d.trailing, d.rereads, pass.again = uuid.Nil, 0, 0, true, true
 	}
 	pass.due += taken - min(d.seen, taken)
 	d.mu.Unlock()
@@ -184,7 +193,7 @@ func (d *drainer) drain(ctx context.Context, all bool) (left bool, err error) {
 	defer d.mu.Unlock()
 	d.seen = max(d.seen, taken+pass.ahead())
 	d.refused += pass.left - d.trailing
-	d.trailing = pass.left
+	d.trailing, d.rereads = pass.left, false
 	return true, pass.refused
 }
 

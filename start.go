@@ -166,12 +166,12 @@ func (t *Trail) start(ctx context.Context, x Execution, first *entry) (trailStat
 	if err := cmp.Or(t.ready(ctx), x.Queue.check(), t.rec.opts.Redactors.checkIdentifiers(queue...)); err != nil {
 		return trailState{}, t.fail("start", err)
 	}
-	decision, err := t.decide(ctx)
+	decision, refusals, err := t.decide(ctx)
 	if err != nil {
 		return trailState{}, err
 	}
 	t.mu.Lock()
-	if decision == nil && t.revoked { // it was refused meanwhile
+	if t.revoked && (decision == nil || t.refusals != refusals) { // it was refused meanwhile
 		t.mu.Unlock()
 		return trailState{}, t.fail("start", ErrDenied)
 	}
@@ -324,6 +324,7 @@ func (t *Trail) deny(ctx context.Context, d Decision, starting bool) (putOff boo
 	a := admission{stays: true}
 	if typ == JobDenied && !t.state.Terminal() { // this holds even if it cannot be recorded
 		t.revoked, t.authorized = true, false
+		t.refusals++
 		if cancel := t.cancel; cancel != nil {
 			a.enforce = func() { cancel(ErrDenied) }
 			ctx = context.WithoutCancel(ctx) // it may be the job's own
@@ -357,27 +358,28 @@ func (t *Trail) deny(ctx context.Context, d Decision, starting bool) (putOff boo
 
 // decide asks whether the job may start, unless that has been recorded. It
 // records a no.
-func (t *Trail) decide(ctx context.Context) (*decisionData, error) {
+func (t *Trail) decide(ctx context.Context) (decision *decisionData, refusals uint64, err error) {
 	t.mu.Lock()
 	authorized, revoked := t.authorized, t.revoked
+	refusals = t.refusals
 	t.mu.Unlock()
 	switch {
 	case authorized:
-		return nil, nil
+		return nil, refusals, nil
 	case revoked && t.rec.opts.Authorize == nil:
-		return nil, t.fail("authorize", ErrDenied)
+		return nil, 0, t.fail("authorize", ErrDenied)
 	}
 	d, err := t.askAuthorize(ctx)
 	if err != nil {
-		return nil, t.fail("authorize", err)
+		return nil, 0, t.fail("authorize", err)
 	}
 	if !d.Allowed {
 		d.AskAgain = d.AskAgain && !t.inProcess // no queue could bring it back
 		putOff, err := t.deny(ctx, d, true)
-		return nil, &AuditError{Op: "authorize", JobID: t.env.jobID, Err: errors.Join(ErrDenied, err), putOff: putOff}
+		return nil, 0, &AuditError{Op: "authorize", JobID: t.env.jobID, Err: errors.Join(ErrDenied, err), putOff: putOff}
 	}
-	data, err := t.decision(d)
-	return data, t.fail("authorize", err)
+	decision, err = t.decision(d)
+	return decision, refusals, t.fail("authorize", err)
 }
 
 // askAuthorize calls the recorder's Authorize, in a goroutine of its own: one that

@@ -301,3 +301,46 @@ func TestAStartBehindALostExecutionCanBePutOff(t *testing.T) {
 	require.Equal(t, jobaudit.Running, jobOf(t, store, first.JobID()).State)
 	require.Empty(t, of(store.Trail(first.JobID()), jobaudit.JobDenied))
 }
+
+// A yes that was asked for before a refusal does not undo it: not of a job that another
+// process has left running, where the refusal is recorded, and not of one whose refusal
+// there is no room for.
+func TestARefusalWhileAStartIsDecidedHolds(t *testing.T) {
+	for _, running := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			store := memsink.New(nil)
+			sink := faultsink.New(store)
+			lost := open(t, store, nil)
+			first, err := lost.Submit(t.Context(), submission())
+			require.NoError(t, err)
+			if running {
+				require.NoError(t, first.Start(t.Context(), jobaudit.Execution{}))
+			}
+			decided := make(chan struct{})
+			rec := open(t, sink, &jobaudit.Options{OnError: (&complaints{}).add, Timeout: time.Hour, Authorize: func(context.Context, jobaudit.Submission) (jobaudit.Decision, error) {
+				<-decided
+				return jobaudit.Decision{Allowed: true, By: "opa"}, nil
+			}})
+			tr, err := rec.Resume(t.Context(), first.Carrier(), nil)
+			require.NoError(t, err)
+			require.NoError(t, tr.Observe(jobOf(t, store, first.JobID())))
+			started := make(chan error, 1)
+			go func() { started <- tr.Start(t.Context(), jobaudit.Execution{}) }()
+			synctest.Wait()
+			if running {
+				require.NoError(t, tr.Deny(t.Context(), jobaudit.Decision{By: "ops"}))
+			} else {
+				unrecordable["no room"](t, rec, sink, tr)
+				require.Error(t, tr.Deny(t.Context(), jobaudit.Decision{By: "ops"}))
+				sink.Set()
+				time.Sleep(time.Minute)
+			}
+			close(decided)
+			require.ErrorIs(t, <-started, jobaudit.ErrDenied)
+			if running {
+				require.NoError(t, tr.Start(t.Context(), jobaudit.Execution{}), "it is asked again")
+			}
+			_ = rec.Close(t.Context())
+		})
+	}
+}

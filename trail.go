@@ -82,6 +82,7 @@ type Trail struct {
 	rebuilt   bool                    // what is recorded is reconstructed
 	queueTime time.Time               // and happened then, as the queue tells
 	counted   bool                    // as an execution without an end
+	refusals  uint64                  // how often it was refused here
 	submitted bool                    // by Submit
 	acks      [2]delivery.Ack         // most jobs wait for no more events
 	acksUsed  int

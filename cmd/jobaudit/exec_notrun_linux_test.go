@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,12 +31,30 @@ func executed(t *testing.T, dir string, wait, outcomeWait time.Duration, sink fu
 	stdout := os.Stdout
 	os.Stdout = null
 	defer func() { os.Stdout = stdout }()
-	var out bytes.Buffer
+	var out safeBuffer
 	signals := &relay{signals: make(chan os.Signal, 1), done: make(chan struct{})}
 	signals.ctx, signals.cancel = context.WithCancel(t.Context())
 	defer signals.stop()
 	err = (&app{out: &out, err: &out}).execute(signals, x, s)
 	return out.String(), err
+}
+
+// safeBuffer takes what several goroutines say, as standard error does.
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 // states are how often the jobs of a log are in each state.

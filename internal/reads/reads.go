@@ -5,6 +5,7 @@ package reads
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -129,7 +130,8 @@ func (c *Counter) end(key string, e *entry) {
 	err := e.record(count, since, span) // the recorder's OnError knows of it, too
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err != nil {
+	// What was not stored in time is sent on by the recorder, and would count twice.
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		if e.count > 0 {
 			span.Until = e.span.Until
 		}

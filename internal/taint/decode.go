@@ -44,14 +44,16 @@ func (s *search) collected(decodings, enough int) bool {
 // allow lets what so many bytes encode be looked at for encodings inside it.
 func (s *search) allow(decodings, size int) {
 	if decodings == 0 {
-		s.budget += 2 * size
+		s.budget += 4 * size // all that four phases of base64 and two of hex can give
 	}
 }
 
 // runs decodes the runs of base64 and hexadecimal digits.
 func (s *search) runs(text []byte, decodings int, fresh places) bool {
 	least := s.leastRun()
-	beside := min(s.long, 1) // what is next to a short needle matters
+	// What is next to a run matters: beside a short needle, and where an escape of an
+	// escape takes the run's first digit.
+	const beside = 1
 	for i := least - 1; i < len(text); {
 		// What is long enough has a digit at one of these places.
 		if !isRun(text[i]) {

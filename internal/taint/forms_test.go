@@ -389,3 +389,62 @@ func TestTheWordsOfARemovedTextAreNoNeedles(t *testing.T) {
 		require.False(t, m.Match(line), line)
 	}
 }
+
+// An escape may end where an encoding begins, and once more take its first digit: the
+// encoding is looked at as it stands first.
+func TestAnEncodingBehindAnEscapedBackslashIsFound(t *testing.T) {
+	for _, secret := range random(200, 24, alphanumeric) {
+		m := credential(secret)
+		for _, encoded := range []string{
+			base64.StdEncoding.EncodeToString([]byte(secret)), base64.RawURLEncoding.EncodeToString([]byte("h" + secret)), hex.EncodeToString([]byte(secret)),
+		} {
+			for _, first := range []string{"", "a", "b", "f", "n", "r", "t", "v", "31"} {
+				text := `open "C:\\spool\\` + first + encoded + `"`
+				require.True(t, m.Match(text), "%s in %s", secret, text)
+			}
+		}
+	}
+}
+
+// Where many values have a part in common, the head of another one that is cut long
+// before it is looked for all the same.
+func TestACutHeadIsFoundHoweverManyValuesShareWhatFollows(t *testing.T) {
+	var s taint.Set
+	token := "tOk3n-9f8A7c6B5d4E3-q2W1"
+	s.Add(token, true)
+	long := strings.Repeat("https://intern.example.org/rows/", 4)
+	for i := range 40 {
+		row := []byte(long)
+		for at := 8; at < len(row); at += 15 {
+			copy(row[at:], fmt.Sprintf("%06d", i))
+		}
+		s.Add(string(row), true)
+	}
+	m := s.Matcher()
+	for gap := 0; gap < 400; gap += 7 {
+		text := "auth failed for " + token[:12] + "..." + strings.Repeat(" .", gap/2) + long
+		require.True(t, m.Match(text), gap)
+	}
+}
+
+// The head of a value that holds the mark of a cut is found behind any number of cuts.
+func TestAHeadThatReachesOverACutIsFoundBehindManyCuts(t *testing.T) {
+	value := "Please wait... your PIN is 48213771"
+	m := credential(value)
+	for cuts := range 20 {
+		text := strings.Repeat("a line of text...\n", cuts) + value[:len(value)-4] + "…"
+		require.True(t, m.Match(text), cuts)
+	}
+}
+
+// What one run of digits seems to encode takes nothing from the next one.
+func TestARunThatEncodesMuchHidesNoOther(t *testing.T) {
+	secret := random(1, 24, alphanumeric)[0]
+	m := credential(secret)
+	twice := base64.StdEncoding.EncodeToString([]byte(base64.StdEncoding.EncodeToString([]byte(secret))))
+	for _, digit := range "VUQxj" {
+		for n := 16; n < 3000; n += 131 {
+			require.True(t, m.Match(strings.Repeat(string(digit), n)+" "+twice), "%c %d", digit, n)
+		}
+	}
+}

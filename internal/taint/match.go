@@ -127,9 +127,10 @@ func (s *search) text(text []byte, decodings int) bool {
 	r := &s.rooms[decodings]
 	r.readable = r.readable[:0]
 	for from, to := s.readable(text, 0); from < to; from, to = s.readable(text, to) {
-		if s.budget -= to - from; s.budget < 0 {
-			break
+		if to-from > s.budget {
+			continue // a shorter part may still be looked at
 		}
+		s.budget -= to - from
 		r.readable = append(append(r.readable, text[from:to]...), between)
 	}
 	return len(r.readable) > 0 && s.deeper(r.readable, decodings)

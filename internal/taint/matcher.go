@@ -209,7 +209,7 @@ func (m *Matcher) automaton() *automaton {
 // returns true, and reports whether it did. A needle's head counts as the
 // needle where the text is cut behind it.
 func (m *Matcher) search(text []byte, found func(needle uint32) bool) bool {
-	crowd := -1 // where the anchor of many is first
+	crowd := false // the anchor of many is there
 	for at, offsets := m.next(text, 0); offsets != 0; at, offsets = m.next(text, at+m.stride) {
 		for ; offsets != 0; offsets &= offsets - 1 {
 			i := at - bits.TrailingZeros64(offsets)
@@ -220,16 +220,15 @@ func (m *Matcher) search(text []byte, found func(needle uint32) bool) bool {
 			if hit {
 				return true
 			}
-			if crowded && (crowd < 0 || i < crowd) {
-				crowd = i
-			}
+			crowd = crowd || crowded
 		}
 	}
 	switch {
 	case m.long == len(m.needles):
 		return false
-	case crowd >= 0:
-		_, hit := m.automaton().over(text, max(0, crowd-m.longest), len(text), 0, found)
+	case crowd:
+		// From the beginning: what is cut before the crowd is looked for, too.
+		_, hit := m.automaton().over(text, 0, len(text), 0, found)
 		return hit
 	}
 	return m.searchCut(text, found)
@@ -312,7 +311,6 @@ func (m *Matcher) searchCut(text []byte, found func(needle uint32) bool) bool {
 			if m.headBefore(text, at, found) {
 				return true
 			}
-			done = at
 			continue
 		}
 		if a == nil {

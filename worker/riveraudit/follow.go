@@ -145,10 +145,21 @@ func (f *Follower) every(ctx context.Context, interval time.Duration, do func())
 // page is how many jobs are asked for at a time; River allows 10,000.
 const page = 1000
 
+// maxFailures is how many jobs an error of a sweep names.
+const maxFailures = 16
+
 // sweep asks River about the jobs that returned here some time ago and whose
 // verdict is not recorded. One that cannot be recorded holds up no other.
 func (f *Follower) sweep(ctx context.Context, within time.Duration) error {
 	var failed []error
+	// fails notes an error, and reports whether the sweep ends: its context has, or the
+	// sink answers in no time, and would not for any other job.
+	fails := func(id int64, err error) bool {
+		if err != nil && len(failed) < maxFailures {
+			failed = append(failed, fmt.Errorf("job %d: %w", id, err))
+		}
+		return ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded)
+	}
 	for ids := range slices.Chunk(f.audit.waiting(within), page) {
 		list, err := f.client.JobList(ctx, river.NewJobListParams().IDs(ids...).First(len(ids)))
 		if err != nil {
@@ -157,10 +168,7 @@ func (f *Follower) sweep(ctx context.Context, within time.Duration) error {
 		there := make(map[int64]bool, len(ids))
 		for _, job := range list.Jobs {
 			there[job.ID] = true
-			if _, err := f.audit.verdict(ctx, job); err != nil {
-				failed = append(failed, fmt.Errorf("job %d: %w", job.ID, err))
-			}
-			if ctx.Err() != nil {
+			if _, err := f.audit.verdict(ctx, job); fails(job.ID, err) {
 				return errors.Join(failed...)
 			}
 		}
@@ -168,10 +176,7 @@ func (f *Follower) sweep(ctx context.Context, within time.Duration) error {
 			if there[id] {
 				continue
 			}
-			if err := f.audit.gone(ctx, id); err != nil {
-				failed = append(failed, fmt.Errorf("job %d: %w", id, err))
-			}
-			if ctx.Err() != nil {
+			if fails(id, f.audit.gone(ctx, id)) {
 				return errors.Join(failed...)
 			}
 		}
