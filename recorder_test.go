@@ -2,6 +2,7 @@ package jobaudit_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -444,6 +445,43 @@ func TestOpenRecordsTheRecoveryReportAndEachNewPolicyOnce(t *testing.T) {
 	rec = open(t, store, &jobaudit.Options{Redactors: registry})
 	require.Equal(t, before+2, store.Len(), "opened, and the one policy that the log does not hold")
 	require.NoError(t, rec.Close(t.Context()))
+}
+
+// TestEachPartOfARecoveryIsStored: lists hold what they were given, up to their limit.
+func TestEachPartOfARecoveryIsStored(t *testing.T) {
+	for n := range 20 {
+		report := jobaudit.Recovery{Incarnation: uuid.New(), Closed: true, Head: &tlog.Tree{N: 2}, Anchor: &tlog.Tree{N: 1}, TornBytes: 7, Predecessor: "example.org/log"}
+		texts := func(what string) []any {
+			list := []any{}
+			for i := range min(n, 16) {
+				list = append(list, fmt.Sprint(what, i))
+			}
+			return list
+		}
+		heads := []any{}
+		for i := range n {
+			report.TornHeads = append(report.TornHeads, tlog.Tree{N: int64(i)})
+			report.TornFiles = append(report.TornFiles, fmt.Sprint("torn/", i))
+			report.Overrides = append(report.Overrides, fmt.Sprint("override", i))
+			report.Warnings = append(report.Warnings, fmt.Sprint("warning", i))
+			if i < 16 {
+				heads = append(heads, map[string]any{"size": float64(i), "root": jobaudit.Hash{}.String()})
+			}
+		}
+		store := recovering{Sink: memsink.New(nil), report: report}
+		require.NoError(t, open(t, store, nil).Close(t.Context()))
+		var stored map[string]any
+		require.NoError(t, json.Unmarshal(events(t, store)[0].Data.Recovery, &stored))
+		torn := stored["torn"].(map[string]any)
+		require.Equal(t, heads, torn["heads"])
+		if n == 0 {
+			require.NotContains(t, torn, "files")
+			continue
+		}
+		require.Equal(t, texts("torn/"), torn["files"])
+		require.Equal(t, texts("override"), stored["overrides"])
+		require.Equal(t, texts("warning"), stored["warnings"])
+	}
 }
 
 func TestAnActionWithoutARequiredPolicyIsNotSubmitted(t *testing.T) {

@@ -299,6 +299,7 @@ var Recovery = sync.OnceValue(func() *Field {
 			must(integer("bytes", 0, math.MaxInt64)),
 			must(hash("sha256")),
 			list("heads", head("")),
+			list("files", freeText("", MaxIdentifier)),
 			count("more"),
 		),
 		freeText("predecessor", MaxIdentifier),
