@@ -152,7 +152,8 @@ func actsFor(e *Event, id string) bool {
 
 // Recovery is what a single-writer sink found when it was opened. Such a sink
 // has a method Recovery() Recovery, and [Open] stores the report in the
-// audit.opened event.
+// audit.opened event. One around other sinks, of which none need be such a sink, has
+// Recovery() (Recovery, bool) instead, which reports whether there is one.
 type Recovery struct {
 	// Incarnation is the previous writer's, and Closed whether it closed.
 	Incarnation uuid.UUID

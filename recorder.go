@@ -177,9 +177,14 @@ func Open(ctx context.Context, sink AuditSink, where Source, opts *Options) (*Re
 		return nil, &AuditError{Op: "open", Err: err}
 	}
 	var recovery *Recovery
-	if single, ok := sink.(interface{ Recovery() Recovery }); ok {
-		report := single.Recovery()
+	switch s := sink.(type) {
+	case interface{ Recovery() Recovery }:
+		report := s.Recovery()
 		recovery = &report
+	case interface{ Recovery() (Recovery, bool) }:
+		if report, ok := s.Recovery(); ok {
+			recovery = &report
+		}
 	}
 	entries := r.opening(recovery)
 	if err := r.store(ctx, entries, r.opts.Timeout); err != nil {

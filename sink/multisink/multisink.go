@@ -281,6 +281,82 @@ func (s *Sink) move() {
 	}
 }
 
+// Recovery is for [jobaudit.Open]: what the first sink found that has a torn tail, a
+// safeguard that was switched off or a predecessor to tell of, or else the first that
+// tells anything; with the torn heads of all, and the names of the others' files,
+// safeguards and warnings behind "sink 2: ". Policies are those that every sink holds. It
+// reports false if no sink has a Recovery.
+func (s *Sink) Recovery() (jobaudit.Recovery, bool) {
+	found := make([]*jobaudit.Recovery, len(s.members))
+	first, most := -1, -1
+	for i, m := range s.members {
+		r, ok := recoveryOf(m.sink)
+		if !ok {
+			continue
+		}
+		found[i] = &r
+		if first < 0 {
+			first = i
+		}
+		if most < 0 && (r.TornBytes > 0 || len(r.Overrides) > 0 || r.Predecessor != "") {
+			most = i
+		}
+	}
+	if first < 0 {
+		return jobaudit.Recovery{}, false
+	}
+	if most < 0 {
+		most = first
+	}
+	all := *found[most]
+	all.TornHeads, all.TornFiles = slices.Clone(all.TornHeads), slices.Clone(all.TornFiles)
+	all.Overrides, all.Warnings = slices.Clone(all.Overrides), slices.Clone(all.Warnings)
+	for i, r := range found {
+		if r == nil || i == most {
+			continue
+		}
+		name := s.members[i].name + ": "
+		if all.TornBytes == 0 { // the heads are stored with the bytes that they were in
+			all.TornBytes, all.TornSHA256 = r.TornBytes, r.TornSHA256
+		}
+		for _, h := range r.TornHeads {
+			if !slices.Contains(all.TornHeads, h) {
+				all.TornHeads = append(all.TornHeads, h)
+			}
+		}
+		all.TornFiles = appendNamed(all.TornFiles, name, r.TornFiles)
+		all.Overrides = appendNamed(all.Overrides, name, r.Overrides)
+		all.Warnings = appendNamed(all.Warnings, name, r.Warnings)
+		if r.Predecessor != "" && r.Predecessor != all.Predecessor {
+			all.Warnings = append(all.Warnings, name+"continues "+r.Predecessor)
+		}
+	}
+	all.Policies = slices.DeleteFunc(slices.Clone(all.Policies), func(p jobaudit.Hash) bool {
+		return slices.ContainsFunc(found, func(r *jobaudit.Recovery) bool { return r == nil || !slices.Contains(r.Policies, p) })
+	})
+	return all, true
+}
+
+// recoveryOf asks one sink, which may be one around others.
+func recoveryOf(sink jobaudit.AuditSink) (jobaudit.Recovery, bool) {
+	switch s := sink.(type) {
+	case interface{ Recovery() jobaudit.Recovery }:
+		return s.Recovery(), true
+	case interface {
+		Recovery() (jobaudit.Recovery, bool)
+	}:
+		return s.Recovery()
+	}
+	return jobaudit.Recovery{}, false
+}
+
+func appendNamed(list []string, name string, more []string) []string {
+	for _, text := range more {
+		list = append(list, name+text)
+	}
+	return list
+}
+
 // Degraded is for [jobaudit.Open]: report is called when a sink is given up, and
 // with what the sinks themselves report.
 func (s *Sink) Degraded(report func(error)) {

@@ -1,0 +1,200 @@
+package multisink_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+	"github.com/jobaudit/jobaudit/sink/multisink"
+	"github.com/jobaudit/jobaudit/sink/sinktest"
+)
+
+// crashed is a log of a directory, and what an earlier process has left in it.
+type crashed struct {
+	dir  string
+	key  *filesink.Key
+	opts filesink.Options
+	lost []auditlog.Checkpoint // signed heads that its torn tail holds
+	name string                // of the file of the torn tail
+}
+
+func newCrashed(t *testing.T, n int, how string) *crashed {
+	t.Helper()
+	base := t.TempDir()
+	c := &crashed{dir: filepath.Join(base, "log")}
+	var err error
+	c.key, err = filesink.LoadOrCreateKey(c.dir, filepath.Join(base, "key"), fmt.Sprintf("example.com/log%d", n))
+	require.NoError(t, err)
+	if how == "new" {
+		return c
+	}
+	s := c.open(t)
+	records := sinktest.Records(9 + n)
+	require.NoError(t, s.Append(t.Context(), records[:3]))
+	require.NoError(t, s.Append(t.Context(), records[3:6]))
+	require.NoError(t, s.Append(t.Context(), records[6:]))
+	require.NoError(t, s.Close())
+	switch how {
+	case "torn":
+		c.tear(t, filepath.Join(base, "key.anchor"))
+	case "override":
+		require.NoError(t, os.Remove(filepath.Join(base, "key.anchor")))
+		c.opts.AllowMissingAnchor = true
+	}
+	return c
+}
+
+func (c *crashed) open(t *testing.T) *filesink.Sink {
+	t.Helper()
+	s, err := filesink.Open(t.Context(), c.dir, c.key, &c.opts)
+	require.NoError(t, err)
+	return s
+}
+
+// tear leaves of the last batch what a power cut leaves: a sector never came, and its
+// commit line, which was signed, did.
+func (c *crashed) tear(t *testing.T, anchor string) {
+	t.Helper()
+	require.NoError(t, os.RemoveAll(filepath.Join(c.dir, "index")))
+	segments, err := filepath.Glob(filepath.Join(c.dir, "entries", "*.jsonl"))
+	require.NoError(t, err)
+	require.Len(t, segments, 1)
+	b, err := os.ReadFile(segments[0])
+	require.NoError(t, err)
+	var commits []auditlog.Checkpoint
+	var ends []int
+	at := 0
+	for line := range bytes.Lines(b) {
+		at += len(line)
+		if line = bytes.TrimSuffix(line, []byte("\n")); auditlog.IsCommit(line) {
+			head, err := auditlog.OpenCommit(line, c.key.Verifier())
+			require.NoError(t, err)
+			commits, ends = append(commits, head), append(ends, at)
+		}
+	}
+	last := len(commits) - 1
+	copy(b[ends[last-1]+40:], make([]byte, 512))
+	require.NoError(t, os.WriteFile(segments[0], b, 0o600))
+	require.NoError(t, filesink.FileAnchor(anchor).Put(t.Context(), commits[last-1]))
+	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "checkpoint"), commits[last-1].Signed(), 0o600))
+	c.lost = commits[last:]
+	c.name = fmt.Sprintf("torn/%020d.1", commits[last-1].Head().Size)
+}
+
+func opened(t *testing.T, sinks ...jobaudit.AuditSink) (events []jobaudit.Event) {
+	t.Helper()
+	type in struct{ Repo string }
+	policies, err := jobaudit.NewRegistry(nil, jobaudit.NewRedactor("index", "1", jobaudit.InputPaths[in](jobaudit.Keep("Repo"))))
+	require.NoError(t, err)
+	m, err := multisink.New(len(sinks), sinks...)
+	require.NoError(t, err)
+	r, err := jobaudit.Open(t.Context(), m, jobaudit.Source{System: "test", Environment: "test"}, &jobaudit.Options{Redactors: policies})
+	require.NoError(t, err)
+	require.NoError(t, r.Close(t.Context()))
+	found := false
+	for record, err := range m.Records(t.Context(), jobaudit.Query{}) {
+		require.NoError(t, err)
+		if record.Type() == jobaudit.AuditOpened {
+			found, events = true, nil
+		}
+		if found {
+			events = append(events, record.Event())
+		}
+	}
+	require.NoError(t, m.Close())
+	return events
+}
+
+// TestWhatEachSinkFoundIsRecordedAndExplainsItsLostHeads opens two directories, each
+// after each end that a process can have come to.
+func TestWhatEachSinkFoundIsRecordedAndExplainsItsLostHeads(t *testing.T) {
+	ways := []string{"new", "clean", "torn", "override"}
+	for _, one := range ways {
+		for _, two := range ways {
+			t.Run(one+" "+two, func(t *testing.T) {
+				logs := []*crashed{newCrashed(t, 1, one), newCrashed(t, 2, two)}
+				events := opened(t, logs[0].open(t), logs[1].open(t))
+				var found struct {
+					Torn *struct {
+						Bytes int64
+						Heads []struct{ Size int64 }
+						Files []string
+					}
+					Overrides []string
+					Warnings  []string
+				}
+				require.NoError(t, json.Unmarshal(events[0].Data.Recovery, &found))
+				both := one + " " + two
+				require.Equal(t, strings.Count(both, "override"), len(found.Overrides))
+				require.Equal(t, strings.Contains(both, "torn"), found.Torn != nil)
+				if one == "override" && two == one {
+					require.Equal(t, []string{"allow-missing-anchor", "sink 2: allow-missing-anchor"}, found.Overrides)
+				}
+				if found.Torn != nil {
+					require.Positive(t, found.Torn.Bytes)
+					require.Len(t, found.Torn.Heads, strings.Count(both, "torn"))
+					require.Len(t, found.Torn.Files, strings.Count(both, "torn"))
+				}
+				for i, l := range logs {
+					opts := &filesink.VerifyOptions{Keys: []note.Verifier{l.key.Verifier()}}
+					_, err := filesink.Verify(t.Context(), l.dir, opts)
+					require.NoError(t, err, "log %d", i)
+					for _, head := range l.lost {
+						opts.Checkpoints = [][]byte{head.Signed()}
+						_, err := filesink.Verify(t.Context(), l.dir, opts)
+						var wrong *filesink.VerifyError
+						require.ErrorAs(t, err, &wrong)
+						require.Contains(t, wrong.Findings[0].Explained, "names this head")
+						opts.AcceptLoss = []auditlog.Head{head.Head()}
+						_, err = filesink.Verify(t.Context(), l.dir, opts)
+						require.NoError(t, err)
+						if i == 1 && one != "new" && one != "clean" {
+							require.Contains(t, found.Torn.Files, "sink 2: "+l.name)
+						} else {
+							require.Contains(t, found.Torn.Files, l.name)
+						}
+					}
+				}
+				for _, l := range logs {
+					l.opts = filesink.Options{}
+				}
+				again := opened(t, logs[0].open(t), logs[1].open(t))
+				for _, e := range again {
+					require.NotEqual(t, jobaudit.AuditPolicy, e.Type, "both hold it")
+				}
+				third := newCrashed(t, 3, "new")
+				stored := 0
+				for _, e := range opened(t, logs[0].open(t), third.open(t)) {
+					if e.Type == jobaudit.AuditPolicy {
+						stored++
+					}
+				}
+				require.Positive(t, stored, "one lacks it")
+			})
+		}
+	}
+}
+
+// TestOfSinksThatFindNothingNothingIsRecorded: nobody is told of an open that none made.
+func TestOfSinksThatFindNothingNothingIsRecorded(t *testing.T) {
+	require.Empty(t, opened(t, memsink.New(nil), memsink.New(nil))[0].Data.Recovery)
+	inner, err := multisink.New(1, memsink.New(nil))
+	require.NoError(t, err)
+	require.Empty(t, opened(t, inner, memsink.New(nil))[0].Data.Recovery)
+
+	l := newCrashed(t, 1, "torn")
+	inner, err = multisink.New(1, memsink.New(nil), l.open(t))
+	require.NoError(t, err)
+	require.Contains(t, string(opened(t, memsink.New(nil), inner)[0].Data.Recovery), l.name)
+}
