@@ -23,6 +23,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
 // audited is a call of exec that runs a program.
@@ -419,6 +420,56 @@ func spoolOf(t *testing.T, dir string) string {
 	key, err := note.NewVerifier(strings.TrimSpace(run(t, "key", dir+".key").out))
 	require.NoError(t, err)
 	return filepath.Join(dir+".spool", fmt.Sprintf("%s+%08x", url.PathEscape(key.Name()), key.KeyHash()))
+}
+
+// TestWhatIsHeldForALogIsNamedUntilItComesIntoItsSuccessor: a program that ran while its log
+// got a successor keeps its outcome under the old key.
+func TestWhatIsHeldForALogIsNamedUntilItComesIntoItsSuccessor(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	require.NoError(t, audited(t, dir, "--", "true").Run())
+	old := strings.TrimSpace(run(t, "key", dir+".key").out)
+	held := spoolOf(t, dir)
+	require.NoError(t, os.Remove(dir+".key"))
+	c := run(t, "repair", dir, "--key", dir+".key", "--old", old, "--yes")
+	require.Zero(t, c.code, c.out+c.err)
+	key := dir + ".key"
+	if _, err := os.Stat(key); err != nil {
+		key += ".successor"
+	}
+	exec := func() string {
+		out, err := audited(t, dir, "--key", key, "--", "true").CombinedOutput()
+		require.NoError(t, err, string(out))
+		return string(out)
+	}
+	require.NotContains(t, exec(), "--old")
+
+	sink := memsink.New(nil)
+	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "test", Environment: "test"}, nil)
+	require.NoError(t, err)
+	require.NoError(t, rec.Close(t.Context()))
+	var text []byte
+	for r, err := range sink.Records(t.Context(), jobaudit.Query{}) {
+		require.NoError(t, err)
+		text = append(r.AppendTo(text), '\n')
+	}
+	require.NoError(t, os.MkdirAll(held, 0o700))
+	for _, other := range []string{"example.org%2Felse+00000001", "no name", "%zz+1"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir+".spool", other), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir+".spool", other, "a.jsonl"), text, 0o600))
+	}
+	require.NotContains(t, exec(), "--old")
+	require.NoError(t, os.WriteFile(filepath.Join(held, uuid.NewString()+".jsonl"), text, 0o600))
+	said := exec()
+	require.Contains(t, said, held)
+	require.Contains(t, said, "--old VKEY")
+	require.NotContains(t, said, "example.org")
+	c = run(t, "repair", dir, "--key", key)
+	require.Equal(t, 1, c.code, c.out+c.err)
+	require.Contains(t, c.err, held)
+	c = run(t, "repair", dir, "--key", key, "--old", old)
+	require.Zero(t, c.code, c.out+c.err)
+	require.Contains(t, c.out, "in its spool are in the log now")
+	require.NotContains(t, exec(), "--old")
 }
 
 // TestWhatIsHeldForALogComesIntoItsSuccessor: its key is another one.

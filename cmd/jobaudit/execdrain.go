@@ -9,13 +9,17 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
 )
 
 // drainSpool brings into a log what programs that have ended left for it, and says
@@ -41,6 +45,47 @@ func drainSpool(ctx context.Context, spool string, key note.Verifier, log jobaud
 		n, err = n+drained, errors.Join(err, failed)
 	}
 	return n, err
+}
+
+// leftBefore says which files in a spool are of logs whose successor this one is: exec, which
+// has the successor's key alone, cannot know whether they are its own predecessor's, as
+// origins are not unique, and must not bring another log's events into this one.
+func leftBefore(spool string, key note.Verifier) error {
+	dirs, err := os.ReadDir(spool)
+	if err != nil {
+		return nil // which who drains it says
+	}
+	line, number := auditlog.SplitOrigin(key.Name())
+	var left error
+	for _, dir := range dirs {
+		name, _, ok := cutLast(dir.Name(), "+")
+		origin, err := url.PathUnescape(name)
+		if !ok || err != nil {
+			continue
+		}
+		if first, n := auditlog.SplitOrigin(origin); first != line || n >= number {
+			continue
+		}
+		files, err := os.ReadDir(filepath.Join(spool, dir.Name()))
+		if err != nil {
+			left = errors.Join(left, err)
+			continue
+		}
+		files = slices.DeleteFunc(files, func(f os.DirEntry) bool { return !strings.HasSuffix(f.Name(), spoolSuffix) })
+		if len(files) > 0 {
+			left = errors.Join(left, fmt.Errorf("%s in %s may hold outcomes of this log from before it had a successor's key: jobaudit repair --old VKEY brings them into it, where VKEY is the verifier key of %s",
+				count(len(files), "file"), filepath.Join(spool, dir.Name()), origin))
+		}
+	}
+	return left
+}
+
+// cutLast is strings.Cut at the last separator.
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }
 
 // spoolLine is a line of a file in a spool.

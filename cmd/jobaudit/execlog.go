@@ -30,6 +30,9 @@ func openShared(ctx context.Context, x *execution, where jobaudit.Source, report
 		if _, err := drainSpool(ctx, x.spool, l.key, s); err != nil {
 			report(err)
 		}
+		if err := leftBefore(x.spool, l.key); err != nil {
+			report(err)
+		}
 		return nil
 	})
 	return l, err

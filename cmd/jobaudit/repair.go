@@ -219,4 +219,5 @@ func (r *repairing) drain(ctx context.Context, s *filesink.Sink, keys ...note.Ve
 		n, err := drainSpool(ctx, spool, key, s)
 		r.brought, r.left = r.brought+n, errors.Join(r.left, err)
 	}
+	r.left = errors.Join(r.left, leftBefore(spool, keys[0]))
 }
