@@ -72,8 +72,23 @@ func column(s string) string {
 // lets through all that Query.Match does, and perhaps more.
 type selection struct {
 	conditions []string
+	branches   []branch
 	args       []any
 }
+
+// branch is one of several selections that have no event in common and together are what
+// is asked for. An index leads through each in the order of idx: through all at once none
+// does. {bounds} stands for the conditions on idx, which PostgreSQL does not take over from
+// one side of a join to the other.
+type branch struct{ from, condition string }
+
+// branch adds a branch, as add adds a condition.
+func (s *selection) branch(from, condition string, arg any) {
+	s.branches = append(s.branches, branch{from, strings.ReplaceAll(condition, "$?", s.arg(arg))})
+}
+
+// maxBranches is how many types have branches of their own.
+const maxBranches = 16
 
 // add adds a condition, in which $? stands for the argument.
 func (s *selection) add(condition string, arg any) {
@@ -102,9 +117,6 @@ func newSelection(q *jobaudit.Query) *selection {
 	if q.CorrelationID != uuid.Nil {
 		s.add("corr = $?", id(q.CorrelationID))
 	}
-	if q.RootID != uuid.Nil {
-		s.add("(root = $? OR job = $?)", id(q.RootID))
-	}
 	for _, c := range []struct{ name, value string }{
 		{"principal", q.PrincipalID}, {"org", q.OrgID}, {"action", q.Action}, {"state", string(q.State)},
 		{"resource", q.Resource}, {"error", string(q.ErrorCode)},
@@ -113,21 +125,47 @@ func newSelection(q *jobaudit.Query) *selection {
 			s.add(c.name+" = $?", column(c.value))
 		}
 	}
-	if q.ActingFor != "" { // as an array, an index leads to each
-		s.add("(principal = $? OR idx = ANY (ARRAY(SELECT a.idx FROM jobaudit.acting a WHERE a.principal = $?)))", column(q.ActingFor))
+	few := q.JobID != uuid.Nil || q.CorrelationID != uuid.Nil // then the others need no index
+	if q.RootID != uuid.Nil {
+		if few {
+			s.add("(root = $? OR job = $?)", id(q.RootID))
+		} else {
+			s.branch("jobaudit.events", "root = $?", id(q.RootID))
+			s.branch("jobaudit.events", "job = $? AND root IS DISTINCT FROM $?", id(q.RootID))
+		}
+	}
+	if q.ActingFor != "" {
+		if principal := column(q.ActingFor); few || len(s.branches) > 0 {
+			s.add("(principal = $? OR coalesce((SELECT true FROM jobaudit.acting a WHERE a.principal = $? AND a.idx = events.idx), false))", principal)
+		} else {
+			s.branch("jobaudit.events", "principal = $?", principal)
+			s.branch("jobaudit.events JOIN (SELECT idx, principal AS other FROM jobaudit.acting {bounds}) a USING (idx)", "other = $? AND principal IS DISTINCT FROM $?", principal)
+		}
 	}
 	if len(q.Types) > 0 {
 		types := make([]string, len(q.Types))
 		for i, t := range q.Types {
 			types[i] = column(string(t))
 		}
-		s.add("type = ANY ($?::text[])", types)
+		slices.Sort(types)
+		if types = slices.Compact(types); few || len(s.branches) > 0 || len(types) > maxBranches {
+			s.add("type = ANY ($?::text[])", types)
+		} else {
+			for _, t := range types {
+				s.branch("jobaudit.events", "type = $?", t)
+			}
+		}
 	}
+	s.times(q)
+	return s
+}
+
+// times adds the conditions on times.
+func (s *selection) times(q *jobaudit.Query) {
 	if !q.Since.IsZero() {
 		s.add("time >= $?", q.Since.Truncate(time.Microsecond))
 	}
 	if !q.Until.IsZero() {
 		s.add("time < $?", q.Until.Truncate(time.Microsecond))
 	}
-	return s
 }

@@ -26,7 +26,7 @@ const bareSQL = `
 		principal text COLLATE "C", org text COLLATE "C", action text COLLATE "C", type text COLLATE "C", state text COLLATE "C", time timestamptz);
 	CREATE INDEX ON bare (job, idx); CREATE INDEX ON bare (corr, idx); CREATE INDEX ON bare (root, idx) WHERE root IS NOT NULL;
 	CREATE INDEX ON bare (principal, idx); CREATE INDEX ON bare (org, idx); CREATE INDEX ON bare (org, action, idx); CREATE INDEX ON bare (action, idx);
-	CREATE INDEX ON bare (type, idx); CREATE INDEX ON bare (state, idx); CREATE INDEX ON bare USING brin (time);`
+	CREATE INDEX ON bare (type, idx); CREATE INDEX ON bare (state, idx); CREATE INDEX ON bare ((idx >> 12), time);`
 
 var bareColumns = []string{"id", "line", "job", "corr", "principal", "org", "action", "type", "state", "time"}
 
@@ -272,6 +272,10 @@ func TestSoakReadsStayFlat(t *testing.T) {
 			"50 of an action":      {Action: "reindex", After: middle.ID(), Limit: 50},
 			"50 of types":          {Types: []jobaudit.EventType{jobaudit.JobFailed, jobaudit.JobSucceeded}, After: middle.ID(), Limit: 50},
 			"50 of a principal":    {PrincipalID: "u-1", After: middle.ID(), Limit: 50, NewestFirst: true},
+			"50 since the middle":  {Since: middle.Time(), Limit: 50},
+			"50 until the middle":  {Until: middle.Time(), Limit: 50, NewestFirst: true},
+			"a family":             {RootID: middle.JobID()},
+			"50 on behalf of one":  {ActingFor: "u-1", After: middle.ID(), Limit: 50},
 			"nothing of nobody":    {PrincipalID: "nobody", Limit: 50},
 			"nothing of no action": {OrgID: "acme", Action: "none", Limit: 50},
 		} {

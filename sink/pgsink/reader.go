@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -53,7 +55,14 @@ type pass struct {
 	idx     int64 // the event behind which the next page begins; -1 for none
 	below   int64 // pages end before it; 0: where the log does
 	after   bool  // query.After has no place, and was not met yet
+	span    span
 	yielded int
+}
+
+// span is a part of the log that a pass reads, and what of the inbox with it.
+type span struct {
+	which     which
+	low, high int64 // idx is from low up to high; 0 for no bound
 }
 
 func (p *pass) run(ctx context.Context) error {
@@ -110,8 +119,25 @@ func (p *pass) read(ctx context.Context) error {
 	case p.after:
 		which = onlyWaiting // all that has a place stands before it
 	}
+	spans := []span{{which: which}}
+	if q := &p.query; !p.after && q.JobID == uuid.Nil && !(q.Since.IsZero() && q.Until.IsZero()) {
+		var err error
+		if spans, err = p.period(ctx, which); err != nil {
+			return err
+		}
+	}
+	for _, p.span = range spans {
+		if err := p.readSpan(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readSpan reads the pages of the span.
+func (p *pass) readSpan(ctx context.Context) error {
 	for {
-		page, err := p.page(ctx, which)
+		page, err := p.page(ctx, p.span.which)
 		if err != nil {
 			return err
 		}
@@ -121,9 +147,52 @@ func (p *pass) read(ctx context.Context) error {
 		if page.placed < pageRecords || p.after {
 			return nil
 		}
-		if which == waitingThenPlaced {
-			which = onlyPlaced
+		if p.span.which == waitingThenPlaced {
+			p.span.which = onlyPlaced
 		}
+	}
+}
+
+// blockBits: the index of times is by blocks of 4,096 events.
+const blockBits = 12
+
+// period returns the spans of a period: the blocks from the first to the last that holds
+// an event of it, and what has come since they were looked for. Else a page would read
+// all of the log before the period, or behind it.
+func (p *pass) period(ctx context.Context, which which) ([]span, error) {
+	sel := &selection{}
+	sel.times(&p.query)
+	// One probe for each block that there is, until one holds such an event. A subquery of
+	// its own in each: PostgreSQL would make a join over all events of EXISTS.
+	holds := `(SELECT true FROM jobaudit.events ` + sel.where(append([]string{fmt.Sprintf("idx >> %d = b", blockBits)}, sel.conditions...)) + ` LIMIT 1)`
+	sql := fmt.Sprintf(`
+		WITH RECURSIVE up AS (
+			SELECT (SELECT min(idx) FROM jobaudit.events) >> %[1]d AS b
+			UNION ALL SELECT (SELECT idx FROM jobaudit.events WHERE idx >= (b + 1) << %[1]d ORDER BY idx LIMIT 1) >> %[1]d FROM up WHERE b < 1::bigint << 50
+		), down AS (
+			SELECT (SELECT max(idx) FROM jobaudit.events) >> %[1]d AS b
+			UNION ALL SELECT (SELECT idx FROM jobaudit.events WHERE idx < b << %[1]d ORDER BY idx DESC LIMIT 1) >> %[1]d FROM down WHERE b > -(1::bigint << 50)
+		)
+		SELECT coalesce((SELECT max(idx) FROM jobaudit.events), -1),
+			(SELECT b FROM up WHERE %[2]s LIMIT 1), (SELECT b FROM down WHERE %[2]s LIMIT 1)`, blockBits, holds)
+	var newest int64
+	var first, last *int64
+	args := append([]any{pgx.QueryExecModeCacheDescribe}, sel.args...)
+	if err := p.sink.pool.QueryRow(ctx, sql, args...).Scan(&newest, &first, &last); err != nil {
+		return nil, fmt.Errorf("pgsink: look for a period: %w", err)
+	}
+	var spans []span
+	if first != nil && last != nil {
+		spans = append(spans, span{onlyPlaced, *first << blockBits, (*last+1)<<blockBits - 1})
+	}
+	since := span{which: which, low: newest + 1}
+	switch which {
+	case placedThenWaiting:
+		return append(spans, since), nil
+	case waitingThenPlaced:
+		return append([]span{since}, spans...), nil
+	default:
+		return spans, nil
 	}
 }
 
@@ -200,7 +269,7 @@ const (
 // direction of reading, and all that waits where which says so.
 func (p *pass) page(ctx context.Context, which which) (page, error) {
 	sql, args := p.statement(which)
-	if q := &p.query; q.JobID == uuid.Nil && q.CorrelationID == uuid.Nil && q.RootID == uuid.Nil {
+	if q := &p.query; q.JobID == uuid.Nil && q.CorrelationID == uuid.Nil {
 		// Planned for these arguments: a plan for any reads the whole log where
 		// an action, say, is rare.
 		args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
@@ -259,14 +328,30 @@ func (p *pass) statement(which which) (sql string, args []any) {
 	if p.query.NewestFirst {
 		direction, compare = "DESC", "<"
 	}
+	others := len(sel.conditions)
 	if p.idx >= 0 {
 		sel.add("idx "+compare+" $?", p.idx)
 	}
 	if p.below > 0 {
 		sel.add("idx < $?", p.below)
 	}
-	placed := fmt.Sprintf(`SELECT idx, ARRAY[line] AS lines, NULL::bigint AS n FROM jobaudit.events %s ORDER BY idx %s LIMIT %d`,
-		sel.where(sel.conditions), direction, pageRecords)
+	if p.span.low > 0 {
+		sel.add("idx >= $?", p.span.low)
+	}
+	if p.span.high > 0 {
+		sel.add("idx <= $?", p.span.high)
+	}
+	bounds := sel.where(sel.conditions[others:])
+	end := fmt.Sprintf("ORDER BY idx %s LIMIT %d", direction, pageRecords)
+	from := `jobaudit.events ` + sel.where(sel.conditions)
+	if len(sel.branches) > 0 {
+		var parts []string
+		for _, b := range sel.branches {
+			parts = append(parts, `(SELECT idx, line FROM `+strings.ReplaceAll(b.from, "{bounds}", bounds)+` `+sel.where(append(slices.Clip(sel.conditions), b.condition))+` `+end+`)`)
+		}
+		from = `(` + strings.Join(parts, ` UNION ALL `) + `) branches`
+	}
+	placed := `SELECT idx, ARRAY[line] AS lines, NULL::bigint AS n FROM ` + from + ` ` + end
 	if which == onlyPlaced {
 		return `SELECT idx, n, lines FROM (` + placed + `) p ORDER BY idx ` + direction, sel.args
 	}
