@@ -77,6 +77,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/errlog"
 )
 
 // Options are the optional parts of a [Watchdog]. The zero value, like nil,
@@ -116,8 +117,8 @@ type Options struct {
 	// OnFinding is called with what Run finds. Default: it is logged by
 	// slog.Default.
 	OnFinding func(context.Context, Finding)
-	// OnError is called with the errors of sweeps in Run. Default: they are logged
-	// by slog.Default.
+	// OnError is called with the errors of sweeps in Run. Default: slog.Default()
+	// is told of their kinds alone, as their texts may quote inputs.
 	OnError func(context.Context, error)
 
 	// Now is the clock by which silence is measured. It should be monotonic, as
@@ -218,9 +219,7 @@ func New(recorder *jobaudit.Recorder, logs []jobaudit.AuditReader, opts *Options
 		w.opts.OnFinding = logFinding
 	}
 	if w.opts.OnError == nil {
-		w.opts.OnError = func(ctx context.Context, err error) {
-			slog.Default().LogAttrs(ctx, slog.LevelError, "job watchdog", slog.Any("error", err))
-		}
+		w.opts.OnError = errlog.Default("job watchdog", errTaken)
 	}
 	for _, log := range logs {
 		w.logs = append(w.logs, &watched{AuditReader: log, reported: make(map[string]bool)})

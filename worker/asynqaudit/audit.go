@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"log/slog"
 	"net/url"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/errlog"
 	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
@@ -36,7 +36,7 @@ type Options struct {
 	Service jobaudit.Principal
 	// OnError is called with every error of the audit path that no call returns.
 	// It may be called from several goroutines and must not wait. Default:
-	// they are logged by slog.Default.
+	// slog.Default() is told of their kinds alone, as their texts may quote inputs.
 	OnError func(context.Context, error)
 }
 
@@ -59,9 +59,7 @@ func New(rec *jobaudit.Recorder, opts *Options) *Audit {
 		a.opts.Service = jobaudit.Principal{Kind: jobaudit.Service, ID: "asynqaudit", Verified: true}
 	}
 	if a.opts.OnError == nil {
-		a.opts.OnError = func(ctx context.Context, err error) {
-			slog.Default().LogAttrs(ctx, slog.LevelError, "asynqaudit", slog.Any("error", err))
-		}
+		a.opts.OnError = errlog.Default("asynqaudit", queue.ErrPartialLog, queue.ErrNoLogs, errNoVerdict, errRedelivered)
 	}
 	a.logs = queue.NewLogs(a.opts.Logs, a.opts.OnError)
 	return a

@@ -44,12 +44,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/errlog"
 )
 
 // ErrStuck is given to OnError when a tick is skipped though no run of the job is
@@ -67,7 +67,8 @@ type Options struct {
 	// OnError is called with what a tick cannot return: the function's own error,
 	// an *AuditError if a tick or its start could not be recorded, in which
 	// case the function was not called, and [ErrStuck]. It may be called from
-	// several goroutines. Default: they are logged by slog.Default.
+	// several goroutines. Default: slog.Default() is told of their kinds alone, as
+	// their texts may quote inputs.
 	OnError func(context.Context, error)
 }
 
@@ -89,9 +90,7 @@ func New(rec *jobaudit.Recorder, opts *Options) *Audit {
 		a.opts.BaseContext = context.Background
 	}
 	if a.opts.OnError == nil {
-		a.opts.OnError = func(ctx context.Context, err error) {
-			slog.Default().LogAttrs(ctx, slog.LevelError, "cronaudit", slog.Any("error", err))
-		}
+		a.opts.OnError = errlog.Default("cronaudit", ErrStuck)
 	}
 	return a
 }

@@ -3,7 +3,6 @@ package gocronaudit
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"reflect"
 	"runtime"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/errlog"
 )
 
 // Options are the optional parts of an [Audit]. The zero value, like nil, gives
@@ -25,7 +25,9 @@ type Options struct {
 	Monitor          gocron.Monitor
 	SchedulerMonitor gocron.SchedulerMonitor
 	// OnError is called with a tick that did not run and cannot be recorded. It may
-	// be called from several goroutines. Default: it is logged by slog.Default.
+	// be called from several goroutines. Default:
+	// slog.Default() is told of it, with the kinds of errors alone, as their texts may
+	// quote inputs.
 	OnError func(context.Context, error)
 }
 
@@ -56,9 +58,7 @@ func New(rec *jobaudit.Recorder, opts *Options) *Audit {
 		a.opts.SchedulerMonitor = noMonitor{}
 	}
 	if a.opts.OnError == nil {
-		a.opts.OnError = func(ctx context.Context, err error) {
-			slog.Default().LogAttrs(ctx, slog.LevelError, "gocronaudit", slog.Any("error", err))
-		}
+		a.opts.OnError = errlog.Default("gocronaudit", errNotWatching)
 	}
 	return a
 }

@@ -3,12 +3,12 @@ package riveraudit
 import (
 	"cmp"
 	"context"
-	"log/slog"
 	"time"
 
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/errlog"
 	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
@@ -45,7 +45,7 @@ type Options struct {
 	Timeout time.Duration
 	// OnError is called with every error of the audit path that no call returns. It
 	// may be called from several goroutines and must not wait. Default: they are
-	// logged by slog.Default.
+	// told to slog.Default() by their kinds alone, as their texts may quote inputs.
 	OnError func(context.Context, error)
 }
 
@@ -75,9 +75,7 @@ func New(rec *jobaudit.Recorder, opts *Options) *Audit {
 	o.Snooze = cmp.Or(o.Snooze, 30*time.Second)
 	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
 	if o.OnError == nil {
-		o.OnError = func(ctx context.Context, err error) {
-			slog.Default().LogAttrs(ctx, slog.LevelError, "riveraudit", slog.Any("error", err))
-		}
+		o.OnError = errlog.Default("riveraudit", queue.ErrPartialLog, queue.ErrNoLogs)
 	}
 	a.logs = queue.NewLogs(o.Logs, o.OnError)
 	a.running.byID = map[int64]*attempt{}

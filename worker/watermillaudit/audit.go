@@ -2,13 +2,13 @@ package watermillaudit
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/errlog"
 	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
@@ -48,7 +48,7 @@ type Options struct {
 	Service jobaudit.Principal
 	// OnError is called with every error of the audit path that no call returns. It
 	// may be called from several goroutines and must not wait. Default: they are
-	// logged by slog.Default.
+	// told to slog.Default() by their kinds alone, as their texts may quote inputs.
 	OnError func(context.Context, error)
 }
 
@@ -87,9 +87,7 @@ func New(rec *jobaudit.Recorder, opts *Options) *Audit {
 		o.Service = jobaudit.Principal{Kind: jobaudit.Service, ID: "watermillaudit", Verified: true}
 	}
 	if o.OnError == nil {
-		o.OnError = func(ctx context.Context, err error) {
-			slog.Default().LogAttrs(ctx, slog.LevelError, "watermillaudit", slog.Any("error", err))
-		}
+		o.OnError = errlog.Default("watermillaudit", errNacked, queue.ErrPartialLog, queue.ErrNoLogs)
 	}
 	a.logs = queue.NewLogs(o.Logs, o.OnError)
 	return a

@@ -26,9 +26,13 @@ const (
 // and logs, so it is no part of the root, and users have no use for it.
 const jobChecks = "internal/jobcheck"
 
+// errorLog is where errors go if nobody has said where. It knows the root's errors, so it is
+// a library, and users have no use for it.
+const errorLog = "internal/errlog"
+
 // shared are the internals of the root that its libraries may import, because
 // a rule must not exist twice. Their package comments say so.
-var shared = []string{"internal/causal", "internal/errtree", "internal/jsonscan", "internal/reads", jobChecks}
+var shared = []string{"internal/causal", errorLog, "internal/errtree", "internal/jsonscan", "internal/reads", jobChecks}
 
 func roleOf(dir string) role {
 	switch {
@@ -36,7 +40,7 @@ func roleOf(dir string) role {
 		return rootPackage
 	case within(dir, "auditlog"):
 		return logPackage
-	case within(dir, jobChecks):
+	case within(dir, jobChecks), within(dir, errorLog):
 		return library
 	case within(dir, "internal"):
 		return inner
