@@ -111,6 +111,10 @@ func TestEveryChangeOfTheTablesIsFound(t *testing.T) {
 		{name: "a commit's signature", sql: `UPDATE jobaudit.commits SET line = set_byte(line, octet_length(line) - 9, get_byte(line, octet_length(line) - 9) # 1) WHERE size = 5 * (1 + $i / 6)`,
 			kinds: []auditlog.Kind{auditlog.KindSignature, auditlog.KindCommit, auditlog.KindKey}},
 		{name: "a commit of another size", sql: `UPDATE jobaudit.commits SET size = size + 1 WHERE size = 5 * (1 + $i / 6)`, kinds: []auditlog.Kind{auditlog.KindSize, auditlog.KindRoot, pgsink.KindChain}},
+		{name: "a commit of nothing that nobody signed", sql: `INSERT INTO jobaudit.commits (size, prev, line) VALUES (41 + $i, 40, 'x')`, kinds: []auditlog.Kind{auditlog.KindCommit}},
+		{name: "a commit of nothing that is an older one", sql: `INSERT INTO jobaudit.commits (size, prev, line) SELECT 41 + $i, 40, line FROM jobaudit.commits WHERE size = 40`, kinds: []auditlog.Kind{auditlog.KindOrder}},
+		{name: "an empty commit", sql: `INSERT INTO jobaudit.commits (size, prev, line) VALUES (41 + $i, 40, '')`, kinds: []auditlog.Kind{auditlog.KindCommit}},
+		{name: "an event and its commit that nobody signed", sql: `INSERT INTO jobaudit.events (idx, id, writer, line, type, time) VALUES (40, gen_random_uuid(), 'w', '{}', 't', now()); INSERT INTO jobaudit.commits (size, prev, line) VALUES (41, 40, 'x')`, kinds: []auditlog.Kind{auditlog.KindCommit}},
 		{name: "the log is cut", head: true, sql: `DELETE FROM jobaudit.commits WHERE size > 5 * (1 + $i / 6);
 			WITH e AS (DELETE FROM jobaudit.events WHERE idx >= 5 * (1 + $i / 6) RETURNING id), s AS (DELETE FROM jobaudit.sequence WHERE idx >= 5 * (1 + $i / 6))
 			DELETE FROM jobaudit.ids WHERE id IN (SELECT id FROM e)`, kinds: []auditlog.Kind{auditlog.KindTruncated}},
