@@ -153,3 +153,45 @@ func TestADatabaseOfAnotherEncodingIsRefused(t *testing.T) {
 	defer conn.Close(t.Context())
 	require.ErrorContains(t, pgsink.Migrate(t.Context(), conn, nil), "UTF8")
 }
+
+// Whoever has the sequencer's password can take a number to come. The log stops there,
+// accepts on, says where, and goes on when a superuser has taken the row out: docs/postgresql.md.
+func TestARowUnderANumberToComeStopsTheLogAndNothingElse(t *testing.T) {
+	for table, sql := range map[string]string{
+		"refused":  `INSERT INTO jobaudit.refused (n, position, id, line, writer, reason) SELECT n, 0, gen_random_uuid(), 'x', 'w', 'r' FROM generate_series(1, 30) n`,
+		"events":   `INSERT INTO jobaudit.events (idx, id, writer, line, type, time) VALUES (41, gen_random_uuid(), 'w', 'x', 't', now())`,
+		"sequence": `INSERT INTO jobaudit.sequence SELECT unnest(ids), 41 FROM jobaudit.inbox`,
+		"commits":  `INSERT INTO jobaudit.commits (size, prev, line) VALUES (41, 40, 'x')`,
+	} {
+		t.Run(table, func(t *testing.T) {
+			url, k := database(t), newKey(t)
+			users := logins(t, url)
+			written(t, url, k)
+			execute(t, users["sequencer"], sql)
+			sink := open(t, users["writer"], nil)
+			// No event: what is in its row is refused.
+			execute(t, users["writer"], `SELECT jobaudit.append_v1(ARRAY[gen_random_uuid()], ARRAY['x'::bytea], ARRAY[0], '{}')`)
+			require.NoError(t, sink.Append(t.Context(), sinktest.Records(3)), "it accepts on")
+			errs := make(chan error, 10)
+			s, err := pgsink.NewSequencer(users["sequencer"], k.options(), &pgsink.Options{OnError: func(err error) { errs <- err }})
+			require.NoError(t, err)
+			ctx, cancel := context.WithCancel(context.Background())
+			var wg sync.WaitGroup
+			wg.Go(func() { _ = s.Run(ctx) })
+			defer wg.Wait()
+			defer cancel()
+			if table != "sequence" { // these are refused a place, which Verify reports
+				require.ErrorContains(t, complaint(t, sink, errs), map[string]string{"refused": "refused_pkey", "events": "_pkey", "commits": "the newest commit"}[table])
+			}
+			_, err = verify(url, k)
+			require.ErrorAs(t, err, new(*pgsink.VerifyError))
+			tamper(t, url, map[string]string{
+				"refused":  `DELETE FROM jobaudit.refused WHERE writer = 'w' AND reason = 'r'`,
+				"events":   `DELETE FROM jobaudit.events WHERE idx = 41 AND line = 'x'`,
+				"commits":  `DELETE FROM jobaudit.commits WHERE size = 41`,
+				"sequence": `SELECT`,
+			}[table], 0)
+			require.NoError(t, sink.Sequenced(t.Context()))
+		})
+	}
+}
