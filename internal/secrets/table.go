@@ -481,7 +481,7 @@ var ruleNames = sync.OnceValue(func() map[string]bool {
 
 // engineVersion is raised when something other than the table changes what is
 // found.
-const engineVersion = 5
+const engineVersion = 6
 
 // tableDigest stands for everything that is built in.
 var tableDigest = sync.OnceValue(func() string {
