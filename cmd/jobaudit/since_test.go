@@ -46,12 +46,12 @@ func TestSinceKeepsTheHeadsOfLogsThatItDoesNotLookAt(t *testing.T) {
 	l, other, third := newLog(t).close(t), newNamedLog(t, "example.com/web").close(t), newNamedLog(t, "example.com/mail").close(t)
 	logs := []*aLog{l, other, third}
 	heads, kept := filepath.Join(t.TempDir(), "heads"), filepath.Join(t.TempDir(), "kept")
-	var text string
+	var text strings.Builder
 	for _, x := range logs {
-		text += run(t, "checkpoint", x.dir).out
+		text.WriteString(run(t, "checkpoint", x.dir).out)
 	}
 	for named := 1; named < 8; named++ { // each set of logs
-		require.NoError(t, os.WriteFile(heads, []byte(text), 0o600))
+		require.NoError(t, os.WriteFile(heads, []byte(text.String()), 0o600))
 		for _, file := range []string{kept, heads} {
 			args := []string{"since", heads}
 			for i, x := range logs {

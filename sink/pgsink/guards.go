@@ -73,16 +73,17 @@ type function struct{ source, how string }
 func (v *verification) functions() error {
 	missing := make(map[string]function)
 	for _, f := range functionText.FindAllStringSubmatch(migrationSQL(schemaVersion, "jobaudit"), -1) {
-		how := fmt.Sprint(strings.Contains(f[2], "SECURITY DEFINER"), true)
+		var how strings.Builder
+		how.WriteString(fmt.Sprint(strings.Contains(f[2], "SECURITY DEFINER"), true))
 		for rest := f[2]; ; {
 			at := setting.FindStringSubmatchIndex(rest)
 			if at == nil {
 				break
 			}
-			how += " " + rest[at[2]:at[3]] + "=" + strings.Trim(rest[at[4]:at[5]], "'")
+			how.WriteString(" " + rest[at[2]:at[3]] + "=" + strings.Trim(rest[at[4]:at[5]], "'"))
 			rest = rest[at[5]:]
 		}
-		missing[f[1]] = function{f[3], how}
+		missing[f[1]] = function{f[3], how.String()}
 	}
 	rows, err := v.db.Query(v.ctx, `
 		SELECT proname::text, prosrc, format('%s %s %s', prosecdef::text, (proowner = nspowner)::text, array_to_string(proconfig, ' '))
