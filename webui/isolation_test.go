@@ -280,7 +280,7 @@ func foreignIDs(text string, known, all map[uuid.UUID]bool) (list []uuid.UUID) {
 // page either.
 func TestNoPageOfTheListGivesAnIDOfAnotherOrganization(t *testing.T) {
 	orgs := map[string]string{"ada": "acme", "eve": "evil", "nobody's": ""}
-	for seed := range uint64(8) {
+	for seed := range uint64(4) {
 		random := rand.New(rand.NewPCG(seed, 2))
 		own := map[string]map[uuid.UUID]bool{"acme": {}, "evil": {}, "": {}}
 		jobs := map[string]map[string]bool{"acme": {}, "evil": {}, "": {}}

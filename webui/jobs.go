@@ -363,7 +363,8 @@ type source struct {
 	stop   func()
 	event  jobaudit.Event
 	there  bool
-	passed int
+	passed int // of at most so many
+	most   int
 	time   time.Time // of the newest event that was gone through
 	at     uuid.UUID // that event
 	last   uuid.UUID // behind which the next page begins
@@ -378,7 +379,7 @@ func (u *UI) newest(ctx context.Context, wanted jobaudit.Query, after []uuid.UUI
 	f := &feed{first: first{place: map[uuid.UUID]int{}, earlier: map[uuid.UUID]bool{}}, seen: map[uuid.UUID]bool{}, met: map[uuid.UUID][]jobaudit.Record{}, done: map[uuid.UUID]bool{}}
 	f.whole = after == nil && wanted.Until.IsZero() && len(u.logs) == 1
 	for i := range u.logs {
-		s := source{wanted: wanted}
+		s := source{wanted: wanted, most: u.mostPassed}
 		if after != nil {
 			s.last = after[i]
 		}
@@ -492,7 +493,7 @@ func (f *feed) next() (jobaudit.Event, bool, error) {
 // advance goes on to the next record that is wanted.
 func (f *feed) advance(s *source) error {
 	for s.there = false; ; {
-		if s.passed == mostPassed {
+		if s.passed == s.most {
 			f.tired, s.last = true, s.at
 			return nil
 		}

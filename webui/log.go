@@ -207,7 +207,7 @@ func (u *UI) day(ctx context.Context, p *logPage) error {
 	types := []jobaudit.EventType{
 		jobaudit.JobStarted, jobaudit.AttemptStarted, jobaudit.JobHeartbeat, jobaudit.JobSucceeded, jobaudit.JobFailed, jobaudit.JobCancelled}
 	for i := range u.logs {
-		cut, err := newestOf(ctx, u.logs[i].Reader, jobaudit.Query{Since: begin}, mostCounted, types, func(rec jobaudit.Record, err error) {
+		cut, err := newestOf(ctx, u.logs[i].Reader, jobaudit.Query{Since: begin}, u.mostCounted, types, func(rec jobaudit.Record, err error) {
 			if err == nil {
 				p.count(rec, open, ended)
 			}
@@ -272,7 +272,7 @@ func (u *UI) losses(ctx context.Context, p *logPage) error {
 	types := []jobaudit.EventType{jobaudit.AuditLost, jobaudit.AuditDegraded, jobaudit.AttemptLost}
 	for i := range u.logs {
 		n := 0
-		cut, err := newestOf(ctx, u.logs[i].Reader, jobaudit.Query{}, mostCounted, types, func(rec jobaudit.Record, err error) {
+		cut, err := newestOf(ctx, u.logs[i].Reader, jobaudit.Query{}, u.mostCounted, types, func(rec jobaudit.Record, err error) {
 			if n++; n > mostLosses {
 				return
 			}

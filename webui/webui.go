@@ -124,6 +124,8 @@ type UI struct {
 
 	kindsOnly bool // the log may be read by anybody
 	mostRead  int  // events of a job, of each log, that are gone through
+	// events of the log that are gone through for a page of the list, and for the log's
+	mostPassed, mostCounted int
 	// proving and looking bound how many files of evidence and how many pages are
 	// made at once: each file reads the whole log, and a page may hold a job of many events.
 	proving, looking chan struct{}
@@ -182,7 +184,7 @@ func New(logs []Log, opts Options) (*UI, error) {
 	if kindsOnly {
 		opts.Log = slog.Default()
 	}
-	u := &UI{logs: logs, opts: opts, kindsOnly: kindsOnly, mostRead: mostRead, mux: http.NewServeMux(), pages: map[string]*template.Template{}, cross: http.NewCrossOriginProtection()}
+	u := &UI{logs: logs, opts: opts, kindsOnly: kindsOnly, mostRead: mostRead, mostPassed: mostPassed, mostCounted: mostCounted, mux: http.NewServeMux(), pages: map[string]*template.Template{}, cross: http.NewCrossOriginProtection()}
 	u.proving, u.looking = make(chan struct{}, mostProving), make(chan struct{}, mostLooking)
 	for i := range logs {
 		u.checks = append(u.checks, &check{log: &logs[i]})

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,12 +76,12 @@ func states(t *testing.T, dir string) map[string]int {
 // stores them and says nothing of it.
 type failingLog struct {
 	*sharedLog
-	takes  int
+	takes  atomic.Int64 // batches; less than zero: it has refused one
 	stores bool
 }
 
 func (l *failingLog) Append(ctx context.Context, records []jobaudit.Record) error {
-	if l.takes--; l.takes >= 0 {
+	if l.takes.Add(-1) >= 0 {
 		return l.sharedLog.Append(ctx, records)
 	}
 	if l.stores {
@@ -97,19 +98,20 @@ func TestAJobThatExecDoesNotRunIsNotLeftPending(t *testing.T) {
 	for _, stores := range []bool{false, true} {
 		base := t.TempDir()
 		dir, ran := filepath.Join(base, "log"), filepath.Join(base, "ran")
-		for takes := 0; ; takes++ {
+		for takes := int64(0); ; takes++ {
 			// A slow machine may need longer for what the log takes.
 			for wait := 200 * time.Millisecond; ; wait *= 2 {
 				var log *failingLog
 				said, err := executed(t, dir, wait, time.Millisecond, func(l *sharedLog) jobaudit.AuditSink {
-					log = &failingLog{l, takes, stores}
+					log = &failingLog{sharedLog: l, stores: stores}
+					log.takes.Store(takes)
 					return log
 				}, "touch", ran)
 				_, drained := executed(t, dir, time.Minute, time.Minute, nil, "true")
 				require.NoError(t, drained)
 				found := states(t, dir)
 				require.Zero(t, found["pending"], "behind %d batches: %v, %s", takes, found, said)
-				if log == nil || log.takes >= 0 {
+				if log == nil || log.takes.Load() >= 0 {
 					continue
 				}
 				if err == nil {
