@@ -309,10 +309,14 @@ func TestAStoppedProgramIsRecordedAsSuch(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
 	cmd, pid, in := started(t, dir)
 	require.NoError(t, exec.Command("kill", "-STOP", pid).Run())
-	for !strings.Contains(run(t, "list", dir, "--type", "job.logged").out, "[the program was stopped by SIGSTOP]") {
-		runtime.Gosched()
+	says := func(line string) {
+		for !strings.Contains(run(t, "list", dir, "--type", "job.logged").out, line) {
+			runtime.Gosched()
+		}
 	}
+	says("[the program was stopped by SIGSTOP]")
 	require.NoError(t, exec.Command("kill", "-CONT", pid).Run())
+	says("[the program was continued]") // of one that ends meanwhile the kernel tells only that
 	_, _ = in.Write([]byte("\n"))
 	_ = cmd.Wait()
 	job := theJob(t, dir)
