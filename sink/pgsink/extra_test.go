@@ -49,11 +49,14 @@ func TestExtraConformanceBehindPgBouncer(t *testing.T) {
 		}
 		k := newKey(t)
 		network := newNetwork()
-		m := mediumOn(s.URL(name), network, nil)
-		m.Open = func(ctx context.Context) (jobaudit.AuditSink, error) {
+		sequencer := func() *pgsink.SequencerOptions {
 			opts := k.options()
+			return &opts
+		}
+		m := mediumOn(s.URL(name), network, sequencer)
+		m.Open = func(ctx context.Context) (jobaudit.AuditSink, error) {
 			return pgsink.Open(ctx, pooled(name), pgsink.On(network.configure, pgsink.Options{
-				Pooled: true, Sequencer: &opts, OnError: func(error) {},
+				Pooled: true, Sequencer: sequencer(), OnError: func(error) {},
 			}))
 		}
 		return m, nil
