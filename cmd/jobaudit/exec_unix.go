@@ -88,16 +88,7 @@ func (a *app) execute(signals *relay, x *execution, s jobaudit.Submission) error
 		err = trail.Run(context.WithoutCancel(asked), jobaudit.Execution{}, func(ctx context.Context) error { return r.run(ctx, trail) })
 	}
 	if !r.started {
-		closing, cancel := context.WithTimeout(context.Background(), x.wait)
-		defer cancel()
-		if trail != nil { // its submission is stored, or may be: the job would look as if it were still to run
-			if err := trail.Cancel(closing, "the program was not run, as its start was not recorded"); err != nil {
-				late(err)
-			}
-		}
-		if err := recorder.Close(closing); err != nil && trail != nil {
-			late(err)
-		}
+		x.giveUp(recorder, trail, late)
 		a.kept(left)
 		return a.notRun(signals, err)
 	}
@@ -107,6 +98,21 @@ func (a *app) execute(signals *relay, x *execution, s jobaudit.Submission) error
 	a.kept(left)
 	r.outputs.wait(signals.context())
 	return r.how.exit()
+}
+
+// giveUp records that the program is not run, if its submission is stored or may be: the
+// job would look as if it were still to run.
+func (x *execution) giveUp(recorder *jobaudit.Recorder, trail *jobaudit.Trail, late func(error)) {
+	ctx, cancel := context.WithTimeout(context.Background(), x.wait)
+	defer cancel()
+	if trail != nil {
+		if err := trail.Cancel(ctx, "the program was not run, as its start was not recorded"); err != nil {
+			late(err)
+		}
+	}
+	if err := recorder.Close(ctx); err != nil && trail != nil {
+		late(err)
+	}
 }
 
 // kept says what the log does not have yet.

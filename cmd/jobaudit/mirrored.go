@@ -307,7 +307,7 @@ func (m *mirrored) newest(ctx context.Context, _ bool) ([]byte, error) {
 	return m.claimed(ctx)
 }
 
-// claimed returns the head of the last commit line, whoever has signed it.
+// claimed returns the head of the last commit line; its signature is not looked at.
 func (m *mirrored) claimed(ctx context.Context) ([]byte, error) {
 	reader, err := m.reader(ctx, nil)
 	if err != nil {

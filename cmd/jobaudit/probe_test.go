@@ -12,8 +12,8 @@ import (
 	"github.com/jobaudit/jobaudit/sink/pgsink"
 )
 
-// A sequencer that catches up is not to be restarted: whoever does loses what it was at,
-// and never gets to the end.
+// A sequencer that catches up is not to be restarted: it would lose what it was at,
+// and never get to the end.
 func TestAProbeWithAGraceFailsOnlyWhereTheLogStandsStill(t *testing.T) {
 	const backlog, grace = time.Minute, 8 * time.Second
 	late, soon := 5*time.Minute, time.Second

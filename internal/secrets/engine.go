@@ -255,12 +255,7 @@ func (c *scan) run() bool {
 		}
 		next := i + 1
 		if k == kindEscape {
-			next = escaped(text, i)
-			if next == i+6 && text[i+1:next] == "u003e" && c.placed(i) { // a >
-				return true
-			}
-			c.edge = next
-			if c.begun = next; next > i+1 && c.prefixed(i+1) { // not an escape after all
+			if next = escaped(text, i); c.escape(i, next) {
 				return true
 			}
 		}
@@ -273,6 +268,15 @@ func (c *scan) run() bool {
 		c.rule = ruleNamed
 	}
 	return c.named
+}
+
+// escape looks at what the escape from i to next stands for.
+func (c *scan) escape(i, next int) bool {
+	if next == i+6 && c.text[i+1:next] == "u003e" && c.placed(i) { // a >
+		return true
+	}
+	c.edge, c.begun = next, next
+	return next > i+1 && c.prefixed(i+1) // not an escape after all
 }
 
 // signed looks at what the sign at i, behind a run, assigns, begins or ends.

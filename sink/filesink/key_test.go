@@ -81,7 +81,7 @@ func TestProgramsThatStartAtOnceHaveTheKeyThatIsInTheFile(t *testing.T) {
 	}
 }
 
-// The same, if the power goes: whoever has the key may have written a log with it.
+// The same, if the power goes: a program that has the key may have written a log with it.
 func TestAKeyThatAProgramHasSurvivesPowerLoss(t *testing.T) {
 	const calls = 14
 	for first := range calls {

@@ -141,7 +141,7 @@ func TestThereIsNoPartitionFarBehindTheLog(t *testing.T) {
 	require.Equal(t, "22023", code(execOn(t.Context(), sequencer, `SELECT jobaudit.partition_v1(9)`)))
 }
 
-// Whoever has the sequencer's password can write numbers that no log reaches.
+// Somebody who has the sequencer's password can write numbers that no log reaches.
 func TestNumbersThatNoLogReachesEndInTime(t *testing.T) {
 	for name, sql := range map[string]string{
 		"a commit":                `INSERT INTO jobaudit.commits (size, prev, line) VALUES ($n, $n - 1, 'x')`,

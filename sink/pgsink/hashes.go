@@ -29,7 +29,7 @@ func (s storedHashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	for i, index := range indexes {
 		leaves[i] = completedBy(index)
 	}
-	// By the commits, and not by the greatest first up to the number: whoever can add a row
+	// By the commits, and not by the greatest first up to the number: somebody who can add a row
 	// could put one in between. The bound keeps what no commit holds from being an overflow.
 	rows, err := s.db.Query(s.ctx, `
 		SELECT (SELECT CASE WHEN i - begin < 1 << 25 THEN substring(h FROM ((i - begin) * 32 + 1)::int FOR 32) END

@@ -84,7 +84,7 @@ func TestWrongStoredHashesAreMadeAgain(t *testing.T) {
 	}
 }
 
-// Whoever has the sequencer's password can add rows of hashes, under any number. The log
+// Somebody who has the sequencer's password can add rows of hashes, under any number. The log
 // goes on, and whatever they change is made again once, and not at each leadership.
 func TestRowsThatAreAddedToTheStoredHashesCostAtMostOneRepair(t *testing.T) {
 	url, k := database(t), newKey(t)

@@ -154,7 +154,7 @@ func TestADatabaseOfAnotherEncodingIsRefused(t *testing.T) {
 	require.ErrorContains(t, pgsink.Migrate(t.Context(), conn, nil), "UTF8")
 }
 
-// Whoever has the sequencer's password can take a number to come. The log stops there,
+// Somebody who has the sequencer's password can take a number to come. The log stops there,
 // accepts on, says where, and goes on when a superuser has taken the row out: docs/postgresql.md.
 func TestARowUnderANumberToComeStopsTheLogAndNothingElse(t *testing.T) {
 	for table, sql := range map[string]string{

@@ -378,7 +378,7 @@ func (s *Sequencer) load(ctx context.Context, tx pgx.Tx) error {
 	if err := s.checkAnchor(ctx, head, hashes); err != nil {
 		return wrongHashes(head, line, err)
 	}
-	// Whoever committed it may not have waited for it to be durable.
+	// The process that committed it may not have waited for it to be durable.
 	s.tree, s.head, s.line, s.loaded, s.certain = tree, head, line, true, false
 	return nil
 }
