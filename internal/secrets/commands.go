@@ -151,6 +151,28 @@ func (c *scan) variable(i int) int {
 	return c.seen().valueEnd
 }
 
+// set returns the end of the value of the variable that an instruction of a Dockerfile
+// or a command of Windows, whose name ends at i, sets, or -1: ENV NAME VALUE.
+func (c *scan) set(i int) int {
+	text := c.text
+	if i == len(text) || text[i] != ' ' && text[i] != '+' {
+		return -1
+	}
+	end := i + 1
+	for end < len(text) && end-i < 64 && (isAlnum(text[end]) || strings.IndexByte("_-.", text[end]) >= 0) {
+		end++
+	}
+	c.work += end - i
+	if end-i < 4 || end+minText >= len(text) || text[end] != text[i] || !endsAsName(text, end) {
+		return -1
+	}
+	n, begin := c.naming(end)
+	if n != namesToken && n != namesPassword || !c.inside(end) || !c.valued(end, n, begin) {
+		return -1
+	}
+	return c.seen().valueEnd
+}
+
 // formField returns the end of the value of a field of multipart/form-data (RFC 7578),
 // behind the word form-data that ends at i, or -1.
 func (c *scan) formField(i int) int {

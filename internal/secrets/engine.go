@@ -259,7 +259,8 @@ func (c *scan) run() bool {
 				return true
 			}
 		}
-		i, run, words = next, next, false
+		words = text[i] == '.' // names have dots, too: --app.token V
+		i, run = next, next
 	}
 	if len(text)-run >= minEncoded && c.encoded(run, len(text), words) {
 		return true
@@ -360,6 +361,8 @@ func (c *scan) matches(f *format, i int) bool {
 		end = c.formField(i + len(f.prefix))
 	case checkNetrc:
 		end = c.netrc(i + len(f.prefix))
+	case checkSet:
+		end = c.set(i + len(f.prefix))
 	default:
 		if (f.weak || len(f.prefix) <= 4) && c.amidBase64(i) || c.tired(f, i) {
 			return false

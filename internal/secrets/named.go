@@ -126,9 +126,15 @@ func (c *scan) naming(end int) (n naming, begin int) {
 			}
 		}
 	}
+	for n != namesNothing && begin > 0 && end-begin < maxName && (isAlnum(text[begin-1]) || strings.IndexByte("_-.", text[begin-1]) >= 0) {
+		begin--
+	}
 	c.work += end - begin
 	return n, begin
 }
+
+// maxName is how long a name is with all words that stand before it.
+const maxName = 96
 
 // assigned looks for a credential behind the sign at i, = or :, and the name
 // before it.
@@ -190,8 +196,8 @@ func (c *scan) paired(begin int) naming {
 var betweenMembers = [256]bool{'"': true, '\'': true, '\\': true, ',': true, '&': true, ' ': true, '\n': true, '\r': true, '\t': true}
 
 // placed looks for a credential behind the space or > at i, where its name stands
-// in an element of XML, a flag, a statement of SQL, or an instruction of a
-// Dockerfile. The > may be escaped, and a plus sign stand for the space.
+// in an element of XML, a flag, or a statement of SQL. The > may be escaped, and a
+// plus sign stand for the space.
 func (c *scan) placed(i int) bool {
 	text := c.text
 	if i < 3 || i+minText >= len(text) {
@@ -225,8 +231,7 @@ func (c *scan) placed(i int) bool {
 		}
 		return (before(text, begin) == '<' || before(text, begin) == ':' || strings.HasSuffix(text[:begin], `\u003c`)) && c.element(i) && c.inside(i) && c.valued(sign, n, begin)
 	case text[begin] == '-' && (n == namesPassword || strings.HasPrefix(text[begin:], "--") || before(text, begin) == ' '),
-		text[i] == ' ' && n == namesPassword && (text[i+1] == '\'' || text[i+1] == '"'),
-		strings.HasSuffix(text[:begin], "ENV "), strings.HasSuffix(text[:begin], "setx "):
+		text[i] == ' ' && n == namesPassword && (text[i+1] == '\'' || text[i+1] == '"'):
 		return c.inside(i) && c.valued(i, n, begin)
 	}
 	return false
@@ -425,7 +430,8 @@ const (
 
 // lastOfNames are the letters that names end with.
 var lastOfNames = func() (table [256]bool) {
-	for _, b := range []byte("ndtyegrs") {
+	for name := range names {
+		b := name[len(name)-1]
 		table[b], table[upper(b)] = true, true
 	}
 	return table

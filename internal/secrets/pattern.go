@@ -63,6 +63,7 @@ const (
 	checkCurl
 	checkTink
 	checkNetrc
+	checkSet
 	checkCommand
 	checkVariable
 	checkForm

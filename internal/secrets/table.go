@@ -390,6 +390,7 @@ var structures = []struct {
 	{ruleNamed, "sshpass mysql mariadb redis-cli mongo ldap sqlcmd docker podman unzip zip smbclient openssl http xh", checkCommand},
 	{ruleNamed, "variable", checkVariable},
 	{ruleNamed, "form-data", checkForm},
+	{ruleNamed, "ENV setx", checkSet},
 }
 
 // builtin returns the table, compiled once, when it is first needed.
@@ -481,7 +482,7 @@ var ruleNames = sync.OnceValue(func() map[string]bool {
 
 // engineVersion is raised when something other than the table changes what is
 // found.
-const engineVersion = 6
+const engineVersion = 7
 
 // tableDigest stands for everything that is built in.
 var tableDigest = sync.OnceValue(func() string {
