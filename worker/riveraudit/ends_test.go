@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -369,36 +370,43 @@ func TestEventsThatRiverDropsAreMadeUpFor(t *testing.T) {
 	}
 }
 
-// refusing is a sink that never stores the end of the first job that ends.
+// refusing is a sink that does not store the ends of some jobs.
 type refusing struct {
 	*memsink.Sink
-	mu  sync.Mutex
-	job uuid.UUID
+	refuses func(job uuid.UUID) error
+	deaf    bool // it takes nothing at all once it was given an end
+
+	mu    sync.Mutex
+	tried []uuid.UUID // the jobs whose ends it was given, in that order
 }
 
 func (s *refusing) Append(ctx context.Context, records []jobaudit.Record) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, r := range records {
 		if e := r.Event(); e.Type == jobaudit.JobSucceeded {
-			s.mu.Lock()
-			if s.job == uuid.Nil {
-				s.job = e.Job.ID
+			if !slices.Contains(s.tried, e.Job.ID) {
+				s.tried = append(s.tried, e.Job.ID)
 			}
-			refused := s.job == e.Job.ID
-			s.mu.Unlock()
-			if refused {
-				return jobaudit.ErrConflict
+			if err := s.refuses(e.Job.ID); err != nil {
+				return err
 			}
 		}
+	}
+	if s.deaf && len(s.tried) > 0 {
+		return errNo
 	}
 	return s.Sink.Append(ctx, records)
 }
 
-func TestAJobThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
+// swept runs jobs whose ends a sweep alone can record, and stops. It returns what Stop
+// said, and how many jobs have their end once the recorder is closed.
+func swept(t *testing.T, sink *refusing, jobs int, opts *jobaudit.Options) (stopped error, ended int) {
+	t.Helper()
 	w := newWorld(t, database(t, server(t)), false)
-	sink := &refusing{Sink: w.sink}
-	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, &jobaudit.Options{
-		OnError: func(context.Context, *jobaudit.AuditError) {},
-	})
+	sink.Sink = w.sink
+	opts.OnError = func(context.Context, *jobaudit.AuditError) {}
+	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, opts)
 	require.NoError(t, err)
 	w.audit = riveraudit.New(rec, &riveraudit.Options{Logs: []jobaudit.AuditReader{w.sink}, Submission: w.asking, OnError: func(context.Context, error) {}})
 	workers := river.NewWorkers()
@@ -408,7 +416,7 @@ func TestAJobThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
 	client := newClient(w, config)
 	follower := w.audit.Follow(t.Context(), deaf{client}, &riveraudit.FollowOptions{Sweep: time.Hour})
 	require.NoError(t, client.Start(t.Context()))
-	ids := make([]int64, 8)
+	ids := make([]int64, jobs)
 	for i := range ids {
 		ids[i] = w.insert(task{}, nil)
 	}
@@ -416,15 +424,49 @@ func TestAJobThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
 		w.await(id, rivertype.JobStateCompleted)
 	}
 	require.NoError(t, client.Stop(t.Context()))
-	require.Error(t, follower.Stop(t.Context()))
-	defer rec.Close(context.Background()) // the one outcome is lost
-	ended := 0
-	for _, id := range ids {
-		if job, _ := w.recorded(id); job.State.Terminal() {
-			ended++
-		}
+	stopped = follower.Stop(t.Context())
+	_ = rec.Close(t.Context()) // what is refused is lost
+	for _, err := range w.sink.Records(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.JobSucceeded}}) {
+		require.NoError(t, err)
+		ended++
 	}
-	require.Equal(t, len(ids)-1, ended)
+	return stopped, ended
+}
+
+func TestAJobThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
+	for name, refusal := range map[string]error{"for good": jobaudit.ErrConflict, "again and again": errNo} {
+		t.Run(name, func(t *testing.T) {
+			sink := &refusing{}
+			sink.refuses = func(job uuid.UUID) error {
+				if job == sink.tried[0] {
+					return refusal
+				}
+				return nil
+			}
+			stopped, ended := swept(t, sink, 8, &jobaudit.Options{Timeout: 2 * time.Second, OutcomeTimeout: time.Second})
+			require.Error(t, stopped)
+			require.Equal(t, 7, ended)
+		})
+	}
+}
+
+func TestASweepEndsAtASinkThatTakesNothing(t *testing.T) {
+	sink := &refusing{refuses: func(uuid.UUID) error { return errNo }, deaf: true}
+	stopped, ended := swept(t, sink, 4, &jobaudit.Options{Timeout: 2 * time.Second, OutcomeTimeout: time.Second})
+	require.Error(t, stopped)
+	require.Zero(t, ended)
+	require.Len(t, sink.tried, 1, "further jobs would wait as long")
+}
+
+func TestTheErrorOfASweepNamesSomeOfManyJobs(t *testing.T) {
+	const jobs = 20
+	sink := &refusing{refuses: func(uuid.UUID) error { return jobaudit.ErrConflict }}
+	stopped, ended := swept(t, sink, jobs, &jobaudit.Options{})
+	require.Zero(t, ended)
+	require.Len(t, sink.tried, jobs, "each was tried")
+	named, ok := stopped.(interface{ Unwrap() []error })
+	require.True(t, ok)
+	require.Len(t, named.Unwrap(), 16)
 }
 
 func TestTwoReconcilersAgreeOnTheJob(t *testing.T) {

@@ -149,16 +149,17 @@ const page = 1000
 const maxFailures = 16
 
 // sweep asks River about the jobs that returned here some time ago and whose
-// verdict is not recorded. One that cannot be recorded holds up no other.
+// verdict is not recorded. One that cannot be recorded holds up no other, but a sink
+// that takes nothing ends it: each further job would only wait as long.
 func (f *Follower) sweep(ctx context.Context, within time.Duration) error {
 	var failed []error
-	// fails notes an error, and reports whether the sweep ends: its context has, or the
-	// sink answers in no time, and would not for any other job.
+	// fails notes an error, and reports whether the sweep ends. A deadline does not tell
+	// whether the sink takes nothing or not this job's record alone: a probe does.
 	fails := func(id int64, err error) bool {
 		if err != nil && len(failed) < maxFailures {
 			failed = append(failed, fmt.Errorf("job %d: %w", id, err))
 		}
-		return ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded)
+		return ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) && f.audit.rec.Probe(ctx) != nil
 	}
 	for ids := range slices.Chunk(f.audit.waiting(within), page) {
 		list, err := f.client.JobList(ctx, river.NewJobListParams().IDs(ids...).First(len(ids)))
