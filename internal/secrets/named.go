@@ -304,6 +304,8 @@ func (c *scan) netrc(i int) int {
 		case word == "machine" && !value: // the next entry, of which this word is the beginning
 			c.seen().netrcs = i + begin
 			return -1
+		case word == "machine": // or an entry begins here, and is looked at as far as any
+			entry = c.text[i:min(len(c.text), i+begin+maxEntry)]
 		case word == "login":
 			login = true
 		case login && last == "password" && c.credible(namesPassword, word, i):

@@ -43,3 +43,16 @@ func TestAPasswordThatBeginsInItsEntryIsFound(t *testing.T) {
 		}
 	}
 }
+
+// TestAnEntryBehindAWordThatWantsAValueIsLookedAtAsFarAsAny: its machine may be that value.
+func TestAnEntryBehindAWordThatWantsAValueIsLookedAtAsFarAsAny(t *testing.T) {
+	s := newScanner(t, nil)
+	const entry = "machine db.example.org login app password Zq8vN3rXw2LkT7pY"
+	for words := range 260 {
+		before := "machine " + strings.Repeat("x ", words)
+		for _, last := range []string{"login\n", "account ", "login machine account ", "login machine x login "} {
+			requireFound(t, s, before+last+entry)
+			requireFound(t, s, before+last+strings.Repeat("machine x login ", 40)+entry)
+		}
+	}
+}
