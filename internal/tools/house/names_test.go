@@ -108,8 +108,13 @@ func declarations(file *ast.File) []declared {
 // metaphorsIn lists the metaphors in what a package declares.
 func metaphorsIn(pkg *source) []string {
 	var faults []string
+	seen := make(map[declared]bool) // most names are declared often
 	for _, file := range pkg.files {
 		for _, d := range declarations(file) {
+			if seen[d] {
+				continue
+			}
+			seen[d] = true
 			for _, part := range word.FindAllString(d.name, -1) {
 				part = strings.ToLower(part)
 				better, bad := metaphors[part]

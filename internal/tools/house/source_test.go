@@ -62,7 +62,12 @@ func parsed(repository string) (map[string]*source, error) {
 		if path.Ext(file) != ".go" || strings.Contains("/"+file, "/testdata/") {
 			continue
 		}
-		syntax, err := parser.ParseFile(token.NewFileSet(), filepath.Join(repository, file), nil, parser.ParseComments)
+		test := strings.HasSuffix(file, "_test.go")
+		mode := parser.ParseComments | parser.SkipObjectResolution
+		if test {
+			mode = parser.ImportsOnly
+		}
+		syntax, err := parser.ParseFile(token.NewFileSet(), filepath.Join(repository, file), nil, mode)
 		if err != nil {
 			return nil, err
 		}
@@ -71,7 +76,7 @@ func parsed(repository string) (map[string]*source, error) {
 			pkg = &source{dir: path.Dir(file)}
 			packages[pkg.dir] = pkg
 		}
-		pkg.add(syntax, strings.HasSuffix(file, "_test.go"))
+		pkg.add(syntax, test)
 	}
 	return packages, nil
 }

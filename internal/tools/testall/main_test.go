@@ -130,6 +130,9 @@ func TestWhatIsMeasuredRunsAlone(t *testing.T) {
 }
 
 func TestFuzzRunsEachTargetByItself(t *testing.T) {
+	if testing.Short() {
+		t.Skip("go test -fuzz compiles the standard library once more")
+	}
 	_, stderr, err := everywhere(t, "-fuzz", ".", "-fuzztime", "1x")
 	require.NoError(t, err)
 	require.Contains(t, stderr, "# fuzz FuzzOne of example.com/m/a\n# fuzz FuzzTwo of example.com/m/a\n")

@@ -96,7 +96,7 @@ func TestThePageAndTheCodeAgreeOnDamagedLogs(t *testing.T) {
 	random := rand.New(rand.NewPCG(9, 9))
 	rounds := 96
 	if testing.Short() {
-		rounds = 48
+		rounds = 24
 	}
 	refused := 0
 	for round := range rounds {
