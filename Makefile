@@ -36,6 +36,10 @@ PLATFORMS ?= linux/386 linux/arm linux/s390x windows/amd64 darwin/arm64
 # package may take many times what it takes here.
 TIMEOUT ?= 60m
 
+# A program with the race detector sleeps for a second before it exits, unless told
+# otherwise, in case a goroutine has yet to race. Tests wait for their goroutines.
+export GORACE ?= atexit_sleep_ms=100
+
 .PHONY: screenshots test test-extra extras campaign soak test-busy test-386 installable compatible release stats test-gates lint bench fuzz work servers
 .PHONY: fmt vet platforms fix tidy staticcheck vuln
 
