@@ -231,10 +231,10 @@ func TestTheEndOfAnAttemptHasRoomOfItsOwn(t *testing.T) {
 				return errWork
 			}
 			return store.Append(ctx, records)
-		}), &jobaudit.Options{OnError: func(context.Context, *jobaudit.AuditError) {}})
+		}), &jobaudit.Options{Buffer: 500, OnError: func(context.Context, *jobaudit.AuditError) {}})
 		noisy, modest := begun(t, rec), begun(t, rec)
 		down.Store(true)
-		for range 10_001 {
+		for range 501 {
 			noisy.Log(t.Context(), strings.Repeat("line ", 20))
 		}
 		noisy.Snapshot(t.Context(), jobaudit.Snapshot{Resource: "a", Digest: "b"})

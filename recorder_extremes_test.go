@@ -357,11 +357,7 @@ func (c chooser) call(t testing.TB, r *jobaudit.Recorder, sink *parsingSink, tra
 // Whatever a caller says, there is an error that names the field, or a record
 // that reads back as what it was.
 func TestEveryCallAtItsExtremesGivesAnErrorOrARecordThatCanBeRead(t *testing.T) {
-	sequences := 500
-	if testing.Short() {
-		sequences = 100
-	}
-	callsAtTheirExtremes(t, 0, sequences)
+	callsAtTheirExtremes(t, 0, size.Times(500, 50))
 }
 
 func TestSoakEveryCallAtItsExtremesGivesAnErrorOrARecordThatCanBeRead(t *testing.T) {

@@ -27,7 +27,7 @@ func TestNoUnauditedWorkWhereverTheSinkBeginsToFail(t *testing.T) {
 	for _, fault := range []faultsink.Fault{faultsink.Fail, faultsink.Ambiguous, faultsink.Partial, faultsink.Hang, faultsink.Stick} {
 		for _, buffer := range []int{1, 100} {
 			for n := 1; n <= 40; n++ {
-				if fault != faultsink.Fail && n%4 != 1 || testing.Short() && n%8 != 1 {
+				if fault != faultsink.Fail && n%4 != 1 || testing.Short() && n%16 != 1 {
 					continue
 				}
 				t.Run(fmt.Sprintf("fault %d from append %d, buffer %d", fault, n, buffer), func(t *testing.T) {
@@ -532,6 +532,9 @@ func TestARefusalBehindADoubtIsToldAtOnce(t *testing.T) {
 
 // What is kept of jobs that could not start is bounded in bytes, too.
 func TestJobsThatCouldNotStartKeepABoundedMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("its jobs have more inputs than are kept")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		registry, err := jobaudit.NewRegistry(&jobaudit.RegistryOptions{PassThrough: true})
 		require.NoError(t, err)

@@ -23,12 +23,8 @@ import (
 // acknowledged is stored, no stream has a gap, nothing stands twice, and what
 // was dropped is counted.
 func TestThePromisesHoldUnderChaos(t *testing.T) {
-	seeds := uint64(40)
-	if testing.Short() {
-		seeds = 10
-	}
-	for seed := range seeds {
-		runChaos(t, seed)
+	for seed := range size.Times(40, 5) {
+		runChaos(t, uint64(seed))
 	}
 }
 

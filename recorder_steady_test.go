@@ -13,7 +13,9 @@ import (
 )
 
 // A Recorder keeps nothing of jobs that have ended.
-func TestARecorderKeepsNothingOfJobsThatHaveEnded(t *testing.T) { steady(t, 1_000, 10_000) }
+func TestARecorderKeepsNothingOfJobsThatHaveEnded(t *testing.T) {
+	steady(t, size.Times(1_000, 500), size.Times(10_000, 3_500))
+}
 
 func TestSoakAMillionJobsThroughOneRecorder(t *testing.T) {
 	size.Soak(t)

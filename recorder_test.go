@@ -201,11 +201,7 @@ func TestTwoRecordersThatResumeFromOneOldCarrierTellOneStory(t *testing.T) {
 }
 
 func TestNothingIsLostWhenManyRecordAtOnce(t *testing.T) {
-	jobs := 200
-	if testing.Short() {
-		jobs = 50
-	}
-	requireNothingLost(t, 64, jobs)
+	requireNothingLost(t, 64, size.Times(100, 15))
 }
 
 func TestSoakNothingIsLostWhenManyRecordAtOnce(t *testing.T) {

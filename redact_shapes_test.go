@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
@@ -213,10 +214,11 @@ func TestHostileInputsNeitherHangNorLeak(t *testing.T) {
 	loop := &ring{Secret: secret}
 	loop.Next = loop
 	deep := any(secret)
-	for range 100_000 {
+	for range size.Times(100_000, 20_000) {
 		deep = []any{deep}
 	}
-	many := make([]any, 1_000_000)
+	many := make([]any, size.Times(1_000_000, 100_000))
+	long := size.Times(100<<20, 5<<20)
 	for i := range many {
 		many[i] = secret
 	}
@@ -229,7 +231,7 @@ func TestHostileInputsNeitherHangNorLeak(t *testing.T) {
 		wide = map[string]any{fmt.Sprint(i): layer, "secret": secret}
 	}
 	for name, v := range map[string]any{
-		"map in itself": self, "ring": loop, "deep": deep, "a million": many, "100 MB": strings.Repeat(secret, 100<<20/len(secret)), "a bomb": wide,
+		"map in itself": self, "ring": loop, "deep": deep, "many": many, "long": strings.Repeat(secret, long/len(secret)), "a bomb": wide,
 		"a blocking Stringer": map[string]any{"a": blocker{secret}, "b": &blocker{secret}}, "a panicking Stringer": talkative{secret},
 		"forged": map[string]any{"$jobaudit": "dropped", "rule": secret},
 	} {
@@ -244,8 +246,8 @@ func TestHostileInputsNeitherHangNorLeak(t *testing.T) {
 				job, err := rec.Submit(t.Context(), s)
 				require.NoError(t, err)
 				line := "a line"
-				if name == "100 MB" {
-					line = strings.Repeat("x", 100<<20)
+				if name == "long" {
+					line = strings.Repeat("x", long)
 				}
 				job.Log(t.Context(), line)
 				job.Log(t.Context(), "fine")

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
@@ -124,7 +125,7 @@ func TestJobsOfManyGoroutinesAreNotMixedUp(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
-			for n := range 5 {
+			for n := range size.Times(5, 1) {
 				own, others := canaryOf(i), canaryOf((i+1)%64)
 				labels := map[string]any{"a": own}
 				in := map[string]any{"repo": fmt.Sprint("repo", i), "labels": labels, "pat": others}

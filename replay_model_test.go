@@ -508,11 +508,7 @@ func agree(t *testing.T, seed uint64, histories int) {
 }
 
 func TestReplayAgreesWithAModelWrittenFromTheFormat(t *testing.T) {
-	histories := 1_000
-	if testing.Short() {
-		histories = 300
-	}
-	agree(t, 1, histories)
+	agree(t, 1, size.Times(600, 100))
 }
 
 func TestSoakReplayAgreesWithAModelWrittenFromTheFormat(t *testing.T) {

@@ -18,6 +18,16 @@ import (
 	"testing"
 )
 
+// Times returns how often a test repeats what finds more the longer it is done:
+// so often in the whole size, and so often under testing.Short. It is for the same
+// promise with fewer inputs; what is not to be done at all is skipped.
+func Times(whole, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return whole
+}
+
 // Extra skips the test but under make test-extra. Once there, a program that is
 // missing is a failure and no reason to skip: make test-extra installs it.
 func Extra(t testing.TB) {
