@@ -7,9 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/jobaudit/jobaudit/auditlog"
 )
 
 func FuzzOpenCheckpoint(f *testing.F) {
@@ -126,6 +127,9 @@ func TestEveryFlippedBitOfACommittedEntryIsFound(t *testing.T) {
 		}
 		for i := range line {
 			for bit := range 8 {
+				if testing.Short() && bit != i%8 && i < len(line)-1 {
+					continue
+				}
 				text[at+i] ^= 1 << bit
 				segments := []auditlog.Segment{segment("s", 0, string(text))}
 				for _, opts := range []*auditlog.Options{nil, l.keys(), {Keys: l.keys().Keys, Hints: l.hashes()}} {

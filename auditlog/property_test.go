@@ -9,9 +9,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 )
 
 // bigLog spans many buffers: lines of 1 to 3,000 bytes in batches of 1 to 900.
@@ -33,7 +35,7 @@ func bigLog(t testing.TB, random *rand.Rand) *testLog {
 
 func TestExactlyTheChangedLeavesAreNamed(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 12 {
+	for range size.Times(12, 4) {
 		l := bigLog(t, random)
 		opts := l.keys()
 		opts.Heads = []auditlog.Head{l.heads[4].Head(), l.head().Head()}
@@ -80,7 +82,7 @@ func TestExactlyTheChangedLeavesAreNamed(t *testing.T) {
 
 func TestLinesThatAreMovedAboutAreAlwaysNoticed(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
-	for range 60 {
+	for range size.Times(60, 20) {
 		l := threeSegments(t, newKey(t, origin))
 		s := random.IntN(len(l.segments))
 		lines := slices.Clone(l.segments[s])

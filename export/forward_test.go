@@ -22,6 +22,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/export"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 )
 
 // scripted is a target that answers as it is told to, and then takes everything.
@@ -240,7 +241,7 @@ func (f *tearingOSFile) Write(p []byte) (int, error) {
 func TestNoEventIsWrittenBehindHalfOfOne(t *testing.T) {
 	records := golden(t)
 	if more := spoiled(t); len(more) > 20 {
-		records = append(records, more[:20]...)
+		records = append(records, more[:size.Times(20, 5)]...)
 	}
 	for _, format := range export.Formats() {
 		encoder, err := export.New(format, nil)
@@ -249,7 +250,7 @@ func TestNoEventIsWrittenBehindHalfOfOne(t *testing.T) {
 		for _, r := range records {
 			encoded = append(encoded, encoder.Append(nil, r))
 		}
-		for seed := range uint64(12) {
+		for seed := range uint64(size.Times(12, 6)) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			var w io.Writer
 			var heal func() []byte

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/mirror"
 )
 
@@ -109,7 +110,7 @@ func TestAMirrorThatIsKilledAtEveryStepHoldsWhatItReported(t *testing.T) {
 func TestEveryReportedHeadVerifiesWhateverFails(t *testing.T) {
 	k := newKey(t, origin)
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 25 {
+	for range size.Times(25, 5) {
 		l, store := newLog(t, k), newStore()
 		store.fail = func(int) (bool, bool) { return rnd.IntN(8) == 0, rnd.IntN(8) == 0 }
 		var r reports

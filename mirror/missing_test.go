@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/mirror"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 )
@@ -46,7 +47,7 @@ func TestAMirrorThatLacksEventsSaysSo(t *testing.T) {
 		recordLog(l, records[i:i+1])
 		sync1(t, l, store, k) // a chunk for each
 	}
-	for lost := range int64(len(records)) {
+	for lost := int64(0); lost < int64(len(records)); lost += int64(size.Times(1, 2)) {
 		for damage, do := range map[string]func([]byte) [][]byte{
 			"removed":  func([]byte) [][]byte { return nil },
 			"emptied":  func([]byte) [][]byte { return [][]byte{{}} },
@@ -326,7 +327,7 @@ func TestWhoReadsOnFindsTheAcceptedBranchWhateverElseIsRead(t *testing.T) {
 			return r, err
 		},
 		"very many": func(r *mirror.Reader) (*mirror.Reader, error) {
-			for range 100 {
+			for range size.Times(100, 40) {
 				if _, err := ids(t.Context(), r, jobaudit.Query{Limit: 1}); err != nil {
 					return r, err
 				}
@@ -337,6 +338,9 @@ func TestWhoReadsOnFindsTheAcceptedBranchWhateverElseIsRead(t *testing.T) {
 	} {
 		for fork := range int64(4) {
 			for last := 1; last < 5; last++ {
+				if testing.Short() && fork != int64(last%4) {
+					continue
+				}
 				l, store := newLog(t, k), newStore()
 				recordLog(l, records[:4])
 				sync1(t, l, store, k)

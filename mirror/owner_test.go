@@ -12,6 +12,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/mirror"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"github.com/jobaudit/jobaudit/worker/queue"
@@ -22,7 +23,7 @@ import (
 // refuses all else, and loses nothing.
 func TestWhateverTheKeysHolderDoesToHisLogWhatIsMirroredStays(t *testing.T) {
 	k := newKey(t, origin)
-	for seed := range uint64(150) {
+	for seed := range uint64(size.Times(100, 15)) {
 		rnd := rand.New(rand.NewPCG(seed, 19))
 		l, store := newLog(t, k), newStore()
 		kept := []*memLog{}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/mirror"
 )
 
@@ -84,7 +85,7 @@ func TestABatchThatIsLongerThanUsualIsMirroredAndReadWhereAHeadCoversIt(t *testi
 // taken over, also objects that were the mirror's, under any of its names.
 func TestASquatterHoldsUpNoMirrorWhateverHePuts(t *testing.T) {
 	k, other := newKey(t, origin), newKey(t, origin)
-	for seed := range uint64(60) {
+	for seed := range uint64(size.Times(60, 8)) {
 		rnd := rand.New(rand.NewPCG(seed, 9))
 		l, store := newLog(t, k), newStore()
 		forged := newLog(t, other)

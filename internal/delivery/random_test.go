@@ -12,13 +12,15 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 )
 
 // Whenever all is quiet, whatever is queued and may be sent is in a call: no
 // wake-up is lost, no room for a call is, no record changes on its way, and what
 // is acknowledged is stored.
 func TestNothingWaitsWhileThereIsRoomForACall(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(size.Times(60, 8)) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { newWorld(t, seed).run() })
 		})

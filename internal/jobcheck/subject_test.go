@@ -12,6 +12,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/internal/jobcheck"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
@@ -64,7 +65,7 @@ func TestAnIllegalTransitionOfTheJobsOwnIsANote(t *testing.T) {
 func TestWhatIsForeignHereIsForeignToReplay(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	some, proven := 0, 0
-	for range 2_000 {
+	for range size.Times(1_000, 200) {
 		job := uuid.New()
 		authors := make([]*author, 1+rng.IntN(4))
 		for i := range authors {
