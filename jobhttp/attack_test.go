@@ -56,8 +56,8 @@ func TestWhatIsAllowedIsWhatIsValidatedRecordedAndDispatched(t *testing.T) {
 			`{"month":"2026-01"}`, `{"month":{"month":1e999}}`, `{"mo\u006eth":"x"}`, `[]`, `null`, `1`, `-0`, `01`, `"\ud800"`, strings.Repeat("[", 300), `{"__proto__":{}}`)
 		return name + pick(random, ":", ": ", " :\n") + value
 	}
-	accepted := 0
-	for range size.Times(3_000, 300) {
+	accepted, bodies := 0, size.Times(5_000, 1_000)
+	for range bodies {
 		fields := make([]string, 1+random.IntN(3))
 		for i := range fields {
 			fields[i] = field()
@@ -78,7 +78,7 @@ func TestWhatIsAllowedIsWhatIsValidatedRecordedAndDispatched(t *testing.T) {
 		require.Equal(t, allowed, valid, body)
 		require.True(t, dispatched[0] == "null" || strings.Contains(body, dispatched[0]), "the very bytes of %s", body)
 	}
-	require.Greater(t, accepted, 50)
+	require.Greater(t, accepted, bodies/200)
 }
 
 // raw sends bytes as they are, and returns the answers of the connection.
@@ -131,8 +131,8 @@ func TestNoFormOfARequestGetsPastTheRules(t *testing.T) {
 			"Expect: 100-continue\r\n", "Upgrade: h2c\r\nConnection: Upgrade\r\n", "Range: bytes=0-3\r\n", "If-None-Match: *\r\n", "Cookie: "+strings.Repeat("a", 5000)+"\r\n", "Origin: null\r\n", "Sec-Fetch-Site: none\r\n",
 			"Accept-Encoding: gzip\r\n", "Connection: X-Request-Id, Who\r\n", "Idempotency-Key: "+id+"\r\nIdempotency-Key: "+other+"\r\n", "traceparent: 00-"+strings.Repeat("0", 5000)+"\r\n")
 	}
-	answered := map[int]int{}
-	for range size.Times(1_000, 200) {
+	answered, requests := map[int]int{}, size.Times(1_000, 300)
+	for range requests {
 		method := pick(random, "GET", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "PROPFIND", "DELETE")
 		who := "Who: eve\r\n"
 		head := header() + header()
@@ -154,8 +154,8 @@ func TestNoFormOfARequestGetsPastTheRules(t *testing.T) {
 	}
 	require.Equal(t, before, s.log.Len(), "nothing is recorded")
 	require.Empty(t, s.cancelled)
-	require.Greater(t, answered[http.StatusNotFound], 100)
-	require.Greater(t, answered[http.StatusBadRequest], 100)
+	require.Greater(t, answered[http.StatusNotFound], requests/10)
+	require.Greater(t, answered[http.StatusBadRequest], requests/10)
 	require.NotContains(t, answered, http.StatusOK)
 	require.NotContains(t, answered, http.StatusAccepted)
 }
