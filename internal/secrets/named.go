@@ -28,7 +28,7 @@ var names = map[string]naming{
 	"privatetoken": namesToken, "securitytoken": namesToken, "apitoken": namesToken, "bearertoken": namesToken, "jobtoken": namesToken,
 	"clientsecret": namesToken, "apikey": namesToken, "apisecret": namesToken, "appsecret": namesToken, "secretkey": namesToken,
 	"accesskey": namesToken, "subscriptionkey": namesToken, "clientassertion": namesToken, "codeverifier": namesToken, "secret": namesToken,
-	"token": namesToken, "signature": namesToken, "sig": namesToken, "authkey": namesToken, "webhooksecret": namesToken, "credential": namesCode,
+	"token": namesToken, "signature": namesToken, "sig": namesToken, "authkey": namesToken, "webhooksecret": namesToken, "noncekey": namesToken, "loggedinkey": namesToken, "authsalt": namesToken, "noncesalt": namesToken, "loggedinsalt": namesToken, "credential": namesCode,
 	"accountkey": namesToken, "privatekey": namesToken, "sharedaccesskey": namesToken, "encryptionkey": namesToken, "signingkey": namesToken, "consumersecret": namesToken,
 	"password": namesPassword, "passwd": namesPassword, "pwd": namesPassword, "passphrase": namesPassword, "pass": namesPassword,
 	"secretaccesskey": namesToken, "secretkeybase": namesToken, "functionskey": namesToken,
@@ -281,74 +281,21 @@ func (c *scan) inside(i int) bool {
 	return c.limits.values <= maxInside
 }
 
-// netrc returns the end of the password in a line, or an entry, of .netrc, whose first
-// word ends at i, or -1.
-func (c *scan) netrc(i int) int {
-	if i < c.seen().netrcs {
-		return -1
-	}
-	entry := c.text[i:min(len(c.text), i+maxEntry)]
-	login, last := false, ""
-	for at := 0; ; {
-		word, begin := nextWord(entry, at)
-		value := last == "login" || last == "account"
-		if login && last == "password" && begin+len(word) == len(entry) {
-			word = word + firstWord(c.text[i+len(entry):]) // it is judged in whole
-		}
-		end := begin + len(word)
-		c.seen().netrcs = i + end
-		c.work += end - at
-		switch {
-		case word == "":
-			return -1
-		case word == "machine" && !value: // the next entry, of which this word is the beginning
-			c.seen().netrcs = i + begin
-			return -1
-		case word == "machine": // or an entry begins here, and is looked at as far as any
-			entry = c.text[i:min(len(c.text), i+begin+maxEntry)]
-		case word == "login":
-			login = true
-		case login && last == "password" && c.credible(namesPassword, word, i):
-			return i + end
-		case end >= len(entry):
-			return -1
-		}
-		last, at = word, end
-	}
-}
-
-// maxEntry is how many bytes of an entry of .netrc are looked at.
-const maxEntry = 512
-
-// firstWord returns what of a text ends the word before it.
-func firstWord(text string) string {
-	text = text[:min(len(text), maxValue)]
-	if end := strings.IndexAny(text, " \t\n\r\"'"); end >= 0 {
-		return text[:end]
-	}
-	return text
-}
-
-// nextWord returns the word of an entry that begins at or behind a byte, and where.
-func nextWord(entry string, at int) (word string, begin int) {
-	const space, stops = " \t\n\r", " \t\n\r\"'"
-	rest := strings.TrimLeft(entry[at:], space)
-	begin = len(entry) - len(rest)
-	if end := strings.IndexAny(rest, stops); end >= 0 {
-		rest = rest[:end]
-	}
-	return rest, begin
-}
-
 // valued looks for a credential behind the sign at i, and the name that begins at
 // begin.
 func (c *scan) valued(i int, n naming, begin int) bool {
 	text := c.text
 	from := i + 1
 	for from < len(text) && from-i < 24 {
-		if text[from] == '\\' && escaped(text, from) == from+6 { // \u003e
-			from += 6
-			continue
+		if text[from] == '\\' {
+			end := escaped(text, from)
+			if end >= from+6 && text[end-4:end] == "003c" { // a < is the value's own
+				break
+			}
+			if end == from+6 { // \u003e
+				from = end
+				continue
+			}
 		}
 		if !beforeSign[text[from]] && text[from] != '=' && text[from] != ':' && text[from] != '>' {
 			break
@@ -390,7 +337,7 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 	}
 	c.work += to - i
 	if masked(text[from:to]) {
-		return false
+		return c.rough(i, n, begin)
 	}
 	value := text[from:to]
 	if text[i] == 'e' { // behind an escaped >
@@ -400,7 +347,7 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 		value = value[:len(value)-1]
 	}
 	if !c.credible(n, value, begin) || listed && !mixOf(value).drawn(value, minText) {
-		return false
+		return c.rough(i, n, begin)
 	}
 	return c.hit(ruleNamed, from, from+len(value))
 }

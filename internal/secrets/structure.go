@@ -354,7 +354,7 @@ func masked(password string) bool {
 	if len(password) >= 3 && strings.Trim(password, password[:1]) == "" {
 		return strings.IndexByte("*xX.-_#?", password[0]) >= 0
 	}
-	if strings.Trim(password, "•…") == "" {
+	if strings.Trim(password, "•…") == "" || strings.HasPrefix(password, "&lt;") && strings.HasSuffix(password, "&gt;") {
 		return true
 	}
 	return strings.EqualFold(password, "redacted") || strings.EqualFold(password, "hidden") || strings.EqualFold(password, "masked")
