@@ -162,7 +162,8 @@ type Recovery struct {
 	// the root of its tree. Anchor is the newest head known outside the log.
 	Head, Anchor *tlog.Tree
 	// TornBytes counts the bytes found behind the last commit, which were
-	// never acknowledged. TornHeads are the validly signed heads in them.
+	// never acknowledged. TornHeads are the validly signed heads in them, and, where a
+	// sink writes several logs, what the predecessors of the others had at last.
 	TornBytes  int64
 	TornSHA256 Hash
 	TornHeads  []tlog.Tree

@@ -322,7 +322,7 @@ func (v *Recovery) append(dst []byte) []byte {
 	o.Bool("closed", v.Closed)
 	o.head("head", v.Head)
 	o.head("anchor", v.Anchor)
-	if v.TornBytes > 0 {
+	if v.TornBytes > 0 || len(v.TornHeads) > 0 {
 		o.Open("torn")
 		o.Integer("bytes", v.TornBytes)
 		o.Hash("sha256", v.TornSHA256)

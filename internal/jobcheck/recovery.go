@@ -3,6 +3,8 @@ package jobcheck
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -27,6 +29,23 @@ type Recovery struct {
 	} `json:"torn"`
 	Predecessor string   `json:"predecessor"`
 	Overrides   []string `json:"overrides"`
+	Warnings    []string `json:"warnings"`
+}
+
+// Several reports whether the report is of the logs of several sinks, so that its one
+// head need not be of the log that it stands in: names of files, safeguards and warnings
+// say of which sink they are.
+func (r *Recovery) Several() bool {
+	names := slices.Concat(r.Overrides, r.Warnings)
+	if r.Torn != nil {
+		names = append(names, r.Torn.Files...)
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		number, found := strings.CutPrefix(name, "sink ")
+		number, _, more := strings.Cut(number, ": ")
+		_, err := strconv.ParseUint(number, 10, 32)
+		return found && more && err == nil
+	})
 }
 
 // Head is a size and a root.

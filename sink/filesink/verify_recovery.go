@@ -17,7 +17,7 @@ func (v *verification) explain(recoveries []jobcheck.Recovery) {
 	kept := v.findings[:0]
 	for _, f := range v.findings {
 		if r := v.explanation(f, recoveries); r != nil {
-			f.Explained = fmt.Sprintf("the record at index %d names this head: %s", r.Index, cause(r))
+			f.Explained = fmt.Sprintf("the record at index %d names this head: %s", r.Index, cause(r, f.Head))
 			if v.more == 0 && jobcheck.Lists(v.opts.AcceptLoss, f.Head) {
 				v.report.Notes = append(v.report.Notes, f)
 				continue
@@ -41,8 +41,12 @@ func (v *verification) explanation(f Finding, recoveries []jobcheck.Recovery) *j
 	return nil
 }
 
-func cause(r *jobcheck.Recovery) string {
-	if r.Predecessor != "" {
+func cause(r *jobcheck.Recovery, h auditlog.Head) string {
+	named := jobcheck.Head{Size: h.Size, Root: h.Root}
+	switch {
+	case r.Several():
+		return "one of the logs that were opened together had it in a tail that was set aside, or continues the log that had it"
+	case r.Predecessor != "" && r.Anchor != nil && *r.Anchor == named:
 		return "the log continues " + r.Predecessor + " after a restore"
 	}
 	return "it was in a tail that was set aside"
@@ -51,20 +55,8 @@ func cause(r *jobcheck.Recovery) string {
 // recoveryNote says what an audit.opened record reports.
 func recoveryNote(r jobcheck.Recovery) Finding {
 	var said []string
-	if t := r.Torn; t != nil {
-		said = append(said, fmt.Sprintf("unacknowledged or damaged tail set aside: %d bytes, SHA-256 %s, %d signed heads in it", t.Bytes, t.SHA256, len(t.Heads)))
-		if len(t.Files) > 0 {
-			said = append(said, "kept in "+strings.Join(t.Files, ", "))
-		}
-		for _, h := range t.Heads {
-			from := int64(0)
-			if r.Head != nil {
-				from = r.Head.Size
-			}
-			if h.Size > from {
-				said = append(said, fmt.Sprintf("if the signed head of size %d was acknowledged, events %d to %d are lost", h.Size, from, h.Size-1))
-			}
-		}
+	if r.Torn != nil {
+		said = append(said, tornNote(&r)...)
 	}
 	if r.Predecessor != "" {
 		said = append(said, "continues "+r.Predecessor)
@@ -76,4 +68,28 @@ func recoveryNote(r jobcheck.Recovery) Finding {
 		Kind: KindRecovery, Index: r.Index, First: r.Index, End: r.Index + 1, Commit: -1, Offset: -1,
 		Found: strings.Join(said, "; "),
 	}}
+}
+
+// tornNote says what a report tells of what was set aside.
+func tornNote(r *jobcheck.Recovery) (said []string) {
+	t := r.Torn
+	if t.Bytes > 0 {
+		said = append(said, fmt.Sprintf("unacknowledged or damaged tail set aside: %d bytes, SHA-256 %s, %d signed heads in it", t.Bytes, t.SHA256, len(t.Heads)))
+	}
+	if len(t.Files) > 0 {
+		said = append(said, "kept in "+strings.Join(t.Files, ", "))
+	}
+	from := int64(0)
+	if r.Head != nil {
+		from = r.Head.Size
+	}
+	for _, h := range t.Heads {
+		switch {
+		case r.Several():
+			said = append(said, fmt.Sprintf("if the signed head of size %d was acknowledged, its log has lost what it lacks of the events up to %d", h.Size, h.Size-1))
+		case h.Size > from:
+			said = append(said, fmt.Sprintf("if the signed head of size %d was acknowledged, events %d to %d are lost", h.Size, from, h.Size-1))
+		}
+	}
+	return said
 }

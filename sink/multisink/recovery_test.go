@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -24,8 +25,9 @@ import (
 type crashed struct {
 	dir  string
 	key  *filesink.Key
+	old  *filesink.Key // its predecessor's, if it has one
 	opts filesink.Options
-	lost []auditlog.Checkpoint // signed heads that its torn tail holds
+	lost []auditlog.Checkpoint // signed heads that it does not have: of its torn tail, or its predecessor
 	name string                // of the file of the torn tail
 }
 
@@ -46,6 +48,8 @@ func newCrashed(t *testing.T, n int, how string) *crashed {
 	require.NoError(t, s.Append(t.Context(), records[6:]))
 	require.NoError(t, s.Close())
 	switch how {
+	case "successor":
+		c.restore(t, base, records[:3], n)
 	case "torn":
 		c.tear(t, filepath.Join(base, "key.anchor"))
 	case "override":
@@ -92,6 +96,25 @@ func (c *crashed) tear(t *testing.T, anchor string) {
 	c.name = fmt.Sprintf("torn/%020d.1", commits[last-1].Head().Size)
 }
 
+// restore puts a backup in the log's place, which a new key goes on with.
+func (c *crashed) restore(t *testing.T, base string, backup []jobaudit.Record, n int) {
+	t.Helper()
+	signed, err := os.ReadFile(filepath.Join(base, "key.anchor"))
+	require.NoError(t, err)
+	head, err := auditlog.OpenCheckpoint(signed, c.key.Verifier())
+	require.NoError(t, err)
+	c.lost = []auditlog.Checkpoint{head}
+	require.NoError(t, os.RemoveAll(c.dir))
+	require.NoError(t, os.Remove(filepath.Join(base, "key.anchor")))
+	s := c.open(t)
+	require.NoError(t, s.Append(t.Context(), backup))
+	require.NoError(t, s.Close())
+	require.NoError(t, os.WriteFile(filepath.Join(base, "key.anchor"), signed, 0o600))
+	c.old, c.opts.Predecessor = c.key, c.key
+	c.key, err = filesink.LoadOrCreateKey(c.dir, filepath.Join(base, "key2"), auditlog.SuccessorOrigin(c.old.Name()))
+	require.NoError(t, err)
+}
+
 func opened(t *testing.T, sinks ...jobaudit.AuditSink) (events []jobaudit.Event) {
 	t.Helper()
 	type in struct{ Repo string }
@@ -119,7 +142,7 @@ func opened(t *testing.T, sinks ...jobaudit.AuditSink) (events []jobaudit.Event)
 // TestWhatEachSinkFoundIsRecordedAndExplainsItsLostHeads opens two directories, each
 // after each end that a process can have come to.
 func TestWhatEachSinkFoundIsRecordedAndExplainsItsLostHeads(t *testing.T) {
-	ways := []string{"new", "clean", "torn", "override"}
+	ways := []string{"new", "clean", "torn", "override", "successor"}
 	for _, one := range ways {
 		for _, two := range ways {
 			t.Run(one+" "+two, func(t *testing.T) {
@@ -137,19 +160,33 @@ func TestWhatEachSinkFoundIsRecordedAndExplainsItsLostHeads(t *testing.T) {
 				require.NoError(t, json.Unmarshal(events[0].Data.Recovery, &found))
 				both := one + " " + two
 				require.Equal(t, strings.Count(both, "override"), len(found.Overrides))
-				require.Equal(t, strings.Contains(both, "torn"), found.Torn != nil)
+				told := 0 // signed heads of torn tails, and those of a second predecessor
+				for i, l := range logs {
+					if l.old == nil || i == 1 && one != "new" && one != "clean" {
+						told += len(l.lost)
+					}
+				}
+				require.Equal(t, told > 0, found.Torn != nil)
 				if one == "override" && two == one {
 					require.Equal(t, []string{"allow-missing-anchor", "sink 2: allow-missing-anchor"}, found.Overrides)
 				}
 				if found.Torn != nil {
-					require.Positive(t, found.Torn.Bytes)
-					require.Len(t, found.Torn.Heads, strings.Count(both, "torn"))
+					require.Equal(t, strings.Contains(both, "torn"), found.Torn.Bytes > 0)
+					require.Len(t, found.Torn.Heads, told)
 					require.Len(t, found.Torn.Files, strings.Count(both, "torn"))
 				}
 				for i, l := range logs {
 					opts := &filesink.VerifyOptions{Keys: []note.Verifier{l.key.Verifier()}}
-					_, err := filesink.Verify(t.Context(), l.dir, opts)
+					if l.old != nil {
+						opts.Keys = []note.Verifier{l.old.Verifier(), l.key.Verifier()}
+					}
+					report, err := filesink.Verify(t.Context(), l.dir, opts)
 					require.NoError(t, err, "log %d", i)
+					for _, f := range report.Notes {
+						if f.Kind == filesink.KindRecovery && !(i == 0 && one == "torn" && two != "torn") {
+							require.NotContains(t, f.Found, "are lost", "the sizes may be of two logs")
+						}
+					}
 					for _, head := range l.lost {
 						opts.Checkpoints = [][]byte{head.Signed()}
 						_, err := filesink.Verify(t.Context(), l.dir, opts)
@@ -159,9 +196,11 @@ func TestWhatEachSinkFoundIsRecordedAndExplainsItsLostHeads(t *testing.T) {
 						opts.AcceptLoss = []auditlog.Head{head.Head()}
 						_, err = filesink.Verify(t.Context(), l.dir, opts)
 						require.NoError(t, err)
-						if i == 1 && one != "new" && one != "clean" {
+						switch {
+						case l.old != nil:
+						case i == 1:
 							require.Contains(t, found.Torn.Files, "sink 2: "+l.name)
-						} else {
+						default:
 							require.Contains(t, found.Torn.Files, l.name)
 						}
 					}
@@ -197,4 +236,37 @@ func TestOfSinksThatFindNothingNothingIsRecorded(t *testing.T) {
 	inner, err = multisink.New(1, memsink.New(nil), l.open(t))
 	require.NoError(t, err)
 	require.Contains(t, string(opened(t, memsink.New(nil), inner)[0].Data.Recovery), l.name)
+}
+
+// reporting is a sink with a report of its own.
+type reporting struct {
+	*memsink.Sink
+	report jobaudit.Recovery
+}
+
+func (s reporting) Recovery() jobaudit.Recovery { return s.report }
+
+// TestThatALogWasClosedIsSaidOnlyIfEachWas, but for those that are new.
+func TestThatALogWasClosedIsSaidOnlyIfEachWas(t *testing.T) {
+	closed, open, fresh := jobaudit.Recovery{Closed: true, Head: &tlog.Tree{N: 7}}, jobaudit.Recovery{Head: &tlog.Tree{N: 9}}, jobaudit.Recovery{}
+	for _, c := range []struct {
+		reports []jobaudit.Recovery
+		want    bool
+	}{
+		{[]jobaudit.Recovery{closed, closed}, true},
+		{[]jobaudit.Recovery{closed, fresh}, true},
+		{[]jobaudit.Recovery{closed, open}, false},
+		{[]jobaudit.Recovery{open, closed}, false},
+	} {
+		var sinks []jobaudit.AuditSink
+		for _, r := range c.reports {
+			sinks = append(sinks, reporting{memsink.New(nil), r})
+		}
+		m, err := multisink.New(len(sinks), sinks...)
+		require.NoError(t, err)
+		r, ok := m.Recovery()
+		require.True(t, ok)
+		require.Equal(t, c.want, r.Closed)
+		require.NoError(t, m.Close())
+	}
 }
