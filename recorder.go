@@ -432,7 +432,7 @@ func (r *Recorder) ID() uuid.UUID {
 // Close stores what is still on its way, then an audit.closed event, and ends
 // the Recorder: every later call on it or on its Trails returns [ErrClosed].
 // Let the jobs end first. It waits until ctx ends, at most OutcomeTimeout and at
-// least Timeout, and then Timeout for the Fallback and for its own event. What
+// least Timeout, and then Timeout for the Fallback and for its own event, which it retries. What
 // could not be stored by then is lost. The error counts it, and the executions
 // that were begun here and have no end: their ends can no longer be recorded.
 func (r *Recorder) Close(ctx context.Context) error {
@@ -443,6 +443,7 @@ func (r *Recorder) Close(ctx context.Context) error {
 		return &AuditError{Op: "close", Err: ErrClosed}
 	}
 	r.drainer.stop()
+	began := time.Now()
 	err := r.drained(ctx, r.opts.OutcomeTimeout)
 	ctx = context.WithoutCancel(ctx)
 	if err != nil {
@@ -454,15 +455,24 @@ func (r *Recorder) Close(ctx context.Context) error {
 		}
 		err = r.drained(ctx, r.opts.Timeout)
 	}
+	own := 0
 	if err == nil {
-		err = r.store(ctx, []entry{r.entry(AuditClosed, payload{})}, r.opts.Timeout)
+		closed := r.entry(AuditClosed, payload{})
+		closed.Urgency = delivery.Outcome // a call that fails is followed by others
+		if err = r.send(ctx, []entry{closed}, r.opts.Timeout); err != nil {
+			own = 1
+		}
 	}
-	lost := r.queue.Stop()
+	stats := r.queue.Stats()
+	lost := max(r.queue.Stop()-own, 0)
 	if err == nil && lost > 0 {
 		err = errors.New("they were recorded while it closed")
 	}
 	if err == nil {
 		return nil
+	}
+	if stats.LastErr != nil && !stats.FailedAt.Before(began) && !errors.Is(err, stats.LastErr) {
+		err = fmt.Errorf("%w: %w", err, stats.LastErr)
 	}
 	err = fmt.Errorf("%d events are not known to be stored, and %d executions have no end: %w", lost, r.executions.Load(), err)
 	return &AuditError{Op: "close", Err: err}

@@ -112,3 +112,36 @@ func TestCloseTellsOfALineThatCameTooLate(t *testing.T) {
 		require.ErrorContains(t, <-closed, "1 events")
 	})
 }
+
+// The last event is as much worth as an outcome: a call that fails, as on a
+// connection that broke while it stood idle, is followed by others.
+func TestCloseTriesItsOwnEventAgain(t *testing.T) {
+	for _, fault := range []faultsink.Fault{faultsink.Fail, faultsink.Ambiguous, faultsink.Partial} {
+		for failures := 1; failures <= 3; failures++ {
+			synctest.Test(t, func(t *testing.T) {
+				store := memsink.New(nil)
+				sink := faultsink.New(store)
+				rec := open(t, sink, &jobaudit.Options{OnError: new(complaints).add, Timeout: time.Minute})
+				begun := sink.Appends()
+				sink.Set(faultsink.Rule{First: begun + 1, Last: begun + failures, Fault: fault})
+				require.NoError(t, rec.Close(t.Context()))
+				require.Len(t, of(events(t, store), jobaudit.AuditClosed), 1)
+			})
+		}
+	}
+}
+
+// What Close says of a sink that is gone: no event of a job is lost, and why.
+func TestCloseSaysWhyItsOwnEventIsNotStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := faultsink.New(memsink.New(nil))
+		rec := open(t, sink, &jobaudit.Options{OnError: new(complaints).add})
+		sink.Set(faultsink.Rule{Fault: faultsink.Fail})
+		began := time.Now()
+		err := rec.Close(t.Context())
+		require.ErrorContains(t, err, "0 events are not known to be stored, and 0 executions have no end")
+		require.ErrorIs(t, err, faultsink.ErrInjected)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, 5*time.Second, time.Since(began))
+	})
+}

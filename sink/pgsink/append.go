@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/internal/jsonscan"
@@ -234,16 +235,30 @@ func (s *Sink) send(batch []*request) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Timeout)
 	defer cancel()
-	conn, err := s.appends.Acquire(ctx)
+	err := onConn(ctx, s.appends, func(conn *pgx.Conn) error { return appendOn(ctx, conn, records) })
 	if err != nil {
-		return fmt.Errorf("pgsink: no connection to the database: %w", err)
-	}
-	defer conn.Release()
-	if err := appendOn(ctx, conn.Conn(), records); err != nil {
 		return err
 	}
 	s.kept.add(records)
 	return nil
+}
+
+// onConn calls f with a connection, and again with another one when it breaks:
+// those that stand idle break when the server or a pooler starts again. What f does
+// may happen twice.
+func onConn(ctx context.Context, pool *pgxpool.Pool, f func(*pgx.Conn) error) error {
+	for try := int32(0); ; try++ {
+		conn, err := pool.Acquire(ctx)
+		if err != nil {
+			return fmt.Errorf("pgsink: no connection to the database: %w", err)
+		}
+		err = f(conn.Conn())
+		broken := conn.Conn().IsClosed()
+		conn.Release()
+		if err == nil || !broken || try == pool.Config().MaxConns || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 const appendSQL = `SELECT jobaudit.append_v1($1::uuid[], $2::bytea[], $3::int[], $4::uuid[])`

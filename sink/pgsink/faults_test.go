@@ -15,6 +15,7 @@ import (
 	"github.com/jobaudit/jobaudit/sink/memsink"
 	"github.com/jobaudit/jobaudit/sink/pgsink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -379,4 +380,28 @@ func TestASequencerThatIsTooOldForTheTablesPlacesNothing(t *testing.T) {
 			require.Equal(t, before, after)
 		})
 	}
+}
+
+// A server or a pooler that starts again breaks connections that stand idle: no
+// caller notices, though one that has to know before its work begins has one try.
+func TestAConnectionThatBrokeWhileItStoodIdleIsReplaced(t *testing.T) {
+	url, k := database(t), newKey(t)
+	sink := open(t, url, nil)
+	run(t, url+" application_name=sequencer", k.options())
+	var all []uuid.UUID
+	for range 20 {
+		var calls sync.WaitGroup
+		for range 4 { // on all connections
+			records := sinktest.Records(1)
+			all = append(all, idsOf(records)...)
+			calls.Go(func() { assert.NoError(t, sink.Append(t.Context(), records)) })
+		}
+		calls.Wait()
+		execute(t, url, `SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'jobaudit' AND datname = current_database()`)
+		require.NoError(t, sink.Sequenced(t.Context()))
+		execute(t, url, `SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'jobaudit' AND datname = current_database()`)
+	}
+	require.NoError(t, sink.Sequenced(t.Context()))
+	require.ElementsMatch(t, all, read(t, sink, jobaudit.Query{}))
+	verified(t, url, k)
 }

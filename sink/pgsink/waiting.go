@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
@@ -28,8 +29,10 @@ func (s *Sink) Waiting(ctx context.Context) (Waiting, error) { return s.waiting(
 func (s *Sink) waiting(ctx context.Context, upto int64) (Waiting, error) {
 	var w Waiting
 	var oldest pgtype.Interval
-	err := s.pool.QueryRow(ctx, `SELECT newest, oldest, upto, size FROM jobaudit.waiting_v1($1)`, upto).
-		Scan(&w.newest, &oldest, &w.upto, &w.Size)
+	err := onConn(ctx, s.pool, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT newest, oldest, upto, size FROM jobaudit.waiting_v1($1)`, upto).
+			Scan(&w.newest, &oldest, &w.upto, &w.Size)
+	})
 	if err != nil {
 		return Waiting{}, fmt.Errorf("pgsink: ask what waits: %w", err)
 	}

@@ -242,7 +242,9 @@ func (s *Server) Own(dir string) error {
 	return os.Chown(dir, s.uid, s.gid)
 }
 
-// Pooler starts a PgBouncer in transaction mode before the server.
+// Pooler starts a PgBouncer in transaction mode before the server. One that ends by
+// itself is started again, as a service manager does: version 1.18 now and then ends
+// with "bad client state" when a client leaves.
 func (s *Server) Pooler(ctx context.Context) (url func(database string) string, stop func() error, err error) {
 	config := filepath.Join(s.dir, "pgbouncer.ini")
 	text := fmt.Sprintf("[databases]\n* = host=%s user=postgres\n[pgbouncer]\npool_mode = transaction\nauth_type = any\nlisten_addr =\n"+
@@ -254,35 +256,63 @@ func (s *Server) Pooler(ctx context.Context) (url func(database string) string, 
 	if err != nil {
 		return nil, nil, err
 	}
-	cmd := s.command(ctx, "pgbouncer", config)
-	cmd.Path = program
-	stderr, err := cmd.StderrPipe()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended, err := s.pooler(ctx, program, config)
 	if err != nil {
+		cancel()
 		return nil, nil, err
 	}
+	done := make(chan error, 1)
+	go func() {
+		for {
+			<-ended
+			if ctx.Err() != nil {
+				done <- nil
+				return
+			}
+			if ended, err = s.pooler(ctx, program, config); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	stop = func() error {
+		cancel()
+		return <-done
+	}
+	return func(database string) string {
+		return fmt.Sprintf("host=%s port=6432 user=postgres dbname=%s", s.dir, database)
+	}, stop, nil
+}
+
+// pooler starts a PgBouncer once, which is killed when ctx ends, and returns when it
+// takes connections.
+func (s *Server) pooler(ctx context.Context, program, config string) (ended <-chan struct{}, err error) {
+	cmd := exec.CommandContext(ctx, program, config)
+	cmd.Dir, cmd.SysProcAttr, cmd.Env = s.dir, s.attr, []string{"LC_ALL=C", "TZ=UTC"}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
 	if err := cmd.Start(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	lines := bufio.NewScanner(stderr)
 	up := false
 	for !up && lines.Scan() {
 		up = strings.Contains(lines.Text(), "process up")
 	}
+	over := make(chan struct{})
 	go func() {
 		for lines.Scan() { // it must not have to wait
 		}
-	}()
-	stop = func() error {
-		_ = cmd.Process.Kill()
 		_ = cmd.Wait() // says that it was killed
-		return nil
+		close(over)
+	}()
+	if !up && ctx.Err() == nil {
+		return nil, errors.New("pgbouncer did not start")
 	}
-	if !up {
-		return nil, nil, errors.Join(errors.New("pgbouncer did not start"), stop())
-	}
-	return func(database string) string {
-		return fmt.Sprintf("host=%s port=6432 user=postgres dbname=%s", s.dir, database)
-	}, stop, nil
+	return over, nil
 }
 
 // Stop stops the server and removes its directory.
