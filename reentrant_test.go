@@ -156,6 +156,7 @@ func reenter(t *testing.T, talk func(*jobaudit.Recorder, *jobaudit.Trail, func()
 	defer cancel()
 	_ = r.Close(ctx)
 	require.NoError(t, ctx.Err())
+	time.Sleep(time.Minute) // a Close in what was called may have been first, and still try
 	seen := map[string]uint64{}
 	for record, err := range store.Records(t.Context(), jobaudit.Query{}) {
 		require.NoError(t, err)
