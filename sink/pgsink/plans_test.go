@@ -58,7 +58,7 @@ func TestWhatIsRareIsFoundWithoutReadingTheLog(t *testing.T) {
 				require.Empty(t, read(t, sink, q))
 			}
 		}
-		removed, _ := plans()
+		removed, _, _ := plans()
 		require.Less(t, removed, 1000, "%s: a statement has read the log", name)
 	}
 }
@@ -73,11 +73,17 @@ func TestAPageOfWhatIsFrequentReadsNoMoreThanAPage(t *testing.T) {
 	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	root := uuid.New()
 	replica := url + " options='-c session_replication_role=replica'"
+	// Ten partitions of 4,096 events.
+	execute(t, url, `DROP TABLE jobaudit.events_00000`)
+	for i := range 10 {
+		execute(t, url, fmt.Sprintf(`CREATE TABLE jobaudit.events_%02d PARTITION OF jobaudit.events FOR VALUES FROM (%d) TO (%d)`, i, i<<12, (i+1)<<12))
+	}
 	execute(t, replica, `INSERT INTO jobaudit.events
 		SELECT i, gen_random_uuid(), 'w', 'x', CASE i % 2 WHEN 0 THEN $2::uuid ELSE gen_random_uuid() END, gen_random_uuid(), CASE i % 2 WHEN 1 THEN $2::uuid END,
 			CASE i % 3 WHEN 0 THEN 'robot' ELSE 'u-1' END, 'acme', 'reindex', (ARRAY['job.submitted', 'job.started', 'job.succeeded'])[1 + i % 3], 'pending', NULL, NULL,
 			$1::timestamptz + i * interval '1 second'
 		FROM generate_series(0, 29999) i`, began, root)
+	execute(t, replica, `INSERT INTO jobaudit.commits (size, prev, line) VALUES (30000, 0, 'x')`)
 	execute(t, replica, `INSERT INTO jobaudit.acting SELECT 'robot', i FROM generate_series(0, 29999) i WHERE i % 3 > 0`)
 	execute(t, url, `ANALYZE`)
 	sink, plans := explaining(t, url)
@@ -120,17 +126,56 @@ func TestAPageOfWhatIsFrequentReadsNoMoreThanAPage(t *testing.T) {
 					require.Equal(t, c.to-c.from, n, name)
 				}
 			}
-			_, rows := plans()
+			_, rows, scans := plans()
 			assert.Less(t, rows, 6000, "%s, newest first %v: a page has read the log", name, newest)
+			assert.LessOrEqual(t, scans, 70, "%s, newest first %v: a block is looked for in all partitions", name, newest)
 		}
 	}
 }
 
-// explaining opens a sink, and returns what its statements have cost since it was asked
-// last: the most rows that one has read in vain, and that a part of its plan has given.
-func explaining(t *testing.T, url string) (sink *pgsink.Sink, cost func() (removedRows, rows int)) {
+// Where a tail begins by a time, it does not read what was before; and what one index
+// leads to is not looked for by blocks.
+func TestATimeCostsATailAndACorrelationLittle(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it needs the module auto_explain, and 30,000 rows")
+	}
+	url := database(t)
+	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	replica := url + " options='-c session_replication_role=replica'"
+	execute(t, replica, `INSERT INTO jobaudit.events
+		SELECT i, gen_random_uuid(), 'w', 'x', gen_random_uuid(), gen_random_uuid(), NULL, 'u-1', 'acme', 'reindex', 'job.started', 'pending', NULL, NULL,
+			$1::timestamptz + i * interval '1 second'
+		FROM generate_series(0, 29999) i`, began)
+	execute(t, replica, `INSERT INTO jobaudit.commits (size, prev, line) VALUES (30000, 0, 'x')`)
+	execute(t, url, `ANALYZE`)
+	sink, plans := explaining(t, url)
+	for _, from := range []int{1, 12_345, 29_995} {
+		next := from
+		for _, err := range sink.Tail(t.Context(), jobaudit.Query{Since: began.Add(time.Duration(from) * time.Second)}) {
+			unreadable, ok := errors.AsType[*jobaudit.UnreadableError](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, fmt.Sprintf("event %d", next), unreadable.Place)
+			if next++; next == from+5 {
+				break
+			}
+		}
+		removed, _, _ := plans()
+		require.Less(t, removed, 6000, from)
+	}
+	require.Empty(t, read(t, sink, jobaudit.Query{CorrelationID: uuid.New(), Since: began}))
+	_, _, scans := plans()
+	require.LessOrEqual(t, scans, 4)
+}
+
+// scanned finds how often a partition of events has been scanned.
+var scanned = regexp.MustCompile(` on events_\S+ .*loops=(\d+)`)
+
+// explaining opens a sink, and returns what its statements have cost since the last call:
+// the most rows that one has read in vain, that a part of its plan has given, and scans of
+// partitions in one.
+func explaining(t *testing.T, url string) (sink *pgsink.Sink, cost func() (removedRows, rows, scans int)) {
 	var mu sync.Mutex
-	var mostRemoved, mostRows int
+	var mostRemoved, mostRows, mostScans int
 	explained := false
 	sink = open(t, url+" options='-c session_preload_libraries=auto_explain -c auto_explain.log_min_duration=0 -c auto_explain.log_analyze=on -c auto_explain.log_level=notice'",
 		pgsink.On(func(config *pgx.ConnConfig) {
@@ -146,20 +191,20 @@ func explaining(t *testing.T, url string) (sink *pgsink.Sink, cost func() (remov
 					n, _ := strconv.Atoi(m[1])
 					loops, _ := strconv.Atoi(m[2])
 					mostRows = max(mostRows, n*loops)
-					if n*loops > 6000 && shown[len(notice.Message)/200] < 1 {
-						shown[len(notice.Message)/200]++
-						fmt.Println("PLAN", notice.Message)
-					}
 				}
+				scans := 0
+				for _, m := range scanned.FindAllStringSubmatch(notice.Message, -1) {
+					loops, _ := strconv.Atoi(m[1])
+					scans += loops
+				}
+				mostScans = max(mostScans, scans)
 			}
 		}, pgsink.Options{Conns: 3, OnError: func(error) {}}))
-	return sink, func() (int, int) {
+	return sink, func() (int, int, int) {
 		mu.Lock()
 		defer mu.Unlock()
 		require.True(t, explained)
-		defer func() { mostRemoved, mostRows, explained = 0, 0, false }()
-		return mostRemoved, mostRows
+		defer func() { mostRemoved, mostRows, mostScans, explained = 0, 0, 0, false }()
+		return mostRemoved, mostRows, mostScans
 	}
 }
-
-var shown = map[int]int{}

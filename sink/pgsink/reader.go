@@ -120,9 +120,9 @@ func (p *pass) read(ctx context.Context) error {
 		which = onlyWaiting // all that has a place stands before it
 	}
 	spans := []span{{which: which}}
-	if q := &p.query; !p.after && q.JobID == uuid.Nil && !(q.Since.IsZero() && q.Until.IsZero()) {
+	if q := &p.query; !p.after && q.JobID == uuid.Nil && q.CorrelationID == uuid.Nil && !(q.Since.IsZero() && q.Until.IsZero()) {
 		var err error
-		if spans, err = p.period(ctx, which); err != nil {
+		if spans, err = p.spans(ctx, which); err != nil {
 			return err
 		}
 	}
@@ -156,34 +156,17 @@ func (p *pass) readSpan(ctx context.Context) error {
 // blockBits: the index of times is by blocks of 4,096 events.
 const blockBits = 12
 
-// period returns the spans of a period: the blocks from the first to the last that holds
-// an event of it, and what has come since they were looked for. Else a page would read
+// spans returns the parts of the log that hold a period: from the first to the last block
+// with an event of it, and what has come since they were looked for. Else a page would read
 // all of the log before the period, or behind it.
-func (p *pass) period(ctx context.Context, which which) ([]span, error) {
-	sel := &selection{}
-	sel.times(&p.query)
-	// One probe for each block that there is, until one holds such an event. A subquery of
-	// its own in each: PostgreSQL would make a join over all events of EXISTS.
-	holds := `(SELECT true FROM jobaudit.events ` + sel.where(append([]string{fmt.Sprintf("idx >> %d = b", blockBits)}, sel.conditions...)) + ` LIMIT 1)`
-	sql := fmt.Sprintf(`
-		WITH RECURSIVE up AS (
-			SELECT (SELECT min(idx) FROM jobaudit.events) >> %[1]d AS b
-			UNION ALL SELECT (SELECT idx FROM jobaudit.events WHERE idx >= (b + 1) << %[1]d ORDER BY idx LIMIT 1) >> %[1]d FROM up WHERE b < 1::bigint << 50
-		), down AS (
-			SELECT (SELECT max(idx) FROM jobaudit.events) >> %[1]d AS b
-			UNION ALL SELECT (SELECT idx FROM jobaudit.events WHERE idx < b << %[1]d ORDER BY idx DESC LIMIT 1) >> %[1]d FROM down WHERE b > -(1::bigint << 50)
-		)
-		SELECT coalesce((SELECT max(idx) FROM jobaudit.events), -1),
-			(SELECT b FROM up WHERE %[2]s LIMIT 1), (SELECT b FROM down WHERE %[2]s LIMIT 1)`, blockBits, holds)
-	var newest int64
-	var first, last *int64
-	args := append([]any{pgx.QueryExecModeCacheDescribe}, sel.args...)
-	if err := p.sink.pool.QueryRow(ctx, sql, args...).Scan(&newest, &first, &last); err != nil {
-		return nil, fmt.Errorf("pgsink: look for a period: %w", err)
+func (p *pass) spans(ctx context.Context, which which) ([]span, error) {
+	found, newest, err := p.period(ctx)
+	if err != nil {
+		return nil, err
 	}
 	var spans []span
-	if first != nil && last != nil {
-		spans = append(spans, span{onlyPlaced, *first << blockBits, (*last+1)<<blockBits - 1})
+	if found.low <= found.high {
+		spans = append(spans, found)
 	}
 	since := span{which: which, low: newest + 1}
 	switch which {
@@ -194,6 +177,41 @@ func (p *pass) period(ctx context.Context, which which) ([]span, error) {
 	default:
 		return spans, nil
 	}
+}
+
+// period looks for the blocks that hold an event of the query's times, among those up to
+// the newest. It returns an empty span if there is none.
+func (p *pass) period(ctx context.Context) (found span, newest int64, err error) {
+	sel := &selection{}
+	sel.times(&p.query)
+	// One probe for each block that there is, until one holds such an event. A subquery of
+	// its own in each: PostgreSQL would make a join over all events of EXISTS. The bounds on
+	// idx leave it one partition, and the order keeps it from reading the whole block there.
+	holds := `(SELECT true FROM jobaudit.events ` + sel.where(append([]string{
+		fmt.Sprintf("idx >> %[1]d = b AND idx >= b << %[1]d AND idx < (b + 1) << %[1]d", blockBits)}, sel.conditions...)) + ` ORDER BY time LIMIT 1)`
+	// The next block is looked for among all partitions only where there is a gap. What
+	// no commit covers is not the log's: somebody may have added a row far ahead.
+	sql := fmt.Sprintf(`
+		WITH RECURSIVE log AS (
+			SELECT least(coalesce((SELECT max(idx) FROM jobaudit.events), -1), coalesce((SELECT max(size) FROM jobaudit.commits), 0) - 1) AS newest
+		), up AS (
+			SELECT (SELECT min(idx) FROM jobaudit.events) >> %[1]d AS b
+			UNION ALL SELECT coalesce(
+				(SELECT idx FROM jobaudit.events WHERE idx >= (b + 1) << %[1]d AND idx < (b + 2) << %[1]d ORDER BY idx LIMIT 1),
+				(SELECT idx FROM jobaudit.events WHERE idx >= (b + 1) << %[1]d ORDER BY idx LIMIT 1)) >> %[1]d FROM up WHERE b < 1::bigint << 50
+		), down AS (
+			SELECT (SELECT idx FROM jobaudit.events WHERE idx <= (SELECT newest FROM log) ORDER BY idx DESC LIMIT 1) >> %[1]d AS b
+			UNION ALL SELECT coalesce(
+				(SELECT idx FROM jobaudit.events WHERE idx < b << %[1]d AND idx >= (b - 1) << %[1]d ORDER BY idx DESC LIMIT 1),
+				(SELECT idx FROM jobaudit.events WHERE idx < b << %[1]d ORDER BY idx DESC LIMIT 1)) >> %[1]d FROM down WHERE b > -(1::bigint << 50)
+		)
+		SELECT newest, coalesce((SELECT b FROM up WHERE %[2]s LIMIT 1), newest + 1), coalesce((SELECT b FROM down WHERE %[2]s LIMIT 1), -1) FROM log`, blockBits, holds)
+	var first, last int64
+	args := append([]any{pgx.QueryExecModeCacheDescribe}, sel.args...)
+	if err := p.sink.pool.QueryRow(ctx, sql, args...).Scan(&newest, &first, &last); err != nil {
+		return span{}, 0, fmt.Errorf("pgsink: look for a period: %w", err)
+	}
+	return span{onlyPlaced, first << blockBits, min((last+1)<<blockBits-1, newest)}, newest, nil
 }
 
 // page is what one statement gave.

@@ -27,7 +27,7 @@ func (e *storedError) Unwrap() error { return e.err }
 // the log is shorter than the anchor's head is none.
 func wrongHashes(head auditlog.Checkpoint, line []byte, err error) error {
 	var connection interface{ SQLState() string }
-	if head.IsZero() || errors.As(err, &connection) {
+	if err == nil || head.IsZero() || errors.As(err, &connection) {
 		return err
 	}
 	if wrong, ok := errors.AsType[*auditlog.HeadError](err); ok && !wrong.Ahead() || errors.Is(err, errNoHash) {
@@ -109,9 +109,13 @@ func (r *rebuilding) step(ctx context.Context) error {
 		return errors.New("a commit is missing")
 	}
 	begin, end := r.tree.Size(), sizes[len(sizes)-1]
-	stored, err := r.stored(ctx, begin, end)
+	found, err := storedRows(ctx, r.conn, append([]int64{begin}, sizes...))
 	if err != nil {
 		return err
+	}
+	stored := make(map[int64][]byte)
+	for _, row := range found {
+		stored[row.first] = row.h
 	}
 	leaves, err := r.conn.Query(ctx, `SELECT sha256('\x00'::bytea || line) FROM jobaudit.events WHERE idx >= $1 AND idx < $2 ORDER BY idx`, begin, end)
 	if err != nil {
@@ -138,23 +142,6 @@ func (r *rebuilding) step(ctx context.Context) error {
 		err = fmt.Errorf("event %d or one behind it is missing", begin)
 	}
 	return err
-}
-
-// stored reads the stored hashes of the events in [begin, end).
-func (r *rebuilding) stored(ctx context.Context, begin, end int64) (map[int64][]byte, error) {
-	rows, err := r.conn.Query(ctx, `
-		SELECT DISTINCT ON (first) first, h FROM jobaudit.hashes WHERE first >= $1 AND first < $2 ORDER BY first, n DESC`,
-		tlog.StoredHashCount(begin), tlog.StoredHashCount(end))
-	if err != nil {
-		return nil, err
-	}
-	stored := make(map[int64][]byte)
-	var row storedRow
-	_, err = pgx.ForEachRow(rows, []any{&row.first, &row.h}, func() error {
-		stored[row.first] = bytes.Clone(row.h)
-		return nil
-	})
-	return stored, err
 }
 
 // anchorHead returns the head that the anchor keeps of this log, the zero Head

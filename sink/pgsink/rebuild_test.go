@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/pgsink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
@@ -147,6 +148,39 @@ func TestStrayRowsOfHashesAreNotLookedAt(t *testing.T) {
 		require.NoError(t, err)
 		_, err := sink.Prove(t.Context(), r.ID(), k.Verifier)
 		require.NoError(t, err)
+	}
+}
+
+// Somebody who has the sequencer's password can write a commit that nobody signed between two
+// of the log's. Verify reports it. The anchor goes on, and proofs work again, after one repair.
+func TestACommitInTheMidstOfTheLogHoldsUpNoAnchor(t *testing.T) {
+	for _, at := range []int{2, 13, 24, 39} {
+		url, k := database(t), newKey(t)
+		users := logins(t, url)
+		written(t, url, k)
+		execute(t, users["sequencer"], `INSERT INTO jobaudit.commits (size, prev, line) VALUES ($1::bigint, $1::bigint - 1, 'x')`, at)
+		dir := t.TempDir()
+		opts := k.options()
+		opts.Anchor = filesink.FileAnchor(filepath.Join(dir, "anchor"))
+		sink := open(t, url, nil)
+		for round := range 2 {
+			reported, stop := complaints(t, url, opts)
+			for range 3 {
+				require.NoError(t, sink.Append(t.Context(), sinktest.Records(7)))
+				require.NoError(t, sink.Sequenced(t.Context()))
+			}
+			stop() // it puts its head
+			require.LessOrEqual(t, len(reported()), 1-round, "%d: %v", at, reported())
+			head, err := sink.Head(t.Context(), k.Verifier)
+			require.NoError(t, err)
+			kept, err := opts.Anchor.Latest(t.Context())
+			require.NoError(t, err)
+			anchored, err := auditlog.OpenCheckpoint(kept, k.Verifier)
+			require.NoError(t, err)
+			require.Equal(t, head.Head(), anchored.Head(), at)
+		}
+		_, err := verify(url, k)
+		require.ErrorAs(t, err, new(*pgsink.VerifyError))
 	}
 }
 

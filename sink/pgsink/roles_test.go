@@ -160,6 +160,7 @@ func TestARowUnderANumberToComeStopsTheLogAndNothingElse(t *testing.T) {
 	for table, sql := range map[string]string{
 		"refused":  `INSERT INTO jobaudit.refused (n, position, id, line, writer, reason) SELECT n, 0, gen_random_uuid(), 'x', 'w', 'r' FROM generate_series(1, 30) n`,
 		"events":   `INSERT INTO jobaudit.events (idx, id, writer, line, type, time) VALUES (41, gen_random_uuid(), 'w', 'x', 't', now())`,
+		"acting":   `INSERT INTO jobaudit.acting (principal, idx) SELECT 'svc', n FROM generate_series(40, 60) n`,
 		"sequence": `INSERT INTO jobaudit.sequence SELECT unnest(ids), 41 FROM jobaudit.inbox`,
 		"commits":  `INSERT INTO jobaudit.commits (size, prev, line) VALUES (41, 40, 'x')`,
 	} {
@@ -171,7 +172,13 @@ func TestARowUnderANumberToComeStopsTheLogAndNothingElse(t *testing.T) {
 			sink := open(t, users["writer"], nil)
 			// No event: what is in its row is refused.
 			execute(t, users["writer"], `SELECT jobaudit.append_v1(ARRAY[gen_random_uuid()], ARRAY['x'::bytea], ARRAY[0], '{}')`)
-			require.NoError(t, sink.Append(t.Context(), sinktest.Records(3)), "it accepts on")
+			records := sinktest.Records(3)
+			line, _ := fields["acting for"](string(records[0].Bytes()), `"svc"`)
+			require.Contains(t, line, "svc")
+			var err error
+			records[0], err = jobaudit.ParseRecord([]byte(line))
+			require.NoError(t, err)
+			require.NoError(t, sink.Append(t.Context(), records), "it accepts on")
 			errs := make(chan error, 10)
 			s, err := pgsink.NewSequencer(users["sequencer"], k.options(), &pgsink.Options{OnError: func(err error) { errs <- err }})
 			require.NoError(t, err)
@@ -181,7 +188,7 @@ func TestARowUnderANumberToComeStopsTheLogAndNothingElse(t *testing.T) {
 			defer wg.Wait()
 			defer cancel()
 			if table != "sequence" { // these are refused a place, which Verify reports
-				require.ErrorContains(t, complaint(t, sink, errs), map[string]string{"refused": "refused_pkey", "events": "_pkey", "commits": "the newest commit"}[table])
+				require.ErrorContains(t, complaint(t, sink, errs), map[string]string{"refused": "refused_pkey", "acting": "acting_pkey", "events": "_pkey", "commits": "the newest commit"}[table])
 			}
 			_, err = verify(url, k)
 			require.ErrorAs(t, err, new(*pgsink.VerifyError))
@@ -189,6 +196,7 @@ func TestARowUnderANumberToComeStopsTheLogAndNothingElse(t *testing.T) {
 				"refused":  `DELETE FROM jobaudit.refused WHERE writer = 'w' AND reason = 'r'`,
 				"events":   `DELETE FROM jobaudit.events WHERE idx = 41 AND line = 'x'`,
 				"commits":  `DELETE FROM jobaudit.commits WHERE size = 41`,
+				"acting":   `DELETE FROM jobaudit.acting WHERE principal = 'svc'`,
 				"sequence": `SELECT`,
 			}[table], 0)
 			require.NoError(t, sink.Sequenced(t.Context()))

@@ -479,6 +479,12 @@ func (s *Sequencer) putAnchor(ctx context.Context, conn *pgx.Conn, now bool) {
 	ctx, cancel := context.WithTimeout(ctx, leadTimeout)
 	defer cancel()
 	err := s.advanceAnchor(ctx, conn, now)
+	if wrong, ok := errors.AsType[*storedError](wrongHashes(s.head, s.line, err)); ok && running.Err() == nil {
+		// It needs others of the hashes than the newest head does.
+		if err = s.rebuild(running, conn, wrong); err == nil {
+			err = s.advanceAnchor(ctx, conn, now)
+		}
+	}
 	s.anchoredAt, s.anchorPause = time.Now(), anchorEvery
 	if err != nil {
 		s.anchorPause = anchorAgain // it holds the lock, and no sequencer works meanwhile

@@ -35,6 +35,15 @@ func (p *pass) tail(ctx context.Context) error {
 	if err := p.place(ctx); err != nil {
 		return err
 	}
+	if p.idx < 0 && !p.query.Since.IsZero() { // else it would read the log from its first event on
+		found, newest, err := p.period(ctx)
+		if err != nil {
+			return err
+		}
+		if p.idx = newest; found.low <= found.high {
+			p.idx = found.low - 1
+		}
+	}
 	last := mark{idx: -1}
 	const shortest, longest = 10 * time.Millisecond, 200 * time.Millisecond
 	for pause := shortest; ; pause = min(2*pause, longest) {

@@ -2,6 +2,7 @@ package pgsink
 
 import (
 	"bytes"
+	"context"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -16,7 +17,7 @@ type hashCheck struct {
 	buf   []byte      // computed, and not compared yet
 	first int64       // number of the first hash in buf
 	rows  []storedRow // read, and not compared yet
-	next  int64       // the rows of commits behind this size and later ones are not read yet
+	sizes []int64     // the size of the log behind which rows are not read yet; none before the first read
 	end   bool        // there are no more
 	wrong bool
 }
@@ -54,10 +55,14 @@ func (h *hashCheck) leaf(hash tlog.Hash) error {
 	}
 }
 
-// read reads the rows that begin where a commit's do: others count nowhere.
+// read reads the rows that begin where a commit's do: others count nowhere. Of each it
+// reads one byte more than the commit has: it can be of any length.
 func (h *hashCheck) read() error {
-	found, err := h.v.db.Query(h.v.ctx, `SELECT size FROM (SELECT 0::bigint AS size UNION SELECT size FROM jobaudit.commits) c
-		WHERE size >= $1 AND size < 1::bigint << 53 ORDER BY size LIMIT $2`, h.next, hashRows)
+	if h.sizes == nil {
+		h.sizes = []int64{0}
+	}
+	found, err := h.v.db.Query(h.v.ctx, `SELECT size FROM jobaudit.commits WHERE size > $1 AND size < 1::bigint << 53 ORDER BY size LIMIT $2`,
+		h.sizes[0], hashRows)
 	if err != nil {
 		return err
 	}
@@ -66,19 +71,28 @@ func (h *hashCheck) read() error {
 		h.end = true
 		return err
 	}
-	h.next, h.end = sizes[len(sizes)-1]+1, len(sizes) < hashRows
-	firsts := make([]int64, len(sizes))
-	for i, size := range sizes {
-		firsts[i] = tlog.StoredHashCount(size)
-	}
-	rows, err := h.v.db.Query(h.v.ctx, `
-		SELECT a.first, coalesce((SELECT h FROM jobaudit.hashes s WHERE s.first = a.first ORDER BY n DESC LIMIT 1), '')
-		FROM unnest($1::bigint[]) a(first) ORDER BY a.first`, firsts)
-	if err != nil {
-		return err
-	}
-	h.rows, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r storedRow, err error) { return r, row.Scan(&r.first, &r.h) })
+	sizes = append(h.sizes, sizes...)
+	h.sizes, h.end = sizes[len(sizes)-1:], len(sizes) <= hashRows
+	h.rows, err = storedRows(h.v.ctx, h.v.db, sizes)
 	return err
+}
+
+// storedRows reads the rows of hashes of the commits between the sizes; one that is missing
+// is empty, and one that is too long ends one byte behind where it should.
+func storedRows(ctx context.Context, db queryer, sizes []int64) ([]storedRow, error) {
+	firsts := make([]int64, len(sizes)-1)
+	lengths := make([]int64, len(firsts))
+	for i := range firsts {
+		firsts[i] = tlog.StoredHashCount(sizes[i])
+		lengths[i] = (tlog.StoredHashCount(sizes[i+1]) - firsts[i]) * tlog.HashSize
+	}
+	rows, err := db.Query(ctx, `
+		SELECT a.first, coalesce((SELECT substring(h FROM 1 FOR least(a.bytes + 1, 1 << 26)::int) FROM jobaudit.hashes s WHERE s.first = a.first ORDER BY n DESC LIMIT 1), '')
+		FROM unnest($1::bigint[], $2::bigint[]) a(first, bytes) ORDER BY a.first`, firsts, lengths)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r storedRow, err error) { return r, row.Scan(&r.first, &r.h) })
 }
 
 // finish notes what was found. Of a damaged log the hashes are other ones.
