@@ -98,7 +98,7 @@ func (o *opening) sink() (*Sink, error) {
 func (s *Sink) Recovery() jobaudit.Recovery {
 	r := s.recovery
 	r.TornHeads, r.Overrides, r.Policies = slices.Clone(r.TornHeads), slices.Clone(r.Overrides), slices.Clone(r.Policies)
-	r.Warnings = slices.Clone(r.Warnings)
+	r.Warnings, r.TornFiles = slices.Clone(r.Warnings), slices.Clone(r.TornFiles)
 	return r
 }
 
