@@ -79,6 +79,8 @@ func (a *Anchor) Put(ctx context.Context, c auditlog.Checkpoint) error {
 			var there auditlog.Checkpoint
 			there, err = a.open(ctx, name, c.Head().Size)
 			switch {
+			case a.target.refused(name, err, nil):
+				continue
 			case err == nil && there.IsZero():
 				continue // taken by something else
 			case err == nil && there.Head() != c.Head():
@@ -94,8 +96,10 @@ func (a *Anchor) Put(ctx context.Context, c auditlog.Checkpoint) error {
 	return fmt.Errorf("mirror: anchor: %s and %d names behind it are taken by something else", anchorName(c.Head().Size), maxSlots-1)
 }
 
-// Latest returns the newest stored head that one of the keys has signed.
+// Latest returns the newest stored head that one of the keys has signed. If a larger one
+// may not be read, the error wraps [fs.ErrPermission]: nobody knows what it says.
 func (a *Anchor) Latest(ctx context.Context) ([]byte, error) {
+	var unread *unreadObject // the largest
 	for name, err := range a.target.store.List(ctx, anchorPrefix, "") {
 		if err != nil {
 			return nil, fmt.Errorf("mirror: anchor: %w", err)
@@ -108,12 +112,20 @@ func (a *Anchor) Latest(ctx context.Context) ([]byte, error) {
 			continue
 		}
 		c, err := a.open(ctx, name, size)
-		if err != nil {
+		switch {
+		case a.target.refused(name, err, nil):
+			unread = larger(unread, &unreadObject{name, size, err})
+		case err != nil:
 			return nil, fmt.Errorf("mirror: anchor: %w", err)
-		}
-		if !c.IsZero() {
+		case c.IsZero():
+		case unread == nil || unread.at <= size:
 			return c.Signed(), nil
+		default:
+			return nil, fmt.Errorf("mirror: anchor: %w", unread.error())
 		}
+	}
+	if unread != nil {
+		return nil, fmt.Errorf("mirror: anchor: %w", unread.error())
 	}
 	return nil, auditlog.ErrNoHead
 }

@@ -148,7 +148,8 @@ func (d *Directory) Get(ctx context.Context, name string, most int64) iter.Seq2[
 func (d *Directory) read(name string, most int64) ([]byte, error) {
 	info, err := d.root.Lstat(name) // before it is opened: a pipe would wait
 	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		if info, err = d.root.Stat(name); err != nil {
+		info, err = d.root.Stat(name)
+		if err != nil && !errors.Is(err, fs.ErrPermission) {
 			return nil, nil // it leads nowhere, or out of the directory
 		}
 	}

@@ -47,6 +47,14 @@ func resumeFold(c auditlog.Checkpoint, hashes []tlog.Hash, keys []note.Verifier)
 
 func (f *fold) size() int64 { return f.tree.Size() }
 
+// sizeOrNone is 0 of no fold.
+func (f *fold) sizeOrNone() int64 {
+	if f == nil {
+		return 0
+	}
+	return f.size()
+}
+
 // frontier returns the hashes of the complete subtrees, from the largest.
 func (f *fold) frontier() (hashes []tlog.Hash) {
 	size := f.size()

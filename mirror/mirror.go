@@ -105,6 +105,7 @@ type Mirror struct {
 	pass     sync.Mutex // guards what follows: one pass at a time
 	all      []Branch
 	at       *fold // what is mirrored; nil before the store was read
+	unread   error // of what may name another branch as the newest
 	agreed   bool  // the log was found to have the mirrored head
 	contact  time.Time
 	buf      []byte     // of the chunk at hand
@@ -142,6 +143,11 @@ func (m *Mirror) Sync(ctx context.Context) error {
 	m.pass.Lock()
 	defer m.pass.Unlock()
 	err := m.sync(ctx)
+	if _, refused := errors.AsType[*RefusedError](err); refused && m.unread != nil {
+		// The log may go on from what was accepted there: that accuses nobody.
+		err = fmt.Errorf("mirror: %w; without it: %v", m.unread, err)
+		m.at = nil // the store is read again
+	}
 	m.note(ctx, err)
 	return err
 }
@@ -199,12 +205,13 @@ func (m *Mirror) resume(ctx context.Context) error {
 	if m.at != nil {
 		return nil
 	}
-	all, err := m.target.branches(ctx)
+	t := m.target.noting()
+	all, err := t.branches(ctx)
 	if err == nil && len(all) == 0 {
 		all, err = m.first(ctx)
 	}
 	if err == nil {
-		all, err = m.target.made(ctx, all)
+		all, err = t.made(ctx, all)
 	}
 	if err != nil {
 		return fmt.Errorf("mirror: the store: %w", err)
@@ -222,6 +229,7 @@ func (m *Mirror) resume(ctx context.Context) error {
 		return fmt.Errorf("mirror: the store: %w", err)
 	}
 	m.all, m.agreed = all, false
+	m.unread = t.unreadBranch(all[last].Number)
 	m.setAt(at)
 	return m.readContact(ctx)
 }
@@ -242,7 +250,11 @@ func (m *Mirror) first(ctx context.Context) ([]Branch, error) {
 	if err != nil && !errors.Is(err, ErrExists) {
 		return nil, err
 	}
-	all, err := m.target.branches(ctx)
+	t := m.target.noting()
+	all, err := t.branches(ctx)
+	if err == nil && len(all) == 0 {
+		err = t.unreadBranch(0)
+	}
 	if err == nil && len(all) == 0 {
 		err = fmt.Errorf("%s is taken by something else: give another store", branchName(1))
 	}

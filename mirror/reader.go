@@ -39,10 +39,12 @@ type Reader struct {
 	all    []Branch
 	n      int
 	last   *lastRead
+	unread error // of what may name another branch as the newest
 }
 
 // OpenReader opens the mirror in a store. The error is [ErrNoMirror] if there is
-// none.
+// none. What may not be read is passed by, and [Reader.Lines] ends with an error if it may
+// hold what was not read.
 func OpenReader(ctx context.Context, store Store, o *ReaderOptions) (*Reader, error) {
 	var opts ReaderOptions
 	if o != nil {
@@ -57,24 +59,34 @@ func OpenReader(ctx context.Context, store Store, o *ReaderOptions) (*Reader, er
 
 // look returns a reader of the branch that is the one to read now.
 func (r *Reader) look(ctx context.Context) (*Reader, error) {
-	all, err := r.target.branches(ctx)
+	t := r.target.noting()
+	all, err := t.branches(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("mirror: %w", err)
 	}
+	now := &Reader{target: r.target, branch: r.branch, all: all, last: r.last}
+	if r.branch != 0 {
+		now.n = slices.IndexFunc(all, func(b Branch) bool { return b.Number == r.branch })
+		if err := t.unreadBranch(0); now.n < 0 && err != nil {
+			return nil, fmt.Errorf("mirror: branch %d: %w", r.branch, err)
+		}
+		if now.n < 0 && len(all) > 0 {
+			return nil, fmt.Errorf("mirror: there is no branch %d", r.branch)
+		}
+	}
 	if len(all) == 0 {
+		if err := t.unreadBranch(0); err != nil {
+			return nil, fmt.Errorf("mirror: %w", err)
+		}
 		return nil, ErrNoMirror
 	}
-	now := &Reader{target: r.target, branch: r.branch, all: all, last: r.last}
 	if r.branch == 0 {
-		made, err := r.target.made(ctx, all)
+		made, err := t.made(ctx, all)
 		if err != nil {
 			return nil, fmt.Errorf("mirror: %w", err)
 		}
 		now.n = indexOf(all, made[len(made)-1].Number)
-	} else {
-		if now.n = slices.IndexFunc(all, func(b Branch) bool { return b.Number == r.branch }); now.n < 0 {
-			return nil, fmt.Errorf("mirror: there is no branch %d", r.branch)
-		}
+		now.unread = t.unreadBranch(now.Branch().Number)
 	}
 	return now, nil
 }
@@ -88,10 +100,14 @@ func (r *Reader) Branches() []Branch { return slices.Clone(r.all) }
 func (r *Reader) Branch() Branch { return r.all[r.n] }
 
 // Head returns the newest head of the branch that is stored and verifies, which
-// is what a mirror reports as mirrored; [auditlog.ErrNoHead] if there is none. It
-// needs keys.
+// is what a mirror reports as mirrored; [auditlog.ErrNoHead] if there is none. If a
+// larger one may not be read, the error wraps [fs.ErrPermission]. It needs keys.
 func (r *Reader) Head(ctx context.Context) (auditlog.Checkpoint, error) {
-	f, err := r.target.newest(ctx, r.Branch().Number, maxSize)
+	t := r.target.noting()
+	f, err := t.newest(ctx, r.Branch().Number, maxSize)
+	if err == nil {
+		err = t.unreadHead(r.Branch().Number, f.sizeOrNone())
+	}
 	if err == nil && f == nil {
 		err = auditlog.ErrNoHead
 	}
@@ -101,18 +117,12 @@ func (r *Reader) Head(ctx context.Context) (auditlog.Checkpoint, error) {
 	return f.head, nil
 }
 
-// Size returns the size of [Reader.Head], 0 if there is none. Without keys it is
-// that of the newest object that has the form of a head, which anybody who may put
-// objects can have made.
+// Size returns the size of the newest head that is stored and verifies, 0 if there is
+// none; whether a larger one may not be read says [Reader.Lines], at its end. Without
+// keys it is that of the newest object that has the form of a head, which anybody who
+// may put objects can have made.
 func (r *Reader) Size(ctx context.Context) (int64, error) {
-	if len(r.target.keys) > 0 {
-		c, err := r.Head(ctx)
-		if errors.Is(err, auditlog.ErrNoHead) {
-			return 0, nil
-		}
-		return c.Head().Size, err
-	}
-	size, _, err := r.target.claimed(ctx, r.Branch())
+	size, err := r.target.covered(ctx, r.Branch())
 	if err != nil {
 		return 0, fmt.Errorf("mirror: %w", err)
 	}
@@ -138,28 +148,31 @@ func (e *MissingError) Error() string {
 // index on: events and, behind each batch, its commit line. They are the lines of
 // the log as its own files had them, to the byte. A chunk is proven before its
 // first line is yielded. If the mirror lacks lines that its newest head covers, the
-// error behind the last line before them wraps a [*MissingError].
+// error behind the last line before them wraps a [*MissingError]. If there may be more
+// lines in what may not be read, it wraps [fs.ErrPermission] and is the store's: that
+// is so with a head that is larger than what was read, an object where the next chunk
+// belongs, and the record of a later branch. What may not be read and holds nothing
+// more is passed by.
 func (r *Reader) Lines(ctx context.Context, from int64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
+		t := r.target.noting()
 		// Before anything is read: a mirror that goes on meanwhile lacks nothing.
-		size, err := r.Size(ctx)
+		size, err := t.covered(ctx, r.Branch())
 		if err == nil {
-			if err = r.lines(ctx, from, size, yield); err != nil {
-				err = fmt.Errorf("mirror: %w", err)
-			}
+			err = r.lines(ctx, t, from, size, yield)
 		}
 		if err != nil {
-			yield(nil, err)
+			yield(nil, fmt.Errorf("mirror: %w", err))
 		}
 	}
 }
 
-func (r *Reader) lines(ctx context.Context, from, size int64, yield func([]byte, error) bool) error {
-	at, err := r.target.begin(ctx, r.all, r.n, from)
+func (r *Reader) lines(ctx context.Context, t *target, from, size int64, yield func([]byte, error) bool) error {
+	at, err := t.begin(ctx, r.all, r.n, from)
 	if err != nil {
 		return err
 	}
-	more, err := r.target.walk(ctx, r.all, r.n, at, -1, func(line []byte, size int64) bool {
+	more, err := t.walk(ctx, r.all, r.n, at, -1, func(line []byte, size int64) bool {
 		if err := ctx.Err(); err != nil {
 			yield(nil, err)
 			return false
@@ -169,10 +182,19 @@ func (r *Reader) lines(ctx context.Context, from, size int64, yield func([]byte,
 		}
 		return yield(line, nil)
 	})
-	if more && err == nil && at.size() < size {
-		err = &MissingError{r.Branch().Number, at.size(), size}
+	if !more || err != nil {
+		return err
 	}
-	return err
+	if err := t.unreadChunk(); err != nil {
+		return err
+	}
+	if at.size() < size {
+		return &MissingError{r.Branch().Number, at.size(), size}
+	}
+	if err := t.unreadHead(r.Branch().Number, at.size()); err != nil {
+		return err
+	}
+	return r.unread
 }
 
 // A Stored is a [Store] that says when an object was stored, by its own clock.
@@ -182,7 +204,8 @@ type Stored interface {
 }
 
 // Contact returns when the mirror last stored something about this log, by the
-// store's clock if it is a [Stored]; else when it last had nothing to store and
+// store's clock if it is a [Stored], of which the newest head must be one that may be
+// read; else when it last had nothing to store and
 // said that it runs, by its own clock; the zero time if that is not known. It
 // proves nothing: nobody signs it, and who may put
 // objects into the store can say so for a mirror that has ended. What the log's
@@ -224,11 +247,15 @@ func (r *Reader) Contact(ctx context.Context) (time.Time, error) {
 // keys it is what the store claims.
 func (r *Reader) newestHead(ctx context.Context) (string, error) {
 	number := r.Branch().Number
-	if len(r.target.keys) == 0 {
-		_, name, err := r.target.claimed(ctx, r.Branch())
-		return name, err
+	t := r.target.noting()
+	if len(t.keys) == 0 {
+		size, name, err := t.claimed(ctx, r.Branch())
+		return name, errors.Join(err, t.unreadHead(number, size))
 	}
-	f, err := r.target.newest(ctx, number, maxSize)
+	f, err := t.newest(ctx, number, maxSize)
+	if err == nil {
+		err = t.unreadHead(number, f.sizeOrNone())
+	}
 	if f == nil || err != nil {
 		return "", err
 	}

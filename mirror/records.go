@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"slices"
 	"sync"
@@ -191,8 +192,10 @@ func (p *recordPass) left() bool {
 }
 
 // elsewhere looks for a record in the other branches, and returns from which index on
-// this one has other events than the one that holds it.
+// this one has other events than the one that holds it. What may not be read is an error
+// only if the record is nowhere else.
 func (r *Reader) elsewhere(ctx context.Context, id uuid.UUID) (from int64, found bool, err error) {
+	var unread error
 	for n := len(r.all) - 1; n >= 0; n-- {
 		if n == r.n {
 			continue
@@ -200,6 +203,10 @@ func (r *Reader) elsewhere(ctx context.Context, id uuid.UUID) (from int64, found
 		other := &Reader{target: r.target, branch: r.all[n].Number, all: r.all, n: n, last: &lastRead{}}
 		for line, err := range other.Lines(ctx, other.Branch().Size) {
 			if _, lacks := errors.AsType[*MissingError](err); lacks {
+				break
+			}
+			if errors.Is(err, fs.ErrPermission) {
+				unread = err
 				break
 			}
 			if err != nil {
@@ -213,7 +220,7 @@ func (r *Reader) elsewhere(ctx context.Context, id uuid.UUID) (from int64, found
 			}
 		}
 	}
-	return 0, false, nil
+	return 0, false, unread
 }
 
 // line takes one event. It reports whether there is to be more.

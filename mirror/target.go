@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strconv"
 	"strings"
 
@@ -37,6 +36,7 @@ type target struct {
 	store  Store
 	keys   []note.Verifier
 	report func(error)
+	unread *unread // what may not be read is noted here if it is not nil
 }
 
 // branches reads the branches, in the order of their numbers. What is none is
@@ -67,6 +67,9 @@ func (t *target) branches(ctx context.Context) ([]Branch, error) {
 // first version that is one.
 func (t *target) branch(ctx context.Context, n int, before []Branch) (Branch, error) {
 	for data, err := range t.store.Get(ctx, branchName(n), maxRecord) {
+		if t.refusedBranch(n, err) {
+			break
+		}
 		if err != nil {
 			return Branch{}, err
 		}
@@ -99,7 +102,7 @@ func (t *target) made(ctx context.Context, all []Branch) (made []Branch, err err
 	if len(t.keys) == 0 || len(all) < 2 {
 		return all, nil
 	}
-	latest := -1
+	latest, size := -1, int64(0)
 	for _, b := range all {
 		is := -1
 		if b.Base > 0 {
@@ -118,12 +121,16 @@ func (t *target) made(ctx context.Context, all []Branch) (made []Branch, err err
 				continue
 			}
 		}
+		if n := len(made); n > 0 {
+			t.unreadChoice(made[n-1].Number, size)
+		}
 		made = append(made, b)
 		f, err := t.newest(ctx, b.Number, maxSize)
 		if err != nil {
 			return nil, err
 		}
-		if f != nil {
+		if size = 0; f != nil {
+			size = f.size()
 			_, n := auditlog.SplitOrigin(f.claimed.Origin)
 			latest = max(latest, n)
 		}
@@ -173,8 +180,7 @@ func (t *target) headBy(ctx context.Context, branch int, name string, open func(
 		return false, nil
 	}
 	for data, err := range t.store.Get(ctx, name, maxHead) {
-		if errors.Is(err, fs.ErrPermission) {
-			t.report(&SquattedError{name, err})
+		if t.refusedHead(branch, size, name, err) {
 			return false, nil
 		}
 		if err != nil {
@@ -196,6 +202,9 @@ func (t *target) headBy(ctx context.Context, branch int, name string, open func(
 // name, or under those to use when that is taken, that verifies. It returns nil if
 // there is none, and else the fold behind it.
 func (t *target) chunk(ctx context.Context, b Branch, at *fold) (data []byte, after *fold, err error) {
+	if t.unread != nil {
+		t.unread.chunk = nil
+	}
 	found, long, err := t.slots(ctx, b.Number, at, usualChunk)
 	if err != nil || found.after != nil || len(long) == 0 {
 		t.tooLong(long)
@@ -294,8 +303,7 @@ type lookup struct {
 // from a fold, and has at most so many bytes.
 func (t *target) version(ctx context.Context, name string, at *fold, most int64) (found lookup, err error) {
 	for data, err := range t.store.Get(ctx, name, most) {
-		if errors.Is(err, fs.ErrPermission) { // who puts an object decides who may read it
-			t.report(&SquattedError{name, err})
+		if t.refusedChunk(at.size(), name, err) {
 			found.taken = true
 			return found, nil
 		}
@@ -342,10 +350,13 @@ func (t *target) walk(ctx context.Context, all []Branch, n int, at *fold, until 
 			return false, err
 		}
 		if data == nil {
-			if until >= 0 {
-				return false, &MissingError{b.Number, at.size(), until}
+			if until < 0 {
+				return true, nil
 			}
-			return true, nil
+			if err := t.unreadChunk(); err != nil {
+				return false, err
+			}
+			return false, &MissingError{b.Number, at.size(), until}
 		}
 		if until >= 0 && after.size() > until {
 			if data, after, err = cut(data, at, until); err != nil {

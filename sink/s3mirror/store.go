@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"net/http"
@@ -300,7 +301,9 @@ func (s *Store) page(page *s3.ListObjectVersionsOutput) (all []version) {
 	return all
 }
 
-// Get is mirror.Store's: all versions, the oldest first.
+// Get is mirror.Store's: all versions, the oldest first. An object that the server does
+// not let read, as somebody else has encrypted it or put it under other rights, is an
+// error that wraps fs.ErrPermission, behind the versions that may be read.
 func (s *Store) Get(ctx context.Context, name string, most int64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		var ids []string
@@ -318,17 +321,54 @@ func (s *Store) Get(ctx context.Context, name string, most int64) iter.Seq2[[]by
 			}
 			ids = append(ids, v.id)
 		}
+		var refusal error
 		for _, id := range slices.Backward(ids) {
 			data, err := s.read(ctx, name, id, most)
 			if err != nil {
-				yield(nil, fmt.Errorf("s3mirror: get %s, version %s: %w", name, id, err))
-				return
+				err = fmt.Errorf("s3mirror: get %s, version %s: %w", name, id, err)
 			}
-			if !yield(data, nil) {
+			switch {
+			case refused(err):
+				if refusal == nil {
+					refusal = &refusedError{err}
+				}
+			case err != nil:
+				yield(nil, err)
+				return
+			case !yield(data, nil):
 				return
 			}
 		}
+		if refusal != nil {
+			yield(nil, refusal)
+		}
 	}
+}
+
+// refusedError is an answer that an object may not be read.
+type refusedError struct{ error }
+
+func (e *refusedError) Unwrap() []error { return []error{e.error, fs.ErrPermission} }
+
+// ofCaller are the codes of answers that concern who asks, and no object.
+var ofCaller = []string{"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired"}
+
+// refused reports whether the server does not let this object be read: for the rights that
+// it has, as it is archived, or as it is encrypted with a key that we have not or may not
+// use. Anybody who may put objects can put one of them.
+func refused(err error) bool {
+	var answer interface{ ErrorCode() string }
+	code := ""
+	if errors.As(err, &answer) {
+		code = answer.ErrorCode()
+	}
+	switch status(err) {
+	case http.StatusForbidden:
+		return !slices.Contains(ofCaller, code)
+	case http.StatusBadRequest:
+		return code == "InvalidRequest" || strings.HasPrefix(code, "InvalidEncryption") || strings.HasPrefix(code, "KMS.")
+	}
+	return false
 }
 
 func (s *Store) read(ctx context.Context, name, id string, most int64) ([]byte, error) {
