@@ -15,7 +15,7 @@ import (
 // are not those of Migrate, and what keeps a sequencer from its work.
 func (v *verification) guards() error {
 	var errs []error
-	for _, check := range []func() error{v.missing, v.triggers, v.functions, v.grants, v.places} {
+	for _, check := range []func() error{v.missing, v.versions, v.triggers, v.functions, v.grants, v.places, v.unfollowed} {
 		errs = append(errs, check())
 	}
 	return errors.Join(errs...)
@@ -30,6 +30,30 @@ func (v *verification) missing() error {
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	for _, name := range names {
 		v.note(KindGuard, "the table %s is missing", name)
+	}
+	return err
+}
+
+// versions notes rows of migrations that no migration of ours has written: with one, writers
+// or sequencers may stop.
+func (v *verification) versions() error {
+	rows, err := v.db.Query(v.ctx, `SELECT version, coalesce(min_writer, 0), coalesce(min_sequencer, 0) FROM jobaudit.migrations
+		WHERE NOT coalesce(version BETWEEN 1 AND $1 AND min_writer BETWEEN 1 AND $2 AND min_sequencer BETWEEN 1 AND $3, false) ORDER BY version LIMIT 100`,
+		schemaVersion, writerVersion, sequencerVersion)
+	if hasCode(err, undefinedTable) {
+		return nil // that it is missing is noted
+	}
+	if err != nil {
+		return err
+	}
+	var version, writer, sequencer int
+	_, err = pgx.ForEachRow(rows, []any{&version, &writer, &sequencer}, func() error {
+		v.note(KindGuard, "the tables have a migration %d, which takes writers of version %d and sequencers of version %d and newer: this program knows those up to %d, %d and %d",
+			version, writer, sequencer, schemaVersion, writerVersion, sequencerVersion)
+		return nil
+	})
+	if hasCode(err, undefinedTable) {
+		return nil
 	}
 	return err
 }

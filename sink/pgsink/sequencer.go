@@ -439,7 +439,7 @@ func (s *Sequencer) checkAnchor(ctx context.Context, head auditlog.Checkpoint, h
 // become visible since.
 func readInbox(ctx context.Context, tx pgx.Tx) (events []accepted, ns []int64, err error) {
 	rows, err := tx.Query(ctx, `
-		SELECT n, writer, ids, lines FROM (
+		SELECT n, coalesce(writer, ''), ids, lines FROM (
 			SELECT n, writer, ids, lines, row_number() OVER w AS r,
 				sum(cardinality(ids)) OVER w AS k, sum(pg_column_size(lines)) OVER w AS b
 			FROM (SELECT * FROM jobaudit.inbox ORDER BY n LIMIT $1) i WINDOW w AS (ORDER BY n)

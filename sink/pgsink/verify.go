@@ -556,7 +556,7 @@ func (v *verification) checkRow(r *row, hash []byte, place *int64) {
 			at(KindColumns, fmt.Sprintf("%s %s", columnNames[4+i], printColumn(want)), printColumn(r.columns[i]))
 		}
 	}
-	if want := actingFor(&e); fmt.Sprint(want) != fmt.Sprint(r.acting) {
+	if want := actingFor(&e); !slices.Equal(want, r.acting) {
 		at(KindColumns, fmt.Sprintf("acting for %q", want), fmt.Sprintf("%q", r.acting))
 	}
 }

@@ -95,6 +95,20 @@ func storedRows(ctx context.Context, db queryer, sizes []int64) ([]storedRow, er
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r storedRow, err error) { return r, row.Scan(&r.first, &r.h) })
 }
 
+// unfollowed notes rows that no other can follow, and that no sequencer can make right.
+func (v *verification) unfollowed() error {
+	rows, err := v.db.Query(v.ctx, `SELECT first FROM jobaudit.hashes WHERE n = 2147483647 ORDER BY 1 LIMIT 100`)
+	if err != nil {
+		return err
+	}
+	var first int64
+	_, err = pgx.ForEachRow(rows, []any{&first}, func() error {
+		v.note(KindHashes, "the stored hashes from number %d on have a row that none can follow: a sequencer that needs them reads the whole log each time, until it is taken out", first)
+		return nil
+	})
+	return err
+}
+
 // finish notes what was found. Of a damaged log the hashes are other ones.
 func (h *hashCheck) finish(damaged bool) {
 	if h.wrong && !damaged {

@@ -115,12 +115,14 @@ CREATE TABLE jobaudit.refused (
 CREATE INDEX ON jobaudit.refused (id);
 
 -- number_v1 numbers the rows of hashes: had the one who adds a row the choice, nothing
--- could follow the greatest number.
+-- could follow the greatest number. Where there is such a row all the same, as somebody
+-- left it whom no trigger stops, it adds none: the hashes are a cache, and the log goes on.
 CREATE FUNCTION jobaudit.number_v1() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	NEW.n := (SELECT coalesce(max(n) + 1, 0) FROM jobaudit.hashes WHERE first = NEW.first);
-	RETURN NEW;
+	NEW.n := (SELECT CASE max(n) WHEN 2147483647 THEN NULL ELSE coalesce(max(n) + 1, 0) END
+		FROM jobaudit.hashes WHERE first = NEW.first);
+	RETURN CASE WHEN NEW.n IS NOT NULL THEN NEW END;
 END $$;
 CREATE TRIGGER numbers BEFORE INSERT ON jobaudit.hashes FOR EACH ROW EXECUTE FUNCTION jobaudit.number_v1();
 
