@@ -32,10 +32,14 @@ type drainer struct {
 	stopped bool
 	seen    uint64 // records that the fallback took here and that were read
 	refused uint64 // records that stay in the fallback: refused by the sink, or unreadable
-	// trailing is how many of them stand behind the last record that can be read: the
-	// next pass meets them again.
+	// rereads says that the fallback is read again, from its beginning, until a pass gets
+	// to the end: one that fails leaves the rest to the next. met are those records that
+	// stay behind of what was read so; they become refused then.
+	rereads bool
+	met     uint64
+	// trailing is how many of what is counted stand behind the last record that can be
+	// read: the next pass meets them again.
 	trailing uint64
-	rereads  bool // what the sink has refused is read again, until a pass gets to the end
 }
 
 func (d *drainer) init(r *Recorder) {
@@ -134,6 +138,13 @@ func (d *drainer) leftBehind() uint64 {
 	return d.refused
 }
 
+// rereading reports whether a pass has begun to read the fallback again and has failed.
+func (d *drainer) rereading() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rereads && !d.forgetful()
+}
+
 // drain sends what the fallback holds to the sink: what is new, or, with all,
 // also what the sink has refused. left says that all of it was read, and that the
 // error is about records that stay there: trying again changes nothing.
@@ -146,23 +157,7 @@ func (d *drainer) drain(ctx context.Context, all bool) (left bool, err error) {
 	}
 	taken := d.rec.queue.Stats().Fallback
 	pass := drainPass{drainer: d}
-	d.mu.Lock()
-	before := d.refused
-	defer func() {
-		if !left && (pass.again || d.forgetful()) { // the next pass begins again as well
-			d.mu.Lock()
-			d.refused = before
-			d.mu.Unlock()
-		}
-	}()
-	if d.forgetful() {
-		pass.due = d.refused // they are read again
-		d.after, d.refused, d.trailing = uuid.Nil, 0, 0
-	} else if d.rereads || all && d.refused > 0 {
-		d.after, d.refused, d.trailing, d.rereads, pass.again = uuid.Nil, 0, 0, true, true
-	}
-	pass.due += taken - min(d.seen, taken)
-	d.mu.Unlock()
+	pass.begin(taken, all)
 	for record, err := range d.reader.Records(ctx, Query{After: d.after}) {
 		if ctx.Err() != nil { // which the reader may not hear
 			return false, ctx.Err()
@@ -189,11 +184,7 @@ func (d *drainer) drain(ctx context.Context, all bool) (left bool, err error) {
 	if err := pass.send(ctx); err != nil {
 		return false, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.seen = max(d.seen, taken+pass.ahead())
-	d.refused += pass.left - d.trailing
-	d.trailing, d.rereads = pass.left, false
+	pass.end(taken)
 	return true, pass.refused
 }
 
@@ -208,6 +199,44 @@ type drainPass struct {
 
 	read, due uint64 // of this process's records: read, and expected to be
 	again     bool   // what the sink has is read again
+}
+
+// begin says where the pass begins, and what it is to read.
+func (p *drainPass) begin(taken uint64, all bool) {
+	d := p.drainer
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.forgetful():
+		p.due = d.refused // they are read again
+		d.after, d.met, d.trailing, d.rereads = uuid.Nil, 0, 0, true
+	case d.rereads:
+		p.again = true
+	case all && d.refused > 0:
+		d.after, d.met, d.trailing, d.rereads, p.again = uuid.Nil, 0, 0, true, true
+	}
+	p.due += taken - min(d.seen, taken)
+}
+
+// end notes that the pass has got to the end.
+func (p *drainPass) end(taken uint64) {
+	d := p.drainer
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.seen = max(d.seen, taken+p.ahead())
+	p.count(p.left - d.trailing)
+	if d.trailing = p.left; d.rereads {
+		d.refused, d.met, d.rereads = d.met, 0, false
+	}
+}
+
+// count counts records that stay behind; with the lock held.
+func (p *drainPass) count(n uint64) {
+	if p.drainer.rereads {
+		p.drainer.met += n
+	} else {
+		p.drainer.refused += n
+	}
 }
 
 // ahead is how many were read that the fallback had taken and were not yet counted
@@ -262,7 +291,7 @@ func (p *drainPass) passed(newest uuid.UUID) {
 	d.after = newest
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.refused += p.left - p.trailing - d.trailing
+	p.count(p.left - p.trailing - d.trailing)
 	p.left, d.trailing = p.trailing, 0
 }
 
@@ -304,7 +333,12 @@ func (r *Recorder) Drain(ctx context.Context) error {
 	if r.drainer.reader == nil {
 		return nil
 	}
-	if _, err := r.drainer.drain(ctx, true); err != nil {
+	resumes := r.drainer.rereading()
+	left, err := r.drainer.drain(ctx, true)
+	if resumes && left && r.drainer.leftBehind() > 0 { // also what the pass before this one has read
+		_, err = r.drainer.drain(ctx, true)
+	}
+	if err != nil {
 		return &AuditError{Op: "drain", Err: err}
 	}
 	return nil
