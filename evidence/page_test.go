@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit/evidence"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 )
 
 func (l *aLog) page(t testing.TB, scope evidence.Scope) []byte {
@@ -47,7 +48,7 @@ func TestOneChangedByteOfAPageIsFound(t *testing.T) {
 	begin := bytes.Index(page, []byte(`id="evidence">`)) + len(`id="evidence">`)
 	end := begin + bytes.IndexByte(page[begin:], '<')
 	around, inside := 0, 0
-	for at := 0; at < len(page); at += 211 {
+	for at := 0; at < len(page); at += size.Times(211, 631) {
 		changed := bytes.Clone(page)
 		changed[at] ^= 1
 		b, err := evidence.OpenPage(changed, l.keys())
@@ -61,8 +62,8 @@ func TestOneChangedByteOfAPageIsFound(t *testing.T) {
 			require.NotNil(t, b, "the evidence itself is good")
 		}
 	}
-	require.Greater(t, inside, 20)
-	require.Greater(t, around, 100)
+	require.Greater(t, inside, size.Times(20, 6))
+	require.Greater(t, around, size.Times(100, 30))
 	_, err := evidence.OpenPage(append(page, '\n'), l.keys())
 	require.ErrorIs(t, err, evidence.ErrPage)
 	_, err = evidence.OpenPage(page[:begin+40], l.keys())

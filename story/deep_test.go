@@ -55,7 +55,7 @@ func treeIsAsLongAsItsJobs(t *testing.T, depth int) {
 }
 
 func TestATreeIsAsLongAsItsJobsHoweverDeepTheyAreSaidToBe(t *testing.T) {
-	for _, depth := range []int{10_000, 9_999} {
+	for _, depth := range []int{size.Times(10_000, 1_000), size.Times(9_999, 999)} {
 		treeIsAsLongAsItsJobs(t, depth)
 	}
 }

@@ -336,11 +336,7 @@ func play(t *testing.T, from uint64, histories int) {
 }
 
 func TestWhoLivesIsNotAccusedAndWhoDiedIsFound(t *testing.T) {
-	histories := 25
-	if testing.Short() {
-		histories = 10
-	}
-	play(t, 1, histories)
+	play(t, 1, size.Times(25, 4))
 }
 
 func TestSoakWhoLivesIsNotAccusedAndWhoDiedIsFound(t *testing.T) {

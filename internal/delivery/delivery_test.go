@@ -14,6 +14,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 )
 
 // answers gives one answer after the other, the last for good.
@@ -209,7 +211,7 @@ func TestStreamsThatHangStopNobodyElse(t *testing.T) {
 // that share these calls.
 func TestStreamsThatBeginToHangBesideOthersStopNoneOfThem(t *testing.T) {
 	var longest time.Duration
-	for seed := range uint64(40) {
+	for seed := range uint64(size.Times(40, 10)) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		synctest.Test(t, func(t *testing.T) {
 			q, bad := hangingFor(t)
@@ -270,7 +272,7 @@ func TestAfterAnOutageStreamsShareCalls(t *testing.T) {
 				sink := newMedium(t)
 				q, _ := newQueue(t, sink, nil)
 				sink.answer = func(ctx context.Context, _ []record) error { return fault(ctx) }
-				const streams = 1000
+				streams := size.Times(1_000, 300)
 				for range streams {
 					require.NoError(t, q.Send(openStream(q), entryOf(Outcome)))
 				}

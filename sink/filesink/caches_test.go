@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/internal/tools/size"
@@ -20,7 +22,6 @@ import (
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"github.com/jobaudit/jobaudit/watchdog"
-	"github.com/stretchr/testify/require"
 )
 
 // indexed is a log of several segments with indexes.
@@ -28,7 +29,7 @@ func indexed(t *testing.T) (place, *filesink.Options, []jobaudit.Record) {
 	t.Helper()
 	p := newPlace(t)
 	opts := &filesink.Options{SegmentSize: 32 << 10, OnError: func(error) {}}
-	records := sinktest.Records(200)
+	records := sinktest.Records(size.Times(200, 100))
 	p.write(t, opts, 7, records...)
 	return p, opts, records
 }
@@ -56,7 +57,7 @@ func queriesOf(t *testing.T, r jobaudit.AuditReader, records []jobaudit.Record) 
 	t.Helper()
 	requireOpen(t, r.(watchdog.OpenJobs), records, "open jobs")
 	random := rand.New(rand.NewPCG(7, 7))
-	for range 3 {
+	for range size.Times(3, 1) {
 		e := records[random.IntN(len(records))].Event()
 		until := records[random.IntN(len(records))].Event().Time
 		for _, q := range []jobaudit.Query{
@@ -201,7 +202,10 @@ func TestALastSegmentWhoseEntriesWereChangedIsNotContinued(t *testing.T) {
 		at := bytes.Index(good[len(good)/2:], []byte(field)) + len(good)/2 + len(field)
 		places = append(places, at, at+3)
 	}
-	for range 10 {
+	if testing.Short() {
+		places = places[:5]
+	}
+	for range size.Times(10, 2) {
 		at := random.IntN(len(good) - 1)
 		if line := good[bytes.LastIndexByte(good[:at], '\n')+1:]; !auditlog.IsCommit(line) && good[at] != '\n' {
 			places = append(places, at)
@@ -383,8 +387,11 @@ func timed(t *testing.T, n, from int) []jobaudit.Record {
 }
 
 func TestLookingForLittleReadsLittle(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it writes 20,000 events")
+	}
 	events, share := 100_000, .01
-	if testing.Short() || size.Race {
+	if size.Race {
 		events, share = 20_000, .03 // what is read of each segment weighs more
 	}
 	p := newPlace(t)

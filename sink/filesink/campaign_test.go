@@ -460,10 +460,13 @@ func (w *world) told(t testing.TB, d *simdisk.Memory, heads ...auditlog.Head) (f
 func TestEveryChangeIsFoundOrOfAKnownClass(t *testing.T) {
 	t.Parallel()
 	mutations := 3000
-	if testing.Short() {
-		mutations = 300
+	if size.Race {
+		mutations = 1500
 	}
-	(&campaign{seed: 10}).run(t, mutations, 6)
+	if testing.Short() {
+		mutations = 60
+	}
+	(&campaign{seed: 10}).run(t, mutations, size.Times(6, 2))
 }
 
 func TestSoakCampaign(t *testing.T) {
@@ -476,8 +479,11 @@ func TestSoakCampaign(t *testing.T) {
 func TestEveryByteOfALogIsCovered(t *testing.T) {
 	t.Parallel()
 	step := 61
-	if testing.Short() || size.Race {
+	if size.Race {
 		step = 401
+	}
+	if testing.Short() {
+		step = 2003
 	}
 	everyByte(t, 11, step)
 }

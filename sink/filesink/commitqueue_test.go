@@ -11,10 +11,12 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
-	"github.com/stretchr/testify/require"
 )
 
 // impatient is a context that ends as soon as somebody waits for its end.
@@ -97,6 +99,9 @@ func TestAnEventThatIsSentAgainBeforeItIsDurableIsStoredOnce(t *testing.T) {
 }
 
 func TestADiskThatHangsDoesNotFillTheMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it records 20,000 events")
+	}
 	p := newPlace(t)
 	faults := simdisk.NewFaults(simdisk.OS)
 	s := p.open(t, filesink.On(faults, nil))
@@ -126,7 +131,7 @@ func TestWritersWhoRepeatThemselvesOnAFailingDiskStoreEachEventOnce(t *testing.T
 		}
 		return nil
 	})
-	all := plain(t, 300)
+	all := plain(t, size.Times(300, 80))
 	var wg sync.WaitGroup
 	errs := make([]error, 16)
 	for w := range errs {

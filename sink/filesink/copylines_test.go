@@ -14,6 +14,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 )
@@ -60,7 +61,7 @@ func TestACopyOfLinesIsTheLog(t *testing.T) {
 	p := newPlace(t)
 	p.write(t, &filesink.Options{SegmentSize: 8 << 10}, 3, sinktest.Records(40)...)
 	keys := []note.Verifier{p.key.Verifier()}
-	for fail := range 60 {
+	for fail := 0; fail < 60; fail += size.Times(1, 7) {
 		dir := filepath.Join(t.TempDir(), "copy")
 		_, err := filesink.CopyLinesIn(t.Context(), linesOf(t, p.dir, fail), dir, keys, 6<<10)
 		if err != nil {

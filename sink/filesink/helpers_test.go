@@ -8,22 +8,26 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
-	"github.com/stretchr/testify/require"
-	"golang.org/x/mod/sumdb/note"
 )
 
 const origin = "example.com/jobs"
 
-// every is how many of a test's cases one is run of: all in a plain run, fewer in
-// a short one and under the race detector, for which one is like the other.
-func every(short int) int {
-	if testing.Short() || size.Race {
-		return short
+// every is how many of a test's cases one is run of: all in a plain run, fewer
+// under the race detector, for which one is like the other, and least in a short one.
+func every(race int) int {
+	switch {
+	case testing.Short():
+		return 5 * race
+	case size.Race:
+		return race
 	}
 	return 1
 }

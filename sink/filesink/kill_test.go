@@ -14,12 +14,13 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
-	"github.com/stretchr/testify/require"
 )
 
 // writerEnv makes the test binary a writer of the log in the directory that it
@@ -75,9 +76,9 @@ func writeForEver(base string) error {
 
 func TestKilledWritersLoseNothingThatWasAcknowledged(t *testing.T) {
 	t.Parallel()
-	runs := 100
-	if testing.Short() || size.Race { // a program with the race detector takes long to start
-		runs = 20
+	runs := size.Times(100, 8)
+	if size.Race { // a program with the race detector takes long to start
+		runs = size.Times(20, 8)
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

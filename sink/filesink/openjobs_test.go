@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
 	"github.com/jobaudit/jobaudit/watchdog"
@@ -160,11 +161,7 @@ func requireOpen(t testing.TB, log watchdog.OpenJobs, records []jobaudit.Record,
 
 func TestOpenJobsAreAllJobsWithoutAnEndAndNoOthers(t *testing.T) {
 	t.Parallel()
-	rounds := 25
-	if testing.Short() {
-		rounds = 4
-	}
-	for seed := range uint64(rounds) {
+	for seed := range uint64(size.Times(15, 2)) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		records := lifeStories(t, r, 20+r.IntN(30))
 		d := simdisk.NewMemory()

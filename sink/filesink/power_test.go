@@ -9,6 +9,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
@@ -168,7 +169,7 @@ func TestPowerLossDuringRecoveryLosesNothing(t *testing.T) {
 		s.disk.Cut(n)
 		_ = s.run(t) // it ends early
 		for name, fate := range simdisk.Fates(uint64(n)) {
-			for m := 1; ; m += 4 {
+			for m := 1 + n%3; ; m += size.Times(4, 12) {
 				second := s.after(fate)
 				second.disk.Cut(m)
 				sink, err := second.open(t)

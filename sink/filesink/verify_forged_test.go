@@ -129,16 +129,13 @@ func (f *forger) worker(ctx context.Context, trail *jobaudit.Trail, log *memsink
 // Who can write to the queue, and to nothing else, cannot make an untouched log
 // fail, whatever Carriers it makes up and whatever becomes of them.
 func TestNoForgedCarrierMakesAnUntouchedLogFail(t *testing.T) {
-	forgedLogs(t, 0, 8)
+	forgedLogs(t, 0, uint64(size.Times(6, 2)))
 }
 
 func TestSoakNoForgedCarrierMakesAnUntouchedLogFail(t *testing.T) { forgedLogs(t, size.Soak(t), 400) }
 
 func forgedLogs(t *testing.T, first uint64, logs uint64) {
 	t.Helper()
-	if testing.Short() {
-		logs = 2
-	}
 	notes := map[auditlog.Kind]int{}
 	for i := range logs {
 		report := forgedLog(t, first+i)
@@ -146,7 +143,7 @@ func forgedLogs(t *testing.T, first uint64, logs uint64) {
 			notes[n.Kind]++
 		}
 	}
-	t.Logf("%d logs with 120 forged Carriers each; notes: %v", logs, notes)
+	t.Logf("%d logs with %d forged Carriers each; notes: %v", logs, size.Times(120, 30), notes)
 }
 
 func forgedLog(t *testing.T, seed uint64) filesink.Report {
@@ -163,7 +160,7 @@ func forgedLog(t *testing.T, seed uint64) filesink.Report {
 		return r
 	}
 	web, worker := open(ours), open(theirs)
-	for i := range 120 {
+	for i := range size.Times(120, 30) {
 		trail, err := web.Submit(t.Context(), submission(i))
 		require.NoError(t, err)
 		f.seen = append(f.seen, trail.Carrier())

@@ -17,6 +17,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 )
 
@@ -66,10 +67,7 @@ func TestTheLevelIsWhatWasProven(t *testing.T) {
 }
 
 func TestEveryChangedRecordIsNamedWithItsJob(t *testing.T) {
-	list, step := recorded(t, 6), 197
-	if testing.Short() {
-		step = 797
-	}
+	list, step := recorded(t, 6), size.Times(197, 1_597)
 	for _, hints := range []bool{true, false} {
 		l := logOf(t, list)
 		if !hints {
