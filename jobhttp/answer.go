@@ -13,7 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/internal/errtree"
+	"github.com/jobaudit/jobaudit/internal/errlog"
 )
 
 // request is a request, and its answer as far as that has been written.
@@ -147,15 +147,7 @@ func (a *API) loggable(err error) slog.Attr {
 	if !a.kindsOnly {
 		return slog.Any("error", err)
 	}
-	return slog.String("error", errtree.Kinds(err, func(err error) string {
-		switch e := err.(type) {
-		case *jobaudit.AuditError:
-			return "jobaudit: " + e.Op
-		case *jobaudit.FieldError: // which quotes no content
-			return e.Error()
-		}
-		return ""
-	}))
+	return slog.String("error", errlog.Kinds(err))
 }
 
 // fail answers with an error.

@@ -281,7 +281,7 @@ func TestTheDefaultLogIsToldTheKindsOfErrorsAlone(t *testing.T) {
 				return fmt.Errorf("enqueue %s: %w", inputs, &fs.PathError{Op: "write", Path: string(inputs), Err: syscall.ENOSPC})
 			}
 			o.Cancel = func(_ context.Context, job jobaudit.Job, reason string) (bool, error) {
-				return false, fmt.Errorf("%s of %s", reason, job.Metadata.Inputs)
+				return false, fmt.Errorf("%s of %s: %w", reason, job.Metadata.Inputs, &jobaudit.UnreadableError{Place: "line 7", Err: syscall.EIO})
 			}
 			o.Authorize = func(_ context.Context, _ jobhttp.Caller, op jobhttp.Operation, job jobaudit.Job) error {
 				if op == jobhttp.List {
@@ -298,6 +298,7 @@ func TestTheDefaultLogIsToldTheKindsOfErrorsAlone(t *testing.T) {
 		require.Equal(t, named, strings.Contains(said.String(), "s3cret-of-the-caller"), said.String())
 		require.Equal(t, named, strings.Contains(said.String(), "2026-01\\"), said.String())
 		require.Contains(t, said.String(), "no space left on device")
+		require.Contains(t, said.String(), "unreadable record at line 7")
 		require.Contains(t, said.String(), "could not be dispatched")
 		s.get(t, "panic", "/api/jobs").fails(500, "INTERNAL_SERVER_ERROR")
 		require.Contains(t, said.String(), "panicked with a string")

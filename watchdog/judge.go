@@ -316,5 +316,5 @@ func (w *Watchdog) confirm(ctx context.Context, f *Finding) error {
 	case f.Recorded && !lost: // its own log is not watched
 		return nil
 	}
-	return fmt.Errorf("watchdog: job %s is %s: %w", f.JobID, f.Kind, errTaken)
+	return fmt.Errorf("watchdog: %s: %w", f.Kind, &jobaudit.AuditError{Op: "conclude", JobID: f.JobID, Err: errTaken})
 }

@@ -35,6 +35,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/evidence"
+	"github.com/jobaudit/jobaudit/internal/errlog"
 	"github.com/jobaudit/jobaudit/internal/errtree"
 	"github.com/jobaudit/jobaudit/internal/reads"
 )
@@ -379,7 +380,7 @@ func (u *UI) fail(w http.ResponseWriter, r *http.Request, v Viewer, err error) {
 func (u *UI) log(what string, err error, more ...any) {
 	text := err.Error
 	if u.kindsOnly {
-		text = func() string { return errtree.Kinds(err, nil) }
+		text = func() string { return errlog.Kinds(err) }
 	}
 	u.opts.Log.Error(what+": "+text(), more...)
 }

@@ -582,7 +582,7 @@ func TestTheDefaultLogIsToldTheKindsOfErrorsAlone(t *testing.T) {
 			return nil
 		}
 		opts.Evidence = func(context.Context, evidence.Scope) ([]byte, error) {
-			return nil, fmt.Errorf("hunter2: %w", syscall.ENOSPC)
+			return nil, fmt.Errorf("hunter2: %w", errors.Join(syscall.ENOSPC, &jobaudit.UnreadableError{Place: "line 7", Err: syscall.EIO}))
 		}
 		ui := pages(t, []webui.Log{{Name: "web", Reader: sink}}, opts)
 		code, _ := get(t, ui, "ada", "/jobs")
@@ -591,6 +591,7 @@ func TestTheDefaultLogIsToldTheKindsOfErrorsAlone(t *testing.T) {
 		require.Equal(t, 409, code)
 		require.Equal(t, named, strings.Contains(said.String(), "hunter2"), said.String())
 		require.Contains(t, said.String(), "no space left on device")
+		require.Contains(t, said.String(), "unreadable record at line 7")
 		require.Equal(t, 2, strings.Count(said.String(), "webui"), said.String())
 		get(t, ui, "panic", "/jobs")
 		require.Contains(t, said.String(), "panicked with a string")

@@ -1,6 +1,7 @@
-// Package errlog is what the watchdog and the adapters do with errors if nobody has said
-// where they go: slog.Default(), which is read by many, gets their kinds and not their
-// texts, as those of a queue's client or of a job's function may quote inputs.
+// Package errlog is what the watchdog, the adapters, jobhttp and webui do with errors if
+// nobody has said where they go: slog.Default(), which is read by many, gets their kinds,
+// and which job or record they are about, and not their texts, as those of a queue's
+// client or of a job's function may quote inputs.
 package errlog
 
 import (
@@ -24,8 +25,14 @@ var own = []error{
 func Default(name string, known ...error) func(context.Context, error) {
 	known = append(slices.Clone(own), known...)
 	return func(ctx context.Context, err error) {
-		slog.Default().LogAttrs(ctx, slog.LevelError, name, slog.String("error", errtree.Kinds(err, func(err error) string { return say(err, known) })))
+		slog.Default().LogAttrs(ctx, slog.LevelError, name, slog.String("error", Kinds(err, known...)))
 	}
+}
+
+// Kinds says what an error and those that it wraps are. known are errors whose texts quote
+// nothing.
+func Kinds(err error, known ...error) string {
+	return errtree.Kinds(err, func(err error) string { return say(err, known) })
 }
 
 func say(err error, known []error) string {
@@ -35,6 +42,12 @@ func say(err error, known []error) string {
 			return "jobaudit: " + e.Op
 		}
 		return "jobaudit: " + e.Op + " job " + e.JobID.String()
+	case *jobaudit.UnreadableError:
+		return "unreadable record at " + e.Place
+	case *jobaudit.RecordError:
+		if e.ID != uuid.Nil {
+			return "record " + e.ID.String() + " refused"
+		}
 	case *jobaudit.FieldError: // which quotes no content
 		return e.Error()
 	}

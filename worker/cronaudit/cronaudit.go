@@ -52,9 +52,10 @@ import (
 	"github.com/jobaudit/jobaudit/internal/errlog"
 )
 
-// ErrStuck is given to OnError when a tick is skipped though no run of the job is
-// at work, for the second time in a row: a wrapper of the chain seems to keep
-// the job from ever running again. It is reported once, until the job runs again.
+// ErrStuck is given to OnError, in a [*jobaudit.AuditError] that names the skipped job,
+// when a tick is skipped though no run is at work, for the second time in a row: a
+// wrapper of the chain seems to keep the job from ever running again. It is reported
+// once, until the job runs again.
 var ErrStuck = errors.New("ticks are skipped though no run is at work; " +
 	"in a chain of robfig/cron, Recover has to stand behind SkipIfStillRunning")
 
@@ -239,7 +240,7 @@ func (s *schedule) skip(ctx context.Context, trail *jobaudit.Trail, inTheWay str
 	}
 	s.tell(ctx, trail.Skip(ctx, reason))
 	if s.isStuck(inTheWay == "") {
-		s.tell(ctx, fmt.Errorf("cronaudit: job %s: %w", trail.JobID(), ErrStuck))
+		s.tell(ctx, &jobaudit.AuditError{Op: "skip", JobID: trail.JobID(), Err: ErrStuck})
 	}
 }
 

@@ -163,6 +163,9 @@ func TestASkipThatNoRunStoodInTheWayOfSaysSoAndIsToldOnce(t *testing.T) {
 	stuck := func() (n int) {
 		for _, err := range errs {
 			require.ErrorIs(t, err, cronaudit.ErrStuck)
+			about, ok := errors.AsType[*jobaudit.AuditError](err)
+			require.True(t, ok)
+			require.Contains(t, sink.Jobs(), about.JobID)
 		}
 		return len(errs)
 	}
