@@ -319,7 +319,7 @@ func (p *drainPass) append(ctx context.Context, records []Record) error {
 	r := p.drainer.rec
 	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
 	defer cancel()
-	return r.queue.Append(ctx, r.sink, records)
+	return r.queue.CallSink(ctx, r.sink, records)
 }
 
 // Drain sends to the sink what the fallback took, in its order and by its

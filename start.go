@@ -346,7 +346,7 @@ func (t *Trail) deny(ctx context.Context, d Decision, starting bool) (putOff boo
 		return putOff, t.fail("deny", err)
 	}
 	event.data.decision = data
-	a.add(t.encode(&event, delivery.Refusal))
+	a.add(t.encode(&event, delivery.JobRefused))
 	switch {
 	case t.state.Terminal():
 		t.ended = typ

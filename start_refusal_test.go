@@ -59,7 +59,7 @@ func TestARefusalHasRoomWhenTheBufferIsFull(t *testing.T) {
 var unrecordable = map[string]func(t *testing.T, rec *jobaudit.Recorder, sink *faultsink.Sink, tr *jobaudit.Trail){
 	"no room": func(t *testing.T, rec *jobaudit.Recorder, sink *faultsink.Sink, _ *jobaudit.Trail) {
 		sink.Set(faultsink.Rule{Fault: faultsink.Fail})
-		jobaudit.TakeRoom(t, rec, delivery.Refusal)
+		jobaudit.TakeRoom(t, rec, delivery.JobRefused)
 	},
 	"the recorder is closed": func(t *testing.T, rec *jobaudit.Recorder, _ *faultsink.Sink, _ *jobaudit.Trail) {
 		require.NoError(t, rec.Close(t.Context()))

@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// callContext is the context of one call of Append. Most sinks ask it no more
-// than whether it has ended, if that: what makes its channel, a timer above all,
-// is made when it is asked for.
+// callContext is the context of one call of Append. Most sinks ask it no more than
+// whether it has ended, if that: its timer and its channel are made by the first Done.
 type callContext struct {
 	parent   context.Context
 	deadline time.Time
@@ -21,7 +20,7 @@ type callContext struct {
 
 func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
-func (c *callContext) Done() <-chan struct{} { return c.make().Done() }
+func (c *callContext) Done() <-chan struct{} { return c.inner().Done() }
 
 func (c *callContext) Err() error {
 	c.mu.Lock()
@@ -30,11 +29,11 @@ func (c *callContext) Err() error {
 	if !asked && c.parent.Err() == nil && time.Now().Before(c.deadline) {
 		return nil
 	}
-	return c.make().Err()
+	return c.inner().Err()
 }
 
-// Value lets a context that is derived from this one find the one that is made,
-// so that it ends with it without a goroutine that waits for that.
+// Value asks the context that was made, if there is one: package context finds by it
+// the parent of a derived one, which then ends with it without a goroutine.
 func (c *callContext) Value(key any) any {
 	c.mu.Lock()
 	made := c.made
@@ -45,7 +44,7 @@ func (c *callContext) Value(key any) any {
 	return c.parent.Value(key)
 }
 
-func (c *callContext) make() context.Context {
+func (c *callContext) inner() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.made == nil {

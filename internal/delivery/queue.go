@@ -23,14 +23,14 @@ type Queue[R Record] struct {
 
 	mu             sync.Mutex
 	main, fallback sinkQueue[R]
-	active         map[*Stream[R]]struct{} // streams with something to store
+	active         map[*Stream[R]]struct{} // streams that are queued, sending or in backoff
 	idle           chan struct{}           // closed when nothing is to be stored, if somebody waits
 	background     room
 	reserved       room
 	refusals       room
-	callbacks      int // calls of the owner's functions that have not returned
+	callbacks      int // completed calls whose callbacks have not returned
 	stopped        bool
-	together       uint64 // how often entries were sent together
+	lastGroup      uint64 // the number of the newest SendTogether
 	failedOver     bool   // the fallback has taken records since the main sink took some
 	untoldRecovery bool   // and the owner has not been told that it takes some again
 	stats          Stats
@@ -60,7 +60,7 @@ func (q *Queue[R]) Open(id, job uuid.UUID, after *Head) *Stream[R] {
 
 // OpenIn is Open for a zero Stream that is there already.
 func (q *Queue[R]) OpenIn(s *Stream[R], id, job uuid.UUID, after *Head) *Stream[R] {
-	s.ID, s.Job, s.after, s.to, s.maxShare = id, job, after, &q.main, MaxBatchRecords
+	s.ID, s.Job, s.after, s.to, s.maxParts = id, job, after, &q.main, MaxBatchRecords
 	s.pending = s.ownPending[:0]
 	if after != nil {
 		s.acked = *after
@@ -69,7 +69,8 @@ func (q *Queue[R]) OpenIn(s *Stream[R], id, job uuid.UUID, after *Head) *Stream[
 }
 
 // OpenSingle returns a stream for one event, which goes in a call of its own. A
-// refusal is for its caller to judge, and is not reported otherwise.
+// refusal is for its caller to judge: it is not reported otherwise, and the fallback
+// does not get the event.
 func (q *Queue[R]) OpenSingle(id, job uuid.UUID) *Stream[R] {
 	s := q.Open(id, job, nil)
 	s.single = true
@@ -86,8 +87,8 @@ func (q *Queue[R]) usable(s *Stream[R]) error {
 	return nil
 }
 
-// Send puts entries at the end of a stream, to be sent as soon as possible. The
-// error is [ErrFull] if the first is an event that needs room and has none.
+// Send puts entries at the end of a stream, to be sent as soon as possible. Only the
+// first may be one that needs room: the error is [ErrFull] if it has none.
 func (q *Queue[R]) Send(s *Stream[R], entries ...Entry[R]) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -98,9 +99,9 @@ func (q *Queue[R]) Send(s *Stream[R], entries ...Entry[R]) error {
 	return nil
 }
 
-// SendTogether puts one entry at the end of each of several streams, which hold
-// nothing else. They go in one call, however many they are; what the sink does not
-// take then goes in smaller ones.
+// SendTogether puts one entry into each of several new streams; the entries need no
+// room. They go in one call, however many they are; what the sink does not take then
+// goes in smaller ones.
 func (q *Queue[R]) SendTogether(streams []*Stream[R], entries []Entry[R]) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -109,20 +110,20 @@ func (q *Queue[R]) SendTogether(streams []*Stream[R], entries []Entry[R]) error 
 			return err
 		}
 	}
-	q.together++
+	q.lastGroup++
 	for i, s := range streams {
 		_ = q.add(s, entries[i:i+1])
 		q.active[s] = struct{}{}
-		s.together, s.state = q.together, queued
+		s.group, s.state = q.lastGroup, queued
 		s.to.waiting[s.trust].push(s)
 	}
 	q.dispatch(&q.main)
 	return nil
 }
 
-// SendDirect is Send for a caller that is going to wait for the last entry. If
-// the sink is immediate and nothing waits for it, the caller makes the call
-// itself: it gets one, which it gives to Make as soon as it holds no lock.
+// SendDirect is Send for a caller that is going to wait for the last entry. If the
+// sink is immediate and no stream waits for it, the caller makes the call itself: it
+// gets one, which it gives to Make once it has released its own locks.
 func (q *Queue[R]) SendDirect(s *Stream[R], entries ...Entry[R]) (*call[R], error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -144,7 +145,7 @@ func (q *Queue[R]) SendDirect(s *Stream[R], entries ...Entry[R]) (*call[R], erro
 // Make makes a call that SendDirect has returned. It does nothing without one.
 func (q *Queue[R]) Make(c *call[R]) {
 	if c != nil {
-		q.send(c)
+		q.makeCall(c)
 	}
 }
 
@@ -167,7 +168,7 @@ func (q *Queue[R]) add(s *Stream[R], entries []Entry[R]) error {
 	return nil
 }
 
-// Offer puts an event that no call waits for at the end of a stream if there is
+// Offer puts an event that no caller waits for at the end of a stream if there is
 // room, and reports whether there was. It does not hasten a retry.
 func (q *Queue[R]) Offer(s *Stream[R], e Entry[R]) (bool, error) {
 	q.mu.Lock()
@@ -200,7 +201,7 @@ func (q *Queue[R]) Drop(s *Stream[R], at time.Time, typ string, encode func(Loss
 }
 
 // Flush returns an acknowledgement of all that the stream holds, nil if it holds
-// nothing. Behind an Admission event it is that one's: it may fail early.
+// nothing. It is the last entry's: that of an Admission event may fail early.
 func (q *Queue[R]) Flush(s *Stream[R]) (*Ack, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -225,8 +226,9 @@ func (q *Queue[R]) Flush(s *Stream[R]) (*Ack, error) {
 }
 
 // Wait returns the answer, or an error if ctx or the time ends first: the event
-// may be stored all the same. If nothing in the stream is wanted any more then,
-// it is not sent again. A nil Ack has nothing to wait for.
+// may be stored all the same. If nothing in the stream is wanted any more then, it is
+// not sent again but for a shared call that fails, which is split. A nil Ack has
+// nothing to wait for.
 func (q *Queue[R]) Wait(ctx context.Context, s *Stream[R], a *Ack, timeout time.Duration) error {
 	if a == nil {
 		return nil
@@ -283,7 +285,7 @@ func (q *Queue[R]) Withdraw(s *Stream[R], entries []Entry[R]) bool {
 }
 
 // Forget takes an entry of a caller who has given up, the one with this Ack, out of a
-// stream whose events do not build on each other, unless it has been handed over.
+// stream, unless it has been handed over. What stands behind it must make sense without it.
 func (q *Queue[R]) Forget(s *Stream[R], a *Ack) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -321,8 +323,8 @@ func (q *Queue[R]) checkIdle() {
 }
 
 // FailOver sends a stream's events to the fallback from now on, ambiguous ones
-// as the very same records. It reports whether what the stream holds is on its
-// way there.
+// as the very same records. It does nothing to a stream that holds none. It reports
+// whether what the stream holds is on its way there.
 func (q *Queue[R]) FailOver(s *Stream[R]) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -339,14 +341,15 @@ func (q *Queue[R]) failOver(s *Stream[R]) bool {
 	q.unqueue(s)
 	s.to = &q.fallback
 	s.call = nil // the answer of a call that is under way does not count
-	s.trust, s.maxShare, s.isolating, s.failures, s.reported = clean, MaxBatchRecords, false, 0, false
+	s.trust, s.maxParts, s.isolating, s.failures, s.reported = clean, MaxBatchRecords, false, 0, false
 	s.shared, s.probed = 0, false
 	q.enqueue(s)
 	return true
 }
 
-// Drain waits until nothing is left to store, until the Queue is stopped, which
-// is an error, or until ctx ends. What waits to be sent again is sent at once.
+// Drain waits until nothing is left to store and all callbacks have returned, until the
+// Queue is stopped, which is an error, or until ctx ends. Streams that are in backoff
+// are sent at once.
 func (q *Queue[R]) Drain(ctx context.Context) error {
 	q.mu.Lock()
 	if q.stopped {
@@ -380,7 +383,7 @@ func (q *Queue[R]) Drain(ctx context.Context) error {
 	}
 }
 
-// Outstanding returns the streams with something to store.
+// Outstanding returns the streams with something that is to be stored, or is being stored.
 func (q *Queue[R]) Outstanding() []*Stream[R] {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -391,8 +394,9 @@ func (q *Queue[R]) Outstanding() []*Stream[R] {
 	return streams
 }
 
-// Stop ends all retries and calls, and returns how many events are not known to
-// be stored. What a call under way answers then counts no more.
+// Stop ends all retries and calls, and returns how many events that were still to be
+// stored are not known to be, dropped ones included. It does not wait for the calls
+// under way: what they answer does not count in Stats.
 func (q *Queue[R]) Stop() (lost int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

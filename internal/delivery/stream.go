@@ -12,7 +12,7 @@ import (
 type state int8
 
 const (
-	parked  state = iota // nothing is to be sent, or no call wants it any more
+	parked  state = iota // nothing is to be sent, or nothing wanted; also between two other states
 	queued               // it waits for a worker
 	sending              // its batch is in a call
 	backoff              // it waits until it is sent again
@@ -51,13 +51,13 @@ type Stream[R Record] struct {
 
 	trust      trust
 	recoveries uint64 // of its sink and trust, when this stream failed last
-	maxShare   int    // how many streams may share its next call: a part of them when a shared one fails
-	shared     int    // how many streams were in the first call that failed
-	probed     bool   // it has failed in a short call of its own
+	maxParts   int    // how many streams its next call may have: a third of those of a call that failed
+	shared     int    // how many streams were in the largest call that failed
+	probed     bool   // a short call of its own has timed out
 	isolating  bool   // a record of the batch is refused: one at a time finds out which
 	single     bool   // see Queue.OpenSingle
-	together   uint64 // see Queue.SendTogether; 0 once it has been in a call
-	failures   int    // of calls of its own, since it was stored last
+	group      uint64 // the number of its SendTogether; 0 once it has been in a call
+	failures   int    // of calls of its own, since it was stored last; those that only took their short time do not count
 	reported   bool   // Failed was called for them
 	refused    error  // why it has ended
 
@@ -68,8 +68,8 @@ type Stream[R Record] struct {
 	ownRecords [3]R
 }
 
-// placeRoom is what most events need for their place, in bytes.
-const placeRoom = 192
+// placeBytes is what most events need for their place, in bytes.
+const placeBytes = 192
 
 // alone reports whether the stream's next call is its own.
 func (s *Stream[R]) alone() bool { return s.single || s.isolating || s.trust == hanging }
@@ -102,9 +102,9 @@ func (s *Stream[R]) place() (unplaceable []unplaceableEntry[R]) {
 	if s.records = s.ownRecords[:0]; n > len(s.ownRecords) {
 		s.records = make([]R, 0, n)
 	}
-	var room []byte // one for records that go together and are few: who keeps one of them keeps it all
+	var buf []byte // one for few records: as long as one of them is kept, it keeps the memory of all
 	if n > 1 && n <= len(s.ownRecords) {
-		room = make([]byte, 0, size+n*placeRoom)
+		buf = make([]byte, 0, size+n*placeBytes)
 	}
 	kept := 0
 	for i := range s.batch {
@@ -113,8 +113,8 @@ func (s *Stream[R]) place() (unplaceable []unplaceableEntry[R]) {
 			e.Event = e.gap.encode(e.gap.Loss)
 		}
 		id := e.Event.ID() // read first: Place may hand the Event's memory to another one
-		r, left, err := e.Event.Place(Position{Stream: s.ID, Seq: s.seq + 1, Prev: s.prev, After: s.after}, room)
-		room = left
+		r, left, err := e.Event.Place(Position{Stream: s.ID, Seq: s.seq + 1, Prev: s.prev, After: s.after}, buf)
+		buf = left
 		if err != nil {
 			unplaceable = append(unplaceable, unplaceableEntry[R]{s, *e, id, err})
 			continue
@@ -131,7 +131,8 @@ func (s *Stream[R]) place() (unplaceable []unplaceableEntry[R]) {
 }
 
 // ackedUpTo notes that the first n records of the batch are stored, most often all.
-// A worker's stack begins small: for copies of a record it would have to grow.
+// The rest is ackedAt's: copies of a record in this frame would make a worker's stack,
+// which begins small, grow.
 func (s *Stream[R]) ackedUpTo(n int) {
 	switch n {
 	case 0:
@@ -148,7 +149,7 @@ func (s *Stream[R]) ackedAt(n int) {
 }
 
 // forget takes the first n records, which are resolved, out of the batch.
-func (s *Stream[R]) forget(n int) {
+func (s *Stream[R]) dropResolved(n int) {
 	if n < len(s.batch) {
 		s.records = s.records[n:]
 		s.batch = slices.Delete(s.batch, 0, n)
@@ -188,8 +189,8 @@ func now() int64 { return time.Now().UnixNano() }
 
 // takeBack takes the last n entries, of which the last has this Ack, out of
 // pending, all or none: none if one has been handed over or another entry
-// stands behind them. An event that was handed over is no longer its caller's,
-// so nothing is asked of events here.
+// stands behind them. Their events are not touched: Place may have given their memory
+// to others.
 func (s *Stream[R]) takeBack(last *Ack, n int, free func(*Entry[R])) bool {
 	at := len(s.pending) - n
 	if at < 0 || s.pending[len(s.pending)-1].Ack != last {
@@ -212,15 +213,15 @@ func (s *Stream[R]) each(f func(e *Entry[R])) {
 	}
 }
 
-// failAdmissions fails the Admission callers whose event was sent before the
-// call that failed began. It reports whether newer ones still wait.
+// failAdmissions fails the Admission callers whose event was added before the
+// call that failed began. It reports whether callers of newer ones still wait.
 func (s *Stream[R]) failAdmissions(err error) (others bool) {
 	s.each(func(e *Entry[R]) {
 		switch {
 		case e.Urgency != Admission:
 		case e.tried:
 			e.Ack.resolve(err)
-		case !e.Ack.resolved():
+		case !e.Ack.resolved() && e.Ack.waiting > 0:
 			others = true
 		}
 	})
@@ -228,7 +229,7 @@ func (s *Stream[R]) failAdmissions(err error) (others bool) {
 }
 
 // markTried says of all that the stream holds that a call has begun since it was
-// sent. What stands behind the batch counts too: it cannot be stored before it.
+// added. What stands behind the batch counts too: it cannot be stored before it.
 func (s *Stream[R]) markTried() {
 	s.each(func(e *Entry[R]) { e.tried = true })
 }
@@ -242,7 +243,7 @@ func (s *Stream[R]) wanted() (wanted bool) {
 	return wanted
 }
 
-// empty reports whether all that was sent is resolved.
+// empty reports whether all that was added is resolved.
 func (s *Stream[R]) empty() bool { return len(s.batch) == 0 && len(s.pending) == 0 }
 
 // list holds streams in the order in which they came. A stream is in one list at

@@ -8,31 +8,33 @@ import (
 	"time"
 )
 
-// Bounds of one call of Append. A call that has reached one takes no further
-// stream; the batch of the last one that it took may lie beyond it.
+// Bounds of one call of Append. A call that has reached one takes no further stream,
+// but for those of one SendTogether; the batch of the last one that it took may lie
+// beyond it.
 const (
 	MaxBatchRecords = 256
 	maxBatchBytes   = 1 << 20
 )
 
-// maxCalls bounds the calls that run at once on one sink: clean, all of them;
-// suspect, those for what is ambiguous, hanging streams included; hanging, those
-// for streams whose own call timed out. While so many run, what is recorded
-// gathers for the next.
+// maxCalls bounds the calls that run at once on one sink: 4 in all, 2 of them for what
+// is ambiguous, 1 of these for a stream whose own call timed out. While so many run,
+// events gather for the next.
 var maxCalls = [...]int{clean: 4, suspect: 2, hanging: 1}
 
-// Waits between calls with the same batch: they double with each failure. A wait
-// is at least as long as the call that failed, and up to half as long again.
+// Waits after failed calls of a stream's own: they double with each failure, up to a
+// bound. A wait is at least as long as the call that failed, and up to half as long
+// again.
 const (
 	firstBackoff = 10 * time.Millisecond
-	lastBackoff  = 2 * time.Second
+	maxBackoff   = 2 * time.Second
 )
 
-// A first try gets a part of the time that a call may take, but several times
-// what the recentMax call took of late: it may be that one stream of many hangs.
+// A short call, as the first with a batch is, gets so small a part of Timeout, or so
+// many times what the longest call of late took if that is more: it may be that one
+// stream of many hangs.
 const (
-	firstTryPart   = 8
-	firstTryFactor = 8
+	shortPart   = 8
+	shortFactor = 8
 )
 
 // splitInto says into how many calls a call that failed is split. Two would take
@@ -47,11 +49,11 @@ type sinkQueue[R Record] struct {
 	immediate  bool
 	waiting    [len(maxCalls)]list[R]
 	calls      [len(maxCalls)]int    // under way, by the trust of their streams
-	recoveries [len(maxCalls)]uint64 // how often streams were stored that had failed on their own
+	recoveries [len(maxCalls)]uint64 // how often streams were stored that had failed on their own, as badly or worse
 	workers    int                   // goroutines that make calls, those of callers who make theirs included
 	gathering  bool                  // one of them is about to begin: what is queued now goes with it
 	recentMax  time.Duration         // the longest call of late that succeeded
-	peak       int                   // the most suspect streams that have waited at once since there were none
+	peak       int                   // the most suspect streams that have waited at once since none waited or was in a call
 }
 
 // call is one call of Append: one batch of each of several streams, its parts.
@@ -76,14 +78,14 @@ func (q *Queue[R]) enqueue(s *Stream[R]) {
 	q.active[s] = struct{}{}
 	if s.state == parked || s.state == backoff {
 		q.unqueue(s)
-		s.to.presumeRecovered(s)
+		s.to.resetIfRecovered(s)
 		s.state = queued
 		s.to.push(s)
 	}
 	q.dispatch(s.to)
 }
 
-// enqueueUnlessBackoff is for events that no call waits for.
+// enqueueUnlessBackoff is for events that no caller waits for.
 func (q *Queue[R]) enqueueUnlessBackoff(s *Stream[R]) {
 	if s.state != backoff {
 		q.enqueue(s)
@@ -113,11 +115,11 @@ func (l *sinkQueue[R]) push(s *Stream[R]) {
 	l.peak = max(l.peak, l.waiting[suspect].n)
 }
 
-// presumeRecovered believes a stream to be well if another has been stored that had failed
-// on its own: the sink takes again what it did not.
-func (l *sinkQueue[R]) presumeRecovered(s *Stream[R]) {
+// resetIfRecovered lets a stream share calls again if another has been stored since
+// that had failed on its own, as badly: the sink takes again what it did not.
+func (l *sinkQueue[R]) resetIfRecovered(s *Stream[R]) {
 	if l.hasRecovered(s) {
-		s.trust, s.maxShare, s.recoveries = suspect, MaxBatchRecords, l.recoveries[suspect]
+		s.trust, s.maxParts, s.recoveries = suspect, MaxBatchRecords, l.recoveries[suspect]
 		s.shared, s.probed = 0, false
 	}
 }
@@ -134,12 +136,12 @@ func (l *sinkQueue[R]) direct(s *Stream[R]) bool {
 		l.waiting[clean].first == nil && l.waiting[suspect].first == nil && l.waiting[hanging].first == nil
 }
 
-// next returns which streams a worker takes; ok is false if there are none, or
-// too many calls of their kind.
+// next moves hanging streams that may share calls again, and returns which streams a
+// worker takes; ok is false if there are none, or too many calls of their kind.
 func (l *sinkQueue[R]) next() (t trust, ok bool) {
 	for s := l.waiting[hanging].first; s != nil && l.hasRecovered(s); s = l.waiting[hanging].first {
 		l.waiting[hanging].remove(s)
-		l.presumeRecovered(s)
+		l.resetIfRecovered(s)
 		l.push(s)
 	}
 	if l.calls[suspect]+l.calls[hanging] < maxCalls[suspect] {
@@ -193,7 +195,7 @@ func (q *Queue[R]) work(l *sinkQueue[R], c *call[R]) {
 		q.dispatch(l)
 	}()
 	for c != nil {
-		q.send(c)
+		q.makeCall(c)
 		c = q.nextCall(l)
 	}
 	ended = true
@@ -219,18 +221,18 @@ func (q *Queue[R]) assemble(l *sinkQueue[R]) *call[R] {
 	}
 	c := &call[R]{to: l, trust: t}
 	c.parts, c.records = c.one[:0], c.few[:0]
-	size, sharing, together := 0, MaxBatchRecords, uint64(0)
+	size, sharing, group := 0, MaxBatchRecords, uint64(0)
 	for s := l.waiting[t].first; s != nil; s = l.waiting[t].first {
-		l.presumeRecovered(s)
-		sharing = min(sharing, s.maxShare)
+		l.resetIfRecovered(s)
+		sharing = min(sharing, s.maxParts)
 		full := len(c.parts) >= sharing || len(c.records) >= MaxBatchRecords || size >= maxBatchBytes
-		if full && together != 0 && s.together == together {
+		if full && group != 0 && s.group == group {
 			full = false
 		}
 		if len(c.parts) > 0 && (s.alone() || full) {
 			break
 		}
-		together, s.together = s.together, 0
+		group, s.group = s.group, 0
 		l.waiting[t].remove(s)
 		size += q.addPart(c, s)
 		if s.alone() {
@@ -242,10 +244,12 @@ func (q *Queue[R]) assemble(l *sinkQueue[R]) *call[R] {
 	return c
 }
 
-// limit says how long a call may take. That of streams which failed in shared
-// calls is in proportion to how many of all such streams it has: to split them
-// again and again takes no longer, however many they are and in however many
-// calls they failed, until each has had a short call of its own.
+// limit says how long a call may take. Calls of clean streams, shared calls, and calls
+// that split a failed one are short; before the first success none is, as nothing is
+// known of the sink. Where failed calls are split, a call gets its part by how many of all
+// such streams it has: one round of calls for all of them takes half of a short call's
+// time in all, however many they are and whatever calls they failed in. No call gets less
+// than several times what the longest of late took.
 func (q *Queue[R]) limit(c *call[R]) {
 	n, shared := len(c.parts), c.parts[0].shared
 	splitting := c.trust == suspect && shared > 1 && !c.parts[0].isolating
@@ -254,11 +258,11 @@ func (q *Queue[R]) limit(c *call[R]) {
 	if !c.shortTimeout || c.to.recentMax == 0 {
 		return
 	}
-	short := c.timeout / firstTryPart
+	short := c.timeout / shortPart
 	if splitting {
 		short = short / 2 * time.Duration(n) / time.Duration(max(c.to.peak, shared, n))
 	}
-	c.timeout = min(max(firstTryFactor*c.to.recentMax, short), c.timeout)
+	c.timeout = min(max(shortFactor*c.to.recentMax, short), c.timeout)
 }
 
 // addPart makes a stream's next batch a part of a call, and returns its size.
@@ -281,8 +285,9 @@ func (q *Queue[R]) addPart(c *call[R], s *Stream[R]) (size int) {
 	return size
 }
 
-// send makes a call and takes its answer in.
-func (q *Queue[R]) send(c *call[R]) {
+// makeCall makes a call and takes its answer in. A callback that ends its goroutine
+// keeps the others of that call from being called.
+func (q *Queue[R]) makeCall(c *call[R]) {
 	c.err = errGoexit
 	begun := time.Now()
 	defer func() {
@@ -298,12 +303,12 @@ func (q *Queue[R]) send(c *call[R]) {
 	}()
 	c.ctx.parent, c.ctx.deadline = q.ctx, begun.Add(c.timeout)
 	defer c.ctx.end()
-	c.err = q.Append(&c.ctx, c.to.sink, c.records)
+	c.err = q.CallSink(&c.ctx, c.to.sink, c.records)
 }
 
-// Append calls a sink, and turns a panic of it, or of its error's methods, into
-// an error.
-func (q *Queue[R]) Append(ctx context.Context, sink Sink[R], records []R) (err error) {
+// CallSink calls a sink's Append, and turns a panic of it, or of its error's methods,
+// into an error.
+func (q *Queue[R]) CallSink(ctx context.Context, sink Sink[R], records []R) (err error) {
 	if len(records) == 0 {
 		return nil
 	}
@@ -334,7 +339,7 @@ func (q *Queue[R]) complete(c *call[R], refused bool) (tell []func()) {
 	}
 	for _, s := range c.parts {
 		if s.call != c {
-			continue // it has failed over
+			continue // it has failed over during the call
 		}
 		s.state, s.call = parked, nil
 		if f := q.completePart(s, c, refused); f != nil {
@@ -395,7 +400,7 @@ func (q *Queue[R]) recordHealth(c *call[R]) {
 	switch {
 	case c.err == nil:
 		l.recentMax = max(c.took, l.recentMax-l.recentMax/8, 1)
-	case c.err != nil && l == &q.main:
+	case l == &q.main:
 		q.stats.LastErr, q.stats.FailedAt = c.err, time.Now()
 	}
 	if l == &q.main {
@@ -416,22 +421,23 @@ func (q *Queue[R]) callbacksDone() {
 // returns what the owner is to be told.
 func (q *Queue[R]) completePart(s *Stream[R], c *call[R], refused bool) (tell func()) {
 	own := len(c.parts) == 1
+	// Its short time is over, which says nothing yet of the stream.
 	late := c.shortTimeout && !refused && c.err != nil && c.took >= c.timeout && c.timeout < q.opts.Timeout
 	switch {
 	case c.err == nil:
 		q.stored(s)
 		q.proceed(s, 0)
-	case !own, late: // whose fault it is will show when it is sent with fewer
-		t := suspect
+	case !own: // whose fault it is will show when it is sent with fewer
 		s.shared = max(s.shared, len(c.parts))
-		if own { // it gets the whole time, which only one call at a time may take
-			t, s.probed = hanging, true
-		}
-		q.suspect(s, t, max(len(c.parts)/splitInto, 1))
+		q.setTrust(s, suspect, max(len(c.parts)/splitInto, 1))
+		q.proceed(s, 0)
+	case late: // it gets the whole time, in the one place for streams that hang
+		s.shared, s.probed = max(s.shared, 1), true
+		q.setTrust(s, hanging, 1)
 		q.proceed(s, 0)
 	case refused && len(s.batch) > 1 && !s.isolating:
 		s.isolating = true
-		q.suspect(s, suspect, 1)
+		q.setTrust(s, suspect, 1)
 		q.proceed(s, 0)
 	case refused:
 		return q.refuse(s, c.err)
@@ -441,9 +447,9 @@ func (q *Queue[R]) completePart(s *Stream[R], c *call[R], refused bool) (tell fu
 	return nil
 }
 
-// suspect says that a stream's batch is ambiguous.
-func (q *Queue[R]) suspect(s *Stream[R], t trust, maxShare int) {
-	s.trust, s.maxShare, s.recoveries = t, maxShare, s.to.recoveries[t]
+// setTrust notes that a stream's batch is ambiguous, and how it failed.
+func (q *Queue[R]) setTrust(s *Stream[R], t trust, maxParts int) {
+	s.trust, s.maxParts, s.recoveries = t, maxParts, s.to.recoveries[t]
 }
 
 // stored marks as stored what has just been sent of the stream.
@@ -460,7 +466,7 @@ func (q *Queue[R]) stored(s *Stream[R]) {
 	default:
 		q.stats.Stored += uint64(n)
 	}
-	s.forget(n)
+	s.dropResolved(n)
 	for t := suspect; t <= s.trust && (s.failures > 0 || s.probed); t++ {
 		s.to.recoveries[t]++
 	}
@@ -469,7 +475,7 @@ func (q *Queue[R]) stored(s *Stream[R]) {
 		s.trust = suspect
 		return
 	}
-	s.trust, s.maxShare, s.isolating = clean, MaxBatchRecords, false
+	s.trust, s.maxParts, s.isolating = clean, MaxBatchRecords, false
 }
 
 // resolve ends an entry: its callers get their answer, its room is free.
@@ -485,11 +491,11 @@ func (q *Queue[R]) failed(s *Stream[R], c *call[R]) (tell func()) {
 	if c.took >= c.timeout {
 		t = hanging
 	}
-	q.suspect(s, t, 1)
+	q.setTrust(s, t, 1)
 	s.failures++
 	delay := time.Duration(0)
-	if !s.failAdmissions(c.err) { // else somebody came too late for the call that failed
-		delay = max(min(firstBackoff<<min(s.failures-1, 16), lastBackoff), c.took)
+	if !s.failAdmissions(c.err) { // else a caller came too late for the call that failed
+		delay = max(min(firstBackoff<<min(s.failures-1, 16), maxBackoff), c.took)
 		delay += rand.N(delay/2 + 1)
 	}
 	if !s.reported && !q.stopped && s.wanted() {
