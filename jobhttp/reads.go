@@ -26,7 +26,7 @@ func (a *API) noteRead(ctx context.Context, c Caller, scope jobaudit.Query) erro
 		act := act
 		act.Scope, act.Data = scope, data
 		act.Scope.Since, act.Scope.Until = read.Since, read.Until
-		return a.rec.Act(context.Background(), act)
+		return reads.SentOn[*jobaudit.AuditError](a.rec.Act(context.Background(), act))
 	})
 	if err == nil || err == ctx.Err() {
 		return err

@@ -34,7 +34,7 @@ func (u *UI) note(ctx context.Context, v Viewer, scope jobaudit.Query, words ...
 		act := act
 		act.Scope, act.Data = scope, data
 		act.Scope.Since, act.Scope.Until = read.Since, read.Until
-		return u.opts.Record(context.Background(), act)
+		return reads.SentOn[*jobaudit.AuditError](u.opts.Record(context.Background(), act))
 	})
 }
 

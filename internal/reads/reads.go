@@ -25,6 +25,26 @@ const most = 10_000
 // counted under one key it is not called twice at a time.
 type Store func(count int, since time.Time, read Span) error
 
+// sentOn is the error of a Store whose event may be stored later all the same.
+type sentOn struct{ error }
+
+func (e *sentOn) Unwrap() error { return e.error }
+
+// SentOn returns the error of a Store so that the reads are not counted again, if it holds
+// an E, the recorder's error, that says that the event was not stored in time: the
+// recorder sends it on. One that is a context's own error and no more had ended before
+// anything was sent; and any other deadline is the application's.
+func SentOn[E error](err error) error {
+	of, ok := errtree.Find[E](err)
+	if !ok {
+		return err
+	}
+	if cause := errors.Unwrap(of); cause != context.DeadlineExceeded && errtree.Is(cause, context.DeadlineExceeded) {
+		return &sentOn{err}
+	}
+	return err
+}
+
 // Span is a time between two bounds. A zero one does not bound.
 type Span struct{ Since, Until time.Time }
 
@@ -130,8 +150,7 @@ func (c *Counter) end(key string, e *entry) {
 	err := e.record(count, since, span) // the recorder's OnError knows of it, too
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// What was not stored in time is sent on by the recorder, and would count twice.
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	if _, on := errtree.Find[*sentOn](err); err != nil && !on {
 		if e.count > 0 {
 			span.Until = e.span.Until
 		}

@@ -250,3 +250,43 @@ func TestWhatIsCountedHasTheTimeOfAllOfItsReads(t *testing.T) {
 		}, spans)
 	})
 }
+
+// recorders is an error as a recorder returns it.
+type recorders struct{ error }
+
+func (e *recorders) Unwrap() error { return e.error }
+
+// What a recorder sends on is not counted again; what nobody sends on is.
+func TestReadsThatWereNotStoredInTimeAreCountedOnce(t *testing.T) {
+	late := fmt.Errorf("not stored in time: %w", context.DeadlineExceeded)
+	for name, c := range map[string]struct {
+		err  error
+		want int
+	}{
+		"the recorder's":           {&recorders{late}, 1},
+		"the recorder's, wrapped":  {fmt.Errorf("record: %w", &recorders{late}), 1},
+		"the application's":        {late, 2},
+		"before anything was sent": {&recorders{context.DeadlineExceeded}, 2},
+		"a refusal":                {&recorders{errors.New("the log is full")}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var counter reads.Counter
+				var s stored
+				store := func(count int, since time.Time, span reads.Span) error {
+					return reads.SentOn[*recorders](s.store(count, since, span))
+				}
+				for range 3 {
+					require.NoError(t, counter.Note(t.Context(), "a", reads.Span{}, store))
+				}
+				s.failWith(c.err)
+				time.Sleep(6 * time.Minute)
+				synctest.Wait()
+				s.failWith(nil)
+				time.Sleep(time.Hour)
+				counter.Close()
+				require.Len(t, s.all(), c.want)
+			})
+		})
+	}
+}
