@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -147,4 +148,56 @@ func TestACredentialIsFoundInWhatCarriesIt(t *testing.T) {
 	} {
 		requireNone(t, s, text)
 	}
+}
+
+// TestAPlusSignIsASpaceInAQuery, also where nothing else is escaped.
+func TestAPlusSignIsASpaceInAQuery(t *testing.T) {
+	s := newScanner(t, nil)
+	variants := 0
+	for _, line := range []string{
+		"sshpass -p %s ssh host", "run sshpass -p%s ssh host", "redis-cli -h cache -a %s ping", "mysqldump -uapp -p%s shop", "docker login -u app -p %s", "unzip -P %s a.zip", "openssl enc -k %s", "mongosh -u app -p %s shop",
+		"ENV API_TOKEN %s", "setx API_TOKEN %s", "deploy --password %s --now", "deploy -password %s", "machine api.example.org login app password %s",
+	} {
+		for _, password := range []string{"hunter2hunter2", "Summer-2026.x9", "Tr0ub4dor_3xyz"} {
+			for _, query := range []string{"https://h.example.org/?q=%s", "https://h.example.org/a+b?x=1&cmd=%s&z=1", "cmd=%s", "a=b&run=%s", "POST /x 200 page=1&cmd=%s"} {
+				text := fmt.Sprintf(query, url.QueryEscape(fmt.Sprintf(line, password)))
+				require.NotContains(t, text, "%")
+				requireFound(t, s, text)
+				requireFound(t, s, base64.StdEncoding.EncodeToString([]byte(text)))
+				variants += 2
+			}
+		}
+	}
+	require.Greater(t, variants, 100)
+	for _, text := range []string{
+		"https://h.example.org/?q=sshpass+-p+password+ssh+host", "q=how+to+set+a+password+of+12345678+digits", "q=c%2B%2B+token+a1b2c3", "a1+--b2=c3+d4", "x=1+2+3", "sum=a1b2c3d4+--e5f6a7b8", "version=1.2.3+build.5&os=linux",
+	} {
+		requireNone(t, s, text)
+	}
+}
+
+// TestACredentialInElementsOfXMLIsFoundInsideJSON, and that inside JSON, with the signs
+// of XML escaped each time or not.
+func TestACredentialInElementsOfXMLIsFoundInsideJSON(t *testing.T) {
+	s := newScanner(t, nil)
+	plain := func(v string) string {
+		return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(v)
+	}
+	variants := 0
+	for _, form := range []string{"<password>%s</password>", "<a>\n<ns:Passphrase>%s</ns:Passphrase></a>", `<x password="%s"/>`, `<property name="password" value="%s"/>`, `<entry key="password">%s</entry>`, "<db-password>%s</db-password>", "<password><![CDATA[%s]]></password>"} {
+		for _, value := range newMaker().passwords() {
+			if strings.ContainsAny(value, "&<") {
+				continue
+			}
+			for _, writers := range [][]func(string) string{{inJSON}, {plain}, {inJSON, inJSON}, {plain, plain}, {inJSON, plain}, {plain, inJSON}, {inJSON, inJSON, inJSON}, {plain, plain, plain}} {
+				text := fmt.Sprintf(form, value)
+				for _, write := range writers {
+					text = `{"body":"` + write(text) + `"}`
+				}
+				requireFound(t, s, text)
+				variants++
+			}
+		}
+	}
+	require.Greater(t, variants, 100)
 }

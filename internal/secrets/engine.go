@@ -126,7 +126,7 @@ func (s *Scanner) Find(text string) (rule string, found bool) {
 	if found {
 		return c.rule, true
 	}
-	if c.edge == 0 { // there is no escape
+	if c.edge == 0 && !c.spaced() { // there is no escape
 		return "", false
 	}
 	return c.unescaped()
@@ -147,14 +147,33 @@ func escapedAt(text string) int {
 	return -1
 }
 
+// spaced tells whether a plus sign stands for a space, in the value of a query or form.
+func (c *scan) spaced() bool {
+	if strings.IndexByte(c.text, '+') < 0 {
+		return false
+	}
+	query := false
+	for i := range len(c.text) {
+		switch b := c.text[i]; {
+		case b == '+' && query:
+			return true
+		case b == '?', b == '=', b == '&':
+			query = true
+		case b <= ' ', b == '"', b == '<':
+			query = false
+		}
+	}
+	return false
+}
+
 // unescaped scans the text without the escapes of URLs, behind which the parts of
 // a secret are not what they are.
 func (c *scan) unescaped() (rule string, found bool) {
-	if escapedAt(c.text) < 0 {
+	if escapedAt(c.text) < 0 && !c.spaced() {
 		return "", false
 	}
 	room := plains.Get().(*[]byte)
-	plain, query := (*room)[:0], false
+	plain, query, spaces := (*room)[:0], false, false
 	for i := 0; i < len(c.text); i++ {
 		b := c.text[i]
 		if b == '%' && hexes(c.text[i+1:], 2) {
@@ -167,12 +186,12 @@ func (c *scan) unescaped() (rule string, found bool) {
 		case at <= ' ', at == '"', at == '<':
 			query = false
 		case at == '+' && (query || i > 2 && c.text[i-3] == '%' || i+1 < len(c.text) && c.text[i+1] == '%'): // a space
-			b = ' '
+			b, spaces = ' ', true
 		}
 		plain = append(plain, b)
 	}
 	c.work += len(c.text)
-	if len(plain) < len(c.text) && len(plain) >= minText {
+	if (spaces || len(plain) < len(c.text)) && len(plain) >= minText {
 		inner := scan{Scanner: c.Scanner, text: asString(plain), depth: c.depth}
 		found = inner.run()
 		rule = inner.rule
@@ -273,7 +292,7 @@ func (c *scan) run() bool {
 
 // escape looks at what the escape from i to next stands for.
 func (c *scan) escape(i, next int) bool {
-	if next == i+6 && c.text[i+1:next] == "u003e" && c.placed(i) { // a >
+	if next >= i+6 && c.text[next-5:next] == "u003e" && c.placed(i) { // a >
 		return true
 	}
 	c.edge, c.begun = next, next

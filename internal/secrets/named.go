@@ -225,10 +225,7 @@ func (c *scan) placed(i int) bool {
 	}
 	switch {
 	case !space:
-		sign := i
-		if text[i] == '\\' {
-			sign = i + len(`u003e`)
-		}
+		sign := c.closing(i)
 		return (before(text, begin) == '<' || before(text, begin) == ':' || strings.HasSuffix(text[:begin], `\u003c`)) && c.element(i) && c.inside(i) && c.valued(sign, n, begin)
 	case text[begin] == '-' && (n == namesPassword || strings.HasPrefix(text[begin:], "--") || before(text, begin) == ' '),
 		text[i] == ' ' && n == namesPassword && (text[i+1] == '\'' || text[i+1] == '"'):
@@ -268,7 +265,15 @@ func (c *scan) entry(i int) bool {
 	for at > 0 && beforeSign[text[at-1]] {
 		at--
 	}
-	return (strings.HasSuffix(text[:at], " key=") || strings.HasSuffix(text[:at], "name=")) && c.element(i) && c.inside(i) && c.valued(i, n, begin)
+	return (strings.HasSuffix(text[:at], " key=") || strings.HasSuffix(text[:at], "name=")) && c.element(i) && c.inside(i) && c.valued(c.closing(i), n, begin)
+}
+
+// closing returns the last byte of the > at i, which may be escaped, several times.
+func (c *scan) closing(i int) int {
+	if c.text[i] == '\\' {
+		return escaped(c.text, i) - 1
+	}
+	return i
 }
 
 // inside tells whether the value of the name before i may be looked at: in the

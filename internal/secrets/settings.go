@@ -27,11 +27,8 @@ const maxSetting = 2 * maxValue
 func (c *scan) setting(i int, room []byte) (from, to int, value []byte) {
 	text := c.text
 	from = i + 1
-	if text[i] == '\\' {
-		from = i + len(`\u003e`)
-	}
 	switch {
-	case text[from-1] == '>', text[i] == '\\':
+	case text[i] == '>', strings.HasSuffix(text[:from], `\u003e`):
 		return c.elementValue(from, room)
 	case text[i] == '\n', text[i] == 'n' && text[i-1] == '\\': // a field of a form
 		return c.lineValue(from, room)
@@ -138,10 +135,12 @@ func (c *scan) elementValue(from int, value []byte) (begin, to int, plain []byte
 	}
 	rest := text[from:min(len(text), from+maxSetting)]
 	end := -1
-	for _, open := range [...]string{"<![CDATA[", `\u003c![CDATA[`} {
-		if after, ok := strings.CutPrefix(rest, open); ok {
+	open := strings.TrimLeft(rest, `\`)
+	for _, sign := range [...]string{"<![CDATA[", "u003c![CDATA["} {
+		if after, ok := strings.CutPrefix(open, sign); ok {
 			end = strings.Index(after, "]]")
-			from, rest = from+len(open), after
+			from, rest = from+len(rest)-len(after), after
+			break
 		}
 	}
 	if end < 0 {
@@ -152,7 +151,7 @@ func (c *scan) elementValue(from int, value []byte) (begin, to int, plain []byte
 	if end < 0 {
 		return 0, 0, nil
 	}
-	body := strings.TrimSpace(rest[:end])
+	body := strings.TrimRight(strings.TrimSpace(rest[:end]), `\`) // of a sign that is escaped
 	return from, from + end, withoutEntities(append(value, body...))
 }
 
@@ -161,6 +160,9 @@ func (c *scan) elementValue(from int, value []byte) (begin, to int, plain []byte
 func withoutEntities(value []byte) []byte {
 	n := 0
 	for i := 0; i < len(value); n++ {
+		for i+1 < len(value) && value[i] == '\\' && value[i+1] == '\\' { // as often as it is escaped
+			i++
+		}
 		b, size := value[i], 1
 		if b == '\\' && i+6 <= len(value) && string(value[i:i+4]) == `\u00` && hexes(asString(value[i+4:]), 2) {
 			b, size = hexByte(value[i+4])<<4|hexByte(value[i+5]), 6
