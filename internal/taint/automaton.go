@@ -30,13 +30,15 @@ const many = 5
 type node struct {
 	child uint32 // the first
 	fail  uint32 // the longest proper suffix that is a node
+	retry uint32 // fail, or the next one behind it that goes on with another byte
 	goOn  uint32 // the longest suffix, the node itself included, that has children
 	found uint32 // the longest suffix, the node itself included, that is a needle: its node; or 0
 	what  uint32 // the needle that ends here, plus one; or 0
 	begin uint32 // a needle that begins with the node: a credential if there is one
 	wide  uint32 // where its bytes are, if it has many
 	count uint16 // of the children
-	depth uint16
+	depth uint8
+	first byte // the label of the first child
 }
 
 // grow makes the nodes, those of one depth after those of another. Each stands
@@ -55,7 +57,7 @@ func (a *automaton) grow() {
 		a.nodes[i].child = uint32(len(a.nodes))
 		for at < s.to {
 			c := a.needles[at].text[depth]
-			n := node{depth: uint16(depth + 1), begin: at}
+			n := node{depth: uint8(depth + 1), begin: at}
 			from := at
 			for at < s.to && a.needles[at].text[depth] == c {
 				if a.needles[at].credential {
@@ -63,7 +65,9 @@ func (a *automaton) grow() {
 				}
 				at++
 			}
-			a.nodes[i].count++
+			if a.nodes[i].count++; a.nodes[i].count == 1 {
+				a.nodes[i].first = c
+			}
 			a.nodes, a.label, spans = append(a.nodes, n), append(a.label, c), append(spans, span{from, at})
 		}
 	}
@@ -91,6 +95,10 @@ func (a *automaton) link() {
 		for c := n.child; c < n.child+uint32(n.count); c++ {
 			if i != 0 {
 				a.nodes[c].fail = a.step(n.fail, a.label[c])
+			}
+			a.nodes[c].retry = a.nodes[c].fail
+			if f := &a.nodes[a.nodes[c].fail]; f.count == 1 && a.nodes[c].count == 1 && f.first == a.nodes[c].first {
+				a.nodes[c].retry = f.retry
 			}
 			a.nodes[c].goOn = c
 			if a.nodes[c].count == 0 {
@@ -136,7 +144,7 @@ func (a *automaton) childOf(n *node, c byte) uint32 {
 // returns the state behind it. It tells found of the needles, and heads of needles
 // that are cut, that end there.
 func (a *automaton) over(text []byte, from, to int, state uint32, found func(needle uint32) bool) (uint32, bool) {
-	nodes, label := a.nodes, a.label
+	nodes := a.nodes
 	for i := from; i < to; {
 		c := lower[text[i]]
 		i++
@@ -146,7 +154,7 @@ func (a *automaton) over(text []byte, from, to int, state uint32, found func(nee
 				break
 			}
 			n := &nodes[state]
-			if n.count != 0 && label[n.child] == c {
+			if n.count != 0 && n.first == c {
 				state = n.child
 				break
 			}
@@ -156,19 +164,21 @@ func (a *automaton) over(text []byte, from, to int, state uint32, found func(nee
 					break
 				}
 			}
-			state = n.fail
+			state = n.retry
 		}
 		if state == 0 {
 			continue
 		}
-		n := &a.nodes[state]
+		n := &nodes[state]
 		if n.found != 0 && a.report(n.found, found) {
 			return state, true
 		}
 		if n.depth >= minNeedle && i < len(text) && cuts[text[i]] && cut(text[i:]) && a.needles[n.begin].tells(int(n.depth)) && found(a.first+n.begin) {
 			return state, true
 		}
-		state = n.goOn
+		if n.count == 0 { // as few nodes have no children, which is told before goOn is read
+			state = n.goOn
+		}
 	}
 	return state, false
 }

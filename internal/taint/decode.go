@@ -105,7 +105,7 @@ func (s *search) base64(run []byte, decodings int) {
 	s.allow(decodings, len(run))
 	r.packed = fromDigits(r.packed[:0], run)
 	for phase := range 4 {
-		next.text = append(shifted(next.text, r.packed, 6*phase, 6*len(run)), between)
+		next.text = s.sift(next.text, r.packed, 6*phase, 6*len(run), decodings)
 	}
 }
 
@@ -218,7 +218,7 @@ func (s *search) hexDigits(run []byte, decodings int) {
 		r.packed = append(r.packed, b)
 	}
 	for phase := range 2 {
-		next.text = append(shifted(next.text, r.packed, 4*phase, 4*len(run)), between)
+		next.text = s.sift(next.text, r.packed, 4*phase, 4*len(run), decodings)
 	}
 }
 

@@ -2,7 +2,9 @@ package taint
 
 import (
 	"bytes"
+	"encoding/binary"
 	"html"
+	"math/bits"
 	"slices"
 	"strings"
 	"unicode/utf16"
@@ -16,28 +18,31 @@ var escapes = [256]bool{'%': true, '\\': true, '&': true}
 // \u0041, \x41), and of HTML (&amp;, &#65;), all in one pass, and reports whether
 // there was one. A text that has several kinds is the same whichever is taken
 // away first, as long as each is taken away: that is how needles are made. It
-// appends to at, unless that is nil, where escapes began and ended in text.
-func unescape(dst, text []byte, at *[]place) (plain []byte, escaped bool) {
+// appends to at, unless that is nil, where escapes began and ended in text. If there are
+// several texts with between behind each, no escape reaches from one to another.
+func unescape(dst, text []byte, several bool, at *[]place) (plain []byte, escaped bool) {
 	i := firstEscape(text)
 	if i < 0 {
 		return dst, false
 	}
 	dst = slices.Grow(dst, len(text))
 	for from := 0; ; from = i {
-		for i < len(text) && !escapes[text[i]] {
-			i++
-		}
+		i = nextEscape(text, i)
 		dst = append(dst, text[from:i]...)
 		if i == len(text) {
 			return dst, escaped
 		}
 		size := 0
-		if text[i] != '%' {
-			dst, size = unescaped(dst, text[i:])
-		} else if i+2 < len(text) {
-			if high, low := hexValue[text[i+1]], hexValue[text[i+2]]; high|low != none {
-				dst, size = append(dst, high<<4|low), 3
+		switch {
+		case text[i] == '%':
+			if i+2 < len(text) {
+				if high, low := hexValue[text[i+1]], hexValue[text[i+2]]; high|low != none {
+					dst, size = append(dst, high<<4|low), 3
+				}
 			}
+		case several && i+1 < len(text) && text[i+1] == between:
+		default:
+			dst, size = unescaped(dst, text[i:])
 		}
 		if size == 0 { // it is none
 			dst, size = append(dst, text[i]), 1
@@ -49,6 +54,23 @@ func unescape(dst, text []byte, at *[]place) (plain []byte, escaped bool) {
 		}
 		i += size
 	}
+}
+
+// nextEscape returns where the next escape may begin, from i on, or the end of the text.
+func nextEscape(text []byte, i int) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(text); i += 8 {
+		eight := binary.LittleEndian.Uint64(text[i:])
+		percent, slash, and := eight^'%'*ones, eight^'\\'*ones, eight^'&'*ones
+		// The lowest of these bits is right, whatever the ones above it are.
+		if found := ((percent-ones)&^percent | (slash-ones)&^slash | (and-ones)&^and) & tops; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(text) && !escapes[text[i]] {
+		i++
+	}
+	return i
 }
 
 // firstEscape returns where the first escape may begin, or -1.

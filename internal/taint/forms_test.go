@@ -448,3 +448,19 @@ func TestARunThatEncodesMuchHidesNoOther(t *testing.T) {
 		}
 	}
 }
+
+// TestABackslashAtTheEndOfWhatWasDecodedIsItsOwn: it escapes nothing that stands elsewhere.
+func TestABackslashAtTheEndOfWhatWasDecodedIsItsOwn(t *testing.T) {
+	for i, value := range random(120, 12, alphanumeric) {
+		value = value[:4+i%9] + `\`
+		var s taint.Set
+		s.Add(value, true)
+		m := s.Matcher()
+		inner := fmt.Sprintf(`\x%02x%s`, value[0], value[1:])
+		for _, text := range []string{
+			base64.StdEncoding.EncodeToString([]byte(inner)), hex.EncodeToString([]byte(inner)),
+		} {
+			require.True(t, m.Match(text), "%q in %q", value, text)
+		}
+	}
+}

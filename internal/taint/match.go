@@ -86,13 +86,14 @@ type room struct {
 	plain        [2][]byte // without escapes
 	digits       []byte    // of a run, without line ends
 	packed       []byte    // what they stand for
+	sifted       []byte    // that as if it began elsewhere
 	pairs, bytes []byte    // that were written one by one
 	readable     []byte    // the parts of text that could encode something
 	at           []place   // where escapes were
 }
 
 func (r *room) size() int {
-	return cap(r.text) + cap(r.clean[0]) + cap(r.clean[1]) + cap(r.plain[0]) + cap(r.plain[1]) + cap(r.digits) + cap(r.readable) + 16*cap(r.at) + cap(r.packed) + cap(r.pairs) + cap(r.bytes)
+	return cap(r.text) + cap(r.clean[0]) + cap(r.clean[1]) + cap(r.plain[0]) + cap(r.plain[1]) + cap(r.digits) + cap(r.readable) + 16*cap(r.at) + cap(r.packed) + cap(r.sifted) + cap(r.pairs) + cap(r.bytes)
 }
 
 var pool = sync.Pool{New: func() any { return new(search) }}
@@ -154,7 +155,7 @@ func (s *search) seen(text []byte, room *[]byte) (clean []byte, hit bool) {
 func (s *search) deeper(text []byte, decodings int) bool {
 	r := &s.rooms[decodings]
 	r.at = r.at[:0]
-	plain, escaped := unescape(r.plain[0][:0], text, &r.at)
+	plain, escaped := unescape(r.plain[0][:0], text, decodings > 0, &r.at)
 	if !escaped {
 		return s.encoded(text, decodings, places{all: true})
 	}
@@ -170,7 +171,7 @@ func (s *search) deeper(text []byte, decodings int) bool {
 		if round == maxEscapes {
 			break
 		}
-		if plain, escaped = unescape(r.plain[round%2][:0], text, nil); !escaped {
+		if plain, escaped = unescape(r.plain[round%2][:0], text, decodings > 0, nil); !escaped {
 			break
 		}
 	}

@@ -48,6 +48,8 @@ type Matcher struct {
 	fewSlots   [2 * few]slot
 	counts     counts // of the parts of needles, unless they are few
 
+	sieve sieve // of what is decoded
+
 	making sync.Once
 	made   *automaton // of all needles that are not short
 }
@@ -144,6 +146,7 @@ func newMatcher(needles []needle) *Matcher {
 	if m.has(' ') {
 		m.bytes['+'>>6] |= 1 << ('+' & 63)
 	}
+	m.makeSieve()
 	size := bits.Len(uint(16 * m.stride * len(m.needles)))
 	size = min(max(size, fewBits), 16)
 	m.grams, m.shift = m.fewGrams[:], uint8(32-size)

@@ -112,7 +112,7 @@ func withoutEscapes(text string) string {
 			return string(utf16.DecodeRune(number(e[2:6], 16), number(e[8:], 16)))
 		case e[0] == '\\' && len(e) > 4:
 			return string(number(e[2:], 16))
-		case e[0] == '\\' && len(e) == 4:
+		case e[0] == '\\' && len(e) == 4 && e[1] <= '3': // no character of four bytes
 			return string([]byte{byte(number(e[1:], 8))})
 		case e[0] == '\\':
 			if i := strings.Index("abfnrtv", e[1:]); i >= 0 {

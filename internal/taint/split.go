@@ -35,7 +35,7 @@ var hard = func() (t [256]bool) {
 // split adds the parts of a line.
 func (s *splitter) split(line string) {
 	if s.depth < maxDepth { // escapes stand for the characters that words end at
-		if plain, escaped := unescape(nil, []byte(line), nil); escaped {
+		if plain, escaped := unescape(nil, []byte(line), false, nil); escaped {
 			s.text(string(plain), s.whole, s.depth+1)
 		}
 	}
