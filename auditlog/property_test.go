@@ -154,6 +154,9 @@ func (l *endlessLog) Read(p []byte) (int, error) {
 }
 
 func TestMemoryStaysFlatAsTheLogGrows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it reads 100 MB")
+	}
 	key := newKey(t, origin)
 	live := func() uint64 {
 		runtime.GC()

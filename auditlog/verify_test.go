@@ -479,6 +479,9 @@ func TestASuccessorMayContinueTheTreeButNotTheOtherWayRound(t *testing.T) {
 
 func TestABatchLargerThanTheWindowVerifies(t *testing.T) {
 	l := newLog(t, newKey(t, origin))
+	if testing.Short() {
+		t.Skip("its batch has 72 MB")
+	}
 	lines := make([]string, 1500)
 	for i := range lines {
 		lines[i] = fmt.Sprint(i, strings.Repeat("x", 48_000))

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/stretchr/testify/require"
 )
 
@@ -31,10 +32,11 @@ func printed(random *rand.Rand, text string, lines int) (recorded []string) {
 // beginning is recorded, and how long it is.
 func TestOfALongLineItIsSaidHowLongItIs(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
+	rounds := size.Times(40, 5)
 	for _, character := range []string{"a", "é", "漢", "😀", "a\t漢"} {
 		for _, end := range []string{"", "\n"} {
 			for _, before := range []int{0, 7} { // among the first lines, and among the last
-				for range 60 {
+				for range rounds {
 					size := longestLine - 20 + random.IntN(40)
 					switch random.IntN(4) {
 					case 0:
@@ -63,7 +65,7 @@ func TestOfALongLineItIsSaidHowLongItIs(t *testing.T) {
 
 func TestTheLinesThatAreLeftOutAreCounted(t *testing.T) {
 	random := rand.New(rand.NewPCG(2, 1))
-	for range 500 {
+	for range size.Times(300, 60) {
 		n := random.IntN(30)
 		text, lines := strings.Repeat("line\n", n), n
 		if random.IntN(2) == 0 {

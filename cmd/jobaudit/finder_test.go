@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
@@ -17,7 +18,7 @@ import (
 // those of jobs without an outcome that have none.
 func TestAReviewListsTheExecutionsThatHaveNoEnd(t *testing.T) {
 	without := 0
-	for seed := range uint64(200) {
+	for seed := range uint64(size.Times(200, 30)) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		log := memsink.New(nil)
 		recorder, err := jobaudit.Open(t.Context(), log, jobaudit.Source{System: "jobs", Environment: "test"},

@@ -464,7 +464,7 @@ func TestEveryChangeIsFoundOrOfAKnownClass(t *testing.T) {
 		mutations = 1500
 	}
 	if testing.Short() {
-		mutations = 60
+		mutations = 40
 	}
 	(&campaign{seed: 10}).run(t, mutations, size.Times(6, 2))
 }

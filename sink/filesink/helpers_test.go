@@ -25,7 +25,7 @@ const origin = "example.com/jobs"
 func every(race int) int {
 	switch {
 	case testing.Short():
-		return 5 * race
+		return 8 * race
 	case size.Race:
 		return race
 	}

@@ -243,7 +243,7 @@ func (s *histories) live(t *testing.T, seed uint64, n int) {
 
 func TestNoHonestLogIsAccused(t *testing.T) {
 	t.Parallel()
-	new(histories).live(t, 20, 150/every(5))
+	new(histories).live(t, 20, max(5, 150/every(5)))
 }
 
 func TestSoakHonestLogs(t *testing.T) { new(histories).live(t, size.Soak(t), 2000) }

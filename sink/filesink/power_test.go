@@ -163,7 +163,7 @@ func TestPowerLossDuringRecoveryLosesNothing(t *testing.T) {
 	whole := newStory(false)
 	require.NoError(t, whole.run(t))
 	calls := whole.disk.Calls()
-	step := 23 * every(3)
+	step := 23 * every(2)
 	for n := 1; n <= calls; n += step {
 		s := newStory(false)
 		s.disk.Cut(n)
