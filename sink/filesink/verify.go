@@ -72,7 +72,8 @@ const (
 	// as if it were.
 	KindForeignFile auditlog.Kind = "foreign_file"
 	// KindIndex: an index that the key has signed and that is not that of its
-	// segment; as a note, one that no given key has signed.
+	// segment; as a note, one that no given key has signed, or that is of another
+	// state of the segment: nobody uses it.
 	KindIndex auditlog.Kind = "wrong_index"
 )
 
@@ -282,7 +283,7 @@ func (v *verification) run() error {
 		return err
 	}
 	v.findings = append(v.findings, indexes.findings(v.findings)...)
-	v.report.Notes = append(v.report.Notes, indexes.short...)
+	v.report.Notes = append(v.report.Notes, indexes.unused...)
 	found, err := checks.Finish(v.ctx)
 	if err != nil {
 		return err

@@ -26,7 +26,7 @@ type indexCheck struct {
 	content content
 	lives   *jobcheck.Lives // of the segment
 	wrong   []Finding
-	short   []Finding // of more than there is
+	unused  []Finding // of another state of the segment
 }
 
 // A storedIndex is what a signed index file says of itself.
@@ -128,22 +128,27 @@ func (c *indexCheck) finish() {
 	if sum == x.sum && agrees {
 		return
 	}
-	if c.content.first+int64(len(c.content.entries)) < x.End {
+	end := c.content.first + int64(len(c.content.entries))
+	unused := ""
+	switch {
+	case end < x.End:
 		// A copy that was made while the log was written has an index of entries
 		// that it lacks. The heads tell whether any are lost.
-		c.short = append(c.short, Finding{Finding: auditlog.Finding{
-			Kind: KindIndex, Index: -1, First: x.First, End: x.First, Commit: -1, Offset: -1, Segment: c.segment,
-			Found: fmt.Sprintf("an index of events up to %d, which the entries do not reach: a log that is written is copied with jobaudit copy", x.End-1),
+		unused = fmt.Sprintf("an index of events up to %d, which the entries do not reach: a log that is written is copied with jobaudit copy", x.End-1)
+	case end > x.End || !agrees:
+		// Such as one that was made while a commit line was missing that is there
+		// again. It counts as missing, and hides nothing.
+		unused = fmt.Sprintf("an index of events up to %d in %d bytes, which do not end so: it is not used, and the next open makes it again", x.End-1, x.Size)
+	}
+	if unused != "" {
+		c.unused = append(c.unused, Finding{Finding: auditlog.Finding{
+			Kind: KindIndex, Index: -1, First: x.First, End: x.First, Commit: -1, Offset: -1, Segment: c.segment, Found: unused,
 		}})
 		return
 	}
-	found := "another one, signed by the key"
-	if !agrees {
-		found = "one whose last commit line is not there, signed by the key"
-	}
 	c.wrong = append(c.wrong, Finding{Finding: auditlog.Finding{
 		Kind: KindIndex, Index: -1, First: x.First, End: x.End, Commit: -1, Offset: -1, Segment: c.segment,
-		Expected: fmt.Sprintf("the index of events %d to %d", x.First, x.End-1), Found: found,
+		Expected: fmt.Sprintf("the index of events %d to %d", x.First, x.End-1), Found: "another one, signed by the key",
 	}})
 }
 
