@@ -2,10 +2,12 @@ package filesink
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,26 +24,62 @@ const anchorSuffix = ".anchor"
 // replaced as a whole (write, fsync, rename, directory fsync) and holds the
 // signed checkpoint and nothing else. The file's directory is made when it is
 // needed.
-func FileAnchor(path string) auditlog.Anchor { return fileAnchor{disk.OS{}, path} }
+// Processes that put heads to one file hinder each other in nothing; which of them may go
+// before which is for them to settle, as [auditlog.AdvanceAnchor] says.
+func FileAnchor(path string) auditlog.Anchor { return newFileAnchor(disk.OS{}, path) }
 
 // maxCheckpoint bounds a signed head in bytes: it may carry the signatures of
 // witnesses.
 const maxCheckpoint = 64 << 10
 
 type fileAnchor struct {
-	disk disk.Disk
-	path string
+	disk  disk.Disk
+	path  string
+	swept sync.Once // of what processes left that were killed
 }
 
-func (a fileAnchor) Put(_ context.Context, c auditlog.Checkpoint) error {
+func newFileAnchor(d disk.Disk, path string) *fileAnchor { return &fileAnchor{disk: d, path: path} }
+
+// Put is [auditlog.Anchor]'s. Its temporary file is of this call alone: by a shared name a
+// process could put what another one is writing, in part or instead of its own head.
+func (a *fileAnchor) Put(ctx context.Context, c auditlog.Checkpoint) error {
 	folder, err := a.disk.OpenDir(filepath.Dir(a.path), true)
 	if err != nil {
 		return err
 	}
-	return errors.Join(replaceFile(folder, filepath.Base(a.path), c.Signed(), true), folder.Close())
+	a.swept.Do(func() { a.sweep(folder) })
+	base := filepath.Base(a.path)
+	for range anchorSweeps {
+		err = replaceBy(folder, base+"."+rand.Text()+tempSuffix, base, c.Signed(), true)
+		if !errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(err, folder.Close())
 }
 
-func (a fileAnchor) Latest(context.Context) ([]byte, error) {
+// anchorSweeps is how often a head is written again that is swept away meanwhile: each
+// other process does that once, when it begins.
+const anchorSweeps = 100
+
+// sweep removes temporary files of this anchor, also those of versions that had one name
+// for them. What it cannot remove is in nobody's way.
+func (a *fileAnchor) sweep(folder disk.Dir) {
+	names, err := folder.List(".")
+	if err != nil {
+		return
+	}
+	base := filepath.Base(a.path)
+	for _, name := range names {
+		middle, isTemp := strings.CutSuffix(name, tempSuffix)
+		random, ours := strings.CutPrefix(middle, base+".")
+		if isTemp && (middle == base || ours && len(random) == len(rand.Text()) && !strings.Contains(random, ".")) {
+			_ = folder.Remove(name)
+		}
+	}
+}
+
+func (a *fileAnchor) Latest(context.Context) ([]byte, error) {
 	folder, err := a.disk.OpenDir(filepath.Dir(a.path), false)
 	var signed []byte
 	if err == nil {
@@ -55,7 +93,7 @@ func (a fileAnchor) Latest(context.Context) ([]byte, error) {
 }
 
 // Check is [auditlog.Checker].
-func (a fileAnchor) Check(ctx context.Context, head auditlog.Checkpoint, prove func(int64) (tlog.TreeProof, error)) ([]byte, error) {
+func (a *fileAnchor) Check(ctx context.Context, head auditlog.Checkpoint, prove func(int64) (tlog.TreeProof, error)) ([]byte, error) {
 	signed, err := a.Latest(ctx)
 	if err != nil {
 		return nil, err

@@ -99,7 +99,7 @@ func (o *opening) readPredecessor() {
 	if !ok {
 		return // its anchor is kept elsewhere, at a place that is not known
 	}
-	signed, err := fileAnchor{o.opts.disk, old.path + anchorSuffix}.Latest(o.ctx)
+	signed, err := newFileAnchor(o.opts.disk, old.path+anchorSuffix).Latest(o.ctx)
 	if err != nil {
 		return // the report says that no such head is known
 	}

@@ -27,6 +27,9 @@ func On(d disk.Disk, opts *Options) *Options {
 	return &o
 }
 
+// FileAnchorOn is FileAnchor on another disk.
+func FileAnchorOn(d disk.Disk, path string) auditlog.Anchor { return newFileAnchor(d, path) }
+
 // VerifyOn is Verify on another disk.
 func VerifyOn(ctx context.Context, d disk.Disk, dir string, opts *VerifyOptions) (Report, error) {
 	return verifyOn(ctx, d, dir, opts)

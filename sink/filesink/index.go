@@ -158,12 +158,17 @@ func (h *history) see(n ownEvent) {
 // replaceFile puts a new file in the place of an old one, in one step as its
 // readers see it, and durably if sync is set.
 func replaceFile(dir disk.Dir, name string, data []byte, sync bool) error {
-	temp := name + tempSuffix
-	if err := writeFile(dir, temp, data, sync); err != nil {
-		_ = dir.Remove(temp) // the next attempt does it again
-		return err
+	return replaceBy(dir, name+tempSuffix, name, data, sync)
+}
+
+// replaceBy is replaceFile by a temporary file of this name, which it does not leave.
+func replaceBy(dir disk.Dir, temp, name string, data []byte, sync bool) error {
+	err := writeFile(dir, temp, data, sync)
+	if err == nil {
+		err = dir.Rename(temp, name)
 	}
-	if err := dir.Rename(temp, name); err != nil {
+	if err != nil {
+		_ = dir.Remove(temp) // the next attempt does it again
 		return err
 	}
 	if !sync {

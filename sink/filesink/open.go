@@ -155,7 +155,7 @@ func (o *opening) enter() error {
 	if err := checkOutside(o.opts.disk, o.path, o.opts.AnchorPath); err != nil {
 		return err
 	}
-	file := fileAnchor{o.opts.disk, o.opts.AnchorPath}
+	file := newFileAnchor(o.opts.disk, o.opts.AnchorPath)
 	o.anchors = []*kept{{name: o.opts.AnchorPath, Anchor: newBounded(file)}}
 	if o.opts.Anchor != nil {
 		o.anchors = append(o.anchors, &kept{name: "Options.Anchor", Anchor: newBounded(o.opts.Anchor)})
