@@ -22,7 +22,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"slices"
 	"sync"
@@ -399,25 +398,6 @@ func (s *Sink) degraded(err error) {
 	}
 }
 
-// Close waits for what is under way, sends once more what is kept for sinks that
-// are behind, and closes the sinks that are io.Closers. The error joins theirs
-// and names the sinks that lack records.
-func (s *Sink) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return errClosed
-	}
-	s.closed = true
-	s.mu.Unlock()
-	s.calls.Wait()
-	var errs []error
-	for _, m := range s.members {
-		errs = append(errs, m.close())
-	}
-	return errors.Join(errs...)
-}
-
 // member is one of the sinks: a FIFO queue of batches with one worker.
 type member struct {
 	owner *Sink
@@ -603,35 +583,6 @@ func (m *member) append(records []jobaudit.Record) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	return m.sink.Append(ctx, slices.Clone(records))
-}
-
-func (m *member) close() error {
-	m.mu.Lock()
-	if m.retry != nil {
-		m.retry.Stop()
-	}
-	m.closing = true
-	m.mu.Unlock()
-	m.workers.Wait()
-	m.mu.Lock()
-	lacking := m.givenUp
-	m.mu.Unlock()
-	for b := m.next(); b != nil && lacking == nil; b = m.next() {
-		if err := m.append(b.records); err != nil {
-			lacking = fmt.Errorf("%s lacks records: %w", m.name, err)
-		}
-		m.mu.Lock()
-		m.queue = m.queue[min(1, len(m.queue)):] // it may have been given up meanwhile
-		if lacking == nil {
-			m.taken = b.attempt.number
-			m.owner.move()
-		}
-		m.mu.Unlock()
-	}
-	if c, ok := m.sink.(io.Closer); ok {
-		return errors.Join(lacking, c.Close())
-	}
-	return lacking
 }
 
 func definite(err error) bool {
