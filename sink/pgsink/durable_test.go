@@ -160,3 +160,63 @@ func TestALeaderThatHangsBehindAPoolerIsRemoved(t *testing.T) {
 	<-done
 	verified(t, url, k)
 }
+
+// The commit of a head whose wait for the standby somebody cancels is here, and perhaps not
+// there: after a failover another head of that size could be signed. So it is reported, and no
+// anchor has it before a standby does.
+func TestAHeadWhoseWaitForTheStandbyWasCancelledIsNotAnchored(t *testing.T) {
+	needsServer(t)
+	s, err := pgserver.Start(context.WithoutCancel(t.Context()))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Stop() })
+	require.NoError(t, makeTemplate(s))
+	url, k := s.URL("prepared"), newKey(t)
+	sink := open(t, url, &pgsink.Options{OnError: func(error) {}})
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(3)))
+	// One that never comes.
+	execute(t, url, `ALTER SYSTEM SET synchronous_standby_names = 'nobody'`)
+	execute(t, url, `SELECT pg_reload_conf()`)
+	awaitSetting(t, url, "nobody")
+
+	anchored := make(chan auditlog.Head, 10)
+	opts := k.options()
+	opts.Anchor = &hooked{put: func(h auditlog.Head) error { anchored <- h; return nil }}
+	reported := make(chan error, 100)
+	sequencer, err := pgsink.NewSequencer(url, opts, &pgsink.Options{OnError: func(err error) { reported <- err }})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- sequencer.Run(ctx) }()
+	complained := func() error {
+		select {
+		case err := <-reported:
+			return err
+		case h := <-anchored:
+			require.FailNow(t, "a head is anchored that no standby has", "%v", h)
+			return nil
+		}
+	}
+	cancelWaiting(t, url)
+	require.ErrorContains(t, complained(), "the wait for the synchronous standby was cancelled")
+	require.EqualValues(t, 3, committed(t, url), "it is committed here")
+	cancelWaiting(t, url) // what makes it certain, before it is anchored
+	require.ErrorContains(t, complained(), "the wait for the synchronous standby was cancelled")
+	require.Empty(t, anchored)
+
+	execute(t, url, `ALTER SYSTEM RESET synchronous_standby_names`)
+	execute(t, url, `SELECT pg_reload_conf()`)
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	require.EqualValues(t, 3, (<-anchored).Size, "it is anchored once it is certain")
+}
+
+// awaitSetting waits until the server has this for synchronous_standby_names.
+func awaitSetting(t *testing.T, url, value string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer conn.Close(context.Background())
+	for now := ""; now != value; {
+		require.NoError(t, conn.QueryRow(t.Context(), `SHOW synchronous_standby_names`).Scan(&now))
+	}
+}

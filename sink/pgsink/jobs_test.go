@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -99,4 +102,70 @@ func TestJobsAndStoriesTakeFewStatements(t *testing.T) {
 		require.Len(t, first(jobaudit.Jobs(t.Context(), sink, jobaudit.Query{}), 100), 100)
 	}), int64(10))
 	require.LessOrEqual(t, count(func() { require.Len(t, read(t, sink, jobaudit.Query{}), 500) }), int64(5))
+}
+
+// Where no sequencer has run for a day, the jobs of a large inbox are read one after the other:
+// in the order of their submissions, each whole, and with the memory of some at a time.
+func TestJobsOfALargeInboxAreWholeInOrderAndNotHeldAtOnce(t *testing.T) {
+	url := database(t)
+	sink := open(t, url, &pgsink.Options{Settle: time.Nanosecond, OnError: func(error) {}})
+	const rows, each = 8, 500
+	long := sinktest.Records(rows) // a job with an event in every row, in the midst of others
+	for i, r := range long {
+		if r.JobID() != long[0].JobID() {
+			long = long[:i]
+			break
+		}
+	}
+	require.Greater(t, len(long), 2)
+	var want []uuid.UUID
+	var inbox int64
+	add := func(records []jobaudit.Record) {
+		require.NoError(t, sink.Append(t.Context(), records))
+		for _, r := range records {
+			inbox += int64(len(r.Bytes()))
+			if r.Event().Type == jobaudit.JobSubmitted {
+				want = append(want, r.JobID())
+			}
+		}
+	}
+	for row := range rows {
+		records := sinktest.Records(each)
+		if row < len(long) {
+			records = slices.Insert(records, each/2, long[row])
+		}
+		add(records)
+	}
+	live := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	check := func(want []uuid.UUID, q jobaudit.Query) {
+		t.Helper()
+		before, most := live(), int64(0)
+		var got []uuid.UUID
+		for job, err := range jobaudit.Jobs(t.Context(), sink, q) {
+			require.NoError(t, err)
+			got = append(got, job.ID)
+			if len(got)%50 == 1 {
+				most = max(most, live()-before)
+			}
+			if job.ID == long[0].JobID() {
+				require.Equal(t, long[len(long)-1].Event().Job.State, job.State, "it is whole")
+			}
+		}
+		require.Len(t, got, len(want))
+		require.True(t, slices.Equal(want, got), "in order")
+		require.Less(t, most, int64(4<<20), "the inbox is %d bytes", inbox)
+	}
+	newest := func() []uuid.UUID { back := slices.Clone(want); slices.Reverse(back); return back }
+	check(newest(), jobaudit.Query{})
+	// More than one statement keeps: each job is read for itself.
+	for range 8 {
+		add(sinktest.Records(1000))
+	}
+	check(newest()[:30], jobaudit.Query{Limit: 30})
 }
