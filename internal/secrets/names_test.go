@@ -65,16 +65,14 @@ func TestEveryNameIsFoundInEveryPlaceThatIsClaimedForIt(t *testing.T) {
 		}
 		for _, spelling := range spellings(name) {
 			for _, place := range places {
-				for _, value := range []string{m.of('h', 32), m.of('s', 43), m.of('a', 20) + "7x2"} {
-					text := fmt.Sprintf(place, spelling, value)
-					in := base64.StdEncoding.EncodeToString([]byte("# " + text + "\n"))
-					for _, form := range []string{text, "it is " + text, in, "https://x.example.org/?q=" + url.QueryEscape(text)} {
-						_, found := s.Find(form)
-						if !found {
-							t.Errorf("%s in %q: %q", name, place, form)
-						}
-						variants++
+				text := fmt.Sprintf(place, spelling, m.of('a', 20)+"7x2")
+				in := base64.StdEncoding.EncodeToString([]byte("# " + text + "\n"))
+				for _, form := range []string{text, "it is " + text, in, "https://x.example.org/?q=" + url.QueryEscape(text)} {
+					_, found := s.Find(form)
+					if !found {
+						t.Errorf("%s in %q: %q", name, place, form)
 					}
+					variants++
 				}
 			}
 		}
