@@ -23,7 +23,7 @@ import (
 // acknowledged is stored, no stream has a gap, nothing stands twice, and what
 // was dropped is counted.
 func TestThePromisesHoldUnderChaos(t *testing.T) {
-	for seed := range size.Times(40, 5) {
+	for seed := range size.Times(40, 4) {
 		runChaos(t, uint64(seed))
 	}
 }

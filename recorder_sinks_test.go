@@ -25,7 +25,7 @@ import (
 // acknowledged is lost by the Recorder, no stream has a gap, no job runs without
 // an acknowledged start, and Run returns the function's own error.
 func TestThePromisesHoldAgainstHostileSinks(t *testing.T) {
-	for seed := range size.Times(20, 6) {
+	for seed := range size.Times(20, 4) {
 		newHostile(t, uint64(seed))
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 // A Recorder keeps nothing of jobs that have ended.
 func TestARecorderKeepsNothingOfJobsThatHaveEnded(t *testing.T) {
-	steady(t, size.Times(1_000, 500), size.Times(10_000, 3_500))
+	steady(t, size.Times(1_000, 500), size.Times(10_000, 2_500))
 }
 
 func TestSoakAMillionJobsThroughOneRecorder(t *testing.T) {

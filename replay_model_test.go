@@ -508,7 +508,7 @@ func agree(t *testing.T, seed uint64, histories int) {
 }
 
 func TestReplayAgreesWithAModelWrittenFromTheFormat(t *testing.T) {
-	agree(t, 1, size.Times(600, 100))
+	agree(t, 1, size.Times(600, 50))
 }
 
 func TestSoakReplayAgreesWithAModelWrittenFromTheFormat(t *testing.T) {

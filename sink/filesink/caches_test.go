@@ -96,6 +96,9 @@ func TestAForgedIndexHidesNothingAndAccusesNobody(t *testing.T) {
 		"it is of another segment": func(string) []byte { return contentOf(t, indexFiles(t, pristine)[1]) },
 		"it is empty":              func(string) []byte { return nil },
 	} {
+		if testing.Short() && strings.HasPrefix(name, "it is ") {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			copyDir(t, pristine, p.dir)
 			for _, file := range indexFiles(t, p.dir) {
@@ -303,6 +306,9 @@ func TestWhatCannotBeCachedIsNotKeptInMemoryForEver(t *testing.T) {
 		"one index":        func(name string) bool { return strings.HasPrefix(name, "index/00000000000000000006.") },
 		"all caches":       func(name string) bool { return name == "tree" || strings.HasPrefix(name, "index") },
 	} {
+		if testing.Short() && name != "one index" && name != "all caches" {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
 			faults := simdisk.NewFaults(simdisk.OS)

@@ -74,6 +74,9 @@ func TestEveryChangedRecordIsNamedWithItsJob(t *testing.T) {
 			require.NoError(t, os.Remove(filepath.Join(l.dir, "tree")))
 		}
 		for index, line := range l.lines {
+			if index%size.Times(1, 3) > 0 {
+				continue
+			}
 			for at := index % 5; at < len(line); at += step {
 				l.edit(index, func(line string) string { return line[:at] + string(line[at]^1) + line[at+1:] })
 				_, found := l.verify(l.keys())
