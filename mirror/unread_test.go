@@ -137,11 +137,13 @@ func TestWhatMayNotBeReadMakesNoLogShorterWithoutAnError(t *testing.T) {
 			}
 		}
 		check(names...)
-		for _, other := range kinds[6:] {
-			check(append(slices.Clone(names), other)...)
+		for i, other := range kinds[6:] { // each with a quarter of them, and with none
+			if subset == 0 || i%4 == subset%4 {
+				check(append(slices.Clone(names), other)...)
+			}
 		}
 	}
-	for seed := range uint64(300) {
+	for seed := range uint64(60) {
 		rnd := rand.New(rand.NewPCG(seed, 7))
 		var names []string
 		for _, name := range kinds {
@@ -157,7 +159,7 @@ func TestWhatMayNotBeReadMakesNoLogShorterWithoutAnError(t *testing.T) {
 // can put one that nobody else may read wherever the mirror is to write.
 func TestWhatMayNotBeReadHoldsUpNoMirrorAndNoReaderOnceItIsMirroredBesideIt(t *testing.T) {
 	k := newKey(t, origin)
-	for seed := range uint64(60) {
+	for seed := range uint64(25) {
 		rnd := rand.New(rand.NewPCG(seed, 11))
 		l, store := newLog(t, k), withhold(newStore())
 		squatted := func(names ...string) {
