@@ -147,7 +147,7 @@ func (c *scan) decoded(from, to int) bool {
 		*inner = scan{Scanner: c.Scanner, depth: c.depth + 1, text: asString(text)}
 		found, rule := len(text) >= minText && inner.run(), inner.rule
 		inner.release()
-		if !found && (inner.edge != 0 || inner.spaced()) {
+		if !found && (inner.edge != 0 || inner.pluses) {
 			rule, found = inner.unescaped()
 		}
 		c.work += read + len(text) + inner.work

@@ -50,6 +50,7 @@ type scan struct {
 	joined   int    // up to here, wrapped lines of base64 were read as one
 	tokenEnd int    // of the run of base64url in which JWTs were looked for
 	tokens   int    // how many in it
+	pluses   bool   // a plus sign may stand for the space in a command line
 	named    bool   // a credential was found that is known by its name alone
 	work     int    // bytes looked at beyond the main loop, which tests bound
 
@@ -126,7 +127,7 @@ func (s *Scanner) Find(text string) (rule string, found bool) {
 	if found {
 		return c.rule, true
 	}
-	if c.edge == 0 && !c.spaced() { // there is no escape
+	if c.edge == 0 && !c.pluses { // there is no escape
 		return "", false
 	}
 	return c.unescaped()
@@ -147,29 +148,10 @@ func escapedAt(text string) int {
 	return -1
 }
 
-// spaced tells whether a plus sign stands for a space, in the value of a query or form.
-func (c *scan) spaced() bool {
-	if strings.IndexByte(c.text, '+') < 0 {
-		return false
-	}
-	query := false
-	for i := range len(c.text) {
-		switch b := c.text[i]; {
-		case b == '+' && query:
-			return true
-		case b == '?', b == '=', b == '&':
-			query = true
-		case b <= ' ', b == '"', b == '<':
-			query = false
-		}
-	}
-	return false
-}
-
 // unescaped scans the text without the escapes of URLs, behind which the parts of
 // a secret are not what they are.
 func (c *scan) unescaped() (rule string, found bool) {
-	if escapedAt(c.text) < 0 && !c.spaced() {
+	if escapedAt(c.text) < 0 && !c.pluses {
 		return "", false
 	}
 	room := plains.Get().(*[]byte)
@@ -353,6 +335,10 @@ func (c *scan) matches(f *format, i int) bool {
 		return false
 	}
 	var end int
+	if f.check == checkCurl || f.check == checkNetrc || f.check == checkCommand { // words of command lines
+		at := i + len(f.prefix)
+		c.pluses = c.pluses || strings.IndexByte(c.text[at:min(len(c.text), at+16)], '+') >= 0
+	}
 	switch f.check {
 	case checkPEM:
 		end = c.privateKey(i)

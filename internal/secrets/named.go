@@ -240,8 +240,8 @@ func (c *scan) flags(i int) bool {
 	if i < 4 || !lastOfNames[c.text[i-1]] || !endsAsName(c.text, i) {
 		return false
 	}
-	_, begin := c.naming(i)
-	return strings.HasPrefix(c.text[begin:], "--") && c.placed(i)
+	n, begin := c.naming(i)
+	return (n == namesPassword && c.text[begin] == '-' || strings.HasPrefix(c.text[begin:], "--")) && c.placed(i)
 }
 
 // element tells whether an element of XML that begins before i ends soon.
@@ -352,7 +352,10 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 		value = value[:len(value)-1]
 	}
 	if !c.credible(n, value, begin) || listed && !mixOf(value).drawn(value, minText) {
-		return c.rough(i, n, begin)
+		// A whole value without digits and without signs that were not looked at is no
+		// other one in any other light.
+		cut := !quoted || listed || to < len(text) && (text[to] == '\\' || to+1 < len(text) && text[to+1] == text[to])
+		return (cut || mayBeRough(value)) && c.rough(i, n, begin)
 	}
 	return c.hit(ruleNamed, from, from+len(value))
 }

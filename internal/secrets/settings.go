@@ -19,6 +19,12 @@ func (c *scan) rough(i int, n naming, begin int) bool {
 	return to > from && (roughPassword(value, n) || c.credible(n, asString(value), begin)) && c.hit(ruleNamed, from, to)
 }
 
+// mayBeRough tells whether rough may say more of a value that was looked at as it stands.
+func mayBeRough(value string) bool {
+	m := mixOf(value)
+	return len(value) < minText || m.counts[digit] > 0 || m.has&(ofPrograms|ofTemplates) != 0
+}
+
 // maxSetting is how many bytes of a setting's value are looked at.
 const maxSetting = 2 * maxValue
 
