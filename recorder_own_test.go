@@ -133,3 +133,31 @@ func TestActsAndProbesKeepABoundedMemory(t *testing.T) {
 		require.True(t, errors.As(err, &audit))
 	})
 }
+
+// confessing is a sink that says when it does not give all that it promises.
+type confessing struct {
+	jobaudit.AuditSink
+	report func(error)
+}
+
+func (s *confessing) Degraded(report func(error)) { s.report = report }
+
+// While acts find no room any more, there is some for what tells of losses.
+func TestActsLeaveRoomForWhatTellsOfLosses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memsink.New(nil)
+		sink := faultsink.New(store)
+		weak := &confessing{AuditSink: sink}
+		rec := open(t, weak, &jobaudit.Options{OnError: new(complaints).add})
+		sink.Set(faultsink.Rule{Fault: faultsink.Fail})
+		jobaudit.TakeRoom(t, rec, delivery.Snapshot)
+		before := rec.Stats().Buffered
+		require.ErrorIs(t, rec.Act(t.Context(), goldenAct()), delivery.ErrFull, "half of the room is taken")
+		weak.report(errors.New("the heads cannot be kept"))
+		require.Equal(t, before+1, rec.Stats().Buffered)
+		sink.Set()
+		require.NoError(t, rec.Close(t.Context()))
+		require.Empty(t, of(events(t, store), jobaudit.AuditReviewed))
+		require.Len(t, of(events(t, store), jobaudit.AuditDegraded), 1)
+	})
+}

@@ -21,7 +21,7 @@ func (b bulky) Size() int { return b.size }
 // sink takes them.
 func TakeRoom(t testing.TB, r *Recorder, u delivery.Urgency) {
 	t.Helper()
-	for size := 64 << 20; size > 0; {
+	for size := 8 << 20; size > 0; { // no more than what each urgency may take
 		e := r.entry(AuditProbed, payload{})
 		e.Event, e.Urgency = bulky{e.Event, size}, u
 		has, err := r.queue.Offer(r.queue.Open(r.opts.NewID(), uuid.Nil, nil), e)
