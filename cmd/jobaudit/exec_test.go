@@ -421,7 +421,12 @@ func TestWhatIsNoEventInTheSpoolIsLeftAndKeepsNoProgramFromRunning(t *testing.T)
 // spoolOf is where the outcomes of a log are kept.
 func spoolOf(t *testing.T, dir string) string {
 	t.Helper()
-	key, err := note.NewVerifier(strings.TrimSpace(run(t, "key", dir+".key").out))
+	return spoolIn(t, dir, dir+".key")
+}
+
+func spoolIn(t *testing.T, dir, keyPath string) string {
+	t.Helper()
+	key, err := note.NewVerifier(strings.TrimSpace(run(t, "key", keyPath).out))
 	require.NoError(t, err)
 	return filepath.Join(dir+".spool", fmt.Sprintf("%s+%08x", url.PathEscape(key.Name()), key.KeyHash()))
 }

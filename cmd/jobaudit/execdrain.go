@@ -49,8 +49,10 @@ func drainSpool(ctx context.Context, spool string, key note.Verifier, log jobaud
 
 // leftBefore says which files in a spool are of logs whose successor this one is: exec, which
 // has the successor's key alone, cannot know whether they are its own predecessor's, as
-// origins are not unique, and must not bring another log's events into this one.
-func leftBefore(spool string, key note.Verifier) error {
+// origins are not unique, and must not bring another log's events into this one. What was
+// kept for the drained keys is left out: what is still there is of a program that runs, or
+// was told.
+func leftBefore(spool string, key note.Verifier, drained ...note.Verifier) error {
 	dirs, err := os.ReadDir(spool)
 	if err != nil {
 		return nil // which who drains it says
@@ -64,6 +66,9 @@ func leftBefore(spool string, key note.Verifier) error {
 			continue
 		}
 		if first, n := auditlog.SplitOrigin(origin); first != line || n >= number {
+			continue
+		}
+		if slices.ContainsFunc(drained, func(k note.Verifier) bool { return filepath.Base(spoolOf(spool, k)) == dir.Name() }) {
 			continue
 		}
 		files, err := os.ReadDir(filepath.Join(spool, dir.Name()))

@@ -27,11 +27,9 @@ func openShared(ctx context.Context, x *execution, where jobaudit.Source, report
 	l := &sharedLog{dir: x.dir, keyPath: x.key, name: x.name, where: where}
 	err := l.hold(ctx, func(s *filesink.Sink) error {
 		l.recovery = s.Recovery()
-		if _, err := drainSpool(ctx, x.spool, l.key, s); err != nil {
-			report(err)
-		}
-		if err := leftBefore(x.spool, l.key); err != nil {
-			report(err)
+		_, err := drainSpool(ctx, x.spool, l.key, s)
+		if err = errors.Join(err, leftBefore(x.spool, l.key)); err != nil {
+			report(err) // at once, as each kind is told once
 		}
 		return nil
 	})

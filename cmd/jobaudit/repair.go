@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -211,13 +212,11 @@ func (r *repairing) drain(ctx context.Context, s *filesink.Sink, keys ...note.Ve
 	if old, err := readKey(r.old); err == nil {
 		keys = append(keys, old)
 	}
+	keys = slices.DeleteFunc(keys, func(k note.Verifier) bool { return k == nil })
 	spool := cmp.Or(r.spool, filepath.Clean(r.dir)+".spool")
 	for _, key := range keys {
-		if key == nil {
-			continue
-		}
 		n, err := drainSpool(ctx, spool, key, s)
 		r.brought, r.left = r.brought+n, errors.Join(r.left, err)
 	}
-	r.left = errors.Join(r.left, leftBefore(spool, keys[0]))
+	r.left = errors.Join(r.left, leftBefore(spool, keys[0], keys...))
 }

@@ -128,7 +128,7 @@ func (a *app) pages(ctx context.Context, s *serve, names []string, logs sources,
 	}
 	if proven {
 		opts.Evidence = func(ctx context.Context, scope evidence.Scope) ([]byte, error) {
-			one := &app{out: a.out, err: a.err, style: a.style}
+			one := &app{out: a.out, err: a.err, style: a.style, read: a.read} // all keys were read above
 			defer func() {
 				for _, closer := range one.closers {
 					_ = closer() // they were read from

@@ -3,6 +3,7 @@ package main_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -191,4 +193,25 @@ func TestServeVerifiesNoLogWhoseKeyItLacks(t *testing.T) {
 	_, page := s.get(t, s.base+"/log")
 	require.Contains(t, page, "cannot be verified from here")
 	require.NotContains(t, page, "log/verify")
+}
+
+// TestServeReadsAKeyOnce: it may come out of a pipe.
+func TestServeReadsAKeyOnce(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("a pipe has no name that every system opens")
+	}
+	l := newLog(t).close(t)
+	key := run(t, "key", l.dir).out
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	_, err = w.WriteString(key)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	defer r.Close()
+	s := serve(t, l.dir, "--by", "user:ada", "--key", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), r.Fd()))
+	s.get(t, s.address)
+	for range 2 {
+		code, bundle := s.get(t, s.base+"/jobs/"+l.failed.String()+"/bundle")
+		require.Equal(t, http.StatusOK, code, bundle)
+	}
 }
