@@ -50,8 +50,7 @@ func (m *Mirror) accept(ctx context.Context, a Acceptance) (Branch, error) {
 	if err != nil {
 		return Branch{}, err
 	}
-	_, was := auditlog.SplitOrigin(m.at.claimed.Origin)
-	if _, is := auditlog.SplitOrigin(newest.Head().Origin); is <= was {
+	if !succeeds(newest.Head().Origin, m.at.claimed.Origin) {
 		return Branch{}, fmt.Errorf("the log's newest head is signed by %s: a log that leaves its mirror's history goes on as a successor, with a new key named %s, first",
 			newest.Head().Origin, auditlog.SuccessorOrigin(m.at.claimed.Origin))
 	}
@@ -77,6 +76,24 @@ func (m *Mirror) accept(ctx context.Context, a Acceptance) (Branch, error) {
 		return b, err
 	}
 	return b, fmt.Errorf("the mirror has %d branches: give another store", maxBranch)
+}
+
+// succeeds reports whether an origin is that of a later successor than another: of such
+// a log only Accept makes a branch.
+func succeeds(origin, other string) bool {
+	_, is := auditlog.SplitOrigin(origin)
+	_, was := auditlog.SplitOrigin(other)
+	return is > was
+}
+
+// mayBeAccepted reports whether Accept may have made a branch for a log that is refused:
+// the head that contradicts the mirror, or one behind it, is a later successor's.
+func (m *Mirror) mayBeAccepted(ctx context.Context, e *RefusedError) bool {
+	if e.LogSigned != nil && succeeds(e.Log.Origin, e.Mirrored.Origin) {
+		return true
+	}
+	newest, err := m.newestOfLog(ctx)
+	return err == nil && succeeds(newest.Head().Origin, e.Mirrored.Origin)
 }
 
 // newestOfLog returns the log's newest durable head.

@@ -137,15 +137,21 @@ func (m *Mirror) Status() Status {
 // Sync makes one pass: it mirrors what is durable in the log when it begins. It
 // returns nil when all of that is mirrored. A [*RefusedError] means that the log
 // contradicts its mirror; any other error that log or store could not be read or
-// written, or that a line is not under a signature of the keys. Called again it
-// goes on where it was.
+// written, or that a line is not under a signature of the keys. The log of a successor
+// is not refused while an object cannot be read that may be the branch of
+// [Mirror.Accept] for it. Called again it goes on where it was.
 func (m *Mirror) Sync(ctx context.Context) error {
 	m.pass.Lock()
 	defer m.pass.Unlock()
 	err := m.sync(ctx)
-	if _, refused := errors.AsType[*RefusedError](err); refused && m.unread != nil {
-		// The log may go on from what was accepted there: that accuses nobody.
-		err = fmt.Errorf("mirror: %w; without it: %v", m.unread, err)
+	if refused, ok := errors.AsType[*RefusedError](err); ok && m.unread != nil {
+		if m.mayBeAccepted(ctx, refused) {
+			// The log may go on from what was accepted there: that accuses nobody.
+			err = fmt.Errorf("mirror: %w; without it: %v", m.unread, err)
+		} else {
+			// Nobody accepts such a log, whatever the object is that somebody put there.
+			err = fmt.Errorf("%w; also, %w", err, m.unread)
+		}
 		m.at = nil // the store is read again
 	}
 	m.note(ctx, err)

@@ -287,6 +287,67 @@ func TestABranchOfWhichSomethingMayNotBeReadIsNotTakenForTheWhole(t *testing.T) 
 	require.ErrorIs(t, err, fs.ErrPermission)
 }
 
+// TestABranchThatMayNotBeReadHidesNoForkedOrShrunkenLog: anybody who may put objects can
+// put it, and only a successor's log can go on from what was accepted there.
+func TestABranchThatMayNotBeReadHidesNoForkedOrShrunkenLog(t *testing.T) {
+	k, next := newKey(t, origin), newKey(t, origin+"/s2")
+	l, store := newLog(t, k), newStore()
+	for range 10 {
+		l.append(2, "event")
+	}
+	sync1(t, l, store, k)
+	unsigned := l.cut(18)
+	unsigned.key = newKey(t, origin)
+	unsigned.append(2, "other")
+	fork := func(size int64, keys ...key) *memLog {
+		f := l.cut(size)
+		for _, k := range keys {
+			f.under(k).append(2, "other")
+		}
+		return f
+	}
+	for name, c := range map[string]struct {
+		log     *memLog
+		refused error
+		signed  bool
+	}{
+		"shrunken":                         {fork(6), mirror.ErrShrunken, true},
+		"gone":                             {fork(0), mirror.ErrShrunken, false},
+		"forked":                           {fork(18, k), mirror.ErrForked, true},
+		"forked, longer":                   {fork(16, k, k, k), mirror.ErrForked, true},
+		"forked, under no key":             {unsigned, mirror.ErrForked, false},
+		"shorter successor":                {fork(6, next), nil, true},
+		"successor":                        {fork(18, next), nil, true},
+		"longer successor":                 {fork(16, next, next, next), nil, true},
+		"successor of a fork":              {fork(16, k, k, next), nil, true},
+		"successor of a fork that is long": {fork(10, k, k, k, k, k, k, next), nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := withhold(store, "branches/002")
+			var r reports
+			m := newMirror(t, c.log, w, options(&r, k, next))
+			for range 2 { // the store is read again
+				err := m.Sync(t.Context())
+				require.ErrorIs(t, err, fs.ErrPermission)
+				require.ErrorIs(t, m.Status().Err, fs.ErrPermission)
+				refused, ok := errors.AsType[*mirror.RefusedError](err)
+				require.Equal(t, c.refused != nil, ok, "%v", err)
+				if !ok {
+					continue
+				}
+				require.ErrorIs(t, err, c.refused)
+				require.ErrorIs(t, m.Status().Err, c.refused)
+				requireSigned(t, k, refused.Mirrored, refused.MirroredSigned)
+				require.EqualValues(t, 20, refused.Mirrored.Size)
+				if require.Equal(t, c.signed, refused.LogSigned != nil); c.signed {
+					requireSigned(t, k, refused.Log, refused.LogSigned)
+				}
+			}
+			require.Contains(t, r.squatted(), "branches/002")
+		})
+	}
+}
+
 // TestNoOlderHeadIsGivenForOneThatMayNotBeRead: a log would seem to have shrunk, or to be
 // silent, and an older head from outside finds no truncation.
 func TestNoOlderHeadIsGivenForOneThatMayNotBeRead(t *testing.T) {
