@@ -459,8 +459,8 @@ func (r *Recorder) Close(ctx context.Context) error {
 	if err == nil {
 		closed := r.entry(AuditClosed, payload{})
 		closed.Urgency = delivery.Outcome // a call that fails is followed by others
-		if err = r.send(ctx, []entry{closed}, r.opts.Timeout); err != nil {
-			own = 1
+		if err = r.send(ctx, []entry{closed}, r.opts.Timeout); errors.Is(err, context.DeadlineExceeded) {
+			own = 1 // it is still in the queue, and no event of a job
 		}
 	}
 	stats := r.queue.Stats()
@@ -471,7 +471,7 @@ func (r *Recorder) Close(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	if stats.LastErr != nil && !stats.FailedAt.Before(began) && !errors.Is(err, stats.LastErr) {
+	if stats.LastErr != nil && !stats.FailedAt.Before(began) && !errtree.Is(err, stats.LastErr) {
 		err = fmt.Errorf("%w: %w", err, stats.LastErr)
 	}
 	err = fmt.Errorf("%d events are not known to be stored, and %d executions have no end: %w", lost, r.executions.Load(), err)

@@ -122,6 +122,17 @@ func TestTheScannerReadsWhatTheParserReads(t *testing.T) {
 }
 
 func TestTheScannerReadsNoIDAndNoHashThatTheParserRefuses(t *testing.T) {
+	replacedBytes(t, size.Times(3, 16))
+}
+
+func TestSoakTheScannerReadsNoIDAndNoHashThatTheParserRefuses(t *testing.T) {
+	size.Soak(t)
+	replacedBytes(t, 1)
+}
+
+// replacedBytes puts every so many values into each byte of IDs and hashes.
+func replacedBytes(t *testing.T, every int) {
+	t.Helper()
 	a := newAuthor(t)
 	a.execution = uuid.New()
 	b := newAuthor(t)
@@ -136,8 +147,7 @@ func TestTheScannerReadsNoIDAndNoHashThatTheParserRefuses(t *testing.T) {
 			}
 			for i := at; line[i-1] != '"' || i == at; i++ {
 				was := line[i]
-				every := size.Times(3, 16) // others at each place
-				for c := i % every; c < 256; c += every {
+				for c := i % every; c < 256; c += every { // others at each place
 					line[i] = byte(c)
 					scanned, same := jobcheck.Scan(line)
 					require.True(t, !scanned || same, "byte %d is %q in %s", i, c, line)

@@ -26,6 +26,7 @@ func hostile() []string {
 		"4111 ", "4111-1111-", "4 ", "+1 ", "+1-", "AB12", "GB29 ", "1.", "1:", "::", "a@", "a@b.", "@", "\\n", "\\\\", "%20", "\x1b[1;1",
 		"aaaa/", "AAAA+", "YWJj", "YWJj/", "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXo=\n", "sig=", "live_", "AKIA", "dp.st.a", "tskey-a-",
 		"MIIabIBAD", "$6$", "sl.", "1//0", "key-0123", strings.Repeat("YWJj", 19) + "\n", strings.Repeat("a", 84) + "-", "0123456789:", "login machine ",
+		`password="a`, `pwd=\\"`, `pwd="` + strings.Repeat(`\`, 500), "<password>a</", "<password>a", `password='x{`, "name=password\r\n\r\na",
 	} {
 		all = append(all, strings.Repeat(unit, 1+20000/len(unit)))
 	}

@@ -15,7 +15,6 @@ func (c *scan) rough(i int, n naming, begin int) bool {
 	}
 	var room [maxSetting]byte
 	from, to, value := c.setting(i, room[:0])
-	c.work += to - i
 	return to > from && (roughPassword(value, n) || c.credible(n, asString(value), begin)) && c.hit(ruleNamed, from, to)
 }
 
@@ -48,7 +47,7 @@ func (c *scan) setting(i int, room []byte) (from, to int, value []byte) {
 		}
 	}
 	level := 0
-	for from < len(text) && text[from] == '\\' {
+	for from < len(text) && level < maxQuotes && text[from] == '\\' {
 		from++
 		level++
 	}
@@ -67,8 +66,10 @@ func (c *scan) setting(i int, room []byte) (from, to int, value []byte) {
 // quotedValue is setting for a value that begins at from and ends at so many quotes,
 // each with so many backslashes before it.
 func (c *scan) quotedValue(from int, quote byte, level, marks int, value []byte) (begin, to int, plain []byte) {
-	text, first := c.text, -1
-	for i := from; i < len(text) && len(value)+maxQuotes < cap(value); {
+	text, first := c.text[:min(len(c.text), from+8*maxSetting)], -1 // a byte of the value may be escaped, and more than once
+	i := from
+	defer func() { c.work += i - from }()
+	for i < len(text) && len(value)+maxQuotes < cap(value) {
 		at := i
 		for at < len(text) && text[at] == '\\' {
 			at++
@@ -127,6 +128,7 @@ func quotes(text string, marks, level int, begins bool) (n int, last bool) {
 // lineValue is setting for what stands in a line from from on.
 func (c *scan) lineValue(from int, value []byte) (begin, to int, plain []byte) {
 	line := c.text[from:min(len(c.text), from+maxSetting)]
+	c.work += len(line)
 	for _, end := range [...]string{"\r", "\n", `\r\n`, `\n`} {
 		line, _, _ = strings.Cut(line, end)
 	}
@@ -140,6 +142,7 @@ func (c *scan) elementValue(from int, value []byte) (begin, to int, plain []byte
 		from++
 	}
 	rest := text[from:min(len(text), from+maxSetting)]
+	c.work += len(rest)
 	end := -1
 	open := strings.TrimLeft(rest, `\`)
 	for _, sign := range [...]string{"<![CDATA[", "u003c![CDATA["} {

@@ -120,7 +120,7 @@ func (p *pass) read(ctx context.Context) error {
 		which = onlyWaiting // all that has a place stands before it
 	}
 	spans := []span{{which: which}}
-	if q := &p.query; !p.after && q.JobID == uuid.Nil && q.CorrelationID == uuid.Nil && !(q.Since.IsZero() && q.Until.IsZero()) {
+	if !p.after && p.searches() {
 		var err error
 		if spans, err = p.spans(ctx, which); err != nil {
 			return err
@@ -155,6 +155,12 @@ func (p *pass) readSpan(ctx context.Context) error {
 
 // blockBits: the index of times is by blocks of 4,096 events.
 const blockBits = 12
+
+// searches reports whether the query selects by times, and by nothing that few events have.
+func (p *pass) searches() bool {
+	q := &p.query
+	return q.JobID == uuid.Nil && q.CorrelationID == uuid.Nil && !(q.Since.IsZero() && q.Until.IsZero())
+}
 
 // spans returns the parts of the log that hold a period: from the first to the last block
 // with an event of it, and what has come since they were looked for. Else a page would read

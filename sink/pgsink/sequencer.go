@@ -85,6 +85,7 @@ type Sequencer struct {
 	anchored      int64 // the size that the anchor has
 	anchoredAt    time.Time
 	anchorPause   time.Duration
+	repairedAt    time.Time // when the stored hashes were made again for the anchor last
 	anchorFailing bool
 }
 
@@ -245,7 +246,11 @@ func (s *Sequencer) once(outer context.Context, conn **pgx.Conn) (int, error) {
 		return 0, err
 	}
 	if led {
-		s.putAnchor(ctx, *conn, false)
+		s.putAnchor(outer, *conn, false)
+		if (*conn).IsClosed() { // a repair may have taken it
+			*conn, s.loaded = nil, false
+			return n, nil
+		}
 		s.makePartition(ctx, *conn)
 	}
 	return n, nil
@@ -475,13 +480,12 @@ func (s *Sequencer) putAnchor(ctx context.Context, conn *pgx.Conn, now bool) {
 		s.head.Head().Origin != s.opts.Signer.Name() || !now && time.Since(s.anchoredAt) < s.anchorPause {
 		return
 	}
-	running := ctx
-	ctx, cancel := context.WithTimeout(ctx, leadTimeout)
-	defer cancel()
 	err := s.advanceAnchor(ctx, conn, now)
-	if wrong, ok := errors.AsType[*storedError](wrongHashes(s.head, s.line, err)); ok && running.Err() == nil {
+	wrong, repairs := errors.AsType[*storedError](wrongHashes(s.head, s.line, err))
+	if repairs && !now && time.Since(s.repairedAt) >= rebuildEvery { // one that stops reads no whole log first
 		// It needs others of the hashes than the newest head does.
-		if err = s.rebuild(running, conn, wrong); err == nil {
+		if err = s.rebuild(ctx, conn, wrong); err == nil {
+			s.repairedAt = time.Now()
 			err = s.advanceAnchor(ctx, conn, now)
 		}
 	}
@@ -489,7 +493,7 @@ func (s *Sequencer) putAnchor(ctx context.Context, conn *pgx.Conn, now bool) {
 	if err != nil {
 		s.anchorPause = anchorAgain // it holds the lock, and no sequencer works meanwhile
 	}
-	if running.Err() != nil && err != nil {
+	if ctx.Err() != nil && err != nil {
 		return // it was stopped, which is no fault of the anchor
 	}
 	if err != nil && !s.anchorFailing {
@@ -501,6 +505,8 @@ func (s *Sequencer) putAnchor(ctx context.Context, conn *pgx.Conn, now bool) {
 // advanceAnchor holds the lock meanwhile: two that put heads at the same time could move
 // the anchor back.
 func (s *Sequencer) advanceAnchor(ctx context.Context, conn *pgx.Conn, wait bool) error {
+	ctx, cancel := context.WithTimeout(ctx, leadTimeout)
+	defer cancel()
 	if !s.certain {
 		if err := confirm(ctx, conn); err != nil {
 			return err

@@ -35,7 +35,7 @@ func (p *pass) tail(ctx context.Context) error {
 	if err := p.place(ctx); err != nil {
 		return err
 	}
-	if p.idx < 0 && !p.query.Since.IsZero() { // else it would read the log from its first event on
+	if p.idx < 0 && p.searches() { // else it would read the log from its first event on
 		found, newest, err := p.period(ctx)
 		if err != nil {
 			return err

@@ -148,18 +148,27 @@ const page = 1000
 // maxFailures is how many jobs an error of a sweep names.
 const maxFailures = 16
 
+// maxProbes is how many probes of the sink a sweep makes.
+const maxProbes = 16
+
 // sweep asks River about the jobs that returned here some time ago and whose
 // verdict is not recorded. One that cannot be recorded holds up no other, but a sink
 // that takes nothing ends it: each further job would only wait as long.
 func (f *Follower) sweep(ctx context.Context, within time.Duration) error {
 	var failed []error
+	probed := 0
 	// fails notes an error, and reports whether the sweep ends. A deadline does not tell
-	// whether the sink takes nothing or not this job's record alone: a probe does.
+	// whether the sink takes nothing or not this job's record alone: a probe does, which
+	// is an event of the log, so of these there are few.
 	fails := func(id int64, err error) bool {
 		if err != nil && len(failed) < maxFailures {
 			failed = append(failed, fmt.Errorf("job %d: %w", id, err))
 		}
-		return ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) && f.audit.rec.Probe(ctx) != nil
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || probed == maxProbes {
+			return ctx.Err() != nil
+		}
+		probed++
+		return f.audit.rec.Probe(ctx) != nil
 	}
 	for ids := range slices.Chunk(f.audit.waiting(within), page) {
 		list, err := f.client.JobList(ctx, river.NewJobListParams().IDs(ids...).First(len(ids)))

@@ -270,10 +270,12 @@ func (s *Server) Pooler(ctx context.Context) (url func(database string) string, 
 				done <- nil
 				return
 			}
-			if ended, err = s.pooler(ctx, program, config); err != nil {
+			again, err := s.pooler(ctx, program, config)
+			if err != nil {
 				done <- err
 				return
 			}
+			ended = again
 		}
 	}()
 	stop = func() error {
