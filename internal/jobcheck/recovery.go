@@ -32,10 +32,18 @@ type Recovery struct {
 	Warnings    []string `json:"warnings"`
 }
 
-// Several reports whether the report is of the logs of several sinks, so that its one
-// head need not be of the log that it stands in: names of files, safeguards and warnings
-// say of which sink they are.
+// Several reports whether the report is, or may be, of the logs of several sinks, so that
+// its one head need not be of the log that it stands in: names of files, safeguards and
+// warnings say of which sink they are. Those of the first had no such name once, but the
+// event that tells of an open follows the head that the open found.
 func (r *Recovery) Several() bool {
+	size := int64(0)
+	if r.Head != nil {
+		size = r.Head.Size
+	}
+	if size != r.Index {
+		return true
+	}
 	names := slices.Concat(r.Overrides, r.Warnings)
 	if r.Torn != nil {
 		names = append(names, r.Torn.Files...)

@@ -45,7 +45,7 @@ func cause(r *jobcheck.Recovery, h auditlog.Head) string {
 	named := jobcheck.Head{Size: h.Size, Root: h.Root}
 	switch {
 	case r.Several():
-		return "one of the logs that were opened together had it in a tail that was set aside, or continues the log that had it"
+		return "this log, or one that was opened together with it, had it in a tail that was set aside, or continues the log that had it"
 	case r.Predecessor != "" && r.Anchor != nil && *r.Anchor == named:
 		return "the log continues " + r.Predecessor + " after a restore"
 	}
@@ -64,9 +64,13 @@ func recoveryNote(r jobcheck.Recovery) Finding {
 	if len(r.Overrides) > 0 {
 		said = append(said, "safeguards switched off: "+strings.Join(r.Overrides, ", "))
 	}
+	of := ""
+	if r.Several() {
+		of = "of this log, or of those that were opened together with it: "
+	}
 	return Finding{EventID: r.Event, Finding: auditlog.Finding{
 		Kind: KindRecovery, Index: r.Index, First: r.Index, End: r.Index + 1, Commit: -1, Offset: -1,
-		Found: strings.Join(said, "; "),
+		Found: of + strings.Join(said, "; "),
 	}}
 }
 

@@ -19,7 +19,6 @@ package multisink
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"iter"
@@ -279,101 +278,6 @@ func (s *Sink) move() {
 		close(s.moved)
 		s.moved = nil
 	}
-}
-
-// Recovery is for [jobaudit.Open]: what the first sink found that has a torn tail, a
-// safeguard that was switched off or a predecessor to tell of, or else the first that
-// tells anything; closed only if the log of each was. With that stand the torn heads of
-// all, what the others' predecessors had at last among them, and the files, safeguards
-// and warnings of all, those of the second behind "sink 2: ", and so on. Policies are
-// those that every sink holds. It reports false if no sink has a Recovery.
-func (s *Sink) Recovery() (jobaudit.Recovery, bool) {
-	found := make([]*jobaudit.Recovery, len(s.members))
-	first, most := -1, -1
-	for i, m := range s.members {
-		r, ok := recoveryOf(m.sink)
-		if !ok {
-			continue
-		}
-		found[i] = &r
-		if first < 0 {
-			first = i
-		}
-		if most < 0 && (r.TornBytes > 0 || len(r.TornHeads) > 0 || len(r.Overrides) > 0 || r.Predecessor != "") {
-			most = i
-		}
-	}
-	if first < 0 {
-		return jobaudit.Recovery{}, false
-	}
-	if most < 0 {
-		most = first
-	}
-	all := *found[most]
-	all.TornHeads = slices.Clone(all.TornHeads)
-	all.TornFiles, all.Overrides, all.Warnings = nil, nil, nil
-	for i, r := range found {
-		if r == nil {
-			continue
-		}
-		name := ""
-		if i > 0 {
-			name = s.members[i].name + ": "
-		}
-		all.TornFiles = appendNamed(all.TornFiles, name, r.TornFiles)
-		all.Overrides = appendNamed(all.Overrides, name, r.Overrides)
-		all.Warnings = appendNamed(all.Warnings, name, r.Warnings)
-		if i != most {
-			merge(&all, r)
-			if r.Predecessor != "" {
-				all.Warnings = append(all.Warnings, name+"continues "+r.Predecessor)
-			}
-		}
-	}
-	if len(all.TornHeads) > 0 && all.TornBytes == 0 {
-		all.TornSHA256 = sha256.Sum256(nil)
-	}
-	all.Policies = slices.DeleteFunc(slices.Clone(all.Policies), func(p jobaudit.Hash) bool {
-		return slices.ContainsFunc(found, func(r *jobaudit.Recovery) bool { return r == nil || !slices.Contains(r.Policies, p) })
-	})
-	return all, true
-}
-
-// merge adds to a report what another sink has found that has no name.
-func merge(all, r *jobaudit.Recovery) {
-	all.Closed = all.Closed && (r.Closed || r.Head == nil) // one that is new was not open
-	if all.TornBytes == 0 {
-		all.TornBytes, all.TornSHA256 = r.TornBytes, r.TornSHA256
-	}
-	heads := r.TornHeads
-	if r.Predecessor != "" && r.Anchor != nil { // the report has one anchor only
-		heads = append(slices.Clone(heads), *r.Anchor)
-	}
-	for _, h := range heads {
-		if !slices.Contains(all.TornHeads, h) {
-			all.TornHeads = append(all.TornHeads, h)
-		}
-	}
-}
-
-// recoveryOf asks one sink, which may be one around others.
-func recoveryOf(sink jobaudit.AuditSink) (jobaudit.Recovery, bool) {
-	switch s := sink.(type) {
-	case interface{ Recovery() jobaudit.Recovery }:
-		return s.Recovery(), true
-	case interface {
-		Recovery() (jobaudit.Recovery, bool)
-	}:
-		return s.Recovery()
-	}
-	return jobaudit.Recovery{}, false
-}
-
-func appendNamed(list []string, name string, more []string) []string {
-	for _, text := range more {
-		list = append(list, name+text)
-	}
-	return list
 }
 
 // Degraded is for [jobaudit.Open]: report is called when a sink is given up, and

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -139,6 +140,16 @@ func opened(t *testing.T, sinks ...jobaudit.AuditSink) (events []jobaudit.Event)
 	return events
 }
 
+// quiet is a directory's sink that has no warning of where it is: what tells of one log
+// from what tells of another may not hang on that.
+type quiet struct{ *filesink.Sink }
+
+func (q quiet) Recovery() jobaudit.Recovery {
+	r := q.Sink.Recovery()
+	r.Warnings = nil
+	return r
+}
+
 // TestWhatEachSinkFoundIsRecordedAndExplainsItsLostHeads opens two directories, each
 // after each end that a process can have come to.
 func TestWhatEachSinkFoundIsRecordedAndExplainsItsLostHeads(t *testing.T) {
@@ -150,7 +161,7 @@ func TestWhatEachSinkFoundIsRecordedAndExplainsItsLostHeads(t *testing.T) {
 			}
 			t.Run(one+" "+two, func(t *testing.T) {
 				logs := []*crashed{newCrashed(t, 1, one), newCrashed(t, 2, two)}
-				events := opened(t, logs[0].open(t), logs[1].open(t))
+				events := opened(t, quiet{logs[0].open(t)}, quiet{logs[1].open(t)})
 				var found struct {
 					Torn *struct {
 						Bytes int64
@@ -171,7 +182,7 @@ func TestWhatEachSinkFoundIsRecordedAndExplainsItsLostHeads(t *testing.T) {
 				}
 				require.Equal(t, told > 0, found.Torn != nil)
 				if one == "override" && two == one {
-					require.Equal(t, []string{"allow-missing-anchor", "sink 2: allow-missing-anchor"}, found.Overrides)
+					require.Equal(t, []string{"sink 1: allow-missing-anchor", "sink 2: allow-missing-anchor"}, found.Overrides)
 				}
 				if found.Torn != nil {
 					require.Equal(t, strings.Contains(both, "torn"), found.Torn.Bytes > 0)
@@ -186,7 +197,8 @@ func TestWhatEachSinkFoundIsRecordedAndExplainsItsLostHeads(t *testing.T) {
 					report, err := filesink.Verify(t.Context(), l.dir, opts)
 					require.NoError(t, err, "log %d", i)
 					for _, f := range report.Notes {
-						if f.Kind == filesink.KindRecovery && !(i == 0 && one == "torn" && two != "torn") {
+						if f.Kind == filesink.KindRecovery {
+							require.Contains(t, f.Found, "opened together")
 							require.NotContains(t, f.Found, "are lost", "the sizes may be of two logs")
 						}
 					}
@@ -199,12 +211,10 @@ func TestWhatEachSinkFoundIsRecordedAndExplainsItsLostHeads(t *testing.T) {
 						opts.AcceptLoss = []auditlog.Head{head.Head()}
 						_, err = filesink.Verify(t.Context(), l.dir, opts)
 						require.NoError(t, err)
-						switch {
-						case l.old != nil:
-						case i == 1:
-							require.Contains(t, found.Torn.Files, "sink 2: "+l.name)
-						default:
-							require.Contains(t, found.Torn.Files, l.name)
+						if sink := fmt.Sprintf("sink %d: ", i+1); l.old == nil {
+							require.Contains(t, found.Torn.Files, sink+l.name)
+						} else {
+							require.Contains(t, found.Warnings, sink+"continues "+l.old.Name())
 						}
 					}
 				}
@@ -243,7 +253,7 @@ func TestOfSinksThatFindNothingNothingIsRecorded(t *testing.T) {
 
 // reporting is a sink with a report of its own.
 type reporting struct {
-	*memsink.Sink
+	jobaudit.AuditSink
 	report jobaudit.Recovery
 }
 
@@ -252,12 +262,21 @@ func (s reporting) Recovery() jobaudit.Recovery { return s.report }
 // TestThatALogWasClosedIsSaidOnlyIfEachWas, but for those that are new.
 func TestThatALogWasClosedIsSaidOnlyIfEachWas(t *testing.T) {
 	closed, open, fresh := jobaudit.Recovery{Closed: true, Head: &tlog.Tree{N: 7}}, jobaudit.Recovery{Head: &tlog.Tree{N: 9}}, jobaudit.Recovery{}
+	overridden := jobaudit.Recovery{Overrides: []string{"allow-missing-anchor"}}
+	torn := jobaudit.Recovery{TornBytes: 1, TornFiles: []string{"torn/0.1"}} // before its first commit
 	for _, c := range []struct {
 		reports []jobaudit.Recovery
 		want    bool
 	}{
 		{[]jobaudit.Recovery{closed, closed}, true},
 		{[]jobaudit.Recovery{closed, fresh}, true},
+		{[]jobaudit.Recovery{fresh, closed}, true},
+		{[]jobaudit.Recovery{overridden, closed}, true},
+		{[]jobaudit.Recovery{fresh, closed, fresh}, true},
+		{[]jobaudit.Recovery{fresh, open}, false},
+		{[]jobaudit.Recovery{torn, closed}, false},
+		{[]jobaudit.Recovery{closed, torn}, false},
+		{[]jobaudit.Recovery{fresh, fresh}, false},
 		{[]jobaudit.Recovery{closed, open}, false},
 		{[]jobaudit.Recovery{open, closed}, false},
 	} {
@@ -269,7 +288,37 @@ func TestThatALogWasClosedIsSaidOnlyIfEachWas(t *testing.T) {
 		require.NoError(t, err)
 		r, ok := m.Recovery()
 		require.True(t, ok)
-		require.Equal(t, c.want, r.Closed)
+		require.Equal(t, c.want, r.Closed, "%v", c.reports)
+		heads := slices.ContainsFunc(c.reports, func(r jobaudit.Recovery) bool { return r.Head != nil })
+		require.Equal(t, heads, r.Head != nil, "%v", c.reports)
 		require.NoError(t, m.Close())
+	}
+}
+
+// TestAReportOfEarlierVersionsAccusesNoOtherLog: it had no names of the first sink's.
+func TestAReportOfEarlierVersionsAccusesNoOtherLog(t *testing.T) {
+	torn, clean := newCrashed(t, 1, "torn"), newCrashed(t, 2, "clean")
+	sinks := []*filesink.Sink{torn.open(t), clean.open(t)}
+	report := sinks[0].Recovery()
+	report.Warnings = nil
+	require.NotEmpty(t, report.TornHeads)
+	policies, err := jobaudit.NewRegistry(nil)
+	require.NoError(t, err)
+	for i, l := range []*crashed{torn, clean} {
+		r, err := jobaudit.Open(t.Context(), reporting{sinks[i], report}, jobaudit.Source{System: "test", Environment: "test"}, &jobaudit.Options{Redactors: policies})
+		require.NoError(t, err)
+		require.NoError(t, r.Close(t.Context()))
+		require.NoError(t, sinks[i].Close())
+		verified, err := filesink.Verify(t.Context(), l.dir, &filesink.VerifyOptions{Keys: []note.Verifier{l.key.Verifier()}})
+		require.NoError(t, err)
+		told := 0
+		for _, f := range verified.Notes {
+			if f.Kind == filesink.KindRecovery {
+				told++
+				require.Equal(t, i == 0, strings.Contains(f.Found, "are lost"), f.Found)
+				require.Equal(t, i == 1, strings.Contains(f.Found, "opened together"), f.Found)
+			}
+		}
+		require.Equal(t, 1, told)
 	}
 }
