@@ -1,21 +1,23 @@
 package multisink
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 )
 
-// closeTimeout is how long Close waits for a sink that does not come back.
+// closeTimeout is how long Close waits for a sink that neither stores anything nor comes
+// back.
 const closeTimeout = time.Minute
 
 // Close waits for what is under way, sends once more what is kept for sinks that
 // are behind, and closes the sinks that are io.Closers, all at once: one that panics or
 // does not come back keeps no other from being closed. The error joins theirs
-// and names the sinks that lack records, and those that have not come back after a
-// minute: they are left as they are.
+// and names the sinks that lack records, and those that have not come back a minute
+// after the last batch that they stored: they are left as they are. One that is slow is
+// waited for as long as it stores what is kept for it.
 func (s *Sink) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -24,42 +26,106 @@ func (s *Sink) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
-	errs := endAll([]string{"a call under way"}, func(int) error { s.calls.Wait(); return nil })
-	var names []string
+	calls := task{name: "a call under way", end: func() error { s.calls.Wait(); return nil }, moved: s.lastMoved}
+	var members []task
 	for _, m := range s.members {
-		names = append(names, m.name)
+		members = append(members, task{m.name, m.close, m.lastMoved, m.lack})
 	}
-	return errors.Join(append(errs, endAll(names, func(i int) error { return s.members[i].close() })...)...)
+	errs := endAll([]task{calls})
+	return errors.Join(append(errs, endAll(members)...)...)
 }
 
-// endAll has things end beside each other, and returns their errors. Those that have not
-// come back after closeTimeout are errors by their names.
-func endAll(names []string, end func(i int) error) []error {
-	ended := make([]chan error, len(names))
-	for i := range names {
+// task is what Close waits for.
+type task struct {
+	name  string
+	end   func() error
+	moved func() time.Time // when a batch was stored last
+	lack  func() error     // what is to be said if it does not come back; may be nil
+}
+
+// endAll has tasks end beside each other, and returns their errors. Those that have not
+// come back, nor moved for closeTimeout, are errors by their names.
+func endAll(tasks []task) []error {
+	began := time.Now()
+	ended := make([]chan error, len(tasks))
+	for i, t := range tasks {
 		ended[i] = make(chan error, 1)
 		go func() {
-			err := fmt.Errorf("%s: close: it ended the goroutine", names[i])
+			err := fmt.Errorf("%s: close: it ended the goroutine", t.name)
 			defer func() { ended[i] <- err }()
-			err = end(i)
+			err = t.end()
 		}()
 	}
-	late, stop := context.WithTimeout(context.Background(), closeTimeout)
-	defer stop()
-	errs := make([]error, len(names))
-	for i, name := range names {
-		select {
-		case errs[i] = <-ended[i]:
-			continue
-		case <-late.Done():
-		}
-		select {
-		case errs[i] = <-ended[i]:
-		default:
-			errs[i] = fmt.Errorf("%s has not come back after %v", name, closeTimeout)
-		}
+	errs := make([]error, len(tasks))
+	for i, t := range tasks {
+		errs[i] = t.wait(ended[i], began)
 	}
 	return errs
+}
+
+// wait waits for the end of a task that began at a time.
+func (t *task) wait(ended <-chan error, began time.Time) error {
+	for last := began; ; {
+		if moved := t.moved(); moved.After(last) {
+			last = moved
+		}
+		late := time.NewTimer(time.Until(last.Add(closeTimeout)))
+		select {
+		case err := <-ended:
+			late.Stop()
+			return err
+		case <-late.C:
+		}
+		if t.moved().After(last) {
+			continue
+		}
+		select {
+		case err := <-ended:
+			return err
+		default:
+		}
+		err := fmt.Errorf("%s has not come back for %v", t.name, closeTimeout)
+		if t.lack != nil {
+			err = errors.Join(err, t.lack())
+		}
+		return err
+	}
+}
+
+// lastMoved returns when a sink stored a batch last.
+func (s *Sink) lastMoved() (last time.Time) {
+	for _, m := range s.members {
+		if moved := m.lastMoved(); moved.After(last) {
+			last = moved
+		}
+	}
+	return last
+}
+
+func (m *member) lastMoved() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.moved
+}
+
+// lack returns which records the sink lacks as far as is known while it has not come
+// back, nil if it lacks none.
+func (m *member) lack() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.lacking != nil || m.givenUp != nil {
+		return cmp.Or(m.lacking, m.givenUp)
+	}
+	held := 0
+	for _, b := range m.queue {
+		if !b.attempt.failed() {
+			held += len(b.records)
+		}
+	}
+	if held == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s lacks records: it has not acknowledged %d", m.name, held)
 }
 
 func (m *member) close() error {
@@ -74,18 +140,32 @@ func (m *member) close() error {
 	lacking := m.givenUp
 	m.mu.Unlock()
 	for b := m.next(); b != nil && lacking == nil; b = m.next() {
-		if err := m.append(b.records); err != nil {
+		err := m.append(b.records)
+		if err != nil {
 			lacking = fmt.Errorf("%s lacks records: %w", m.name, err)
 		}
 		m.mu.Lock()
+		m.answer(b, err)
 		m.queue = m.queue[min(1, len(m.queue)):] // it may have been given up meanwhile
-		if lacking == nil {
-			m.taken = b.attempt.number
-			m.owner.move()
+		if m.lacking = lacking; lacking == nil {
+			m.move(b)
 		}
 		m.mu.Unlock()
 	}
+	m.mu.Lock()
+	for _, b := range m.queue {
+		m.answer(b, errClosed)
+	}
+	m.mu.Unlock()
 	return errors.Join(lacking, m.closeSink())
+}
+
+// answer is tell for a batch that Close has sent, or has not: its caller may wait for it
+// still, without a limit. mu is held.
+func (m *member) answer(b *batch, err error) {
+	if !b.attempt.stands() {
+		m.tell(b, err)
+	}
 }
 
 // closeSink closes the sink if it can be closed. A panic of it is an error.

@@ -3,6 +3,7 @@ package multisink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -118,4 +119,137 @@ func TestACallThatNeverReturnsKeepsNoSinkFromBeingClosed(t *testing.T) {
 		close(release)
 		<-done
 	})
+}
+
+// slowly is a sink that stores one batch after the other, each for some seconds, up to so
+// many; with the next it hangs until it is released.
+func slowly(upTo int64, release <-chan struct{}) (*ending, *atomic.Int64) {
+	var stored atomic.Int64
+	return &ending{append: func() error {
+		if stored.Load() == upTo {
+			<-release
+			return nil
+		}
+		time.Sleep(timeout - time.Second)
+		stored.Add(1)
+		return nil
+	}}, &stored
+}
+
+// TestCloseWaitsForASlowSinkAsLongAsItStores what is kept for it, and says that one lacks
+// records which stores nothing any more.
+func TestCloseWaitsForASlowSinkAsLongAsItStores(t *testing.T) {
+	const kept = 100
+	for _, upTo := range []int64{0, 1, 50, kept - 1, kept} {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			defer close(release)
+			slow, stored := slowly(upTo, release)
+			other := &ending{}
+			s, err := New(1, slow, other)
+			require.NoError(t, err)
+			for range kept {
+				require.NoError(t, s.Append(t.Context(), make([]jobaudit.Record, 2)))
+			}
+			began := time.Now()
+			err = s.Close()
+			require.Equal(t, upTo, stored.Load())
+			require.True(t, other.closed.Load())
+			took := time.Duration(upTo) * (timeout - time.Second)
+			if upTo == kept {
+				require.NoError(t, err)
+				require.True(t, slow.closed.Load())
+			} else {
+				took += closeTimeout
+				require.ErrorContains(t, err, "sink 1 has not come back")
+				require.ErrorContains(t, err, fmt.Sprintf("sink 1 lacks records: it has not acknowledged %d", 2*(kept-upTo)))
+				require.NotContains(t, err.Error(), "sink 2")
+			}
+			require.Equal(t, took, time.Since(began), "a minute from the last batch")
+		})
+	}
+}
+
+// TestCloseSaysThatASinkLacksRecordsThoughItsCloseNeverReturns: it had failed before, or
+// was given up.
+func TestCloseSaysThatASinkLacksRecordsThoughItsCloseNeverReturns(t *testing.T) {
+	for _, records := range []int{1, maxBehind} {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			defer close(release)
+			wait := func() error { <-release; return nil }
+			bad := &ending{append: func() error { return errClosing }, close: wait}
+			s, err := New(1, bad, &ending{})
+			require.NoError(t, err)
+			for range 2 {
+				require.NoError(t, s.Append(t.Context(), make([]jobaudit.Record, records)))
+			}
+			err = s.Close()
+			require.ErrorContains(t, err, "sink 1 has not come back")
+			if records == maxBehind {
+				require.ErrorContains(t, err, "sink 1 is given up")
+			} else {
+				require.ErrorContains(t, err, "sink 1 lacks records")
+				require.ErrorIs(t, err, errClosing)
+			}
+		})
+	}
+}
+
+// TestCloseWaitsForACallWhileASinkStoresWhatIsBeforeIt: of a caller who sets no limit.
+func TestCloseWaitsForACallWhileASinkStoresWhatIsBeforeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const calls = 50
+		slow, stored := slowly(calls, nil)
+		s, err := New(2, slow, &ending{})
+		require.NoError(t, err)
+		done := make(chan error, calls)
+		for range calls {
+			go func() { done <- s.Append(context.Background(), make([]jobaudit.Record, 1)) }()
+		}
+		synctest.Wait()
+		require.NoError(t, s.Close())
+		require.EqualValues(t, calls, stored.Load())
+		for range calls {
+			require.NoError(t, <-done)
+		}
+	})
+}
+
+// TestACallThatCloseHasLeftEndsWhenItsSinkComesBack, though its caller sets no limit.
+func TestACallThatCloseHasLeftEndsWhenItsSinkComesBack(t *testing.T) {
+	for _, fails := range []int{0, 1, 2, 3} { // the calls from this one on
+		synctest.Test(t, func(t *testing.T) {
+			const calls = 5
+			release := make(chan struct{})
+			n := 0
+			hangs := &ending{append: func() error {
+				<-release
+				if n++; fails > 0 && n >= fails {
+					return errClosing
+				}
+				return nil
+			}}
+			s, err := New(2, hangs, &ending{})
+			require.NoError(t, err)
+			done := make(chan error, calls)
+			for range calls {
+				go func() { done <- s.Append(context.Background(), make([]jobaudit.Record, 1)) }()
+			}
+			synctest.Wait()
+			require.ErrorContains(t, s.Close(), "sink 1 lacks records: it has not acknowledged 5")
+			close(release)
+			stored := 0
+			for range calls {
+				if <-done == nil {
+					stored++
+				}
+			}
+			if fails == 0 {
+				require.Equal(t, calls, stored)
+			} else {
+				require.Equal(t, fails-1, stored)
+			}
+		})
+	}
 }

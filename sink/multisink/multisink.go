@@ -310,11 +310,13 @@ type member struct {
 
 	mu      sync.Mutex // guards what follows
 	queue   []*batch
-	taken   uint64 // the number of the newest batch that it took
+	taken   uint64    // the number of the newest batch that it took
+	moved   time.Time // when that was
 	working bool
 	closing bool
 	workers sync.WaitGroup
 	givenUp error // why it gets no more
+	lacking error // why it did not get all when it was closed
 	retry   *time.Timer
 }
 
@@ -453,8 +455,7 @@ func (m *member) took(b *batch, err error) bool {
 	if err == nil || b.attempt.failed() || definite(err) && !b.attempt.stands() {
 		m.queue = m.queue[1:]
 		if err == nil {
-			m.taken = b.attempt.number
-			m.owner.move()
+			m.move(b)
 		}
 		return true
 	}
@@ -472,6 +473,12 @@ func (m *member) took(b *batch, err error) bool {
 		m.start()
 	})
 	return false
+}
+
+// move takes in that the sink has stored a batch. mu is held.
+func (m *member) move(b *batch) {
+	m.taken, m.moved = b.attempt.number, time.Now()
+	m.owner.move()
 }
 
 // append calls the sink. A panic of it is an error.
