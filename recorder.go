@@ -432,9 +432,10 @@ func (r *Recorder) ID() uuid.UUID {
 // Close stores what is still on its way, then an audit.closed event, and ends
 // the Recorder: every later call on it or on its Trails returns [ErrClosed].
 // Let the jobs end first. It waits until ctx ends, at most OutcomeTimeout and at
-// least Timeout, and then Timeout for the Fallback and for its own event, which it retries. What
-// could not be stored by then is lost. The error counts it, and the executions
-// that were begun here and have no end: their ends can no longer be recorded.
+// least Timeout, and then Timeout for the Fallback and for its own event, which it
+// sends to a failing sink for at most five seconds. What could not be stored by then
+// is lost. The error counts it, and the executions that were begun here and have no
+// end: their ends can no longer be recorded.
 func (r *Recorder) Close(ctx context.Context) error {
 	if err := r.opened("close"); err != nil {
 		return err
@@ -457,9 +458,7 @@ func (r *Recorder) Close(ctx context.Context) error {
 	}
 	own := 0
 	if err == nil {
-		closed := r.entry(AuditClosed, payload{})
-		closed.Urgency = delivery.Outcome // a call that fails is followed by others
-		if err = r.send(ctx, []entry{closed}, r.opts.Timeout); errors.Is(err, context.DeadlineExceeded) {
+		if err = r.storeClosed(ctx, began); errors.Is(err, context.DeadlineExceeded) {
 			own = 1 // it is still in the queue, and no event of a job
 		}
 	}
@@ -476,6 +475,22 @@ func (r *Recorder) Close(ctx context.Context) error {
 	}
 	err = fmt.Errorf("%d events are not known to be stored, and %d executions have no end: %w", lost, r.executions.Load(), err)
 	return &AuditError{Op: "close", Err: err}
+}
+
+// closingRetries is how long Close sends its own event again to a sink that fails.
+const closingRetries = 5 * time.Second
+
+// storeClosed stores the audit.closed event. A sink that fails, as on a connection that
+// broke while it stood idle, is called again for a while; one that is slow has Timeout.
+func (r *Recorder) storeClosed(ctx context.Context, began time.Time) error {
+	entries := []entry{r.entry(AuditClosed, payload{})}
+	entries[0].Urgency = delivery.Outcome
+	wait := min(r.opts.Timeout, closingRetries)
+	err := r.send(ctx, entries, wait)
+	if errors.Is(err, context.DeadlineExceeded) && r.queue.Stats().FailedAt.Before(began) {
+		err = r.queue.Wait(ctx, r.stream, entries[0].Ack, r.opts.Timeout-wait)
+	}
+	return err
 }
 
 // drained waits until nothing is left to store.

@@ -131,6 +131,21 @@ func TestCloseTriesItsOwnEventAgain(t *testing.T) {
 	}
 }
 
+// A long Timeout is a slow sink's, and not for calls that fail.
+func TestCloseWaitsLongForASlowSinkAndNotForOneThatFails(t *testing.T) {
+	for fault, want := range map[faultsink.Fault]time.Duration{faultsink.Fail: 5 * time.Second, faultsink.Stick: time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			sink := faultsink.New(memsink.New(nil))
+			rec := open(t, sink, &jobaudit.Options{OnError: new(complaints).add, Timeout: time.Hour})
+			sink.Set(faultsink.Rule{Fault: fault})
+			began := time.Now()
+			require.ErrorIs(t, rec.Close(t.Context()), context.DeadlineExceeded)
+			require.Equal(t, want, time.Since(began))
+			sink.Release()
+		})
+	}
+}
+
 // What Close says of a sink that is gone: no event of a job is lost, and why.
 func TestCloseSaysWhyItsOwnEventIsNotStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
