@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,6 +27,11 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
+	// In the background of a shell an interrupt is ignored, and what is started from here
+	// would ignore it, too: a handler is not inherited.
+	if signal.Ignored(os.Interrupt) {
+		signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+	}
 	dir, err := os.MkdirTemp("", "jobaudit-cli-*")
 	if err != nil {
 		panic(err)
