@@ -282,7 +282,7 @@ func foreignIDs(text string, known, all map[uuid.UUID]bool) (list []uuid.UUID) {
 func TestNoPageOfTheListGivesAnIDOfAnotherOrganization(t *testing.T) {
 	orgs := map[string]string{"ada": "acme", "eve": "evil", "nobody's": ""}
 	for seed := range uint64(4) {
-		if testing.Short() && seed != 1 {
+		if testing.Short() && seed != 1 || size.Race && seed > 1 {
 			continue
 		}
 		random := rand.New(rand.NewPCG(seed, 2))

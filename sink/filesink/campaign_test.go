@@ -461,7 +461,7 @@ func TestEveryChangeIsFoundOrOfAKnownClass(t *testing.T) {
 	t.Parallel()
 	mutations := 3000
 	if size.Race {
-		mutations = 1500
+		mutations = 500
 	}
 	if testing.Short() {
 		mutations = 40

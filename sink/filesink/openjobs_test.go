@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
 	"github.com/jobaudit/jobaudit/watchdog"
@@ -161,7 +160,7 @@ func requireOpen(t testing.TB, log watchdog.OpenJobs, records []jobaudit.Record,
 
 func TestOpenJobsAreAllJobsWithoutAnEndAndNoOthers(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(size.Times(15, 2)) {
+	for seed := range uint64(max(2, 15/every(3))) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		records := lifeStories(t, r, 20+r.IntN(30))
 		d := simdisk.NewMemory()

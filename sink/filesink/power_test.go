@@ -163,7 +163,7 @@ func TestPowerLossDuringRecoveryLosesNothing(t *testing.T) {
 	whole := newStory(false)
 	require.NoError(t, whole.run(t))
 	calls := whole.disk.Calls()
-	step := 23 * every(2)
+	step := 23 * every(5)
 	for n := 1; n <= calls; n += step {
 		s := newStory(false)
 		s.disk.Cut(n)
@@ -221,7 +221,7 @@ func TestAcknowledgedEventsSurviveTheEndBehindAFailingCall(t *testing.T) {
 	whole := newStory(false)
 	require.NoError(t, whole.run(t))
 	fates := slices.Sorted(maps.Keys(simdisk.Fates(0)))
-	step := 4 * every(3)
+	step := 4 * every(6)
 	for n := 1; n <= whole.disk.Calls(); n += step {
 		for later := range 6 {
 			s := newStory(false)

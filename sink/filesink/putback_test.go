@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"github.com/stretchr/testify/require"
@@ -28,6 +29,9 @@ func TestALogWhoseCommitLineWasPutBackIsNotAccusedByItsIndex(t *testing.T) {
 	for segment := range 3 { // the first, one in the middle, the last
 		for _, opened := range []bool{false, true} {
 			for _, appended := range []bool{false, true} {
+				if appended && !opened || size.Race && opened && !appended {
+					continue
+				}
 				p, opts, records := indexed(t)
 				files, err := filepath.Glob(filepath.Join(p.dir, "entries", "*.jsonl"))
 				require.NoError(t, err)
