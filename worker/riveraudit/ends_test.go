@@ -399,9 +399,9 @@ func (s *refusing) Append(ctx context.Context, records []jobaudit.Record) error 
 	return s.Sink.Append(ctx, records)
 }
 
-// swept runs jobs whose ends a sweep alone can record, and stops. It returns what Stop
-// said, and how many jobs have their end once the recorder is closed.
-func swept(t *testing.T, sink *refusing, jobs int, opts *jobaudit.Options) (stopped error, ended int) {
+// swept runs jobs whose ends a sweep alone can record, and stops. It returns how
+// many jobs have their end once the recorder is closed, and what Stop said.
+func swept(t *testing.T, sink *refusing, jobs int, opts *jobaudit.Options) (ended int, stopped error) {
 	t.Helper()
 	w := newWorld(t, database(t, server(t)), false)
 	sink.Sink = w.sink
@@ -430,7 +430,7 @@ func swept(t *testing.T, sink *refusing, jobs int, opts *jobaudit.Options) (stop
 		require.NoError(t, err)
 		ended++
 	}
-	return stopped, ended
+	return ended, stopped
 }
 
 func TestAJobThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
@@ -443,7 +443,7 @@ func TestAJobThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
 				}
 				return nil
 			}
-			stopped, ended := swept(t, sink, 8, &jobaudit.Options{Timeout: 2 * time.Second, OutcomeTimeout: time.Second})
+			ended, stopped := swept(t, sink, 8, &jobaudit.Options{Timeout: 2 * time.Second, OutcomeTimeout: time.Second})
 			require.Error(t, stopped)
 			require.Equal(t, 7, ended)
 		})
@@ -452,7 +452,7 @@ func TestAJobThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
 
 func TestASweepEndsAtASinkThatTakesNothing(t *testing.T) {
 	sink := &refusing{refuses: func(uuid.UUID) error { return errNo }, deaf: true}
-	stopped, ended := swept(t, sink, 4, &jobaudit.Options{Timeout: 2 * time.Second, OutcomeTimeout: time.Second})
+	ended, stopped := swept(t, sink, 4, &jobaudit.Options{Timeout: 2 * time.Second, OutcomeTimeout: time.Second})
 	require.Error(t, stopped)
 	require.Zero(t, ended)
 	require.Len(t, sink.tried, 1, "further jobs would wait as long")
@@ -461,7 +461,7 @@ func TestASweepEndsAtASinkThatTakesNothing(t *testing.T) {
 func TestTheErrorOfASweepNamesSomeOfManyJobs(t *testing.T) {
 	const jobs = 20
 	sink := &refusing{refuses: func(uuid.UUID) error { return jobaudit.ErrConflict }}
-	stopped, ended := swept(t, sink, jobs, &jobaudit.Options{})
+	ended, stopped := swept(t, sink, jobs, &jobaudit.Options{})
 	require.Zero(t, ended)
 	require.Len(t, sink.tried, jobs, "each was tried")
 	named, ok := stopped.(interface{ Unwrap() []error })
