@@ -263,9 +263,11 @@ func (c *scan) run() bool {
 		words = text[i] == '.' // names have dots, too: --app.token V
 		i, run = next, next
 	}
-	if len(text)-run >= minEncoded && c.encoded(run, len(text), words) {
-		return true
-	}
+	return len(text)-run >= minEncoded && c.encoded(run, len(text), words) || c.foundNamed()
+}
+
+// foundNamed reports whether a named value was found that is hit if nothing else is.
+func (c *scan) foundNamed() bool {
 	if c.named {
 		c.rule = ruleNamed
 	}

@@ -289,24 +289,7 @@ func (c *scan) inside(i int) bool {
 // valued looks for a credential behind the sign at i, and the name that begins at
 // begin.
 func (c *scan) valued(i int, n naming, begin int) bool {
-	text := c.text
-	from := i + 1
-	for from < len(text) && from-i < 24 {
-		if text[from] == '\\' {
-			end := escaped(text, from)
-			if end >= from+6 && text[end-4:end] == "003c" { // a < is the value's own
-				break
-			}
-			if end == from+6 { // \u003e
-				from = end
-				continue
-			}
-		}
-		if !beforeSign[text[from]] && text[from] != '=' && text[from] != ':' && text[from] != '>' {
-			break
-		}
-		from++
-	}
+	text, from := c.text, c.behindSign(i)
 	listed := from < len(text) && text[from] == '[' // a header of Go
 	if listed {
 		from++
@@ -358,6 +341,30 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 		return (cut || mayBeRough(value)) && c.rough(i, n, begin)
 	}
 	return c.hit(ruleNamed, from, from+len(value))
+}
+
+// behindSign returns where the value behind the sign at i may begin: behind spaces, quotes
+// and further signs.
+func (c *scan) behindSign(i int) int {
+	text := c.text
+	from := i + 1
+	for from < len(text) && from-i < 24 {
+		if text[from] == '\\' {
+			end := escaped(text, from)
+			if end >= from+6 && text[end-4:end] == "003c" { // a < is the value's own
+				break
+			}
+			if end == from+6 { // \u003e
+				from = end
+				continue
+			}
+		}
+		if !beforeSign[text[from]] && text[from] != '=' && text[from] != ':' && text[from] != '>' {
+			break
+		}
+		from++
+	}
+	return from
 }
 
 // plainValue returns the end of the value that begins at from and is not quoted.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/filesink"
@@ -60,14 +61,7 @@ func TestALogWhoseCommitLineWasPutBackIsNotAccusedByItsIndex(t *testing.T) {
 				require.NoError(t, os.WriteFile(file, append(slices.Clip(whole), now[len(without):]...), 0o600))
 				unusedIndex(t, p, opened, what+", put back")
 				queriesOf(t, openReader(t, p.dir), records)
-				with, err := filesink.OpenReader(p.dir, p.key.Verifier())
-				require.NoError(t, err)
-				queriesOf(t, with, records)
-				require.NoError(t, with.Close())
-				s := p.open(t, opts)
-				queriesOf(t, s, records)
-				require.NoError(t, s.Close())
-				unusedIndex(t, p, false, what+", opened again")
+				goesOn(t, p, opts, records, what)
 			}
 		}
 	}
@@ -85,6 +79,13 @@ func TestAnOldIndexOfASegmentThatWentOnIsNotUsed(t *testing.T) {
 	require.NotEqual(t, old, contentOf(t, last))
 	require.NoError(t, os.WriteFile(last, old, 0o600))
 	unusedIndex(t, p, true, "put back")
+	goesOn(t, p, opts, records, "the last segment")
+}
+
+// goesOn requires that a reader with the key and the next writer find all records, and
+// that the index is right after that.
+func goesOn(t *testing.T, p place, opts *filesink.Options, records []jobaudit.Record, what string) {
+	t.Helper()
 	with, err := filesink.OpenReader(p.dir, p.key.Verifier())
 	require.NoError(t, err)
 	queriesOf(t, with, records)
@@ -92,5 +93,5 @@ func TestAnOldIndexOfASegmentThatWentOnIsNotUsed(t *testing.T) {
 	s := p.open(t, opts)
 	queriesOf(t, s, records)
 	require.NoError(t, s.Close())
-	unusedIndex(t, p, false, "opened")
+	unusedIndex(t, p, false, what+", opened again")
 }
