@@ -1,4 +1,5 @@
-# make test        every test of every module, with the race detector (SHORT=1: the short ones)
+# make test        every test of every module, with the race detector (SHORT=1: the short
+#                  ones, without it)
 # make test-extra  the tests that need more programs than make test does
 # make campaign    the part of it that changes a log's files: 120,000 changes, every byte, 2,000 honest logs
 # make soak        long campaigns; SEED=n repeats the one that printed it
@@ -26,8 +27,10 @@ FUZZTIME    ?= 10s
 testall = $(GO) run ./internal/tools/testall
 each    = $(testall) --
 
-# The race detector needs cgo, and so a C compiler; without one go env says 0.
-race = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
+# The race detector needs cgo, and so a C compiler; without one go env says 0. The
+# short tests do without it: on a machine that has compiled nothing yet, all of the
+# libraries again for it would take longer than the tests.
+race = $(if $(SHORT),,$(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race))
 
 # Machines that our code is compiled for, beside this one.
 PLATFORMS ?= linux/386 linux/arm linux/s390x windows/amd64 darwin/arm64
@@ -47,7 +50,7 @@ export GORACE ?= atexit_sleep_ms=100
 # as the golden events that internal/tools/schematest reads. -vet=off: make vet
 # does more, and go test's part of it would compile for longer
 test: $(if $(SHORT),,servers)
-	@$(if $(race),:,echo "make test: no C compiler found, so the tests run without the race detector")
+	@$(if $(race)$(SHORT),:,echo "make test: no C compiler found, so the tests run without the race detector")
 	$(testall) -vet=off -count=1 -timeout $(TIMEOUT) $(race) $(if $(SHORT),-short) $(TESTFLAGS)
 
 # Package internal/tools/size tells the tests in which of these they run.

@@ -433,8 +433,8 @@ func (r *Recorder) ID() uuid.UUID {
 // the Recorder: every later call on it or on its Trails returns [ErrClosed].
 // Let the jobs end first. It waits until ctx ends, at most OutcomeTimeout and at
 // least Timeout, and then Timeout for the Fallback and for its own event, which it
-// sends to a failing sink for at most five seconds. What could not be stored by then
-// is lost. The error counts it, and the executions that were begun here and have no
+// sends to a failing sink for at most five seconds, and no longer than OutcomeTimeout.
+// What could not be stored by then is lost. The error counts it, and the executions that were begun here and have no
 // end: their ends can no longer be recorded.
 func (r *Recorder) Close(ctx context.Context) error {
 	if err := r.opened("close"); err != nil {
@@ -485,7 +485,7 @@ const closingRetries = 5 * time.Second
 func (r *Recorder) storeClosed(ctx context.Context, began time.Time) error {
 	entries := []entry{r.entry(AuditClosed, payload{})}
 	entries[0].Urgency = delivery.Outcome
-	wait := min(r.opts.Timeout, closingRetries)
+	wait := min(r.opts.Timeout, r.opts.OutcomeTimeout, closingRetries)
 	err := r.send(ctx, entries, wait)
 	if errors.Is(err, context.DeadlineExceeded) && r.queue.Stats().FailedAt.Before(began) {
 		err = r.queue.Wait(ctx, r.stream, entries[0].Ack, r.opts.Timeout-wait)

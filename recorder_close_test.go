@@ -133,14 +133,22 @@ func TestCloseTriesItsOwnEventAgain(t *testing.T) {
 
 // A long Timeout is a slow sink's, and not for calls that fail.
 func TestCloseWaitsLongForASlowSinkAndNotForOneThatFails(t *testing.T) {
-	for fault, want := range map[faultsink.Fault]time.Duration{faultsink.Fail: 5 * time.Second, faultsink.Stick: time.Hour} {
+	for _, c := range []struct {
+		fault         faultsink.Fault
+		outcome, want time.Duration
+	}{
+		{faultsink.Fail, time.Minute, 5 * time.Second},
+		{faultsink.Fail, time.Second, time.Second},
+		{faultsink.Stick, time.Minute, time.Hour},
+		{faultsink.Stick, time.Second, time.Hour},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			sink := faultsink.New(memsink.New(nil))
-			rec := open(t, sink, &jobaudit.Options{OnError: new(complaints).add, Timeout: time.Hour})
-			sink.Set(faultsink.Rule{Fault: fault})
+			rec := open(t, sink, &jobaudit.Options{OnError: new(complaints).add, Timeout: time.Hour, OutcomeTimeout: c.outcome})
+			sink.Set(faultsink.Rule{Fault: c.fault})
 			began := time.Now()
 			require.ErrorIs(t, rec.Close(t.Context()), context.DeadlineExceeded)
-			require.Equal(t, want, time.Since(began))
+			require.Equal(t, c.want, time.Since(began))
 			sink.Release()
 		})
 	}

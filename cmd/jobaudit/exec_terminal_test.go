@@ -38,6 +38,7 @@ func terminal(t *testing.T) (person, program *os.File) {
 // What a terminal sends reaches exec and its program; what somebody sends to exec, exec
 // alone.
 func TestAnInterruptReachesTheProgramOnceWhoeverSendsIt(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	dir := filepath.Join(t.TempDir(), "log")
 	person, tty := terminal(t)
 	cmd := audited(t, dir, "--", "sh", "-c", `n=0; trap 'n=$((n+1)); echo interrupt $n' INT; trap 'echo quit; kill $s; exit 4' QUIT; sleep 100000 & s=$!; echo ready; while :; do wait $s; done`)

@@ -287,6 +287,7 @@ func started(t *testing.T, dir string) (cmd *exec.Cmd, pid string, in io.Writer)
 }
 
 func TestASignalEndsTheWaitForWhatTheProgramHasLeftBehind(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	dir := filepath.Join(t.TempDir(), "log")
 	cmd := audited(t, dir, "--", "sh", "-c", "sleep 100000 & echo $!; exit 3")
 	out, err := cmd.StdoutPipe()

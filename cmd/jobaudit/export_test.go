@@ -270,6 +270,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 }
 
 func TestWhatAnOTLPReceiverTookInPartIsSentAgainAndRecordingGoesOn(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	l := newLog(t)
 	sink := newReceiver()
 	sink.set(true)
@@ -354,6 +355,7 @@ func (r *receiver) serve(listener net.Listener) {
 }
 
 func TestWhatASyslogReceiverDidNotReadToItsEndIsSentAgain(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	for _, scheme := range []string{"syslog+tcp", "syslog+tls"} {
 		t.Run(scheme, func(t *testing.T) {
 			l := newLog(t).close(t)
@@ -436,6 +438,7 @@ func followed(t *testing.T, args ...string) (next func() jobaudit.Record, end fu
 // Whether it is at once or later that one of several logs cannot be read: the export ends,
 // and says which.
 func TestAFollowingExportEndsWithTheFirstLogThatCannotBeRead(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	for _, late := range []bool{false, true} {
 		for _, at := range []int{0, 1, 2} {
 			logs := []*aLog{newLog(t).close(t), newNamedLog(t, "example.com/web").close(t), newNamedLog(t, "example.com/mail").close(t)}
@@ -475,6 +478,7 @@ func TestAFollowingExportEndsWithTheFirstLogThatCannotBeRead(t *testing.T) {
 }
 
 func TestAMirrorIsFollowedAsItGrows(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	l := newLog(t)
 	target, key := filepath.Join(t.TempDir(), "mirror"), l.verifier(t)
 	mirror := func(args ...string) {

@@ -424,6 +424,7 @@ func TestACheckpointServesAsAnAnchor(t *testing.T) {
 }
 
 func TestTailFollowsTheLogAcrossSegments(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	l := newLog(t)
 	require.Len(t, strings.Split(strings.TrimSpace(run(t, "tail", l.dir, "-n", "3").out), "\n"), 3)
 

@@ -259,6 +259,7 @@ func TestWhoPutsAHeadIntoAMirrorStopsNoCommand(t *testing.T) {
 // TestWhoPutsAHeadIntoAMirrorEndsNoFollowing: what comes is shown, and what is missing
 // is said once.
 func TestWhoPutsAHeadIntoAMirrorEndsNoFollowing(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	forged, head := forgedHead(t)
 	for _, command := range [][]string{{"tail", "-f", "-n", "1000", "--json"}, {"export", "--follow", "--format", "jsonl"}} {
 		t.Run(command[0], func(t *testing.T) {
@@ -365,6 +366,7 @@ func TestASuccessorsBranchIsAcceptedAndBothAreShown(t *testing.T) {
 // TestWhoFollowsAMirrorMissesNothingOfAnAcceptedBranch: it begins before the place that was read
 // in the branch that it leaves.
 func TestWhoFollowsAMirrorMissesNothingOfAnAcceptedBranch(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	for _, command := range [][]string{{"tail", "-f", "-n", "1000", "--json"}, {"export", "--follow", "--format", "jsonl"}} {
 		t.Run(command[0], func(t *testing.T) {
 			l := newLog(t)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -141,7 +142,7 @@ func TestRecoveryTellsTheRecorderOfItsPredecessor(t *testing.T) {
 	report := s.Recovery()
 	report.Warnings = nil // of where the log is
 	require.Equal(t, jobaudit.Recovery{}, report, "a new log has no past")
-	recorder, err := jobaudit.Open(t.Context(), s, where, &jobaudit.Options{Redactors: registry})
+	recorder, err := jobaudit.Open(t.Context(), s, where, &jobaudit.Options{Redactors: registry, OutcomeTimeout: time.Millisecond})
 	require.NoError(t, err)
 	incarnation := read(t, s, jobaudit.Query{})[0].Event().Stream.ID
 	require.NoError(t, s.Close()) // the sink, and not the recorder
