@@ -97,7 +97,7 @@ posthog: phx_<w43>
 statsig: secret-<w43> console-<w43>
 segment: sgp_<w64>
 ionic: ion_<w42>
-openai: sk-<w20>T3BlbkFJ<w20> sk-proj-<s74>T3BlbkFJ<s74> sk-svcacct-<s58>T3BlbkFJ<s58> sk-admin-<s58>T3BlbkFJ<s58>
+openai: sess-<w40> sk-<w20>T3BlbkFJ<w20> sk-proj-<s74>T3BlbkFJ<s74> sk-svcacct-<s58>T3BlbkFJ<s58> sk-admin-<s58>T3BlbkFJ<s58>
 anthropic: sk-ant-api03-<s93>AA sk-ant-admin01-<s93>AA sk-ant-oat01-<s93>AA sk-ant-sid01-<s93>AA
 openrouter: sk-or-v1-<h64>
 deepseek: sk-<h32>
@@ -116,6 +116,13 @@ pinecone: pcsk_<w6>_<w63>
 voyage: pa-<s43>
 elevenlabs: sk_<h48>
 tavily: tvly-<w32>
+context7: ctx7sk-<U>
+telnyx: KEY<h32>_<w22>
+stytch: secret-live-<s36>= secret-test-<s36>=
+vk: vk1.a.<s190>
+riot-games: RGAPI-<U>
+wakatime: waka_<U> waka_tok_<w64>
+zuplo: zpka_<h32>_<h8>
 firecrawl: fc-<h32>
 e2b: e2b_<h40>
 langsmith: lsv2_pt_<h32>_<h10> lsv2_sk_<h32>_<h10>
@@ -159,7 +166,7 @@ atlassian: ATATT3xFfGF0<s168>=<H8> ATCTT3xFfG<s168>=<H8>
 trello: ATTA<h64><H8>
 linear: lin_api_<w40> lin_oauth_<h64>
 notion: ntn_<d11><w35> secret_<w43>
-figma: figd_<s40>
+figma: figd_<s40> figu_<s40>
 airtable: pat<w14>.<h64>
 asana: 1/<d16>:<h32> 2/<d16>/<d16>:<h32>
 dropbox: sl.<s140> sl.u.<s140>

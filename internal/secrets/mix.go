@@ -170,7 +170,9 @@ func random(body string) bool {
 	case counts[digit] == 0:
 		return mixed && changes*5 >= n*2
 	case mixed:
-		return changes*3 >= n
+		return changes*4 >= n
+	case counts[smallLetter] == 0: // no names are so
+		return changes >= 2
 	}
 	return changes >= 2 && changes*8 >= n
 }
