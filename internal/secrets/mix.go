@@ -169,8 +169,8 @@ func random(body string) bool {
 	switch {
 	case counts[digit] == 0:
 		return mixed && changes*5 >= n*2
-	case mixed:
-		return changes*4 >= n
+	case mixed: // a name may well have one digit
+		return changes*3 >= n || changes*4 >= n && counts[digit] > 1
 	case counts[smallLetter] == 0: // no names are so
 		return changes >= 2
 	}

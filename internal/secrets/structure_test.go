@@ -118,7 +118,7 @@ func TestCredentialsInURLsAreFound(t *testing.T) {
 		"git@github.com:o/r.git", "https://user@example.com/", "postgres://app@db/app", "https://user:@example.com/",
 		"http://[::1]:8080/x@y", "mailto:bob@example.com", "see https://a.example, or mail a@b.example", "https://example.com?to=a:b@c",
 		"://u:p@h", "time: //x:y@z", "https://example.com:443/a?mail=x@y.example", "bob@tcp(localhost)/db",
-		"https://first-part-of-a-name@example.com",
+		"https://first-part-of-a-name@example.com", "if !s.ReadASN1ObjectIdentifier(&oid) {",
 	} {
 		requireNone(t, s, text)
 	}
