@@ -1,6 +1,7 @@
 package pgsink
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,13 +24,14 @@ const (
 // Jobs iterates over jobs, as [jobaudit.Jobs] says, which calls it. It reads the
 // events of many jobs in one statement.
 func (s *Sink) Jobs(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Job, error] {
-	return jobaudit.Jobs(ctx, &ahead{sink: s}, q)
+	return jobaudit.Jobs(ctx, &ahead{sink: s, want: q.Limit}, q)
 }
 
 // ahead is a reader for one iteration over jobs: with the submissions of some
 // jobs it reads all their events.
 type ahead struct {
 	sink   *Sink
+	want   int // how many jobs are asked for; 0: all, or as many as their consumer takes
 	trails map[uuid.UUID][]read
 }
 
@@ -65,7 +67,10 @@ func yieldAll(list []read) iter.Seq2[jobaudit.Record, error] {
 func (a *ahead) submissions(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
 		var page []read
-		size := 1 // who wants one job does not wait for many
+		size := 1 // a consumer who may take one job does not wait for many
+		if a.want > 0 {
+			size = min(a.want, jobsPage)
+		}
 		deliver := func() bool {
 			if err := a.load(ctx, page); err != nil {
 				return yield(jobaudit.Record{}, err) && false
@@ -78,7 +83,7 @@ func (a *ahead) submissions(ctx context.Context, q jobaudit.Query) iter.Seq2[job
 			page, size = page[:0], min(4*size, jobsPage)
 			return true
 		}
-		for r, err := range a.sink.Records(ctx, q) {
+		for r, err := range a.sink.records(ctx, q, cmp.Or(a.want, jobsPage)) {
 			page = append(page, read{r, err})
 			if len(page) >= size && !deliver() {
 				return

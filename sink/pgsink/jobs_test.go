@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/pgsink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
+	"github.com/jobaudit/jobaudit/story"
 	"github.com/stretchr/testify/require"
 )
 
@@ -102,6 +104,20 @@ func TestJobsAndStoriesTakeFewStatements(t *testing.T) {
 		require.Len(t, first(jobaudit.Jobs(t.Context(), sink, jobaudit.Query{}), 100), 100)
 	}), int64(10))
 	require.LessOrEqual(t, count(func() { require.Len(t, read(t, sink, jobaudit.Query{}), 500) }), int64(5))
+	root := uuid.New()
+	require.NoError(t, sink.Append(t.Context(), newHistory().records(t, 1000, root)))
+	k := newKey(t)
+	stop := run(t, url, k.options())
+	require.NoError(t, sink.Sequenced(t.Context()))
+	stop()
+	require.LessOrEqual(t, count(func() {
+		require.Len(t, first(jobaudit.Jobs(t.Context(), sink, jobaudit.Query{Limit: 50}), 100), 50)
+	}), int64(2))
+	require.LessOrEqual(t, count(func() {
+		var text strings.Builder
+		require.NoError(t, story.Story(t.Context(), &text, root, sink))
+		require.Equal(t, 200, strings.Count(text.String(), "1,204 documents"))
+	}), int64(4))
 }
 
 // Where no sequencer has run for a day, the jobs of a large inbox are read one after the other:

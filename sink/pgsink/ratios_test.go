@@ -2,9 +2,7 @@ package pgsink_test
 
 import (
 	"context"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -26,7 +24,7 @@ const bareSQL = `
 		principal text COLLATE "C", org text COLLATE "C", action text COLLATE "C", type text COLLATE "C", state text COLLATE "C", time timestamptz);
 	CREATE INDEX ON bare (job, idx); CREATE INDEX ON bare (corr, idx); CREATE INDEX ON bare (root, idx) WHERE root IS NOT NULL;
 	CREATE INDEX ON bare (principal, idx); CREATE INDEX ON bare (org, idx); CREATE INDEX ON bare (org, action, idx); CREATE INDEX ON bare (action, idx);
-	CREATE INDEX ON bare (type, idx); CREATE INDEX ON bare (state, idx); CREATE INDEX ON bare ((idx >> 12), time);`
+	CREATE INDEX ON bare (type, idx); CREATE INDEX ON bare (state, idx); CREATE INDEX ON bare ((idx >> 12), time); CREATE INDEX ON bare ((idx >> 18), time);`
 
 var bareColumns = []string{"id", "line", "job", "corr", "principal", "org", "action", "type", "state", "time"}
 
@@ -140,15 +138,13 @@ func besideBareInserts(t *testing.T, url string, l load) {
 }
 
 // bulk appends n events in Appends of so many.
-func bulk(t *testing.T, sink *pgsink.Sink, n, rows int) (records []jobaudit.Record) {
+func bulk(t *testing.T, sink *pgsink.Sink, n, rows int) {
 	t.Helper()
 	for n > 0 {
 		part := sinktest.Records(min(n, rows))
 		require.NoError(t, sink.Append(t.Context(), part))
 		n -= len(part)
-		records = append(records, part...)
 	}
-	return records
 }
 
 // The sequencer beside COPY of the same rows on one connection, and what an
@@ -163,7 +159,10 @@ func TestSoakSequencerBesideCopy(t *testing.T) {
 		execute(t, url, bareSQL)
 		sink := open(t, url, nil)
 		wal := walOf(t, url)
-		records := bulk(t, sink, events, 64)
+		records := newHistory().records(t, events, uuid.Nil)
+		for part := range slices.Chunk(records, 64) {
+			require.NoError(t, sink.Append(t.Context(), part))
+		}
 		began := time.Now()
 		stop := run(t, url, k.options())
 		require.NoError(t, sink.Sequenced(t.Context()))
@@ -245,51 +244,5 @@ func TestSoakLagUnderLoad(t *testing.T) {
 		slices.Sort(lags)
 		t.Logf("backlog %d, offered %d/s, accepted %.0f/s: drained after %v, then p50 %.0f ms, p99 %.0f ms", l.backlog, l.perSecond,
 			float64(accepted)/took.Seconds(), drained.Round(time.Millisecond), lags[len(lags)/2], lags[len(lags)*99/100])
-	}
-}
-
-// How long reads take in a log of EVENTS events (100,000 unless set), and in one
-// ten times as long.
-func TestSoakReadsStayFlat(t *testing.T) {
-	size.Soak(t)
-	events := 100_000
-	if n, err := strconv.Atoi(os.Getenv("EVENTS")); err == nil {
-		events = n
-	}
-	s := ownServer(t)
-	url, k := s.URL("prepared"), newKey(t)
-	sink := open(t, url, nil)
-	run(t, url, k.options())
-	for _, n := range []int{events / 10, events - events/10} {
-		records := bulk(t, sink, n, 2048)
-		require.NoError(t, sink.Sequenced(t.Context()))
-		execute(t, url, `ANALYZE`)
-		middle := records[len(records)/2]
-		for name, q := range map[string]jobaudit.Query{
-			"a job's trail":        {JobID: middle.JobID()},
-			"newest 50 of an org":  {OrgID: "acme", NewestFirst: true, Limit: 50},
-			"50 in the middle":     {After: middle.ID(), Limit: 50},
-			"50 of an action":      {Action: "reindex", After: middle.ID(), Limit: 50},
-			"50 of types":          {Types: []jobaudit.EventType{jobaudit.JobFailed, jobaudit.JobSucceeded}, After: middle.ID(), Limit: 50},
-			"50 of a principal":    {PrincipalID: "u-1", After: middle.ID(), Limit: 50, NewestFirst: true},
-			"50 since the middle":  {Since: middle.Time(), Limit: 50},
-			"50 until the middle":  {Until: middle.Time(), Limit: 50, NewestFirst: true},
-			"a family":             {RootID: middle.JobID()},
-			"50 on behalf of one":  {ActingFor: "u-1", After: middle.ID(), Limit: 50},
-			"nothing of nobody":    {PrincipalID: "nobody", Limit: 50},
-			"nothing of no action": {OrgID: "acme", Action: "none", Limit: 50},
-		} {
-			var times []float64
-			for range 50 {
-				began := time.Now()
-				read(t, sink, q)
-				times = append(times, float64(time.Since(began).Microseconds())/1000)
-			}
-			slices.Sort(times)
-			t.Logf("%8d events: %-22s p50 %.2f ms, p90 %.2f ms", n, name, times[25], times[45])
-		}
-		began := time.Now()
-		require.Len(t, first(jobaudit.Jobs(t.Context(), sink, jobaudit.Query{}), 50), 50)
-		t.Logf("%8d events: the newest 50 jobs %.2f ms", n, float64(time.Since(began).Microseconds())/1000)
 	}
 }

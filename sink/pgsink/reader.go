@@ -28,12 +28,17 @@ const pageRecords = 256
 // A pass holds no transaction open; each statement sees what was committed when
 // it began, and no record is missed or comes twice.
 func (s *Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return s.records(ctx, q, q.Limit)
+}
+
+// records is Records for a consumer who will want so many, as far as is known; 0: all.
+func (s *Sink) records(ctx context.Context, q jobaudit.Query, want int) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
 		if s.isClosed() {
 			yield(jobaudit.Record{}, ErrClosed)
 			return
 		}
-		p := &pass{sink: s, query: q, yield: yield}
+		p := &pass{sink: s, query: q, want: want, yield: yield}
 		if err := p.run(ctx); err != nil && !errors.Is(err, errStop) {
 			if ctx.Err() != nil {
 				err = ctx.Err()
@@ -50,20 +55,19 @@ var errStop = errors.New("stop")
 type pass struct {
 	sink  *Sink
 	query jobaudit.Query
+	want  int // see records
 	yield func(jobaudit.Record, error) bool
 
-	idx     int64 // the event behind which the next page begins; -1 for none
-	below   int64 // pages end before it; 0: where the log does
-	after   bool  // query.After has no place, and was not met yet
-	span    span
+	idx     int64  // the event behind which the next page begins; -1 for none
+	below   int64  // pages end before it; 0: where the log does
+	after   bool   // query.After has no place, and was not met yet
+	parts   []span // of the log, which are read; nil for all
+	size    int    // how many events a page reads; 0 before the first one
 	yielded int
 }
 
-// span is a part of the log that a pass reads, and what of the inbox with it.
-type span struct {
-	which     which
-	low, high int64 // idx is from low up to high; 0 for no bound
-}
+// span is a part of the log: the events from low up to high; 0 for no bound.
+type span struct{ low, high int64 }
 
 func (p *pass) run(ctx context.Context) error {
 	if p.query.Limit > 0 || p.query.After != uuid.Nil {
@@ -119,112 +123,39 @@ func (p *pass) read(ctx context.Context) error {
 	case p.after:
 		which = onlyWaiting // all that has a place stands before it
 	}
-	spans := []span{{which: which}}
 	if !p.after && p.searches() {
-		var err error
-		if spans, err = p.spans(ctx, which); err != nil {
+		found, newest, err := p.period(ctx)
+		if err != nil {
 			return err
 		}
-	}
-	for _, p.span = range spans {
-		if err := p.readSpan(ctx); err != nil {
-			return err
+		p.parts = []span{{low: newest + 1}} // what has come since
+		if found.low <= found.high {
+			p.parts = append(p.parts, found)
 		}
 	}
-	return nil
-}
-
-// readSpan reads the pages of the span.
-func (p *pass) readSpan(ctx context.Context) error {
 	for {
-		page, err := p.page(ctx, p.span.which)
+		page, err := p.page(ctx, which)
 		if err != nil {
 			return err
 		}
 		if err := p.deliver(page); err != nil {
 			return err
 		}
-		if page.placed < pageRecords || p.after {
+		if page.last || p.after {
 			return nil
 		}
-		if p.span.which == waitingThenPlaced {
-			p.span.which = onlyPlaced
+		if which == waitingThenPlaced {
+			which = onlyPlaced
 		}
 	}
-}
-
-// blockBits: the index of times is by blocks of 4,096 events.
-const blockBits = 12
-
-// searches reports whether the query selects by times, and by nothing that few events have.
-func (p *pass) searches() bool {
-	q := &p.query
-	return q.JobID == uuid.Nil && q.CorrelationID == uuid.Nil && !(q.Since.IsZero() && q.Until.IsZero())
-}
-
-// spans returns the parts of the log that hold a period: from the first to the last block
-// with an event of it, and what has come since they were looked for. Else a page would read
-// all of the log before the period, or behind it.
-func (p *pass) spans(ctx context.Context, which which) ([]span, error) {
-	found, newest, err := p.period(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var spans []span
-	if found.low <= found.high {
-		spans = append(spans, found)
-	}
-	since := span{which: which, low: newest + 1}
-	switch which {
-	case placedThenWaiting:
-		return append(spans, since), nil
-	case waitingThenPlaced:
-		return append([]span{since}, spans...), nil
-	default:
-		return spans, nil
-	}
-}
-
-// period looks for the blocks that hold an event of the query's times, among those up to
-// the newest. It returns an empty span if there is none.
-func (p *pass) period(ctx context.Context) (found span, newest int64, err error) {
-	sel := &selection{}
-	sel.times(&p.query)
-	// One probe for each block that there is, until one holds such an event. A subquery of
-	// its own in each: PostgreSQL would make a join over all events of EXISTS. The bounds on
-	// idx leave it one partition, and the order keeps it from reading the whole block there.
-	holds := `(SELECT true FROM jobaudit.events ` + sel.where(append([]string{
-		fmt.Sprintf("idx >> %[1]d = b AND idx >= b << %[1]d AND idx < (b + 1) << %[1]d", blockBits)}, sel.conditions...)) + ` ORDER BY time LIMIT 1)`
-	// The next block is looked for among all partitions only where there is a gap. What
-	// no commit covers is not the log's: somebody may have added a row far ahead.
-	sql := fmt.Sprintf(`
-		WITH RECURSIVE log AS (
-			SELECT least(coalesce((SELECT max(idx) FROM jobaudit.events), -1), coalesce((SELECT max(size) FROM jobaudit.commits), 0) - 1) AS newest
-		), up AS (
-			SELECT (SELECT min(idx) FROM jobaudit.events) >> %[1]d AS b
-			UNION ALL SELECT coalesce(
-				(SELECT idx FROM jobaudit.events WHERE idx >= (b + 1) << %[1]d AND idx < (b + 2) << %[1]d ORDER BY idx LIMIT 1),
-				(SELECT idx FROM jobaudit.events WHERE idx >= (b + 1) << %[1]d ORDER BY idx LIMIT 1)) >> %[1]d FROM up WHERE b < 1::bigint << 50
-		), down AS (
-			SELECT (SELECT idx FROM jobaudit.events WHERE idx <= (SELECT newest FROM log) ORDER BY idx DESC LIMIT 1) >> %[1]d AS b
-			UNION ALL SELECT coalesce(
-				(SELECT idx FROM jobaudit.events WHERE idx < b << %[1]d AND idx >= (b - 1) << %[1]d ORDER BY idx DESC LIMIT 1),
-				(SELECT idx FROM jobaudit.events WHERE idx < b << %[1]d ORDER BY idx DESC LIMIT 1)) >> %[1]d FROM down WHERE b > -(1::bigint << 50)
-		)
-		SELECT newest, coalesce((SELECT b FROM up WHERE %[2]s LIMIT 1), newest + 1), coalesce((SELECT b FROM down WHERE %[2]s LIMIT 1), -1) FROM log`, blockBits, holds)
-	var first, last int64
-	args := append([]any{pgx.QueryExecModeCacheDescribe}, sel.args...)
-	if err := p.sink.pool.QueryRow(ctx, sql, args...).Scan(&newest, &first, &last); err != nil {
-		return span{}, 0, fmt.Errorf("pgsink: look for a period: %w", err)
-	}
-	return span{onlyPlaced, first << blockBits, min((last+1)<<blockBits-1, newest)}, newest, nil
 }
 
 // page is what one statement gave.
 type page struct {
 	found   []found
-	placed  int // how many events with a place were read
-	matches int // how many of found are records
+	placed  int  // how many events with a place were read
+	matches int  // how many of found are records
+	last    bool // there are no more
 }
 
 // found is a record that matches, or why a line is none.
@@ -289,9 +220,10 @@ const (
 	onlyPlaced
 )
 
-// page reads up to pageRecords events of the log from p.idx on, in the
-// direction of reading, and all that waits where which says so.
+// page reads the next events of the log from p.idx on, in the direction of
+// reading, and all that waits where which says so.
 func (p *pass) page(ctx context.Context, which which) (page, error) {
+	p.grow()
 	sql, args := p.statement(which)
 	if q := &p.query; q.JobID == uuid.Nil && q.CorrelationID == uuid.Nil {
 		// Planned for these arguments: a plan for any reads the whole log where
@@ -316,7 +248,20 @@ func (p *pass) page(ctx context.Context, which which) (page, error) {
 	if err := rows.Err(); err != nil {
 		return page{}, fmt.Errorf("pgsink: read: %w", err)
 	}
+	read.last = read.placed < p.size
 	return read, nil
+}
+
+// grow sets the size of the next page. The first one has room for what is wanted, as
+// nearly all that a selection leads to matches. There are few sizes: each is a statement.
+func (p *pass) grow() {
+	if p.size > 0 || p.want == 0 {
+		p.size = pageRecords
+		return
+	}
+	for p.size = pageRecords; p.size/4 >= p.want; {
+		p.size /= 4
+	}
 }
 
 func (p *pass) scan(rows pgx.Rows, read *page) error {
@@ -352,29 +297,8 @@ func (p *pass) statement(which which) (sql string, args []any) {
 	if p.query.NewestFirst {
 		direction, compare = "DESC", "<"
 	}
-	others := len(sel.conditions)
-	if p.idx >= 0 {
-		sel.add("idx "+compare+" $?", p.idx)
-	}
-	if p.below > 0 {
-		sel.add("idx < $?", p.below)
-	}
-	if p.span.low > 0 {
-		sel.add("idx >= $?", p.span.low)
-	}
-	if p.span.high > 0 {
-		sel.add("idx <= $?", p.span.high)
-	}
-	bounds := sel.where(sel.conditions[others:])
-	end := fmt.Sprintf("ORDER BY idx %s LIMIT %d", direction, pageRecords)
-	from := `jobaudit.events ` + sel.where(sel.conditions)
-	if len(sel.branches) > 0 {
-		var parts []string
-		for _, b := range sel.branches {
-			parts = append(parts, `(SELECT idx, line FROM `+strings.ReplaceAll(b.from, "{bounds}", bounds)+` `+sel.where(append(slices.Clip(sel.conditions), b.condition))+` `+end+`)`)
-		}
-		from = `(` + strings.Join(parts, ` UNION ALL `) + `) branches`
-	}
+	end := fmt.Sprintf("ORDER BY idx %s LIMIT %d", direction, p.size)
+	from := p.selected(sel, compare, end)
 	placed := `SELECT idx, ARRAY[line] AS lines, NULL::bigint AS n FROM ` + from + ` ` + end
 	if which == onlyPlaced {
 		return `SELECT idx, n, lines FROM (` + placed + `) p ORDER BY idx ` + direction, sel.args
@@ -383,11 +307,57 @@ func (p *pass) statement(which which) (sql string, args []any) {
 	order := `idx IS NOT NULL, n DESC, idx DESC`
 	if which == placedThenWaiting {
 		order = `idx IS NULL, idx, n`
-		conditions = append(conditions, fmt.Sprintf(`(SELECT count(*) FROM placed) < %d`, pageRecords))
+		conditions = append(conditions, fmt.Sprintf(`(SELECT count(*) FROM placed) < %d`, p.size))
 	}
 	return `WITH placed AS MATERIALIZED (` + placed + `) SELECT idx, n, lines FROM (
 		SELECT idx, lines, n FROM placed UNION ALL
 		SELECT NULL, lines, n FROM jobaudit.inbox ` + sel.where(conditions) + `) both_of_them ORDER BY ` + order, sel.args
+}
+
+// selected returns what a statement selects events from, with its conditions: one table, or
+// the events of each branch in each part, of which each ends with the same order and limit.
+func (p *pass) selected(sel *selection, compare, end string) string {
+	branches := sel.branches
+	if len(branches) == 0 {
+		branches = []branch{{from: "jobaudit.events"}}
+	}
+	parts := p.parts
+	if len(parts) == 0 {
+		parts = []span{{}}
+	}
+	var selects []string
+	for _, part := range parts {
+		bounds := p.bounds(sel, part, compare)
+		for _, b := range branches {
+			conditions := slices.Concat(sel.conditions, bounds)
+			if b.condition != "" {
+				conditions = append(conditions, b.condition)
+			}
+			from := strings.ReplaceAll(b.from, "{bounds}", sel.where(bounds)) + ` ` + sel.where(conditions)
+			if len(branches)*len(parts) == 1 {
+				return from
+			}
+			selects = append(selects, `(SELECT idx, line FROM `+from+` `+end+`)`)
+		}
+	}
+	return `(` + strings.Join(selects, ` UNION ALL `) + `) selected`
+}
+
+// bounds returns the conditions on the index for one part of the log.
+func (p *pass) bounds(sel *selection, part span, compare string) (conditions []string) {
+	if p.idx >= 0 {
+		conditions = append(conditions, "idx "+compare+" "+sel.arg(p.idx))
+	}
+	if p.below > 0 {
+		conditions = append(conditions, "idx < "+sel.arg(p.below))
+	}
+	if part.low > 0 {
+		conditions = append(conditions, "idx >= "+sel.arg(part.low))
+	}
+	if part.high > 0 {
+		conditions = append(conditions, "idx <= "+sel.arg(part.high))
+	}
+	return conditions
 }
 
 // waiting returns the conditions on rows of the inbox.

@@ -73,7 +73,7 @@ func (p *pass) tail(ctx context.Context) error {
 			if read.placed > 0 {
 				pause = shortest
 			}
-			if read.placed < pageRecords {
+			if read.last {
 				p.idx = max(p.idx, w.Size-1) // the rest does not match
 				break
 			}

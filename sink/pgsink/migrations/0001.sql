@@ -65,7 +65,9 @@ CREATE INDEX ON jobaudit.events (type, idx);
 CREATE INDEX ON jobaudit.events (state, idx);
 CREATE INDEX ON jobaudit.events (resource, idx) WHERE resource IS NOT NULL;
 CREATE INDEX ON jobaudit.events (error, idx) WHERE error IS NOT NULL;
+-- In which blocks of events, and rows of 64 blocks, there is one of a period.
 CREATE INDEX ON jobaudit.events ((idx >> 12), time);
+CREATE INDEX ON jobaudit.events ((idx >> 18), time);
 
 -- On whose behalf an event's principal acted, beside the principal itself.
 CREATE TABLE jobaudit.acting (
