@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"crypto/sha256"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,46 +12,18 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	samples "github.com/jobaudit/jobaudit/bench/corpus"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 )
-
-// kept is a sink that keeps what it is given.
-type kept struct {
-	mu      sync.Mutex
-	records []jobaudit.Record
-}
-
-func (k *kept) Append(_ context.Context, records []jobaudit.Record) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.records = append(k.records, records...)
-	return nil
-}
 
 // jobs returns the records of n jobs, a fourth of which fail.
 func jobs(b tb, n int) []jobaudit.Record {
 	b.Helper()
-	sink := &kept{}
-	r, err := jobaudit.Open(b.Context(), sink, jobaudit.Source{System: "indexer", Environment: "bench"}, nil)
+	all, err := samples.Jobs(b.Context(), n)
 	if err != nil {
 		b.Fatal(err)
 	}
-	for i := range n {
-		_ = r.Run(b.Context(), jobaudit.Submission{
-			Action: "reindex", Resource: fmt.Sprint("index ", i),
-			Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "u-1", Verified: true},
-			Trigger:   jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "the index is old", Ref: "OPS-12"},
-		}, func(context.Context) error {
-			if i%4 == 3 {
-				return io.ErrUnexpectedEOF
-			}
-			return nil
-		})
-	}
-	if err := r.Close(b.Context()); err != nil {
-		b.Fatal(err)
-	}
-	return sink.records
+	return all
 }
 
 // corpus is the records of a log, in memory, without a pointer to each.

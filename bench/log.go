@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -9,11 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	samples "github.com/jobaudit/jobaudit/bench/corpus"
 	"github.com/jobaudit/jobaudit/sink/filesink"
-	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"golang.org/x/mod/sumdb/note"
 )
 
@@ -28,16 +26,9 @@ type tb interface {
 // records returns n records of a common size, with IDs of their own.
 func records(b tb, n int) []jobaudit.Record {
 	b.Helper()
-	line := sinktest.Records(1)[0].Bytes()
-	id := bytes.Index(line, []byte(`"id":"`)) + len(`"id":"`)
-	all := make([]jobaudit.Record, n)
-	for i := range all {
-		copy(line[id:], uuid.Must(uuid.NewV7()).String())
-		r, err := jobaudit.ParseRecord(line)
-		if err != nil {
-			b.Fatal(err)
-		}
-		all[i] = r
+	all, err := samples.Records(n)
+	if err != nil {
+		b.Fatal(err)
 	}
 	return all
 }

@@ -68,7 +68,11 @@ func run(ctx context.Context, quick bool, only, jsonFile, svgFile string) int {
 	defer func() { _ = os.RemoveAll(dir) }() // nothing of it is needed
 	e := &env{ctx: ctx, dir: dir, rounds: 9, slice: 300 * time.Millisecond}
 	if quick {
-		e.rounds, e.slice = 5, 60*time.Millisecond
+		e.rounds, e.slice = 3, 60*time.Millisecond
+	}
+	if err := known(only); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 2
 	}
 	m := here()
 	m.print()
@@ -109,6 +113,16 @@ func run(ctx context.Context, quick bool, only, jsonFile, svgFile string) int {
 		}
 	}
 	return code
+}
+
+// known reports names of rows that there are not.
+func known(only string) error {
+	for name := range strings.SplitSeq(only, ",") {
+		if only != "" && !slices.ContainsFunc(rows(), func(r row) bool { return r.name == name }) {
+			return fmt.Errorf("there is no row %q", name)
+		}
+	}
+	return nil
 }
 
 func here() machine {

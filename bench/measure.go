@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"time"
+
+	"github.com/jobaudit/jobaudit/bench/cost"
 )
 
 // env is what the measurements of one run have in common.
@@ -17,29 +18,17 @@ type env struct {
 	root   string        // the test binary of the root package, once it is built
 }
 
-// row is one line of the table: ours beside others.
+// row is one line of the table: ours, which is the first variant, beside others. The
+// ratio is to the second of them.
 type row struct {
 	name, what string
 	wall       bool    // the ratio is of wall time, else of CPU time
 	memory     bool    // the ratio is of bytes
+	best       bool    // the ratio is to the best of the others, whichever that is
 	rate       bool    // the ratio is of rates, so that more is better
 	mark       float64 // at most, or, of rates, at least; 0 for none
 	allocs     float64 // the most allocations of ours; 0 for no mark
-	setup      func(*env) ([]variant, func(), error)
-}
-
-// variant is one way of doing the work. The first of a row is ours, the second is
-// what the ratio is to.
-type variant struct {
-	name  string
-	run   func(n int) (cost, error)
-	least int // operations of one slice at least
-}
-
-// cost is what n operations took.
-type cost struct {
-	wall, cpu     time.Duration
-	allocs, bytes float64
+	setup      func(*env) ([]cost.Variant, func(), error)
 }
 
 // figures are medians of the rounds, for one operation.
@@ -64,34 +53,9 @@ type result struct {
 	Mark           float64
 	AtLeast        bool
 	Figures        []figures
+	Beside         int // which of the figures the ratio is to
 	AllocsMark     float64
 	Error, Verdict string
-}
-
-// in measures a function within this process.
-func in(f func(n int) error) func(int) (cost, error) {
-	return func(n int) (cost, error) {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		cpu, wall := cpuTime(), time.Now()
-		err := f(n)
-		c := cost{wall: time.Since(wall), cpu: cpuTime() - cpu}
-		runtime.ReadMemStats(&after)
-		c.allocs, c.bytes = float64(after.Mallocs-before.Mallocs), float64(after.TotalAlloc-before.TotalAlloc)
-		return c, err
-	}
-}
-
-// each makes a function for n operations of one for one operation.
-func each(f func() error) func(int) error {
-	return func(n int) error {
-		for range n {
-			if err := f(); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 }
 
 // measure lets the variants of a row take turns.
@@ -124,60 +88,84 @@ func (e *env) measure(r row) result {
 	return res
 }
 
-func (e *env) takeTurns(r *row, variants []variant, res *result) error {
-	counts := make([]int, len(variants))
-	for i, v := range variants { // warm up, and find out how many make a slice
-		n := max(v.least, 1)
-		for {
-			c, err := v.run(n)
-			if err != nil {
-				return fmt.Errorf("%s: %w", v.name, err)
-			}
-			if c.wall >= e.slice/4 || n >= 1<<24 {
-				counts[i] = max(int(float64(n)*float64(e.slice)/float64(c.wall)), v.least, 1)
-				break
-			}
-			n *= 4
-		}
+func (e *env) takeTurns(r *row, variants []cost.Variant, res *result) error {
+	counts, err := e.countsOf(variants)
+	if err != nil {
+		return err
 	}
 	rounds := make([][]figures, len(variants))
-	var ratios []float64
 	for range e.rounds {
 		for i, v := range variants {
 			if err := e.ctx.Err(); err != nil {
 				return err
 			}
-			c, err := v.run(counts[i])
+			c, err := v.Run(counts[i])
 			if err != nil {
-				return fmt.Errorf("%s: %w", v.name, err)
+				return fmt.Errorf("%s: %w", v.Name, err)
 			}
 			n := float64(counts[i])
-			rounds[i] = append(rounds[i], figures{v.name, float64(c.wall) / n, float64(c.cpu) / n, c.allocs / n, c.bytes / n})
+			rounds[i] = append(rounds[i], figures{v.Name, float64(c.Wall) / n, float64(c.CPU) / n, c.Allocs / n, c.Bytes / n})
 		}
-		last := len(rounds[0]) - 1
-		ours, other := rounds[0][last], rounds[1][last]
-		ratio := ours.NsCPU / other.NsCPU
-		switch {
-		case r.wall:
-			ratio = ours.NsWall / other.NsWall
-		case r.memory:
-			ratio = ours.Bytes / other.Bytes
-		}
-		if r.rate {
-			ratio = 1 / ratio
-		}
-		ratios = append(ratios, ratio)
 	}
 	for i, v := range variants {
 		res.Figures = append(res.Figures, figures{
-			v.name,
+			v.Name,
 			medianOf(rounds[i], func(f figures) float64 { return f.NsWall }), medianOf(rounds[i], func(f figures) float64 { return f.NsCPU }),
 			medianOf(rounds[i], func(f figures) float64 { return f.Allocs }), medianOf(rounds[i], func(f figures) float64 { return f.Bytes }),
 		})
 	}
-	slices.Sort(ratios)
-	res.Ratio, res.Low, res.High = ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1]
+	res.compare(r, rounds)
 	return nil
+}
+
+// countsOf warms the variants up, and finds out how many operations make a slice.
+func (e *env) countsOf(variants []cost.Variant) ([]int, error) {
+	counts := make([]int, len(variants))
+	for i, v := range variants {
+		n := max(v.Least, 1)
+		for {
+			c, err := v.Run(n)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", v.Name, err)
+			}
+			if c.Wall >= e.slice/4 || n >= 1<<24 {
+				n = max(int(float64(n)*float64(e.slice)/float64(c.Wall)), v.Least, 1)
+				break
+			}
+			n *= 4
+		}
+		counts[i] = n
+	}
+	return counts, nil
+}
+
+// compare sets the ratio: of each round one, and their median.
+func (r *result) compare(of *row, rounds [][]figures) {
+	measure := func(f figures) float64 {
+		switch {
+		case of.wall:
+			return f.NsWall
+		case of.memory:
+			return f.Bytes
+		}
+		return f.NsCPU
+	}
+	r.Beside = 1
+	for i := range r.Figures {
+		if of.best && i > 1 && measure(r.Figures[i]) < measure(r.Figures[r.Beside]) {
+			r.Beside = i
+		}
+	}
+	var ratios []float64
+	for i, ours := range rounds[0] {
+		ratio := measure(ours) / measure(rounds[r.Beside][i])
+		if of.rate {
+			ratio = 1 / ratio
+		}
+		ratios = append(ratios, ratio)
+	}
+	slices.Sort(ratios)
+	r.Ratio, r.Low, r.High = ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1]
 }
 
 func medianOf(rounds []figures, of func(figures) float64) float64 {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/bench/cost"
 	"github.com/jobaudit/jobaudit/mirror"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"golang.org/x/mod/sumdb/note"
@@ -21,7 +22,7 @@ import (
 
 // mirrorRow mirrors a log of batches of ten; the loop does the least that does the
 // same.
-func mirrorRow(e *env) (vs []variant, done func(), err error) {
+func mirrorRow(e *env) (vs []cost.Variant, done func(), err error) {
 	defer caught(&err)
 	b := program{e}
 	const events = 20_000
@@ -30,8 +31,8 @@ func mirrorRow(e *env) (vs []variant, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	to := func(copyLog func(store mirror.Store) error) func(int) (cost, error) {
-		return in(each(func() (err error) {
+	to := func(copyLog func(store mirror.Store) error) func(int) (cost.Cost, error) {
+		return cost.In(cost.Each(func() (err error) {
 			defer caught(&err)
 			d, err := mirror.OpenDirectory(b.TempDir(), true)
 			if err != nil {
@@ -40,8 +41,8 @@ func mirrorRow(e *env) (vs []variant, done func(), err error) {
 			return errors.Join(copyLog(d), d.Close())
 		}))
 	}
-	return []variant{
-		{name: "mirror", run: to(func(store mirror.Store) error {
+	return []cost.Variant{
+		{Name: "mirror", Run: to(func(store mirror.Store) error {
 			m, err := mirror.New(source, store, &mirror.Options{Keys: []note.Verifier{key.Verifier()}})
 			if err == nil {
 				err = m.Sync(e.ctx)
@@ -51,7 +52,7 @@ func mirrorRow(e *env) (vs []variant, done func(), err error) {
 			}
 			return err
 		})},
-		{name: "read, fold, check each signature, put", run: to(func(store mirror.Store) error {
+		{Name: "read, fold, check each signature, put", Run: to(func(store mirror.Store) error {
 			return bareMirror(e.ctx, source, store, key.Verifier())
 		})},
 	}, func() { _ = source.Close() }, nil
@@ -95,8 +96,8 @@ func bareMirror(ctx context.Context, source mirror.Source, store mirror.Store, k
 
 // latencyRow appends at half of the rate that one caller reaches without a mirror,
 // with one and without, and compares a percentile of how long an Append takes.
-func latencyRow(percent int) func(*env) ([]variant, func(), error) {
-	return func(e *env) (vs []variant, done func(), err error) {
+func latencyRow(percent int) func(*env) ([]cost.Variant, func(), error) {
+	return func(e *env) (vs []cost.Variant, done func(), err error) {
 		defer caught(&err)
 		b := program{e}
 		base := b.TempDir()
@@ -121,15 +122,15 @@ func latencyRow(percent int) func(*env) ([]variant, func(), error) {
 			return nil, nil, err
 		}
 		every := 2 * time.Since(begun) / sample
-		of := func(s *filesink.Sink) func(int) (cost, error) {
-			return func(n int) (cost, error) {
+		of := func(s *filesink.Sink) func(int) (cost.Cost, error) {
+			return func(n int) (cost.Cost, error) {
 				took, err := paced(e, s, n, every, percent)
-				return cost{wall: took * duration(n), cpu: took * duration(n)}, err
+				return cost.Cost{Wall: took * duration(n), CPU: took * duration(n)}, err
 			}
 		}
-		return []variant{
-				{name: "Append, mirrored", run: of(mirrored), least: 1000},
-				{name: "Append", run: of(alone), least: 1000},
+		return []cost.Variant{
+				{Name: "Append, mirrored", Run: of(mirrored), Least: 1000},
+				{Name: "Append", Run: of(alone), Least: 1000},
 			}, func() {
 				_ = m.Close(e.ctx) // what was measured is measured
 				_, _, _ = mirrored.Close(), alone.Close(), store.Close()
@@ -162,28 +163,28 @@ const memoryVariable = "BENCH_MIRROR"
 
 // memoryRow compares the greatest resident size of a process that mirrors 10⁶
 // events with that of one that mirrors 10⁵, and ten megabytes.
-func memoryRow(e *env) ([]variant, func(), error) {
+func memoryRow(e *env) ([]cost.Variant, func(), error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, err
 	}
-	of := func(events int, extra float64) func(int) (cost, error) {
-		return func(n int) (cost, error) {
+	of := func(events int, extra float64) func(int) (cost.Cost, error) {
+		return func(n int) (cost.Cost, error) {
 			began := time.Now()
 			cmd := exec.CommandContext(e.ctx, self)
 			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", memoryVariable, events))
 			cmd.Stderr = os.Stderr
 			out, err := cmd.Output()
 			if err != nil {
-				return cost{}, err
+				return cost.Cost{}, err
 			}
 			bytes, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
-			return cost{wall: time.Since(began), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), bytes: (bytes + extra) * float64(n)}, err
+			return cost.Cost{Wall: time.Since(began), CPU: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), Bytes: (bytes + extra) * float64(n)}, err
 		}
 	}
-	return []variant{
-		{name: "10⁶ events", run: of(1_000_000, 0)},
-		{name: "10⁵ events and 10 MB", run: of(100_000, 10e6)},
+	return []cost.Variant{
+		{Name: "10⁶ events", Run: of(1_000_000, 0)},
+		{Name: "10⁵ events and 10 MB", Run: of(100_000, 10e6)},
 	}, nothing, nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"html"
 	"strings"
@@ -23,7 +24,7 @@ func (r *result) print() {
 		return
 	}
 	for _, f := range r.Figures {
-		fmt.Printf("    %-44s %14s wall %14s CPU %10.1f allocs %12.0f B\n", f.Name, nanoseconds(f.NsWall), nanoseconds(f.NsCPU), f.Allocs, f.Bytes)
+		fmt.Printf("    %-60s %14s wall %14s CPU %10.1f allocs %12.0f B\n", f.Name, nanoseconds(f.NsWall), nanoseconds(f.NsCPU), f.Allocs, f.Bytes)
 	}
 	fmt.Printf("    ratio of %s %.2f (rounds from %.2f to %.2f), %s: %s\n\n", r.Of, r.Ratio, r.Low, r.High, r.mark(), r.Verdict)
 }
@@ -34,6 +35,8 @@ func nanoseconds(ns float64) string {
 		return fmt.Sprintf("%.2f ms", ns/1e6)
 	case ns >= 1e3:
 		return fmt.Sprintf("%.2f µs", ns/1e3)
+	case ns < 100: // of a byte, perhaps
+		return fmt.Sprintf("%.2f ns", ns)
 	}
 	return fmt.Sprintf("%.0f ns", ns)
 }
@@ -59,29 +62,35 @@ func summary(results []result) (code int) {
 			return fmt.Sprintf("%s, %.0f allocs, %.1f kB", nanoseconds(ns), f.Allocs, f.Bytes/1000)
 		}
 		fmt.Printf("| %s | %s | %s: %s | %.2f (%.2f–%.2f) of %s | %s | %s |\n", r.Row,
-			show(r.Figures[0]), r.Figures[1].Name, show(r.Figures[1]), r.Ratio, r.Low, r.High, r.Of, r.mark(), r.Verdict)
+			show(r.Figures[0]), r.Figures[r.Beside].Name, show(r.Figures[r.Beside]), r.Ratio, r.Low, r.High, r.Of, r.mark(), r.Verdict)
 	}
 	return code
 }
 
-// drawing is the ratios as bars, with the marks.
+// drawing is the ratios as bars. Each is drawn as a part of its mark, so that all marks
+// are one line; a row without a mark is drawn as if that were 1.
 func drawing(results []result) string {
-	const scale, line = 120.0, 28
+	const left, mark, most, line = 180, 150.0, 460.0, 28
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="760" height="%d" font-family="sans-serif" font-size="13">`+"\n", line*(len(results)+1))
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="880" height="%d" font-family="sans-serif" font-size="13">`+"\n", line*(len(results)+1))
 	for i, r := range results {
 		y := line * i
 		colour := "#3a7"
-		if r.Verdict == "MISSED" {
+		switch r.Verdict {
+		case "MISSED":
 			colour = "#c43"
+		case "no mark":
+			colour = "#888"
+		case "not measured":
+			fmt.Fprintf(&b, `<text x="8" y="%d">%s</text><text x="%d" y="%d">not measured</text>`+"\n", y+20, html.EscapeString(r.Row), left, y+20)
+			continue
 		}
-		width := min(r.Ratio*scale, 460)
-		fmt.Fprintf(&b, `<text x="8" y="%d">%s</text><rect x="130" y="%d" width="%.0f" height="16" fill="%s"/>`, y+20, html.EscapeString(r.Row), y+8, width, colour)
+		width := max(min(r.Ratio/cmp.Or(r.Mark, 1)*mark, most), 0)
+		fmt.Fprintf(&b, `<text x="8" y="%d">%s</text><rect x="%d" y="%d" width="%.0f" height="16" fill="%s"/>`, y+20, html.EscapeString(r.Row), left, y+8, width, colour)
 		if r.Mark > 0 {
-			x := 130 + min(r.Mark*scale, 460)
-			fmt.Fprintf(&b, `<line x1="%.0f" x2="%.0f" y1="%d" y2="%d" stroke="#000" stroke-width="2"/>`, x, x, y+4, y+28)
+			fmt.Fprintf(&b, `<line x1="%.0f" x2="%.0f" y1="%d" y2="%d" stroke="#000" stroke-width="2"/>`, left+mark, left+mark, y+4, y+28)
 		}
-		fmt.Fprintf(&b, `<text x="%.0f" y="%d">%.2f, %s</text>`+"\n", 140+max(width, r.Mark*scale), y+20, r.Ratio, r.mark())
+		fmt.Fprintf(&b, `<text x="%.0f" y="%d">%.2f, %s</text>`+"\n", left+10+max(width, mark), y+20, r.Ratio, r.mark())
 	}
 	b.WriteString("</svg>\n")
 	return b.String()

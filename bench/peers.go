@@ -22,6 +22,8 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/jobaudit/jobaudit/auditlog"
+	samples "github.com/jobaudit/jobaudit/bench/corpus"
+	"github.com/jobaudit/jobaudit/bench/cost"
 )
 
 type duration = time.Duration
@@ -83,10 +85,10 @@ func (e *env) benchmark(binary, name, count string, setting ...string) (map[stri
 
 // rootBenchmark measures a benchmark of the root package in a process of its own,
 // by what the process takes more than one that does it once.
-func (e *env) rootBenchmark(name, setting string) func(int) (cost, error) {
+func (e *env) rootBenchmark(name, setting string) func(int) (cost.Cost, error) {
 	cpuOf := func(c *exec.Cmd) time.Duration { return c.ProcessState.UserTime() + c.ProcessState.SystemTime() }
 	var start time.Duration
-	return func(n int) (cost, error) {
+	return func(n int) (cost.Cost, error) {
 		var settings []string
 		if setting != "" {
 			settings = append(settings, setting)
@@ -94,32 +96,20 @@ func (e *env) rootBenchmark(name, setting string) func(int) (cost, error) {
 		if start == 0 {
 			_, c, err := e.benchmark(e.root, name, "1x", settings...)
 			if err != nil {
-				return cost{}, err
+				return cost.Cost{}, err
 			}
 			start = cpuOf(c)
 		}
 		found, c, err := e.benchmark(e.root, name, fmt.Sprint(n, "x"), settings...)
 		if err != nil {
-			return cost{}, err
+			return cost.Cost{}, err
 		}
-		return cost{
-			wall: time.Duration(found["ns/op"] * float64(n)), cpu: max(cpuOf(c)-start, 1),
-			allocs: found["allocs/op"] * float64(n), bytes: found["B/op"] * float64(n),
+		return cost.Cost{
+			Wall: time.Duration(found["ns/op"] * float64(n)), CPU: max(cpuOf(c)-start, 1),
+			Allocs: found["allocs/op"] * float64(n), Bytes: found["B/op"] * float64(n),
 		}, nil
 	}
 }
-
-// The submission of BenchmarkRun has 17 members with a text in them; these are the
-// same texts, in as many members.
-var members = []struct{ name, value string }{
-	{"schemaVersion", "1.0.0"}, {"id", "019c22d9-fd65-7300-9855-acddd212117c"}, {"type", "job.submitted"}, {"phase", "before"},
-	{"stream", "019c22d9-fd65-7300-9855-acddd212117d"}, {"job", "019c22d9-fd65-7300-9855-acddd212117e"}, {"state", "pending"},
-	{"root", "019c22d9-fd65-7300-9855-acddd212117e"}, {"correlation", "019c22d9-fd65-7300-9855-acddd212117e"},
-	{"request", "019c22d9-fd65-7300-9855-acddd212117e"}, {"principal", "ann"}, {"org", "acme"}, {"action", "deploy"},
-	{"policy", "sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"}, {"system", "worker"}, {"reason", "asked by support"},
-}
-
-var inputs = json.RawMessage(`{"repo":"acme/site"}`)
 
 // loggers are the peers at their fastest documented settings: typed fields, no
 // caller, no sampling, one line each.
@@ -131,54 +121,54 @@ func loggers(w io.Writer) map[string]func() error {
 	return map[string]func() error{
 		"zerolog": func() error {
 			l := z.Info().Time("time", time.Now())
-			for _, m := range members {
-				l = l.Str(m.name, m.value)
+			for _, m := range samples.Members {
+				l = l.Str(m.Name, m.Value)
 			}
-			l.RawJSON("inputs", inputs).Send()
+			l.RawJSON("inputs", samples.Inputs).Send()
 			return nil
 		},
 		"zap": func() error {
 			var room [20]zap.Field
-			f := append(room[:0], zap.Time("time", time.Now()), zap.Any("inputs", inputs))
-			for _, m := range members {
-				f = append(f, zap.String(m.name, m.value))
+			f := append(room[:0], zap.Time("time", time.Now()), zap.Any("inputs", samples.Inputs))
+			for _, m := range samples.Members {
+				f = append(f, zap.String(m.Name, m.Value))
 			}
 			core.Info("", f...)
 			return nil
 		},
 		"slog": func() error {
 			var room [20]slog.Attr
-			a := append(room[:0], slog.Any("inputs", inputs))
-			for _, m := range members {
-				a = append(a, slog.String(m.name, m.value))
+			a := append(room[:0], slog.Any("inputs", samples.Inputs))
+			for _, m := range samples.Members {
+				a = append(a, slog.String(m.Name, m.Value))
 			}
 			s.LogAttrs(ctx, slog.LevelInfo, "", a...)
 			return nil
 		},
 		"encoding/json": func() error {
-			v := make(map[string]any, len(members)+2)
-			for _, m := range members {
-				v[m.name] = m.value
+			v := make(map[string]any, len(samples.Members)+2)
+			for _, m := range samples.Members {
+				v[m.Name] = m.Value
 			}
-			v["time"], v["inputs"] = time.Now(), inputs
+			v["time"], v["inputs"] = time.Now(), samples.Inputs
 			return json.NewEncoder(w).Encode(v)
 		},
 	}
 }
 
-func encodeRow(e *env) ([]variant, func(), error) {
+func encodeRow(e *env) ([]cost.Variant, func(), error) {
 	if err := e.buildRoot(); err != nil {
 		return nil, nil, err
 	}
 	l := loggers(io.Discard)
-	vs := []variant{{name: "jobaudit", run: e.rootBenchmark("BenchmarkEvent$", largeHeap), least: 600_000}}
+	vs := []cost.Variant{{Name: "jobaudit", Run: e.rootBenchmark("BenchmarkEvent$", largeHeap), Least: 600_000}}
 	for _, name := range []string{"zerolog", "zap", "slog", "encoding/json"} {
-		vs = append(vs, variant{name: name, run: in(each(l[name]))})
+		vs = append(vs, cost.Variant{Name: name, Run: cost.In(cost.Each(l[name]))})
 	}
 	return vs, nothing, nil
 }
 
-func recordRow(e *env) ([]variant, func(), error) {
+func recordRow(e *env) ([]cost.Variant, func(), error) {
 	if err := e.buildRoot(); err != nil {
 		return nil, nil, err
 	}
@@ -198,49 +188,48 @@ func recordRow(e *env) ([]variant, func(), error) {
 		i++
 		return nil
 	}
-	return []variant{
-		{name: "jobaudit", run: e.rootBenchmark("BenchmarkRecord$", largeHeap), least: 150_000},
-		{name: "zerolog and SHA-256, as many bytes", run: in(each(hashed))},
+	return []cost.Variant{
+		{Name: "jobaudit", Run: e.rootBenchmark("BenchmarkRecord$", largeHeap), Least: 150_000},
+		{Name: "zerolog and SHA-256, as many bytes", Run: cost.In(cost.Each(hashed))},
 	}, nothing, nil
 }
 
-func redactRow(e *env) ([]variant, func(), error) {
+func redactRow(e *env) ([]cost.Variant, func(), error) {
 	if err := e.buildRoot(); err != nil {
 		return nil, nil, err
 	}
 	var ns, of float64 // of the newest round
-	ours := func(n int) (cost, error) {
+	ours := func(n int) (cost.Cost, error) {
 		found, _, err := e.benchmark(e.root, "BenchmarkRedactBeside$/^paths and scan$", "300x")
 		ns, of = found["ns/record"], found["of-encoding/json"]
-		return cost{wall: duration(ns * float64(n)), cpu: duration(ns * float64(n))}, err
+		return cost.Cost{Wall: duration(ns * float64(n)), CPU: duration(ns * float64(n))}, err
 	}
-	theirs := func(n int) (cost, error) {
+	theirs := func(n int) (cost.Cost, error) {
 		if of == 0 {
-			return cost{}, errors.New("the benchmark gives no ratio")
+			return cost.Cost{}, errors.New("the benchmark gives no ratio")
 		}
-		return cost{wall: duration(ns / of * float64(n)), cpu: duration(ns / of * float64(n))}, nil
+		return cost.Cost{Wall: duration(ns / of * float64(n)), CPU: duration(ns / of * float64(n))}, nil
 	}
-	return []variant{{name: "paths and scan", run: ours, least: 1000}, {name: "encoding/json", run: theirs, least: 1000}}, nothing, nil
+	return []cost.Variant{{Name: "paths and scan", Run: ours, Least: 1000}, {Name: "encoding/json", Run: theirs, Least: 1000}}, nothing, nil
 }
 
-func scanRow(e *env) ([]variant, func(), error) {
+func scanRow(e *env) ([]cost.Variant, func(), error) {
 	binary := filepath.Join(e.dir, "secrets.test")
 	if err := build(e.ctx, binary, "./internal/secrets"); err != nil {
 		return nil, nil, err
 	}
-	ours := func(n int) (cost, error) {
+	ours := func(n int) (cost.Cost, error) {
 		found, _, err := e.benchmark(binary, "BenchmarkFind$/^records$/^table$", "2000x")
 		if err == nil && found["MB/s"] == 0 {
 			err = errors.New("the benchmark gives no rate")
 		}
 		took := duration(float64(n) * 1e3 / max(found["MB/s"], 1)) // an operation is one byte
-		return cost{wall: took, cpu: took}, err
+		return cost.Cost{Wall: took, CPU: took}, err
 	}
-	fixed := func(n int) (cost, error) { return cost{wall: duration(n) * 4, cpu: duration(n) * 4}, nil }
-	return []variant{{name: "scan, a byte", run: ours, least: 1 << 20}, {name: "250 MB a second", run: fixed, least: 1 << 20}}, nothing, nil
+	return []cost.Variant{{Name: "scan, a byte", Run: ours, Least: 1 << 20}, cost.Always("250 MB a second", 4)}, nothing, nil
 }
 
-func proveRow(*env) ([]variant, func(), error) {
+func proveRow(*env) ([]cost.Variant, func(), error) {
 	const size = 1 << 16
 	var tree auditlog.Tree
 	var stored []tlog.Hash
@@ -292,5 +281,5 @@ func proveRow(*env) ([]variant, func(), error) {
 		}
 		return tlog.CheckRecord(proof, size, root, i, tlog.RecordHash(lines[i]))
 	}
-	return []variant{{name: "auditlog", run: in(each(ours))}, {name: "x/mod/sumdb/tlog", run: in(each(theirs))}}, nothing, nil
+	return []cost.Variant{{Name: "auditlog", Run: cost.In(cost.Each(ours))}, {Name: "x/mod/sumdb/tlog", Run: cost.In(cost.Each(theirs))}}, nothing, nil
 }

@@ -7,9 +7,11 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/bench/cost"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -20,8 +22,8 @@ func rows() []row {
 	all := []row{
 		{name: "encode", what: "one event of 17 fields as bytes, beside loggers", mark: 0.7, setup: encodeRow},
 		{name: "record", what: "the same encoded, placed, hashed and kept, beside zerolog and SHA-256", mark: 1.1, setup: recordRow},
-		{name: "run-1", what: "a job through Run, inputs redacted, into a sink that costs nothing; heap as of 256 MB", mark: 2.2, allocs: 28, setup: runRow("BenchmarkRun$")},
-		{name: "run-32", what: "the same with 32 callers", mark: 2.5, allocs: 28, setup: runRow("BenchmarkRunTogether$")},
+		{name: "run-1", what: "a job through Run, inputs redacted, into a sink that costs nothing; heap as of 256 MB", mark: 2.2, allocs: 28, setup: runRow("Run", "BenchmarkRun$")},
+		{name: "run-32", what: "the same with 32 callers", mark: 2.5, allocs: 28, setup: runRow("Run", "BenchmarkRunTogether$")},
 		{name: "durable-1", what: "filesink, one caller, beside a write and an fsync", wall: true, mark: 1.5, setup: oneCallerRow},
 	}
 	for _, writers := range []int{64, 1024} {
@@ -81,21 +83,21 @@ func caught(err *error) {
 	}
 }
 
-func runRow(benchmark string) func(*env) ([]variant, func(), error) {
-	return func(e *env) ([]variant, func(), error) {
+func runRow(name, benchmark string) func(*env) ([]cost.Variant, func(), error) {
+	return func(e *env) ([]cost.Variant, func(), error) {
 		if err := e.buildRoot(); err != nil {
 			return nil, nil, err
 		}
-		return []variant{
-			{name: "Run, large heap", run: e.rootBenchmark(benchmark, largeHeap), least: 12_000},
-			{name: "encode, place and hash, large heap", run: e.rootBenchmark("BenchmarkFloor$", largeHeap), least: 12_000},
-			{name: "Run, heap of 4 MB", run: e.rootBenchmark(benchmark, ""), least: 12_000},
-			{name: "encode, place and hash, heap of 4 MB", run: e.rootBenchmark("BenchmarkFloor$", ""), least: 12_000},
+		return []cost.Variant{
+			{Name: name + ", large heap", Run: e.rootBenchmark(benchmark, largeHeap), Least: 12_000},
+			{Name: "encode, place and hash, large heap", Run: e.rootBenchmark("BenchmarkFloor$", largeHeap), Least: 12_000},
+			{Name: name + ", heap of 4 MB", Run: e.rootBenchmark(benchmark, ""), Least: 12_000},
+			{Name: "encode, place and hash, heap of 4 MB", Run: e.rootBenchmark("BenchmarkFloor$", ""), Least: 12_000},
 		}, nothing, nil
 	}
 }
 
-func oneCallerRow(e *env) (vs []variant, done func(), err error) {
+func oneCallerRow(e *env) (vs []cost.Variant, done func(), err error) {
 	defer caught(&err)
 	b := program{e}
 	base := b.TempDir()
@@ -105,53 +107,53 @@ func oneCallerRow(e *env) (vs []variant, done func(), err error) {
 		return nil, nil, err
 	}
 	commit := make([]byte, 300) // as long as a commit line
-	ours := func(n int) (err error) {
-		defer caught(&err)
-		for _, r := range records(b, n) {
-			if err := s.Append(e.ctx, []jobaudit.Record{r}); err != nil {
-				return err
-			}
+	of := func(store func(jobaudit.Record) error) func(int) (cost.Cost, error) {
+		return func(n int) (c cost.Cost, err error) {
+			defer caught(&err)
+			all := records(b, n) // what makes them is no part of it
+			return cost.In(func(int) error {
+				for _, r := range all {
+					if err := store(r); err != nil {
+						return err
+					}
+				}
+				return nil
+			})(n)
 		}
-		return nil
 	}
-	bare := func(n int) (err error) {
-		defer caught(&err)
-		for _, r := range records(b, n) {
-			if _, err := f.Write(append(r.Bytes(), commit...)); err != nil {
-				return err
-			}
-			if err := f.Sync(); err != nil {
-				return err
-			}
+	ours := of(func(r jobaudit.Record) error { return s.Append(e.ctx, []jobaudit.Record{r}) })
+	bare := of(func(r jobaudit.Record) error {
+		if _, err := f.Write(append(r.Bytes(), commit...)); err != nil {
+			return err
 		}
-		return nil
-	}
-	return []variant{{name: "filesink", run: in(ours)}, {name: "write and fsync", run: in(bare)}}, func() { _, _ = s.Close(), f.Close() }, nil
+		return f.Sync()
+	})
+	return []cost.Variant{{Name: "filesink", Run: ours}, {Name: "write and fsync", Run: bare}}, func() { _, _ = s.Close(), f.Close() }, nil
 }
 
 // togetherRow has so many callers store one event at a time, each several.
-func togetherRow(writers int) func(*env) ([]variant, func(), error) {
-	return func(e *env) ([]variant, func(), error) {
+func togetherRow(writers int) func(*env) ([]cost.Variant, func(), error) {
+	return func(e *env) ([]cost.Variant, func(), error) {
 		b := program{e}
-		of := func(f func(tb, string, []jobaudit.Record, int) (took duration)) func(int) (cost, error) {
-			return func(n int) (c cost, err error) {
+		of := func(f func(tb, string, []jobaudit.Record, int) (took duration)) func(int) (cost.Cost, error) {
+			return func(n int) (c cost.Cost, err error) {
 				defer caught(&err)
 				all := records(b, max(n/writers, 1)*writers)
 				var took duration
-				c, err = in(func(int) error { took = f(b, b.TempDir(), all, writers); return nil })(n)
-				c.wall = took * duration(n) / duration(len(all)) // without what opens and closes the log
+				c, err = cost.In(func(int) error { took = f(b, b.TempDir(), all, writers); return nil })(n)
+				c.Wall = took * duration(n) / duration(len(all)) // without what opens and closes the log
 				return c, err
 			}
 		}
-		return []variant{
-			{name: "filesink", run: of(oursTogether), least: 20 * writers},
-			{name: "bare loop", run: of(bareTogether), least: 20 * writers},
+		return []cost.Variant{
+			{Name: "filesink", Run: of(oursTogether), Least: 20 * writers},
+			{Name: "bare loop", Run: of(bareTogether), Least: 20 * writers},
 		}, nothing, nil
 	}
 }
 
-func verifyRow(checks bool) func(*env) ([]variant, func(), error) {
-	return func(e *env) (vs []variant, done func(), err error) {
+func verifyRow(checks bool) func(*env) ([]cost.Variant, func(), error) {
+	return func(e *env) (vs []cost.Variant, done func(), err error) {
 		defer caught(&err)
 		b := program{e}
 		all := jobs(b, 30_000) // two segments
@@ -179,10 +181,10 @@ func verifyRow(checks bool) func(*env) ([]variant, func(), error) {
 				return err
 			}
 		}
-		return []variant{
-			{name: "verify", run: in(each(ours))},
-			{name: "hash leaves and nodes", run: in(each(func() error { c.hashTree(); return nil }))},
-			{name: "hash leaves", run: in(each(func() error { c.hashOnAllCores(); return nil }))},
+		return []cost.Variant{
+			{Name: "verify", Run: cost.In(cost.Each(ours))},
+			{Name: "hash leaves and nodes", Run: cost.In(cost.Each(func() error { c.hashTree(); return nil }))},
+			{Name: "hash leaves", Run: cost.In(cost.Each(func() error { c.hashOnAllCores(); return nil }))},
 		}, nothing, nil
 	}
 }
@@ -204,7 +206,7 @@ func (c *corpus) hashTree() {
 	wg.Wait()
 }
 
-func bulkRow(e *env) (vs []variant, done func(), err error) {
+func bulkRow(e *env) (vs []cost.Variant, done func(), err error) {
 	defer caught(&err)
 	b := program{e}
 	s := openLog(b, b.TempDir())
@@ -233,24 +235,23 @@ func bulkRow(e *env) (vs []variant, done func(), err error) {
 		}
 		return nil
 	}
-	whole := func(f func(int) error, unit int) func(int) (cost, error) {
-		return func(n int) (cost, error) {
+	whole := func(f func(int) error, unit int) func(int) (cost.Cost, error) {
+		return func(n int) (cost.Cost, error) {
 			n = (n + unit - 1) / unit * unit
-			return in(f)(n)
+			return cost.In(f)(n)
 		}
 	}
-	fixed := func(n int) (cost, error) { return cost{wall: duration(n) * 12_000, cpu: duration(n) * 12_000}, nil }
-	return []variant{
-			{name: "SubmitAll of 1,000", run: whole(together, jobs), least: jobs},
-			{name: "12 µs", run: fixed},
-			{name: "Submit, one by one", run: whole(alone, 1)},
+	return []cost.Variant{
+			{Name: "SubmitAll of 1,000", Run: whole(together, jobs), Least: jobs},
+			cost.Always("12 µs", 12*time.Microsecond),
+			{Name: "Submit, one by one", Run: whole(alone, 1)},
 		}, func() {
 			_ = rec.Close(e.ctx) // what was measured is stored
 			_ = s.Close()
 		}, nil
 }
 
-func growthRow(e *env) (vs []variant, done func(), err error) {
+func growthRow(e *env) (vs []cost.Variant, done func(), err error) {
 	defer caught(&err)
 	b := program{e}
 	sized := func(size int) (*filesink.Sink, func(int) error) {
@@ -272,20 +273,20 @@ func growthRow(e *env) (vs []variant, done func(), err error) {
 	}
 	large, appendLarge := sized(100_000)
 	small, appendSmall := sized(1_000)
-	return []variant{
-		{name: "100,000 records", run: hundreds(in(appendLarge)), least: 100},
-		{name: "1,000 records", run: hundreds(in(appendSmall)), least: 100},
+	return []cost.Variant{
+		{Name: "100,000 records", Run: hundreds(cost.In(appendLarge)), Least: 100},
+		{Name: "1,000 records", Run: hundreds(cost.In(appendSmall)), Least: 100},
 	}, func() { _, _ = large.Close(), small.Close() }, nil
 }
 
 // hundreds rounds the number of operations, which go a hundred at a time.
-func hundreds(run func(int) (cost, error)) func(int) (cost, error) {
-	return func(n int) (cost, error) {
+func hundreds(run func(int) (cost.Cost, error)) func(int) (cost.Cost, error) {
+	return func(n int) (cost.Cost, error) {
 		whole := (n + 99) / 100 * 100
 		c, err := run(whole)
 		part := float64(n) / float64(whole)
-		c.wall, c.cpu = duration(float64(c.wall)*part), duration(float64(c.cpu)*part)
-		c.allocs, c.bytes = c.allocs*part, c.bytes*part
+		c.Wall, c.CPU = duration(float64(c.Wall)*part), duration(float64(c.CPU)*part)
+		c.Allocs, c.Bytes = c.Allocs*part, c.Bytes*part
 		return c, err
 	}
 }

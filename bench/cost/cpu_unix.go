@@ -1,14 +1,14 @@
 //go:build unix
 
-package main
+package cost
 
 import (
 	"syscall"
 	"time"
 )
 
-// cpuTime is the processor time that this process has taken.
-func cpuTime() time.Duration {
+// CPU is the processor time that this process has taken.
+func CPU() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // it never fails
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
