@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -227,6 +228,44 @@ func scanRow(e *env) ([]cost.Variant, func(), error) {
 		return cost.Cost{Wall: took, CPU: took}, err
 	}
 	return []cost.Variant{{Name: "scan, a byte", Run: ours, Least: 1 << 20}, cost.Always("250 MB a second", 4)}, nothing, nil
+}
+
+// removedRow searches 16 KiB in which none of the values is. What a loop over the bytes
+// costs that looks for one of them, or for a few, is no search for 2,048 values: it is
+// beside for what no search can be faster than.
+func removedRow(e *env) ([]cost.Variant, func(), error) {
+	binary := filepath.Join(e.dir, "taint.test")
+	if err := build(e.ctx, binary, "./internal/taint"); err != nil {
+		return nil, nil, err
+	}
+	of := func(set string) func(n int) (cost.Cost, error) {
+		return func(n int) (cost.Cost, error) {
+			found, _, err := e.benchmark(binary, "BenchmarkMatch$/^"+set+"_in_prose$", "300x")
+			if err == nil && found["MB/s"] == 0 {
+				err = errors.New("the benchmark gives no rate")
+			}
+			took := duration(float64(n) * 1e3 / max(found["MB/s"], 1)) // an operation is one byte
+			return cost.Cost{Wall: took, CPU: took}, err
+		}
+	}
+	text := []byte(strings.Repeat("rebuilding the index of acme/site: 1,000 documents, 3 shards, https://host.example.org/path?q=1; ", 170))
+	pass := func(find func([]byte) int) func(int) (cost.Cost, error) {
+		return cost.In(func(n int) error {
+			for ; n > 0; n -= len(text) {
+				if find(text[:min(n, len(text))]) >= 0 {
+					return errors.New("found what is not there")
+				}
+			}
+			return nil
+		})
+	}
+	return []cost.Variant{
+		{Name: "values of chance, a byte", Run: of("random"), Least: 1 << 20},
+		cost.Always("100 MB a second", 10),
+		{Name: "values that begin as the text does", Run: of("prose"), Least: 1 << 20},
+		{Name: "bytes.IndexByte", Run: pass(func(b []byte) int { return bytes.IndexByte(b, '~') })},
+		{Name: "bytes.IndexAny of eight", Run: pass(func(b []byte) int { return bytes.IndexAny(b, "~^@!|{}$") })},
+	}, nothing, nil
 }
 
 func proveRow(*env) ([]cost.Variant, func(), error) {

@@ -42,6 +42,7 @@ func rows() []row {
 		row{name: "prove", what: "a proof of one record in a tree in memory, checked, beside x/mod/sumdb/tlog", mark: 1.2, setup: proveRow},
 		row{name: "redact", what: "what is stored of a record of ten fields, scanned, beside encoding/json of it", mark: 0.5, setup: redactRow},
 		row{name: "scan", what: "the scan of texts for secrets, beside 250 MB a second", wall: true, rate: true, mark: 1, setup: scanRow},
+		row{name: "removed", what: "the search of a text for 2,048 removed values, beside 100 MB a second", wall: true, rate: true, mark: 1, setup: removedRow},
 		row{name: "bulk", what: "each of 1,000 jobs that SubmitAll stores in filesink, beside 12 µs", mark: 1, setup: bulkRow},
 		row{name: "growth", what: "an Append to a log of 100,000 records, beside one of 1,000", mark: 1.2, setup: growthRow},
 		row{name: "mirror", what: "a log mirrored to a directory, beside a loop that reads, folds, checks each signature and puts", wall: true, rate: true, mark: 0.7, setup: mirrorRow},
