@@ -45,6 +45,17 @@ func benchmarkRun(b *testing.B, sink jobaudit.AuditSink) {
 	}
 }
 
+// BenchmarkWrap is BenchmarkRun through a function that Wrap has made.
+func BenchmarkWrap(b *testing.B) {
+	recorder, s, work := aRun(b, discard{})
+	wrapped := recorder.Wrap(func(context.Context) jobaudit.Submission { return s }, work)
+	for b.Loop() {
+		if err := wrapped(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkRunTogether is BenchmarkRun with 32 callers at once.
 func BenchmarkRunTogether(b *testing.B) {
 	recorder, s, work := aRun(b, discard{})

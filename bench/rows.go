@@ -24,6 +24,7 @@ func rows() []row {
 		{name: "record", what: "the same encoded, placed, hashed and kept, beside zerolog and SHA-256", mark: 1.1, setup: recordRow},
 		{name: "run-1", what: "a job through Run, inputs redacted, into a sink that costs nothing; heap as of 256 MB", mark: 2.2, allocs: 28, setup: runRow("Run", "BenchmarkRun$")},
 		{name: "run-32", what: "the same with 32 callers", mark: 2.5, allocs: 28, setup: runRow("Run", "BenchmarkRunTogether$")},
+		{name: "wrap", what: "the same job by a function that Wrap has made of a plain one", mark: 2.2, allocs: 28, setup: runRow("Wrap", "BenchmarkWrap$")},
 		{name: "durable-1", what: "filesink, one caller, beside a write and an fsync", wall: true, mark: 1.5, setup: oneCallerRow},
 	}
 	for _, writers := range []int{64, 1024} {
