@@ -14,7 +14,8 @@
 //
 // Peers are in this module alone: zerolog and zap are the fastest loggers of
 // structured lines in wide use, slog is the standard library's, x/mod/sumdb/tlog is
-// Go's own transparency log.
+// Go's own transparency log. Others are in a module and a program of their own, in
+// the folder peers.
 package main
 
 import (
@@ -66,7 +67,8 @@ func run(ctx context.Context, quick bool, only, jsonFile, svgFile string) int {
 		return 2
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // nothing of it is needed
-	e := &env{ctx: ctx, dir: dir, rounds: 9, slice: 300 * time.Millisecond}
+	e := &env{ctx: ctx, dir: dir, quick: quick, rounds: 9, slice: 300 * time.Millisecond}
+	defer e.endChild()
 	if quick {
 		e.rounds, e.slice = 3, 60*time.Millisecond
 	}

@@ -15,7 +15,10 @@ type env struct {
 	dir    string // for files; removed in the end
 	rounds int
 	slice  time.Duration // of one variant in one round, about
-	root   string        // the test binary of the root package, once it is built
+	quick  bool
+	root   string   // the test binary of the root package, once it is built
+	peers  string   // the program in the folder of that name, once it is built
+	child  *process // it, as it measures some rows
 }
 
 // row is one line of the table: ours, which is the first variant, beside others. The
@@ -122,11 +125,14 @@ func (e *env) takeTurns(r *row, variants []cost.Variant, res *result) error {
 func (e *env) countsOf(variants []cost.Variant) ([]int, error) {
 	counts := make([]int, len(variants))
 	for i, v := range variants {
-		n := max(v.Least, 1)
+		n := max(v.Least, v.Fixed, 1)
 		for {
 			c, err := v.Run(n)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", v.Name, err)
+			}
+			if v.Fixed > 0 {
+				break
 			}
 			if c.Wall >= e.slice/4 || n >= 1<<24 {
 				n = max(int(float64(n)*float64(e.slice)/float64(c.Wall)), v.Least, 1)

@@ -166,7 +166,8 @@ func encodeRow(e *env) ([]cost.Variant, func(), error) {
 	for _, name := range []string{"zerolog", "zap", "slog", "encoding/json"} {
 		vs = append(vs, cost.Variant{Name: name, Run: cost.In(cost.Each(l[name]))})
 	}
-	return vs, nothing, nil
+	rows, err := e.peerRows("loggers")
+	return append(vs, rows["encode"]...), nothing, err
 }
 
 func recordRow(e *env) ([]cost.Variant, func(), error) {
@@ -211,7 +212,10 @@ func redactRow(e *env) ([]cost.Variant, func(), error) {
 		}
 		return cost.Cost{Wall: duration(ns / of * float64(n)), CPU: duration(ns / of * float64(n))}, nil
 	}
-	return []cost.Variant{{Name: "paths and scan", Run: ours, Least: 1000}, {Name: "encoding/json", Run: theirs, Least: 1000}}, nothing, nil
+	rows, err := e.peerRows("loggers")
+	return append([]cost.Variant{
+		{Name: "paths and scan", Run: ours, Least: 1000}, {Name: "encoding/json", Run: theirs, Least: 1000},
+	}, rows["redact"]...), nothing, err
 }
 
 func scanRow(e *env) ([]cost.Variant, func(), error) {

@@ -1,4 +1,5 @@
-// Package cost measures what operations cost.
+// Package cost measures what operations cost: in this process, and in another one that
+// serves its measurements.
 package cost
 
 import (
@@ -15,9 +16,11 @@ type Cost struct {
 // Variant is one way of doing a row's work.
 type Variant struct {
 	Name string
-	Run  func(n int) (Cost, error)
+	Run  func(n int) (Cost, error) `json:"-"`
 
-	Least int // operations of a slice at the least
+	// Least is how many operations a slice has at the least; Fixed, if it is not
+	// zero, how many it has.
+	Least, Fixed int
 }
 
 // In measures a function within this process.

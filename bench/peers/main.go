@@ -1,0 +1,44 @@
+// Command peers measures what jobaudit is compared with. The program in the folder
+// above starts it, with a subject as its argument, and asks it for measurements one at
+// a time: see package cost. It is a module of its own, so that what it needs is
+// compiled by nobody else:
+//
+//   - github.com/hashicorp/eventlogger writes the audit log of Vault and Boundary;
+//   - github.com/showa-93/go-mask masks fields of structs by their tags.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+
+	"github.com/jobaudit/jobaudit/bench/cost"
+)
+
+// subjects are what can be measured; each is to be closed in the end.
+var subjects = map[string]func(context.Context) (rows cost.Rows, done func(), err error){
+	"loggers": loggers,
+}
+
+func main() {
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	signal.Ignore(os.Interrupt) // it ends with its input
+	if err := run(context.Background(), os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "peers:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) != 1 || subjects[args[0]] == nil {
+		return fmt.Errorf("%q is not one of its subjects: run the program in the folder above", args)
+	}
+	rows, done, err := subjects[args[0]](ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return cost.Serve(os.Stdin, os.Stdout, rows)
+}
