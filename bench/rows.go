@@ -37,6 +37,15 @@ func rows() []row {
 			what: fmt.Sprintf("filesink, %d callers, beside a loop that gathers, hashes, signs, writes and fsyncs", writers),
 		})
 	}
+	for _, t := range []struct {
+		callers int
+		mark    float64
+	}{{1, 15}, {64, 9}, {1024, 5}} {
+		all = append(all, row{
+			name: fmt.Sprint("tessera-", t.callers), wall: true, rate: true, best: true, mark: t.mark, setup: tesseraRow(t.callers),
+			what: fmt.Sprintf("filesink, callers at once: %d, beside the best of Tessera's settings", t.callers),
+		})
+	}
 	return append(all,
 		row{name: "verify", what: "the proof of a log, beside hashing its leaves and nodes on all cores", wall: true, rate: true, mark: 0.75, setup: verifyRow(false)},
 		row{name: "verify-checks", what: "the same with the checks of what its records say", wall: true, rate: true, mark: 0.6, setup: verifyRow(true)},
@@ -51,6 +60,25 @@ func rows() []row {
 		row{name: "mirror-p99", what: "the same, 99th percentile", wall: true, mark: 1.1, setup: latencyRow(99)},
 		row{name: "mirror-memory", what: "the greatest resident size of mirroring 10⁶ events, beside 10⁵ and 10 MB", memory: true, mark: 1, setup: memoryRow},
 	)
+}
+
+// tesseraRow is ours of a row of durability beside all settings of Tessera.
+func tesseraRow(callers int) func(*env) ([]cost.Variant, func(), error) {
+	setup := togetherRow(callers)
+	if callers == 1 {
+		setup = oneCallerRow
+	}
+	return func(e *env) ([]cost.Variant, func(), error) {
+		rows, err := e.peerRows("tessera")
+		if err != nil {
+			return nil, nil, err
+		}
+		vs, done, err := setup(e)
+		if err != nil {
+			return nil, nil, err
+		}
+		return append(vs[:1:1], rows[fmt.Sprint("durable-", callers)]...), done, nil
+	}
 }
 
 func nothing() {}
@@ -183,11 +211,19 @@ func verifyRow(checks bool) func(*env) ([]cost.Variant, func(), error) {
 				return err
 			}
 		}
-		return []cost.Variant{
+		var peers []cost.Variant
+		if !checks {
+			rows, err := e.peerRows("tessera")
+			if err != nil {
+				return nil, nil, err
+			}
+			peers = rows["verify"]
+		}
+		return append([]cost.Variant{
 			{Name: "verify", Run: cost.In(cost.Each(ours))},
 			{Name: "hash leaves and nodes", Run: cost.In(cost.Each(func() error { c.hashTree(); return nil }))},
 			{Name: "hash leaves", Run: cost.In(cost.Each(func() error { c.hashOnAllCores(); return nil }))},
-		}, nothing, nil
+		}, peers...), nothing, nil
 	}
 }
 

@@ -3,6 +3,8 @@
 // a time: see package cost. It is a module of its own, so that what it needs is
 // compiled by nobody else:
 //
+//   - github.com/transparency-dev/tessera is the verifiable log that Go programs would
+//     use instead of ours, and its POSIX storage the one that needs no server;
 //   - github.com/hashicorp/eventlogger writes the audit log of Vault and Boundary;
 //   - github.com/showa-93/go-mask masks fields of structs by their tags.
 package main
@@ -20,6 +22,7 @@ import (
 // subjects are what can be measured; each is to be closed in the end.
 var subjects = map[string]func(context.Context) (rows cost.Rows, done func(), err error){
 	"loggers": loggers,
+	"tessera": tesseraRows,
 }
 
 func main() {
