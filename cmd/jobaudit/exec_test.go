@@ -23,6 +23,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
@@ -350,9 +351,9 @@ func alive(pid string) bool {
 }
 
 func TestManyAtOnceLoseNothing(t *testing.T) {
-	n := 100
-	if testing.Short() {
-		n = 10
+	n := size.Times(100, 10)
+	if size.Race {
+		n = min(n, 40)
 	}
 	dir := filepath.Join(t.TempDir(), "log")
 	var all sync.WaitGroup

@@ -162,13 +162,14 @@ func readSpool(root *os.Root, name string) (f *os.File, lines []*spoolLine, err 
 	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
 		return f, nil, nil
 	}
-	if now, err := root.Lstat(name); err != nil || !os.SameFile(info, now) {
+	now, err := root.Lstat(name)
+	if err != nil || !os.SameFile(info, now) {
 		return f, nil, nil // it was drained before it was locked
 	}
-	text, err := io.ReadAll(io.LimitReader(f, spoolReadSize+1))
-	if err == nil && len(text) > spoolReadSize {
-		err = fmt.Errorf("%s is larger than any that exec writes, and is left as it is", f.Name())
+	if now.Size() > spoolReadSize {
+		return f, nil, fmt.Errorf("%s is larger than any that exec writes, and is left as it is", f.Name())
 	}
+	text, err := io.ReadAll(io.LimitReader(f, now.Size()))
 	if err != nil {
 		return f, nil, err
 	}
