@@ -12,7 +12,9 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/jobaudit/jobaudit/internal/fields"
 	"github.com/jobaudit/jobaudit/internal/jsonenc"
+	"github.com/jobaudit/jobaudit/internal/jsonscan"
 )
 
 // AuditSink stores records. It is the whole contract between recording and
@@ -115,12 +117,31 @@ func (q Query) Match(r Record) bool {
 		q.RootID != uuid.Nil && !r.mayHold(q.RootID):
 		return false
 	}
-	if q.CorrelationID == uuid.Nil && q.RootID == uuid.Nil && q.PrincipalID == "" && q.ActingFor == "" &&
+	if q.PrincipalID == "" && q.ActingFor == "" &&
 		q.OrgID == "" && q.Action == "" && q.Resource == "" && q.State == "" && q.ErrorCode == "" {
-		return true
+		return q.CorrelationID == uuid.Nil && q.RootID == uuid.Nil || q.matchFamily(r)
 	}
 	e := r.Event()
 	return q.matchEvent(&e)
+}
+
+// matchFamily decides by the two IDs alone: a story is read record by record, and all
+// else in them is decoded later.
+func (q Query) matchFamily(r Record) bool {
+	var correlation, root uuid.UUID
+	for name, value := range jsonscan.Members(r.leaf[1:]) {
+		switch string(name) {
+		case "correlationId":
+			correlation, _ = fields.ParseUUID(jsonscan.Unquote(value))
+		case "job":
+			for name, value := range jsonscan.Members(value) {
+				if string(name) == "rootId" {
+					root, _ = fields.ParseUUID(jsonscan.Unquote(value))
+				}
+			}
+		}
+	}
+	return (q.CorrelationID == uuid.Nil || q.CorrelationID == correlation) && (q.RootID == uuid.Nil || q.RootID == root)
 }
 
 // matchEvent is what Match has to decode the record for.

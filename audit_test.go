@@ -85,6 +85,18 @@ func TestAnIDIsFoundHoweverItsWriterSpeltIt(t *testing.T) {
 	require.True(t, jobaudit.Query{CorrelationID: job, RootID: job, JobID: job}.Match(record))
 }
 
+func TestAnIDThatStandsElsewhereInTheLineIsNotFound(t *testing.T) {
+	line := string(stream(t, 1, submitted(1))[0].Bytes())
+	record, job, other := parsed(t, line), uuid.MustParse(storyJob), uuid.New()
+	named := parsed(t, strings.Replace(line, `"rootId":"`, `"parentId":"`+other.String()+`","rootId":"`, 1))
+	require.NotEqual(t, record.Bytes(), named.Bytes())
+	require.False(t, jobaudit.Query{RootID: other}.Match(named))
+	require.False(t, jobaudit.Query{CorrelationID: other}.Match(named))
+	require.True(t, jobaudit.Query{RootID: job, CorrelationID: job}.Match(named))
+	require.False(t, jobaudit.Query{RootID: job, CorrelationID: other}.Match(named))
+	require.False(t, jobaudit.Query{RootID: job}.Match(jobaudit.Record{}))
+}
+
 // Every event is in one of the parts that a moment divides time into, and a
 // moment that is read from a finer clock misses none that it should see.
 func TestEventsOfAMomentAreNotMissedByAFinerBound(t *testing.T) {

@@ -351,3 +351,25 @@ func TestMembersAreWrittenInAnyOrder(t *testing.T) {
 		require.Equal(t, "nothing of that name", w.Err().Path)
 	}
 }
+
+func TestAUUIDIsReadInItsOneForm(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 3))
+	for range 2000 {
+		text := []byte(uuid.New().String())
+		for range random.IntN(3) {
+			text[random.IntN(len(text))] = "0aAfgG-{}: \x00\xff"[random.IntN(13)]
+		}
+		want, err := uuid.ParseBytes(text)
+		one := err == nil && strings.ToLower(string(text)) == string(text)
+		got, ok := fields.ParseUUID(text)
+		require.Equal(t, one, ok, "%q", text)
+		if ok {
+			require.Equal(t, want, got)
+		}
+	}
+	id := uuid.New().String()
+	for _, other := range []string{"", id[:35], id + "0", "{" + id[:34] + "}", "urn:uuid:" + id, strings.ReplaceAll(id, "-", ""), "{" + id + "}"} {
+		_, ok := fields.ParseUUID(other)
+		require.False(t, ok, "%q", other)
+	}
+}

@@ -244,7 +244,13 @@ func (r *Reader) Bool(raw []byte) bool {
 // UUID reads a UUID of any version in lower case. The nil UUID would read as an
 // absent one.
 func (r *Reader) UUID(raw []byte) uuid.UUID {
-	id, ok := ParseUUID(r.String(raw))
+	id, ok := uuid.Nil, false
+	if len(raw) == 38 && raw[0] == '"' {
+		id, ok = ParseUUID(raw[1:37])
+	}
+	if !ok { // as one that is written with escapes
+		id, ok = ParseUUID(r.String(raw))
+	}
 	switch {
 	case !ok:
 		r.Fail("is not a lower-case UUID")
@@ -255,12 +261,29 @@ func (r *Reader) UUID(raw []byte) uuid.UUID {
 }
 
 // ParseUUID accepts the one form that the formats use.
-func ParseUUID(s string) (uuid.UUID, bool) {
-	if len(s) != 36 || strings.ToLower(s) != s {
+func ParseUUID[T string | []byte](s T) (id uuid.UUID, ok bool) {
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return uuid.Nil, false
 	}
-	id, err := uuid.Parse(s)
-	return id, err == nil
+	for i, at := range [...]int{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34} {
+		high, low := digit(s[at]), digit(s[at+1])
+		if high|low > 15 {
+			return uuid.Nil, false
+		}
+		id[i] = high<<4 | low
+	}
+	return id, true
+}
+
+// digit is the value of a hexadecimal digit in lower case, 255 of what is none.
+func digit(c byte) byte {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0'
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 255
 }
 
 // Hash reads a SHA-256 hash in standard base64.

@@ -65,10 +65,11 @@ func CheckAt(data []byte, depth int) error {
 // or -1. Check has accepted data.
 func Unpaired(data []byte) int {
 	for i := 0; i < len(data); {
-		if data[i] != '\\' {
-			i++
-			continue
+		next := bytes.IndexByte(data[i:], '\\')
+		if next < 0 {
+			return -1
 		}
+		i += next
 		switch first := escaped(data[i:]); {
 		case first < 0:
 			i += len(`\n`)
