@@ -7,9 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 
 	"github.com/jobaudit/jobaudit/bench/cost"
 )
+
+// serversVariable names the processor of the servers that the program of the peers
+// starts; this one keeps it from using that itself.
+const serversVariable = "BENCH_SERVERS"
 
 // process is the program in the folder peers, a module of its own: nobody else is to
 // wait until what we are compared with is compiled.
@@ -50,7 +55,7 @@ func (e *env) peerRows(subject string) (cost.Rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.cmd.Start(); err != nil {
+	if err := p.start(); err != nil {
 		return nil, err
 	}
 	p.to, e.child = to, p
@@ -60,6 +65,18 @@ func (e *env) peerRows(subject string) (cost.Rows, error) {
 		return nil, fmt.Errorf("peers %s: %w", subject, err)
 	}
 	return p.rows, nil
+}
+
+// start leaves the last of the processors to the servers, where there are several and
+// the system lets one choose.
+func (p *process) start() error {
+	processors := cost.Processors()
+	if len(processors) < 2 || p.subject != "asynq" && p.subject != "river" {
+		return p.cmd.Start()
+	}
+	last := len(processors) - 1
+	p.cmd.Env = append(p.cmd.Env, serversVariable+"="+strconv.Itoa(processors[last]))
+	return cost.StartOn(processors[:last], p.cmd.Start)
 }
 
 // endChild ends the program of the peers, if it runs.

@@ -14,8 +14,8 @@
 //
 // Peers are in this module alone: zerolog and zap are the fastest loggers of
 // structured lines in wide use, slog is the standard library's, x/mod/sumdb/tlog is
-// Go's own transparency log. Others are in a module and a program of their own, in
-// the folder peers.
+// Go's own transparency log. Those that take long to compile, and the adapters to
+// queues, are in a module and a program of their own, in the folder peers.
 package main
 
 import (

@@ -46,7 +46,7 @@ func rows() []row {
 			what: fmt.Sprintf("filesink, callers at once: %d, beside the best of Tessera's settings", t.callers),
 		})
 	}
-	return append(all,
+	all = append(all,
 		row{name: "verify", what: "the proof of a log, beside hashing its leaves and nodes on all cores", wall: true, rate: true, mark: 0.75, setup: verifyRow(false)},
 		row{name: "verify-checks", what: "the same with the checks of what its records say", wall: true, rate: true, mark: 0.6, setup: verifyRow(true)},
 		row{name: "prove", what: "a proof of one record in a tree in memory, checked, beside x/mod/sumdb/tlog", mark: 1.2, setup: proveRow},
@@ -60,6 +60,27 @@ func rows() []row {
 		row{name: "mirror-p99", what: "the same, 99th percentile", wall: true, mark: 1.1, setup: latencyRow(99)},
 		row{name: "mirror-memory", what: "the greatest resident size of mirroring 10⁶ events, beside 10⁵ and 10 MB", memory: true, mark: 1, setup: memoryRow},
 	)
+	for _, queue := range []string{"asynq", "river"} {
+		all = append(all, queueRows(queue)...)
+	}
+	return all
+}
+
+// queueRows are the rows of an adapter, which another program measures.
+func queueRows(queue string) []row {
+	return []row{
+		{name: queue, what: "the CPU time that the adapter and filesink add to a job in the worker's process", mark: 1, setup: queueRow(queue, queue)},
+		{name: queue + "-busy", what: "jobs with a millisecond of work, beside the queue alone", wall: true, rate: true, mark: 0.9, setup: queueRow(queue, queue+"-busy")},
+		{name: queue + "-p50", what: "what an enqueue waits longer, beside an fsync, median", wall: true, mark: 1.5, setup: queueRow(queue, queue+"-p50")},
+		{name: queue + "-p99", what: "the same, 99th percentile, beside the median fsync", wall: true, mark: 3, setup: queueRow(queue, queue+"-p99")},
+	}
+}
+
+func queueRow(queue, row string) func(*env) ([]cost.Variant, func(), error) {
+	return func(e *env) ([]cost.Variant, func(), error) {
+		rows, err := e.peerRows(queue)
+		return rows[row], nothing, err
+	}
 }
 
 // tesseraRow is ours of a row of durability beside all settings of Tessera.

@@ -1,5 +1,5 @@
-// Package cost measures what operations cost: in this process, and in another one that
-// serves its measurements.
+// Package cost measures what operations cost: in this process, in another one that
+// serves its measurements, and on which processors.
 package cost
 
 import (
@@ -11,6 +11,11 @@ import (
 type Cost struct {
 	Wall, CPU     time.Duration
 	Allocs, Bytes float64
+}
+
+// Minus is what was taken more than by the other.
+func (c Cost) Minus(other Cost) Cost {
+	return Cost{c.Wall - other.Wall, c.CPU - other.CPU, c.Allocs - other.Allocs, c.Bytes - other.Bytes}
 }
 
 // Variant is one way of doing a row's work.

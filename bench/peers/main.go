@@ -6,7 +6,8 @@
 //   - github.com/transparency-dev/tessera is the verifiable log that Go programs would
 //     use instead of ours, and its POSIX storage the one that needs no server;
 //   - github.com/hashicorp/eventlogger writes the audit log of Vault and Boundary;
-//   - github.com/showa-93/go-mask masks fields of structs by their tags.
+//   - github.com/showa-93/go-mask masks fields of structs by their tags;
+//   - asynq and River are the queues whose adapters are measured.
 package main
 
 import (
@@ -23,11 +24,13 @@ import (
 var subjects = map[string]func(context.Context) (rows cost.Rows, done func(), err error){
 	"loggers": loggers,
 	"tessera": tesseraRows,
+	"asynq":   func(ctx context.Context) (cost.Rows, func(), error) { return queueRows(ctx, "asynq", openAsynq) },
+	"river":   func(ctx context.Context) (cost.Rows, func(), error) { return queueRows(ctx, "river", openRiver) },
 }
 
 func main() {
 	slog.SetDefault(slog.New(slog.DiscardHandler))
-	signal.Ignore(os.Interrupt) // it ends with its input
+	signal.Ignore(os.Interrupt) // it ends with its input, and ends the servers before
 	if err := run(context.Background(), os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)
 		os.Exit(1)
@@ -45,3 +48,6 @@ func run(ctx context.Context, args []string) error {
 	defer done()
 	return cost.Serve(os.Stdin, os.Stdout, rows)
 }
+
+// quick reports whether the measurements are to be short.
+func quick() bool { return os.Getenv("BENCH_QUICK") != "" }

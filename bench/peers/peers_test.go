@@ -11,6 +11,8 @@ import (
 // What the peers need takes a minute to compile.
 func TestExtraEverythingThatIsMeasuredWorks(t *testing.T) {
 	size.Extra(t)
+	t.Setenv("BENCH_QUICK", "1")
+	t.Setenv("TMPDIR", "/tmp") // a socket's path is to be short
 	for name, open := range subjects {
 		t.Run(name, func(t *testing.T) {
 			rows, done, err := open(t.Context())
