@@ -88,8 +88,9 @@ kept in a file, and compared the next time; keep it where the logs' writers cann
 change it.
 
 It prints the SHA-256 of the registry: what it says is worth as much as that file.
-It looks at the newest events, and proves that they go on from the kept head (from the first
-event on where the source keeps no hashes, as a database): jobaudit verify proves a whole log.
+It looks at the newest events, proves that the newest is under the log's signed head, and that
+they go on from the kept head (from the first event on where the source keeps no hashes, as a
+database): jobaudit verify proves a whole log.
 It exits with 1 if something is wrong, with 3 if a target could not be looked at, or the state not be kept.`,
 		Args: wrongly(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -136,9 +137,7 @@ func (a *app) check(ctx context.Context, file, state string, asJSON bool) error 
 // parseRegistry reads a registry file.
 func parseRegistry(text []byte) (*registry, error) {
 	var r registry
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&r); err != nil {
+	if err := readJSON(text, &r, true); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	if r.Format != registryFormat {
@@ -194,7 +193,7 @@ func (c *checking) log(ctx context.Context, l registeredLog) error {
 	if err != nil {
 		return err
 	}
-	head, newest, err := c.newest(ctx, source, l.keys)
+	head, newest, err := c.newest(ctx, opened, source, l.keys)
 	if errors.Is(err, auditlog.ErrNoHead) {
 		c.find(l.Name, "missing", "it holds no event that is known to be durable")
 		return nil
@@ -214,34 +213,78 @@ func (c *checking) log(ctx context.Context, l registeredLog) error {
 			c.find(l.Name, "forked", f.Found+", and no registered successor has signed it")
 		}
 	}
+	if newest.IsZero() {
+		c.find(l.Name, "changed", "its newest event is not the one under its newest head, so that nothing shows that the log is alive: see jobaudit verify")
+		return nil
+	}
 	return c.life(ctx, l, source, newest)
 }
 
-// newest returns a log's newest head, which a key has to have signed, and the time
-// of its newest event.
-func (c *checking) newest(ctx context.Context, source mirror.Source, keys []note.Verifier) (head auditlog.Checkpoint, at time.Time, err error) {
+// newest returns a log's newest head, which a key has to have signed, and the time of its
+// newest event. An event that does not lead to that head has none: without the key anybody
+// can date it.
+func (c *checking) newest(ctx context.Context, opened log, source mirror.Source, keys []note.Verifier) (head auditlog.Checkpoint, at time.Time, err error) {
 	size, err := source.Size(ctx)
 	if err != nil {
 		return head, at, err
 	}
 	err = auditlog.ErrNoHead
+	var last []byte
+	var by note.Verifier
 	for line, lineErr := range source.Lines(ctx, max(size-1, 0)) {
 		if lineErr != nil {
 			return head, at, lineErr
 		}
 		if !auditlog.IsCommit(line) {
-			if r, parseErr := jobaudit.ParseRecord(line); parseErr == nil {
-				at = r.Event().Time
-			}
+			last = append(last[:0], line...)
 			continue
 		}
-		for _, key := range keys {
-			if head, err = auditlog.OpenCommit(line, key); err == nil {
+		for _, by = range keys {
+			if head, err = auditlog.OpenCommit(line, by); err == nil {
 				break
 			}
 		}
 	}
+	r, unread := jobaudit.ParseRecord(last)
+	if err != nil || unread != nil {
+		return head, at, err
+	}
+	leads, err := c.leads(ctx, opened, source, head, by, r)
+	if leads {
+		at = r.Event().Time
+	}
 	return head, at, err
+}
+
+// leads reports whether a record is the last one under a head.
+func (c *checking) leads(ctx context.Context, opened log, source mirror.Source, head auditlog.Checkpoint, by note.Verifier, r jobaudit.Record) (bool, error) {
+	index := head.Head().Size - 1
+	if _, ok := source.(*mirror.Reader); ok {
+		return true, nil // it proves what it yields
+	}
+	if s, ok := source.(interface{ Hashes() tlog.HashReader }); ok {
+		if _, err := auditlog.Prove(head, index, r.Bytes(), s.Hashes()); err == nil {
+			return true, nil
+		}
+	}
+	if p, err := opened.prove(ctx, r.ID(), by); err == nil && p.Index() == index && bytes.Equal(p.Leaf(), r.Bytes()) {
+		return true, nil
+	}
+	// Stored hashes may be behind, or damaged: the events decide.
+	var tree auditlog.Tree
+	for line, err := range source.Lines(ctx, 0) {
+		if err != nil {
+			return false, err
+		}
+		if auditlog.IsCommit(line) {
+			continue
+		}
+		tree.Append(nil, auditlog.HashLeaf(line))
+		if tree.Size() == head.Head().Size {
+			return tree.Root() == head.Head().Root && bytes.Equal(line, r.Bytes()), nil
+		}
+	}
+	return false, nil
 }
 
 // compare compares a log with the head of the last call.
@@ -427,7 +470,7 @@ func (c *checking) readState(file string) error {
 		return nil
 	}
 	if err == nil {
-		err = json.Unmarshal(text, &c.kept)
+		err = readJSON(text, &c.kept, false)
 	}
 	if err != nil {
 		return fmt.Errorf("state: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/pgsink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 )
 
@@ -106,8 +108,9 @@ func TestARegistryThatIsWrongIsNoEmptyOne(t *testing.T) {
 	vkey := strings.TrimSpace(run(t, "key", newLog(t).close(t).key).out)
 	for name, text := range map[string]string{
 		"empty": "", "another format": `{"format":"x"}`, "an unknown field": `{"format":"jobaudit.registry/v1","log":[]}`,
-		"no keys":  `{"format":"jobaudit.registry/v1","logs":[{"name":"a","source":"b","alive":"1m"}]}`,
-		"no time":  `{"format":"jobaudit.registry/v1","logs":[{"name":"a","source":"b","alive":"1m","written":"x","keys":["` + vkey + `"]}]}`,
+		"no keys": `{"format":"jobaudit.registry/v1","logs":[{"name":"a","source":"b","alive":"1m"}]}`,
+		"no time": `{"format":"jobaudit.registry/v1","logs":[{"name":"a","source":"b","alive":"1m","written":"x","keys":["` + vkey + `"]}]}`,
+		"null":    "null", "a list": "[]", "a text": `"x"`, "two": `{"format":"jobaudit.registry/v1"} {}`, "a log that is null": `{"format":"jobaudit.registry/v1","logs":[null]}`,
 		"no alive": `{"format":"jobaudit.registry/v1","logs":[{"name":"a","source":"b","keys":["x"]}]}`,
 	} {
 		file := filepath.Join(t.TempDir(), "registry.json")
@@ -269,4 +272,96 @@ func TestWhatCheckFoundIsSaidWhateverItCannotDo(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestAStateThatIsNoStateIsAnErrorAndNoEmptyOne: an empty one would forget the heads.
+func TestAStateThatIsNoStateIsAnErrorAndNoEmptyOne(t *testing.T) {
+	l := newLog(t).close(t)
+	registry := writeRegistry(t, t.TempDir(), l.dir, l.verifier(t), "1000h")
+	for _, text := range []string{"", "null", "[]", "7", `"x"`, `{"web-1":null}`, `{"web-1":7}`, `{"web-1":{}}`, `{} {}`, `{"web-1":""`} {
+		state := filepath.Join(t.TempDir(), "state")
+		require.NoError(t, os.WriteFile(state, []byte(text), 0o600))
+		c := run(t, "check", registry, "--state", state)
+		require.Equal(t, 3, c.code, "%q: %s", text, c.err)
+		require.Contains(t, c.err, "state: ", text)
+		kept, err := os.ReadFile(state)
+		require.NoError(t, err)
+		require.Equal(t, text, string(kept))
+		if text == "" {
+			continue // a position may be empty: it is made so
+		}
+		c = run(t, "export", l.dir, "--format", "jsonl", "--out", filepath.Join(t.TempDir(), "out"), "--position", state)
+		require.Equal(t, 3, c.code, "%q: %s", text, c.err)
+		require.Contains(t, c.err, "--position ", text)
+		c = run(t, "exec", "--dir", l.dir, "--action", "backup", "--reason", "nightly", "--policy", state, "--", "true")
+		require.NotZero(t, c.code, text)
+		require.Contains(t, c.err, "policy", text)
+	}
+}
+
+// TestAnEventThatIsNotUnderTheSignedHeadIsNoSignOfLife: without the key anybody can change
+// the time of the newest event.
+func TestAnEventThatIsNotUnderTheSignedHeadIsNoSignOfLife(t *testing.T) {
+	for name, spoil := range map[string]func(dir string) error{
+		"its own hashes": func(string) error { return nil },
+		"no hashes":      func(dir string) error { return os.Remove(filepath.Join(dir, "tree")) },
+		"other hashes": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "tree"), make([]byte, 4096), 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := t.TempDir()
+			key, vkey, state := filepath.Join(base, "key"), filepath.Join(base, "vkey"), filepath.Join(base, "state")
+			dir := writeLog(t, key, 5, 8)
+			require.NoError(t, os.WriteFile(vkey, []byte(run(t, "key", key).out), 0o600))
+			registry := writeRegistry(t, t.TempDir(), dir, vkey, "1000000h")
+			require.NoError(t, spoil(dir))
+			c := run(t, "check", registry, "--state", state)
+			require.Zero(t, c.code, c.out+c.err)
+			text, err := os.ReadFile(registry)
+			require.NoError(t, err)
+			silent := strict(t, text, "1m")
+			require.Equal(t, []string{"silent"}, kinds(t, run(t, "check", silent, "--state", state, "--json")))
+
+			segment := filepath.Join(dir, "entries", "00000000000000000000.jsonl")
+			lines, err := os.ReadFile(segment)
+			require.NoError(t, err)
+			now := time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")
+			forged := regexp.MustCompile(`"time":"[^"]*"`).ReplaceAll(lines, []byte(`"time":"`+now+`"`))
+			require.Len(t, forged, len(lines))
+			require.NoError(t, os.WriteFile(segment, forged, 0o600))
+			for _, file := range []string{registry, silent} {
+				c := run(t, "check", file, "--state", state, "--json")
+				require.Equal(t, 1, c.code, c.out+c.err)
+				require.Equal(t, []string{"changed"}, kinds(t, c))
+			}
+		})
+	}
+}
+
+// TestOfADatabaseAnEventThatIsNotUnderTheSignedHeadIsNoSignOfLife is the same of a database.
+func TestOfADatabaseAnEventThatIsNotUnderTheSignedHeadIsNoSignOfLife(t *testing.T) {
+	url := newDatabase(t)
+	key, vkey := filepath.Join(t.TempDir(), "key"), filepath.Join(t.TempDir(), "vkey")
+	c := run(t, "key", key, "--create", "example.com/jobs")
+	require.Zero(t, c.code, c.err)
+	require.NoError(t, os.WriteFile(vkey, []byte(c.out), 0o600))
+	stop := sequencer(t, url, key)
+	sink, err := pgsink.Open(t.Context(), url, nil)
+	require.NoError(t, err)
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(8)))
+	require.NoError(t, sink.Sequenced(t.Context()))
+	require.NoError(t, sink.Close())
+	stop()
+	text, err := os.ReadFile(writeRegistry(t, t.TempDir(), url, vkey, "1m"))
+	require.NoError(t, err)
+	registry := strict(t, text, "1m")
+	require.Equal(t, []string{"silent"}, kinds(t, run(t, "check", registry, "--json")))
+	for _, hashes := range []string{"SELECT 1", "DELETE FROM jobaudit.hashes"} {
+		execute(t, url, `SET session_replication_role = replica; `+hashes)
+		require.Equal(t, []string{"silent"}, kinds(t, run(t, "check", registry, "--json")))
+	}
+	execute(t, url, `SET session_replication_role = replica; UPDATE jobaudit.events SET line = convert_to(regexp_replace(
+		convert_from(line, 'UTF8'), '"time":"[^"]*"', to_char(now() AT TIME ZONE 'UTC', '"\"time\":\""YYYY-MM-DD"T"HH24:MI:SS.US"Z\""')), 'UTF8') WHERE idx = 7`)
+	require.Equal(t, []string{"changed"}, kinds(t, run(t, "check", registry, "--json")))
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -44,9 +42,7 @@ func readPolicy(file string) (p execPolicy, err error) {
 	if err != nil {
 		return p, fmt.Errorf("policy: %w", err)
 	}
-	d := json.NewDecoder(bytes.NewReader(content))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
+	if err := readJSON(content, &p, true); err != nil {
 		return p, fmt.Errorf("policy %s: %w", file, err)
 	}
 	if p.Version == "" {

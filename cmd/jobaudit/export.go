@@ -122,7 +122,7 @@ func (x *exporting) begin(ctx context.Context, logs sources) error {
 	if x.position != "" {
 		content, err := readInput(x.position)
 		if err == nil {
-			err = json.Unmarshal(content, &x.positions)
+			err = readJSON(content, &x.positions, false)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("--position %s: %w", plain(x.position), err)

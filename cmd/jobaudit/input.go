@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,4 +31,33 @@ func readFile(name string, most int64) ([]byte, error) {
 		err = fmt.Errorf("%s is larger than such a file can be, %d MiB", name, most>>20)
 	}
 	return text, err
+}
+
+// readJSON reads a JSON file that people or this program write: one value, in which
+// nothing is null. A null would read as if the field, or all of the file, were not there.
+func readJSON(text []byte, into any, strict bool) error {
+	tokens := json.NewDecoder(bytes.NewReader(text))
+	for {
+		token, err := tokens.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil && token == nil {
+			err = errors.New("null stands in it, and a value is wanted")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	if strict {
+		d.DisallowUnknownFields()
+	}
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something stands behind its JSON value")
+	}
+	return nil
 }

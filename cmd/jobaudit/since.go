@@ -30,7 +30,8 @@ func (a *app) sinceCommand() *cobra.Command {
 		Short: "What happened since the heads that I kept, and that nothing before them changed",
 		Long: `Print what happened since a head that was kept, and prove that nothing before it
 changed: the log still leads to that head, and from there to its newest durable
-one. HEADS is a file with the kept heads of all the logs, one behind the other, as
+one. Of several heads of one log each is proven, and the events since the largest
+are printed. HEADS is a file with the kept heads of all the logs, one behind the other, as
 jobaudit checkpoint prints them:
   jobaudit checkpoint web/log >> heads; jobaudit checkpoint worker/log >> heads
 
@@ -137,13 +138,16 @@ func (a *app) sinceOf(ctx context.Context, s *since, name string) (records []job
 	if err != nil {
 		return nil, err
 	}
-	kept, err := a.keptHead(s, name, source)
+	kept, err := a.keptHeads(s, name, source)
 	if err != nil {
 		return nil, err
 	}
-	from, to := kept.Head(), source.Head.Head()
+	from, to := kept[len(kept)-1], source.Head.Head()
 	unread := 0
-	heads := []auditlog.Head{{Size: from.Size, Root: from.Root}, {Size: to.Size, Root: to.Root}} // of any origin: successors share a tree
+	var heads []auditlog.Head
+	for _, h := range append(kept, to) {
+		heads = append(heads, auditlog.Head{Size: h.Size, Root: h.Root}) // of any origin: successors share a tree
+	}
 	_, err = auditlog.Verify(ctx, source.Segments, &auditlog.Options{Keys: source.Keys, Heads: heads, Quick: true}, func(leaf auditlog.Leaf) error {
 		if leaf.Index < from.Size || leaf.Index >= to.Size {
 			return nil
@@ -160,7 +164,7 @@ func (a *app) sinceOf(ctx context.Context, s *since, name string) (records []job
 		return nil
 	})
 	if found, ok := errors.AsType[*auditlog.VerifyError](err); ok {
-		fmt.Fprintf(a.err, "%s %s is not the log that it was at the head of size %d, or is damaged behind it\n", a.bad("CHANGED"), plain(name), from.Size)
+		fmt.Fprintf(a.err, "%s %s is not the log that it was at %s, or is damaged behind it\n", a.bad("CHANGED"), plain(name), heldHeads(kept))
 		for _, f := range found.Findings[:min(5, len(found.Findings))] {
 			fmt.Fprintf(a.err, "  %s\n", plain(f.String()))
 		}
@@ -177,18 +181,30 @@ func (a *app) sinceOf(ctx context.Context, s *since, name string) (records []job
 	return records, nil
 }
 
-// keptHead finds the newest kept head of a log, or of one that it continues.
-func (a *app) keptHead(s *since, name string, source evidence.Source) (kept auditlog.Checkpoint, err error) {
+// heldHeads names the heads that were kept of one log.
+func heldHeads(kept []auditlog.Head) string {
+	newest := kept[len(kept)-1].Size
+	if len(kept) == 1 {
+		return fmt.Sprintf("the head of size %d", newest)
+	}
+	return fmt.Sprintf("each of the %d heads that were kept, up to size %d", len(kept), newest)
+}
+
+// keptHeads are all kept heads of a log, or of one that it continues, by size. Each has
+// to be proven: of two that contradict each other the log agrees with one at most, and
+// to leave the other aside would hide that the log was written again.
+func (a *app) keptHeads(s *since, name string, source evidence.Source) (kept []auditlog.Head, err error) {
 	line, _ := auditlog.SplitOrigin(source.Head.Head().Origin)
 	var unsigned error
 	for i, signed := range s.heads {
 		for _, key := range source.Keys {
 			c, err := auditlog.OpenCheckpoint(signed, key)
-			s.proven[i] = s.proven[i] || err == nil
-			if err == nil && (kept.IsZero() || c.Head().Size > kept.Head().Size) {
-				kept = c
+			if err == nil {
+				s.proven[i] = true
+				kept = append(kept, c.Head())
+				break
 			}
-			if err != nil && !errors.Is(err, auditlog.ErrOrigin) {
+			if !errors.Is(err, auditlog.ErrOrigin) {
 				unsigned = err
 			}
 		}
@@ -196,10 +212,11 @@ func (a *app) keptHead(s *since, name string, source evidence.Source) (kept audi
 	switch {
 	case unsigned != nil:
 		fmt.Fprintf(a.err, "%s the head of %s that was kept: %s\n", a.bad("CHANGED"), plain(line), plain(unsigned.Error()))
-		return kept, errFindings
-	case kept.IsZero():
-		return kept, fmt.Errorf("no head of the log %s was kept, which %s holds: jobaudit checkpoint prints one to begin with; if the log has a successor, give the --key of each", line, name)
+		return nil, errFindings
+	case len(kept) == 0:
+		return nil, fmt.Errorf("no head of the log %s was kept, which %s holds: jobaudit checkpoint prints one to begin with; if the log has a successor, give the --key of each", line, name)
 	}
+	slices.SortStableFunc(kept, func(x, y auditlog.Head) int { return cmp.Compare(x.Size, y.Size) })
 	return kept, nil
 }
 

@@ -109,6 +109,29 @@ func TestSinceFindsAChangeBeforeTheKeptHead(t *testing.T) {
 	require.Contains(t, c.err, "bad signature")
 }
 
+func TestSinceProvesEachKeptHeadAndNotOnlyTheLargest(t *testing.T) {
+	base := t.TempDir()
+	key, heads := filepath.Join(base, "key"), filepath.Join(base, "heads")
+	first := run(t, "checkpoint", writeLog(t, key, 5, 8)).out
+	dir := writeLog(t, key, 5, 8, 9) // written again with the key
+	second := run(t, "checkpoint", dir).out
+	require.NoError(t, os.WriteFile(filepath.Join(base, "vkey"), []byte(run(t, "key", key).out), 0o600))
+	for _, text := range []string{first + second, second + first, first + "\n" + second} {
+		require.NoError(t, os.WriteFile(heads, []byte(text), 0o600))
+		c := run(t, "since", heads, dir, "--key", filepath.Join(base, "vkey"), "--keep", heads)
+		require.Equal(t, 1, c.code, c.out)
+		require.Contains(t, c.err, "CHANGED")
+		require.NotContains(t, c.out, "proven")
+		kept, err := os.ReadFile(heads)
+		require.NoError(t, err)
+		require.Equal(t, text, string(kept), "the head that contradicts the log is not dropped")
+	}
+	require.NoError(t, os.WriteFile(heads, []byte(second+second), 0o600))
+	c := run(t, "since", heads, dir, "--key", filepath.Join(base, "vkey"))
+	require.Zero(t, c.code, c.err)
+	require.Contains(t, c.out, "and 0 events since")
+}
+
 func TestSinceSaysWhichHeadIsMissing(t *testing.T) {
 	l, other := newLog(t).close(t), newNamedLog(t, "example.com/web").close(t)
 	heads := filepath.Join(t.TempDir(), "heads")
