@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -23,6 +24,9 @@ type drainer struct {
 
 	// The goroutine that reads the fallback has these:
 	after uuid.UUID // the newest record that was read
+	// held are the streams of which a record stays behind. All later ones stay behind
+	// with it, until it is tried again: the log would have a gap, and never be without.
+	held map[uuid.UUID]bool
 
 	mu      sync.Mutex // guards what follows
 	running sync.WaitGroup
@@ -148,6 +152,9 @@ func (d *drainer) rereading() bool {
 // drain sends what the fallback holds to the sink: what is new, or, with all,
 // also what the sink has refused. left says that all of it was read, and that the
 // error is about records that stay there: trying again changes nothing.
+//
+// The fallback is foreign code, as its errors are: it has a goroutine of its own, which
+// it may end, and a panic of it is an error.
 func (d *drainer) drain(ctx context.Context, all bool) (left bool, err error) {
 	select {
 	case <-d.turn:
@@ -155,6 +162,31 @@ func (d *drainer) drain(ctx context.Context, all bool) (left bool, err error) {
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
+	err = errFallbackExit
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer func() {
+			if p := recover(); p != nil {
+				left, err = false, errtree.Panic("the fallback", p)
+			}
+		}()
+		all, failed := d.pass(ctx, all)
+		if failed != nil {
+			failed = errtree.Bounded(failed)
+			// What will be asked of the error later must not panic there.
+			_, _ = definite(failed), failed.Error()
+		}
+		left, err = all, failed
+	}()
+	<-ended
+	return left, err
+}
+
+const errFallbackExit = errtree.Own("the fallback ended its goroutine")
+
+// pass is drain in the goroutine that reads the fallback.
+func (d *drainer) pass(ctx context.Context, all bool) (left bool, err error) {
 	taken := d.rec.queue.Stats().Fallback
 	pass := drainPass{drainer: d}
 	pass.begin(taken, all)
@@ -197,6 +229,9 @@ type drainPass struct {
 	trailing uint64 // of all that stay behind, those since the last record that can be read
 	named    int    // in refused
 
+	follows bool               // refused says that some stay behind others
+	holds   map[uuid.UUID]bool // the streams that the batch which is being sent adds to held
+
 	read, due uint64 // of this process's records: read, and expected to be
 	again     bool   // what the sink has is read again
 }
@@ -209,13 +244,20 @@ func (p *drainPass) begin(taken uint64, all bool) {
 	switch {
 	case d.forgetful():
 		p.due = d.refused // they are read again
-		d.after, d.met, d.trailing, d.rereads = uuid.Nil, 0, 0, true
+		d.fromTheBeginning()
 	case d.rereads:
 		p.again = true
 	case all && d.refused > 0:
-		d.after, d.met, d.trailing, d.rereads, p.again = uuid.Nil, 0, 0, true, true
+		d.fromTheBeginning()
+		p.again = true
 	}
 	p.due += taken - min(d.seen, taken)
+}
+
+// fromTheBeginning has the fallback read again; with the lock held.
+func (d *drainer) fromTheBeginning() {
+	d.after, d.held = uuid.Nil, nil
+	d.met, d.trailing, d.rereads = 0, 0, true
 }
 
 // end notes that the pass has got to the end.
@@ -254,20 +296,11 @@ func (p *drainPass) send(ctx context.Context) error {
 	if len(p.batch) == 0 {
 		return nil
 	}
-	stored := p.batch
-	err := p.append(ctx, p.batch)
+	p.holds = nil
+	stored := p.free()
+	err := p.append(ctx, stored)
 	if definite(err) {
-		stored, err = nil, nil
-		for _, record := range p.batch {
-			switch one := p.append(ctx, []Record{record}); {
-			case definite(one):
-				p.leave(one)
-			case one != nil:
-				return one
-			default:
-				stored = append(stored, record)
-			}
-		}
+		stored, err = p.sendEach(ctx, stored)
 	}
 	if err != nil {
 		return err
@@ -285,10 +318,68 @@ func (p *drainPass) send(ctx context.Context) error {
 	return p.drainer.reader.(forgetter).Forget(ctx, ids)
 }
 
+// free returns the records of the batch that may go: those of streams of which none stays
+// behind.
+func (p *drainPass) free() []Record {
+	if len(p.drainer.held) == 0 {
+		return p.batch
+	}
+	records := make([]Record, 0, len(p.batch))
+	for _, record := range p.batch {
+		if stream := record.Event().Stream.ID; p.drainer.held[stream] {
+			p.leaveBehind()
+		} else {
+			records = append(records, record)
+		}
+	}
+	return records
+}
+
+// errStaysBehind is why records stay in the fallback that the sink might take.
+const errStaysBehind = errtree.Own("a record stays in the fallback behind one of its stream that the sink has refused")
+
+// leaveBehind is leave for a record that follows one of its stream. The reason is told once.
+func (p *drainPass) leaveBehind() {
+	p.left++
+	if !p.follows {
+		p.follows = true
+		p.refused = errors.Join(p.refused, errStaysBehind)
+	}
+}
+
+// sendEach sends records one by one, and returns those that the sink has.
+func (p *drainPass) sendEach(ctx context.Context, records []Record) (stored []Record, err error) {
+	for _, record := range records {
+		stream := record.Event().Stream.ID
+		if p.holds[stream] {
+			p.leaveBehind()
+			continue
+		}
+		switch err := p.append(ctx, []Record{record}); {
+		case definite(err):
+			if p.holds == nil {
+				p.holds = map[uuid.UUID]bool{}
+			}
+			p.holds[stream] = true
+			p.leave(err)
+		case err != nil:
+			return nil, err
+		default:
+			stored = append(stored, record)
+		}
+	}
+	return stored, nil
+}
+
 // passed notes that what stands up to a record need not be read again.
 func (p *drainPass) passed(newest uuid.UUID) {
 	d := p.drainer
 	d.after = newest
+	if d.held == nil {
+		d.held = p.holds
+	} else {
+		maps.Copy(d.held, p.holds)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	p.count(p.left - p.trailing - d.trailing)
@@ -325,10 +416,13 @@ func (p *drainPass) append(ctx context.Context, records []Record) error {
 // Drain sends to the sink what the fallback took, in its order and by its
 // IDs, so that what is there already is not stored again. The Recorder does so
 // by itself; Drain waits for it, and tries again what the sink has refused: that
-// stays behind, and the error names it.
+// stays behind, with what follows it in its stream, and the error names it.
 func (r *Recorder) Drain(ctx context.Context) error {
 	if err := r.opened("drain"); err != nil {
 		return err
+	}
+	if r.closed.Load() {
+		return &AuditError{Op: "drain", Err: ErrClosed}
 	}
 	if r.drainer.reader == nil {
 		return nil

@@ -49,7 +49,8 @@ type Options struct {
 	// good. When the sink takes records again, and after a restart, they are sent
 	// to it. Fallback must be an [AuditReader] as well, and be read in the order in
 	// which it was written. If it has a method Forget(ctx context.Context, ids
-	// []uuid.UUID) error, that is called with what the sink then has.
+	// []uuid.UUID) error, that is called with what the sink then has. A Fallback
+	// belongs to one log: all that it holds is sent there.
 	Fallback AuditSink
 
 	// Heartbeat is the time between the heartbeats that [Trail.Run] records.
