@@ -24,6 +24,7 @@ import (
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/memsink"
+	"github.com/jobaudit/jobaudit/watchdog"
 	"github.com/jobaudit/jobaudit/worker/asynqaudit"
 	"github.com/jobaudit/jobaudit/worker/queue"
 )
@@ -318,19 +319,28 @@ func TestAVerdictWhoseAnswerWasLostCounts(t *testing.T) {
 
 func TestATaskThatIsLostWithItsWorkerIsAbandonedAndNotSuccessful(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	g := newGate()
-	g.ignores = true
-	r.serve(quick(), g.ProcessTask)
-	info := r.enqueue()
-	next(r, g.running)
-	require.NoError(t, r.redis.client().FlushAll(r.ctx).Err()) // as a Redis without persistence forgets
-	require.Equal(t, 1, r.reconcile().Ended)
-	job := r.job(jobID(info))
-	require.Equal(t, jobaudit.Failed, job.State)
-	require.Equal(t, jobaudit.CodeAbandoned, job.Error.Code)
-	r.sound()
-	g.open <- nil
+	for _, watched := range []bool{false, true} {
+		r := newRig(t)
+		g := newGate()
+		g.ignores = true
+		r.serve(quick(), g.ProcessTask)
+		info := r.enqueue()
+		next(r, g.running)
+		if watched { // its attempt is taken for lost; the job is the queue's
+			later := func() time.Time { return time.Now().Add(time.Hour) }
+			dog := watchdog.New(r.rec, []jobaudit.AuditReader{r.sink}, &watchdog.Options{OneShot: true, Grace: -1, Now: later})
+			_, err := dog.Sweep(r.ctx)
+			require.NoError(t, err)
+			require.Equal(t, []jobaudit.EventType{jobaudit.AttemptLost}, ends(r.job(jobID(info))))
+		}
+		require.NoError(t, r.redis.client().FlushAll(r.ctx).Err()) // as a Redis without persistence forgets
+		require.Equal(t, 1, r.reconcile().Ended)
+		job := r.job(jobID(info))
+		require.Equal(t, jobaudit.Failed, job.State)
+		require.Equal(t, jobaudit.CodeAbandoned, job.Error.Code)
+		r.sound()
+		g.open <- nil
+	}
 }
 
 // broken is a sink that can be switched off.

@@ -31,7 +31,7 @@ import (
 //     somebody deletes it: the job is cancelled. A task that was running may
 //     have succeeded, since asynq keeps nothing of a success without Retention;
 //     if its worker died before it recorded that, it is not known: the job has
-//     failed, ABANDONED. Give tasks a Retention longer than the time between
+//     failed, ABANDONED, whether or not a watchdog has noticed that. Give tasks a Retention longer than the time between
 //     two calls of Reconcile, and this does not happen.
 //
 // What it records says that it is reconstructed, and when it happened by asynq's
@@ -250,14 +250,14 @@ func tellsMore(info *asynq.TaskInfo, past queue.Past) bool {
 		return true
 	case info.State == asynq.TaskStateCompleted:
 		return !worked(info, job)
-	case info.State != asynq.TaskStateArchived || past.Open() != nil || info.LastErr == asynq.ErrLeaseExpired.Error():
+	case info.State != asynq.TaskStateArchived || past.Unheard() || info.LastErr == asynq.ErrLeaseExpired.Error():
 		return false
 	}
 	n := len(job.Executions)
 	if n == 0 {
 		return info.LastErr != ""
 	}
-	return info.LastFailedAt.After(job.Executions[n-1].EndedAt) // archiving by hand does not change it
+	return info.LastFailedAt.After(job.Executions[n-1].EndedAt) // archiving by hand does not change it; the end is the worker's own, or asynq's
 }
 
 // worked reports whether the attempt that completed a task is on record. One

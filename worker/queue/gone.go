@@ -20,9 +20,10 @@ type Gone struct {
 }
 
 // End records the end of such a job. One that was running when it was last heard
-// of may have succeeded: that is not known, and it has failed, ABANDONED. One that
-// waited is cancelled. If it may have been run by somebody whose log is not
-// here, nothing is recorded.
+// of may have succeeded: that is not known, and it has failed, ABANDONED, whether
+// or not a watchdog has taken its worker for dead meanwhile. One that waited is
+// cancelled. If it may have been run by somebody whose log is not here, nothing is
+// recorded.
 func (g *Gone) End(ctx context.Context, l *Logs, id uuid.UUID, report *Report) error {
 	past, err := l.Past(ctx, id)
 	switch {
@@ -50,8 +51,8 @@ func (g *Gone) End(ctx context.Context, l *Logs, id uuid.UUID, report *Report) e
 	report.Ended++
 	return trail.Reconstruct(time.Time{}, func() error {
 		switch {
-		case past.Open() != nil:
-			return trail.Fail(ctx, abandonedError{})
+		case past.Unheard():
+			return trail.Fail(ctx, ErrAbandoned)
 		case past.Job.State == jobaudit.Pending:
 			return trail.Cancel(ctx, "it is not in its queue, and was not started: it never came there, or was deleted")
 		}
@@ -59,7 +60,10 @@ func (g *Gone) End(ctx context.Context, l *Logs, id uuid.UUID, report *Report) e
 	})
 }
 
-// abandonedError is the end of a job of which it is not known how it ended.
+// ErrAbandoned is the end of a job that left its queue, and of which it is not known
+// how it ended. Its code is ABANDONED.
+var ErrAbandoned error = abandonedError{}
+
 type abandonedError struct{}
 
 func (abandonedError) Error() string {

@@ -63,6 +63,27 @@ func (p Past) Open() *jobaudit.JobExecution {
 	return &p.Job.Executions[n-1]
 }
 
+// Unheard reports whether neither a worker nor the queue has said how the newest
+// execution ended: no end is on record, or only what a watchdog concluded, or who
+// was about to start the job again. The job may have succeeded.
+func (p Past) Unheard() bool {
+	n := len(p.Job.Executions)
+	for i, x := range p.Job.Executions {
+		switch x.End {
+		case "", jobaudit.AttemptLost:
+			// Which of several is the newest may be for clocks to say, of several logs.
+			if i == n-1 || x.Attempt >= p.Job.Attempt {
+				return true
+			}
+		case jobaudit.AttemptSuperseded:
+			if i == n-1 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Past reads what the logs say of a job.
 func (l *Logs) Past(ctx context.Context, id uuid.UUID) (p Past, err error) {
 	passes := make([]iter.Seq2[jobaudit.Record, error], len(l.readers))

@@ -613,3 +613,27 @@ func TestAVerdictOnAnEarlierAttemptSaysNothingOfTheNewest(t *testing.T) {
 	w.stop(false)
 	w.requireTruth(truth{id: id, state: rivertype.JobStateCompleted, starts: 2, others: []jobaudit.EventType{jobaudit.AttemptDeferred}})
 }
+
+// A job that is deleted while the process that ran it waits for River's verdict may have
+// succeeded: it is not recorded as cancelled.
+func TestAJobThatIsDeletedBeforeRiverSaysHowItEndedIsAbandoned(t *testing.T) {
+	for _, returns := range []error{nil, errNo} {
+		w := newWorld(t, database(t, server(t)), false)
+		w.do = func(ctx context.Context, job *river.Job[task]) error {
+			_, err := w.pool.Exec(ctx, "DELETE FROM river_job WHERE id = $1", job.ID)
+			require.NoError(t, err)
+			return returns
+		}
+		w.start()
+		id := w.insert(task{}, &river.InsertOpts{MaxAttempts: 1})
+		var of uuid.UUID
+		w.until("the worker has run", func() bool { return w.runs.Load() == 1 })
+		for _, job := range w.sink.Jobs() {
+			of = job
+		}
+		w.stop(false)
+		job, _ := w.replay(of)
+		require.Equal(t, jobaudit.Failed, job.State, id)
+		require.Equal(t, jobaudit.CodeAbandoned, job.Error.Code)
+	}
+}

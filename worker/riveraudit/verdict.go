@@ -10,6 +10,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // outcome is what a state of River's means for the job; it is empty for one
@@ -150,7 +151,8 @@ func cancelReason(job *rivertype.JobRow, failure error) string {
 }
 
 // gone records the end of a job that this process has run and that is no longer
-// in River's table: it was deleted before its end was read.
+// in River's table: it was deleted before its end was read. That is known only if the
+// job waited for another attempt.
 func (a *Audit) gone(ctx context.Context, id int64) error {
 	defer a.keys.lock(id)()
 	a.running.mu.Lock()
@@ -159,7 +161,15 @@ func (a *Audit) gone(ctx context.Context, id int64) error {
 	if x == nil {
 		return nil
 	}
-	err := x.trail.Cancel(ctx, "River no longer has the job: it was deleted before its end was read")
+	x.mu.Lock()
+	waits := x.endRecorded
+	x.mu.Unlock()
+	var err error
+	if waits {
+		err = x.trail.Cancel(ctx, "River no longer has the job: it was deleted while it waited for its next attempt")
+	} else { // it may have succeeded: River has forgotten
+		err = x.trail.Fail(ctx, queue.ErrAbandoned)
+	}
 	if err == nil || errors.Is(err, jobaudit.ErrTransition) {
 		a.running.drop(x)
 		return nil
