@@ -38,7 +38,7 @@ type execution struct {
 func (w *Watchdog) collect(ctx context.Context, id uuid.UUID) (*jobRecords, error) {
 	var passes []iter.Seq2[jobaudit.Record, error]
 	for _, log := range w.logs {
-		passes = append(passes, log.Records(ctx, jobaudit.Query{JobID: id}))
+		passes = append(passes, w.looking(log.Records(ctx, jobaudit.Query{JobID: id})))
 	}
 	d := &jobRecords{executions: make(map[uuid.UUID]*execution), verdicts: make(map[uuid.UUID]bool)}
 	var records []jobaudit.Record
@@ -117,10 +117,12 @@ func (w *Watchdog) add(d *jobRecords, r jobaudit.Record) {
 // judge concludes what there is to conclude of a job.
 func (w *Watchdog) judge(ctx context.Context, id uuid.UUID, now time.Time) ([]Finding, error) {
 	j := w.jobs[id]
+	j.judged = w.sweeps
 	defer w.forget(id)
+	defer w.look()
 	d, err := w.collect(ctx, id)
 	if definite(err) || d == nil && err == nil {
-		*j = job{}
+		j.runs = nil
 	}
 	if err != nil || d == nil {
 		return nil, w.failure(err)

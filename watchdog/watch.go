@@ -2,6 +2,7 @@ package watchdog
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,9 @@ import (
 
 // job is what is kept of a job without an end.
 type job struct {
-	runs  []run
-	taken bool // a verdict's ID, by a record that could not be read then
+	runs   []run
+	judged int  // the sweep that judged it last
+	taken  bool // a verdict's ID, by a record that could not be read then
 }
 
 // run is something that is expected to show itself again: an execution without
@@ -103,7 +105,7 @@ func (w *Watchdog) read(ctx context.Context, log *watched) (unreadable []error, 
 	} else {
 		records = log.Records(ctx, jobaudit.Query{After: log.after, Types: telling})
 	}
-	for r, err := range records {
+	for r, err := range w.looking(records) {
 		if damage, one := errors.AsType[*jobaudit.UnreadableError](err); one {
 			if !log.reported[damage.Place] {
 				log.reported[damage.Place] = true
@@ -243,12 +245,18 @@ func (w *Watchdog) listen(r *run) {
 }
 
 // pass counts the time since the last sweep as silence, as none of it has been
-// heard of yet. Not more than the time between sweeps counts: what is more the
-// watchdog itself may have spent asleep. If it has missed a sweep, or could not
-// read, it has not seen what happened meanwhile, and waits from now on.
+// heard of yet. Not more than the time between sweeps counts, or than the last one
+// took: what is more the watchdog itself may have spent asleep. If it has missed a
+// sweep, or could not read, it has not seen what happened meanwhile, and waits from
+// now on.
 func (w *Watchdog) pass(now time.Time) {
-	elapsed := now.Sub(w.swept)
-	seen := !w.swept.IsZero() && elapsed >= 0 && elapsed <= w.opts.Interval+w.opts.Interval/2
+	most := max(w.opts.Interval, w.looked.Sub(w.swept))
+	if w.look() > 0 {
+		w.late++
+	} else {
+		w.late = 0
+	}
+	seen := !w.swept.IsZero() && w.gap == 0
 	for _, j := range w.jobs {
 		for i := range j.runs {
 			r := &j.runs[i]
@@ -256,7 +264,34 @@ func (w *Watchdog) pass(now time.Time) {
 			case !seen:
 				w.listen(r)
 			case now.After(r.since):
-				r.silent += min(now.Sub(latest(r.since, w.swept)), w.opts.Interval)
+				r.silent += min(now.Sub(latest(r.since, w.swept)), most)
+			}
+		}
+	}
+}
+
+// look notes that the watchdog is awake. It is called at every sweep and, within
+// one, at every step that may take time: between two looks the host may have slept,
+// and if that is long it is kept as a gap, and returned.
+func (w *Watchdog) look() (gap time.Duration) {
+	now := w.opts.Now()
+	elapsed := now.Sub(w.looked)
+	if !w.looked.IsZero() && (elapsed < 0 || elapsed > w.opts.Interval+w.opts.Interval/2) {
+		gap = max(elapsed, 1)
+		w.gap = max(w.gap, gap)
+	}
+	w.looked = now
+	return gap
+}
+
+// looking iterates over a log's records and looks at the clock.
+func (w *Watchdog) looking(records iter.Seq2[jobaudit.Record, error]) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		defer w.look()
+		for r, err := range records {
+			w.look()
+			if !yield(r, err) {
+				return
 			}
 		}
 	}
@@ -311,18 +346,26 @@ func (w *Watchdog) gone(r *run, now time.Time) bool {
 	if w.opts.OneShot {
 		return !r.due.IsZero() && now.After(r.due.Add(w.opts.Grace))
 	}
-	return r.heartbeatTimeout > 0 && r.silent > r.heartbeatTimeout+w.opts.Grace &&
+	return w.gap == 0 && r.heartbeatTimeout > 0 && r.silent > r.heartbeatTimeout+w.opts.Grace &&
 		!r.probed.IsZero() && now.Sub(r.probed) >= w.opts.Grace
 }
 
-// due returns the jobs to be judged.
+// due returns the jobs to be judged, those first that were judged least lately.
 func (w *Watchdog) due(now time.Time) []uuid.UUID {
 	var ids []uuid.UUID
 	for id, j := range w.jobs {
-		if slices.ContainsFunc(j.runs, func(r run) bool { return w.quiet(&r, now) || w.stalled(&r) }) {
+		if slices.ContainsFunc(j.runs, func(r run) bool { return w.tells(&r, now) || w.stalled(&r) }) {
 			ids = append(ids, id)
 		}
 	}
-	slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(ids, func(a, b uuid.UUID) int {
+		return cmp.Or(cmp.Compare(w.jobs[a].judged, w.jobs[b].judged), bytes.Compare(a[:], b[:]))
+	})
 	return ids
+}
+
+// tells reports whether reading all that the logs hold of a run tells something
+// new: not while it has been silent for too long and the grace is not over.
+func (w *Watchdog) tells(r *run, now time.Time) bool {
+	return w.quiet(r, now) && (r.probed.IsZero() || w.gone(r, now))
 }

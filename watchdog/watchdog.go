@@ -40,7 +40,8 @@
 //     that is gone. Once it does, there is a grace for what others have kept.
 //
 // So a verdict comes one deadline, one grace and up to three intervals after the
-// last sign of life. [Options.OneShot] concludes from the records' times alone.
+// last sign of life. If so many jobs are due at once that to read them takes more
+// than half an interval, the following sweeps go on with them. [Options.OneShot] concludes from the records' times alone.
 //
 // # What it must be given
 //
@@ -69,6 +70,7 @@ package watchdog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
 	"sync"
@@ -84,9 +86,10 @@ import (
 // gives the defaults.
 type Options struct {
 	// Interval is the time between the sweeps of [Watchdog.Run], or between
-	// your own calls of [Watchdog.Sweep]. A sweep that is late by more than
-	// half of it concludes nothing and begins to watch from the start.
-	// Default: 30 s.
+	// your own calls of [Watchdog.Sweep]. A sweep that begins more than one and
+	// a half Interval after the end of the one before concludes nothing and
+	// begins to watch from the start; so does one behind a single read or write
+	// that took so long. If that goes on, an error says so. Default: 30 s.
 	Interval time.Duration
 	// Grace is how long beyond a deadline nothing is concluded: room for a
 	// heartbeat that is on its way. Default: 30 s. Negative: none.
@@ -172,6 +175,9 @@ type Report struct {
 	Findings []Finding
 	// Open counts the executions and the waiting jobs that are watched.
 	Open int
+	// Postponed counts the jobs that are left to the next sweep, as this one has
+	// judged others for half an Interval.
+	Postponed int
 	// Unreadable are the records that could not be read and were passed over,
 	// each reported once: a job may have its end there.
 	Unreadable []error
@@ -182,10 +188,16 @@ type Watchdog struct {
 	recorder *jobaudit.Recorder
 	opts     Options
 
-	mu    sync.Mutex // of one sweep at a time; guards what follows
-	logs  []*watched
-	jobs  map[uuid.UUID]*job
-	swept time.Time // when the last sweep began; zero if it failed
+	mu     sync.Mutex // of one sweep at a time; guards what follows
+	logs   []*watched
+	jobs   map[uuid.UUID]*job
+	sweeps int
+	swept  time.Time // when the last sweep began; zero if it failed
+	looked time.Time // when the watchdog was seen to be awake
+	// gap is the longest time since the last sweep began in which it was not seen
+	// to be awake, if that is too long.
+	gap  time.Duration
+	late int // how many sweeps in turn have begun too late
 
 	probing bool // the sweep has to know whether the log takes records
 	failed  bool // the sweep has not seen or recorded all that it should
@@ -219,7 +231,7 @@ func New(recorder *jobaudit.Recorder, logs []jobaudit.AuditReader, opts *Options
 		w.opts.OnFinding = logFinding
 	}
 	if w.opts.OnError == nil {
-		w.opts.OnError = errlog.Default("job watchdog", errTaken)
+		w.opts.OnError = errlog.Default("job watchdog", errTaken, errSlow, errLate)
 	}
 	for _, log := range logs {
 		w.logs = append(w.logs, &watched{AuditReader: log, reported: make(map[string]bool)})
@@ -272,8 +284,10 @@ func (w *Watchdog) Sweep(ctx context.Context) (Report, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := w.opts.Now()
+	first := w.swept.IsZero()
 	w.pass(now)
-	w.failed = false
+	w.gap, w.failed = 0, false
+	w.sweeps++
 	var report Report
 	for _, log := range w.logs {
 		unreadable, err := w.read(ctx, log)
@@ -284,27 +298,55 @@ func (w *Watchdog) Sweep(ctx context.Context) (Report, error) {
 		}
 	}
 	w.swept = now
-	var errs []error
-	for _, id := range w.due(now) {
-		findings, err := w.judge(ctx, id, now)
-		report.Findings = append(report.Findings, findings...)
-		if err != nil {
-			errs = append(errs, err)
-		}
-		if ctx.Err() != nil {
-			break
-		}
-	}
+	errs := w.judgeDue(ctx, now, &report)
 	if err := w.probe(ctx); err != nil {
 		errs = append(errs, w.failure(err))
 	}
+	w.look()
 	if w.failed || ctx.Err() != nil {
 		w.swept = time.Time{}
 	}
 	for _, j := range w.jobs {
 		report.Open += len(j.runs)
 	}
-	return report, errors.Join(errs...)
+	return report, errors.Join(append(errs, w.tooLate(first))...)
+}
+
+// judgeDue judges what is due, for half an interval at most: what is new in the
+// logs must be read as well, however much there is to judge.
+func (w *Watchdog) judgeDue(ctx context.Context, now time.Time, report *Report) (errs []error) {
+	due := w.due(now)
+	begun := w.opts.Now()
+	for i, id := range due {
+		findings, err := w.judge(ctx, id, now)
+		report.Findings = append(report.Findings, findings...)
+		errs = append(errs, err)
+		if ctx.Err() != nil || !w.opts.OneShot && w.looked.Sub(begun) >= w.opts.Interval/2 {
+			report.Postponed = len(due) - 1 - i
+			break
+		}
+	}
+	return errs
+}
+
+var (
+	errSlow = errors.New("one read or write took longer than one and a half Interval: the watchdog cannot tell that from sleep, " +
+		"so this sweep concludes no more and the wait begins again; set a longer Interval")
+	errLate = errors.New("sweeps come later than one and a half Interval, so nothing is concluded: " +
+		"sweep at every Interval, or set a longer one")
+)
+
+// tooLate says why nothing will be concluded as long as it goes on like this. That a
+// host slept once, or that the first reading is long, is no reason.
+func (w *Watchdog) tooLate(first bool) error {
+	switch {
+	case w.opts.OneShot:
+	case w.gap > 0 && !first:
+		return fmt.Errorf("watchdog: %w", errSlow)
+	case w.late > 1:
+		return fmt.Errorf("watchdog: %w", errLate)
+	}
+	return nil
 }
 
 // probe finds out whether the log takes records, if anything is about to be
