@@ -250,8 +250,8 @@ func (f *comparer) appendHashes(t *Tree, hashes []tlog.Hash) {
 	}
 }
 
-// follow checks that a commit line's origin is the log's, or the successor of
-// the one before.
+// follow checks that a commit line's origin is that of the one before, or of a later log
+// in its line: of one in between nothing may be left here.
 func (f *comparer) follow(c commit) error {
 	if f.keyed() {
 		if c.key < f.key {
@@ -261,7 +261,7 @@ func (f *comparer) follow(c commit) error {
 		return nil
 	}
 	if n := len(f.origins); n > 0 {
-		if last := f.origins[n-1].origin; c.head.Origin != last && c.head.Origin != SuccessorOrigin(last) {
+		if last := f.origins[n-1].origin; !speaksOf(c.head.Origin, last) {
 			return ErrOrigin
 		}
 	}

@@ -52,9 +52,9 @@ func (o *opening) checkAnchor(a *kept) error {
 	case errors.Is(err, auditlog.ErrFormat):
 		return &RefusedError{Dir: o.path, Log: o.base.Head(), Anchor: a.name, Err: fmt.Errorf("the anchor holds no signed head (is it empty, cut short, or another file?): put back what it held; or remove it and set Options.AllowMissingAnchor once, which gives up noticing a rollback until now: %w", err)}
 	case signedWrongly(err):
-		return &RefusedError{Dir: o.path, Log: o.base.Head(), Anchor: a.name, Err: fmt.Errorf("the anchor is of another log or another key: set Options.AnchorPath or Options.Anchor to the one of this log: %w", err)}
+		return &RefusedError{Dir: o.path, Log: o.base.Head(), Anchor: a.name, Err: fmt.Errorf("the anchor is of another log or another key: set Options.AnchorPath or Options.Anchor to the one of this log, a successor to a new one: %w", err)}
 	case !outside.IsZero():
-		return &RefusedError{Dir: o.path, Log: o.base.Head(), Anchor: a.name, Outside: outside.Head(), Err: fmt.Errorf("%w. %s", err, useSuccessor)}
+		return &RefusedError{Dir: o.path, Log: o.base.Head(), Anchor: a.name, Outside: outside.Head(), Err: fmt.Errorf("%w. %s", err, o.asSuccessor())}
 	default:
 		return fmt.Errorf("anchor %s: %w", a.name, err)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
@@ -57,13 +56,7 @@ func copyLog(ctx context.Context, source, dir string, keys []note.Verifier) (aud
 		return none, err
 	}
 	defer r.Close()
-	var head auditlog.Checkpoint
-	var parts []part
-	for _, key := range slices.Backward(keys) { // a successor may not have written yet
-		if head, parts, err = r.durable(ctx, key); err == nil {
-			break
-		}
-	}
+	head, parts, err := r.durable(ctx, keys...)
 	if err != nil {
 		return none, err
 	}
@@ -202,6 +195,6 @@ func (o *opening) checkCopy() error {
 	if o.continues() || !bytes.Contains(mark, []byte(" "+o.key.Name()+";")) {
 		return nil
 	}
-	return o.refuse(o.head.Head(), fmt.Errorf("%w, and the original may still be written to: give a new key, named %s, and Options.Predecessor. If the original is gone and nobody holds a newer head of it, removing the file %s makes the copy the log",
-		ErrCopy, auditlog.SuccessorOrigin(o.key.Name()), copyFileName))
+	return o.refuse(o.head.Head(), fmt.Errorf("%w, and the original may still be written to: %s. If the original is gone and nobody holds a newer head of it, removing the file %s makes the copy the log",
+		ErrCopy, successorOf(o.key.Name(), o.head.Head().Origin), copyFileName))
 }

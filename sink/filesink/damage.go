@@ -123,21 +123,50 @@ func (o *opening) inspectTail(m *repair) error {
 // damaged refuses a log for what a segment of it shows.
 func (o *opening) damaged(m *repair, reason string) error {
 	err := o.refuse(o.head.Head(), fmt.Errorf("%w: %s: %s; nothing was moved or cut. %s",
-		ErrDamaged, segmentPath(m.first), reason, useSuccessor))
+		ErrDamaged, segmentPath(m.first), reason, o.asSuccessor()))
 	if refusal, ok := errors.AsType[*RefusedError](err); ok && m.tail.Head != nil && refusal.Anchor == "" {
 		refusal.Anchor, refusal.Outside = segmentPath(m.first), *m.tail.Head
 	}
 	return err
 }
 
-// Each refusal says how to go on. useSuccessor is for a log that has lost its end,
-// putBack for one with damage that a tree cannot grow over, useItsKey for one of
+// Each refusal says how to go on. asSuccessor is for a log that has lost its end,
+// putBack for one with damage that a tree cannot grow over, itsKey for one of
 // another key.
-const (
-	putBack      = "Verify says what is there. Put the file back from a copy (jobaudit copy makes them); without one, keep this directory as evidence and begin a new log in another, with a new key"
-	useSuccessor = "Verify says what is there. To go on without what is lost, give a new key and Options.Predecessor: the log continues as a successor"
-	useItsKey    = "Give the key that the log was written with (jobaudit key prints the name in a key's file); if that was given up or lost, give a new key and its verifier key as Options.Predecessor"
-)
+const putBack = "Verify says what is there. Put the file back from a copy (jobaudit copy makes them); without one, keep this directory as evidence and begin a new log in another, with a new key"
+
+func (o *opening) asSuccessor() string {
+	return "Verify says what is there. To go on without what is lost, " + successorOf(o.key.Name(), o.head.Head().Origin) + ": the log continues as a successor"
+}
+
+// successorOf says which keys are wanted to go on after the log of an origin, in a
+// directory whose newest entries are of the log found there, if any.
+func successorOf(origin, found string) string {
+	text := fmt.Sprintf("give a new key, named %s, and as Options.Predecessor the verifier key of %s", auditlog.SuccessorOrigin(origin), origin)
+	if later(origin, found) {
+		text += fmt.Sprintf("; as Options.Earlier those before it, back to %s, whose entries are the newest here", found)
+	}
+	return text
+}
+
+// itsKey says which keys are wanted for a log whose newest entries are of an origin that
+// none of the given keys has.
+func (o *opening) itsKey(origin string) string {
+	own := o.key.Name()
+	if !later(own, origin) {
+		return fmt.Sprintf("Give the key that the log was written with, %s (jobaudit key prints the name in a key's file); if that was given up or lost, %s", origin, successorOf(origin, ""))
+	}
+	first, number := auditlog.SplitOrigin(own)
+	before := first
+	if number > 2 {
+		before = fmt.Sprintf("%s/s%d", first, number-1)
+	}
+	text := fmt.Sprintf("The newest entries are of %s, which %s is to continue: give the verifier key of %s as Options.Predecessor", origin, own, before)
+	if before != origin {
+		text += fmt.Sprintf(", and those before it, back to %s, as Options.Earlier", origin)
+	}
+	return text
+}
 
 // checkCheckpoint compares the log with the head that its writer last knew to
 // be durable. Unlike the caches this one is signed, and says that events were
@@ -156,7 +185,7 @@ func (o *opening) checkCheckpoint() error {
 		return &RefusedError{
 			Dir: o.path, Log: log, Anchor: checkpointFile, Outside: c.Head(),
 			Err: fmt.Errorf("%w: events %d to %d were durable and are missing. A copy that was made while the log was written may lack them: copy it again with jobaudit copy. %s",
-				ErrDamaged, log.Size, c.Head().Size-1, useSuccessor),
+				ErrDamaged, log.Size, c.Head().Size-1, o.asSuccessor()),
 		}
 	}
 	return o.consistent(checkpointFile, c)
@@ -173,7 +202,7 @@ func (o *opening) consistent(name string, c auditlog.Checkpoint) error {
 		_, err = auditlog.ProveConsistency(c, o.base, o.cache.hashes())
 	}
 	if _, wrong := errors.AsType[*auditlog.HeadError](err); wrong {
-		return &RefusedError{Dir: o.path, Log: o.base.Head(), Anchor: name, Outside: c.Head(), Err: fmt.Errorf("%w. %s", err, useSuccessor)}
+		return &RefusedError{Dir: o.path, Log: o.base.Head(), Anchor: name, Outside: c.Head(), Err: fmt.Errorf("%w. %s", err, o.asSuccessor())}
 	}
 	return err
 }

@@ -46,7 +46,8 @@ func (e *KeyError) Unwrap() error { return e.Err }
 // durable when the call returns, and readable by its owner only.
 //
 // No key is made for a directory that has entries, which have a key already;
-// only for a successor of its log, whose name [auditlog.SuccessorOrigin] gives
+// only for a successor of its log, whose name [auditlog.SuccessorOrigin] gives,
+// or of a successor's
 // (see [Options.Predecessor]). keyPath may not be inside dir. One key signs one
 // log. The error is a [*KeyError] or an [*auditlog.OriginError].
 func LoadOrCreateKey(dir, keyPath, name string) (*Key, error) {
@@ -156,10 +157,23 @@ func mayCreateKey(d disk.Disk, dir, keyPath, name string) error {
 		return nil
 	}
 	head, err := claimedHead(log, firsts)
-	if err == nil && auditlog.SuccessorOrigin(head.Origin) == name {
-		return nil
+	if err != nil && !errors.Is(err, auditlog.ErrNoHead) {
+		return &KeyError{keyPath, "look at the log's directory", err}
 	}
-	return &KeyError{keyPath, fmt.Sprintf("is missing, and the log in %s has entries: a new key could not continue it. Put the key back; or, if it is lost, give a key named %s and the lost key's verifier key as Options.Predecessor: the log goes on as a successor, whose verifier key auditors need too", dir, auditlog.SuccessorOrigin(name)), fs.ErrNotExist}
+	_, number := auditlog.SplitOrigin(name)
+	if later(name, head.Origin) || err != nil && number > 1 {
+		return nil // also where the logs in between left nothing here
+	}
+	reason := fmt.Sprintf("is missing, and the log in %s has entries: a new key could not continue it. ", dir)
+	line, _ := auditlog.SplitOrigin(name)
+	if of, _ := auditlog.SplitOrigin(head.Origin); err == nil && of != line {
+		reason += fmt.Sprintf("They are of %s, and no key of another name than its successors' can continue that. Give its key; or, if that is lost, %s", head.Origin, successorOf(head.Origin, ""))
+	} else if later(head.Origin, name) {
+		reason += fmt.Sprintf("They are of its successor %s already. Give that one's key; or, if it is lost, %s", head.Origin, successorOf(head.Origin, ""))
+	} else {
+		reason += "Put the key back; or, if it is lost, " + successorOf(name, head.Origin)
+	}
+	return &KeyError{keyPath, reason + ": the log goes on as a successor, whose verifier key auditors need too", fs.ErrNotExist}
 }
 
 // createKey makes a key, and returns the one that is there then: another process

@@ -58,6 +58,7 @@ type opening struct {
 	tree    auditlog.Tree       // at head
 	base    auditlog.Checkpoint // head, signed by our own key
 	rebuilt bool                // the tree's hashes were
+	taken   bool                // the tree at the newest segment's first leaf is nobody's word yet
 	clean   bool                // the newest segment was ended in order
 	repairs []repair            // newest segment first
 	torn    hash.Hash           // of all that goes to torn/
@@ -174,7 +175,7 @@ func (o *opening) enter() error {
 func (o *opening) keys() []note.Verifier {
 	keys := []note.Verifier{o.key.verifier}
 	if p := o.opts.Predecessor; p != nil {
-		keys = append(keys, p)
+		keys = append(append(keys, p), o.opts.Earlier...)
 	}
 	return keys
 }
@@ -182,8 +183,13 @@ func (o *opening) keys() []note.Verifier {
 // refuse makes the error that says why the log is not opened, and how to go on.
 func (o *opening) refuse(log auditlog.Head, err error) error {
 	if signedWrongly(err) {
-		err = fmt.Errorf("%w. %s", err, useItsKey)
+		err = fmt.Errorf("%w. %s", err, o.itsKey(log.Origin))
 	}
+	return o.refusal(log, err)
+}
+
+// refusal is refuse for an error that says how to go on.
+func (o *opening) refusal(log auditlog.Head, err error) error {
 	refusal := &RefusedError{Dir: o.path, Log: log, Err: err}
 	for _, a := range o.anchors {
 		ctx, cancel := context.WithTimeout(o.ctx, anchorTimeout)
@@ -214,10 +220,12 @@ func (o *opening) findHead() error {
 		}
 		m, err := o.scanTail(n - 1)
 		if foreign, ok := errors.AsType[*errForeign](err); ok {
-			if newest, err := claimedHead(o.dir, o.firsts); err == nil {
-				foreign.claimed = newest
+			log, err := claimedHead(o.dir, o.firsts)
+			if err != nil {
+				log = foreign.claimed
 			}
-			return o.refuse(foreign.claimed, foreign.err)
+			// What is newer may be no commit, but what is left of a write.
+			return o.refusal(log, fmt.Errorf("%w. %s", foreign.err, o.itsKey(foreign.claimed.Origin)))
 		}
 		if err != nil {
 			return err
@@ -299,15 +307,28 @@ func (o *opening) scanTail(n int) (repair, error) {
 	if err := o.before(n); err != nil {
 		return m, err
 	}
-	o.cache.rewind(first)
 	f, err := o.dir.Open(segmentPath(first))
 	if err != nil {
 		return m, err
 	}
 	defer f.Close()
-	m.scan, err = scanSegment(o.ctx, f, first, o.history, scanner{keys: o.keys(), tree: o.tree, hashes: o.cache.add, until: -1})
-	if err != nil {
+	read := func() error {
+		o.cache.rewind(first)
+		m.scan, err = scanSegment(o.ctx, f, first, o.history, scanner{keys: o.keys(), tree: o.tree, hashes: o.cache.add, until: -1})
+		return err
+	}
+	if err := read(); err != nil {
 		return m, err
+	}
+	if o.taken && !m.head.IsZero() {
+		// This head covers the entries before the segment: what they say is proven now.
+		o.base = m.head
+		if _, o.history, err = o.loadOne(n-1, nil); err != nil {
+			return m, err
+		}
+		if err := read(); err != nil {
+			return m, err
+		}
 	}
 	o.history = m.content.history
 	return m, nil
@@ -315,7 +336,7 @@ func (o *opening) scanTail(n int) (repair, error) {
 
 // before takes the tree and the history at a segment's first leaf.
 func (o *opening) before(n int) error {
-	o.tree, o.history = auditlog.Tree{}, history{}
+	o.tree, o.history, o.taken = auditlog.Tree{}, history{}, false
 	first := o.firsts[n]
 	if first == 0 {
 		return nil
@@ -334,6 +355,9 @@ func (o *opening) before(n int) error {
 		return err
 	}
 	c, err := openCommit(text, o.keys())
+	if errors.Is(err, auditlog.ErrOrigin) || errors.Is(err, auditlog.ErrUnknownKey) {
+		return o.take(n, text, h)
+	}
 	if err != nil {
 		claimed, _ := auditlog.CommitHead(text) // the error says enough
 		return o.refuse(claimed, err)
@@ -348,6 +372,26 @@ func (o *opening) before(n int) error {
 		}
 	}
 	o.history = h
+	return nil
+}
+
+// take is before for a segment behind entries of a log whose key was not given, as a
+// successor's first one may be. Their tree is computed from them, and proves nothing: a
+// commit line in the segment does, if it is signed by a given key and has that tree's
+// root. Without one the segment before is looked at, and refused.
+func (o *opening) take(n int, commit []byte, h history) error {
+	claimed, err := auditlog.CommitHead(commit)
+	if err != nil {
+		return err
+	}
+	o.rebuilt = true
+	if o.tree, err = rebuildTree(o.ctx, o.dir, o.firsts[:n], claimed, o.cache); err != nil {
+		if _, wrong := errors.AsType[*auditlog.HeadError](err); wrong {
+			return o.refuse(claimed, fmt.Errorf("%w: the entries do not lead to the commit before %s: %w. %s", ErrDamaged, segmentPath(o.firsts[n]), err, putBack))
+		}
+		return err
+	}
+	o.history, o.taken = h, true
 	return nil
 }
 

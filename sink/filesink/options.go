@@ -42,6 +42,10 @@ type Options struct {
 	// the new key has signed a commit the field excuses nothing any more and
 	// may stay. Auditors need both verifier keys from elsewhere than the log.
 	Predecessor note.Verifier
+	// Earlier are the verifier keys of logs that Predecessor's continued itself, for a
+	// directory that ends with what one of these wrote: one that was put back to before
+	// Predecessor's log began, or in which that log was killed at its first commit.
+	Earlier []note.Verifier
 
 	// SegmentSize is the size in bytes at which a new file of entries is
 	// begun. Memory grows with it: the newest segment's IDs are kept, some
@@ -87,12 +91,34 @@ func (o *Options) withDefaults(key *Key) (Options, error) {
 	if opts.OnError == nil {
 		opts.OnError = func(err error) { slog.Default().Error("job audit log", slog.Any("error", err)) }
 	}
-	if p := opts.Predecessor; p != nil {
-		if next := auditlog.SuccessorOrigin(p.Name()); next != key.signer.Name() {
-			return opts, &KeyError{key.path, fmt.Sprintf("the successor of %q is named %q", p.Name(), next), nil}
+	return opts, opts.checkLine(key)
+}
+
+// checkLine refuses keys that are not of the logs before a key's own.
+func (o *Options) checkLine(key *Key) error {
+	if o.Predecessor == nil {
+		if len(o.Earlier) > 0 {
+			return &KeyError{key.path, "Options.Earlier is given without Options.Predecessor", nil}
+		}
+		return nil
+	}
+	before := o.Predecessor.Name()
+	if next := auditlog.SuccessorOrigin(before); next != key.signer.Name() {
+		return &KeyError{key.path, fmt.Sprintf("the successor of %q is named %q", before, next), nil}
+	}
+	for _, e := range o.Earlier {
+		if !later(before, e.Name()) {
+			return &KeyError{key.path, fmt.Sprintf("Options.Earlier holds the key of %q, which %q does not continue", e.Name(), before), nil}
 		}
 	}
-	return opts, nil
+	return nil
+}
+
+// later reports whether an origin is that of a later log in another one's line.
+func later(origin, than string) bool {
+	line, number := auditlog.SplitOrigin(origin)
+	of, before := auditlog.SplitOrigin(than)
+	return line == of && number > before
 }
 
 // maxBatch is how many bytes are gathered into one commit, a single Append

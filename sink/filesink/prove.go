@@ -94,7 +94,7 @@ func (p *prover) hashesFrom(from int) (tlog.HashReader, error) {
 	var tree auditlog.Tree
 	var fresh treeCache
 	if from > 0 {
-		before, err := commitOf(p.dir, p.parts[from-1], p.key)
+		before, err := commitOf(p.dir, p.parts[from-1], []note.Verifier{p.key})
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +134,7 @@ func (p *prover) hashesFrom(from int) (tlog.HashReader, error) {
 }
 
 // commitOf returns the commit at the end of a part.
-func commitOf(dir disk.Dir, p part, key note.Verifier) (auditlog.Checkpoint, error) {
+func commitOf(dir disk.Dir, p part, keys []note.Verifier) (auditlog.Checkpoint, error) {
 	f, err := dir.Open(segmentPath(p.first))
 	if err != nil {
 		return auditlog.Checkpoint{}, err
@@ -144,5 +144,5 @@ func commitOf(dir disk.Dir, p part, key note.Verifier) (auditlog.Checkpoint, err
 	if err != nil {
 		return auditlog.Checkpoint{}, fmt.Errorf("%s: %w", segmentPath(p.first), err)
 	}
-	return auditlog.OpenCommit(text, key)
+	return openCommit(text, keys)
 }

@@ -175,32 +175,41 @@ func (r *Reader) Checkpoint(ctx context.Context, key note.Verifier) (auditlog.Ch
 	return c, nil
 }
 
-// durable returns the newest durable head and the parts that lead to it.
-func (r *Reader) durable(ctx context.Context, key note.Verifier) (auditlog.Checkpoint, []part, error) {
+// durable returns the newest durable head, which one of the keys has to have signed, and
+// the parts that lead to it. Who signed a head behind it does not matter: that may be a
+// successor's first one.
+func (r *Reader) durable(ctx context.Context, keys ...note.Verifier) (auditlog.Checkpoint, []part, error) {
 	none := auditlog.Checkpoint{}
-	known := r.known(key) // before the entries, which are ahead of it
+	known := r.outside.Load() // before the entries, which are ahead of it
+	for _, key := range slices.Concat(keys, r.keys) {
+		known = max(known, r.known(key))
+	}
 	parts, err := r.parts(ctx)
 	if err != nil {
 		return none, nil, err
 	}
 	parts = slices.DeleteFunc(parts, func(p part) bool { return p.size == 0 }) // damaged from its start
 	for i := len(parts) - 1; i >= 0; i-- {
-		c, err := commitOf(r.dir, parts[i], key)
+		size, err := r.endOf(parts[i])
 		if err != nil {
 			return none, nil, err
 		}
 		last := i == len(parts)-1
-		if !last || parts[i].more || c.Head().Size <= known {
+		if !last || parts[i].more || size <= known {
+			c, err := commitOf(r.dir, parts[i], keys)
+			if err != nil {
+				return none, nil, err
+			}
 			return c, parts[:i+1], nil
 		}
 		// The newest commit may not be durable yet: the one before it is.
-		p, ok, err := r.before(ctx, parts[i], c.Head().Size)
+		p, ok, err := r.before(ctx, parts[i], size)
 		if err != nil {
 			return none, nil, err
 		}
 		if ok {
 			parts[i] = p
-			c, err := commitOf(r.dir, p, key)
+			c, err := commitOf(r.dir, p, keys)
 			return c, parts[:i+1], err
 		}
 	}

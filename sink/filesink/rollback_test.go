@@ -236,9 +236,9 @@ func TestARestoredLogGoesOnAsASuccessorAndVerifiesAcrossTheSeam(t *testing.T) {
 	copyDir(t, backup, p.dir)
 	p.refused(t, nil)
 
-	_, err := filesink.LoadOrCreateKey(p.dir, filepath.Join(p.base, "key2"), origin+"/s3")
+	_, err := filesink.LoadOrCreateKey(p.dir, filepath.Join(p.base, "key2"), "example.com/other/s2")
 	var keyErr *filesink.KeyError
-	require.ErrorAs(t, err, &keyErr, "only the next name continues it")
+	require.ErrorAs(t, err, &keyErr, "only a later name of its line continues it")
 	next := p
 	next.key, err = filesink.LoadOrCreateKey(p.dir, filepath.Join(p.base, "key2"), origin+"/s2")
 	require.NoError(t, err)
