@@ -35,6 +35,7 @@ type comparer struct {
 	// held are the parts since good, heldChunks the earlier chunks they lie in.
 	// When they became too many, overflowed is set and they are only counted.
 	held       []heldPart
+	heldEnds   []int // of each, where its leaves end; made when a leaf is looked for
 	heldChunks []*chunk
 	overflowed bool
 	refused    bool
@@ -90,7 +91,7 @@ func newComparer(segments []Segment, opts *Options, each func(Leaf) error) *comp
 	f.states = make([]headState, len(f.heads))
 	f.roots = make([]tlog.Hash, len(f.heads))
 	f.passHeads()
-	f.judgeHeads(0, "")
+	f.judgeEmpty()
 	if len(segments) > 0 {
 		f.report.Segments = 1
 		f.report.Tail.Segment = segments[0].Name
@@ -448,9 +449,10 @@ func (f *comparer) badCommit(ck *chunk, p *part) Finding {
 // refuse makes a finding of each line in a part that cannot be a leaf.
 func (f *comparer) refuse(ck *chunk, p *part) {
 	f.refused = true
-	for _, r := range ck.refused {
-		if r.leaf < p.lo || r.leaf >= p.hi {
-			continue
+	from, _ := slices.BinarySearchFunc(ck.refused, p.lo, func(r refusal, leaf int) int { return r.leaf - leaf })
+	for _, r := range ck.refused[from:] {
+		if f.step(); r.leaf >= p.hi {
+			break
 		}
 		index := f.run.size + int64(r.leaf-p.lo)
 		f.pend(Finding{
@@ -458,6 +460,12 @@ func (f *comparer) refuse(ck *chunk, p *part) {
 			Segment: f.segments[ck.segment].Name, Offset: r.off,
 			Expected: "a leaf", Found: "a line that is " + r.reason,
 		})
+	}
+}
+
+func (f *comparer) step() {
+	if f.opts.steps != nil {
+		*f.opts.steps++
 	}
 }
 

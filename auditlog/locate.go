@@ -1,6 +1,7 @@
 package auditlog
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -169,6 +170,7 @@ func readLeaves(r tlog.HashReader, from, to int64) ([]tlog.Hash, error) {
 // compare reports how the leaves that are there differ from those that were
 // signed for.
 func (f *comparer) compare(ck *chunk, p *part, expected, actual []tlog.Hash) {
+	f.countHeld()
 	from := f.good.size
 	start := 0
 	for start < len(expected) && start < len(actual) && expected[start] == actual[start] {
@@ -216,16 +218,29 @@ func (f *comparer) compareEach(fd Finding, start int, expected, actual []tlog.Ha
 	}
 }
 
-// heldLeaf finds the n-th leaf since the newest good commit line.
-func (f *comparer) heldLeaf(n int) (h heldPart, i int, ok bool) {
+// countHeld notes where the held parts end. Bad commit lines, which anybody can write,
+// make as many parts as there are leaves: no part may be looked at for each leaf.
+func (f *comparer) countHeld() {
+	f.heldEnds = f.heldEnds[:0]
+	end := 0
 	for _, h := range f.held {
-		if k := h.part.hi - h.part.lo; n >= k {
-			n -= k
-			continue
-		}
-		return h, h.part.lo + n, true
+		f.step()
+		end += h.part.hi - h.part.lo
+		f.heldEnds = append(f.heldEnds, end)
 	}
-	return heldPart{}, 0, false
+}
+
+// heldLeaf finds the n-th leaf since the newest good commit line, after countHeld.
+func (f *comparer) heldLeaf(n int) (h heldPart, i int, ok bool) {
+	at, _ := slices.BinarySearchFunc(f.heldEnds, n, func(end, n int) int {
+		f.step()
+		return cmp.Or(cmp.Compare(end, n), -1) // the end is no leaf of it
+	})
+	if at == len(f.held) {
+		return heldPart{}, 0, false
+	}
+	h = f.held[at]
+	return h, h.part.hi - (f.heldEnds[at] - n), true
 }
 
 func (f *comparer) refusedAt(n int) bool {
@@ -285,20 +300,26 @@ func (f *comparer) passHeads() {
 
 // rewindHeads takes back what was noted past the newest good commit line.
 func (f *comparer) rewindHeads() {
-	f.met = 0
-	for f.met < len(f.heads) && f.heads[f.met].Size <= f.good.size {
-		f.met++
-	}
+	f.met = f.firstHead(f.good.size + 1)
 }
 
-// judgeHeads compares the open heads up to a good commit line's size with
-// what the leaves gave there.
+// firstHead returns the number of the first head of a size or more.
+func (f *comparer) firstHead(size int64) int {
+	i, _ := slices.BinarySearchFunc(f.heads, size, func(h outsideHead, size int64) int {
+		f.step()
+		return cmp.Compare(h.Size, size)
+	})
+	return i
+}
+
+// judgeHeads compares the open heads behind the newest good commit line, up to this one's
+// size, with what the leaves gave there. Those before are done: there may be as many as
+// commit lines.
 func (f *comparer) judgeHeads(size int64, origin string) {
-	for i, h := range f.heads {
-		if h.Size > size {
-			break
-		}
-		if f.states[i] != headOpen || h.Size > 0 && h.Size <= f.good.size || origin != "" && !speaksOf(h.Origin, origin) {
+	for i := f.firstHead(f.good.size + 1); i < len(f.heads) && f.heads[i].Size <= size; i++ {
+		f.step()
+		h := f.heads[i]
+		if f.states[i] != headOpen || !speaksOf(h.Origin, origin) {
 			continue
 		}
 		if f.roots[i] != (tlog.Hash{}) {
@@ -307,10 +328,18 @@ func (f *comparer) judgeHeads(size int64, origin string) {
 	}
 }
 
+// judgeEmpty compares the heads of an empty log, which every log begins with.
+func (f *comparer) judgeEmpty() {
+	for i := f.firstHead(0); i < len(f.heads) && f.heads[i].Size == 0; i++ {
+		f.judgeHead(i, f.roots[i])
+	}
+}
+
 // judgeLost compares heads when leaves cannot be: with the commit line itself.
 func (f *comparer) judgeLost(from int64, c Head) {
-	for i, h := range f.heads {
-		if f.states[i] == headOpen && h.Size > from && h.Size == c.Size && speaksOf(h.Origin, c.Origin) {
+	for i := f.firstHead(max(c.Size, from+1)); i < len(f.heads) && f.heads[i].Size == c.Size; i++ {
+		f.step()
+		if h := f.heads[i]; f.states[i] == headOpen && speaksOf(h.Origin, c.Origin) {
 			f.judgeHead(i, c.Root)
 		}
 	}
@@ -336,6 +365,10 @@ func (f *comparer) judgeHead(i int, root tlog.Hash) {
 // whether it agrees with all.
 func (f *comparer) finishHeads() bool {
 	agreed := true
+	ends := make(map[string]int64, len(f.origins)) // without keys there may be as many as commit lines
+	for _, l := range f.origins {
+		ends[l.origin] = max(ends[l.origin], l.size)
+	}
 	for i, h := range f.heads {
 		if f.states[i] == headAgrees {
 			continue
@@ -344,7 +377,7 @@ func (f *comparer) finishHeads() bool {
 		if f.states[i] == headForked {
 			continue
 		}
-		size, known := f.reach(h.Origin)
+		size, known := f.reach(h.Origin, ends)
 		fd := Finding{Index: -1, First: size, End: h.Size, Commit: -1, Offset: -1, Head: h.Head}
 		switch {
 		case !known:
@@ -366,17 +399,17 @@ func (f *comparer) finishHeads() bool {
 }
 
 // reach returns how far the log goes under an origin.
-func (f *comparer) reach(origin string) (size int64, known bool) {
+func (f *comparer) reach(origin string, ends map[string]int64) (size int64, known bool) {
 	if n := len(f.origins); n == 0 {
 		return 0, true
 	} else if origin == "" {
 		return f.origins[n-1].size, true
 	}
-	i := slices.IndexFunc(f.origins, func(l lineage) bool { return l.origin == origin })
+	end, known := ends[origin]
 	last := f.origins[len(f.origins)-1]
 	switch {
-	case i >= 0:
-		return f.origins[i].size, true
+	case known:
+		return end, true
 	case speaksOf(origin, last.origin): // a successor that has not committed anything here
 		return last.size, true
 	}

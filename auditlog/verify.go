@@ -61,6 +61,9 @@ type Options struct {
 	// no other leaf is done on all cores that way. It must neither change nor
 	// keep the line, nor look at the notes that are there.
 	Inspect func(notes, line []byte) []byte
+
+	// steps, of tests, counts what looks for heads and for leaves of damaged batches.
+	steps *int
 }
 
 // A Leaf is one line of a log, as [Verify] hands it over.
