@@ -139,7 +139,8 @@ func (b *Bundle) note() {
 	for _, s := range b.Statement.Streams {
 		streams[s.ID] = true
 	}
-	ended, jobs := map[uuid.UUID]bool{}, []uuid.UUID{}
+	var unended Unended
+	var jobs []uuid.UUID
 	for _, l := range b.Logs {
 		for _, r := range l.Records {
 			e := r.Event()
@@ -150,14 +151,14 @@ func (b *Bundle) note() {
 			if e.Job.ID == uuid.Nil {
 				continue
 			}
-			if _, known := ended[e.Job.ID]; !known {
+			if unended.jobs[e.Job.ID] == nil {
 				jobs = append(jobs, e.Job.ID)
 			}
-			ended[e.Job.ID] = ended[e.Job.ID] || e.Phase != jobaudit.PhaseExecution && terminal(e.Job.State)
+			unended.Add(e)
 		}
 	}
 	for _, id := range jobs {
-		if !ended[id] && len(b.Notes) < 20 {
+		if !unended.Ended(id) && len(b.Notes) < 20 {
 			b.Notes = append(b.Notes, fmt.Sprintf("Job %s has no end here: it runs, or was lost, or its end is not under this head.", id))
 		}
 	}

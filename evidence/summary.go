@@ -52,16 +52,14 @@ var notable = map[jobaudit.EventType]bool{
 // A summarizer counts what all logs hold.
 type summarizer struct {
 	Summary
-	states        map[uuid.UUID]byte // of jobs: bits of started and ended
+	unended       Unended
 	seqs          map[uuid.UUID]uint64
 	who, withheld map[string]int64
 	kept          int
 }
 
-const started, ended byte = 1, 2
-
 func newSummarizer() *summarizer {
-	return &summarizer{Summary: Summary{Types: map[jobaudit.EventType]int64{}}, states: map[uuid.UUID]byte{},
+	return &summarizer{Summary: Summary{Types: map[jobaudit.EventType]int64{}},
 		seqs: map[uuid.UUID]uint64{}, who: map[string]int64{}, withheld: map[string]int64{}}
 }
 
@@ -93,17 +91,10 @@ func (s *summarizer) add(r jobaudit.Record) (keep bool) {
 }
 
 func (s *summarizer) job(e jobaudit.Event) {
-	if _, known := s.states[e.Job.ID]; !known {
+	if s.unended.jobs[e.Job.ID] == nil {
 		s.who[string(e.Who.Principal.Kind)+" "+e.Who.Principal.ID+": "+e.What.Action]++
 	}
-	switch {
-	case e.Type == jobaudit.JobStarted, e.Type == jobaudit.AttemptStarted:
-		s.states[e.Job.ID] |= started
-	case e.Phase == jobaudit.PhaseOutcome && e.Type != jobaudit.JobCorrected, e.Type == jobaudit.JobDenied:
-		s.states[e.Job.ID] |= ended
-	default:
-		s.states[e.Job.ID] |= 0
-	}
+	s.unended.Add(e)
 	if s.seqs[e.Stream.ID]+1 != e.Stream.Seq {
 		s.Gaps++
 	}
@@ -112,12 +103,7 @@ func (s *summarizer) job(e jobaudit.Event) {
 
 // sum completes the summary.
 func (s *summarizer) sum() *Summary {
-	s.Jobs = int64(len(s.states))
-	for _, state := range s.states {
-		if state == started {
-			s.Unended++
-		}
-	}
+	s.Jobs, s.Unended = int64(len(s.unended.jobs)), s.unended.Jobs()
 	s.Who, s.Withheld = most(s.who), most(s.withheld)
 	return &s.Summary
 }

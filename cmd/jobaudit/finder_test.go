@@ -62,7 +62,7 @@ func TestAReviewListsTheExecutionsThatHaveNoEnd(t *testing.T) {
 			}
 		}
 		require.NoError(t, recorder.Close(t.Context()))
-		f := finder{open: map[uuid.UUID][]openStart{}}
+		f := finder{}
 		for r, err := range log.Records(t.Context(), jobaudit.Query{}) {
 			require.NoError(t, err)
 			f.add(r)

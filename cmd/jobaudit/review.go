@@ -15,6 +15,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/evidence"
 )
 
 // maxReview is how many bytes the findings of a review may have: an event keeps
@@ -148,7 +149,7 @@ func (a *app) findings(ctx context.Context, r *review, name string, since, until
 		return nil, auditlog.Head{}, err
 	}
 	head := source.Head.Head()
-	f := finder{period: jobaudit.Query{Since: since, Until: until}, open: map[uuid.UUID][]openStart{}}
+	f := finder{period: jobaudit.Query{Since: since, Until: until}}
 	unread := 0
 	_, err = auditlog.Verify(ctx, source.Segments, &auditlog.Options{Keys: source.Keys, Heads: []auditlog.Head{head}, Quick: true}, func(leaf auditlog.Leaf) error {
 		if leaf.Index >= head.Size {
@@ -173,18 +174,15 @@ func (a *app) findings(ctx context.Context, r *review, name string, since, until
 type finder struct {
 	period   jobaudit.Query
 	findings []reviewFinding
-	open     map[uuid.UUID][]openStart // by job
-}
-
-// openStart is a start that has no end yet, and which finding that would be.
-type openStart struct {
-	execution uuid.UUID
-	finding   int
+	unended  evidence.Unended
 }
 
 func (f *finder) add(r jobaudit.Record) {
 	e := r.Event()
-	f.follow(r, e)
+	f.unended.Add(e)
+	if (e.Type == jobaudit.JobStarted || e.Type == jobaudit.AttemptStarted) && f.period.Match(r) {
+		f.findings = append(f.findings, reviewFinding{e, noEnd, e.What.Action + " by " + e.Who.Principal.ID + ": it was started and has no end"})
+	}
 	if kind, what := worth(e); kind != "" && f.period.Match(r) {
 		f.findings = append(f.findings, reviewFinding{e, kind, what})
 	}
@@ -193,41 +191,10 @@ func (f *finder) add(r jobaudit.Record) {
 // noEnd is the kind of a start without an end.
 const noEnd = "no-end"
 
-// follow keeps the starts that have no end. Where a job has ended, none of its executions
-// is waited for.
-func (f *finder) follow(r jobaudit.Record, e jobaudit.Event) {
-	switch {
-	case (e.Type == jobaudit.JobStarted || e.Type == jobaudit.AttemptStarted) && f.period.Match(r):
-		f.open[e.Job.ID] = append(f.open[e.Job.ID], openStart{e.Job.ExecutionID, len(f.findings)})
-		f.findings = append(f.findings, reviewFinding{e, noEnd, e.What.Action + " by " + e.Who.Principal.ID + ": it was started and has no end"})
-	case e.Type == jobaudit.JobSucceeded, e.Type == jobaudit.JobFailed, e.Type == jobaudit.JobCancelled: // one that runs is not denied, but stopped
-		for _, x := range f.open[e.Job.ID] {
-			f.findings[x.finding].kind = ""
-		}
-		delete(f.open, e.Job.ID)
-	case e.Type == jobaudit.AttemptFailed, e.Type == jobaudit.AttemptDeferred, e.Type == jobaudit.AttemptLost,
-		e.Type == jobaudit.AttemptSuperseded, e.Type == jobaudit.AttemptLate:
-		f.end(e)
-	}
-}
-
-// end notes that an execution has its end, of several starts of it the newest.
-func (f *finder) end(e jobaudit.Event) {
-	open := f.open[e.Job.ID]
-	for i, x := range slices.Backward(open) {
-		if x.execution == e.Job.ExecutionID {
-			f.findings[x.finding].kind = ""
-			if f.open[e.Job.ID] = slices.Delete(open, i, i+1); len(open) == 1 {
-				delete(f.open, e.Job.ID)
-			}
-			return
-		}
-	}
-}
-
 // done returns the findings, without the starts that have an end.
 func (f *finder) done() []reviewFinding {
-	return slices.DeleteFunc(f.findings, func(x reviewFinding) bool { return x.kind == "" })
+	open := f.unended.Starts()
+	return slices.DeleteFunc(f.findings, func(x reviewFinding) bool { return x.kind == noEnd && !open[x.event.ID] })
 }
 
 // worth tells whether an event is one to look at, of which kind, and what it says.

@@ -80,6 +80,31 @@ func TestAReviewFindsAStartWithoutAnEnd(t *testing.T) {
 	require.Len(t, kinds, 3)
 }
 
+// TestAForgedEndHidesNoStartFromAReview: who writes to a queue can have the end of a job
+// recorded that contradicts its submission.
+func TestAForgedEndHidesNoStartFromAReview(t *testing.T) {
+	l := newLog(t)
+	trail, err := l.recorder.Submit(t.Context(), submission("forever"))
+	require.NoError(t, err)
+	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
+	forged := submission("other")
+	forged.ID = trail.JobID()
+	other, err := l.recorder.Submit(t.Context(), forged)
+	require.NoError(t, err)
+	require.NoError(t, other.Start(t.Context(), jobaudit.Execution{}))
+	require.NoError(t, other.Succeed(t.Context()))
+	l.close(t)
+	c := run(t, "review", l.dir, "--since", "1h")
+	require.Zero(t, c.code, c.err)
+	require.Equal(t, 1, strings.Count(c.out, "no-end"), c.out)
+	require.Contains(t, c.out, "forever by ")
+	file := filepath.Join(t.TempDir(), "evidence")
+	require.Zero(t, run(t, "prove", l.dir, "--job", trail.JobID().String(), "--key", l.key, "-o", file).code)
+	c = run(t, "check-proof", file, "--key", l.key)
+	require.Zero(t, c.code, c.err)
+	require.Contains(t, c.out+c.err, "has no end here")
+}
+
 func TestAReviewThatLacksSomethingIsRefused(t *testing.T) {
 	l := newLog(t).close(t)
 	_, _, flags := acts(t)
