@@ -58,18 +58,21 @@ type result struct {
 	Figures        []figures
 	Beside         int // which of the figures the ratio is to
 	AllocsMark     float64
+	Seconds        float64 // that the row took, with what it sets up
 	Error, Verdict string
 }
 
 // measure lets the variants of a row take turns.
-func (e *env) measure(r row) result {
-	res := result{Row: r.name, What: r.what, Of: cpuTimes, Mark: r.mark, AtLeast: r.rate, AllocsMark: r.allocs}
+func (e *env) measure(r row) (res result) {
+	res = result{Row: r.name, What: r.what, Of: cpuTimes, Mark: r.mark, AtLeast: r.rate, AllocsMark: r.allocs}
 	switch {
 	case r.wall:
 		res.Of = wallTimes
 	case r.memory:
 		res.Of = bytesUsed
 	}
+	begun := time.Now()
+	defer func() { res.Seconds = time.Since(begun).Seconds() }()
 	variants, done, err := r.setup(e)
 	if err == nil {
 		defer done()

@@ -18,7 +18,7 @@ func (r *result) mark() string {
 }
 
 func (r *result) print() {
-	fmt.Printf("%s: %s\n", r.Row, r.What)
+	fmt.Printf("%s: %s (measured in %.0f s)\n", r.Row, r.What, r.Seconds)
 	if r.Error != "" {
 		fmt.Printf("    %s\n\n", r.Error)
 		return
@@ -31,6 +31,8 @@ func (r *result) print() {
 
 func nanoseconds(ns float64) string {
 	switch {
+	case ns < 0: // a difference
+		return "-" + nanoseconds(-ns)
 	case ns >= 1e6:
 		return fmt.Sprintf("%.2f ms", ns/1e6)
 	case ns >= 1e3:

@@ -133,7 +133,7 @@ func queueRows(ctx context.Context, name string, open opens) (cost.Rows, func(),
 	q.plain, q.audited = plain, audited
 	jobs, busy, enqueues := 4000, 1500, 400
 	if quick() {
-		jobs, busy, enqueues = 2000, 600, 250
+		jobs, busy, enqueues = 1000, 400, 150
 	}
 	where := ", server on its own processor"
 	if os.Getenv(serversVariable) == "" {

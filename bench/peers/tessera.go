@@ -87,6 +87,9 @@ func (s setting) String() string {
 func (s setting) variant(ctx context.Context, dir string, callers int) cost.Variant {
 	var add func(*tessera.Entry) error
 	least := 4 * callers // the first need not wait for a signed head, or for a batch that is under way
+	if quick() {
+		least = 2 * callers
+	}
 	return cost.Variant{Name: s.String(), Least: least, Run: func(n int) (cost.Cost, error) {
 		if add == nil {
 			l, err := openTessera(ctx, dir, s)
