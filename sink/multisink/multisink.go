@@ -10,6 +10,15 @@
 // and gets no more. The log says so, by an audit.degraded event. Make it a copy
 // of another before it is opened again.
 //
+// What is kept in memory is gone when the process is killed. So New compares the newest
+// records of all sinks, and sends to each what it lacks of those that as many others hold
+// as are needed. A sink that lacks more than can be sent, some ten thousand records, is
+// given up. To make it a copy, open it and one that lacks nothing by themselves, and
+// append to it all records of that one, in their order: what it has is stored once. If
+// one sink is enough, and another was down while a whole process ran, that cannot be told
+// from one that others write to as well; nor can it be compared while it is down: such a
+// sink is read last, but by the next New it has what is newest.
+//
 // With as many as there are sinks, nothing is acknowledged that one of them
 // lacks.
 //
@@ -28,6 +37,7 @@ import (
 	"time"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/errtree"
 )
 
 // maxBehind is how many records are kept for a sink that is behind.
@@ -56,6 +66,7 @@ type Sink struct {
 
 	mu     sync.Mutex // guards what follows
 	report func(error)
+	untold []error // what there was to report before anybody listened: at most one of each sink
 	closed bool
 	calls  sync.WaitGroup // appends and workers
 	moved  chan struct{}  // closed when a sink has taken a batch; nil if no reader waits
@@ -87,6 +98,7 @@ func New(need int, sinks ...jobaudit.AuditSink) (*Sink, error) {
 		}
 		s.members = append(s.members, &member{owner: s, sink: sink, name: fmt.Sprintf("sink %d", i+1)})
 	}
+	s.compare()
 	return s, nil
 }
 
@@ -109,7 +121,7 @@ func (s *Sink) Append(ctx context.Context, records []jobaudit.Record) error {
 	s.mu.Unlock()
 	defer s.calls.Done()
 
-	a := &attempt{owner: s, done: make(chan struct{})}
+	a := &attempt{owner: s, done: make(chan struct{}), verdict: len(records) == 1 && records[0].ID().Version() == 8}
 	s.order.Lock()
 	s.number++
 	a.number = s.number
@@ -130,13 +142,22 @@ type attempt struct {
 	owner  *Sink
 	number uint64
 	done   chan struct{} // closed when it is decided
+	// verdict says that it is of one verdict, whose ID is made from what it is about: that
+	// a sink refuses it says that somebody else was first.
+	verdict bool
 
 	mu       sync.Mutex // guards what follows, and err until done is closed
 	decided  bool
 	err      error // of the Append
 	stored   int
-	refusals []*member
+	refusals []refusal
 	failures []error
+}
+
+// refusal is a sink that refuses a batch for good, and why.
+type refusal struct {
+	member *member
+	err    error
 }
 
 // give decides an attempt that is not decided yet, and returns its answer.
@@ -165,16 +186,17 @@ func (a *attempt) stands() bool {
 }
 
 // answer takes in a sink's answer. It returns the sinks that are to be given up:
-// they refuse what the others have taken.
-func (a *attempt) answer(m *member, err error) (refusals []*member) {
+// they refuse what the others have taken. They are barred before anybody learns that
+// the batch counts as stored: what builds on it must not get there.
+func (a *attempt) answer(m *member, err error) (refusals []refusal) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.owner
 	switch {
 	case err == nil:
 		a.stored++
-	case definite(err):
-		a.refusals = append(a.refusals, m)
+	case definite(err) && !(a.verdict && errtree.Is(err, jobaudit.ErrConflict)):
+		a.refusals = append(a.refusals, refusal{m, err})
 		fallthrough
 	default:
 		a.failures = append(a.failures, err)
@@ -188,14 +210,23 @@ func (a *attempt) answer(m *member, err error) (refusals []*member) {
 			}
 		}
 		if a.err == nil {
+			a.bar()
 			s.nowStored(a.number)
 		}
 		close(a.done)
 	}
 	if a.decided && a.err == nil {
+		a.bar()
 		refusals, a.refusals = a.refusals, nil
 	}
 	return refusals
+}
+
+// bar bars the sinks that refuse what counts as stored; with mu held.
+func (a *attempt) bar() {
+	for _, r := range a.refusals {
+		r.member.barred.CompareAndSwap(nil, &r.err)
+	}
 }
 
 // nowStored takes in that a batch counts as stored.
@@ -228,8 +259,8 @@ func (s *Sink) reader(ctx context.Context, stored uint64) (jobaudit.AuditReader,
 	defer late.Stop()
 	for {
 		moved := s.nextMove() // before the look, so that none is missed
-		var last jobaudit.AuditReader
-		waits := false
+		var last, doubtful jobaudit.AuditReader
+		waits, sure := false, false
 		for _, m := range s.members {
 			reader, ok := m.sink.(jobaudit.AuditReader)
 			if !ok {
@@ -237,14 +268,19 @@ func (s *Sink) reader(ctx context.Context, stored uint64) (jobaudit.AuditReader,
 			}
 			has, goesOn := m.has(stored)
 			switch {
-			case has && goesOn:
+			case has && goesOn && !m.doubtful:
 				return reader, nil
-			case has && last == nil:
+			case has && goesOn && doubtful == nil:
+				doubtful = reader
+			case has && !goesOn && last == nil:
 				last = reader
 			}
 			waits = waits || goesOn
+			sure = sure || goesOn && !m.doubtful
 		}
 		switch {
+		case doubtful != nil && !sure: // a sure one will have it
+			return doubtful, nil
 		case last != nil:
 			return last, nil
 		case !waits:
@@ -285,7 +321,12 @@ func (s *Sink) move() {
 func (s *Sink) Degraded(report func(error)) {
 	s.mu.Lock()
 	s.report = report
+	untold := s.untold
+	s.untold = nil
 	s.mu.Unlock()
+	for _, err := range untold {
+		report(err)
+	}
 	for _, m := range s.members {
 		if weak, ok := m.sink.(interface{ Degraded(func(error)) }); ok {
 			weak.Degraded(func(err error) { report(fmt.Errorf("%s: %w", m.name, err)) })
@@ -296,6 +337,9 @@ func (s *Sink) Degraded(report func(error)) {
 func (s *Sink) degraded(err error) {
 	s.mu.Lock()
 	report := s.report
+	if report == nil {
+		s.untold = append(s.untold, err)
+	}
 	s.mu.Unlock()
 	if report != nil {
 		report(err)
@@ -318,6 +362,9 @@ type member struct {
 	givenUp error // why it gets no more
 	lacking error // why it did not get all when it was closed
 	retry   *time.Timer
+
+	barred   atomic.Pointer[error] // why it is to be given up, before it is
+	doubtful bool                  // it may lack what counted as stored before New: it is read last
 }
 
 // batch is an Append on its way to one sink.
@@ -332,8 +379,8 @@ func (m *member) tell(b *batch, err error) {
 		return
 	}
 	b.answered = true
-	for _, other := range b.attempt.answer(m, err) {
-		go other.giveUp(err)
+	for _, r := range b.attempt.answer(m, err) {
+		go r.member.giveUp(r.err)
 	}
 }
 
@@ -342,13 +389,14 @@ func (m *member) tell(b *batch, err error) {
 func (m *member) has(number uint64) (has, goesOn bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.taken >= number, m.givenUp == nil
+	return m.taken >= number && m.barred.Load() == nil, m.givenUp == nil && m.barred.Load() == nil
 }
 
 // send puts a batch behind all that the sink has not taken yet.
 func (m *member) send(b *batch) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.obey()
 	m.prune()
 	held := 0
 	for _, waiting := range m.queue {
@@ -365,6 +413,13 @@ func (m *member) send(b *batch) {
 	}
 	m.queue = append(m.queue, b)
 	m.start()
+}
+
+// obey gives the sink up if it is barred. mu is held.
+func (m *member) obey() {
+	if why := m.barred.Load(); why != nil {
+		m.end(*why)
+	}
 }
 
 // start sets a worker to work, unless one is. mu is held.
@@ -413,6 +468,7 @@ func (m *member) next() *batch {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.working = false
+	m.obey()
 	m.prune()
 	if len(m.queue) == 0 {
 		return nil
@@ -448,9 +504,13 @@ func (m *member) took(b *batch, err error) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tell(b, err)
+	m.obey()
 	if m.givenUp != nil {
 		m.working = false
 		return false
+	}
+	if err != nil && b.attempt.verdict && errtree.Is(err, jobaudit.ErrConflict) { // it has one, which is as good
+		err = nil
 	}
 	if err == nil || b.attempt.failed() || definite(err) && !b.attempt.stands() {
 		m.queue = m.queue[1:]
@@ -481,22 +541,39 @@ func (m *member) move(b *batch) {
 	m.owner.move()
 }
 
-// append calls the sink. A panic of it is an error.
-func (m *member) append(records []jobaudit.Record) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("it panicked with a %T", p)
-		}
-		if err != nil {
-			err = fmt.Errorf("%s: %w", m.name, err)
-		}
-	}()
+// append calls the sink. A panic of it, or of its error's methods, is an error, and so is
+// the end of its goroutine: it has one of its own.
+func (m *member) append(records []jobaudit.Record) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return m.sink.Append(ctx, slices.Clone(records))
+	err := error(errGoexit)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("it panicked with a %T", p)
+			}
+		}()
+		answer := m.sink.Append(ctx, slices.Clone(records))
+		if answer != nil {
+			answer = errtree.Bounded(answer)
+			// What will be asked of the error later must not panic there.
+			_, _ = definite(answer), answer.Error()
+		}
+		err = answer
+	}()
+	<-ended
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.name, err)
+	}
+	return nil
 }
 
+// errGoexit is the answer of a sink that gave none.
+var errGoexit = errors.New("it ended its goroutine")
+
 func definite(err error) bool {
-	_, refused := errors.AsType[*jobaudit.RecordError](err)
-	return refused || errors.Is(err, jobaudit.ErrConflict)
+	_, refused := errtree.Find[*jobaudit.RecordError](err)
+	return refused || errtree.Is(err, jobaudit.ErrConflict)
 }

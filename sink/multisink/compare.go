@@ -1,0 +1,202 @@
+package multisink
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+)
+
+// How many of a sink's newest records are compared: few, and if these differ, so many
+// that all that is kept for a sink that is behind is among them.
+const (
+	fewCompared  = 512
+	mostCompared = 2 * maxBehind
+)
+
+// tail is the newest records of a member, the newest first.
+type tail struct {
+	records []jobaudit.Record
+	ids     map[uuid.UUID]bool
+	whole   bool // these are all that it has
+	err     error
+}
+
+// compare finds the members that lack what others hold: what was kept for them when the
+// process was killed is gone. What counts as stored is sent to them, before all that
+// comes; one that lacks more than can be sent is given up. One that lacks what may have
+// counted as stored is read last.
+func (s *Sink) compare() {
+	if len(s.members) == 1 {
+		return
+	}
+	tails := s.tails(fewCompared)
+	if alike(tails) {
+		return
+	}
+	tails = s.tails(mostCompared)
+	unknown := 0
+	for i, t := range tails {
+		if t == nil || t.err != nil {
+			unknown++
+			s.members[i].doubtful = true
+		}
+	}
+	s.number = 1 // of what is sent now: the others have it
+	s.stored.Store(1)
+	for i, m := range s.members {
+		m.taken = 1
+		if !m.doubtful {
+			s.catchUp(m, tails, i, unknown)
+		}
+	}
+}
+
+// catchUp compares one member with the others, and puts what it lacks into its queue.
+func (s *Sink) catchUp(m *member, tails []*tail, own, unknown int) {
+	var lacks []jobaudit.Record
+	listed := map[uuid.UUID]bool{}
+	for i, t := range tails {
+		if i == own || t == nil || t.err != nil {
+			continue
+		}
+		before := len(lacks)
+		for _, r := range slices.Backward(t.records) {
+			if tails[own].ids[r.ID()] || listed[r.ID()] {
+				continue
+			}
+			copies := holders(tails, r.ID())
+			switch {
+			case copies >= s.need && (s.need > 1 || tails[own].knows(r)):
+				lacks = append(lacks, r)
+				listed[r.ID()] = true
+			case copies+unknown+1 >= s.need: // it may have been stored here, too, and counted
+				m.doubtful = true
+			}
+		}
+		if len(lacks) > before && !t.whole && !t.meets(tails[own]) {
+			m.mu.Lock()
+			m.taken = 0
+			m.end(fmt.Errorf("it lacks more than the newest %d records of %s", len(t.records), s.members[i].name))
+			m.mu.Unlock()
+			return
+		}
+	}
+	if len(lacks) == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.taken = 0
+	for part := range slices.Chunk(lacks, catchUpBatch) {
+		m.queue = append(m.queue, &batch{records: part, attempt: &attempt{owner: s, decided: true}, answered: true})
+	}
+	m.queue[len(m.queue)-1].attempt.number = s.number
+	m.start()
+}
+
+// catchUpBatch is how many records a member gets at once of what it lacks.
+const catchUpBatch = 256
+
+// knows reports whether the tail has a record of the same process: with one sink that is
+// enough, what only another holds may be of a process that writes there alone.
+func (t *tail) knows(r jobaudit.Record) bool {
+	instance := r.Event().Where.Instance
+	return slices.ContainsFunc(t.records, func(own jobaudit.Record) bool { return own.Event().Where.Instance == instance })
+}
+
+// meets reports whether the other has what is oldest here: it lacks no more than this.
+// Some records may stand elsewhere in one sink than in another.
+func (t *tail) meets(other *tail) bool {
+	oldest := t.records[max(len(t.records)-fewCompared, 0):]
+	return slices.ContainsFunc(oldest, func(r jobaudit.Record) bool { return other.ids[r.ID()] })
+}
+
+func holders(tails []*tail, id uuid.UUID) (n int) {
+	for _, t := range tails {
+		if t != nil && t.err == nil && t.ids[id] {
+			n++
+		}
+	}
+	return n
+}
+
+// alike reports whether each member has the newest records of each other, as far as
+// they can be read.
+func alike(tails []*tail) bool {
+	for i, t := range tails {
+		if t == nil {
+			continue
+		}
+		if t.err != nil {
+			return false
+		}
+		newest := t.records[:min(len(t.records), fewCompared/2)]
+		for j, other := range tails {
+			if i == j || other == nil || other.err != nil {
+				continue
+			}
+			if slices.ContainsFunc(newest, func(r jobaudit.Record) bool { return !other.ids[r.ID()] }) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// tails reads the newest records of all members at once; nil for those that cannot be
+// read.
+func (s *Sink) tails(most int) []*tail {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	late := time.NewTimer(timeout)
+	defer late.Stop()
+	answers := make([]chan *tail, len(s.members))
+	for i, m := range s.members {
+		reader, ok := m.sink.(jobaudit.AuditReader)
+		if !ok {
+			continue
+		}
+		answers[i] = make(chan *tail, 1)
+		go func() {
+			t := &tail{err: errGoexit}
+			defer func() {
+				if p := recover(); p != nil {
+					t = &tail{err: fmt.Errorf("it panicked with a %T", p)}
+				}
+				answers[i] <- t
+			}()
+			t = readTail(ctx, reader, most)
+		}()
+	}
+	tails := make([]*tail, len(s.members))
+	for i, answer := range answers {
+		if answer == nil {
+			continue
+		}
+		select {
+		case tails[i] = <-answer:
+		case <-late.C: // it may not hear that its time is over
+			late.Reset(0)
+			tails[i] = &tail{err: context.DeadlineExceeded}
+		}
+	}
+	return tails
+}
+
+func readTail(ctx context.Context, reader jobaudit.AuditReader, most int) *tail {
+	t := &tail{ids: map[uuid.UUID]bool{}}
+	for r, err := range reader.Records(ctx, jobaudit.Query{NewestFirst: true, Limit: most}) {
+		if err != nil {
+			return &tail{err: err}
+		}
+		t.records = append(t.records, r)
+		t.ids[r.ID()] = true
+	}
+	t.whole = len(t.records) < most
+	return t
+}

@@ -1,0 +1,330 @@
+package multisink_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+	"github.com/jobaudit/jobaudit/sink/multisink"
+	"github.com/jobaudit/jobaudit/sink/sinktest"
+)
+
+func idsOf(records []jobaudit.Record) (ids []uuid.UUID) {
+	for _, r := range records {
+		ids = append(ids, r.ID())
+	}
+	return ids
+}
+
+// After each kill, whichever sinks were down or behind then: what was acknowledged is
+// read, and every sink gets it.
+func TestWhatWasAcknowledgedIsReadAfterEveryKill(t *testing.T) {
+	for seed := range size.Times(100, 15) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { killed(t, rand.New(rand.NewPCG(uint64(seed), 2))) })
+		})
+	}
+}
+
+func killed(t *testing.T, random *rand.Rand) {
+	n := 2 + random.IntN(3)
+	need := 2 + random.IntN(n-1)
+	stores := make([]*memsink.Sink, n)
+	for i := range stores {
+		stores[i] = memsink.New(nil)
+	}
+	var acknowledged []jobaudit.Record
+	for range 1 + random.IntN(4) {
+		var members []*faulty
+		var sinks []jobaudit.AuditSink
+		for _, store := range stores {
+			members = append(members, &faulty{Sink: store})
+			sinks = append(sinks, reopened{members[len(members)-1]})
+		}
+		s, err := multisink.New(need, sinks...)
+		require.NoError(t, err)
+		got := all(t, s)
+		for _, r := range acknowledged {
+			require.Contains(t, idsOf(got), r.ID())
+		}
+		synctest.Wait()
+		for i, store := range stores {
+			got := idsOf(all(t, store))
+			require.NotContains(t, got, uuid.Nil)
+			for _, r := range acknowledged {
+				require.Contains(t, got, r.ID(), "sink %d of %d, of which %d are needed", i+1, n, need)
+			}
+		}
+		for _, i := range random.Perm(n)[:n-need] {
+			members[i].set([]func(context.Context, []jobaudit.Record) error{nil, down, hangs}[random.IntN(3)])
+		}
+		for range random.IntN(20) {
+			records := sinktest.Records(1 + random.IntN(40))
+			require.NoError(t, s.Append(t.Context(), records))
+			acknowledged = append(acknowledged, records...)
+		}
+		for _, m := range members { // killed
+			m.set(func(context.Context, []jobaudit.Record) error { return errDown })
+		}
+		time.Sleep(time.Minute)
+		_ = s.Close()
+	}
+}
+
+// reopened is a sink whose medium outlives it.
+type reopened struct{ *faulty }
+
+func (reopened) Close() error { return nil }
+
+// The order within each stream is the others', and a sink that is new gets all.
+func TestASinkGetsWhatItLacksInOrder(t *testing.T) {
+	for have := range 11 {
+		synctest.Test(t, func(t *testing.T) {
+			a, b, c := memsink.New(nil), memsink.New(nil), memsink.New(nil)
+			records := sinktest.Records(1000)
+			require.NoError(t, a.Append(t.Context(), records[:100*have]))
+			require.NoError(t, b.Append(t.Context(), records))
+			require.NoError(t, c.Append(t.Context(), records))
+			s, err := multisink.New(2, a, b, c)
+			require.NoError(t, err)
+			more := sinktest.Records(5)
+			require.NoError(t, s.Append(t.Context(), more))
+			require.Equal(t, append(slices.Clone(records), more...), all(t, s))
+			synctest.Wait()
+			require.Equal(t, append(slices.Clone(records), more...), all(t, a))
+			require.NoError(t, s.Close())
+		})
+	}
+}
+
+// What cannot be sent is told, and the sink is not read.
+func TestASinkThatLacksMoreThanCanBeSentIsGivenUp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a sink is too far behind after 20,000 records")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		a, b, c := memsink.New(nil), memsink.New(nil), memsink.New(nil)
+		records := sinktest.Records(21_000)
+		require.NoError(t, a.Append(t.Context(), records[:100]))
+		require.NoError(t, b.Append(t.Context(), records))
+		require.NoError(t, c.Append(t.Context(), records))
+		s, err := multisink.New(2, a, b, c)
+		require.NoError(t, err)
+		told := make(chan error, 3)
+		s.Degraded(func(err error) { told <- err })
+		synctest.Wait()
+		require.ErrorContains(t, <-told, "sink 1 is given up: it lacks more than")
+		require.NoError(t, s.Append(t.Context(), sinktest.Records(5)))
+		require.Len(t, all(t, s), 21_005)
+		synctest.Wait()
+		require.Equal(t, 100, a.Len(), "it gets no more")
+		require.ErrorContains(t, s.Close(), "sink 1 is given up")
+	})
+}
+
+// A sink that may lack what was acknowledged is read last, and is not accused.
+func TestASinkThatMayLackSomethingIsReadLast(t *testing.T) {
+	for name, sinks := range map[string]func(less, more jobaudit.AuditSink) (int, []jobaudit.AuditSink){
+		"one is enough": func(less, more jobaudit.AuditSink) (int, []jobaudit.AuditSink) {
+			return 1, []jobaudit.AuditSink{less, more}
+		},
+		"its records are gone": func(less, more jobaudit.AuditSink) (int, []jobaudit.AuditSink) {
+			return 2, []jobaudit.AuditSink{less, more}
+		},
+		"another cannot be read": func(less, more jobaudit.AuditSink) (int, []jobaudit.AuditSink) {
+			return 2, []jobaudit.AuditSink{less, more, writeOnly{memsink.New(nil)}}
+		},
+		"it cannot be compared": func(less, more jobaudit.AuditSink) (int, []jobaudit.AuditSink) {
+			return 1, []jobaudit.AuditSink{&shy{Sink: less.(*memsink.Sink)}, more}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				less, more := memsink.New(nil), memsink.New(nil)
+				records := sinktest.Records(20)
+				require.NoError(t, more.Append(t.Context(), records))
+				need, list := sinks(less, more)
+				s, err := multisink.New(need, list...)
+				require.NoError(t, err)
+				s.Degraded(func(err error) { t.Error(err) })
+				require.Equal(t, records, all(t, s))
+				require.NoError(t, s.Append(t.Context(), sinktest.Records(1)))
+				require.Len(t, all(t, s), 21)
+				synctest.Wait()
+				require.Equal(t, 1, less.Len())
+				require.NoError(t, s.Close())
+			})
+		})
+	}
+}
+
+// shy is a sink whose first reads do not come to an end as reads do.
+type shy struct {
+	*memsink.Sink
+	reads atomic.Int64
+}
+
+func (s *shy) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		switch s.reads.Add(1) {
+		case 1:
+			runtime.Goexit()
+		case 2:
+			panic("no")
+		}
+		s.Sink.Records(ctx, q)(yield)
+	}
+}
+
+// A sink whose Append ends its goroutine, or whose error's methods do what they must not,
+// has failed like any other, and is called again.
+func TestASinkThatMisbehavesIsCalledAgain(t *testing.T) {
+	for name, fault := range map[string]func(context.Context, []jobaudit.Record) error{
+		"ends its goroutine":              func(context.Context, []jobaudit.Record) error { runtime.Goexit(); return nil },
+		"panics":                          panics,
+		"its error panics":                func(context.Context, []jobaudit.Record) error { return (*wild)(nil) },
+		"its error ends the goroutine":    func(context.Context, []jobaudit.Record) error { return &wild{runtime.Goexit} },
+		"its error wraps itself for ever": func(context.Context, []jobaudit.Record) error { e := &loop{}; return e },
+		"its joined error panics":         func(context.Context, []jobaudit.Record) error { return errors.Join(errDown, (*wild)(nil)) },
+	} {
+		for _, closing := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, " closing ", closing), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					bad := &faulty{Sink: memsink.New(nil)}
+					bad.set(fault)
+					s, err := multisink.New(2, memsink.New(nil), bad)
+					require.NoError(t, err)
+					records := sinktest.Records(3)
+					if closing {
+						ended := make(chan error, 1)
+						go func() { ended <- s.Append(context.Background(), records) }()
+						synctest.Wait()
+						_ = s.Close()
+						require.Error(t, <-ended)
+						return
+					}
+					require.Error(t, s.Append(t.Context(), records))
+					time.Sleep(time.Minute)
+					bad.set(nil)
+					require.NoError(t, s.Append(t.Context(), records), "the sink has recovered")
+					require.NoError(t, s.Close())
+				})
+			})
+		}
+	}
+}
+
+type wild struct{ do func() }
+
+func (w *wild) Error() string { w.do(); return "" }
+func (w *wild) Unwrap() error { w.do(); return nil }
+
+type loop struct{}
+
+func (l *loop) Error() string { return "for ever" }
+func (l *loop) Unwrap() error { return l }
+
+// A sink that refuses a batch before the others have taken it is not read as if it had
+// it, and gets nothing that builds on it, whatever it takes meanwhile.
+func TestASinkThatRefusedWhatIsThenAcknowledgedIsNotRead(t *testing.T) {
+	for later := range 4 {
+		synctest.Test(t, func(t *testing.T) {
+			slow := &faulty{Sink: memsink.New(nil)}
+			slow.set(func(context.Context, []jobaudit.Record) error { time.Sleep(time.Second); return nil })
+			strict := &faulty{Sink: memsink.New(nil)}
+			records := sinktest.Records(10)
+			strict.set(func(_ context.Context, list []jobaudit.Record) error {
+				if list[0].ID() == records[0].ID() {
+					return &jobaudit.RecordError{ID: list[0].ID(), Err: errDown}
+				}
+				return nil
+			})
+			s, err := multisink.New(1, writeOnly{slow}, strict)
+			require.NoError(t, err)
+			reasons := make(chan error, 3)
+			s.Degraded(func(err error) { reasons <- err })
+			var first sync.WaitGroup
+			first.Go(func() {
+				if err := s.Append(t.Context(), records[:1]); err != nil {
+					t.Error(err)
+				}
+				if err := s.Append(t.Context(), records[9:]); err != nil { // it builds on the first
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+			for i := range later {
+				require.NoError(t, s.Append(t.Context(), records[1+i:2+i]))
+			}
+			first.Wait()
+			var failed error
+			for _, err := range s.Records(t.Context(), jobaudit.Query{}) {
+				failed = err
+			}
+			require.ErrorIs(t, failed, multisink.ErrIncomplete)
+			require.ErrorContains(t, <-reasons, errDown.Error())
+			time.Sleep(time.Minute)
+			require.NotContains(t, idsOf(all(t, strict)), records[9].ID())
+			_ = s.Close()
+		})
+	}
+}
+
+// Two who reach one verdict at once do not cost a healthy sink its place.
+func TestARaceOfTwoVerdictsGivesUpNoSink(t *testing.T) {
+	for _, need := range []int{1, 2} {
+		for first := range 2 {
+			synctest.Test(t, func(t *testing.T) {
+				var sinks []jobaudit.AuditSink
+				for i := range 2 {
+					sink := &faulty{Sink: memsink.New(nil)}
+					sink.set(func(_ context.Context, records []jobaudit.Record) error {
+						if i == first && records[0].ID().Version() == 8 {
+							return jobaudit.ErrConflict
+						}
+						return nil
+					})
+					sinks = append(sinks, sink)
+				}
+				s, err := multisink.New(need, sinks...)
+				require.NoError(t, err)
+				s.Degraded(func(err error) { t.Error(err) })
+				err = s.Append(t.Context(), []jobaudit.Record{verdict(t)})
+				require.Equal(t, need == 2, errors.Is(err, jobaudit.ErrConflict), "%v", err)
+				require.NoError(t, s.Append(t.Context(), sinktest.Records(3)))
+				synctest.Wait()
+				require.NoError(t, s.Close())
+				for _, sink := range sinks {
+					require.GreaterOrEqual(t, sink.(*faulty).Len(), 3)
+				}
+			})
+		}
+	}
+}
+
+// verdict is a record with an ID made of what it is about.
+func verdict(t *testing.T) jobaudit.Record {
+	t.Helper()
+	r := sinktest.Records(1)[0]
+	id := r.ID()
+	id[6] = id[6]&0x0f | 0x80 // version 8
+	r, err := jobaudit.ParseRecord([]byte(strings.Replace(string(r.Bytes()), r.ID().String(), id.String(), 1)))
+	require.NoError(t, err)
+	return r
+}
