@@ -193,9 +193,7 @@ func Open(ctx context.Context, sink AuditSink, where Source, opts *Options) (*Re
 		r.queue.Stop()
 		return nil, &AuditError{Op: "open", Err: err}
 	}
-	if weak, ok := sink.(interface{ Degraded(report func(error)) }); ok {
-		weak.Degraded(r.sinkDegraded)
-	}
+	r.listen()
 	r.drainer.wake() // what an earlier process left behind
 	return r, nil
 }
@@ -391,18 +389,35 @@ func (r *Recorder) degraded(s *stream, event uuid.UUID, lost int, err error) {
 func (r *Recorder) recordDegraded(d degradedData) error {
 	e := r.entry(AuditDegraded, payload{degraded: &d})
 	e.Urgency = delivery.Reserved
-	return r.queue.Send(r.stream, e)
+	err := r.queue.Send(r.stream, e)
+	if err == delivery.ErrFull {
+		r.countDegraded()
+	}
+	return err
+}
+
+// countDegraded records that there was an audit.degraded event for which there was no
+// room: one event stands for all such in a row.
+func (r *Recorder) countDegraded() {
+	env := r.envelope(AuditDegraded)
+	d := draft{id: r.opts.NewID(), typ: AuditDegraded, time: r.opts.Now()}
+	r.queue.Drop(r.stream, d.time, string(AuditDegraded), func(l delivery.Loss) delivery.Event[Record] {
+		d.data.degraded = &degradedData{count: int64(l.Count), reason: text{value: "the buffer was full: for so many events of this type there was no room"}}
+		return env.encode(&d)
+	})
 }
 
 // sinkDegraded records that the sink works but does not give all that it
-// promises, as when heads cannot be kept outside the log.
-func (r *Recorder) sinkDegraded(err error) {
+// promises, as when heads cannot be kept outside the log. It reports false once the
+// Recorder is closed.
+func (r *Recorder) sinkDegraded(err error) bool {
 	if r.closed.Load() {
-		return
+		return false
 	}
 	if err := r.recordDegraded(degradedData{reason: message(r.sanitizer, err)}); err != nil {
 		r.reportLater("degrade", uuid.Nil, err)
 	}
+	return true
 }
 
 // reportLater is report where nothing may wait for OnError.
@@ -444,6 +459,7 @@ func (r *Recorder) Close(ctx context.Context) error {
 	if r.closed.Swap(true) {
 		return &AuditError{Op: "close", Err: ErrClosed}
 	}
+	r.deafen()
 	r.drainer.stop()
 	began := time.Now()
 	err := r.drained(ctx, r.opts.OutcomeTimeout)

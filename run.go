@@ -171,7 +171,11 @@ func (t *Trail) recordNotRun(typ EventType, why string) error {
 	t.open = false
 	t.count()
 	d.data.err = data
-	return t.rec.queue.Send(t.stream, t.encode(&d, delivery.Reserved))
+	err = t.rec.queue.Send(t.stream, t.encode(&d, delivery.Reserved))
+	if err == delivery.ErrFull { // nothing else will say that the job did not run
+		t.rec.queue.Drop(t.stream, d.time, string(typ), t.lost(d))
+	}
+	return err
 }
 
 // KeepAlive records a heartbeat at every interval of the recorder, and asks

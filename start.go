@@ -347,10 +347,10 @@ func (t *Trail) deny(ctx context.Context, d Decision, starting bool) (putOff boo
 	}
 	event.data.decision = data
 	a.add(t.encode(&event, delivery.JobRefused))
-	switch {
-	case t.state.Terminal():
+	if t.state.Terminal() {
 		t.ended = typ
-	case typ == JobDenied:
+	}
+	if typ == JobDenied && (t.inProcess || !t.state.Terminal()) { // nobody calls Deny again
 		a.dropped = func() { t.rec.queue.Drop(t.stream, event.time, string(typ), t.lost(event)) }
 	}
 	return putOff, t.unlockAndAdmit(ctx, "deny", &a)

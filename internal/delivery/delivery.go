@@ -110,7 +110,7 @@ type Entry[R Record] struct {
 	Urgency Urgency
 	Ack     *Ack  // nil if no caller waits
 	size    int   // what it takes of its room; 0 if it takes none
-	since   int64 // when it was added, in nanoseconds since 1970
+	since   int64 // when it was added, by the Queue's now
 	tried   bool  // a call of its stream has begun since it was added
 	gap     *gap[R]
 }

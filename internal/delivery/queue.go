@@ -18,6 +18,7 @@ import (
 type Queue[R Record] struct {
 	opts Options[R]
 
+	began  time.Time       // what is waiting is dated by how long after this it came, whatever the wall clock does
 	ctx    context.Context // of all calls: it ends when the Queue stops
 	cancel context.CancelFunc
 
@@ -43,7 +44,7 @@ type Queue[R Record] struct {
 func New[R Record](sink, fallback Sink[R], opts Options[R]) *Queue[R] {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Queue[R]{
-		opts: opts, ctx: ctx, cancel: cancel,
+		opts: opts, began: time.Now(), ctx: ctx, cancel: cancel,
 		main:       sinkQueue[R]{sink: sink, immediate: opts.Immediate},
 		fallback:   sinkQueue[R]{sink: fallback},
 		active:     map[*Stream[R]]struct{}{},
@@ -52,6 +53,9 @@ func New[R Record](sink, fallback Sink[R], opts Options[R]) *Queue[R] {
 		refusals:   room{maxEvents: maxRefusals, maxBytes: maxRefusalBytes},
 	}
 }
+
+// now is the time by the clock that does not step, in nanoseconds, and never 0.
+func (q *Queue[R]) now() int64 { return int64(time.Since(q.began)) + 1 }
 
 // Open returns a new stream, which follows after, if that is not nil.
 func (q *Queue[R]) Open(id, job uuid.UUID, after *Head) *Stream[R] {
@@ -157,7 +161,7 @@ func (q *Queue[R]) add(s *Stream[R], entries []Entry[R]) error {
 	if !q.takeRoom(s, &entries[0]) {
 		return ErrFull
 	}
-	at := now()
+	at := q.now()
 	for i := range entries {
 		entries[i].since = at
 	}
@@ -179,7 +183,7 @@ func (q *Queue[R]) Offer(s *Stream[R], e Entry[R]) (bool, error) {
 	if !q.takeRoom(s, &e) {
 		return false, nil
 	}
-	e.since = now()
+	e.since = q.now()
 	s.pending = append(s.pending, e)
 	q.enqueueUnlessBackoff(s)
 	return true, nil
@@ -195,7 +199,7 @@ func (q *Queue[R]) Drop(s *Stream[R], at time.Time, typ string, encode func(Loss
 		return false
 	}
 	q.stats.Lost++
-	first := s.drop(at, typ, encode)
+	first := s.drop(at, typ, encode, q.now())
 	q.enqueueUnlessBackoff(s)
 	return first
 }
@@ -323,8 +327,8 @@ func (q *Queue[R]) checkIdle() {
 }
 
 // FailOver sends a stream's events to the fallback from now on, ambiguous ones
-// as the very same records. It does nothing to a stream that holds none. It reports
-// whether what the stream holds is on its way there.
+// as the very same records. It does nothing to a stream that holds nothing that is wanted,
+// nor to a single one: its caller is to know that it was not stored. It reports whether what the stream holds is on its way there.
 func (q *Queue[R]) FailOver(s *Stream[R]) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -333,7 +337,7 @@ func (q *Queue[R]) FailOver(s *Stream[R]) bool {
 
 func (q *Queue[R]) failOver(s *Stream[R]) bool {
 	switch {
-	case q.fallback.sink == nil || q.usable(s) != nil || s.empty():
+	case q.fallback.sink == nil || q.usable(s) != nil || s.single || !s.wanted():
 		return false
 	case s.to == &q.fallback:
 		return true
@@ -458,7 +462,7 @@ func (q *Queue[R]) Stats() Stats {
 		})
 	}
 	if oldest != 0 {
-		stats.Oldest = time.Unix(0, oldest)
+		stats.Oldest = time.Now().Add(-time.Duration(q.now() - oldest))
 	}
 	return stats
 }

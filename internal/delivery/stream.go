@@ -170,7 +170,7 @@ type unplaceableEntry[R Record] struct {
 
 // drop counts an event as dropped, at the end of the stream, and reports whether
 // it is the first in a row.
-func (s *Stream[R]) drop(at time.Time, typ string, encode func(Loss) Event[R]) bool {
+func (s *Stream[R]) drop(at time.Time, typ string, encode func(Loss) Event[R], since int64) bool {
 	if n := len(s.pending); n > 0 && s.pending[n-1].gap != nil {
 		g := s.pending[n-1].gap
 		g.Count++
@@ -181,11 +181,9 @@ func (s *Stream[R]) drop(at time.Time, typ string, encode func(Loss) Event[R]) b
 		return false
 	}
 	g := &gap[R]{Loss: Loss{Count: 1, Types: []string{typ}, From: at, To: at}, encode: encode}
-	s.pending = append(s.pending, Entry[R]{gap: g, since: now()})
+	s.pending = append(s.pending, Entry[R]{gap: g, since: since})
 	return true
 }
-
-func now() int64 { return time.Now().UnixNano() }
 
 // takeBack takes the last n entries, of which the last has this Ack, out of
 // pending, all or none: none if one has been handed over or another entry

@@ -516,7 +516,7 @@ func (q *Queue[R]) refuse(s *Stream[R], err error) (tell func()) {
 			e.Ack.resolve(err)
 		}
 	})
-	if !s.single && s.to == &q.main && s.wanted() && q.failOver(s) {
+	if s.to == &q.main && q.failOver(s) {
 		return func() { q.opts.Refused(s, event, 0, err) }
 	}
 	lost := 0
