@@ -21,7 +21,8 @@ type jobRecords struct {
 	queued     bool // a queue owns it
 	submission jobaudit.Record
 	newest     jobaudit.Record
-	putOff     jobaudit.Record    // the newest that puts its start off
+	putOff     jobaudit.Record    // the newest that puts its next start off
+	waits      uuid.UUID          // the newest of those and of its submissions
 	verdicts   map[uuid.UUID]bool // the executions that a record says are lost
 	executions map[uuid.UUID]*execution
 }
@@ -65,14 +66,16 @@ func (w *Watchdog) collect(ctx context.Context, id uuid.UUID) (*jobRecords, erro
 	if err != nil {
 		return nil, fmt.Errorf("watchdog: job %s: %w", id, err)
 	}
-	aside := make(map[uuid.UUID]bool)
+	aside := make(map[uuid.UUID]jobaudit.Cause)
 	for _, u := range d.Unapplied {
-		if u.Cause == jobaudit.CauseForeign || u.Cause == jobaudit.CauseDuplicate {
-			aside[u.EventID] = true
-		}
+		aside[u.EventID] = u.Cause
 	}
 	for _, r := range records {
-		if !aside[r.ID()] {
+		switch aside[r.ID()] {
+		case jobaudit.CauseForeign:
+		case jobaudit.CauseDuplicate:
+			d.waits = r.ID()
+		default:
 			w.add(d, r)
 		}
 	}
@@ -89,8 +92,9 @@ func (w *Watchdog) add(d *jobRecords, r jobaudit.Record) {
 		if d.submission.Len() == 0 {
 			d.submission = r
 		}
-	case jobaudit.AttemptDeferred:
-		d.putOff = r
+		d.waits = r.ID()
+	case jobaudit.AttemptDeferred, jobaudit.AttemptFailed, jobaudit.AttemptSuperseded:
+		d.putOff, d.waits = r, r.ID()
 	case jobaudit.AttemptLost:
 		d.verdicts[e.Job.ExecutionID] = d.verdicts[e.Job.ExecutionID] || e.ID.Version() == 8
 	case jobaudit.JobStarted, jobaudit.AttemptStarted:
@@ -129,6 +133,9 @@ func (w *Watchdog) judge(ctx context.Context, id uuid.UUID, now time.Time) ([]Fi
 	}
 	expired, err := w.judgeStart(ctx, j, d, now)
 	lost, lostErr := w.judgeRuns(ctx, j, d, now)
+	if len(j.runs) == 0 && len(expired) == 0 {
+		w.waitOn(j, d)
+	}
 	return append(expired, lost...), errors.Join(err, lostErr)
 }
 
@@ -138,16 +145,17 @@ func (w *Watchdog) judgeStart(ctx context.Context, j *job, d *jobRecords, now ti
 	if r == nil || !w.quiet(r, now) {
 		return nil, nil
 	}
-	if d.State != jobaudit.Pending || d.queued || d.submission.Len() == 0 {
+	if !d.waiting() {
 		j.remove(uuid.Nil)
 		return nil, nil
 	}
-	waits := d.submission
-	if d.putOff.Len() > 0 && (!w.opts.OneShot || d.putOff.Time().After(waits.Time())) {
-		waits = d.putOff
+	w.waitFor(r, d)
+	if r.heartbeatTimeout == 0 {
+		if !w.isListed(r) { // else the next sweep would ask again
+			j.remove(uuid.Nil)
+		}
+		return nil, nil
 	}
-	w.hear(r, waits.ID(), heardAny)
-	r.due = waits.Time().Add(r.heartbeatTimeout)
 	if !w.concludes(r, now) {
 		return nil, nil
 	}
@@ -160,6 +168,51 @@ func (w *Watchdog) judgeStart(ctx context.Context, j *job, d *jobRecords, now ti
 	}
 	j.remove(uuid.Nil)
 	return []Finding{f}, nil
+}
+
+// waiting reports whether a job is to be started, for the first time or again.
+func (d *jobRecords) waiting() bool {
+	if d.submission.Len() == 0 || d.State.Terminal() {
+		return false
+	}
+	for _, x := range d.Executions {
+		if x.End == "" {
+			return false
+		}
+	}
+	n := len(d.Executions)
+	return d.State == jobaudit.Pending || n > 0 && d.Executions[n-1].End != jobaudit.AttemptLost
+}
+
+// waitFor notes how long a job may wait for its next start, by its records.
+func (w *Watchdog) waitFor(r *run, d *jobRecords) {
+	submission := d.submission.Event()
+	if r.heartbeatTimeout = w.startWithin(&submission); d.queued {
+		r.heartbeatTimeout = 0
+	}
+	waits := d.submission
+	if d.putOff.Len() > 0 && (!w.opts.OneShot || d.putOff.Time().After(waits.Time())) {
+		waits = d.putOff
+	}
+	w.hear(r, d.waits)
+	r.due = waits.Time().Add(r.heartbeatTimeout)
+	if r.heartbeatTimeout == 0 {
+		r.due = time.Time{}
+	}
+}
+
+// waitOn watches a job whose executions have all ended, if it waits for another one
+// and may not do so for ever.
+func (w *Watchdog) waitOn(j *job, d *jobRecords) {
+	if !d.waiting() || w.opts.StartWithin == nil {
+		return
+	}
+	r := j.run(uuid.Nil)
+	w.listen(r)
+	w.waitFor(r, d)
+	if r.heartbeatTimeout == 0 {
+		j.remove(uuid.Nil)
+	}
 }
 
 // definite reports whether an error is about one job, and will not go away.
@@ -246,7 +299,7 @@ func (w *Watchdog) lostOf(j *job, d *jobRecords, now time.Time) (findings []Find
 		if !r.due.IsZero() {
 			r.due = latest(r.due, x.due)
 		}
-		w.hear(r, x.evidence.Last.ID(), heardAny)
+		w.hear(r, x.evidence.Last.ID())
 		if w.concludes(r, now) {
 			lost[r.id] = true
 		} else if w.stalled(r) {

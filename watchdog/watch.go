@@ -17,9 +17,11 @@ import (
 
 // job is what is kept of a job without an end.
 type job struct {
-	runs   []run
-	judged int  // the sweep that judged it last
-	taken  bool // a verdict's ID, by a record that could not be read then
+	runs []run
+	// startWithin is how long it may wait for a start. 0: not known.
+	startWithin time.Duration
+	judged      int  // the sweep that judged it last
+	taken       bool // a verdict's ID, by a record that could not be read then
 }
 
 // run is something that is expected to show itself again: an execution without
@@ -31,10 +33,10 @@ type run struct {
 	origin origin // of the start
 	// heartbeatTimeout is how long it may be silent. 0: without limit.
 	heartbeatTimeout time.Duration
-	// heard are the newest start and heartbeat that have been read, and the
-	// newest record of any type when the job was judged last. Any other record
-	// is a new sign of life.
-	heard [3]uuid.UUID
+	// heard are the newest records of each kind that have been read of it in each
+	// log, and the newest of any type when the job was judged last. Any other
+	// record is a new sign of life.
+	heard []heard
 	// silent is for how long this watchdog has seen no sign of life, since that
 	// moment by its own clock.
 	silent time.Duration
@@ -61,12 +63,25 @@ func originOf(e *jobaudit.Event) origin {
 	return origin{e.Who.OrgID, e.What.Action, e.Job.RootID, e.CorrelationID}
 }
 
-// The places of run.heard.
+// heard is the newest record of a kind that a log has of a run. A log that knows
+// its open jobs yields older ones at each sweep as well: only the last one tells.
+type heard struct {
+	log  int // anyLog: when the job was judged
+	kind heardKind
+	id   uuid.UUID
+	next uuid.UUID // while the log is being read: the last one so far
+}
+
+type heardKind uint8
+
 const (
-	heardStart = iota
+	heardStart heardKind = iota
 	heardHeartbeat
+	heardWait // a submission, or what puts off the next start
 	heardAny
 )
+
+const anyLog = -1
 
 func (j *job) find(id uuid.UUID) *run {
 	if i := slices.IndexFunc(j.runs, func(r run) bool { return r.id == id }); i >= 0 {
@@ -97,10 +112,11 @@ var telling = []jobaudit.EventType{
 
 // read reads what a log has that was not read before. It returns the errors
 // that name records which cannot be read.
-func (w *Watchdog) read(ctx context.Context, log *watched) (unreadable []error, err error) {
+func (w *Watchdog) read(ctx context.Context, number int) (unreadable []error, err error) {
+	log := w.logs[number]
+	w.reading = number
 	var records iter.Seq2[jobaudit.Record, error]
-	open, fast := log.AuditReader.(OpenJobs)
-	if fast {
+	if open, fast := log.AuditReader.(OpenJobs); fast {
 		records = open.OpenJobs(ctx)
 	} else {
 		records = log.Records(ctx, jobaudit.Query{After: log.after, Types: telling})
@@ -117,7 +133,7 @@ func (w *Watchdog) read(ctx context.Context, log *watched) (unreadable []error, 
 			return unreadable, fmt.Errorf("watchdog: read a log: %w", err)
 		}
 		e := r.Event()
-		if fast {
+		if log.fast {
 			w.note(&e, time.Time{})
 			continue
 		}
@@ -146,11 +162,10 @@ func (w *Watchdog) note(e *jobaudit.Event, arrived time.Time) {
 	}
 	switch e.Type {
 	case jobaudit.JobSubmitted:
-		if within := w.startWithin(e); within > 0 {
-			w.waits(j.run(uuid.Nil), e, within)
+		if j.startWithin = w.startWithin(e); j.startWithin > 0 {
+			w.waits(j, e, j.startWithin)
 		}
 	case jobaudit.JobStarted, jobaudit.AttemptStarted:
-		j.remove(uuid.Nil)
 		r := j.run(x)
 		r.origin = originOf(e)
 		w.alive(r, e, arrived, heardStart)
@@ -165,14 +180,12 @@ func (w *Watchdog) note(e *jobaudit.Event, arrived time.Time) {
 		// Its finder may have stopped before it recorded what becomes of the job.
 		r := j.run(x)
 		r.due, r.heartbeatTimeout = e.Time, max(r.heartbeatTimeout, 1)
-	case jobaudit.AttemptDeferred:
-		if r := j.find(uuid.Nil); r != nil {
-			w.waits(r, e, r.heartbeatTimeout)
-		}
+	case jobaudit.AttemptDeferred, jobaudit.AttemptFailed, jobaudit.AttemptSuperseded:
 		if x != uuid.Nil {
 			j.ended(x, e)
 		}
-	case jobaudit.AttemptFailed, jobaudit.AttemptSuperseded, jobaudit.AttemptLate:
+		w.waitsAgain(j, e)
+	case jobaudit.AttemptLate:
 		j.ended(x, e)
 	default:
 		if e.Job.State.Terminal() {
@@ -206,19 +219,37 @@ func (w *Watchdog) startWithin(submission *jobaudit.Event) time.Duration {
 	if w.opts.StartWithin == nil || submission.Job.Queue != (jobaudit.Ref{}) {
 		return 0
 	}
-	return w.opts.StartWithin(*submission)
+	return max(0, w.opts.StartWithin(*submission))
 }
 
 // waits notes that a job has been submitted or put off, and how long it may
 // wait for its start.
-func (w *Watchdog) waits(r *run, e *jobaudit.Event, within time.Duration) {
+func (w *Watchdog) waits(j *job, e *jobaudit.Event, within time.Duration) {
+	r := j.run(uuid.Nil)
+	if r.contradicts(e) {
+		return
+	}
 	r.origin, r.heartbeatTimeout, r.due = originOf(e), within, e.Time.Add(within)
-	w.hear(r, e.ID, heardAny)
+	w.hears(r, e.ID, heardWait)
+}
+
+// waitsAgain notes that a job waits for its next start, if nothing else of it runs.
+// How long it may, its submission says: if that has not been read, the job is
+// to be judged.
+func (w *Watchdog) waitsAgain(j *job, e *jobaudit.Event) {
+	if w.opts.StartWithin == nil || e.Job.Queue != (jobaudit.Ref{}) {
+		return
+	}
+	within := max(j.startWithin, 1)
+	if r := j.find(uuid.Nil); r != nil {
+		within = r.heartbeatTimeout
+	}
+	w.waits(j, e, within)
 }
 
 // alive notes a sign of life.
-func (w *Watchdog) alive(r *run, e *jobaudit.Event, arrived time.Time, kind int) {
-	w.hear(r, e.ID, kind)
+func (w *Watchdog) alive(r *run, e *jobaudit.Event, arrived time.Time, kind heardKind) {
+	w.hears(r, e.ID, kind)
 	heartbeatTimeout := w.heartbeatTimeout(e)
 	if heartbeatTimeout <= 0 {
 		return
@@ -230,13 +261,74 @@ func (w *Watchdog) alive(r *run, e *jobaudit.Event, arrived time.Time, kind int)
 	}
 }
 
-// hear notes that a record has been read. If it is a new one, the silence has
-// ended.
-func (w *Watchdog) hear(r *run, id uuid.UUID, kind int) {
-	if !slices.Contains(r.heard[:], id) {
+// hears notes that the log that is being read has a record of a run.
+func (w *Watchdog) hears(r *run, id uuid.UUID, kind heardKind) {
+	for i := range r.heard {
+		if h := &r.heard[i]; h.log == w.reading && h.kind == kind {
+			h.next = id
+			return
+		}
+	}
+	r.heard = append(r.heard, heard{log: w.reading, kind: kind, next: id})
+}
+
+// settle notes what the logs have told last of each run, when all have been read. If
+// that is a new record, the silence has ended. A job waits for no start while it
+// runs; and what may be silent for ever, and stands no more in the logs that know
+// what is open, is over.
+func (w *Watchdog) settle() {
+	for id, j := range w.jobs {
+		if len(j.runs) > 1 {
+			j.remove(uuid.Nil)
+		}
+		j.runs = slices.DeleteFunc(j.runs, func(r run) bool { return r.heartbeatTimeout == 0 && w.over(&r) })
+		for i := range j.runs {
+			w.hearLast(&j.runs[i])
+		}
+		w.forget(id)
+	}
+}
+
+// over reports whether a run that is listed is so no more.
+func (w *Watchdog) over(r *run) bool {
+	return w.isListed(r) && !slices.ContainsFunc(r.heard, func(h heard) bool { return h.next != uuid.Nil })
+}
+
+// isListed reports whether only logs that know what is open have told of a run.
+func (w *Watchdog) isListed(r *run) bool {
+	return !slices.ContainsFunc(r.heard, func(h heard) bool { return h.log != anyLog && !w.logs[h.log].fast })
+}
+
+func (w *Watchdog) hearLast(r *run) {
+	for i := range r.heard {
+		h := &r.heard[i]
+		if h.next == uuid.Nil {
+			continue
+		}
+		if !r.hasHeard(h.next) {
+			w.listen(r)
+		}
+		h.id, h.next = h.next, uuid.Nil
+	}
+}
+
+func (r *run) hasHeard(id uuid.UUID) bool {
+	return slices.ContainsFunc(r.heard, func(h heard) bool { return h.id == id })
+}
+
+// hear notes the newest record of a run that is judged. If it is a new one, the
+// silence has ended.
+func (w *Watchdog) hear(r *run, id uuid.UUID) {
+	if !r.hasHeard(id) {
 		w.listen(r)
 	}
-	r.heard[kind] = id
+	for i := range r.heard {
+		if r.heard[i].log == anyLog {
+			r.heard[i].id = id
+			return
+		}
+	}
+	r.heard = append(r.heard, heard{log: anyLog, kind: heardAny, id: id})
 }
 
 // listen begins to wait for the next sign of life.

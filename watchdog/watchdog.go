@@ -14,8 +14,8 @@
 //   - [Lost]: the same, of a job that goes on without the execution: a queue
 //     owns its retries, it was started again, or it has ended otherwise. Only
 //     the attempt is recorded as lost.
-//   - [Expired]: a job was not started in time. It is recorded as cancelled,
-//     with code EXPIRED. See [Options.StartWithin].
+//   - [Expired]: a job was not started in time, or not again after an attempt
+//     that was to be repeated. It is recorded as cancelled, with code EXPIRED. See [Options.StartWithin].
 //   - [Stalled]: an execution sends heartbeats, but its progress has not moved.
 //     That is reported and not recorded: it may yet come to its end. See
 //     [Options.StalledAfter].
@@ -106,7 +106,10 @@ type Options struct {
 	// no deadline, as of a recorder that records no heartbeats. Default: no limit.
 	HeartbeatTimeout time.Duration
 	// StartWithin says of a submission how long the job may wait for its
-	// start, or for the next one after it was put off; zero means no limit. Set
+	// start, or for the next one after it was put off or an attempt has failed
+	// that is to be repeated; zero means no limit. A retry that never comes, as
+	// its message was dropped, is found by this alone: without it such a job
+	// stays running. Set
 	// it only if the watchdog is given every log that may hold the start, and
 	// only for jobs that are not meant to wait. Jobs that a queue is known to
 	// own never expire: that is for their queue to say. Default: no job
@@ -149,7 +152,7 @@ type Kind string
 const (
 	Abandoned Kind = "abandoned" // the attempt is lost and the job has failed
 	Lost      Kind = "lost"      // the attempt is lost, the job goes on or has ended otherwise
-	Expired   Kind = "expired"   // the job did not start in time
+	Expired   Kind = "expired"   // the job did not start in time, or not again
 	Stalled   Kind = "stalled"   // heartbeats, but no progress
 )
 
@@ -199,6 +202,7 @@ type Watchdog struct {
 	gap  time.Duration
 	late int // how many sweeps in turn have begun too late
 
+	reading int  // the log that is being read
 	probing bool // the sweep has to know whether the log takes records
 	failed  bool // the sweep has not seen or recorded all that it should
 }
@@ -206,6 +210,7 @@ type Watchdog struct {
 // watched is a log and how far it has been read.
 type watched struct {
 	jobaudit.AuditReader
+	fast     bool // it knows its open jobs
 	after    uuid.UUID
 	reported map[string]bool // the places of unreadable records that were reported
 }
@@ -234,7 +239,8 @@ func New(recorder *jobaudit.Recorder, logs []jobaudit.AuditReader, opts *Options
 		w.opts.OnError = errlog.Default("job watchdog", errTaken, errSlow, errLate)
 	}
 	for _, log := range logs {
-		w.logs = append(w.logs, &watched{AuditReader: log, reported: make(map[string]bool)})
+		_, fast := log.(OpenJobs)
+		w.logs = append(w.logs, &watched{AuditReader: log, fast: fast, reported: make(map[string]bool)})
 	}
 	return w
 }
@@ -289,14 +295,15 @@ func (w *Watchdog) Sweep(ctx context.Context) (Report, error) {
 	w.gap, w.failed = 0, false
 	w.sweeps++
 	var report Report
-	for _, log := range w.logs {
-		unreadable, err := w.read(ctx, log)
+	for i := range w.logs {
+		unreadable, err := w.read(ctx, i)
 		report.Unreadable = append(report.Unreadable, unreadable...)
 		if err != nil {
 			w.swept = time.Time{}
 			return report, err
 		}
 	}
+	w.settle()
 	w.swept = now
 	errs := w.judgeDue(ctx, now, &report)
 	if err := w.probe(ctx); err != nil {
@@ -308,6 +315,9 @@ func (w *Watchdog) Sweep(ctx context.Context) (Report, error) {
 	}
 	for _, j := range w.jobs {
 		report.Open += len(j.runs)
+		if r := j.find(uuid.Nil); r != nil && r.heartbeatTimeout == 0 {
+			report.Open-- // it may wait for ever
+		}
 	}
 	return report, errors.Join(append(errs, w.tooLate(first))...)
 }

@@ -191,8 +191,6 @@ func TestEndedJobsAreNotJudged(t *testing.T) {
 	require.NoError(t, s.start(s.submit(submission())).Cancel(t.Context(), "x"))
 	require.NoError(t, s.submit(submission()).Cancel(t.Context(), "x"))
 	require.NoError(t, s.submit(submission()).Deny(t.Context(), jobaudit.Decision{By: "opa"}))
-	s.start(s.submit(submission())).Retrying(t.Context(), errors.New("x"))
-	s.start(s.submit(submission())).Deferring(t.Context(), "x")
 	require.NoError(t, s.worker.Close(t.Context()))
 	before := s.log.Len()
 	s.pass(time.Hour)
