@@ -1,6 +1,7 @@
 package jobaudit
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"github.com/jobaudit/jobaudit/internal/delivery"
 	"github.com/jobaudit/jobaudit/internal/environ"
 	"github.com/jobaudit/jobaudit/internal/fields"
+	"github.com/jobaudit/jobaudit/internal/jsonscan"
 	"github.com/jobaudit/jobaudit/internal/taint"
 )
 
@@ -37,8 +39,8 @@ type Act struct {
 	Data any
 }
 
-// check says what is wrong with an act.
-func (a *Act) check() error {
+// check says what is wrong with an act. g, which may be nil, has the scan.
+func (a *Act) check(g *Registry) error {
 	switch {
 	case !isAct(a.Type):
 		return &FieldError{Field: "type", Problem: "is no type of act"}
@@ -56,13 +58,16 @@ func (a *Act) check() error {
 	if err := checkStrings(given{"why.reason", a.Reason}); err != nil {
 		return err
 	}
-	return a.Scope.checkScope()
+	if err := cmp.Or(g.checkPrincipal(principalFields, &a.Principal), g.checkIdentifiers(given{"who.orgId", a.OrgID})); err != nil {
+		return err
+	}
+	return a.Scope.checkScope(g)
 }
 
 // checkScope says which part of a scope cannot be stored unchanged. A scope is
 // not cut: it would select other records.
-func (q *Query) checkScope() error {
-	const at = "data.act.scope."
+func (q *Query) checkScope(g *Registry) error {
+	const at = scopePath
 	for name, id := range map[string]uuid.UUID{"jobId": q.JobID, "correlationId": q.CorrelationID, "rootId": q.RootID} {
 		if err := checkID(at+name, id); err != nil {
 			return err
@@ -76,6 +81,15 @@ func (q *Query) checkScope() error {
 	if len(q.Types) > fields.MaxList {
 		return &FieldError{Field: at + "types", Problem: fmt.Sprintf("has more than %d elements", fields.MaxList)}
 	}
+	values := q.texts()
+	return cmp.Or(checkStrings(values...), g.checkIdentifiers(values...))
+}
+
+const scopePath = "data.act.scope."
+
+// texts are the texts of a scope.
+func (q *Query) texts() []given {
+	const at = scopePath
 	values := []given{
 		{at + "principalId", q.PrincipalID}, {at + "actingFor", q.ActingFor}, {at + "orgId", q.OrgID}, {at + "action", q.Action},
 		{at + "resource", q.Resource}, {at + "state", string(q.State)}, {at + "errorCode", string(q.ErrorCode)},
@@ -83,7 +97,7 @@ func (q *Query) checkScope() error {
 	for _, typ := range q.Types {
 		values = append(values, given{at + "types", string(typ)})
 	}
-	return checkStrings(values...)
+	return values
 }
 
 // Act records what a principal did with records, in the recorder's own stream,
@@ -115,7 +129,7 @@ func (r *Recorder) act(ctx context.Context, a *Act, data payload) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := a.check(); err != nil {
+	if err := a.check(r.opts.Redactors); err != nil {
 		return err
 	}
 	s := r.opts.Redactors.sanitizer(string(a.Type))
@@ -158,8 +172,8 @@ func (r *Recorder) Erase(ctx context.Context, keys interface {
 // that it has deleted, which the event holds. The act says who did it and why;
 // its type is AuditErased, or empty.
 //
-// The subject is not stored: a reason that names it is dropped, and a principal
-// that is the subject is a [*FieldError]; name who does it for them. If EraseBy
+// The subject is not stored: a reason that names it is dropped, and a principal,
+// organization, Scope or Data that does is a [*FieldError]; name who does it for them. If EraseBy
 // returns an error, part of this may have been done: call it again. A call that
 // finds no key is recorded as well. Backups of the keys are yours to delete.
 func (r *Recorder) EraseBy(ctx context.Context, keys interface {
@@ -169,12 +183,12 @@ func (r *Recorder) EraseBy(ctx context.Context, keys interface {
 		return err
 	}
 	setDefault(&a.Type, AuditErased)
-	err := a.check()
+	err := a.check(r.opts.Redactors)
 	switch {
 	case err == nil && a.Type != AuditErased:
 		err = &FieldError{Field: "type", Problem: "is not audit.erased"}
-	case err == nil && a.Principal.ID == subject:
-		err = &FieldError{Field: "who.principal.id", Problem: "is the subject, which must not be stored"}
+	case err == nil && subject != "":
+		err = r.tellsOf(&a, subject)
 	}
 	if err != nil {
 		return &AuditError{Op: "erase", Err: err}
@@ -242,8 +256,24 @@ func (r *Recorder) storeOwn(ctx context.Context, env *envelope, d *draft) error 
 	return r.send(context.WithoutCancel(ctx), []entry{e}, r.opts.OutcomeTimeout)
 }
 
-// erasedKeys keeps the IDs that can be stored and counts the others: the keys
-// are gone whatever their store calls them.
+// tellsOf says what of an act, other than its reason, names the subject.
+func (r *Recorder) tellsOf(a *Act, subject string) error {
+	content := r.opts.Redactors.sanitizer(string(a.Type)).act(a.Data)
+	texts := append(a.Scope.texts(), given{principalFields.id, a.Principal.ID}, given{"who.principal.name", a.Principal.Name},
+		given{principalFields.method, a.Principal.AuthMethod}, given{principalFields.session, a.Principal.AuthSession},
+		given{"who.orgId", a.OrgID})
+	texts = append(texts, given{"data.act.data", string(content.json)}) // a number, too
+	for text := range jsonscan.Texts(content.json) {
+		texts = append(texts, given{"data.act.data", text})
+	}
+	for _, text := range texts {
+		if text.value != "" && tellsOf(text.value, subject, nil) {
+			return &FieldError{Field: text.path, Problem: "names the subject, which must not be stored"}
+		}
+	}
+	return nil
+}
+
 // tellsOf reports whether a text holds the subject, in whatever form, or something
 // that was sealed for it.
 func tellsOf(text, subject string, keys []string) bool {
@@ -260,6 +290,8 @@ func tellsOf(text, subject string, keys []string) bool {
 	return named.Matcher().Match(text)
 }
 
+// erasedKeys keeps the IDs that can be stored and counts the others: the keys
+// are gone whatever their store calls them.
 func (r *Recorder) erasedKeys(ids []string) *erasedData {
 	data := &erasedData{}
 	for _, id := range ids {
@@ -294,10 +326,9 @@ func (t *Trail) CancelBy(ctx context.Context, by Principal, reason string) error
 // by is what an event says of who, what, where and why that is an act of
 // another principal than the job's.
 func (t *Trail) by(p Principal, reason string) (*envelope, error) {
-	if err := checkPrincipal(principalFields, p); err != nil {
-		return nil, err
-	}
-	if err := checkStrings(given{"why.reason", reason}); err != nil {
+	err := cmp.Or(checkPrincipal(principalFields, p), checkStrings(given{"why.reason", reason}),
+		t.rec.opts.Redactors.checkPrincipal(principalFields, &p))
+	if err != nil {
 		return nil, err
 	}
 	env := t.env

@@ -2,6 +2,7 @@ package jobaudit_test
 
 import (
 	"context"
+	"encoding/base64"
 	"strings"
 	"testing"
 	"time"
@@ -182,4 +183,36 @@ func TestAnActIsRecordedThoughItsContextEnds(t *testing.T) {
 	require.ErrorIs(t, r.Act(t.Context(), goldenAct()), jobaudit.ErrClosed)
 	_, err := sink.Wait(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditReviewed}})
 	require.NoError(t, err)
+}
+
+// The subject is in no part of the record of its erasure.
+func TestNoPartOfAnErasureNamesItsSubject(t *testing.T) {
+	const subject = "Person-4711"
+	r, sink := passing(t)
+	for name, a := range map[string]jobaudit.Act{
+		"who.orgId":                      {OrgID: "of " + subject},
+		"who.principal.name":             {Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "dpo", Name: "for person-4711"}},
+		"who.principal.auth.session":     {Principal: jobaudit.Principal{Kind: jobaudit.User, ID: "dpo", AuthSession: subject}},
+		"data.act.scope.principalId":     {Scope: jobaudit.Query{PrincipalID: subject}},
+		"data.act.scope.actingFor":       {Scope: jobaudit.Query{ActingFor: subject}},
+		"data.act.scope.orgId":           {Scope: jobaudit.Query{OrgID: subject}},
+		"data.act.scope.resource":        {Scope: jobaudit.Query{Resource: "/people/" + subject}},
+		"data.act.data":                  {Data: map[string]any{"of": "PERSON-4711"}},
+		"data.act.data ":                 {Data: map[string]any{subject: 1}},
+		"data.act.data, in another form": {Data: []any{base64.StdEncoding.EncodeToString([]byte(subject))}},
+	} {
+		if a.Principal.ID == "" {
+			a.Principal = jobaudit.Principal{Kind: jobaudit.User, ID: "dpo"}
+		}
+		a.Reason = "asked for"
+		path, _, _ := strings.Cut(name, ",")
+		requireField(t, r.EraseBy(t.Context(), oneKey{}, subject, a), strings.TrimSpace(path))
+	}
+	requireField(t, r.EraseBy(t.Context(), oneKey{}, "471147114711", jobaudit.Act{
+		Principal: auditor, Reason: "asked for", Data: map[string]int64{"customer": 471147114711},
+	}), "data.act.data")
+	for _, form := range []string{subject, "PERSON-4711", "person-4711", "471147114711"} {
+		sink.ExpectAbsent(t, form)
+	}
+	require.Empty(t, of(events(t, sink), jobaudit.AuditErased))
 }

@@ -67,7 +67,8 @@ func (c *Carrier) UnmarshalText(b []byte) error {
 // Carrier returns the Carrier of the record's job, as the Trail that wrote the
 // record would have made it then: for those who record of a job what its
 // queue's table tells, and have no Carrier but the log. It is empty if the
-// record concerns no job.
+// record concerns no job, or says what no Carrier can, as a kind of principal that a
+// later version knows.
 func (r Record) Carrier() Carrier {
 	if r.jobID == uuid.Nil {
 		return Carrier{}
@@ -88,10 +89,11 @@ func (r Record) Carrier() Carrier {
 		g.submission = e.Stream.ID
 	}
 	c := g.encode(nil)
-	if c.text != "" {
-		c.data, _ = decodeCarrier(c.text)
-		c.data.logged = true
+	var err error
+	if c.data, err = decodeCarrier(c.text); err != nil {
+		return Carrier{}
 	}
+	c.data.logged = true
 	return c
 }
 
@@ -131,7 +133,7 @@ func (g *carrierData) encode(signer *carriertext.Key) Carrier {
 	reason := fields.MaxText
 	if n := len(g.sub.OnBehalfOf); n > fields.MaxList {
 		g.sub.OnBehalfOf = g.sub.OnBehalfOf[:fields.MaxList]
-		g.more += int64(n - fields.MaxList)
+		g.more = saturated(g.more, n-fields.MaxList)
 	}
 	for {
 		raw, err := g.append(nil, reason)
@@ -144,7 +146,7 @@ func (g *carrierData) encode(signer *carriertext.Key) Carrier {
 		switch {
 		case len(g.sub.OnBehalfOf) > 0:
 			g.sub.OnBehalfOf = g.sub.OnBehalfOf[:len(g.sub.OnBehalfOf)-1]
-			g.more++
+			g.more = saturated(g.more, 1)
 		case g.sub.Trigger.Ref != "":
 			g.sub.Trigger.Ref = ""
 		case reason > 0:

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/carriertext"
 	"github.com/jobaudit/jobaudit/sink/faultsink"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
@@ -304,4 +306,84 @@ func TestACarrierNamesTheRecorderThatTheJobWasSubmittedBy(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, old.Recorder(), "a Carrier of an earlier version does not say")
 	require.Zero(t, jobaudit.Carrier{}.Recorder())
+}
+
+// Whoever writes to the queue may claim that more was left out than can be counted.
+func TestAClaimOfMorePrincipalsThanCanBeCountedKeepsNoVerdictOut(t *testing.T) {
+	for _, claimed := range []int64{1, 1<<53 - 17, 1<<53 - 1, 1 << 53} {
+		for _, listed := range []int{0, 1, 15, 16} {
+			job, list := uuid.Must(uuid.NewV7()), ""
+			for i := range listed {
+				list += fmt.Sprintf(`{"kind":"user","id":"u%d"},`, i)
+			}
+			if listed > 0 {
+				list = `"onBehalfOf":[` + strings.TrimSuffix(list, ",") + `],`
+			}
+			raw := fmt.Sprintf(`{"job":%q,"action":"sweep","principal":{"kind":"user","id":"a"},%s"more":%d,"trigger":{"kind":"manual","reason":"x"}}`, job, list, claimed)
+			c, err := jobaudit.ParseCarrier(carriertext.Seal([]byte(raw), nil))
+			require.NoError(t, err, raw)
+			sink := memsink.New(nil)
+			rec := open(t, sink, nil)
+			resumed, err := rec.Resume(t.Context(), c, nil)
+			require.NoError(t, err)
+			require.NoError(t, resumed.Start(t.Context(), jobaudit.Execution{Deadline: time.Minute}))
+			require.NotZero(t, resumed.Carrier())
+			child, err := rec.Submit(resumed.Context(t.Context()), submission())
+			require.NoError(t, err)
+			require.NotZero(t, newest(t, sink, child.JobID(), jobaudit.JobSubmitted).Event().Who.More, "its chain is the parent's, which is not whole")
+			recorded, err := rec.Conclude(t.Context(), jobaudit.Verdict{Of: newest(t, sink, job, jobaudit.JobStarted)})
+			require.NoError(t, err)
+			require.True(t, recorded)
+		}
+	}
+}
+
+// A log may hold what a later version writes: no Carrier can be made of it.
+func TestARecordOfALaterVersionHasNoCarrierOrAUsableOne(t *testing.T) {
+	sink := memsink.New(nil)
+	rec := open(t, sink, nil)
+	s := submission()
+	s.Trigger, s.Upstream = jobaudit.Trigger{Kind: jobaudit.Cascade, Reason: "r"}, jobaudit.Ref{System: "crm", ID: "1"}
+	s.TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	tr, err := rec.Submit(t.Context(), s)
+	require.NoError(t, err)
+	line := string(newest(t, sink, tr.JobID(), jobaudit.JobSubmitted).Bytes())
+	for _, change := range [][2]string{
+		{`"trigger":"cascade"`, `"trigger":"webhook"`}, {`"kind":"user"`, `"kind":"device"`}, {`"kind":"user"`, `"kind":""`},
+		{`,"upstream":{"system":"crm","eventId":"1"}`, ``}, {`"reason":"r"`, `"reason":""`}, {`"reason":"r"`, `"reason":{"truncated":true}`},
+		{`"action":"` + s.Action + `"`, `"action":""`}, {`00-0af7651916cd43dd8448eb211c80319c`, `zz-0af7`}, {`"id":"` + s.Principal.ID + `"`, `"id":""`},
+	} {
+		changed := strings.Replace(line, change[0], change[1], 1)
+		require.NotEqual(t, line, changed, "%q is not in %s", change[0], line)
+		r, err := jobaudit.ParseRecord([]byte(changed))
+		if err != nil {
+			continue
+		}
+		if c := r.Carrier(); c.String() != "" {
+			_, err := rec.Resume(t.Context(), c, nil)
+			require.NoError(t, err, "%q", change[1])
+		}
+	}
+}
+
+// A caller may use its slice for the next job, and Options.Authorize may do with it what
+// it likes.
+func TestACarrierSaysWhatTheRecordSaysWhateverBecomesOfTheCallersSlice(t *testing.T) {
+	sink := memsink.New(nil)
+	rec := open(t, sink, &jobaudit.Options{Authorize: func(_ context.Context, s jobaudit.Submission) (jobaudit.Decision, error) {
+		s.OnBehalfOf[0].ID = "eve"
+		return jobaudit.Decision{Allowed: true}, nil
+	}})
+	s := submission()
+	s.OnBehalfOf = []jobaudit.Principal{{Kind: jobaudit.User, ID: "ann"}}
+	tr, err := rec.Submit(t.Context(), s)
+	require.NoError(t, err)
+	s.OnBehalfOf[0].ID = "bob"
+	require.NoError(t, tr.Start(t.Context(), jobaudit.Execution{}))
+	worker, err := rec.Resume(t.Context(), tr.Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, worker.Start(t.Context(), jobaudit.Execution{Attempt: 2}))
+	for _, e := range sink.Trail(tr.JobID()) {
+		require.Equal(t, "ann", e.Who.OnBehalfOf[0].ID, e.Type)
+	}
 }

@@ -252,9 +252,15 @@ func (o *object) must(name string, value text) { o.Text(name, value.value, value
 // more says behind a list of n entries how many of them, and of others, were
 // left out.
 func (o *object) more(n int, others int64) {
-	if others += int64(max(n-fields.MaxList, 0)); others > 0 {
+	if others = saturated(others, n-fields.MaxList); others > 0 {
 		o.Integer("more", others)
 	}
+}
+
+// saturated adds what was left out to what others have left out, which may be what
+// somebody else claims, as far as it can be stored.
+func saturated(others int64, left int) int64 {
+	return min(others+int64(max(left, 0)), fields.MaxCount)
 }
 
 // text is a free text that has been sanitized: what may be stored of it, or the rule

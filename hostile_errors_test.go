@@ -159,3 +159,32 @@ func TestNoErrorOfASinkKeepsJobsFromRunningLater(t *testing.T) {
 		})
 	}
 }
+
+// The error of Options.Authorize is the application's: its methods may panic, as those of
+// a nil pointer, when it is first asked and each time after.
+func TestAnErrorOfAuthorizeWhoseMethodsPanicEndsNoProgram(t *testing.T) {
+	boom := func() { panic("not here") }
+	for name, malign := range map[string]*malignError{"text": {text: boom}, "is": {is: boom}, "as": {as: boom}, "unwrap": {unwrap: boom}} {
+		for _, err := range []error{malign, fmt.Errorf("no: %w", malign), errors.Join(errors.New("one"), malign)} {
+			synctest.Test(t, func(t *testing.T) {
+				var asked atomic.Int64
+				store := memsink.New(nil)
+				rec := open(t, store, &jobaudit.Options{
+					Heartbeat: time.Second, Reauthorize: true, OnError: new(complaints).add,
+					Authorize: func(context.Context, jobaudit.Submission) (jobaudit.Decision, error) {
+						if asked.Add(1) == 1 {
+							return jobaudit.Decision{Allowed: true}, nil
+						}
+						return jobaudit.Decision{}, err
+					},
+				})
+				_, runErr := run(t.Context(), rec, func(context.Context) error { time.Sleep(5 * time.Second); return nil })
+				require.NoError(t, runErr, name)
+				_, runErr = run(t.Context(), rec, func(context.Context) error { return nil })
+				require.Error(t, runErr, name)
+				require.NotPanics(t, func() { _ = runErr.Error(); _ = errors.Is(runErr, errWork) })
+				require.NoError(t, rec.Close(t.Context()))
+			})
+		}
+	}
+}

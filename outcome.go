@@ -1,6 +1,7 @@
 package jobaudit
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -102,7 +103,11 @@ type ending struct {
 func (t *Trail) end(ctx context.Context, op string, typ EventType, e ending) error {
 	t.mu.Lock()
 	if t.ended == typ && t.endedBy == op {
+		same := sameActor(t.endedWho, e.by)
 		t.mu.Unlock()
+		if !same {
+			return t.fail(op, fmt.Errorf("the record names somebody else who did it: %w", ErrTransition))
+		}
 		return t.fail(op, t.waitStored(ctx, nil))
 	}
 	if t.rec.closed.Load() {
@@ -115,6 +120,7 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, e ending) err
 		return t.fail(op, err)
 	}
 	t.ended, t.endedBy, t.open = typ, op, false
+	t.endedWho = e.by
 	t.count()
 	if e.also != nil {
 		e.also()
@@ -132,6 +138,14 @@ func (t *Trail) end(ctx context.Context, op string, typ EventType, e ending) err
 		t.report(context.WithoutCancel(ctx), "snapshot", missing)
 	}
 	return err
+}
+
+// sameActor reports whether two outcomes name the same principal; nil is the job's own.
+func sameActor(a, b *envelope) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return bytes.Equal(a.origin, b.origin)
 }
 
 // unlockAndStore sends an event and waits, through retries, until it is

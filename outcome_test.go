@@ -252,3 +252,32 @@ func TestTheEndOfAnAttemptHasRoomOfItsOwn(t *testing.T) {
 		require.Len(t, of(store.Trail(noisy.JobID()), jobaudit.AuditLost), 1)
 	})
 }
+
+// Who cancelled a job is not to be lost because it was cancelled before.
+func TestACancellationBySomebodyElseIsNoRepetition(t *testing.T) {
+	operator, other := jobaudit.Principal{Kind: jobaudit.User, ID: "operator"}, jobaudit.Principal{Kind: jobaudit.User, ID: "other"}
+	ways := map[string]func(*jobaudit.Trail) error{
+		"the job":  func(tr *jobaudit.Trail) error { return tr.Cancel(t.Context(), "told to stop") },
+		"operator": func(tr *jobaudit.Trail) error { return tr.CancelBy(t.Context(), operator, "it does harm") },
+		"other":    func(tr *jobaudit.Trail) error { return tr.CancelBy(t.Context(), other, "it does harm") },
+	}
+	for first, one := range ways {
+		for second, two := range ways {
+			store := memsink.New(nil)
+			tr := begun(t, open(t, store, nil))
+			require.NoError(t, one(tr))
+			if first == second {
+				require.NoError(t, two(tr))
+			} else {
+				require.ErrorIs(t, two(tr), jobaudit.ErrTransition, "%s, then %s", first, second)
+			}
+			require.Len(t, of(events(t, store), jobaudit.JobCancelled), 1)
+		}
+	}
+	tr, err := open(t, memsink.New(nil), nil).Submit(t.Context(), submission())
+	require.NoError(t, err)
+	existing := uuid.New()
+	require.NoError(t, tr.Deduplicate(t.Context(), existing))
+	require.NoError(t, tr.Deduplicate(t.Context(), existing))
+	require.ErrorIs(t, tr.Deduplicate(t.Context(), uuid.New()), jobaudit.ErrTransition)
+}

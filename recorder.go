@@ -165,8 +165,8 @@ type Recorder struct {
 }
 
 // Open starts recording in sink: it stores an audit.opened event, and an
-// audit.policy event for each redaction policy that the log does not hold
-// already, and returns once they are durable. where says which program this
+// audit.policy event for each redaction policy, but those that the sink's Recovery
+// says the log holds already, and returns once they are durable. where says which program this
 // is. opts may be nil.
 //
 // The error is an [*AuditError]; it wraps a [*FieldError] if where lacks a
@@ -266,14 +266,15 @@ func orUnknown(field, value string) string {
 // environment.
 func (o *Options) checkEnvironment() error {
 	const at = "data.environment."
-	if err := checkStrings(given{at + "image", o.Environment.Image}); err != nil {
+	check := func(list ...given) error { return cmp.Or(checkStrings(list...), o.Redactors.checkIdentifiers(list...)) }
+	if err := check(given{at + "image", o.Environment.Image}); err != nil {
 		return err
 	}
 	if len(o.Environment.Orchestrator) > fields.MaxList {
 		return &FieldError{Field: at + "orchestrator", Problem: fmt.Sprintf("has more than %d elements", fields.MaxList)}
 	}
 	for name, value := range o.Environment.Orchestrator {
-		if err := checkStrings(given{at + "orchestrator.name", name}, given{at + "orchestrator.value", value}); err != nil {
+		if err := check(given{at + "orchestrator.name", name}, given{at + "orchestrator.value", value}); err != nil {
 			return err
 		}
 	}
@@ -281,7 +282,7 @@ func (o *Options) checkEnvironment() error {
 		if problem := fieldsByPath()["data.companionOf.size"].CheckInteger(c.Head.N); problem != "" {
 			return &FieldError{Field: "data.companionOf.size", Problem: problem}
 		}
-		return checkStrings(given{"data.companionOf.origin", c.Origin})
+		return check(given{"data.companionOf.origin", c.Origin})
 	}
 	return nil
 }

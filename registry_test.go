@@ -12,9 +12,11 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/carriertext"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
@@ -273,4 +275,80 @@ func TestATextThatAnErrorVouchesForIsScannedAllTheSame(t *testing.T) {
 	require.Error(t, rec.Run(t.Context(), submission(), func(context.Context) error { return vouched{apiToken()} }))
 	require.NoError(t, rec.Close(t.Context()))
 	sink.ExpectAbsent(t, apiToken())
+}
+
+// What else is stored unchanged: of acts, of those who cancel or correct, of the
+// environment, and what a queue brings back.
+func TestNoOtherIdentifierHoldsACredential(t *testing.T) {
+	sink := memsink.New(nil)
+	rec := open(t, sink, nil)
+	person := jobaudit.Principal{Kind: jobaudit.User, ID: "ann"}
+	opened := 0
+	for _, secret := range []string{apiToken(), "AKIA" + "IOSFODNN7EXAMPLQ", "Bearer " + "a1B2c3D4e5F6g7H8i9J0"} {
+		refused := func(what string, err error) {
+			t.Helper()
+			_, ok := errors.AsType[*jobaudit.FieldError](err)
+			require.True(t, ok, "%s: %v", what, err)
+			require.NotContains(t, err.Error(), secret)
+		}
+		for _, p := range []jobaudit.Principal{
+			{Kind: jobaudit.User, ID: secret}, {Kind: jobaudit.User, ID: "ann", AuthMethod: secret}, {Kind: jobaudit.User, ID: "ann", AuthSession: secret},
+		} {
+			job := begun(t, rec)
+			refused("CancelBy", job.CancelBy(t.Context(), p, "it does harm"))
+			refused("Correct", job.Correct(t.Context(), jobaudit.Correction{Of: uuid.New(), By: p, Reason: "it was wrong"}))
+			refused("Act", rec.Act(t.Context(), jobaudit.Act{Type: jobaudit.AuditRead, Principal: p, Reason: "x"}))
+			require.NoError(t, job.Succeed(t.Context()))
+		}
+		for _, a := range []jobaudit.Act{
+			{OrgID: secret},
+			{Scope: jobaudit.Query{PrincipalID: secret}},
+			{Scope: jobaudit.Query{ActingFor: secret}},
+			{Scope: jobaudit.Query{OrgID: secret}},
+			{Scope: jobaudit.Query{Action: secret}},
+			{Scope: jobaudit.Query{Resource: secret}},
+			{Scope: jobaudit.Query{ErrorCode: jobaudit.ErrorCode(secret)}},
+			{Scope: jobaudit.Query{State: jobaudit.JobState(secret)}},
+			{Scope: jobaudit.Query{Types: []jobaudit.EventType{jobaudit.EventType(secret)}}},
+		} {
+			a.Type, a.Principal, a.Reason = jobaudit.AuditRead, person, "x"
+			refused("Act", rec.Act(t.Context(), a))
+		}
+		for range 4 {
+			var opts jobaudit.Options
+			switch opened++; opened % 4 {
+			case 0:
+				opts.Environment.Image = secret
+			case 1:
+				opts.Environment.Orchestrator = map[string]string{"pod": secret}
+			case 2:
+				opts.Environment.Orchestrator = map[string]string{secret: "a"}
+			case 3:
+				opts.CompanionOf.Origin = secret
+			}
+			_, err := jobaudit.Open(t.Context(), sink, source, &opts)
+			refused("Open", err)
+		}
+		// A Carrier was written by whoever reaches the queue.
+		for field := range identifiers(&jobaudit.Submission{OnBehalfOf: make([]jobaudit.Principal, 2)}) {
+			s := submission()
+			s.Trigger.Kind, s.Upstream, s.Queue = jobaudit.Cascade, jobaudit.Ref{System: "crm", ID: "1"}, jobaudit.Ref{System: "river", ID: "1"}
+			s.OnBehalfOf = []jobaudit.Principal{{Kind: jobaudit.User, ID: "bob"}, {Kind: jobaudit.User, ID: "eve"}}
+			*identifiers(&s)[field] = "placeholder-of-it"
+			careless := open(t, memsink.New(nil), nil)
+			p, err := careless.Prepare(t.Context(), s)
+			require.NoError(t, err)
+			raw, err := base64.RawURLEncoding.DecodeString(strings.Split(p.Carrier().String(), ".")[1])
+			require.NoError(t, err)
+			forged, err := jobaudit.ParseCarrier(carriertext.Seal([]byte(strings.ReplaceAll(string(raw), "placeholder-of-it", secret)), nil))
+			require.NoError(t, err, field)
+			job, err := rec.Resume(t.Context(), forged, nil)
+			require.NoError(t, err)
+			require.NoError(t, job.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error { return nil }), field)
+		}
+	}
+	require.NoError(t, rec.Close(t.Context()))
+	for _, secret := range []string{apiToken(), "IOSFODNN7EXAMPLQ", "a1B2c3D4e5F6"} {
+		sink.ExpectAbsent(t, secret)
+	}
 }

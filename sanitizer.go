@@ -69,6 +69,9 @@ func (d *sanitizer) inputs(v any) (content, error) {
 	if d.redactor == nil && d.registry != nil && d.registry.opts.RequirePolicy {
 		return content{}, fmt.Errorf("action %q: %w", d.action, ErrNoPolicy)
 	}
+	if absent(v) { // nothing is removed from nothing, and what is known stays
+		return content{json: null}, nil
+	}
 	var c content
 	d.removed.Collect(func(to *policy.Collection) []byte {
 		c, _ = d.collect(v, to)

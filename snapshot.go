@@ -102,6 +102,7 @@ func canonicalJSON(v any) ([]byte, error) {
 type snapshots struct {
 	before, after bool
 	open          []string // resources with a snapshot before and none after
+	forgotten     int      // how many more there are
 }
 
 // maxOpenSnapshots bounds what is remembered of resources.
@@ -112,13 +113,20 @@ func (s *snapshots) add(resource string, after bool) {
 	switch {
 	case after:
 		s.after = true
-		if at >= 0 {
+		switch {
+		case at >= 0:
 			s.open = slices.Delete(s.open, at, at+1)
+		case s.forgotten > 0:
+			s.forgotten--
 		}
 	default:
 		s.before = true
-		if at < 0 && len(s.open) < maxOpenSnapshots {
+		switch {
+		case at >= 0:
+		case len(s.open) < maxOpenSnapshots:
 			s.open = append(s.open, resource)
+		default:
+			s.forgotten++
 		}
 	}
 }
@@ -129,7 +137,7 @@ func (s *snapshots) missing() (names []string) {
 	if !s.before {
 		names = append(names, "before")
 	}
-	if !s.after || len(s.open) > 0 {
+	if !s.after || len(s.open) > 0 || s.forgotten > 0 {
 		names = append(names, "after")
 	}
 	return names

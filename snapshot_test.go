@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -165,5 +166,26 @@ func TestSnapshotsOfValuesAreWrittenAsTheirGoldenFilesSay(t *testing.T) {
 		record, err := sink.Wait(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{typ}})
 		require.NoError(t, err)
 		jobaudit.Golden(t, "acts/"+string(typ)+".json", append(record.Bytes(), '\n'))
+	}
+}
+
+// More resources than a Trail remembers are counted.
+func TestASnapshotThatIsMissingAmongManyIsReported(t *testing.T) {
+	for _, missing := range []int{0, 1, 3} {
+		r, _, told := snapshotting(t)
+		s := plainSubmission()
+		s.Action = "sweep"
+		trail, err := r.Submit(t.Context(), s)
+		require.NoError(t, err)
+		require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
+		for i := range 1_003 {
+			trail.Snapshot(t.Context(), jobaudit.Snapshot{Resource: fmt.Sprint("env:", i), Digest: "sha256:x"})
+		}
+		for i := range 1_003 - missing {
+			trail.Snapshot(t.Context(), jobaudit.Snapshot{Resource: fmt.Sprint("env:", i), After: true, Digest: "sha256:y"})
+		}
+		require.NoError(t, trail.Succeed(t.Context()))
+		require.NoError(t, r.Close(t.Context()))
+		require.Equal(t, missing > 0, len(told) > 0, "%d are missing", missing)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -56,6 +57,7 @@ type admission struct {
 	before  trailState // what the Trail knew without them
 	after   trailState // and with them
 	stays   bool       // if the caller gives up: the entries wait for the next call
+	undo    func()     // called under mu if they cannot be sent, or nil
 	dropped func()     // called under mu if there is no room for them
 	enforce func()     // called in any case, once they are on their way or cannot be
 }
@@ -83,6 +85,9 @@ func (t *Trail) unlockAndAdmit(ctx context.Context, op string, a *admission) err
 	c, err := t.rec.queue.SendDirect(t.stream, entries...)
 	if err != nil {
 		t.trailState = a.before
+		if a.undo != nil {
+			a.undo()
+		}
 	}
 	if err == delivery.ErrFull && a.dropped != nil {
 		a.dropped()
@@ -128,7 +133,7 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 		return t.fail("deduplicate", err)
 	}
 	t.mu.Lock()
-	if t.ended == JobDeduplicated {
+	if t.ended == JobDeduplicated && t.existing == existing {
 		t.mu.Unlock()
 		return t.fail("deduplicate", t.flush(ctx, t.rec.opts.Timeout))
 	}
@@ -138,7 +143,7 @@ func (t *Trail) Deduplicate(ctx context.Context, existing uuid.UUID) error {
 		t.mu.Unlock()
 		return t.fail("deduplicate", err)
 	}
-	t.ended = JobDeduplicated
+	t.ended, t.existing = JobDeduplicated, existing
 	event.data.existing = existing
 	a.add(t.encode(&event, delivery.Admission))
 	return t.unlockAndAdmit(ctx, "deduplicate", &a)
@@ -221,6 +226,7 @@ func (t *Trail) begin(x Execution) (entry, error) {
 	if x.Deadline > 0 {
 		t.heartbeatTimeout = x.Deadline
 	}
+	t.observed = false
 	t.attempt, t.execution, t.open, t.failure = x.Attempt, t.rec.opts.NewID(), true, text{}
 	d, err := t.advance(typ)
 	if err != nil {
@@ -250,6 +256,10 @@ func (t *Trail) Authorize(ctx context.Context, d Decision) error {
 		return t.fail("authorize", err)
 	}
 	t.mu.Lock()
+	if err := t.isSubmitted(JobAuthorized); err != nil {
+		t.mu.Unlock()
+		return t.fail("authorize", err)
+	}
 	a := admission{before: t.trailState}
 	a.add(t.authorization(data))
 	return t.unlockAndAdmit(ctx, "authorize", &a)
@@ -383,8 +393,8 @@ func (t *Trail) decide(ctx context.Context) (decision *decisionData, refusals ui
 }
 
 // askAuthorize calls the recorder's Authorize, in a goroutine of its own: one that
-// ignores its context does not hold up the caller, and a late answer does not
-// count.
+// ignores its context holds up the caller for Timeout and no longer, and a later answer
+// does not count.
 func (t *Trail) askAuthorize(ctx context.Context) (d Decision, err error) {
 	authorize := t.rec.opts.Authorize
 	if authorize == nil {
@@ -407,14 +417,18 @@ func (t *Trail) askAuthorize(ctx context.Context) (d Decision, err error) {
 			t.asking.Add(-1)
 			answers <- a
 		}()
-		a.decision, a.err = authorize(ctx, t.sub)
+		s := t.sub
+		s.OnBehalfOf = slices.Clone(s.OnBehalfOf)
+		if a.decision, a.err = authorize(ctx, s); a.err != nil {
+			a.err = errtree.Usable(a.err)
+		}
 	}()
 	timer := time.NewTimer(t.rec.opts.Timeout)
 	defer timer.Stop()
 	select {
 	case a := <-answers:
 		if a.err != nil {
-			return Decision{}, errtree.Bounded(a.err)
+			return Decision{}, a.err
 		}
 		if ctx.Err() == nil || !a.decision.Allowed { // a no is on record even if its caller has given up
 			return a.decision, nil

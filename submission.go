@@ -150,6 +150,24 @@ func (s *Submission) checkIdentifiers(g *Registry) error {
 	return nil
 }
 
+// dropCredentials replaces the identifiers that hold a credential, where there is no
+// caller to refuse them to: a Carrier comes from a queue.
+func (s *Submission) dropCredentials(g *Registry) {
+	for _, id := range []*string{
+		&s.Action, &s.OrgID, &s.Upstream.System, &s.Upstream.ID, &s.Target, &s.Trigger.Ref, &s.Queue.System, &s.Queue.ID,
+	} {
+		*id = g.safe(*id)
+	}
+	s.Principal.dropCredentials(g)
+	for i := range s.OnBehalfOf {
+		s.OnBehalfOf[i].dropCredentials(g)
+	}
+}
+
+func (p *Principal) dropCredentials(g *Registry) {
+	p.ID, p.AuthMethod, p.AuthSession = g.safe(p.ID), g.safe(p.AuthMethod), g.safe(p.AuthSession)
+}
+
 // inherit completes a submission from the job that the context carries, if it
 // carries one, and returns the ID of the event that caused it.
 func (s *Submission) inherit(parent *Trail, env *envelope) (cause uuid.UUID) {
@@ -163,6 +181,7 @@ func (s *Submission) inherit(parent *Trail, env *envelope) (cause uuid.UUID) {
 			s.TraceParent = parent.env.traceParent
 		}
 		s.OnBehalfOf = delegates(s.Principal, parent.sub.Principal, parent.sub.OnBehalfOf, s.OnBehalfOf)
+		env.more = parent.env.more
 		cause = parent.newestCause()
 	}
 	if s.CorrelationID == uuid.Nil {
@@ -238,36 +257,38 @@ func (t *Trail) Submit(ctx context.Context) error {
 	if err := t.ready(ctx); err != nil {
 		return t.fail("submit", err)
 	}
-	t.mu.Lock()
-	if t.prepared == nil && t.resumed && !t.submitted {
-		d, err := t.resubmission()
-		if err != nil {
-			t.mu.Unlock()
+	var inputs content
+	if t.resumed { // mu is not held while a policy of the application's is called
+		var err error
+		if inputs, err = t.sanitizer.inputs(t.sub.Inputs); err != nil {
 			return t.fail("submit", err)
 		}
-		t.prepared = &d
 	}
-	if t.prepared == nil {
+	t.mu.Lock()
+	prepared, submitted := t.prepared, t.submitted
+	if prepared == nil && t.resumed && !submitted {
+		prepared = t.resubmission(inputs)
+	}
+	if prepared == nil {
 		t.mu.Unlock()
 		return t.fail("submit", t.flush(ctx, t.rec.opts.Timeout))
 	}
-	t.prepared.reconstructed, t.prepared.queueTime = t.rebuilt, t.queueTime
-	a := admission{stays: true}
-	a.add(t.encode(t.prepared, delivery.Admission))
+	prepared.reconstructed, prepared.queueTime = t.rebuilt, t.queueTime
+	a := admission{before: t.trailState, stays: true}
+	a.undo = func() { t.prepared, t.submitted = prepared, submitted }
+	a.add(t.encode(prepared, delivery.Admission))
 	t.prepared, t.submitted = nil, true
 	return t.unlockAndAdmit(ctx, "submit", &a)
 }
 
-// askAgain makes the submission's event from what a Carrier says. mu is held.
-func (t *Trail) resubmission() (draft, error) {
-	inputs, err := t.sanitizer.inputs(t.sub.Inputs)
-	if err != nil {
-		return draft{}, err
-	}
+// resubmission makes the submission's event from what a Carrier says. mu is held.
+func (t *Trail) resubmission(inputs content) *draft {
 	d := t.draft(JobSubmitted)
-	d.state, d.attempt, d.executionID = Pending, 0, uuid.Nil
-	d.inputs, d.redaction = inputs.json, inputs.redaction
-	return d, nil
+	d.state, d.attempt, d.executionID, d.inputs = Pending, 0, uuid.Nil, inputs.json
+	if inputs.redaction != nil {
+		d.redaction = inputs.redaction
+	}
+	return &d
 }
 
 // submission opens a Trail and makes its first event.
@@ -297,6 +318,7 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft,
 	r.sanitizer.recent.add(t.sanitizer)
 	cause := s.inherit(parent, &t.env)
 	t.sub = s
+	t.sub.OnBehalfOf = slices.Clone(s.OnBehalfOf) // it is the caller's
 	if r.opts.Authorize == nil {
 		t.sub.Inputs = nil // they are not needed again
 	}
@@ -340,8 +362,10 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	}
 	s := g.sub
 	s.Inputs = inputs
+	action := s.Action
+	s.dropCredentials(r.opts.Redactors)
 	t := &Trail{rec: r, sub: s, submitter: g.recorder, submission: g.submission, vouched: proven, resumed: true}
-	t.sanitizer = t.inRoom.sanitizer.of(r.opts.Redactors, s.Action)
+	t.sanitizer = t.inRoom.sanitizer.of(r.opts.Redactors, action)
 	t.sanitizer.describes(&s)
 	if parent, ok := FromContext(ctx); ok {
 		t.sanitizer.under(parent)

@@ -248,3 +248,100 @@ func TestAFailedTransactionIsToldAndNothingIsTriedAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, carriers)
 }
+
+// A prepared job that is not submitted has no event: it would not be on record who
+// wanted it.
+func TestAPreparedJobHasNoEventBeforeItsSubmission(t *testing.T) {
+	ways := map[string]func(*jobaudit.Trail) error{
+		"Start":     func(tr *jobaudit.Trail) error { return tr.Start(t.Context(), jobaudit.Execution{}) },
+		"Authorize": func(tr *jobaudit.Trail) error { return tr.Authorize(t.Context(), jobaudit.Decision{Allowed: true}) },
+		"Deny":      func(tr *jobaudit.Trail) error { return tr.Deny(t.Context(), jobaudit.Decision{}) },
+		"Cancel":    func(tr *jobaudit.Trail) error { return tr.Cancel(t.Context(), "no") },
+		"Skip":      func(tr *jobaudit.Trail) error { return tr.Skip(t.Context(), "no") },
+		"Dedup":     func(tr *jobaudit.Trail) error { return tr.Deduplicate(t.Context(), uuid.New()) },
+		"Run": func(tr *jobaudit.Trail) error {
+			return tr.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error { t.Error("it ran"); return nil })
+		},
+		"Log": func(tr *jobaudit.Trail) error { tr.Log(t.Context(), "a line"); return jobaudit.ErrTransition },
+	}
+	for name, way := range ways {
+		sink := memsink.New(nil)
+		rec := open(t, sink, &jobaudit.Options{Heartbeat: -1, OnError: new(complaints).add})
+		tr, err := rec.Prepare(t.Context(), submission())
+		require.NoError(t, err)
+		require.ErrorIs(t, way(tr), jobaudit.ErrTransition, name)
+		require.Empty(t, sink.Trail(tr.JobID()), name)
+		require.NoError(t, tr.Submit(t.Context()), name)
+		if name != "Deny" { // which holds whether it is on record or not
+			require.NoError(t, tr.Start(t.Context(), jobaudit.Execution{}), name)
+		}
+	}
+}
+
+// A policy is the application's: it may use the Trail, or never return.
+func TestAPolicyMayUseTheTrailWhoseSubmissionItIsCalledFor(t *testing.T) {
+	var tr *jobaudit.Trail
+	registry, err := jobaudit.NewRegistry(nil, jobaudit.NewRedactor("guarded", "1", jobaudit.Inputs(func(map[string]string) (int, error) {
+		if tr != nil {
+			tr.Log(context.Background(), "a line")
+			_ = tr.Carrier()
+		}
+		return 1, nil
+	})))
+	require.NoError(t, err)
+	sink := memsink.New(nil)
+	rec := open(t, sink, &jobaudit.Options{Redactors: registry, Heartbeat: -1})
+	s := submission()
+	s.Action, s.Inputs = "guarded", map[string]string{"a": "b"}
+	p, err := rec.Prepare(t.Context(), s)
+	require.NoError(t, err)
+	tr, err = rec.Resume(t.Context(), p.Carrier(), s.Inputs)
+	require.NoError(t, err)
+	require.NoError(t, tr.Submit(t.Context()))
+	require.Len(t, of(events(t, sink), jobaudit.JobSubmitted), 1)
+}
+
+// What a Carrier's inputs were is not known: no event of the job says otherwise, its
+// submission neither.
+func TestASubmissionFromACarrierKeepsTheGap(t *testing.T) {
+	redactors, err := jobaudit.NewRegistry(nil, jobaudit.NewRedactor("pay", "1",
+		jobaudit.InputPaths[map[string]string](jobaudit.Keep("shop"), jobaudit.Drop("card", "payment"))))
+	require.NoError(t, err)
+	sink := memsink.New(nil)
+	rec := open(t, sink, &jobaudit.Options{Redactors: redactors, Heartbeat: -1})
+	s := submission()
+	s.Action, s.Inputs = "pay", map[string]string{"shop": "a", "card": "a secret of the customer's"}
+	p, err := rec.Prepare(t.Context(), s)
+	require.NoError(t, err)
+	tr, err := rec.Resume(t.Context(), p.Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, tr.Submit(t.Context()))
+	require.NoError(t, tr.Run(t.Context(), jobaudit.Execution{}, func(context.Context) error { return nil }))
+	require.Len(t, sink.Trail(tr.JobID()), 4)
+	for _, e := range sink.Trail(tr.JobID()) {
+		require.NotNil(t, e.What.Redaction, e.Type)
+		require.Equal(t, "unavailable", e.What.Redaction.Taint, e.Type)
+	}
+}
+
+// A submission that cannot be sent changes nothing of what the Trail knows.
+func TestASubmissionThatCannotBeSentForgetsNothing(t *testing.T) {
+	store := newSwitched()
+	var told complaints
+	rec := open(t, store, &jobaudit.Options{OnError: told.add, Heartbeat: -1})
+	p, err := rec.Prepare(t.Context(), submission())
+	require.NoError(t, err)
+	tr, err := rec.Resume(t.Context(), p.Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, tr.Run(t.Context(), jobaudit.Execution{}, func(ctx context.Context) error {
+		store.set(refusing(jobaudit.JobLogged, errWork))
+		tr.Log(ctx, "line")
+		_ = tr.Flush(ctx)
+		require.Error(t, tr.Submit(ctx))
+		require.Error(t, tr.Submit(ctx))
+		require.EqualValues(t, 1, rec.Stats().Executions)
+		return nil
+	}))
+	last := told.all()[len(told.all())-1]
+	require.Equal(t, "succeed", last.Op, "somebody is told that the outcome is not on record")
+}

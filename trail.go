@@ -20,7 +20,8 @@ import (
 //
 // Submit, Authorize, Deny and Start must succeed before work begins: they
 // return within the recorder's Timeout, and after an error the job must not
-// run. Whether the event was stored may be unknown then; the next call on the
+// run. Start waits as long again for Options.Authorize, even if ctx has ended: a no
+// has to be on record. Whether the event was stored may be unknown then; the next call on the
 // Trail settles it first.
 //
 // Log, Heartbeat, Snapshot, Retrying and Deferring never wait for the sink and
@@ -82,8 +83,11 @@ type Trail struct {
 	rebuilt   bool                    // what is recorded is reconstructed
 	queueTime time.Time               // and happened then, as the queue tells
 	counted   bool                    // as an execution without an end
+	observed  bool                    // and begun elsewhere, as a reader tells
 	refusals  uint64                  // how often it was refused here
 	submitted bool                    // by Submit
+	existing  uuid.UUID               // the job that the queue has instead
+	endedWho  *envelope               // of the outcome recorded here, if it is not the job's principal
 	acks      [2]delivery.Ack         // most jobs wait for no more events
 	acksUsed  int
 }
@@ -115,7 +119,7 @@ type trailState struct {
 
 // count keeps the recorder's number of executions without an end. mu is held.
 func (t *Trail) count() {
-	if open := t.open && !t.state.Terminal(); open != t.counted {
+	if open := t.open && !t.observed && !t.state.Terminal(); open != t.counted {
 		t.counted = open
 		if open {
 			t.rec.executions.Add(1)
@@ -191,6 +195,9 @@ func (t *Trail) draft(typ EventType) draft {
 
 // advance moves the job on by an event of this type and begins the event.
 func (t *Trail) advance(typ EventType) (draft, error) {
+	if err := t.isSubmitted(typ); err != nil {
+		return draft{}, err
+	}
 	effect, next := step(t.state, typ)
 	switch effect {
 	case enters, keeps, executes:
@@ -198,6 +205,15 @@ func (t *Trail) advance(typ EventType) (draft, error) {
 		return t.draft(typ), nil
 	}
 	return draft{}, fmt.Errorf("%s in state %s: %w", typ, t.state, ErrTransition)
+}
+
+// isSubmitted refuses an event of a job whose submission is still to be sent: it would
+// not be on record who wanted it. mu is held.
+func (t *Trail) isSubmitted(typ EventType) error {
+	if t.prepared == nil {
+		return nil
+	}
+	return fmt.Errorf("%s of a job that was prepared and not submitted: %w", typ, ErrTransition)
 }
 
 func (t *Trail) encode(d *draft, u delivery.Urgency) entry {
@@ -249,6 +265,7 @@ func (t *Trail) Observe(j Job) error {
 			t.attempt, t.execution, t.open = x.Attempt, x.ID, true
 		}
 	}
+	t.observed = t.open
 	t.count()
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
 // What is read from a queue's table long after it happened says so, and says
@@ -83,4 +84,20 @@ func TestATimeThatNoRecordCanHoldIsLeftOut(t *testing.T) {
 			require.True(t, parsed.Event().Reconstructed)
 		}
 	}
+}
+
+// What a reader tells of an execution begins none here.
+func TestAnObservedExecutionIsNotCountedAsBegunHere(t *testing.T) {
+	sink := memsink.New(nil)
+	rec := open(t, sink, &jobaudit.Options{Heartbeat: -1})
+	tr := begun(t, rec)
+	other, err := rec.Resume(t.Context(), tr.Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, other.Observe(jobOf(t, sink, tr.JobID())))
+	other.Log(t.Context(), "a line")
+	require.EqualValues(t, 1, rec.Stats().Executions)
+	require.NoError(t, other.Start(t.Context(), jobaudit.Execution{}))
+	require.EqualValues(t, 2, rec.Stats().Executions)
+	require.NoError(t, other.Succeed(t.Context()))
+	require.EqualValues(t, 1, rec.Stats().Executions)
 }

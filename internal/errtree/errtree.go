@@ -76,6 +76,30 @@ func Bounded(err error) error {
 	return fmt.Errorf("%s (an error that wraps more than %d, or itself)", err.Error(), Max)
 }
 
+// Usable is [Bounded] for an error whose methods may panic, as those of a nil pointer:
+// of such a one it says what it is, and no more.
+func Usable(err error) (usable error) {
+	defer func() {
+		if recover() != nil {
+			usable = Own(fmt.Sprintf("an error of type %T, whose methods panic", err))
+		}
+	}()
+	Visit(err, func(err error) bool {
+		_ = err.Error()
+		if m, ok := err.(interface{ Is(error) bool }); ok {
+			m.Is(context.Canceled)
+		}
+		if m, ok := err.(interface{ As(any) bool }); ok {
+			m.As(new(*unused))
+		}
+		return true
+	})
+	return Bounded(err)
+}
+
+// unused is an error that there is none of.
+type unused struct{ error }
+
 // Own is an error of ours, whose text quotes nothing.
 type Own string
 

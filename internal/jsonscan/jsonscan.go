@@ -196,6 +196,36 @@ type scanner struct {
 	pos  int
 }
 
+// Texts yields the strings and names of JSON, which may be empty. The JSON must be
+// valid.
+func Texts(raw []byte) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if len(raw) > 0 {
+			yieldTexts(raw, yield)
+		}
+	}
+}
+
+func yieldTexts(raw []byte, yield func(string) bool) bool {
+	switch raw[0] {
+	case '{':
+		for name, member := range Object(raw) {
+			if !yield(name) || !yieldTexts(member, yield) {
+				return false
+			}
+		}
+	case '[':
+		for element := range Array(raw) {
+			if !yieldTexts(element, yield) {
+				return false
+			}
+		}
+	case '"':
+		return yield(Unquote(raw))
+	}
+	return true
+}
+
 func (s *scanner) errorf(problem string) *Error {
 	return &Error{Offset: s.pos, Problem: problem}
 }

@@ -97,7 +97,7 @@ func (c *Collection) Again(result walk.Result) bool {
 		return false
 	}
 	c.credentials = c.To.CredentialMatcher()
-	for text := range textsIn(result.JSON) {
+	for text := range jsonscan.Texts(result.JSON) {
 		if c.Holds(text) {
 			return true
 		}
@@ -197,35 +197,6 @@ func (r *removal) stored() iter.Seq[string] {
 				return
 			}
 		}
-		textsIn(r.kept)(yield)
+		jsonscan.Texts(r.kept)(yield)
 	}
-}
-
-// textsIn yields the strings and names of JSON, which may be empty.
-func textsIn(raw []byte) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		if len(raw) > 0 {
-			yieldTexts(raw, yield)
-		}
-	}
-}
-
-func yieldTexts(raw []byte, yield func(string) bool) bool {
-	switch raw[0] {
-	case '{':
-		for name, member := range jsonscan.Object(raw) {
-			if !yield(name) || !yieldTexts(member, yield) {
-				return false
-			}
-		}
-	case '[':
-		for element := range jsonscan.Array(raw) {
-			if !yieldTexts(element, yield) {
-				return false
-			}
-		}
-	case '"':
-		return yield(jsonscan.Unquote(raw))
-	}
-	return true
 }
