@@ -42,7 +42,7 @@ func (p *pass) period(ctx context.Context) (found span, newest int64, err error)
 	// the conditions on idx, block and time say the same; the one index in the order of the
 	// times is right whatever the numbers.
 	batch.Queue(`SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_sort', 'off', true),
-		set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)`)
+		set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)`)
 	batch.Queue(sql, sel.args...).QueryRow(func(row pgx.Row) error { return row.Scan(&newest, &first, &last) })
 	if err := p.sink.pool.SendBatch(ctx, batch).Close(); err != nil {
 		return span{}, 0, fmt.Errorf("pgsink: look for a period: %w", err)
