@@ -139,6 +139,9 @@ func (m *member) close() error {
 	m.mu.Lock()
 	lacking := m.givenUp
 	m.mu.Unlock()
+	if lacking == nil {
+		m.owner.compareLate(m)
+	}
 	for b := m.next(); b != nil && lacking == nil; b = m.next() {
 		err := m.append(b.records)
 		if err != nil {

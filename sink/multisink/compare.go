@@ -34,30 +34,60 @@ func (s *Sink) compare() {
 	if len(s.members) == 1 {
 		return
 	}
-	tails := s.tails(fewCompared)
+	tails := readTails(s.members, fewCompared)
 	if alike(tails) {
 		return
 	}
-	tails = s.tails(mostCompared)
-	unknown := 0
-	for i, t := range tails {
-		if t == nil || t.err != nil {
-			unknown++
-			s.members[i].doubtful = true
-		}
-	}
+	tails = readTails(s.members, mostCompared)
 	s.number = 1 // of what is sent now: the others have it
 	s.stored.Store(1)
 	for i, m := range s.members {
 		m.taken = 1
-		if !m.doubtful {
-			s.catchUp(m, tails, i, unknown)
+		switch t := tails[i]; {
+		case t == nil:
+			m.doubtful = true
+		case t.err != nil:
+			m.doubtful, m.uncompared = true, true
+		default:
+			m.mu.Lock()
+			s.catchUp(m, tails, i)
+			m.start()
+			m.mu.Unlock()
 		}
 	}
 }
 
-// catchUp compares one member with the others, and puts what it lacks into its queue.
-func (s *Sink) catchUp(m *member, tails []*tail, own, unknown int) {
+// compareLate compares a member that was down when the others were compared, before it
+// gets anything. One that still cannot be read gets what it takes, and is read last.
+func (s *Sink) compareLate(m *member) {
+	m.mu.Lock()
+	uncompared := m.uncompared
+	m.mu.Unlock()
+	if !uncompared || readTails([]*member{m}, 1)[0].err != nil {
+		return
+	}
+	tails := readTails(s.members, mostCompared)
+	own := slices.Index(s.members, m)
+	if tails[own].err != nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.uncompared = false
+	if m.givenUp == nil {
+		s.catchUp(m, tails, own)
+	}
+}
+
+// catchUp compares one member with the others, and puts what it lacks at the head of its
+// queue. Its mu is held.
+func (s *Sink) catchUp(m *member, tails []*tail, own int) {
+	unknown := 0
+	for _, t := range tails {
+		if t == nil || t.err != nil {
+			unknown++
+		}
+	}
 	var lacks []jobaudit.Record
 	listed := map[uuid.UUID]bool{}
 	for i, t := range tails {
@@ -75,28 +105,27 @@ func (s *Sink) catchUp(m *member, tails []*tail, own, unknown int) {
 				lacks = append(lacks, r)
 				listed[r.ID()] = true
 			case copies+unknown+1 >= s.need: // it may have been stored here, too, and counted
-				m.doubtful = true
+				if !m.doubtful { // readers may look at it by now
+					m.doubtful = true
+				}
 			}
 		}
 		if len(lacks) > before && !t.whole && !t.meets(tails[own]) {
-			m.mu.Lock()
 			m.taken = 0
 			m.end(fmt.Errorf("it lacks more than the newest %d records of %s", len(t.records), s.members[i].name))
-			m.mu.Unlock()
 			return
 		}
 	}
 	if len(lacks) == 0 {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.taken = 0
+	var first []*batch
 	for part := range slices.Chunk(lacks, catchUpBatch) {
-		m.queue = append(m.queue, &batch{records: part, attempt: &attempt{owner: s, decided: true}, answered: true})
+		first = append(first, &batch{records: part, attempt: &attempt{owner: s, decided: true}, answered: true})
 	}
-	m.queue[len(m.queue)-1].attempt.number = s.number
-	m.start()
+	first[len(first)-1].attempt.number = 1
+	m.queue = append(first, m.queue...)
 }
 
 // catchUpBatch is how many records a member gets at once of what it lacks.
@@ -148,15 +177,15 @@ func alike(tails []*tail) bool {
 	return true
 }
 
-// tails reads the newest records of all members at once; nil for those that cannot be
-// read.
-func (s *Sink) tails(most int) []*tail {
+// readTails reads the newest records of members, all at once; nil for those that are no
+// readers.
+func readTails(members []*member, most int) []*tail {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	late := time.NewTimer(timeout)
 	defer late.Stop()
-	answers := make([]chan *tail, len(s.members))
-	for i, m := range s.members {
+	answers := make([]chan *tail, len(members))
+	for i, m := range members {
 		reader, ok := m.sink.(jobaudit.AuditReader)
 		if !ok {
 			continue
@@ -173,7 +202,7 @@ func (s *Sink) tails(most int) []*tail {
 			t = readTail(ctx, reader, most)
 		}()
 	}
-	tails := make([]*tail, len(s.members))
+	tails := make([]*tail, len(members))
 	for i, answer := range answers {
 		if answer == nil {
 			continue

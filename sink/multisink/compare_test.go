@@ -50,6 +50,7 @@ func killed(t *testing.T, random *rand.Rand) {
 		stores[i] = memsink.New(nil)
 	}
 	var acknowledged []jobaudit.Record
+	flaky := random.Perm(n)[:n-need]
 	for range 1 + random.IntN(4) {
 		var members []*faulty
 		var sinks []jobaudit.AuditSink
@@ -57,11 +58,31 @@ func killed(t *testing.T, random *rand.Rand) {
 			members = append(members, &faulty{Sink: store})
 			sinks = append(sinks, reopened{members[len(members)-1]})
 		}
+		away := random.IntN(2) == 0
+		for _, i := range flaky {
+			if away {
+				members[i].set(down)
+			}
+		}
 		s, err := multisink.New(need, sinks...)
 		require.NoError(t, err)
 		got := all(t, s)
 		for _, r := range acknowledged {
 			require.Contains(t, idsOf(got), r.ID())
+		}
+		if away {
+			for range random.IntN(5) {
+				records := sinktest.Records(1 + random.IntN(40))
+				require.NoError(t, s.Append(t.Context(), records))
+				acknowledged = append(acknowledged, records...)
+			}
+			for _, i := range flaky {
+				members[i].set(nil)
+			}
+			records := sinktest.Records(1)
+			require.NoError(t, s.Append(t.Context(), records))
+			acknowledged = append(acknowledged, records...)
+			time.Sleep(time.Minute)
 		}
 		synctest.Wait()
 		for i, store := range stores {
@@ -71,7 +92,7 @@ func killed(t *testing.T, random *rand.Rand) {
 				require.Contains(t, got, r.ID(), "sink %d of %d, of which %d are needed", i+1, n, need)
 			}
 		}
-		for _, i := range random.Perm(n)[:n-need] {
+		for _, i := range flaky {
 			members[i].set([]func(context.Context, []jobaudit.Record) error{nil, down, hangs}[random.IntN(3)])
 		}
 		for range random.IntN(20) {
@@ -91,6 +112,17 @@ func killed(t *testing.T, random *rand.Rand) {
 type reopened struct{ *faulty }
 
 func (reopened) Close() error { return nil }
+
+// Records fails while the sink is down.
+func (r reopened) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
+	r.mu.Lock()
+	fault := r.fault
+	r.mu.Unlock()
+	if fault == nil {
+		return r.faulty.Records(ctx, q)
+	}
+	return func(yield func(jobaudit.Record, error) bool) { yield(jobaudit.Record{}, fault(ctx, nil)) }
+}
 
 // The order within each stream is the others', and a sink that is new gets all.
 func TestASinkGetsWhatItLacksInOrder(t *testing.T) {

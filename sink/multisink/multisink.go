@@ -16,8 +16,8 @@
 // given up. To make it a copy, open it and one that lacks nothing by themselves, and
 // append to it all records of that one, in their order: what it has is stored once. If
 // one sink is enough, and another was down while a whole process ran, that cannot be told
-// from one that others write to as well; nor can it be compared while it is down: such a
-// sink is read last, but by the next New it has what is newest.
+// from one that others write to as well: such a sink is read last, but by the next New it
+// has what is newest. One that is down when New is called is compared when it is back.
 //
 // With as many as there are sinks, nothing is acknowledged that one of them
 // lacks.
@@ -365,6 +365,8 @@ type member struct {
 
 	barred   atomic.Pointer[error] // why it is to be given up, before it is
 	doubtful bool                  // it may lack what counted as stored before New: it is read last
+	// uncompared says that it was down when the others were compared.
+	uncompared bool
 }
 
 // batch is an Append on its way to one sink.
@@ -491,6 +493,7 @@ func (m *member) more() *batch {
 
 // work sends one batch after the other until none is left or one fails.
 func (m *member) work() {
+	m.owner.compareLate(m)
 	for b := m.more(); b != nil; b = m.more() {
 		if !m.took(b, m.append(b.records)) {
 			return
@@ -515,6 +518,7 @@ func (m *member) took(b *batch, err error) bool {
 	if err == nil || b.attempt.failed() || definite(err) && !b.attempt.stands() {
 		m.queue = m.queue[1:]
 		if err == nil {
+			m.uncompared = false // what it lacks would come too late for its streams
 			m.move(b)
 		}
 		return true
