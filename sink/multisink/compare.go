@@ -24,6 +24,8 @@ type tail struct {
 	ids     map[uuid.UUID]bool
 	whole   bool // these are all that it has
 	err     error
+
+	instances map[string]bool // of the processes that have written these; made by knows
 }
 
 // compare finds the members that lack what others hold: what was kept for them when the
@@ -101,7 +103,7 @@ func (s *Sink) catchUp(m *member, tails []*tail, own int) {
 			}
 			copies := holders(tails, r.ID())
 			switch {
-			case copies >= s.need && (s.need > 1 || tails[own].knows(r)):
+			case copies >= s.need && s.need > 1, copies+unknown >= s.need && tails[own].knows(r):
 				lacks = append(lacks, r)
 				listed[r.ID()] = true
 			case copies+unknown+1 >= s.need: // it may have been stored here, too, and counted
@@ -131,11 +133,16 @@ func (s *Sink) catchUp(m *member, tails []*tail, own int) {
 // catchUpBatch is how many records a member gets at once of what it lacks.
 const catchUpBatch = 256
 
-// knows reports whether the tail has a record of the same process: with one sink that is
-// enough, what only another holds may be of a process that writes there alone.
+// knows reports whether the tail has a record of the same process: where too few others
+// are known to hold a record, it may be of a process that writes there alone.
 func (t *tail) knows(r jobaudit.Record) bool {
-	instance := r.Event().Where.Instance
-	return slices.ContainsFunc(t.records, func(own jobaudit.Record) bool { return own.Event().Where.Instance == instance })
+	if t.instances == nil {
+		t.instances = map[string]bool{}
+		for _, own := range t.records {
+			t.instances[own.Event().Where.Instance] = true
+		}
+	}
+	return t.instances[r.Event().Where.Instance]
 }
 
 // meets reports whether the other has what is oldest here: it lacks no more than this.

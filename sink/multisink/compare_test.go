@@ -51,6 +51,7 @@ func killed(t *testing.T, random *rand.Rand) {
 	}
 	var acknowledged []jobaudit.Record
 	flaky := random.Perm(n)[:n-need]
+	away := random.IntN(2) == 0 // the flaky ones are down when the others are compared
 	for range 1 + random.IntN(4) {
 		var members []*faulty
 		var sinks []jobaudit.AuditSink
@@ -58,7 +59,6 @@ func killed(t *testing.T, random *rand.Rand) {
 			members = append(members, &faulty{Sink: store})
 			sinks = append(sinks, reopened{members[len(members)-1]})
 		}
-		away := random.IntN(2) == 0
 		for _, i := range flaky {
 			if away {
 				members[i].set(down)
@@ -99,6 +99,9 @@ func killed(t *testing.T, random *rand.Rand) {
 			records := sinktest.Records(1 + random.IntN(40))
 			require.NoError(t, s.Append(t.Context(), records))
 			acknowledged = append(acknowledged, records...)
+		}
+		if away {
+			synctest.Wait() // so few sinks are left then that each has all
 		}
 		for _, m := range members { // killed
 			m.set(func(context.Context, []jobaudit.Record) error { return errDown })

@@ -17,7 +17,8 @@
 // append to it all records of that one, in their order: what it has is stored once. If
 // one sink is enough, and another was down while a whole process ran, that cannot be told
 // from one that others write to as well: such a sink is read last, but by the next New it
-// has what is newest. One that is down when New is called is compared when it is back.
+// has what is newest. So is one whose gap only sinks that are down could tell. One that
+// is down when New is called is compared when it is back.
 //
 // With as many as there are sinks, nothing is acknowledged that one of them
 // lacks.
