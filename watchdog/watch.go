@@ -115,13 +115,50 @@ var telling = []jobaudit.EventType{
 func (w *Watchdog) read(ctx context.Context, number int) (unreadable []error, err error) {
 	log := w.logs[number]
 	w.reading = number
-	var records iter.Seq2[jobaudit.Record, error]
-	if open, fast := log.AuditReader.(OpenJobs); fast {
-		records = open.OpenJobs(ctx)
-	} else {
-		records = log.Records(ctx, jobaudit.Query{After: log.after, Types: telling})
+	for _, p := range w.passes(ctx, log) {
+		more, err := w.readPass(log, p)
+		unreadable = append(unreadable, more...)
+		if err != nil {
+			if log.fast {
+				log.after = uuid.Nil // what it knows may be of another log
+			}
+			return unreadable, err
+		}
 	}
-	for r, err := range w.looking(records) {
+	return unreadable, nil
+}
+
+// A pass reads records of a log.
+type pass struct {
+	records iter.Seq2[jobaudit.Record, error]
+	onward  bool // the next sweep goes on behind what it has read
+}
+
+// passes are what is to be read of a log in a sweep, in this order.
+func (w *Watchdog) passes(ctx context.Context, log *watched) []pass {
+	added := func() pass {
+		return pass{log.Records(ctx, jobaudit.Query{After: log.after, Types: telling}), true}
+	}
+	open, listed := log.AuditReader.(OpenJobs)
+	if !listed {
+		return []pass{added()}
+	}
+	runs, ok := log.AuditReader.(OpenRuns)
+	switch {
+	case ok && w.opts.StartWithin == nil:
+		return []pass{{runs.OpenRuns(ctx), false}}
+	case ok && log.after != uuid.Nil:
+		return []pass{added(), {runs.OpenRuns(ctx), false}}
+	}
+	return []pass{{open.OpenJobs(ctx), ok}}
+}
+
+func (w *Watchdog) readPass(log *watched, p pass) (unreadable []error, err error) {
+	arrived := w.swept
+	if log.fast {
+		arrived = time.Time{} // it may have been read before
+	}
+	for r, err := range w.looking(p.records) {
 		if damage, one := errors.AsType[*jobaudit.UnreadableError](err); one {
 			if !log.reported[damage.Place] {
 				log.reported[damage.Place] = true
@@ -133,12 +170,10 @@ func (w *Watchdog) read(ctx context.Context, number int) (unreadable []error, er
 			return unreadable, fmt.Errorf("watchdog: read a log: %w", err)
 		}
 		e := r.Event()
-		if log.fast {
-			w.note(&e, time.Time{})
-			continue
+		w.note(&e, arrived)
+		if p.onward {
+			log.after = r.ID()
 		}
-		w.note(&e, w.swept)
-		log.after = r.ID()
 	}
 	return unreadable, nil
 }

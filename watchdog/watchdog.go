@@ -145,6 +145,15 @@ type OpenJobs interface {
 	OpenJobs(ctx context.Context) iter.Seq2[jobaudit.Record, error]
 }
 
+// OpenRuns is implemented by logs with OpenJobs that can leave out the jobs of which
+// they hold a submission and nothing else. Where the ends of jobs are in other logs
+// that is every job there ever was. With it a watchdog reads submissions once, if it
+// has [Options.StartWithin], and else not at all. It is optional.
+type OpenRuns interface {
+	// OpenRuns is OpenJobs without them.
+	OpenRuns(ctx context.Context) iter.Seq2[jobaudit.Record, error]
+}
+
 // Kind is what a [Finding] says.
 type Kind string
 

@@ -156,12 +156,15 @@ type Lives struct {
 	// may have begun before.
 	part bool
 	jobs map[uuid.UUID]*openJob
-	done map[uuid.UUID]bool // of a part: jobs that it saw begin and end
+	// submitted are the jobs of which there is a submission and nothing else: in a
+	// log whose jobs run elsewhere, all that it ever had.
+	submitted map[uuid.UUID]PlacedLife
+	done      map[uuid.UUID]bool // of a part: jobs that it saw begin and end
 }
 
 // NewLives returns one that begins with a log, or in the middle of it.
 func NewLives(part bool) *Lives {
-	f := &Lives{part: part, jobs: make(map[uuid.UUID]*openJob)}
+	f := &Lives{part: part, jobs: make(map[uuid.UUID]*openJob), submitted: make(map[uuid.UUID]PlacedLife)}
 	if part {
 		f.done = make(map[uuid.UUID]bool)
 	}
@@ -170,7 +173,7 @@ func NewLives(part bool) *Lives {
 
 // Clone copies what further lives may change.
 func (f *Lives) Clone() *Lives {
-	next := &Lives{part: f.part, jobs: make(map[uuid.UUID]*openJob, len(f.jobs)), done: maps.Clone(f.done)}
+	next := &Lives{part: f.part, jobs: make(map[uuid.UUID]*openJob, len(f.jobs)), submitted: maps.Clone(f.submitted), done: maps.Clone(f.done)}
 	for id, j := range f.jobs {
 		k := *j
 		k.lives, k.runs, k.heartbeats = slices.Clone(j.lives), maps.Clone(j.runs), maps.Clone(j.heartbeats)
@@ -199,7 +202,16 @@ type heartbeatKey struct {
 // look at it, too little would hide a job that has gone.
 func (f *Lives) Add(l PlacedLife) {
 	j := f.jobs[l.Job]
-	if j == nil {
+	first, again := f.submitted[l.Job]
+	switch {
+	case j == nil && again:
+		delete(f.submitted, l.Job)
+		j = &openJob{runs: make(map[uuid.UUID]bool), lives: []PlacedLife{first}}
+		f.jobs[l.Job] = j
+	case j == nil && l.Kind == TellsSubmission && !f.done[l.Job]:
+		f.submitted[l.Job] = l
+		return
+	case j == nil:
 		if !f.part && l.Kind >= TellsEnd || l.Kind == TellsHeartbeat && f.done[l.Job] {
 			return // of a job that is over
 		}
@@ -274,7 +286,14 @@ func (f *Lives) close(id uuid.UUID, j *openJob) {
 }
 
 // Open returns what is kept, in the order of the log.
-func (f *Lives) Open() (all []PlacedLife) {
+func (f *Lives) Open() []PlacedLife {
+	return f.list(slices.Collect(maps.Values(f.submitted)))
+}
+
+// OpenRuns is Open without the jobs that have been submitted and nothing else.
+func (f *Lives) OpenRuns() []PlacedLife { return f.list(nil) }
+
+func (f *Lives) list(all []PlacedLife) []PlacedLife {
 	for _, j := range f.jobs {
 		all = append(all, j.lives...)
 	}

@@ -24,20 +24,38 @@ import (
 // goes on; any other error ends the iteration.
 func (s *Sink) OpenJobs(ctx context.Context) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
-		s.open.iterate(ctx, s.dir, s.current().parts(), yield)
+		s.open.iterate(ctx, s.dir, s.current().parts(), (*jobcheck.Lives).Open, yield)
+	}
+}
+
+// OpenRuns is [Sink.OpenJobs] without the jobs that have been submitted and of which
+// this log holds nothing else, as it does of all jobs that run in another process
+// with a log of its own.
+func (s *Sink) OpenRuns(ctx context.Context) iter.Seq2[jobaudit.Record, error] {
+	return func(yield func(jobaudit.Record, error) bool) {
+		s.open.iterate(ctx, s.dir, s.current().parts(), (*jobcheck.Lives).OpenRuns, yield)
 	}
 }
 
 // OpenJobs is [Sink.OpenJobs], for what the directory holds when an iteration
 // begins. Without the log's verifier keys it reads all lines once.
 func (r *Reader) OpenJobs(ctx context.Context) iter.Seq2[jobaudit.Record, error] {
+	return r.openOf(ctx, (*jobcheck.Lives).Open)
+}
+
+// OpenRuns is [Sink.OpenRuns], as OpenJobs is.
+func (r *Reader) OpenRuns(ctx context.Context) iter.Seq2[jobaudit.Record, error] {
+	return r.openOf(ctx, (*jobcheck.Lives).OpenRuns)
+}
+
+func (r *Reader) openOf(ctx context.Context, of livesOf) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
 		parts, err := r.parts(ctx)
 		if err != nil {
 			yield(jobaudit.Record{}, err)
 			return
 		}
-		r.open.iterate(ctx, r.dir, parts, yield)
+		r.open.iterate(ctx, r.dir, parts, of, yield)
 	}
 }
 
@@ -49,10 +67,13 @@ type openJobs struct {
 	fold *jobcheck.Lives
 }
 
+// livesOf says which lives are wanted.
+type livesOf func(*jobcheck.Lives) []jobcheck.PlacedLife
+
 type seenPart struct{ first, size int64 }
 
-func (o *openJobs) iterate(ctx context.Context, dir disk.Dir, parts []part, yield func(jobaudit.Record, error) bool) {
-	lives, err := o.lives(ctx, dir, parts)
+func (o *openJobs) iterate(ctx context.Context, dir disk.Dir, parts []part, of livesOf, yield func(jobaudit.Record, error) bool) {
+	lives, err := o.lives(ctx, dir, parts, of)
 	if err == nil {
 		p := iteration{ctx: ctx, dir: dir, parts: parts, yield: yield}
 		err = p.readLives(lives)
@@ -63,7 +84,7 @@ func (o *openJobs) iterate(ctx context.Context, dir disk.Dir, parts []part, yiel
 }
 
 // lives returns what tells of open jobs, in the order of the log.
-func (o *openJobs) lives(ctx context.Context, dir disk.Dir, parts []part) ([]jobcheck.PlacedLife, error) {
+func (o *openJobs) lives(ctx context.Context, dir disk.Dir, parts []part, of livesOf) ([]jobcheck.PlacedLife, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.knows(parts) {
@@ -87,7 +108,7 @@ func (o *openJobs) lives(ctx context.Context, dir disk.Dir, parts []part) ([]job
 			fold.Add(l.of(p.first))
 		}
 		if i == len(parts)-1 {
-			return fold.Open(), nil
+			return of(fold), nil
 		}
 	}
 	return nil, nil
