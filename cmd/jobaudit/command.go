@@ -98,7 +98,7 @@ Exit codes: 0 all is well, 1 findings, 2 wrong call, 3 cannot read.`,
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(a.verifyCommand(), a.jobsCommand(), a.listCommand(), a.showCommand(), a.tailCommand(),
 		a.keyCommand(), a.checkpointCommand(), a.copyCommand(),
-		a.actCommand(), a.correctCommand(), a.execCommand(), a.repairCommand(), a.migrateCommand(), a.sequenceCommand(), a.versionCommand())
+		a.actCommand(), a.correctCommand(), a.execCommand(), a.watchCommand(), a.repairCommand(), a.migrateCommand(), a.sequenceCommand(), a.versionCommand())
 	root.AddCommand(a.evidenceCommands()...)
 	root.AddCommand(a.mirrorCommand(), a.restoreCommand(), a.serveCommand())
 	root.AddCommand(a.exportCommand())

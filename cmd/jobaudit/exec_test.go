@@ -274,9 +274,9 @@ func TestSignalsReachTheProgramAndTheRecordSaysSo(t *testing.T) {
 }
 
 // started starts a program that prints its process ID and waits for a line.
-func started(t *testing.T, dir string) (cmd *exec.Cmd, pid string, in io.Writer) {
+func started(t *testing.T, dir string, flags ...string) (cmd *exec.Cmd, pid string, in io.Writer) {
 	t.Helper()
-	cmd = audited(t, dir, "--", "sh", "-c", "echo $$; read line; echo done")
+	cmd = audited(t, dir, append(flags, "--", "sh", "-c", "echo $$; read line; echo done")...)
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()
