@@ -29,7 +29,8 @@ type database struct {
 }
 
 func (a *app) openDatabase(ctx context.Context, source string) (log, error) {
-	sink, err := pgsink.Open(ctx, source, &pgsink.Options{OnError: func(error) {}})
+	// Pooled costs a round trip or two, and needs no word from the user that there is a pooler.
+	sink, err := pgsink.Open(ctx, source, &pgsink.Options{Pooled: true, OnError: func(error) {}})
 	if err != nil {
 		return nil, err
 	}

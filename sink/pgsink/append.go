@@ -14,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/internal/jsonscan"
@@ -246,34 +245,38 @@ func (s *Sink) send(batch []*request) error {
 // onConn calls f with a connection, and again with another one when it breaks:
 // those that stand idle break when the server or a pooler starts again. What f does
 // may happen twice.
-func onConn(ctx context.Context, pool *pgxpool.Pool, f func(*pgx.Conn) error) error {
+func onConn(ctx context.Context, pool *pool, f func(*pgx.Conn) error) error {
 	for try := int32(0); ; try++ {
-		conn, err := pool.Acquire(ctx)
+		conn, err := pool.conns.Acquire(ctx)
 		if err != nil {
 			return fmt.Errorf("pgsink: no connection to the database: %w", err)
 		}
 		err = f(conn.Conn())
 		broken := conn.Conn().IsClosed()
 		conn.Release()
-		if err == nil || !broken || try == pool.Config().MaxConns || ctx.Err() != nil {
+		if err == nil || !broken || try == pool.conns.Config().MaxConns || ctx.Err() != nil {
 			return err
 		}
 	}
 }
 
-const appendSQL = `SELECT jobaudit.append_v1($1::uuid[], $2::bytea[], $3::int[], $4::uuid[])`
+// appendSQL names the schema of all that it uses: see searchPath.
+const appendSQL = `SELECT jobaudit.append_v1($1::pg_catalog.uuid[], $2::pg_catalog.bytea[], $3::pg_catalog.int4[], $4::pg_catalog.uuid[])`
 
-// lockTimeoutSQL bounds how long an Append waits for a transaction that has stored
+// boundedSQL bounds how long an Append waits for a transaction that has stored
 // one of its IDs and has not ended: it holds up all that share the Append's
 // transaction, and they go on alone after this. The condition is evaluated before
 // append_v1 is called, and the setting ends with the transaction: a read may wait for
-// longer, while a partition is made.
-const lockTimeoutSQL = ` WHERE set_config('lock_timeout', coalesce(nullif(current_setting('lock_timeout'), '0'), '2s'), true) <> ''`
+// longer, while a partition is made. It also has the server say when it gave up to wait for
+// the standby, which a session of fewer messages would not hear.
+const boundedSQL = ` WHERE pg_catalog.set_config('lock_timeout',
+		CASE WHEN pg_catalog.current_setting('lock_timeout') OPERATOR(pg_catalog.=) '0' THEN '2s' ELSE pg_catalog.current_setting('lock_timeout') END, true) IS NOT NULL
+	AND pg_catalog.set_config('client_min_messages', 'warning', true) IS NOT NULL`
 
 // appendOn calls append_v1 and commits.
 func appendOn(ctx context.Context, conn *pgx.Conn, records []jobaudit.Record) error {
 	forgetUncertainCommit(conn.PgConn())
-	_, err := conn.Exec(ctx, appendSQL+lockTimeoutSQL, arguments(records)...)
+	_, err := conn.Exec(ctx, appendSQL+boundedSQL, arguments(records)...)
 	if err == nil && uncertainCommit(conn.PgConn()) {
 		return errors.New("pgsink: the wait for the synchronous standby was cancelled: the records are stored here, and perhaps not there")
 	}

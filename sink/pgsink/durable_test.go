@@ -173,10 +173,7 @@ func TestAHeadWhoseWaitForTheStandbyWasCancelledIsNotAnchored(t *testing.T) {
 	url, k := s.URL("prepared"), newKey(t)
 	sink := open(t, url, &pgsink.Options{OnError: func(error) {}})
 	require.NoError(t, sink.Append(t.Context(), sinktest.Records(3)))
-	// One that never comes.
-	execute(t, url, `ALTER SYSTEM SET synchronous_standby_names = 'nobody'`)
-	execute(t, url, `SELECT pg_reload_conf()`)
-	awaitSetting(t, url, "nobody")
+	awaitNobody(t, url)
 
 	anchored := make(chan auditlog.Head, 10)
 	opts := k.options()
@@ -208,6 +205,39 @@ func TestAHeadWhoseWaitForTheStandbyWasCancelledIsNotAnchored(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, <-ended, context.Canceled)
 	require.EqualValues(t, 3, (<-anchored).Size, "it is anchored once it is certain")
+}
+
+// Nor is an Append that was cancelled there a success.
+func TestAnAppendWhoseWaitForTheStandbyWasCancelledIsNoSuccess(t *testing.T) {
+	needsServer(t)
+	s, err := pgserver.Start(context.WithoutCancel(t.Context()))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Stop() })
+	require.NoError(t, makeTemplate(s))
+	url := s.URL("prepared")
+	awaitNobody(t, url)
+	for _, pooled := range []bool{false, true} {
+		sink := open(t, url, &pgsink.Options{Pooled: pooled, Timeout: time.Hour, OnError: func(error) {}})
+		records := sinktest.Records(2)
+		for range 2 { // a retry that finds the records stored waits for the standby too
+			done := make(chan error, 1)
+			go func() { done <- sink.Append(context.Background(), records) }()
+			cancelWaiting(t, url)
+			require.ErrorContains(t, <-done, "the wait for the synchronous standby was cancelled")
+		}
+	}
+	execute(t, url, `ALTER SYSTEM RESET synchronous_standby_names`)
+	execute(t, url, `SELECT pg_reload_conf()`)
+}
+
+// awaitNobody has the server wait for a standby that never comes, and sends its users no
+// warnings.
+func awaitNobody(t *testing.T, url string) {
+	t.Helper()
+	execute(t, url, `ALTER ROLE CURRENT_USER SET client_min_messages = 'error'`)
+	execute(t, url, `ALTER SYSTEM SET synchronous_standby_names = 'nobody'`)
+	execute(t, url, `SELECT pg_reload_conf()`)
+	awaitSetting(t, url, "nobody")
 }
 
 // awaitSetting waits until the server has this for synchronous_standby_names.

@@ -72,6 +72,7 @@ func TestExtraACancelledWaitForTheStandbyIsNoSuccess(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, standby.Stop()) })
 	url := primary.URL("prepared")
+	execute(t, url, `ALTER ROLE CURRENT_USER SET client_min_messages = 'error'`)
 	execute(t, url, `ALTER SYSTEM SET synchronous_standby_names = 'standby'`)
 	execute(t, url, `SELECT pg_reload_conf()`)
 	sink := open(t, url, &pgsink.Options{Timeout: time.Hour, OnError: func(error) {}})

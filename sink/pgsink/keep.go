@@ -172,7 +172,7 @@ func (s *Sink) restoreOne(ctx context.Context, r jobaudit.Record) error {
 	err := s.pool.QueryRow(ctx, `SELECT jobaudit.restore_v1($1, $2, $3)`, id(r.ID()), r.Bytes(), args[3]).Scan(&again)
 	if err == nil && !again {
 		// Its ID is gone too, or it has just found its place.
-		_, err = s.pool.Exec(ctx, appendSQL+lockTimeoutSQL, args...)
+		_, err = s.pool.Exec(ctx, appendSQL+boundedSQL, args...)
 	}
 	if err != nil {
 		return fmt.Errorf("pgsink: send the event %s again: %w", r.ID(), err)

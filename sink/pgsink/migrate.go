@@ -53,7 +53,7 @@ func Migrate(ctx context.Context, conn *pgx.Conn, opts *MigrateOptions) error {
 }
 
 func migrate(ctx context.Context, conn *pgx.Conn, prefix string) error {
-	tx, err := conn.Begin(ctx)
+	tx, err := begin(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ var roles = []string{"owner", "writer", "sequencer", "reader"}
 // they are granted to those who do.
 func rolesSQL(prefix string) string {
 	var b strings.Builder
-	b.WriteString("DO $$ BEGIN\n")
+	b.WriteString("SET LOCAL search_path = " + searchPath + ";\nDO $$ BEGIN\n")
 	for _, role := range roles {
 		name := prefix + "_" + role
 		fmt.Fprintf(&b, "\tIF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = %s) THEN CREATE ROLE %s NOLOGIN; END IF;\n",
@@ -143,7 +143,7 @@ func migrationSQL(version int, prefix string) string {
 	for _, role := range roles {
 		names = append(names, "{"+role+"}", pgx.Identifier{prefix + "_" + role}.Sanitize())
 	}
-	return strings.NewReplacer(names...).Replace(string(text))
+	return "SET LOCAL search_path = " + searchPath + ";\n" + strings.NewReplacer(names...).Replace(string(text))
 }
 
 func quoteText(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -44,7 +44,7 @@ func (p *pass) period(ctx context.Context) (found span, newest int64, err error)
 	batch.Queue(`SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_sort', 'off', true),
 		set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)`)
 	batch.Queue(sql, sel.args...).QueryRow(func(row pgx.Row) error { return row.Scan(&newest, &first, &last) })
-	if err := p.sink.pool.SendBatch(ctx, batch).Close(); err != nil {
+	if err := p.sink.pool.SendBatch(ctx, batch); err != nil {
 		return span{}, 0, fmt.Errorf("pgsink: look for a period: %w", err)
 	}
 	return span{first << blockBits, min((last+1)<<blockBits-1, newest)}, newest, nil

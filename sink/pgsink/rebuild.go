@@ -56,7 +56,8 @@ func (s *Sequencer) rebuild(ctx context.Context, conn *pgx.Conn, wrong *storedEr
 		return err
 	}
 	s.report(fmt.Errorf("pgsink: the stored hashes are not those of the log, and are made again from its events: %w", wrong))
-	r := &rebuilding{conn: conn, kept: kept}
+	db := trusted{conn, s.pooled}
+	r := &rebuilding{db: db, kept: kept}
 	for r.tree.Size() < head.Size {
 		if err := r.step(ctx); err != nil {
 			var outside interface{ SQLState() string }
@@ -72,7 +73,7 @@ func (s *Sequencer) rebuild(ctx context.Context, conn *pgx.Conn, wrong *storedEr
 	}
 	// Only now: hashes of other events are not written.
 	for _, m := range r.repaired {
-		if _, err := conn.Exec(ctx, `INSERT INTO jobaudit.hashes (first, h) VALUES ($1, $2) ON CONFLICT DO NOTHING`, m.first, m.h); err != nil {
+		if _, err := db.Exec(ctx, `INSERT INTO jobaudit.hashes (first, h) VALUES ($1, $2) ON CONFLICT DO NOTHING`, m.first, m.h); err != nil {
 			return err
 		}
 	}
@@ -83,7 +84,7 @@ func (s *Sequencer) rebuild(ctx context.Context, conn *pgx.Conn, wrong *storedEr
 
 // rebuilding is one call of rebuild.
 type rebuilding struct {
-	conn     *pgx.Conn
+	db       trusted
 	kept     auditlog.Head // of the anchor
 	tree     auditlog.Tree
 	repaired []storedRow
@@ -97,7 +98,7 @@ type storedRow struct {
 
 // step goes over the next commits.
 func (r *rebuilding) step(ctx context.Context) error {
-	rows, err := r.conn.Query(ctx, `SELECT size FROM jobaudit.commits WHERE size > $1 ORDER BY size LIMIT $2`, r.tree.Size(), rebuildCommits)
+	rows, err := r.db.Query(ctx, `SELECT size FROM jobaudit.commits WHERE size > $1 ORDER BY size LIMIT $2`, r.tree.Size(), rebuildCommits)
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func (r *rebuilding) step(ctx context.Context) error {
 		return errors.New("a commit is missing")
 	}
 	begin, end := r.tree.Size(), sizes[len(sizes)-1]
-	found, err := storedRows(ctx, r.conn, append([]int64{begin}, sizes...))
+	found, err := storedRows(ctx, r.db, append([]int64{begin}, sizes...))
 	if err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func (r *rebuilding) step(ctx context.Context) error {
 	for _, row := range found {
 		stored[row.first] = row.h
 	}
-	leaves, err := r.conn.Query(ctx, `SELECT sha256('\x00'::bytea || line) FROM jobaudit.events WHERE idx >= $1 AND idx < $2 ORDER BY idx`, begin, end)
+	leaves, err := r.db.Query(ctx, `SELECT sha256('\x00'::bytea || line) FROM jobaudit.events WHERE idx >= $1 AND idx < $2 ORDER BY idx`, begin, end)
 	if err != nil {
 		return err
 	}

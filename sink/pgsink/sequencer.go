@@ -63,6 +63,7 @@ const (
 type Sequencer struct {
 	opts   SequencerOptions
 	config *pgx.ConnConfig
+	pooled bool
 	report func(error)
 	woken  chan struct{}
 
@@ -98,7 +99,7 @@ func NewSequencer(connString string, sequencer SequencerOptions, opts *Options) 
 }
 
 func newSequencer(connString string, opts *Options, report func(error)) (*Sequencer, error) {
-	s := &Sequencer{opts: *opts.Sequencer, report: report, woken: make(chan struct{}, 1)}
+	s := &Sequencer{opts: *opts.Sequencer, pooled: opts.Pooled, report: report, woken: make(chan struct{}, 1)}
 	if s.opts.Signer == nil || s.opts.Verifier == nil {
 		return nil, errors.New("a sequencer needs a signer and its verifier")
 	}
@@ -198,7 +199,7 @@ func (s *Sequencer) newestAgain(ctx context.Context) *pgx.Conn {
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, s.config.Copy())
 	if err == nil {
-		err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error { return s.load(ctx, tx) })
+		err = s.loadOn(ctx, conn)
 	}
 	if err != nil {
 		s.report(fmt.Errorf("pgsink: put the newest head to the anchor: %w", err))
@@ -208,6 +209,15 @@ func (s *Sequencer) newestAgain(ctx context.Context) *pgx.Conn {
 		return nil
 	}
 	return conn
+}
+
+func (s *Sequencer) loadOn(ctx context.Context, conn *pgx.Conn) error {
+	tx, err := begin(ctx, conn)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it has written nothing
+	return s.load(ctx, tx)
 }
 
 // sleep waits and reports whether it was woken before its time.
@@ -259,7 +269,7 @@ func (s *Sequencer) once(outer context.Context, conn **pgx.Conn) (int, error) {
 // cycle takes what the inbox holds, up to a bound, and returns how many events
 // it gave a place. It does nothing where another sequencer leads.
 func (s *Sequencer) cycle(ctx context.Context, conn *pgx.Conn) (placed int, led bool, err error) {
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	tx, err := begin(ctx, conn)
 	if err != nil {
 		return 0, false, err
 	}
@@ -335,7 +345,7 @@ func commitDurably(ctx context.Context, tx pgx.Tx) error {
 // confirm returns when what was committed before is on disk, and on the standby's
 // where one is synchronous.
 func confirm(ctx context.Context, conn *pgx.Conn) error {
-	tx, err := conn.Begin(ctx)
+	tx, err := begin(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -513,7 +523,7 @@ func (s *Sequencer) advanceAnchor(ctx context.Context, conn *pgx.Conn, wait bool
 		}
 		s.certain = true
 	}
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	tx, err := begin(ctx, conn)
 	if err != nil {
 		return err
 	}

@@ -80,8 +80,8 @@ func (o *Options) withDefaults() Options {
 // concurrent use, by many processes too.
 type Sink struct {
 	opts    Options
-	pool    *pgxpool.Pool // for reads
-	appends *pgxpool.Pool // of its own: reads that hold every connection stop no job
+	pool    *pool // for reads
+	appends *pool // of its own: reads that hold every connection stop no job
 
 	queue *queue // Appends that wait for a connection
 	kept  kept
@@ -142,7 +142,7 @@ func (s *Sink) closePools() {
 	s.appends.Close()
 }
 
-func newPool(ctx context.Context, connString string, opts *Options, conns int) (*pgxpool.Pool, error) {
+func newPool(ctx context.Context, connString string, opts *Options, conns int) (*pool, error) {
 	config, err := pgxpool.ParseConfig(connString)
 	if err != nil {
 		return nil, err // pgx leaves the password out
@@ -150,7 +150,11 @@ func newPool(ctx context.Context, connString string, opts *Options, conns int) (
 	config.MaxConns = int32(conns)
 	config.MinConns, config.MinIdleConns = min(config.MinConns, config.MaxConns), min(config.MinIdleConns, config.MaxConns)
 	prepareConn(config.ConnConfig, opts)
-	return pgxpool.NewWithConfig(ctx, config)
+	made, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return &pool{trusted{made, opts.Pooled}, made}, nil
 }
 
 // prepareConn sets what every connection of ours has.
@@ -158,7 +162,9 @@ func prepareConn(config *pgx.ConnConfig, opts *Options) {
 	if _, set := config.RuntimeParams["application_name"]; !set {
 		config.RuntimeParams["application_name"] = "jobaudit"
 	}
-	if opts.Pooled {
+	if !opts.Pooled {
+		config.RuntimeParams["search_path"] = searchPath // poolers refuse it: there each transaction begins with it
+	} else {
 		// No statement that outlives its transaction. Parameters still have
 		// their types: the arrays of append need them.
 		config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe

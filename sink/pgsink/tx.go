@@ -69,7 +69,8 @@ func (t sqlTx) Append(ctx context.Context, records []jobaudit.Record) error {
 		for i := range args {
 			args[i] = arrayText(args[i])
 		}
-		_, err := t.tx.ExecContext(ctx, `SELECT jobaudit.append_v1($1::text::uuid[], $2::text::bytea[], $3::text::int[], $4::text::uuid[])`, args...)
+		_, err := t.tx.ExecContext(ctx, `SELECT jobaudit.append_v1($1::pg_catalog.text::pg_catalog.uuid[], $2::pg_catalog.text::pg_catalog.bytea[],
+			$3::pg_catalog.text::pg_catalog.int4[], $4::pg_catalog.text::pg_catalog.uuid[])`, args...)
 		return err
 	})
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/internal/jobcheck"
@@ -198,7 +197,7 @@ func Verify(ctx context.Context, connString string, opts *VerifyOptions) (Report
 	if opts == nil {
 		opts = &VerifyOptions{}
 	}
-	pool, err := newPool(ctx, connString, &Options{}, 4)
+	pool, err := newPool(ctx, connString, &Options{Pooled: true}, 4) // it may be a pooler's
 	if err != nil {
 		return Report{}, fmt.Errorf("verify: %w", err)
 	}
@@ -225,7 +224,7 @@ func Verify(ctx context.Context, connString string, opts *VerifyOptions) (Report
 // verification is one call of Verify.
 type verification struct {
 	ctx  context.Context
-	db   *pgxpool.Pool // auditlog reads lines and hints at once
+	db   *pool // auditlog reads lines and hints at once
 	opts *VerifyOptions
 
 	size   int64     // of the newest head at the beginning
