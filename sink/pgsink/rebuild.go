@@ -55,6 +55,9 @@ func (s *Sequencer) rebuild(ctx context.Context, conn *pgx.Conn, wrong *storedEr
 	if err != nil {
 		return err
 	}
+	if kept.Size > head.Size {
+		return fmt.Errorf("the anchor: %w", &auditlog.HeadError{Log: head, Outside: kept})
+	}
 	s.report(fmt.Errorf("pgsink: the stored hashes are not those of the log, and are made again from its events: %w", wrong))
 	db := trusted{conn, s.pooled}
 	r := &rebuilding{db: db, kept: kept}
@@ -159,6 +162,11 @@ func (s *Sequencer) anchorHead(ctx context.Context) (auditlog.Head, error) {
 		return auditlog.Head{}, fmt.Errorf("the anchor: %w", err)
 	}
 	c, err := auditlog.OpenCheckpoint(signed, s.opts.Verifier)
+	if err != nil && s.opts.Predecessor != nil {
+		if _, before := auditlog.OpenCheckpoint(signed, s.opts.Predecessor); before == nil {
+			return auditlog.Head{}, nil // nothing of this key's
+		}
+	}
 	if err != nil {
 		return auditlog.Head{}, fmt.Errorf("the anchor: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 // SequencerOptions say how accepted events get their places in the log, and
@@ -436,7 +437,7 @@ func (s *Sequencer) checkAnchor(ctx context.Context, head auditlog.Checkpoint, h
 		return errors.New("the anchor holds a head and the database no log: it was emptied, or is another one")
 	}
 	if head.Head().Origin != s.opts.Signer.Name() {
-		return nil // a successor's first leadership: its anchor is new
+		return s.checkHandover(ctx, head.Head(), hashes)
 	}
 	kept, err := auditlog.CheckAnchor(ctx, s.opts.Anchor, head, s.opts.Verifier, hashes)
 	switch {
@@ -446,6 +447,40 @@ func (s *Sequencer) checkAnchor(ctx context.Context, head auditlog.Checkpoint, h
 		return fmt.Errorf("the anchor: %w", err)
 	}
 	s.anchored = kept.Head().Size
+	return nil
+}
+
+// checkHandover refuses to sign the first head behind the predecessor's newest where the
+// anchor shows that this key has signed before, a larger tree or another one: the database
+// was put back to before the handover. An anchor that is new, or still has a head of the
+// predecessor, shows nothing of this key.
+func (s *Sequencer) checkHandover(ctx context.Context, head auditlog.Head, hashes storedHashes) error {
+	signed, err := s.opts.Anchor.Latest(ctx)
+	if errors.Is(err, auditlog.ErrNoHead) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the anchor: %w", err)
+	}
+	c, err := auditlog.OpenCheckpoint(signed, s.opts.Verifier)
+	if err != nil {
+		if _, before := auditlog.OpenCheckpoint(signed, s.opts.Predecessor); before == nil {
+			return nil
+		}
+		return fmt.Errorf("the anchor: %w", err)
+	}
+	kept := c.Head()
+	agree := kept.Size == head.Size && kept.Root == head.Root
+	if 0 < kept.Size && kept.Size < head.Size {
+		proof, err := tlog.ProveTree(head.Size, kept.Size, hashes)
+		if err != nil {
+			return fmt.Errorf("the anchor: %w", err)
+		}
+		agree = tlog.CheckTree(proof, head.Size, head.Root, kept.Size, kept.Root) == nil
+	}
+	if !agree {
+		return fmt.Errorf("the anchor: %w", &auditlog.HeadError{Log: head, Outside: kept})
+	}
 	return nil
 }
 
@@ -497,7 +532,12 @@ func (s *Sequencer) putAnchor(ctx context.Context, conn *pgx.Conn, now bool) {
 		if err = s.rebuild(ctx, conn, wrong); err == nil {
 			s.repairedAt = time.Now()
 			err = s.advanceAnchor(ctx, conn, now)
+		} else {
+			s.loaded = false // the events may not lead there either: that is looked at before the next head
 		}
+	}
+	if contradicted, ok := errors.AsType[*auditlog.HeadError](err); ok && contradicted.Ahead() {
+		s.loaded = false // somebody signs elsewhere: the next cycle refuses to
 	}
 	s.anchoredAt, s.anchorPause = time.Now(), anchorEvery
 	if err != nil {
