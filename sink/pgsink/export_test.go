@@ -19,6 +19,12 @@ func AtSteps(f func(step string) error, opts SequencerOptions) SequencerOptions 
 	return opts
 }
 
+// WaitingFor returns options whose Migrate waits for so long for another one.
+func WaitingFor(wait time.Duration, opts MigrateOptions) *MigrateOptions {
+	opts.wait = wait
+	return &opts
+}
+
 // Restore sends again what was accepted and is gone, without waiting.
 func (s *Sink) Restore(ctx context.Context) error {
 	_, err := s.restore(ctx, 0)

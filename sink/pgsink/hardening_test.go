@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -49,6 +50,53 @@ func TestMigrateAsksForNoRightsWhereThereIsNothingToDo(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, pgsink.Migrate(t.Context(), conn, nil), role)
 		require.NoError(t, conn.Close(t.Context()))
+	}
+}
+
+// Every user who may connect can hold the lock that Migrate takes.
+func TestMigrateWaitsForNoLockWhereThereIsNothingToDo(t *testing.T) {
+	s, url := server(t), database(t)
+	empty := fmt.Sprintf("d%d", databaseNo.Add(1))
+	require.NoError(t, execOn(t.Context(), s.URL("postgres"), `CREATE DATABASE `+empty+` ENCODING 'UTF8' TEMPLATE template0`))
+	for url, there := range map[string]bool{url: true, s.URL(empty): false} {
+		holder, err := pgx.Connect(t.Context(), url)
+		require.NoError(t, err)
+		_, err = holder.Exec(t.Context(), `SELECT pg_advisory_lock(1785684577)`)
+		require.NoError(t, err)
+		conn, err := pgx.Connect(t.Context(), url)
+		require.NoError(t, err)
+		err = pgsink.Migrate(t.Context(), conn, pgsink.WaitingFor(time.Millisecond, pgsink.MigrateOptions{}))
+		if there {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, "somebody holds the advisory lock")
+		}
+		require.NoError(t, conn.Close(t.Context()))
+		require.NoError(t, holder.Close(t.Context()))
+	}
+}
+
+// The owner's role passes the rights of all others, and is granted for the migration only.
+func TestWhoMigratesDoesNotStayTheOwner(t *testing.T) {
+	s := server(t)
+	for kind, migrate := range map[string]func(url string, opts *pgsink.MigrateOptions) error{
+		"Migrate": func(url string, opts *pgsink.MigrateOptions) error {
+			conn, err := pgx.Connect(t.Context(), url)
+			require.NoError(t, err)
+			defer conn.Close(context.Background())
+			return pgsink.Migrate(t.Context(), conn, opts)
+		},
+		"the SQL": func(url string, opts *pgsink.MigrateOptions) error {
+			return execOn(t.Context(), url, pgsink.MigrationSQL(opts))
+		},
+	} {
+		name := fmt.Sprintf("left%d", databaseNo.Add(1))
+		execute(t, s.URL("postgres"), `CREATE ROLE `+name+` LOGIN CREATEROLE CREATEDB`)
+		execute(t, s.URL("postgres")+" user="+name, `CREATE DATABASE `+name+` ENCODING 'UTF8' TEMPLATE template0`)
+		url := s.URL(name) + " user=" + name
+		require.NoError(t, migrate(url, &pgsink.MigrateOptions{RolePrefix: name}), kind)
+		require.Error(t, execOn(t.Context(), url, `SET ROLE `+name+`_owner`), kind)
+		require.Error(t, execOn(t.Context(), url, `SELECT FROM jobaudit.events`), kind)
 	}
 }
 
@@ -370,6 +418,33 @@ func TestATransactionTakesMoreThanOneAppend(t *testing.T) {
 	require.NoError(t, tx.sink.Append(t.Context(), records))
 	require.NoError(t, tx.commit())
 	require.Equal(t, idsOf(records), read(t, open(t, url, nil), jobaudit.Query{}))
+}
+
+// Of events that are as long as can be, a transaction takes more than one call, too.
+func TestATransactionTakesMoreBytesThanOneAppend(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it stores 64 MiB")
+	}
+	url := database(t)
+	long := func(n, length int) []jobaudit.Record {
+		records := sinktest.Records(n)
+		for i, r := range records {
+			line := string(r.Bytes())
+			line = strings.TrimSuffix(line, "}") + `,"x":"` + strings.Repeat("x", length-len(line)-len(`,"x":""`)) + `"}`
+			var err error
+			records[i], err = jobaudit.ParseRecord([]byte(line))
+			require.NoError(t, err)
+			require.Len(t, line, length)
+		}
+		return records
+	}
+	for kind, begin := range transactions(t, url) {
+		tx := begin()
+		require.NoError(t, tx.sink.Append(t.Context(), long(1450, 48_000)), kind)
+		require.NoError(t, tx.rollback(), kind)
+	}
+	// What Append says it takes, the database takes.
+	require.NoError(t, open(t, url, &pgsink.Options{Timeout: time.Hour}).Append(t.Context(), long(16384, 4096)))
 }
 
 func TestASelectionThatIsNoTextFindsNothing(t *testing.T) {

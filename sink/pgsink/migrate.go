@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -31,6 +32,18 @@ type MigrateOptions struct {
 	// Roles belong to the whole server: databases whose writers may not write
 	// to each other's logs take different prefixes.
 	RolePrefix string
+
+	wait time.Duration // of tests, in place of migrateWait
+}
+
+// migrateWait is how long Migrate waits for another one.
+const migrateWait = 10 * time.Minute
+
+func (o *MigrateOptions) waits() string {
+	if o == nil || o.wait <= 0 {
+		return milliseconds(migrateWait)
+	}
+	return milliseconds(o.wait)
 }
 
 func (o *MigrateOptions) prefix() string {
@@ -46,20 +59,32 @@ func (o *MigrateOptions) prefix() string {
 // create roles and schemas, of a superuser or not, and none where the tables are the
 // newest. [Open] never migrates: the roles of writers cannot.
 func Migrate(ctx context.Context, conn *pgx.Conn, opts *MigrateOptions) error {
-	if err := migrate(ctx, conn, opts.prefix()); err != nil {
+	if err := migrate(ctx, conn, opts); err != nil {
 		return fmt.Errorf("migrate the audit log's tables: %w", err)
 	}
 	return nil
 }
 
-func migrate(ctx context.Context, conn *pgx.Conn, prefix string) error {
+func migrate(ctx context.Context, conn *pgx.Conn, opts *MigrateOptions) error {
+	// Every user of the database can hold the lock: where there is nothing to do, nobody waits for it.
+	if done, err := newest(ctx, conn); done || err != nil {
+		return err
+	}
+	prefix := opts.prefix()
 	tx, err := begin(ctx, conn)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after Commit it says so
 	// One at a time. The number is the first bytes of "jobaudit".
-	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(1785684577)`); err != nil {
+	if _, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', $1, true)`, opts.waits()); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `SELECT pg_advisory_xact_lock(1785684577)`)
+	if hasCode(err, "55P03") {
+		return fmt.Errorf("somebody holds the advisory lock 1785684577, as another Migrate does: pg_locks says which process (%w)", err)
+	}
+	if err != nil {
 		return err
 	}
 	var encoding string
@@ -69,6 +94,10 @@ func migrate(ctx context.Context, conn *pgx.Conn, prefix string) error {
 	if encoding != "UTF8" {
 		return fmt.Errorf("the database's encoding is %s, and events are UTF-8: create it with ENCODING 'UTF8'", encoding)
 	}
+	// With the owner's role: who migrated before may have no other.
+	if _, err := tx.Exec(ctx, rolesSQL(prefix)); err != nil {
+		return err
+	}
 	version, err := installed(ctx, tx)
 	if err != nil {
 		return err
@@ -76,15 +105,29 @@ func migrate(ctx context.Context, conn *pgx.Conn, prefix string) error {
 	if version >= schemaVersion {
 		return nil // nothing to do; what a newer program made keeps what older ones call
 	}
-	if _, err := tx.Exec(ctx, rolesSQL(prefix)); err != nil {
-		return err
-	}
 	for v := version + 1; v <= schemaVersion; v++ {
 		if _, err := tx.Exec(ctx, migrationSQL(v, prefix)); err != nil {
 			return fmt.Errorf("version %d: %w", v, err)
 		}
 	}
+	if _, err := tx.Exec(ctx, leaveSQL(prefix)); err != nil {
+		return err
+	}
 	return tx.Commit(ctx)
+}
+
+// newest reports whether the tables are there and need no migration.
+func newest(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	tx, err := begin(ctx, conn)
+	if err != nil {
+		return false, err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it has written nothing
+	version, err := installed(ctx, tx)
+	if hasCode(err, "42501") {
+		return false, nil // it has none of the roles, and may have the rights to give itself one
+	}
+	return version >= schemaVersion, err
 }
 
 // installed returns the version of the tables, 0 if there are none.
@@ -108,7 +151,7 @@ func MigrationSQL(opts *MigrateOptions) string {
 	for v := 1; v <= schemaVersion; v++ {
 		b.WriteString("\n" + migrationSQL(v, opts.prefix()))
 	}
-	b.WriteString("\nCOMMIT;\n")
+	b.WriteString("\n" + leaveSQL(opts.prefix()) + "\nCOMMIT;\n")
 	return b.String()
 }
 
@@ -128,10 +171,22 @@ func rolesSQL(prefix string) string {
 	owner := prefix + "_owner"
 	fmt.Fprintf(&b, `	IF NOT pg_has_role(%s, CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END) THEN
 		GRANT %s TO CURRENT_USER;
+		PERFORM set_config('jobaudit.granted', 'true', true);
 	END IF;
 END $$;
 `, quoteText(owner), pgx.Identifier{owner}.Sanitize())
 	return b.String()
+}
+
+// leaveSQL takes the owner's role back from who migrates, where rolesSQL has granted it: it is
+// for the migration, and not for what its user does afterwards.
+func leaveSQL(prefix string) string {
+	return fmt.Sprintf(`DO $$ BEGIN
+	IF current_setting('jobaudit.granted', true) = 'true' THEN
+		REVOKE %s FROM CURRENT_USER;
+	END IF;
+END $$;
+`, pgx.Identifier{prefix + "_owner"}.Sanitize())
 }
 
 func migrationSQL(version int, prefix string) string {

@@ -39,12 +39,15 @@ func (t pgxTx) Append(ctx context.Context, records []jobaudit.Record) error {
 	})
 }
 
+// partBytes leaves room below maxBytes for what arrays and messages add.
+const partBytes = 60 << 20
+
 // inParts calls add with as many records at a time as append_v1 takes: all are stored in
 // the caller's transaction or none is.
 func inParts(records []jobaudit.Record, add func([]jobaudit.Record) error) error {
 	for len(records) > 0 {
 		n, size := 0, 0
-		for n < min(len(records), maxRecords) && (n == 0 || size+records[n].Len() <= maxBytes) {
+		for n < min(len(records), maxRecords) && (n == 0 || size+records[n].Len() <= partBytes) {
 			size += records[n].Len()
 			n++
 		}

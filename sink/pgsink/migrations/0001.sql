@@ -194,7 +194,7 @@ BEGIN
 	IF asked IS NULL OR asked < 1 OR asked > 16384
 		OR cardinality(p_lines) IS DISTINCT FROM asked OR cardinality(p_ord) IS DISTINCT FROM asked
 		OR p_keys IS NULL OR cardinality(p_keys) > 3 * asked
-		OR pg_column_size(p_lines) > 67108864
+		OR (SELECT sum(octet_length(l)) FROM unnest(p_lines) l) > 67108864
 		OR (SELECT count(DISTINCT i) FROM unnest(p_ids) i) <> asked
 		OR '00000000-0000-0000-0000-000000000000' = ANY (p_ids)
 		OR EXISTS (SELECT FROM unnest(p_lines) l WHERE l IS NULL OR octet_length(l) NOT BETWEEN 1 AND 65535) THEN
