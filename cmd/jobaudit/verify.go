@@ -82,7 +82,7 @@ holder of its key. Read it from a place where that person could not change it.`,
 	flags.StringArrayVar(&companions, "companion", nil, "companion log, as jobaudit act writes: the heads that it names must be on this log's history; may be repeated")
 	flags.StringArrayVar(&companionKeys, "companion-key", nil, "verifier key of the companion, as text or in a file; once for each, in the same order")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
-	flags.BoolVar(&opts.ParseAll, "parse-all", false, "parse each record in whole; takes some ten times as long")
+	flags.BoolVar(&opts.ParseAll, "parse-all", false, "parse each record in whole, as is always done of a database; takes some ten times as long")
 	flags.BoolVar(&opts.Quick, "quick", false, "check the signature of a commit line only where no later one covers it; much faster on logs of small batches")
 	return cmd
 }

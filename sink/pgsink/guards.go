@@ -110,7 +110,7 @@ func (v *verification) functions() error {
 		missing[f[1]] = function{f[3], how.String()}
 	}
 	rows, err := v.db.Query(v.ctx, `
-		SELECT proname::text, prosrc, format('%s %s %s', prosecdef::text, (proowner = nspowner)::text, array_to_string(proconfig, ' '))
+		SELECT proname::text, left(prosrc, 100000), format('%s %s %s', prosecdef::text, (proowner = nspowner)::text, left(array_to_string(proconfig, ' '), 1000))
 		FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'jobaudit' ORDER BY 1`)
 	if err != nil {
 		return err

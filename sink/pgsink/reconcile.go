@@ -191,7 +191,7 @@ func (v *verification) inbox() error {
 
 // refused makes a finding of each event that could have no place.
 func (v *verification) refused() error {
-	rows, err := v.db.Query(v.ctx, `SELECT id, coalesce(writer::text, ''), coalesce(reason, '') FROM jobaudit.refused ORDER BY n, position LIMIT 2000`)
+	rows, err := v.db.Query(v.ctx, `SELECT id, coalesce(writer::text, ''), coalesce(substring(reason FROM 1 FOR 1000), '') FROM jobaudit.refused ORDER BY n, position LIMIT 2000`)
 	if err != nil {
 		return err
 	}

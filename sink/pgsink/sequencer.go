@@ -371,7 +371,7 @@ func (s *Sequencer) load(ctx context.Context, tx pgx.Tx) error {
 	var oldest int
 	var line []byte
 	err := tx.QueryRow(ctx, `SELECT (SELECT coalesce(max(min_sequencer), 0) FROM jobaudit.migrations),
-		(SELECT line FROM jobaudit.commits ORDER BY size DESC LIMIT 1)`).Scan(&oldest, &line)
+		(SELECT `+boundedLine+` FROM jobaudit.commits ORDER BY size DESC LIMIT 1)`).Scan(&oldest, &line)
 	if err != nil {
 		return err
 	}
@@ -403,7 +403,7 @@ func (s *Sequencer) load(ctx context.Context, tx pgx.Tx) error {
 func newestCommit(ctx context.Context, db interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }) (line []byte, err error) {
-	err = db.QueryRow(ctx, `SELECT line FROM jobaudit.commits ORDER BY size DESC LIMIT 1`).Scan(&line)
+	err = db.QueryRow(ctx, `SELECT `+boundedLine+` FROM jobaudit.commits ORDER BY size DESC LIMIT 1`).Scan(&line)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}

@@ -8,13 +8,12 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/internal/jobcheck"
 	"golang.org/x/mod/sumdb/note"
@@ -178,6 +177,11 @@ func (e *VerifyError) Error() string {
 // from the user that it connects as: it would accuse an untouched log.
 var ErrFiltered = errors.New("row-level security is active for this user: verify as one that sees every row")
 
+// ErrNothingVerified is what [Verify] returns of a log that holds no committed event: there
+// was nothing to compare, so nothing is proven. An emptied log looks like one that was never
+// written; a head kept outside tells them apart.
+var ErrNothingVerified = errors.New("the log holds no committed event: nothing was verified")
+
 // Verify proves the log in a database: all that [auditlog.Verify] proves of its
 // events and commits; that what the events say agrees: their streams have no
 // gaps and link to their hashes, resumed streams link to what they resume, and
@@ -217,6 +221,9 @@ func Verify(ctx context.Context, connString string, opts *VerifyOptions) (Report
 			return v.report, found
 		}
 		return v.report, errors.Join(found, err)
+	}
+	if err == nil && v.report.Head.Size == 0 {
+		return v.report, fmt.Errorf("verify: %w", ErrNothingVerified)
 	}
 	return v.report, err
 }
@@ -288,11 +295,20 @@ func (v *verification) readHeads() {
 func (v *verification) find(f Finding) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	f.Expected, f.Found = shortened(f.Expected), shortened(f.Found)
 	if len(v.findings) == maxFindings {
 		v.more++
 		return
 	}
 	v.findings = append(v.findings, f)
+}
+
+// shortened bounds what a finding quotes.
+func shortened(s string) string {
+	if len(s) <= 2000 {
+		return s
+	}
+	return strings.ToValidUTF8(s[:2000], "") + "…"
 }
 
 func (v *verification) note(kind auditlog.Kind, format string, args ...any) {
@@ -342,7 +358,7 @@ func (v *verification) verifyLog() error {
 	if err != nil {
 		return err
 	}
-	checks := jobcheck.New(min(v.size, math.MaxInt64/averageLine)*averageLine, false)
+	checks := jobcheck.New(min(v.size, math.MaxInt64/averageLine)*averageLine, true) // as selections tell the truth, each event is parsed in any case
 	defer checks.Close()
 	o := auditlog.Options{Keys: v.opts.Keys, Heads: v.heads, Own: named, Quick: v.opts.Quick, Inspect: checks.Inspect}
 	if v.size > 0 {
@@ -418,7 +434,7 @@ type commit struct {
 }
 
 // verifyPage is how many indexes one page covers.
-const verifyPage = 2048
+const verifyPage = 1024
 
 func (l *lines) Read(p []byte) (int, error) {
 	for l.buffer.Len() == 0 {
@@ -438,7 +454,7 @@ func (l *lines) Close() error { return nil }
 // fill reads the next page.
 func (l *lines) fill() error {
 	end := l.next + min(verifyPage, l.end-l.next)
-	rows, err := l.v.db.Query(l.v.ctx, `SELECT size, line FROM jobaudit.commits WHERE size > $1 AND size <= $2 ORDER BY size`, l.next, end)
+	rows, err := l.v.db.Query(l.v.ctx, `SELECT size, `+boundedLine+` FROM jobaudit.commits WHERE size > $1 AND size <= $2 ORDER BY size`, l.next, end)
 	if err != nil {
 		return err
 	}
@@ -476,123 +492,4 @@ func (l *lines) writeCommits(idx int64) {
 		l.buffer.WriteByte('\n')
 		l.commits = l.commits[1:]
 	}
-}
-
-// row is one event's row.
-type row struct {
-	idx     int64
-	id      uuid.UUID
-	line    []byte
-	columns []any
-	acting  []string
-}
-
-// readPage reads the rows of [first, end), and checks each against its line and
-// against ids and sequence.
-func (v *verification) readPage(first, end int64) ([]row, error) {
-	found, err := v.db.Query(v.ctx, `
-		SELECT e.idx, e.id, e.line, e.job, e.corr, e.root, e.principal, e.org, e.action, e.type, e.state, e.resource, e.error, e.time,
-			(SELECT array_agg(coalesce(principal, '') ORDER BY principal) FROM jobaudit.acting a WHERE a.idx = e.idx),
-			(SELECT hash FROM jobaudit.ids i WHERE i.id = e.id),
-			(SELECT idx FROM jobaudit.sequence s WHERE s.id = e.id)
-		FROM jobaudit.events e WHERE e.idx >= $1 AND e.idx < $2 ORDER BY e.idx`, first, end)
-	if err != nil {
-		return nil, err
-	}
-	defer found.Close()
-	var page []row
-	for found.Next() {
-		var r row
-		var eventID, job, corr, root pgtype.UUID
-		var principal, org, action, state, resource, code pgtype.Text
-		var typ pgtype.Text
-		var at pgtype.Timestamptz // it may be infinite
-		var hash []byte
-		var place *int64
-		err := found.Scan(&r.idx, &eventID, &r.line, &job, &corr, &root, &principal, &org, &action, &typ, &state, &resource, &code, &at,
-			&r.acting, &hash, &place)
-		if err != nil {
-			return nil, err
-		}
-		r.id = eventID.Bytes
-		r.columns = []any{job, corr, root, principal, org, action, typ, state, resource, code, at}
-		v.checkRow(&r, hash, place)
-		page = append(page, r)
-	}
-	return page, found.Err()
-}
-
-func (v *verification) checkRow(r *row, hash []byte, place *int64) {
-	v.report.Records++
-	record, err := jobaudit.ParseRecord(r.line)
-	at := func(kind auditlog.Kind, expected, found string) {
-		v.find(Finding{EventID: r.id, JobID: record.JobID(), Finding: auditlog.Finding{
-			Kind: kind, Index: r.idx, First: r.idx, End: r.idx + 1, Commit: -1, Offset: -1, Expected: expected, Found: found,
-		}})
-	}
-	leaf := auditlog.HashLeaf(r.line)
-	switch {
-	case hash == nil:
-		at(KindPlanted, "an accepted event", "an ID that was never accepted")
-	case !bytes.Equal(hash, leaf[:]):
-		at(KindPlanted, fmt.Sprintf("the accepted event, hash %x", hash), fmt.Sprintf("%x", leaf[:]))
-	}
-	switch {
-	case place == nil:
-		at(KindSequence, fmt.Sprint(r.idx), "no place in sequence")
-	case *place != r.idx:
-		at(KindSequence, fmt.Sprint(r.idx), fmt.Sprint(*place))
-	}
-	if err != nil {
-		return // the job checks say so
-	}
-	e := record.Event()
-	if record.ID() != r.id {
-		at(KindColumns, "id "+record.ID().String(), r.id.String())
-	}
-	for i, want := range columnsOf(&e) {
-		if !sameColumn(want, r.columns[i]) {
-			at(KindColumns, fmt.Sprintf("%s %s", columnNames[4+i], printColumn(want)), printColumn(r.columns[i]))
-		}
-	}
-	if want := actingFor(&e); !slices.Equal(want, r.acting) {
-		at(KindColumns, fmt.Sprintf("acting for %q", want), fmt.Sprintf("%q", r.acting))
-	}
-}
-
-func sameColumn(want, found any) bool {
-	switch want := want.(type) {
-	case time.Time:
-		t := found.(pgtype.Timestamptz)
-		return t.Valid && t.InfinityModifier == pgtype.Finite && want.Equal(t.Time)
-	case string:
-		return found == pgtype.Text{String: want, Valid: true}
-	}
-	return want == found
-}
-
-func printColumn(c any) string {
-	switch c := c.(type) {
-	case pgtype.UUID:
-		if !c.Valid {
-			return "NULL"
-		}
-		return c.String()
-	case pgtype.Text:
-		if !c.Valid {
-			return "NULL"
-		}
-		return fmt.Sprintf("%q", c.String)
-	case time.Time:
-		return c.UTC().Format(time.RFC3339Nano)
-	case pgtype.Timestamptz:
-		switch {
-		case !c.Valid:
-			return "NULL"
-		case c.InfinityModifier != pgtype.Finite:
-			return c.InfinityModifier.String()
-		}
-		return c.Time.UTC().Format(time.RFC3339Nano)
-	}
-	return fmt.Sprintf("%q", c)
 }

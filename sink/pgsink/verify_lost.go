@@ -61,7 +61,7 @@ func (v *verification) successorOf(h auditlog.Head) (name string, from int64, er
 // firstOf returns where the first commit that a key has signed begins.
 func (v *verification) firstOf(key note.Verifier) (from int64, err error) {
 	var line []byte
-	err = v.db.QueryRow(v.ctx, `SELECT prev, line FROM jobaudit.commits WHERE position($1 IN line) = 1 ORDER BY size LIMIT 1`,
+	err = v.db.QueryRow(v.ctx, `SELECT prev, `+boundedLine+` FROM jobaudit.commits WHERE substring(line FROM 1 FOR octet_length($1::bytea)) = $1 ORDER BY size LIMIT 1`,
 		[]byte(`{"checkpoint":"`+key.Name()+`\n`)).Scan(&from, &line)
 	if err != nil {
 		return 0, err

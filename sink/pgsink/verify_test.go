@@ -52,7 +52,7 @@ func TestAnUntouchedLogIsNotAccused(t *testing.T) {
 	require.NoError(t, err)
 	empty := database(t)
 	report, err = pgsink.Verify(t.Context(), empty, nil)
-	require.NoError(t, err)
+	require.ErrorIs(t, err, pgsink.ErrNothingVerified)
 	require.Equal(t, auditlog.Unverified, report.Level, "nothing was compared")
 }
 
