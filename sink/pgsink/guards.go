@@ -15,7 +15,7 @@ import (
 // are not those of Migrate, and what keeps a sequencer from its work.
 func (v *verification) guards() error {
 	var errs []error
-	for _, check := range []func() error{v.missing, v.versions, v.triggers, v.functions, v.grants, v.places, v.unfollowed} {
+	for _, check := range []func() error{v.missing, v.versions, v.triggers, v.others, v.functions, v.grants, v.places, v.unfollowed} {
 		errs = append(errs, check())
 	}
 	return errors.Join(errs...)
@@ -58,24 +58,74 @@ func (v *verification) versions() error {
 	return err
 }
 
+// triggersOf returns the triggers that the migrations give a table, as PostgreSQL prints them.
+func triggersOf(table string, partition bool) []string {
+	growing := "DELETE OR UPDATE"
+	if table == "inbox" {
+		growing = "UPDATE" // the sequencer takes rows out
+	}
+	triggers := []string{
+		"CREATE TRIGGER grows BEFORE " + growing + " ON jobaudit." + table + " FOR EACH ROW EXECUTE FUNCTION jobaudit.refuse()",
+		"CREATE TRIGGER keeps BEFORE TRUNCATE ON jobaudit." + table + " FOR EACH STATEMENT EXECUTE FUNCTION jobaudit.refuse()",
+	}
+	if table == "hashes" && !partition {
+		triggers = append(triggers, "CREATE TRIGGER numbers BEFORE INSERT ON jobaudit.hashes FOR EACH ROW EXECUTE FUNCTION jobaudit.number_v1()")
+	}
+	return triggers
+}
+
+// triggers compares whole definitions: one of the same name and function may fire for less.
 func (v *verification) triggers() error {
 	rows, err := v.db.Query(v.ctx, `
-		SELECT c.relname::text, count(t.oid), 2 + (c.relname = 'hashes')::int FROM pg_class c LEFT JOIN pg_trigger t
-			ON t.tgrelid = c.oid AND t.tgenabled IN ('O', 'A') AND t.tgqual IS NULL
-				AND (t.tgname IN ('grows', 'keeps') AND t.tgfoid = to_regproc('jobaudit.refuse')
-					OR t.tgname = 'numbers' AND t.tgfoid = to_regproc('jobaudit.number_v1'))
-		WHERE c.relnamespace = 'jobaudit'::regnamespace AND c.relkind IN ('r', 'p')
-			AND (c.relname = ANY ($1) OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid AND inhparent = to_regclass('jobaudit.events')))
-		GROUP BY c.relname HAVING count(t.oid) <> 2 + (c.relname = 'hashes')::int ORDER BY 1`, tables)
+		SELECT c.relname::text, c.relispartition,
+			(SELECT coalesce(array_agg(left(pg_get_triggerdef(t.oid), 1000)) FILTER (WHERE t.tgenabled IN ('O', 'A')), '{}') FROM pg_trigger t WHERE t.tgrelid = c.oid),
+			(SELECT coalesce(array_agg(t.tgname || ': ' || left(pg_get_triggerdef(t.oid), 1000) ORDER BY t.oid), '{}') FROM (
+				SELECT * FROM pg_trigger WHERE tgrelid = c.oid ORDER BY oid LIMIT 100) t)
+		FROM pg_class c WHERE c.relnamespace = 'jobaudit'::regnamespace AND c.relkind IN ('r', 'p')
+			AND (c.relname = ANY ($1) OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid AND inhparent = to_regclass('jobaudit.events'))) ORDER BY 1`, tables)
 	if err != nil {
 		return err
 	}
 	var table string
-	var enabled, all int
-	_, err = pgx.ForEachRow(rows, []any{&table, &enabled, &all}, func() error {
-		v.note(KindGuard, "the triggers that keep the table %s from being changed: %d of %d", table, enabled, all)
+	var partition bool
+	var enabled, all []string
+	_, err = pgx.ForEachRow(rows, []any{&table, &partition, &enabled, &all}, func() error {
+		ours := triggersOf(table, partition)
+		there := 0
+		for _, t := range ours {
+			if slices.Contains(enabled, t) {
+				there++
+			}
+		}
+		if there < len(ours) {
+			v.note(KindGuard, "the triggers that keep the table %s from being changed: %d of %d", table, there, len(ours))
+		}
+		for _, t := range all {
+			if _, definition, _ := strings.Cut(t, ": "); !slices.Contains(ours, definition) {
+				v.note(KindGuard, "the table %s has a trigger that is not as the migration made it: %s", table, shortened(t))
+			}
+		}
 		return nil
 	})
+	return err
+}
+
+// others notes rules, by which a statement does something else, and owners, whom rights do
+// not bind.
+func (v *verification) others() error {
+	rows, err := v.db.Query(v.ctx, `
+		(SELECT format('the table %s has the rule %s', c.relname, r.rulename) FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+			WHERE c.relnamespace = 'jobaudit'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1 LIMIT 100)
+		UNION ALL (SELECT format('the table %s is owned by %s, and the schema by %s', c.relname, pg_get_userbyid(c.relowner), pg_get_userbyid(n.nspowner))
+			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE n.nspname = 'jobaudit' AND c.relkind IN ('r', 'p') AND c.relowner <> n.nspowner ORDER BY 1 LIMIT 100)`)
+	if err != nil {
+		return err
+	}
+	notes, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for _, note := range notes {
+		v.note(KindGuard, "%s", note)
+	}
 	return err
 }
 
