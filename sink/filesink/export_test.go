@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/boundanchor"
 	"github.com/jobaudit/jobaudit/internal/jobcheck"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
@@ -126,7 +127,7 @@ func ForgeIndex(file []byte, key *Key, change func(pages []byte)) []byte {
 }
 
 // Bounded bounds the calls on an anchor.
-func Bounded(a auditlog.Anchor) auditlog.Anchor { return newBounded(a) }
+func Bounded(a auditlog.Anchor) auditlog.Anchor { return boundanchor.New(a) }
 
 // NewKeyWithin is NewKey with another timeout.
 func NewKeyWithin(timeout time.Duration, signer note.Signer, verifierKey string) (*Key, error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/boundanchor"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/disk"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -157,9 +158,9 @@ func (o *opening) enter() error {
 		return err
 	}
 	file := newFileAnchor(o.opts.disk, o.opts.AnchorPath)
-	o.anchors = []*kept{{name: o.opts.AnchorPath, Anchor: newBounded(file)}}
+	o.anchors = []*kept{{name: o.opts.AnchorPath, Anchor: boundanchor.New(file)}}
 	if o.opts.Anchor != nil {
-		o.anchors = append(o.anchors, &kept{name: "Options.Anchor", Anchor: newBounded(o.opts.Anchor)})
+		o.anchors = append(o.anchors, &kept{name: "Options.Anchor", Anchor: boundanchor.New(o.opts.Anchor)})
 	}
 	dir, err := o.opts.disk.OpenDir(o.path, false)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -154,6 +154,8 @@ func (s *Sequencer) anchorHead(ctx context.Context) (auditlog.Head, error) {
 	if s.opts.Anchor == nil {
 		return auditlog.Head{}, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.opts.leadFor)
+	defer cancel()
 	signed, err := s.opts.Anchor.Latest(ctx)
 	if errors.Is(err, auditlog.ErrNoHead) {
 		return auditlog.Head{}, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/boundanchor"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -110,6 +111,9 @@ func newSequencer(connString string, opts *Options, report func(error)) (*Sequen
 	}
 	if err := auditlog.CheckOrigin(s.opts.Signer.Name()); err != nil {
 		return nil, err
+	}
+	if s.opts.Anchor != nil {
+		s.opts.Anchor = boundanchor.New(s.opts.Anchor)
 	}
 	if s.opts.MinPoll <= 0 {
 		s.opts.MinPoll = 10 * time.Millisecond
@@ -427,6 +431,8 @@ func (s *Sequencer) checkAnchor(ctx context.Context, head auditlog.Checkpoint, h
 	if s.opts.Anchor == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.opts.leadFor) // nobody leads meanwhile
+	defer cancel()
 	if head.IsZero() {
 		switch _, err := s.opts.Anchor.Latest(ctx); {
 		case errors.Is(err, auditlog.ErrNoHead):
@@ -555,7 +561,8 @@ func (s *Sequencer) putAnchor(ctx context.Context, conn *pgx.Conn, now bool) {
 // advanceAnchor holds the lock meanwhile: two that put heads at the same time could move
 // the anchor back.
 func (s *Sequencer) advanceAnchor(ctx context.Context, conn *pgx.Conn, wait bool) error {
-	ctx, cancel := context.WithTimeout(ctx, leadTimeout)
+	// Not cut off by who stops the sequencer: a head would be put while another one leads.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.leadFor)
 	defer cancel()
 	if !s.certain {
 		if err := confirm(ctx, conn); err != nil {
@@ -572,8 +579,8 @@ func (s *Sequencer) advanceAnchor(ctx context.Context, conn *pgx.Conn, wait bool
 	if !wait {
 		sql += ` SKIP LOCKED`
 	}
-	// The anchor has leadTimeout: it is not to be cut off before.
-	if led, err := s.lead(ctx, tx, sql, 2*leadTimeout); err != nil || !led {
+	// The anchor has leadFor: it is not to be cut off before.
+	if led, err := s.lead(ctx, tx, sql, 2*s.opts.leadFor); err != nil || !led {
 		return err
 	}
 	line, err := newestCommit(ctx, tx)

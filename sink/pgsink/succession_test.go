@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/pgsink"
@@ -133,4 +134,53 @@ func TestALeaderWhoseAnchorIsAheadSignsNothing(t *testing.T) {
 func isHeadError(err error) bool {
 	_, ok := errors.AsType[*auditlog.HeadError](err)
 	return ok
+}
+
+// deaf is an anchor that does not look at its context.
+type deaf struct {
+	mem
+	puts, reads chan struct{} // nil: it answers
+}
+
+func (d *deaf) Put(ctx context.Context, c auditlog.Checkpoint) error {
+	if d.puts != nil {
+		<-d.puts
+	}
+	return d.mem.Put(ctx, c)
+}
+
+func (d *deaf) Latest(ctx context.Context) ([]byte, error) {
+	if d.reads != nil {
+		<-d.reads
+	}
+	return d.mem.Latest(ctx)
+}
+
+// An anchor on a disk of another host may never answer. That is reported, and ends with the
+// sequencer, whose log goes on if it has led.
+func TestAnAnchorThatHangsDoesNotHoldUpASequencer(t *testing.T) {
+	hang := make(chan struct{})
+	defer close(hang)
+	for name, anchor := range map[string]*deaf{"put": {puts: hang}, "read": {reads: hang}} {
+		t.Run(name, func(t *testing.T) {
+			url, k := database(t), newKey(t)
+			opts := pgsink.LeadingFor(time.Second, k.options())
+			opts.Anchor = anchor
+			sink := open(t, url, &pgsink.Options{OnError: func(error) {}})
+			reported := make(chan error, 100)
+			s, err := pgsink.NewSequencer(url, opts, &pgsink.Options{OnError: func(err error) { reported <- err }})
+			require.NoError(t, err)
+			ctx, cancel := context.WithCancel(context.Background())
+			ended := make(chan error, 1)
+			require.NoError(t, sink.Append(t.Context(), sinktest.Records(3)))
+			go func() { ended <- s.Run(ctx) }()
+			require.ErrorContains(t, <-reported, "anchor")
+			if anchor.reads == nil {
+				require.NoError(t, sink.Append(t.Context(), sinktest.Records(3)))
+				require.NoError(t, sink.Sequenced(t.Context()))
+			}
+			cancel()
+			require.ErrorIs(t, <-ended, context.Canceled)
+		})
+	}
 }

@@ -30,9 +30,12 @@ const jobChecks = "internal/jobcheck"
 // a library, and users have no use for it.
 const errorLog = "internal/errlog"
 
+// boundAnchors is how sinks call anchors. It knows logs, and users have no use for it.
+const boundAnchors = "internal/boundanchor"
+
 // shared are the internals of the root that its libraries may import, because
 // a rule must not exist twice. Their package comments say so.
-var shared = []string{"internal/causal", errorLog, "internal/errtree", "internal/jsonscan", "internal/reads", jobChecks}
+var shared = []string{"internal/causal", errorLog, boundAnchors, "internal/errtree", "internal/jsonscan", "internal/reads", jobChecks}
 
 func roleOf(dir string) role {
 	switch {
@@ -40,7 +43,7 @@ func roleOf(dir string) role {
 		return rootPackage
 	case within(dir, "auditlog"):
 		return logPackage
-	case within(dir, jobChecks), within(dir, errorLog):
+	case within(dir, jobChecks), within(dir, errorLog), within(dir, boundAnchors):
 		return library
 	case within(dir, "internal"):
 		return inner
