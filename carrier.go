@@ -97,6 +97,16 @@ func (r Record) Carrier() Carrier {
 	return c
 }
 
+// JobID returns the ID of the job that the Carrier names: a claim, as [Recorder.Resume]
+// may refuse the Carrier. It is the zero UUID if the Carrier is empty.
+func (c Carrier) JobID() uuid.UUID {
+	g, err := c.open()
+	if err != nil {
+		return uuid.Nil
+	}
+	return g.sub.ID
+}
+
 // Recorder returns the recorder that the job was submitted by: the ID of that
 // recorder's own stream, whose first event, audit.opened, stands in the log that
 // the submission went to. So a reader of logs that does not find the submission

@@ -222,7 +222,7 @@ func (p *program) watch(ctx context.Context) (uuid.UUID, error) {
 }
 
 // reconcile compares River's table with the log until that has something to add.
-// A program does so once a day.
+// A program does so every hour.
 func (p *program) reconcile(ctx context.Context, client *river.Client[pgx.Tx]) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()

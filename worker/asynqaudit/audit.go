@@ -46,6 +46,8 @@ type Audit struct {
 	rec  *jobaudit.Recorder
 	opts Options
 	logs *queue.Logs
+
+	settling queue.Settling
 }
 
 // New returns an Audit that records with rec, which stays the caller's: close

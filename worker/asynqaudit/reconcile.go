@@ -18,7 +18,9 @@ import (
 // missing there: what passed no worker with the adapter, or was lost with the
 // process that was to record it. Run it every few minutes, in one process at a
 // time: if two do, both may record the same end, and the second counts as
-// late. After a normal run it finds nothing.
+// late. After a normal run it finds nothing. What changed a moment ago is left to a
+// later call, by the same Audit; one that is called once in its process waits with
+// [queue.ReconcileOptions.Wait].
 //
 //   - A task without a submission gets one, by [Options.Service]. Its job's ID
 //     follows from its queue and ID, so that all who meet it mean the same job.
@@ -38,25 +40,58 @@ import (
 // own times. Nothing is recorded of a job that the logs hold a part of, and the
 // error is [queue.ErrPartialLog] for each: it is found by the task's Carrier, by
 // attempts that asynq knows, and by what servers with the adapter say in
-// Redis of their recorders. After another error, what was recorded before it
-// stays; the next call does the rest.
+// Redis of their recorders, whose clocks may differ by an hour from those of who
+// enqueues. A task that cannot be compared, as its Carrier is refused or its job's
+// records contradict each other, keeps it from no other: nothing is recorded of
+// its job, and the error joins what went wrong. If Redis or a log cannot be read, or
+// the sink takes nothing, it ends; what was recorded before stays, and the next call
+// does the rest.
 func (i *Inspector) Reconcile(ctx context.Context, opts *queue.ReconcileOptions) (queue.Report, error) {
-	r := reconciliation{i: i, a: i.client.a, opts: opts.WithDefaults(), met: map[uuid.UUID]bool{}}
+	o := opts.WithDefaults()
+	return o.Run(ctx, func() (queue.Report, error) {
+		a := i.client.a
+		r := reconciliation{
+			i: i, a: a, opts: o, met: map[uuid.UUID]bool{},
+			watch: a.settling.Watch(o.Settle), failures: queue.Failures{Recorder: a.rec},
+		}
+		err := r.run(ctx)
+		return r.report, errors.Join(err, r.failures.Err(), r.report.Err())
+	})
+}
+
+// reconciliation is one comparison.
+type reconciliation struct {
+	i        *Inspector
+	a        *Audit
+	opts     queue.ReconcileOptions
+	met      map[uuid.UUID]bool // jobs whose task was met
+	watch    *queue.Watch
+	report   queue.Report
+	failures queue.Failures
+}
+
+// errEnds ends a comparison whose failures say why.
+var errEnds = errors.New("the comparison ends")
+
+// run compares. The error is one that is not in the failures.
+func (r *reconciliation) run(ctx context.Context) error {
 	if r.a.logs.None() {
-		return r.report, queue.ErrNoLogs
+		return queue.ErrNoLogs
 	}
 	unended, err := r.a.logs.Unended(ctx, system, r.opts.Since) // before the tasks: a job that is submitted now is not missed
 	if err != nil {
-		return r.report, err
+		return err
 	}
-	if err := r.tasks(ctx); err != nil {
-		return r.report, err
+	if err := r.tasks(ctx); errors.Is(err, errEnds) {
+		return nil
+	} else if err != nil {
+		return err
 	}
-	unseen, err := r.a.unseen(ctx, i.client.redis)
+	unseen, err := r.a.unseen(ctx, r.i.client.redis)
 	if err != nil {
-		return r.report, err
+		return err
 	}
-	gone := queue.Gone{Recorder: r.a.rec, Options: r.opts, Complete: func(since time.Time) bool {
+	gone := queue.Gone{Recorder: r.a.rec, Options: r.opts, Watch: r.watch, Complete: func(since time.Time) bool {
 		return unseen.Before(since.Add(-presenceSlack))
 	}}
 	for id, e := range unended.Jobs {
@@ -67,19 +102,21 @@ func (i *Inspector) Reconcile(ctx context.Context, opts *queue.ReconcileOptions)
 		if err == nil && !there {
 			err = gone.End(ctx, r.a.logs, id, &r.report)
 		}
-		if err != nil {
-			return r.report, err
+		if r.failed(ctx, id, err) {
+			return nil
 		}
 	}
-	return r.report, r.report.Err()
+	r.watch.Done()
+	return nil
 }
 
-type reconciliation struct {
-	i      *Inspector
-	a      *Audit
-	opts   queue.ReconcileOptions
-	met    map[uuid.UUID]bool // jobs whose task was met
-	report queue.Report
+// failed notes an error of one job, and reports whether the comparison is to end.
+func (r *reconciliation) failed(ctx context.Context, id uuid.UUID, err error) bool {
+	if err == nil {
+		return false
+	}
+	r.report.Failed = append(r.report.Failed, id)
+	return r.failures.Add(ctx, err)
 }
 
 // tasks looks at every task. The states come in the order in which tasks go
@@ -120,8 +157,15 @@ func (r *reconciliation) list(ctx context.Context, queue string, list func(strin
 			return err
 		}
 		for _, info := range infos {
-			if err := errors.Join(ctx.Err(), r.task(ctx, info)); err != nil {
+			if err := ctx.Err(); err != nil {
 				return err
+			}
+			id, err := r.task(ctx, info)
+			if err != nil {
+				err = fmt.Errorf("task %q: %w", info.ID, err)
+			}
+			if r.failed(ctx, id, err) {
+				return errEnds
 			}
 		}
 		if len(infos) < size {
@@ -130,20 +174,28 @@ func (r *reconciliation) list(ctx context.Context, queue string, list func(strin
 	}
 }
 
-// task records what is missing of one task's job.
-func (r *reconciliation) task(ctx context.Context, info *asynq.TaskInfo) error {
+// task records what is missing of one task's job, and returns the job's ID.
+func (r *reconciliation) task(ctx context.Context, info *asynq.TaskInfo) (uuid.UUID, error) {
 	r.report.Jobs++
 	t := taskOf(info)
 	carrier, carried := t.carrier()
 	if !carried {
-		return r.adopted(ctx, info, t)
+		id := t.adoptedID()
+		r.met[id] = true
+		return id, r.adopted(ctx, info, t)
 	}
+	id := carrier.JobID()
+	r.met[id] = true // also if it is refused: nothing says that the task is not this job's
 	trail, err := r.a.rec.Resume(ctx, carrier, inputs(t.payload))
 	if err != nil {
-		return err
+		return id, err
 	}
+	return id, r.carried(ctx, info, carrier, trail)
+}
+
+// carried is task for one that carries a job.
+func (r *reconciliation) carried(ctx context.Context, info *asynq.TaskInfo, carrier jobaudit.Carrier, trail *jobaudit.Trail) error {
 	id := trail.JobID()
-	r.met[id] = true
 	past, err := r.a.logs.Past(ctx, id)
 	if err != nil {
 		return err
@@ -155,7 +207,7 @@ func (r *reconciliation) task(ctx context.Context, info *asynq.TaskInfo) error {
 	if err != nil {
 		return r.report.Skip(id, err)
 	}
-	if past.Known && r.settling(info, past) {
+	if past.Known && r.settling(info, id, past) {
 		return nil
 	}
 	if lost {
@@ -169,13 +221,11 @@ func (r *reconciliation) task(ctx context.Context, info *asynq.TaskInfo) error {
 
 // adopted is task for one that carries no job.
 func (r *reconciliation) adopted(ctx context.Context, info *asynq.TaskInfo, t task) error {
-	id := t.adoptedID()
-	r.met[id] = true
-	past, err := r.a.logs.Past(ctx, id)
+	past, err := r.a.logs.Past(ctx, t.adoptedID())
 	if err != nil {
 		return err
 	}
-	if past.Known && r.settling(info, past) {
+	if past.Known && r.settling(info, t.adoptedID(), past) {
 		return nil
 	}
 	if !past.Known {
@@ -189,11 +239,11 @@ func (r *reconciliation) adopted(ctx context.Context, info *asynq.TaskInfo, t ta
 }
 
 // settling reports whether there is nothing to record yet, or at all.
-func (r *reconciliation) settling(info *asynq.TaskInfo, past queue.Past) bool {
+func (r *reconciliation) settling(info *asynq.TaskInfo, id uuid.UUID, past queue.Past) bool {
 	if past.Job.State.Terminal() || past.Submitted() && !differs(info, past) {
 		return true
 	}
-	if time.Since(past.Newest) < r.opts.Settle {
+	if !r.watch.Settled(id, past, info.State, info.Retried, info.LastFailedAt, info.CompletedAt) {
 		r.report.Unsettled++
 		return true
 	}

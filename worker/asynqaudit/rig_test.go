@@ -187,7 +187,7 @@ func (r *rig) vanished(info *asynq.TaskInfo) {
 // reconcile reconciles at once, without waiting for jobs to settle.
 func (r *rig) reconcile() queue.Report {
 	r.Helper()
-	report, err := r.inspector.Reconcile(r.ctx, &queue.ReconcileOptions{Settle: time.Nanosecond})
+	report, err := r.inspector.Reconcile(r.ctx, &queue.ReconcileOptions{Settle: -1})
 	require.NoError(r, err)
 	return report
 }
@@ -244,7 +244,7 @@ func taskFor(typ string, payload []byte, opts ...asynq.Option) *asynqaudit.Task 
 	return asynqaudit.NewTask(submission(), typ, payload, opts...)
 }
 
-var unauditedWorkers = &queue.ReconcileOptions{Settle: time.Nanosecond, Unaudited: true}
+var unauditedWorkers = &queue.ReconcileOptions{Settle: -1, Unaudited: true}
 
 func texts(ids []uuid.UUID) []string {
 	var all []string

@@ -54,7 +54,7 @@ func TestRecordsThatCannotBeReadAreReportedAndHideNoOthers(t *testing.T) {
 		"end": func(l *queue.Logs) (any, error) {
 			var report queue.Report
 			complete := func(time.Time) bool { return false }
-			gone := queue.Gone{Recorder: rec, Options: queue.ReconcileOptions{}, Complete: complete}
+			gone := queue.Gone{Recorder: rec, Watch: new(queue.Settling).Watch(-1), Complete: complete}
 			return &report, gone.End(t.Context(), l, trail.JobID(), &report)
 		},
 	}

@@ -14,6 +14,7 @@ import (
 type Gone struct {
 	Recorder *jobaudit.Recorder
 	Options  ReconcileOptions
+	Watch    *Watch // of this comparison; without one no job has settled
 	// Complete reports whether the logs of all those are given who may have
 	// worked on a job since then.
 	Complete func(since time.Time) bool
@@ -31,7 +32,7 @@ func (g *Gone) End(ctx context.Context, l *Logs, id uuid.UUID, report *Report) e
 		return err
 	case !past.Known, past.Job.State.Terminal():
 		return nil
-	case time.Since(past.Newest) < g.Options.Settle:
+	case !g.Watch.Settled(id, past):
 		report.Unsettled++
 		return nil
 	case g.Options.Unaudited:

@@ -90,7 +90,7 @@ func TestAJobThatMayHaveSucceededIsNeverRecordedAsCancelledWhateverAWatchdogSays
 		}
 		played++
 		logs := queue.NewLogs([]jobaudit.AuditReader{sink}, func(_ context.Context, err error) { t.Errorf("complaint: %v", err) })
-		gone := queue.Gone{Recorder: rec, Complete: func(time.Time) bool { return true }}
+		gone := queue.Gone{Recorder: rec, Watch: new(queue.Settling).Watch(-1), Complete: func(time.Time) bool { return true }}
 		var report queue.Report
 		require.NoError(t, gone.End(t.Context(), logs, before.ID, &report))
 		job, err := jobaudit.Replay(sink.Records(t.Context(), jobaudit.Query{JobID: before.ID}))

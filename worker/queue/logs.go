@@ -48,7 +48,10 @@ type Past struct {
 	Job    jobaudit.Job
 	Known  bool
 	First  jobaudit.Record // the submission, if it is there
-	Newest time.Time       // of the newest record
+	Newest time.Time       // of the newest record, by the clock of who recorded it
+
+	records int       // how many were read
+	mark    uuid.UUID // of which: their IDs, in whatever order
 }
 
 // Submitted reports whether the submission is among the records.
@@ -113,6 +116,10 @@ func (p *Past) note(r jobaudit.Record) {
 	}
 	if r.Time().After(p.Newest) {
 		p.Newest = r.Time()
+	}
+	p.records++
+	for i, b := range r.ID() {
+		p.mark[i] ^= b
 	}
 	p.Known = true
 }

@@ -16,9 +16,18 @@ var ErrNoLogs = errors.New("no logs to reconcile with")
 type ReconcileOptions struct {
 	// Settle is how long a job must have been quiet before anything is concluded
 	// about it: longer than it takes to put a job into its queue after its
-	// submission, and to record an outcome after the queue's verdict. Default: 2
-	// minutes. Negative: nothing is waited for, as when no worker runs.
+	// submission, and to record an outcome after the queue's verdict, and longer
+	// than the pause between two heartbeats. The times that records and queues
+	// give are other processes' clocks and decide nothing: the adapter remembers
+	// what it has seen, and concludes when it has seen the same for so long by
+	// its own clock. So the first comparison of a process concludes nothing of
+	// what it finds, and a later one does. Default: 2 minutes. Negative: nothing is
+	// waited for, as when no worker runs.
 	Settle time.Duration
+	// Wait is for a process that compares once and ends: if anything has not
+	// settled, the call waits for Settle, or until its context ends, and compares
+	// once more.
+	Wait bool
 	// Since limits the search for jobs that are on record and in the queue no
 	// more to those that have events from then on. Default: all.
 	Since time.Time
@@ -49,8 +58,8 @@ type Report struct {
 	Submitted int // submissions recorded
 	Attempts  int // starts and ends of attempts recorded
 	Ended     int // outcomes recorded
-	// Unsettled are jobs that were left alone because they changed only just
-	// now.
+	// Unsettled are jobs that were left alone because this process has not seen
+	// them unchanged for [ReconcileOptions.Settle].
 	Unsettled int
 	// Unresolved are jobs that are in the queue no more, and nothing tells how
 	// they ended.
@@ -58,6 +67,9 @@ type Report struct {
 	// Partial are the jobs of which nothing was recorded because not all of
 	// their logs were given: see [ErrPartialLog].
 	Partial []uuid.UUID
+	// Failed are the jobs that could not be compared, or not recorded; the error
+	// says why. Of one whose Carrier was refused it is the ID that this claims.
+	Failed []uuid.UUID
 }
 
 // Added is how many events were missing, and are on record now.

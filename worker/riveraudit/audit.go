@@ -58,6 +58,8 @@ type Audit struct {
 	logs    *queue.Logs
 	running attempts
 	keys    keys
+
+	settling queue.Settling
 }
 
 // New returns an Audit that records with rec, which stays the caller's: stop the

@@ -20,7 +20,7 @@
 // Workers stay as they are. Under a worker's context [jobaudit.FromContext] gives
 // the job's Trail, and what is inserted there is the job's child.
 //
-// Once a day, and after a crash, [Audit.Reconcile] compares River's table with
+// Every hour, and after a crash, [Audit.Reconcile] compares River's table with
 // the logs and records what neither worker nor handler saw: jobs cancelled
 // before they ran, discarded by the rescuer, finished while a process was
 // dying, inserted without the adapter. Call it before River's cleaner removes

@@ -28,7 +28,7 @@ func Example_severalProcesses() {
 			return err
 		}
 		follower := audit.Follow(ctx, client, nil)
-		_, err = audit.Reconcile(ctx, client, nil) // once a day
+		_, err = audit.Reconcile(ctx, client, nil) // every hour
 		return errors.Join(err, client.Stop(ctx), follower.Stop(ctx))
 	}
 	_, _ = web, worker

@@ -163,6 +163,14 @@ func (a *Audit) open(ctx context.Context, job *rivertype.JobRow) (o opened, err 
 	return o, err
 }
 
+// claimedID is submittedID, also if the row's Carrier is refused.
+func (a *Audit) claimedID(job *rivertype.JobRow) uuid.UUID {
+	if c, ok := carrierOf(job.Metadata); ok {
+		return c.JobID()
+	}
+	return a.foundID(job)
+}
+
 // submittedID returns the ID under which a job of River's table was submitted.
 // Each caller gets the same one.
 func (a *Audit) submittedID(ctx context.Context, job *rivertype.JobRow) (uuid.UUID, error) {

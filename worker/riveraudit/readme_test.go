@@ -42,7 +42,7 @@ func serve(
 	if err := program(client); err != nil {
 		return err
 	}
-	report, err := audit.Reconcile(ctx, client, nil) // once a day
+	report, err := audit.Reconcile(ctx, client, nil) // every hour
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package riveraudit
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/riverqueue/river/rivertype"
@@ -94,6 +95,7 @@ func (s *story) submit(ctx context.Context) error {
 type comparison struct {
 	opts   queue.ReconcileOptions
 	report queue.Report
+	watch  *queue.Watch // nil if nothing is to settle
 	// ending is how an operator ended the job, just now, if one did.
 	ending func(context.Context, *jobaudit.Trail) error
 }
@@ -122,6 +124,11 @@ func (a *Audit) compare(ctx context.Context, row *rivertype.JobRow, c *compariso
 	if !s.found && !c.opts.Unaudited && tellsMore(row, s.past.Job) {
 		return queue.Partial(s.trail.JobID())
 	}
+	if c.watch != nil && s.lacks(row, missing) && !c.watch.Settled(s.trail.JobID(), s.past,
+		row.State, row.Attempt, len(row.Errors), moment(row.AttemptedAt), moment(row.FinalizedAt)) {
+		c.report.Unsettled++
+		return nil
+	}
 	before := c.report.Added()
 	if missing {
 		c.report.Submitted++
@@ -143,6 +150,17 @@ func (a *Audit) compare(ctx context.Context, row *rivertype.JobRow, c *compariso
 		return s.trail.Flush(ctx)
 	}
 	return nil
+}
+
+// lacks reports whether a row shows what is not on record.
+func (s *story) lacks(row *rivertype.JobRow, submission bool) bool {
+	job := s.past.Job
+	if submission || job.State.Terminal() {
+		return submission
+	}
+	return outcome(row.State) != "" || slices.ContainsFunc(row.Errors, func(e rivertype.AttemptError) bool {
+		return e.Attempt > job.Attempt || e.Attempt == job.Attempt && s.past.Open() != nil
+	})
 }
 
 // conclude records the outcome that River's table shows.

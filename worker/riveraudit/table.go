@@ -16,11 +16,12 @@ import (
 // Reconcile compares River's whole table with the logs and records what is
 // missing there: what passed no worker with the adapter, or was lost with the
 // process that was to record it. What it records says that it is reconstructed,
-// and when it happened by River's own times. Call it once a day, before River
-// removes ended jobs, by default after 24 hours, and after a crash. It may be
-// called again, and finds nothing to add if nothing happened. Processes that
-// reconcile at the same moment may record an end twice, of which the first
-// counts.
+// and when it happened by River's own times. Call it every hour or so, by the same
+// Audit: what changed a moment ago is left to the next call, which has to come before
+// River removes ended jobs, by default after 24 hours. Where a process calls it once,
+// as after a crash, [queue.ReconcileOptions.Wait] makes the call wait. It may be called
+// again, and finds nothing to add if nothing happened. Processes that reconcile at the
+// same moment may record an end twice, of which the first counts.
 //
 // Jobs that are on record, have no end, and are not in the table were rolled
 // back or deleted: they are cancelled, or, if they were running, have failed,
@@ -31,48 +32,69 @@ import (
 // that its log is missing: give every log.
 //
 // Nothing is recorded of a job that the logs hold a part of, and the error is
-// [queue.ErrPartialLog] for each. A job that cannot be reconciled does not keep
-// it from the others; the error joins what went wrong.
+// [queue.ErrPartialLog] for each. A job that cannot be reconciled, as its Carrier is
+// refused or its records contradict each other, does not keep it from the others; the
+// error joins what went wrong. If a log, River's table or the sink fails, nothing is
+// concluded of jobs that are not in the table.
 func (a *Audit) Reconcile(ctx context.Context, client Lister, opts *queue.ReconcileOptions) (queue.Report, error) {
-	p := pass{audit: a, began: time.Now(), table: map[uuid.UUID]bool{}, comparison: comparison{opts: opts.WithDefaults()}}
+	o := opts.WithDefaults()
+	return o.Run(ctx, func() (queue.Report, error) {
+		p := pass{
+			audit: a, table: map[uuid.UUID]bool{}, failures: queue.Failures{Recorder: a.rec},
+			comparison: comparison{opts: o, watch: a.settling.Watch(o.Settle)},
+		}
+		err := p.run(ctx, client)
+		return p.report, errors.Join(p.failures.Err(), err, p.report.Err())
+	})
+}
+
+// pass is one comparison.
+type pass struct {
+	comparison
+	audit    *Audit
+	table    map[uuid.UUID]bool // the recorded IDs of the rows
+	failures queue.Failures
+}
+
+// run compares. The error is one that is not in the failures.
+func (p *pass) run(ctx context.Context, client Lister) error {
+	a := p.audit
 	if a.logs.None() {
-		return p.report, queue.ErrNoLogs
+		return queue.ErrNoLogs
 	}
 	unended, err := a.logs.Unended(ctx, a.opts.System, p.opts.Since) // before the table: a job that is inserted now is not missed
 	if err != nil {
-		return p.report, err
+		return err
 	}
 	if err := p.rows(ctx, client); err != nil {
-		return p.report, errors.Join(append(p.errs, err)...)
+		return err
 	}
-	if len(p.errs) > 0 {
-		return p.report, errors.Join(append(p.errs, p.report.Err())...) // and is the table's job among the missing ones?
+	if p.failures.Doubt {
+		return nil // may the table's job be among the missing ones?
 	}
 	// If the table shows what stands in none of the logs, the log is missing of
 	// somebody who may have run what has left the table, too.
 	complete := unended.Worked && len(p.report.Partial) == 0
-	gone := queue.Gone{Recorder: a.rec, Options: p.opts, Complete: func(time.Time) bool { return complete }}
+	gone := queue.Gone{Recorder: a.rec, Options: p.opts, Watch: p.watch, Complete: func(time.Time) bool { return complete }}
 	for id := range unended.Jobs {
-		if !p.table[id] {
-			p.fail(gone.End(ctx, a.logs, id, &p.report))
+		if p.table[id] {
+			continue
+		}
+		if p.failed(ctx, id, gone.End(ctx, a.logs, id, &p.report)) {
+			return nil
 		}
 	}
-	return p.report, errors.Join(append(p.errs, p.report.Err())...)
+	p.watch.Done()
+	return nil
 }
 
-// pass is one reconciliation.
-type pass struct {
-	comparison
-	audit *Audit
-	began time.Time
-	table map[uuid.UUID]bool // the recorded IDs of the rows
-	errs  []error
-}
-
-func (p *pass) fail(err error) {
-	if err != nil {
-		p.errs = append(p.errs, err)
+// failed notes an error of one job, and reports whether the comparison is to end.
+func (p *pass) failed(ctx context.Context, id uuid.UUID, err error) bool {
+	if err == nil {
+		return false
 	}
+	p.report.Failed = append(p.report.Failed, id)
+	return p.failures.Add(ctx, err)
 }
 
 // rows looks at every row.
@@ -84,9 +106,11 @@ func (p *pass) rows(ctx context.Context, client Lister) error {
 			return fmt.Errorf("listing River's jobs: %w", err)
 		}
 		for _, job := range list.Jobs {
-			if err := p.row(ctx, job); err != nil {
-				p.fail(fmt.Errorf("job %d of River's table: %w", job.ID, err))
+			id, err := p.row(ctx, job)
+			if err != nil {
+				err = fmt.Errorf("job %d of River's table: %w", job.ID, err)
 			}
+			p.failed(ctx, id, err) // and on: see failures.Doubt
 		}
 		if len(list.Jobs) < page {
 			return ctx.Err()
@@ -95,31 +119,23 @@ func (p *pass) rows(ctx context.Context, client Lister) error {
 	}
 }
 
-func (p *pass) row(ctx context.Context, job *rivertype.JobRow) error {
+// row compares one row, and returns the ID of its job.
+func (p *pass) row(ctx context.Context, job *rivertype.JobRow) (uuid.UUID, error) {
 	p.report.Jobs++
-	id, err := p.audit.submittedID(ctx, job)
-	if err != nil {
-		return err
-	}
+	id := p.audit.claimedID(job)
+	p.table[id] = true // also if its Carrier is refused: nothing says that the row is not this job's
 	now, err := p.audit.JobID(ctx, job)
 	if err != nil {
-		return err
+		for n, retry := 0, id; n < maxRetries; n++ { // which of them it is is not known
+			retry = retryID(retry)
+			p.table[retry] = true
+		}
+		return id, err
 	}
-	p.table[id], p.table[now] = true, true
-	if newest(job).After(p.began.Add(-p.opts.Settle)) {
-		p.report.Unsettled++
-		return nil
-	}
-	return p.report.Skip(now, p.audit.compare(ctx, job, &p.comparison))
+	p.table[now] = true
+	return now, p.report.Skip(now, p.audit.compare(ctx, job, &p.comparison))
 }
 
-// newest is when something last happened to a job, as far as its row tells.
-func newest(job *rivertype.JobRow) time.Time {
-	t := job.CreatedAt
-	for _, other := range []*time.Time{job.AttemptedAt, job.FinalizedAt} {
-		if other != nil && other.After(t) {
-			t = *other
-		}
-	}
-	return t
-}
+// maxRetries is how often a job is thought to have been asked for again after it had
+// ended.
+const maxRetries = 100
