@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // Task is a task to be enqueued, and the job that it is. [NewTask] makes one.
@@ -82,7 +83,8 @@ func (c *Client) Close() error {
 // task into its queue. Unless the options have one, the task's ID is the job's.
 //
 // If the submission cannot be recorded, nothing is enqueued; the error is an
-// [*jobaudit.AuditError]. All other errors are asynq's:
+// [*jobaudit.AuditError]. If it may be on record all the same, the job is cancelled,
+// unless Submission.ID is set: it can be enqueued again then. All other errors are asynq's:
 //
 //   - asynq.ErrDuplicateTask and asynq.ErrTaskIDConflict: the job is recorded
 //     as a duplicate of the one whose task is there. If that is the very same
@@ -111,6 +113,9 @@ func (c *Client) Enqueue(ctx context.Context, t *Task, opts ...asynq.Option) (*a
 	}
 	trail, err := c.a.rec.Submit(ctx, s)
 	if err != nil {
+		if t.Submission.ID == uuid.Nil { // nobody can ask for it again
+			queue.Withdraw(trail, "the task was not enqueued, as its submission could not be recorded in time", c.a.report)
+		}
 		return nil, err
 	}
 	headers := make(map[string]string, len(t.Headers)+1)

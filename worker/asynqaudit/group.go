@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // grouping records what becomes of tasks that asynq makes one of. asynq reads
@@ -150,6 +151,7 @@ func (g *grouping) submit(ctx context.Context, whole *asynq.Task, members []*job
 	}
 	trail, err := g.s.a.rec.Submit(ctx, s)
 	if err != nil {
+		queue.Withdraw(trail, "its submission could not be recorded in time", g.s.a.report) // the task does not carry it
 		return nil, err
 	}
 	whole.Headers()[header] = trail.Carrier().String()

@@ -9,6 +9,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // NewPeriodicTask returns a task for asynq.Scheduler.Register, or for a
@@ -77,6 +78,7 @@ func (k *tick) before(t *asynq.Task, opts []asynq.Option) {
 	s.Queue = anywhere(s.ID)
 	trail, err := k.a.rec.Submit(context.Background(), s)
 	if err != nil {
+		queue.Withdraw(trail, "its submission could not be recorded in time", k.a.report) // the task does not carry it
 		k.a.report(context.Background(), err)
 		return
 	}

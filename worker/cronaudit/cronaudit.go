@@ -161,6 +161,9 @@ type schedule struct {
 func (s *schedule) tick(ctx context.Context) {
 	trail, err := s.recorder.Submit(ctx, s.submission(ctx))
 	if err != nil {
+		if trail != nil { // it may be on record, and nobody asks for it again
+			err = errors.Join(err, trail.Skip(ctx, "its submission could not be recorded in time"))
+		}
 		s.opts.OnError(ctx, err)
 		return
 	}

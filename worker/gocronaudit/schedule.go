@@ -2,6 +2,7 @@ package gocronaudit
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"sync"
@@ -127,8 +128,8 @@ func (s *schedule) inTheWay() string {
 func (s *schedule) skip(reason string) {
 	ctx := context.Background() // gocron has no other for us
 	trail, err := s.audit.rec.Submit(ctx, s.submission(ctx))
-	if err == nil {
-		err = trail.Skip(ctx, reason)
+	if trail != nil { // also if it is not known whether it is on record: nobody asks for it again
+		err = errors.Join(err, trail.Skip(ctx, reason))
 	}
 	if err != nil {
 		s.audit.opts.OnError(ctx, err)

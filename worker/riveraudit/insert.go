@@ -11,6 +11,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // maxTogether is how many submissions of one bulk insert wait for the sink at
@@ -121,7 +122,9 @@ func (a *Audit) submit(ctx context.Context, trails []*jobaudit.Trail) func() ([]
 	go func() {
 		done <- together(trails, func(i int, t *jobaudit.Trail) error {
 			err := t.Submit(ctx)
-			submitted[i] = err == nil
+			if submitted[i] = err == nil; mayBeStored(err) { // River takes it back
+				queue.Withdraw(t, "not inserted: its submission could not be recorded in time", a.report)
+			}
 			return err
 		})
 	}()
@@ -134,6 +137,13 @@ func (a *Audit) submit(ctx context.Context, trails []*jobaudit.Trail) func() ([]
 		}
 		return stored, err
 	}
+}
+
+// mayBeStored reports whether it is not known if a submission is on record that could
+// not be recorded in time: one that was refused for what it says is not.
+func mayBeStored(err error) bool {
+	_, field := errors.AsType[*jobaudit.FieldError](err)
+	return err != nil && !field && !errors.Is(err, jobaudit.ErrNoPolicy) && !errors.Is(err, jobaudit.ErrClosed)
 }
 
 // submission asks who wants a job.

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // maxTogether is how many submissions of one call wait for the sink at the same
@@ -141,6 +142,9 @@ func (b *batch) order(msg *message.Message) (o order, err error) {
 // place submits a job. Publishing an event starts it, too.
 func (b *batch) place(i int, o order) error {
 	if err := o.trail.Submit(o.ctx); err != nil {
+		if mayBeStored(err) {
+			queue.Withdraw(o.trail, "not published: its submission could not be recorded in time", b.a.report)
+		}
 		return err
 	}
 	b.trails[i] = o.trail
@@ -148,6 +152,13 @@ func (b *batch) place(i int, o order) error {
 		return o.trail.Start(o.ctx, jobaudit.Execution{})
 	}
 	return nil
+}
+
+// mayBeStored reports whether it is not known if a submission is on record that could
+// not be recorded in time: one that was refused for what it says is not.
+func mayBeStored(err error) bool {
+	_, field := errors.AsType[*jobaudit.FieldError](err)
+	return !field && !errors.Is(err, jobaudit.ErrNoPolicy) && !errors.Is(err, jobaudit.ErrClosed)
 }
 
 // submission asks who wants a message published.

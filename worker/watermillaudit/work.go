@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // pause is how long a message is held whose handler could not be called, before
@@ -82,6 +83,9 @@ func (a *Audit) begin(msg *message.Message) (*attempt, error) {
 		over: make(chan struct{}),
 	}
 	if err := at.start(startCtx); err != nil {
+		if s.singular && !refused(err) { // the next delivery is another job
+			queue.Withdraw(trail, "its start could not be recorded, and nothing ties its message to the next delivery", a.report)
+		}
 		return nil, err
 	}
 	at.mark = unmark(msg)

@@ -1,0 +1,29 @@
+package cronaudit_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/unsure"
+	"github.com/jobaudit/jobaudit/worker/cronaudit"
+)
+
+func TestATickOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEnd(t *testing.T) {
+	for name, chain := range map[string]func(job) job{
+		"runs": nil, "is passed over": func(job) job { return jobFunc(func() {}) },
+		"runs twice": func(j job) job { return jobFunc(func() { j.Run(); j.Run() }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			unsure.Each(t, func(t *testing.T, sink *unsure.Sink) {
+				rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "cleaner", Environment: "test"}, unsure.Options())
+				require.NoError(t, err)
+				var errs []error
+				cronaudit.Job(cronaudit.New(rec, told(&errs)), submission, func(context.Context) error { return nil }, chain).Run()
+				require.NoError(t, rec.Close(t.Context()))
+			})
+		})
+	}
+}

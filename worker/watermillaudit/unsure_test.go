@@ -1,0 +1,63 @@
+package watermillaudit_test
+
+import (
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/unsure"
+	"github.com/jobaudit/jobaudit/sink/memsink"
+	"github.com/jobaudit/jobaudit/worker/watermillaudit"
+)
+
+// quiet makes a rig that records to the sink and complains to nobody.
+func quiet(t *testing.T, sink *unsure.Sink, audit watermillaudit.Options) *rig {
+	t.Helper()
+	r := newRig(t, settings{
+		silent: true, recorder: *unsure.Options(), audit: audit,
+		sink: func(*memsink.Sink) jobaudit.AuditSink { return sink },
+	})
+	t.Cleanup(func() { sink.Ended(t) }) // before the recorder is closed
+	return r
+}
+
+func TestAMessageOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEndIfItIsNotPublished(t *testing.T) {
+	unsure.Each(t, func(t *testing.T, sink *unsure.Sink) {
+		r := quiet(t, sink, watermillaudit.Options{})
+		one, first := order("{}")
+		two, second := order("{}")
+		if r.publisher().Publish(topic, one, two) != nil {
+			return
+		}
+		for _, id := range []uuid.UUID{first, second} { // they are the queue's
+			sink.End(t, r.rec, id)
+		}
+	})
+}
+
+func TestAnEventOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEnd(t *testing.T) {
+	unsure.Each(t, func(t *testing.T, sink *unsure.Sink) {
+		r := quiet(t, sink, watermillaudit.Options{Events: func(string) bool { return true }})
+		one, _ := order("{}")
+		two, _ := order("{}")
+		_ = r.publisher().Publish(topic, one, two)
+	})
+}
+
+// A message that nothing ties to its next delivery is another job then.
+func TestAMessageWithoutAnIDLeavesNoJobBehind(t *testing.T) {
+	unsure.Each(t, func(t *testing.T, sink *unsure.Sink) {
+		r := quiet(t, sink, watermillaudit.Options{})
+		done := make(chan struct{})
+		r.serve(func(*message.Message) error { close(done); return nil })
+		if err := r.pubsub.Publish(topic, message.NewMessage("", []byte("{}"))); err != nil {
+			t.Error(err)
+		}
+		next(r, done)
+		if err := r.audit.Wait(r.ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
