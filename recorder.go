@@ -48,7 +48,9 @@ type Options struct {
 	// Fallback takes the outcomes that the sink does not, and what it refuses for
 	// good. When the sink takes records again, and after a restart, they are sent
 	// to it. Fallback must be an [AuditReader] as well, and be read in the order in
-	// which it was written. If it has a method Forget(ctx context.Context, ids
+	// which it was written: package pgsink is none, where an event that is read may
+	// yet get its place behind others, and one that has a method
+	// Sequenced(context.Context) error, as that has, is refused. If it has a method Forget(ctx context.Context, ids
 	// []uuid.UUID) error, that is called with what the sink then has. A Fallback
 	// belongs to one log: all that it holds is sent there.
 	Fallback AuditSink
@@ -208,6 +210,9 @@ func (r *Recorder) prepare(sink AuditSink) error {
 	if r.opts.Fallback != nil {
 		if _, ok := r.opts.Fallback.(AuditReader); !ok {
 			return &FieldError{Field: "Options.Fallback", Problem: "must be an AuditReader, for Drain"}
+		}
+		if _, ok := r.opts.Fallback.(interface{ Sequenced(context.Context) error }); ok {
+			return &FieldError{Field: "Options.Fallback", Problem: "has no final order when it is read: Drain could miss an event"}
 		}
 	}
 	if err := cmp.Or(r.where.check(), r.opts.checkEnvironment()); err != nil {

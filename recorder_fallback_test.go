@@ -357,3 +357,14 @@ func TestHealthIsTheSinks(t *testing.T) {
 		require.NoError(t, rec.Close(t.Context()))
 	})
 }
+
+// sequenced is a sink whose events get their place in its order only after they can be
+// read.
+type sequenced struct{ *memsink.Sink }
+
+func (sequenced) Sequenced(context.Context) error { return nil }
+
+func TestAFallbackWithoutAFinalOrderIsRefused(t *testing.T) {
+	_, err := jobaudit.Open(t.Context(), memsink.New(nil), goldenSource, &jobaudit.Options{Fallback: sequenced{memsink.New(nil)}})
+	requireField(t, err, "Options.Fallback")
+}

@@ -50,6 +50,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/internal/errlog"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // ErrStuck is given to OnError, in a [*jobaudit.AuditError] that names the skipped job,
@@ -161,9 +162,7 @@ type schedule struct {
 func (s *schedule) tick(ctx context.Context) {
 	trail, err := s.recorder.Submit(ctx, s.submission(ctx))
 	if err != nil {
-		if trail != nil { // it may be on record, and nobody asks for it again
-			err = errors.Join(err, trail.Skip(ctx, "its submission could not be recorded in time"))
-		}
+		queue.Withdraw(trail, "its submission could not be recorded in time", s.opts.OnError) // nobody asks for it again
 		s.opts.OnError(ctx, err)
 		return
 	}

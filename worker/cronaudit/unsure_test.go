@@ -20,8 +20,8 @@ func TestATickOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEnd(t *testing.T) {
 			unsure.Each(t, func(t *testing.T, sink *unsure.Sink) {
 				rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "cleaner", Environment: "test"}, unsure.Options())
 				require.NoError(t, err)
-				var errs []error
-				cronaudit.Job(cronaudit.New(rec, told(&errs)), submission, func(context.Context) error { return nil }, chain).Run()
+				cronaudit.Job(cronaudit.New(rec, &cronaudit.Options{OnError: func(context.Context, error) {}}), submission, func(context.Context) error { return nil }, chain).Run()
+				sink.Ended(t)
 				require.NoError(t, rec.Close(t.Context()))
 			})
 		})
