@@ -9,17 +9,16 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/internal/tools/unsure"
 	"github.com/jobaudit/jobaudit/worker/asynqaudit"
 )
 
 // unsureRig makes a rig that records to the sink and complains to nobody.
-func unsureRig(t *testing.T, redis *redisServer, sink *unsure.Sink) *rig {
+func unsureRig(t *testing.T, redis *redisServer, sink *unsureSink) *rig {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	r := &rig{T: t, ctx: ctx, redis: redis, sink: sink.Sink}
-	r.open(sink, sink, unsure.Options())
+	r.open(sink, sink, unsureOptions())
 	t.Cleanup(func() { sink.Ended(t) }) // before the recorder is closed
 	return r
 }
@@ -27,7 +26,7 @@ func unsureRig(t *testing.T, redis *redisServer, sink *unsure.Sink) *rig {
 func TestATaskOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEndIfItIsNotEnqueued(t *testing.T) {
 	t.Parallel()
 	redis := startRedis(t)
-	unsure.Each(t, func(t *testing.T, sink *unsure.Sink) {
+	eachUnsure(t, func(t *testing.T, sink *unsureSink) {
 		r := unsureRig(t, redis, sink)
 		s := submission()
 		s.ID = uuid.Nil
@@ -41,7 +40,7 @@ func TestATaskOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEndIfItIsNotEnqueued(t 
 func TestATickOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEnd(t *testing.T) {
 	t.Parallel()
 	redis := startRedis(t)
-	unsure.Each(t, func(t *testing.T, sink *unsure.Sink) {
+	eachUnsure(t, func(t *testing.T, sink *unsureSink) {
 		r := unsureRig(t, redis, sink)
 		opts := r.adapter.SchedulerOpts(nil, func(*asynq.Task) jobaudit.Submission {
 			s := submission()

@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/internal/tools/unsure"
 	"github.com/jobaudit/jobaudit/worker/cronaudit"
 )
 
@@ -17,8 +16,8 @@ func TestATickOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEnd(t *testing.T) {
 		"runs twice": func(j job) job { return jobFunc(func() { j.Run(); j.Run() }) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			unsure.Each(t, func(t *testing.T, sink *unsure.Sink) {
-				rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "cleaner", Environment: "test"}, unsure.Options())
+			eachUnsure(t, func(t *testing.T, sink *unsureSink) {
+				rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "cleaner", Environment: "test"}, unsureOptions())
 				require.NoError(t, err)
 				cronaudit.Job(cronaudit.New(rec, &cronaudit.Options{OnError: func(context.Context, error) {}}), submission, func(context.Context) error { return nil }, chain).Run()
 				sink.Ended(t)

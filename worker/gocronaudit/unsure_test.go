@@ -10,16 +10,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/internal/tools/unsure"
 	"github.com/jobaudit/jobaudit/worker/gocronaudit"
 )
 
 func TestATickOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEnd(t *testing.T) {
-	unsure.Each(t, func(t *testing.T, sink *unsure.Sink) {
+	eachUnsure(t, func(t *testing.T, sink *unsureSink) {
 		synctest.Test(t, func(t *testing.T) {
 			r := &rig{T: t, sink: sink.Sink}
 			var err error
-			r.recorder, err = jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "cleaner", Environment: "test"}, unsure.Options())
+			r.recorder, err = jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "cleaner", Environment: "test"}, unsureOptions())
 			require.NoError(t, err)
 			r.audit = gocronaudit.New(r.recorder, &gocronaudit.Options{OnError: func(context.Context, error) {}})
 			r.scheduler, err = gocron.NewScheduler(r.audit.SchedulerOption())

@@ -101,9 +101,9 @@ const maxFailures, maxProbes = 16, 16
 // the others: who can write to a queue could end it otherwise.
 type Failures struct {
 	Recorder *jobaudit.Recorder
-	// Doubt says that an error was not of the job itself, but of a log, of the queue
+	// Ambiguous says that an error was not of the job itself, but of a log, of the queue
 	// or of the sink, so that it is not known what else it hides.
-	Doubt bool
+	Ambiguous bool
 
 	errs   []error
 	more   int
@@ -122,13 +122,13 @@ func (f *Failures) Add(ctx context.Context, err error) (ends bool) {
 		f.more++
 	}
 	if ctx.Err() != nil {
-		f.Doubt = true
+		f.Ambiguous = true
 		return true
 	}
 	if own(err) {
 		return false
 	}
-	f.Doubt = true
+	f.Ambiguous = true
 	if _, ok := errors.AsType[*jobaudit.AuditError](err); !ok {
 		return true
 	}

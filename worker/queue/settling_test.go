@@ -140,11 +140,11 @@ func TestAnErrorOfOneJobHoldsUpNoOther(t *testing.T) {
 		failed(jobaudit.ErrTransition), failed(jobaudit.ErrDenied), failed(jobaudit.ErrNoPolicy),
 	} {
 		require.False(t, f.Add(t.Context(), fmt.Errorf("job 7: %w", err)), err)
-		require.False(t, f.Doubt, err)
+		require.False(t, f.Ambiguous, err)
 		require.ErrorIs(t, f.Err(), err)
 	}
 	require.False(t, f.Add(t.Context(), failed(errors.New("this record not"))), "the sink takes a probe")
-	require.True(t, f.Doubt)
+	require.True(t, f.Ambiguous)
 	require.True(t, f.Add(t.Context(), errors.New("the log cannot be read")))
 	sink.Set(faultsink.Rule{Fault: faultsink.Fail})
 	require.True(t, f.Add(t.Context(), failed(errors.New("nor that"))), "the sink takes nothing")

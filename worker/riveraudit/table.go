@@ -69,7 +69,7 @@ func (p *pass) run(ctx context.Context, client Lister) error {
 	if err := p.rows(ctx, client); err != nil {
 		return err
 	}
-	if p.failures.Doubt {
+	if p.failures.Ambiguous {
 		return nil // may the table's job be among the missing ones?
 	}
 	// If the table shows what stands in none of the logs, the log is missing of
@@ -110,7 +110,7 @@ func (p *pass) rows(ctx context.Context, client Lister) error {
 			if err != nil {
 				err = fmt.Errorf("job %d of River's table: %w", job.ID, err)
 			}
-			p.failed(ctx, id, err) // and on: see failures.Doubt
+			p.failed(ctx, id, err) // and on: see failures.Ambiguous
 		}
 		if len(list.Jobs) < page {
 			return ctx.Err()

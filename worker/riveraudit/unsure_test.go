@@ -9,14 +9,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/internal/tools/unsure"
 	"github.com/jobaudit/jobaudit/worker/riveraudit"
 )
 
 func TestAJobOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEndIfItIsNotInserted(t *testing.T) {
 	w := newWorld(t, database(t, server(t)), false)
-	unsure.Each(t, func(t *testing.T, sink *unsure.Sink) {
-		rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, unsure.Options())
+	eachUnsure(t, func(t *testing.T, sink *unsureSink) {
+		rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, unsureOptions())
 		require.NoError(t, err)
 		w.audit = riveraudit.New(rec, &riveraudit.Options{
 			Logs: []jobaudit.AuditReader{sink}, Submission: w.asking, OnError: func(context.Context, error) {},

@@ -7,16 +7,15 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/internal/tools/unsure"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 	"github.com/jobaudit/jobaudit/worker/watermillaudit"
 )
 
 // quiet makes a rig that records to the sink and complains to nobody.
-func quiet(t *testing.T, sink *unsure.Sink, audit watermillaudit.Options) *rig {
+func quiet(t *testing.T, sink *unsureSink, audit watermillaudit.Options) *rig {
 	t.Helper()
 	r := newRig(t, settings{
-		silent: true, recorder: *unsure.Options(), audit: audit,
+		silent: true, recorder: *unsureOptions(), audit: audit,
 		sink: func(*memsink.Sink) jobaudit.AuditSink { return sink },
 	})
 	t.Cleanup(func() { sink.Ended(t) }) // before the recorder is closed
@@ -24,7 +23,7 @@ func quiet(t *testing.T, sink *unsure.Sink, audit watermillaudit.Options) *rig {
 }
 
 func TestAMessageOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEndIfItIsNotPublished(t *testing.T) {
-	unsure.Each(t, func(t *testing.T, sink *unsure.Sink) {
+	eachUnsure(t, func(t *testing.T, sink *unsureSink) {
 		r := quiet(t, sink, watermillaudit.Options{})
 		one, first := order("{}")
 		two, second := order("{}")
@@ -38,7 +37,7 @@ func TestAMessageOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEndIfItIsNotPublishe
 }
 
 func TestAnEventOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEnd(t *testing.T) {
-	unsure.Each(t, func(t *testing.T, sink *unsure.Sink) {
+	eachUnsure(t, func(t *testing.T, sink *unsureSink) {
 		r := quiet(t, sink, watermillaudit.Options{Events: func(string) bool { return true }})
 		one, _ := order("{}")
 		two, _ := order("{}")
@@ -48,7 +47,7 @@ func TestAnEventOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEnd(t *testing.T) {
 
 // A message that nothing ties to its next delivery is another job then.
 func TestAMessageWithoutAnIDLeavesNoJobBehind(t *testing.T) {
-	unsure.Each(t, func(t *testing.T, sink *unsure.Sink) {
+	eachUnsure(t, func(t *testing.T, sink *unsureSink) {
 		r := quiet(t, sink, watermillaudit.Options{})
 		done := make(chan struct{})
 		r.serve(func(*message.Message) error { close(done); return nil })

@@ -1,6 +1,4 @@
-// Package unsure is for tests of what a program leaves behind when it does not know
-// whether an event was stored: a sink that stores, and does not say so in time.
-package unsure
+package gocronaudit_test
 
 import (
 	"context"
@@ -16,17 +14,17 @@ import (
 	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
-const timeout = 20 * time.Millisecond
+const unsureTimeout = 20 * time.Millisecond
 
-// Options are those of a Recorder that does not wait long.
-func Options() *jobaudit.Options {
+// unsureOptions are those of a Recorder that does not wait long.
+func unsureOptions() *jobaudit.Options {
 	return &jobaudit.Options{
-		Timeout: timeout, Heartbeat: -1, OnError: func(context.Context, *jobaudit.AuditError) {},
+		Timeout: unsureTimeout, Heartbeat: -1, OnError: func(context.Context, *jobaudit.AuditError) {},
 	}
 }
 
-// Sink stores each Append, and answers one of them only when nobody waits any more.
-type Sink struct {
+// unsureSink stores each Append, and answers one of them only when nobody waits any more.
+type unsureSink struct {
 	*memsink.Sink
 
 	mu  sync.Mutex // guards what follows
@@ -35,26 +33,26 @@ type Sink struct {
 }
 
 // Append implements jobaudit.AuditSink.
-func (s *Sink) Append(ctx context.Context, records []jobaudit.Record) error {
+func (s *unsureSink) Append(ctx context.Context, records []jobaudit.Record) error {
 	err := s.Sink.Append(ctx, records)
 	s.mu.Lock()
 	s.n++
 	late := s.n == s.bad && records[0].Type() != jobaudit.AuditClosed // which is no job's
 	s.mu.Unlock()
 	if late && err == nil {
-		<-time.After(5 * timeout) // it does not hear that its context has ended
+		<-time.After(5 * unsureTimeout) // it does not hear that its context has ended
 		err = context.DeadlineExceeded
 	}
 	return err
 }
 
-// Each calls run with a Sink, once for each of the Appends that it makes, from the
+// eachUnsure calls run with such a sink, once for each of the Appends that it makes, from the
 // second on: that one is not answered in time. The first is the opening of its
 // Recorder. When run has returned, and its Cleanups, no job may be without an end.
-func Each(t *testing.T, run func(t *testing.T, sink *Sink)) {
+func eachUnsure(t *testing.T, run func(t *testing.T, sink *unsureSink)) {
 	t.Helper()
 	for bad := 2; ; bad++ {
-		sink := &Sink{Sink: memsink.New(nil), bad: bad}
+		sink := &unsureSink{Sink: memsink.New(nil), bad: bad}
 		if !t.Run(fmt.Sprint("append ", bad), func(t *testing.T) { run(t, sink) }) {
 			return
 		}
@@ -71,7 +69,7 @@ func Each(t *testing.T, run func(t *testing.T, sink *Sink)) {
 }
 
 // End ends a job that is its queue's, as the test ends.
-func (s *Sink) End(t *testing.T, rec *jobaudit.Recorder, id uuid.UUID) {
+func (s *unsureSink) End(t *testing.T, rec *jobaudit.Recorder, id uuid.UUID) {
 	t.Helper()
 	for record, err := range s.Records(t.Context(), jobaudit.Query{JobID: id, Limit: 1}) {
 		require.NoError(t, err)
@@ -82,7 +80,7 @@ func (s *Sink) End(t *testing.T, rec *jobaudit.Recorder, id uuid.UUID) {
 }
 
 // Ended waits until all jobs have an end.
-func (s *Sink) Ended(t *testing.T) {
+func (s *unsureSink) Ended(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	defer cancel()
