@@ -111,6 +111,7 @@ func TestEveryStatusAndErrorCode(t *testing.T) {
 		{"an ID in braces", call{method: "GET", path: "/api/jobs/{" + ended + "}", who: "ada"}, 400, "VALIDATION_ERROR", "id"},
 		{"the nil ID", call{method: "GET", path: "/api/jobs/" + uuid.Nil.String(), who: "ada"}, 400, "VALIDATION_ERROR", "id"},
 		{"a cursor that is none", call{method: "GET", path: "/api/jobs/" + ended + "/events?cursor=-1", who: "ada"}, 400, "VALIDATION_ERROR", "cursor"},
+		{"a filter that holds a credential, which the record of the read would", call{method: "GET", path: "/api/jobs?action=gh" + "p_" + strings.Repeat("aB3dE6gH9", 4), who: "bob"}, 400, "VALIDATION_ERROR", "action"},
 		{"an event ID that is none", call{method: "GET", path: "/api/jobs/" + ended + "/events?cursor=1", who: "ada", header: with("Last-Event-ID", "1 ")}, 400, "VALIDATION_ERROR", "cursor"},
 		{"invalid inputs", call{method: "POST", path: "/api/jobs", who: "ada", body: `{"action":"send-report","inputs":{"month":"bad"}}`}, 400, "VALIDATION_ERROR", "inputs.month"},
 		{"a field that the client made up", call{method: "POST", path: "/api/jobs", who: "ada", body: `{"action":"send-report","inputs":{"worse":1}}`}, 400, "VALIDATION_ERROR", ""},
