@@ -50,6 +50,10 @@ const (
 // A digest identifies an index's content.
 type digest [sha256.Size]byte
 
+// errNewerIndex is about an index that a later version has signed, with tables that this
+// one does not know: it counts as missing.
+var errNewerIndex = errors.New("the index is of a later version")
+
 var errIndex = errors.New("the index does not read well")
 
 // A row leads from a key to a leaf of the segment.
@@ -114,8 +118,8 @@ type indexHeader struct {
 	Incarnation                   uuid.UUID
 	Closed                        bool
 	Policies                      uint32
-	// Tables is 0 in the indexes of older versions, which have no lives. Lives
-	// counts rows.
+	// Tables is 0 in the indexes of older versions, which have no lives, and more than
+	// indexTables in those of later ones. Lives counts rows.
 	Tables, Lives uint32
 }
 
@@ -208,6 +212,9 @@ func openIndex(dir disk.Dir, first int64, keys []note.Verifier) (*indexFile, err
 	n, err := note.Open(x.signed, note.VerifierList(keys...))
 	if err == nil && n.Text != noteText(n.Sigs[0].Name, x.First, x.End, x.Root, x.Size, x.sum) {
 		err = errIndex
+	}
+	if err == nil && x.Tables > indexTables {
+		err = errNewerIndex
 	}
 	if err != nil {
 		return nil, errors.Join(err, x.close())

@@ -49,10 +49,14 @@ func (v *verification) checkIndexes() *indexCheck {
 			_ = x.close() // it was only read
 			continue
 		}
+		found := "an index that the given keys have not signed: it is not used, and the next open makes it again"
+		if errors.Is(err, errNewerIndex) {
+			found = "an index of a later version, with tables that this one cannot check: it does not use it either"
+		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			v.report.Notes = append(v.report.Notes, Finding{Finding: auditlog.Finding{
 				Kind: KindIndex, Index: -1, Commit: -1, Offset: -1, Segment: file.name,
-				Found: "an index that the given keys have not signed: it is not used, and the next open makes it again",
+				Found: found,
 			}})
 		}
 	}
