@@ -73,6 +73,19 @@ func TestOneChangedByteOfAPageIsFound(t *testing.T) {
 	require.ErrorIs(t, err, evidence.ErrFormat)
 }
 
+// TestAPrintedPageShowsByWhichKeyItWasChecked: on paper nothing else tells.
+func TestAPrintedPageShowsByWhichKeyItWasChecked(t *testing.T) {
+	style, err := os.ReadFile("page.css")
+	require.NoError(t, err)
+	_, print, ok := strings.Cut(string(style), "@media print {")
+	require.True(t, ok)
+	for rule := range strings.Lines(print) {
+		if strings.Contains(rule, "display: none") {
+			require.NotRegexp(t, `\.keys|form|textarea|status`, rule)
+		}
+	}
+}
+
 func TestThePageOfStandardsIsTheTableOfTheReport(t *testing.T) {
 	text, err := os.ReadFile("../docs/compliance.md")
 	require.NoError(t, err)

@@ -289,11 +289,12 @@ func (a *app) openEvidence(file string, text []byte, keys []note.Verifier) (*evi
 	return b, a.unproven(file, err)
 }
 
-// writeFile writes a result, to standard output for "-".
+// writeFile writes a result, to standard output for "-". A new file is readable by its
+// owner only, as an export is: it holds what the log holds.
 func (a *app) writeFile(name string, text []byte) error {
 	if name == "-" {
 		_, err := a.out.Write(text)
 		return err
 	}
-	return os.WriteFile(name, text, 0o644)
+	return os.WriteFile(name, text, 0o600)
 }

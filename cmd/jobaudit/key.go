@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
@@ -170,7 +172,27 @@ func createKey(file, origin string) error {
 		return err
 	}
 	_, err = f.WriteString(secret + "\n")
-	return errors.Join(err, f.Sync(), f.Close())
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = syncDirectory(filepath.Dir(file))
+	}
+	if err != nil {
+		_ = os.Remove(file) // nothing was signed with it
+	}
+	return err
+}
+
+// syncDirectory makes durable which files a directory has, where the system can: what is
+// signed with a key that a power cut takes away can never be continued.
+func syncDirectory(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if runtime.GOOS == "windows" || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) {
+		err = nil
+	}
+	return errors.Join(err, d.Close())
 }
 
 // unusable makes an error about a file's content one of reading.

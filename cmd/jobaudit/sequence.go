@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -76,6 +78,10 @@ behind and at work is not to be restarted.`,
 func sequencerOptions(keyFile, anchor, predecessor string) (opts pgsink.SequencerOptions, err error) {
 	if keyFile == "" {
 		return opts, usagef("--key is missing: the file with the log's private key")
+	}
+	// Who can write to it could have the log signed with a key of theirs. A pipe is nobody's.
+	if info, err := os.Stat(keyFile); err == nil && info.Mode().IsRegular() && runtime.GOOS != "windows" && info.Mode()&0o022 != 0 {
+		return opts, fmt.Errorf("key %s: others than its owner can write to it (mode %04o): take that away with chmod go-w", keyFile, info.Mode().Perm())
 	}
 	text, err := readInput(keyFile)
 	if err != nil {

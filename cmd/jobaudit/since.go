@@ -257,8 +257,9 @@ func replaceFile(name string, text []byte) (err error) {
 	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
 		err = os.Rename(f.Name(), name)
 	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	if err == nil {
+		return syncDirectory(filepath.Dir(name))
 	}
+	_ = os.Remove(f.Name())
 	return err
 }

@@ -411,7 +411,7 @@ func (a *app) unreadable(n int) {
 // newest takes a head for durable whose writer has gone on behind it, or has
 // said in the file checkpoint that it is durable.
 func (d directory) newest(ctx context.Context, durable bool) ([]byte, error) {
-	known := d.known() // before the entries, which are ahead of it
+	known, _ := d.known() // before the entries, which are ahead of it
 	last := true
 	for l, err := range d.backward(ctx) {
 		if err != nil {
@@ -421,7 +421,7 @@ func (d directory) newest(ctx context.Context, durable bool) ([]byte, error) {
 			continue
 		}
 		head, err := auditlog.CommitHead(l.text)
-		if !durable || !last || err == nil && head.Size <= known || l.behind {
+		if !durable || !last || err == nil && head == known || l.behind {
 			return signedNote(l.text)
 		}
 		last = false
@@ -432,29 +432,24 @@ func (d directory) newest(ctx context.Context, durable bool) ([]byte, error) {
 	return nil, fmt.Errorf("the log in %s has no commit", d.path)
 }
 
-// known returns the size that the file checkpoint claims.
-func (d directory) known() int64 {
+// known returns the head in the file checkpoint. Nothing of it is verified here, so it
+// speaks for the commit line of that very head only, which the caller verifies: a size
+// alone, that anybody can write there, would make any head durable.
+func (d directory) known() (auditlog.Head, error) {
 	f, err := os.Open(filepath.Join(d.path, "checkpoint"))
 	if err != nil {
-		return 0
+		return auditlog.Head{}, err
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return 0
+		return auditlog.Head{}, filesink.ErrNotRegular
 	}
 	signed, err := io.ReadAll(io.LimitReader(f, 64<<10))
 	if err != nil {
-		return 0
+		return auditlog.Head{}, err
 	}
-	lines := strings.SplitN(string(signed), "\n", 3)
-	if len(lines) < 3 {
-		return 0
-	}
-	size, err := strconv.ParseInt(lines[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return size
+	origin, head, err := headOf(signed)
+	return auditlog.Head{Origin: origin, Size: head.N, Root: head.Hash}, err
 }
 
 // signedNote takes the signed note out of a commit line.

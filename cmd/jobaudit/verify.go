@@ -265,22 +265,23 @@ func durable(r report) string {
 }
 
 // readHead reads a head that is given as a file with a signed checkpoint, or as
-// SIZE:ROOT.
+// SIZE:ROOT, which is of any origin.
 func readHead(text string) (auditlog.Head, error) {
+	var h auditlog.Head
 	if signed, err := readInput(text); err == nil {
 		lines := strings.Split(string(signed), "\n")
 		if len(lines) > 3 {
-			text = lines[1] + ":" + lines[2]
+			h.Origin, text = lines[0], lines[1]+":"+lines[2]
 		}
 	}
 	size, root, ok := strings.Cut(text, ":")
-	var h auditlog.Head
 	n, err := strconv.ParseInt(size, 10, 64)
 	hash, hashErr := tlog.ParseHash(root)
 	if !ok || err != nil || hashErr != nil {
 		return h, usagef("--accept-loss %q is no head: give a file that holds one, or SIZE:ROOT", plain(text))
 	}
-	return auditlog.Head{Size: n, Root: hash}, nil
+	h.Size, h.Root = n, hash
+	return h, nil
 }
 
 // counted are the kinds of notes that figures counts.
