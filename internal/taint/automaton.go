@@ -1,5 +1,7 @@
 package taint
 
+import "encoding/binary"
+
 // tells reports whether a text that is cut behind so many bytes of the needle
 // tells that they are its: not if they are words of which others texts are made.
 func (n *needle) tells(depth int) bool {
@@ -36,9 +38,11 @@ type node struct {
 	what  uint32 // the needle that ends here, plus one; or 0
 	begin uint32 // a needle that begins with the node: a credential if there is one
 	wide  uint32 // where its bytes are, if it has many
+	ahead uint32 // the node behind the next run bytes, where all needles go on with them
 	count uint16 // of the children
 	depth uint8
 	first byte // the label of the first child
+	run   uint8
 }
 
 // grow makes the nodes, those of one depth after those of another. Each stands
@@ -110,6 +114,29 @@ func (a *automaton) link() {
 			}
 		}
 	}
+	for i := range a.nodes {
+		a.lookAhead(&a.nodes[i])
+	}
+}
+
+// leastAhead and mostAhead are how many bytes are compared in one go.
+const leastAhead, mostAhead = 3, 8
+
+// lookAhead notes where all needles that begin with a node go on with the same bytes, none
+// of which is the last of a needle or may begin a mark of cut.
+func (a *automaton) lookAhead(n *node) {
+	if int(n.depth)+mostAhead > len(a.needles[n.begin].text) {
+		return
+	}
+	at := n
+	for n.run < mostAhead && at.count == 1 && (n.run == 0 || at.found == 0 && !cuts[at.first]) {
+		n.ahead = at.child
+		n.run++
+		at = &a.nodes[at.child]
+	}
+	if n.run < leastAhead {
+		n.run = 0
+	}
 }
 
 // step returns the node that stands for the longest suffix of a node's text and
@@ -146,25 +173,29 @@ func (a *automaton) childOf(n *node, c byte) uint32 {
 func (a *automaton) over(text []byte, from, to int, state uint32, found func(needle uint32) bool) (uint32, bool) {
 	nodes := a.nodes
 	for i := from; i < to; {
-		c := lower[text[i]]
-		i++
-		for { // as step does
-			if state == 0 {
-				state = a.root[c]
-				break
-			}
-			n := &nodes[state]
-			if n.count != 0 && n.first == c {
-				state = n.child
-				break
-			}
-			if n.count > 1 {
-				if next := a.childOf(n, c); next != 0 {
-					state = next
+		if n := &nodes[state]; n.run != 0 && i+mostAhead <= to && a.same(n, text[i:]) {
+			state, i = n.ahead, i+int(n.run)
+		} else {
+			c := lower[text[i]]
+			i++
+			for { // as step does
+				if state == 0 {
+					state = a.root[c]
 					break
 				}
+				n := &nodes[state]
+				if n.count != 0 && n.first == c {
+					state = n.child
+					break
+				}
+				if n.count > 1 {
+					if next := a.childOf(n, c); next != 0 {
+						state = next
+						break
+					}
+				}
+				state = n.retry
 			}
-			state = n.retry
 		}
 		if state == 0 {
 			continue
@@ -181,6 +212,12 @@ func (a *automaton) over(text []byte, from, to int, state uint32, found func(nee
 		}
 	}
 	return state, false
+}
+
+// same reports whether a text goes on as all needles do that begin with a node.
+func (a *automaton) same(n *node, text []byte) bool {
+	other := fold(binary.LittleEndian.Uint64(text)) ^ load64(a.needles[n.begin].text[n.depth:])
+	return other<<(8*(mostAhead-n.run)&63) == 0
 }
 
 // report tells found of the needles that end with a node.

@@ -68,8 +68,10 @@ func (s *search) runs(text []byte, decodings int, fresh places) bool {
 			i++
 		}
 		if i-from >= least && fresh.in(from-beside, i+beside) {
-			s.base64(text[from:i], decodings)
-			s.hex(text[from:i], decodings)
+			if run := withoutLineEnds(&s.rooms[decodings].digits, text[from:i]); len(run) >= least {
+				s.base64(run, decodings)
+				s.hex(run, decodings)
+			}
 			if s.collected(decodings, enough) {
 				return true
 			}
@@ -79,18 +81,12 @@ func (s *search) runs(text []byte, decodings int, fresh places) bool {
 	return false
 }
 
-func isRun(c byte) bool { return inRun[c]&1 != 0 }
+func isRun(c byte) bool { return inRun[c] }
 
-// inRun has a bit for the bytes of a run of base64, and one for those of
-// hexadecimal digits; either may be broken into lines.
-var inRun = func() (t [256]byte) {
+// inRun are the bytes of a run of base64, which may be broken into lines.
+var inRun = func() (t [256]bool) {
 	for c := range t {
-		if base64Value[c] != none || c == '\n' || c == '\r' {
-			t[c] |= 1
-		}
-		if hexValue[c] != none || c == '\n' || c == '\r' {
-			t[c] |= 2
-		}
+		t[c] = base64Value[c] != none || c == '\n' || c == '\r'
 	}
 	return t
 }()
@@ -98,14 +94,11 @@ var inRun = func() (t [256]byte) {
 // base64 decodes a run as if its groups of four began with the first, second,
 // third and fourth digit: other text may stand before it.
 func (s *search) base64(run []byte, decodings int) {
-	r, next := &s.rooms[decodings], &s.rooms[decodings+1]
-	if run = withoutLineEnds(&r.digits, run); len(run) < s.leastRun() {
-		return
-	}
 	s.allow(decodings, len(run))
-	r.packed = fromDigits(r.packed[:0], run)
+	r, next := &s.rooms[decodings], &s.rooms[decodings+1]
+	r.packed = fromBase64Digits(r.packed[:0], run)
 	for phase := range 4 {
-		next.text = s.sift(next.text, r.packed, 6*phase, 6*len(run), decodings)
+		next.text = s.sift(next.text, shiftedBy(r.packed, 6*phase, 6*len(run)), decodings)
 	}
 }
 
@@ -124,101 +117,29 @@ func withoutLineEnds(room *[]byte, run []byte) []byte {
 	return digits
 }
 
-// fromDigits appends the bytes that the digits of base64 stand for, the last one
-// filled with zeros.
-func fromDigits(dst, d []byte) []byte {
-	size := (len(d)*6 + 7) / 8
-	dst = slices.Grow(dst, size+8)
-	out := dst[len(dst) : len(dst)+size+8]
-	for len(d) >= 8 && len(out) >= 8 { // six bytes, and two that the next ones overwrite
-		high := sextets[0][d[0]] | sextets[1][d[1]] | sextets[2][d[2]] | sextets[3][d[3]]
-		low := sextets[0][d[4]] | sextets[1][d[5]] | sextets[2][d[6]] | sextets[3][d[7]]
-		binary.BigEndian.PutUint64(out, uint64(high)<<40|uint64(low)<<16)
-		d, out = d[8:], out[6:]
-	}
-	last := uint64(0)
-	for i, c := range d {
-		last |= uint64(base64Value[c]) << (58 - 6*i)
-	}
-	binary.BigEndian.PutUint64(out, last)
-	return dst[:len(dst)+size]
-}
-
-// shifted appends the whole bytes of what is packed from one bit to another.
-func shifted(dst, packed []byte, from, to int) []byte {
-	size := (to - from) / 8
-	src, shift := packed[from/8:], from%8
-	dst = slices.Grow(dst, size+16)
-	out := dst[len(dst) : len(dst)+size+16]
-	dst = dst[:len(dst)+size]
-	if shift == 0 {
-		copy(out, src)
-		return dst
-	}
-	for ; len(src) >= 8; src, out = src[7:], out[7:] { // seven bytes, and one that the next ones overwrite
-		binary.BigEndian.PutUint64(out, binary.BigEndian.Uint64(src)<<shift)
-	}
-	last := uint64(0)
-	for i, c := range src {
-		last |= uint64(c) << (56 - 8*i)
-	}
-	binary.BigEndian.PutUint64(out, last<<shift)
-	return dst
-}
-
-// sextets are the values of the digits of base64 in each of the four places of a
-// group.
-var sextets = func() (t [4][256]uint32) {
-	for c, v := range base64Value {
-		if v != none {
-			for place := range t {
-				t[place][c] = uint32(v) << (18 - 6*place)
-			}
-		}
-	}
-	return t
-}()
-
 // hex decodes the runs of hexadecimal digits in a run of base64, each from its
 // first and from its second digit.
 func (s *search) hex(run []byte, decodings int) {
+	r, next := &s.rooms[decodings], &s.rooms[decodings+1]
 	least := 2 * s.least
 	for i := least - 1; i < len(run); i += least {
-		if !isHexRun(run[i]) {
+		if hexValue[run[i]] == none {
 			continue
 		}
 		from := i
-		for from > 0 && isHexRun(run[from-1]) {
+		for from > 0 && hexValue[run[from-1]] != none {
 			from--
 		}
-		for i++; i < len(run) && isHexRun(run[i]); {
+		for i++; i < len(run) && hexValue[run[i]] != none; {
 			i++
 		}
 		if i-from >= least {
-			s.hexDigits(run[from:i], decodings)
+			s.allow(decodings, i-from)
+			r.packed = fromHexDigits(r.packed[:0], run[from:i])
+			for phase := range 2 {
+				next.text = s.sift(next.text, shiftedBy(r.packed, 4*phase, 4*(i-from)), decodings)
+			}
 		}
-	}
-}
-
-func isHexRun(c byte) bool { return inRun[c]&2 != 0 }
-
-func (s *search) hexDigits(run []byte, decodings int) {
-	r, next := &s.rooms[decodings], &s.rooms[decodings+1]
-	if run = withoutLineEnds(&r.digits, run); len(run) < 2*s.least {
-		return
-	}
-	s.allow(decodings, len(run))
-	r.packed = slices.Grow(r.packed[:0], len(run)/2+1)
-	for d := run; len(d) > 0; {
-		b := hexValue[d[0]] << 4
-		if d = d[1:]; len(d) > 0 {
-			b |= hexValue[d[0]]
-			d = d[1:]
-		}
-		r.packed = append(r.packed, b)
-	}
-	for phase := range 2 {
-		next.text = s.sift(next.text, r.packed, 4*phase, 4*len(run), decodings)
 	}
 }
 

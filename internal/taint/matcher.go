@@ -26,13 +26,13 @@ func (n *needle) short() bool { return len(n.text) < minNeedle }
 // compared. Needles with an anchor that many have are left to an automaton, and so
 // are heads of needles where a text is cut.
 type Matcher struct {
-	needles     []needle  // the short ones first, each in order
-	long        int       // where the others begin
-	credentials bool      // some of them are
-	others      bool      // some of them are none
-	least       int       // the length of the shortest text that holds one, or a head of one
-	longest     int       // the length of the longest needle
-	bytes       [4]uint64 // that needles have, in either case: a bit for each
+	needles     []needle // the short ones first, each in order
+	long        int      // where the others begin
+	credentials bool     // some of them are
+	others      bool     // some of them are none
+	least       int      // the length of the shortest text that holds one, or a head of one
+	longest     int      // the length of the longest needle
+	bytes       byteSet  // that needles have, in either case
 
 	// Most places of a text hold no anchor. Every stride bytes the hash of a few
 	// bytes tells whether they are of one, and at which of as many offsets.
@@ -73,6 +73,12 @@ const fewBits = 10
 
 // byteSet is a set of bytes.
 type byteSet [4]uint64
+
+func (b *byteSet) add(c byte)      { b[c>>6] |= 1 << (c & 63) }
+func (b *byteSet) has(c byte) bool { return b.bit(c) != 0 }
+
+// bit is 1 if c is in the set, and else 0.
+func (b *byteSet) bit(c byte) int { return int(b[c>>6] >> (c & 63) & 1) }
 
 // rank returns how many bytes of the set are less than c, and whether c is in it.
 func (b *byteSet) rank(c byte) (n int, ok bool) {
@@ -124,7 +130,7 @@ func newMatcher(needles []needle) *Matcher {
 		}
 		return cmp.Compare(a.text, b.text)
 	})
-	m := &Matcher{needles: needles, least: minNeedle, stride: 4, mask: 1<<40 - 1}
+	m := &Matcher{needles: needles, least: minHead, stride: 4, mask: 1<<40 - 1}
 	for i := range needles {
 		n := &needles[i]
 		if n.credential {
@@ -138,13 +144,13 @@ func newMatcher(needles []needle) *Matcher {
 		}
 		m.least, m.longest = min(m.least, len(n.text)), max(m.longest, len(n.text))
 		for _, c := range []byte(n.text) {
-			m.bytes[c>>6] |= 1 << (c & 63)
+			m.bytes.add(c)
 		}
 	}
 	const letters = (1<<26 - 1) << ('A' & 63) // the bits of A to Z
 	m.bytes['A'>>6] |= m.bytes['a'>>6] >> ('a' - 'A') & letters
 	if m.has(' ') {
-		m.bytes['+'>>6] |= 1 << ('+' & 63)
+		m.bytes.add('+')
 	}
 	m.makeSieve()
 	size := bits.Len(uint(16 * m.stride * len(m.needles)))
@@ -158,7 +164,7 @@ func newMatcher(needles []needle) *Matcher {
 }
 
 // has reports whether needles have the byte, in either case.
-func (m *Matcher) has(c byte) bool { return m.bytes[c>>6]&(1<<(c&63)) != 0 }
+func (m *Matcher) has(c byte) bool { return m.bytes.has(c) }
 
 // note notes a part of an anchor at an offset, with each space also as a plus sign.
 func (m *Matcher) note(part []byte, offset, from int) {
@@ -224,6 +230,9 @@ func (m *Matcher) search(text []byte, found func(needle uint32) bool) bool {
 				return true
 			}
 			crowd = crowd || crowded
+		}
+		if crowd && m.long == 0 {
+			break
 		}
 	}
 	switch {

@@ -27,6 +27,9 @@ const (
 	// minCredential is the shortest credential that is looked for. Below
 	// minNeedle it has to stand alone.
 	minCredential = 4
+	// minHead is the shortest text that holds the head of a needle: the head, and the
+	// mark that it is cut by.
+	minHead = minNeedle + len("...")
 	// maxNeedle is how much of a value is compared: a text that holds the
 	// beginning of a value is as bad as one that holds the whole.
 	maxNeedle = 128
