@@ -233,12 +233,21 @@ func (a *automaton) report(hit uint32, found func(needle uint32) bool) bool {
 // cuts are the bytes that a mark of cut begins with.
 var cuts = [256]bool{'.': true, 0xe2: true, '*': true, '[': true}
 
-// cut reports whether rest begins as what follows a text that was cut short.
+// cut reports whether rest begins as what follows a text that was cut short: with ..., … or
+// ***, or with one of the first two in a bracket.
 func cut(rest []byte) bool {
-	for _, mark := range [...]string{"...", "…", "***", "[…", "[..."} {
-		if len(rest) >= len(mark) && string(rest[:len(mark)]) == mark {
-			return true
-		}
+	bracket := len(rest) > 3 && rest[0] == '['
+	if bracket {
+		rest = rest[1:]
+	}
+	if len(rest) < 3 {
+		return false
+	}
+	switch mark := rest[0]; mark {
+	case 0xe2:
+		return rest[1] == 0x80 && rest[2] == 0xa6
+	case '.', '*':
+		return rest[1] == mark && rest[2] == mark && (mark == '.' || !bracket)
 	}
 	return false
 }

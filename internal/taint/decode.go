@@ -176,10 +176,11 @@ var inList = func() (t [256]bool) {
 	return t
 }()
 
-// listed decodes a text of such bytes alone.
+// listed decodes a text of such bytes alone. Those that are of no word separate words.
 func (s *search) listed(text []byte, decodings int) {
 	r := &s.rooms[decodings]
 	pairs, numbers := list{bytes: r.pairs[:0]}, list{bytes: r.bytes[:0]}
+	last := 0 // the end of the word before
 	for i := 0; i < len(text); {
 		if !isWord(text[i]) {
 			i++
@@ -189,22 +190,26 @@ func (s *search) listed(text []byte, decodings int) {
 		for i < len(text) && isWord(text[i]) {
 			i++
 		}
-		if i-start > 4 {
-			continue
+		word, beside := text[start:i], start-last <= maxBetween
+		if b, ok := hexPair(word); ok {
+			if pairs.add(b, beside && pairs.end == last, i, s.least) {
+				s.list(pairs.full(), decodings)
+			}
 		}
-		b, ok := hexPair(text[start:i])
-		if ok && pairs.add(b, text, start, i, s.least) {
-			s.list(pairs.full(), decodings)
+		if b, ok := decimal(word); ok {
+			if numbers.add(b, beside && numbers.end == last, i, s.least) {
+				s.list(numbers.full(), decodings)
+			}
 		}
-		b, ok = decimal(text[start:i])
-		if ok && numbers.add(b, text, start, i, s.least) {
-			s.list(numbers.full(), decodings)
-		}
+		last = i
 	}
 	s.list(pairs.bytes, decodings)
 	s.list(numbers.bytes, decodings)
 	r.pairs, r.bytes = pairs.bytes, numbers.bytes
 }
+
+// maxBetween is how many bytes stand between those of one list.
+const maxBetween = 4
 
 // list adds the bytes of a list to what was decoded.
 func (s *search) list(bytes []byte, decodings int) {
@@ -223,10 +228,11 @@ type list struct {
 	last  int // how many bytes there were when another list began
 }
 
-// add adds the byte that text[start:end] says. It reports whether it begins
-// another list, while the one before it is long enough to be looked at.
-func (l *list) add(b byte, text []byte, start, end, least int) (began bool) {
-	if len(l.bytes) > 0 && !separates(text[l.end:start]) {
+// add adds the byte that a word which ends at end says, and that goes on with the list or
+// not. It reports whether it begins another list, while the one before it is long enough to
+// be looked at.
+func (l *list) add(b byte, goesOn bool, end, least int) (began bool) {
+	if !goesOn && len(l.bytes) > 0 {
 		l.last, began = len(l.bytes), len(l.bytes) >= least
 		if !began {
 			l.bytes = l.bytes[:0]
@@ -243,45 +249,31 @@ func (l *list) full() []byte {
 	return ended
 }
 
-// separates reports whether a text stands between the bytes of one list.
-func separates(between []byte) bool {
-	if len(between) == 0 || len(between) > 4 {
-		return false
-	}
-	for _, c := range between {
-		switch c {
-		case ' ', ',', ':', '-', '+', '\n', '\r', '\t':
-		default:
-			return false
-		}
-	}
-	return true
-}
-
 // hexPair reads a byte in hexadecimal: two digits, or one or two after 0x.
 func hexPair(word []byte) (b byte, ok bool) {
 	if len(word) > 2 {
-		if word[0] != '0' || word[1]|0x20 != 'x' {
+		if len(word) > 4 || word[0] != '0' || word[1]|0x20 != 'x' {
 			return 0, false
 		}
 		if word = word[2:]; len(word) == 1 {
 			return hexValue[word[0]], hexValue[word[0]] != none
 		}
 	}
-	if len(word) != 2 || hexValue[word[0]] == none || hexValue[word[1]] == none {
+	if len(word) != 2 {
 		return 0, false
 	}
-	return hexValue[word[0]]<<4 | hexValue[word[1]], true
+	high, low := hexValue[word[0]], hexValue[word[1]]
+	return high<<4 | low, high|low != none
 }
 
 // decimal reads a number up to 255.
 func decimal(word []byte) (b byte, ok bool) {
-	n := 0
-	for _, c := range word {
+	n := uint(0)
+	for _, c := range word[:min(len(word), 3)] {
 		if !isDigit(c) {
 			return 0, false
 		}
-		n = 10*n + int(c-'0')
+		n = 10*n + uint(c-'0')
 	}
 	return byte(n), len(word) <= 3 && n <= 255
 }

@@ -1,6 +1,7 @@
 package taint
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"math/bits"
@@ -222,7 +223,7 @@ func (m *Matcher) search(text []byte, found func(needle uint32) bool) bool {
 	for at, offsets := m.next(text, 0); offsets != 0; at, offsets = m.next(text, at+m.stride) {
 		for ; offsets != 0; offsets &= offsets - 1 {
 			i := at - bits.TrailingZeros64(offsets)
-			if i < 0 {
+			if i < 0 || m.long == 0 && i+minNeedle <= len(text) && m.slot(fold(binary.LittleEndian.Uint64(text[i:]))).first == 0 {
 				continue
 			}
 			crowded, hit := m.anchoredAt(text, i, found)
@@ -317,8 +318,7 @@ func (m *Matcher) slot(key uint64) *slot {
 func (m *Matcher) searchCut(text []byte, found func(needle uint32) bool) bool {
 	var a *automaton
 	state, done, n := uint32(0), 0, 0
-	cuts := cutsOf(text)
-	for at := m.nextCut(text, &cuts); at >= 0; at = m.nextCut(text, &cuts) {
+	for at := m.nextCut(text, firstMark(text)); at >= 0; at = m.nextCut(text, at+1) {
 		if n++; len(m.needles) <= few && n <= few {
 			if m.headBefore(text, at, found) {
 				return true
@@ -359,45 +359,44 @@ func (m *Matcher) headBefore(text []byte, at int, found func(needle uint32) bool
 	return false
 }
 
-// cutMarks are the bytes that a mark of cut begins with.
-var cutMarks = [...]byte{'.', 0xe2, '*', '['}
-
-// cutPlaces are, for each of cutMarks, the first place that was not looked at.
-type cutPlaces [len(cutMarks)]int
-
-func cutsOf(text []byte) (c cutPlaces) {
-	for i, mark := range cutMarks {
-		c[i] = indexFrom(text, minNeedle, mark)
-	}
-	return c
-}
-
-// nextCut returns the next place where a text is cut behind what could be of a
+// nextCut returns the next place from i on where a text is cut behind what could be of a
 // needle, or -1.
-func (m *Matcher) nextCut(text []byte, c *cutPlaces) int {
-	for {
-		first := -1
-		for i, at := range c {
-			if at >= 0 && (first < 0 || at < c[first]) {
-				first = i
-			}
-		}
-		if first < 0 {
+func (m *Matcher) nextCut(text []byte, i int) int {
+	for i = max(i, minNeedle); ; i++ {
+		if i = nextMark(text, i); i >= len(text) {
 			return -1
 		}
-		at, mark := c[first], cutMarks[first]
-		next := at + 1
-		for next < len(text) && text[next] == mark && !m.has(mark) {
-			next++
-		}
-		if next == len(text) || text[next] != mark {
-			next = indexFrom(text, next, mark)
-		}
-		c[first] = next
-		if cut(text[at:]) && m.mayBePart(text[at-minNeedle:at]) {
-			return at
+		if m.has(text[i-1]) && cut(text[i:]) && m.mayBePart(text[i-minNeedle:i]) {
+			return i
 		}
 	}
+}
+
+// firstMark returns where a mark of cut may begin first, or the end of the text.
+func firstMark(text []byte) int {
+	for _, c := range [...]byte{'.', 0xe2, '*', '['} {
+		if at := bytes.IndexByte(text, c); at >= 0 {
+			text = text[:at]
+		}
+	}
+	return len(text)
+}
+
+// nextMark returns where the next mark of cut may begin, from i on, or the end of the text.
+func nextMark(text []byte, i int) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(text); i += 8 {
+		eight := binary.LittleEndian.Uint64(text[i:])
+		dot, ellipsis, star, bracket := eight^'.'*ones, eight^0xe2*ones, eight^'*'*ones, eight^'['*ones
+		// The lowest of these bits is right, whatever the ones above it are.
+		if found := ((dot-ones)&^dot | (ellipsis-ones)&^ellipsis | (star-ones)&^star | (bracket-ones)&^bracket) & tops; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(text) && !cuts[text[i]] {
+		i++
+	}
+	return i
 }
 
 // mayBePart reports whether eight bytes may stand in a needle.
@@ -405,7 +404,7 @@ func (m *Matcher) mayBePart(eight []byte) bool {
 	if m.counts != nil {
 		return *m.counts.of(fold(binary.LittleEndian.Uint64(eight))) != 0
 	}
-	return m.has(eight[minNeedle-1]) && m.has(eight[0])
+	return m.has(eight[0])
 }
 
 // same reports whether a text is the needle, of at least four bytes, which is as
