@@ -96,9 +96,21 @@ var inRun = func() (t [256]bool) {
 func (s *search) base64(run []byte, decodings int) {
 	s.allow(decodings, len(run))
 	r, next := &s.rooms[decodings], &s.rooms[decodings+1]
+	groups, phases := []byte(nil), uint16(0xf)
+	if s.least >= minNeedle && !s.sieve.odd {
+		if r.groups, phases = s.usualGroups(r.groups, run); phases == 0 {
+			return
+		}
+		groups = r.groups
+	}
 	r.packed = fromBase64Digits(r.packed[:0], run)
 	for phase := range 4 {
-		next.text = s.sift(next.text, shiftedBy(r.packed, 6*phase, 6*len(run)), decodings)
+		if phases>>phase&1 == 0 {
+			continue
+		}
+		b := shiftedBy(r.packed, 6*phase, 6*len(run))
+		b.groups, b.phase = groups, uint8(phase)
+		next.text = s.sift(next.text, b, decodings)
 	}
 }
 
@@ -130,9 +142,7 @@ func (s *search) hex(run []byte, decodings int) {
 		for from > 0 && hexValue[run[from-1]] != none {
 			from--
 		}
-		for i++; i < len(run) && hexValue[run[i]] != none; {
-			i++
-		}
+		i = hexEnd(run, i)
 		if i-from >= least {
 			s.allow(decodings, i-from)
 			r.packed = fromHexDigits(r.packed[:0], run[from:i])
@@ -147,15 +157,16 @@ func (s *search) hex(run []byte, decodings int) {
 // digits or as decimal numbers: 73:33, 73 33, 0x73, 0x33, [115 51], [115,51].
 func (s *search) lists(text []byte, decodings int, fresh places) bool {
 	least := 2*s.least - 1
-	for i := least - 1; i < len(text); i += least {
-		if !inList[text[i]] {
-			continue
+	const beside = maxBetween + 1 // as many bytes of a list have one between words
+	for i := 0; i+beside <= len(text); i += least - beside + 1 {
+		if inList[text[i]] == 0 || !partOfList(text[i:i+beside]) {
+			continue // as what is long enough has such a part at one of these places
 		}
 		from := i
-		for from > 0 && inList[text[from-1]] {
+		for from > 0 && inList[text[from-1]] != 0 {
 			from--
 		}
-		for i++; i < len(text) && inList[text[i]]; {
+		for i += beside; i < len(text) && inList[text[i]] != 0; {
 			i++
 		}
 		if i-from >= least && fresh.in(from-1, i+1) {
@@ -168,10 +179,23 @@ func (s *search) lists(text []byte, decodings int, fresh places) bool {
 	return false
 }
 
-// inList are the bytes that lists are written with.
-var inList = func() (t [256]bool) {
-	for _, c := range []byte("0123456789abcdefABCDEFxX ,:-+\n\r\t") {
-		t[c] = true
+// partOfList reports whether a text may be a part of a list.
+func partOfList(text []byte) bool {
+	all, some := uint8(3), uint8(0)
+	for _, c := range text {
+		all &= inList[c] | inList[c]>>1
+		some |= inList[c]
+	}
+	return all != 0 && some&2 != 0
+}
+
+// inList has a bit for the bytes of words in lists, and one for what stands between them.
+var inList = func() (t [256]uint8) {
+	for _, c := range []byte("0123456789abcdefABCDEFxX") {
+		t[c] = 1
+	}
+	for _, c := range []byte(" ,:-+\n\r\t") {
+		t[c] = 2
 	}
 	return t
 }()
@@ -289,11 +313,7 @@ func (s *search) readable(text []byte, i int) (from, to int) {
 		for from = at; from > i && printable[text[from-1]]; {
 			from--
 		}
-		for to = at + 1; to < len(text); {
-			if printable[text[to]] {
-				to++
-				continue
-			}
+		for to = printableEnd(text, at+1); to < len(text); to = printableEnd(text, to) {
 			size := multibyte(text[to:])
 			if size == 0 {
 				break
@@ -307,6 +327,17 @@ func (s *search) readable(text []byte, i int) (from, to int) {
 		at = max(at, to)
 	}
 	return len(text), len(text)
+}
+
+// printableEnd returns where the bytes that are printable end, from i on.
+func printableEnd(text []byte, i int) int {
+	for i+8 <= len(text) && unreadable(binary.LittleEndian.Uint64(text[i:])) == 0 {
+		i += 8
+	}
+	for i < len(text) && printable[text[i]] {
+		i++
+	}
+	return i
 }
 
 // backOverRunes returns where the readable text that begins at from really

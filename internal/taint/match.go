@@ -86,13 +86,14 @@ type room struct {
 	plain        [2][]byte // without escapes
 	digits       []byte    // of a run, without line ends
 	packed       []byte    // what they stand for
+	groups       []byte    // of them, that could hold something
 	pairs, bytes []byte    // that were written one by one
 	readable     []byte    // the parts of text that could encode something
 	at           []place   // where escapes were
 }
 
 func (r *room) size() int {
-	return cap(r.text) + cap(r.clean[0]) + cap(r.clean[1]) + cap(r.plain[0]) + cap(r.plain[1]) + cap(r.digits) + cap(r.readable) + 16*cap(r.at) + cap(r.packed) + cap(r.pairs) + cap(r.bytes)
+	return cap(r.text) + cap(r.clean[0]) + cap(r.clean[1]) + cap(r.plain[0]) + cap(r.plain[1]) + cap(r.digits) + cap(r.readable) + 16*cap(r.at) + cap(r.packed) + cap(r.groups) + cap(r.pairs) + cap(r.bytes)
 }
 
 var pool = sync.Pool{New: func() any { return new(search) }}
