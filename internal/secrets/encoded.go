@@ -114,6 +114,9 @@ func startsAsText(s string) bool {
 	if start[1] == 0 {
 		start = narrow(start)
 	}
+	if isText(start) { // as most
+		return true
+	}
 	for len(start) > 0 && utf8.FullRune(start) {
 		r, size := utf8.DecodeRune(start)
 		if r == utf8.RuneError && size == 1 || r < 0x80 && !isText(start[:1]) {
@@ -126,9 +129,10 @@ func startsAsText(s string) bool {
 
 // decoded looks into what text[from:to] encodes.
 func (c *scan) decoded(from, to int) bool {
-	space := c.spaces.Get().(*space)
-	defer c.spaces.Put(space)
-	buf, inner := &space.buf, &space.inner
+	if c.space == nil {
+		c.space = c.spaces.Get().(*space)
+	}
+	buf, inner := &c.space.buf, &c.space.inner
 	wide, kept := false, 0
 	for i := from; i < to; {
 		n, read := decode(buf[kept:kept+(window-kept)/6*6], c.text[i:to])

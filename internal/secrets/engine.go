@@ -58,6 +58,7 @@ type scan struct {
 	login  int     // where the word with it began
 	logins int     // how many in it
 	parts  bool    // there is a colon or a slash before it
+	space  *space  // nil until something is decoded
 	limits *limits // nil until something is looked at beyond the main loop
 	runs   *runs   // nil until a format has many bytes of a set
 }
@@ -77,6 +78,8 @@ type limits struct {
 	blocks     int // up to here, private keys were looked for
 	valueEnd   int // of the last value of a name
 	values     int // how many names in it
+	plainIn    int // from here to plainUpTo, no element of XML ends
+	plainUpTo  int
 	plainFrom  int // from here to plainTo, no byte ends a value
 	plainTo    int
 	client     int // the end of the last run of client secrets' characters
@@ -104,6 +107,10 @@ func (c *scan) seen() *limits {
 
 // release gives back what the scan has used.
 func (c *scan) release() {
+	if c.space != nil {
+		c.spaces.Put(c.space)
+		c.space = nil
+	}
 	if c.limits != nil {
 		allLimits.Put(c.limits)
 		c.limits = nil
@@ -121,7 +128,7 @@ func (s *Scanner) Find(text string) (rule string, found bool) {
 	}
 	c := scan{Scanner: s, text: text}
 	found = c.run()
-	if c.limits != nil || c.runs != nil {
+	if c.limits != nil || c.runs != nil || c.space != nil {
 		c.release()
 	}
 	if found {
@@ -156,7 +163,14 @@ func (c *scan) unescaped() (rule string, found bool) {
 	}
 	room := plains.Get().(*[]byte)
 	plain, query, spaces := (*room)[:0], false, false
-	for i := 0; i < len(c.text); i++ {
+	for i := 0; ; i++ {
+		from := i
+		for i < len(c.text) && !ofQueries[c.text[i]] {
+			i++
+		}
+		if plain = append(plain, c.text[from:i]...); i == len(c.text) {
+			break
+		}
 		b := c.text[i]
 		if b == '%' && hexes(c.text[i+1:], 2) {
 			b = hexByte(c.text[i+1])<<4 | hexByte(c.text[i+2])
@@ -185,6 +199,17 @@ func (c *scan) unescaped() (rule string, found bool) {
 	}
 	return rule, found
 }
+
+// ofQueries are the bytes that unescaped looks at.
+var ofQueries = func() (table [256]bool) {
+	for b := range 0x21 {
+		table[b] = true
+	}
+	for _, b := range []byte("%?=&\"<+") {
+		table[b] = true
+	}
+	return table
+}()
 
 // plains are rooms for texts without escapes.
 var plains = sync.Pool{New: func() any { return new([]byte) }}
@@ -313,10 +338,11 @@ func (c *scan) prefixed(i int) bool {
 // probe looks for the formats in the bucket, at i.
 func (c *scan) probe(bucket uint16, i int) bool {
 	eight := load(c.text[i:])
+	tired := c.tired(i)
 	bucketed := c.index.buckets[bucket]
 	for n := range bucketed {
 		p := &bucketed[n]
-		if eight&p.mask != p.want {
+		if eight&p.mask != p.want || tired && p.tires {
 			continue
 		}
 		if p.next != nil { // as most are found out
@@ -327,6 +353,7 @@ func (c *scan) probe(bucket uint16, i int) bool {
 		if c.matches(p.format, i) {
 			return true
 		}
+		tired = c.tired(i)
 	}
 	return false
 }
@@ -371,13 +398,13 @@ func (c *scan) matches(f *format, i int) bool {
 	case checkSet:
 		end = c.set(i + len(f.prefix))
 	default:
-		if (f.weak || len(f.prefix) <= 4) && c.amidBase64(i) || c.tired(f, i) {
+		if (f.weak || len(f.prefix) <= 4) && c.amidBase64(i) || f.builtin && c.tired(i) {
 			return false
 		}
 		var seen int
 		end, seen = c.match(f, i)
 		c.tried(i, seen)
-		if end >= 0 && (!f.plausible(c.text[i+len(f.prefix):end]) || f.inName(c.text, i, end)) {
+		if end >= 0 && (f.inName(c.text, i, end) || !f.plausible(c.text[i+len(f.prefix):end])) {
 			return false
 		}
 	}
@@ -392,9 +419,9 @@ const maxTries = 4
 const longTry = 24
 
 // tired tells whether there were too many.
-func (c *scan) tired(f *format, i int) bool {
+func (c *scan) tired(i int) bool {
 	l := c.limits
-	return f.builtin && l != nil && i < l.triesEnd && i != l.triesAt && c.triesIn() == l.triesIn && l.tries >= maxTries
+	return l != nil && i < l.triesEnd && l.tries >= maxTries && i != l.triesAt && c.triesIn() == l.triesIn
 }
 
 // triesIn returns where the run began that tries are counted in. A dollar sign does

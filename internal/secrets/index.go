@@ -8,6 +8,7 @@ type probe struct {
 	mask, want uint64
 	format     *format
 	next       *set // what follows the prefix; nil if that says nothing
+	tires      bool // tries at it are counted
 }
 
 // index finds the formats whose prefix may begin at a position by its first
@@ -73,7 +74,7 @@ func (x *index) build(formats []format) {
 		if !f.whole() {
 			x.open.add(f)
 		}
-		p := probe{format: f}
+		p := probe{format: f, tires: f.builtin && f.check == checkParts}
 		if f.check == checkParts && len(f.parts) > 0 && f.parts[0].min > 0 && len(f.prefix) < longTry {
 			p.next = &f.parts[0].set
 		}

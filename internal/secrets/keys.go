@@ -6,8 +6,12 @@ import "strings"
 // DER: PKCS #1 (RFC 8017, A.1.2), PKCS #8 (RFC 5958), encrypted or not, SEC 1
 // (RFC 5915), or -1.
 func (c *scan) derKey(i int) int {
-	var head [12]byte
-	if n, _ := decode(head[:], c.text[i:min(len(c.text), i+16)]); !startsAsKey(head[:n]) {
+	var head [8]byte
+	start := c.text[i:min(len(c.text), i+16)]
+	if n, _ := decode(head[:6], start); !startsAsKey(head[:n]) { // as most
+		return -1
+	}
+	if n, _ := decode(head[:], start); n < len(head) || !startsAsKey(head[:]) {
 		return -1
 	}
 	end := i
@@ -29,17 +33,18 @@ func (c *scan) derKey(i int) int {
 	return end
 }
 
-// startsAsKey tells whether bytes may be the beginning of a private key in DER: a
-// sequence whose first element is a version or a sequence.
+// startsAsKey tells whether bytes, six at least, may be the beginning of a private key in DER:
+// a sequence whose first element is a version or a sequence.
 func startsAsKey(der []byte) bool {
-	if len(der) < 8 || der[0] != 0x30 {
+	if len(der) < 6 || der[0] != 0x30 {
 		return false
 	}
 	at := 2
 	if der[1] >= 0x80 {
 		at += int(der[1] & 3)
 	}
-	return der[at] == 2 && der[at+1] == 1 && der[at+2] <= 1 || der[at] == 0x30
+	rest := der[at+1:]
+	return der[at] == 2 && (len(rest) < 1 || rest[0] == 1) && (len(rest) < 2 || rest[1] <= 1) || der[at] == 0x30
 }
 
 // isPrivateKey tells whether bytes are the beginning of a private key in DER.

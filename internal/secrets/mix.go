@@ -131,6 +131,23 @@ func made(body string) bool {
 	return m.counts[digit] > 0 && m.changes > 2 || m.counts[digit] == len(body) || m.changes > 4
 }
 
+// plainLetters tells whether a text has neither capitals nor digits.
+func plainLetters(s string) bool {
+	for ; len(s) >= 8; s = s[8:] {
+		eight := load(s)
+		low := eight &^ tops
+		if (within(low, '0', '9')|within(low, 'A', 'Z'))&^eight&tops != 0 {
+			return false
+		}
+	}
+	for i := range len(s) {
+		if isDigit(s[i]) || isUpper(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 // few tells whether the text has at most two different bytes.
 func few(body string) bool {
 	if body == "" {
@@ -155,6 +172,9 @@ func few(body string) bool {
 func random(body string) bool {
 	sum, changes, last := uint64(0), 0, uint8(otherByte)
 	body = body[:min(len(body), maxCounted)] // no token is as long
+	if plainLetters(body) {
+		return false
+	}
 	for i := range len(body) {
 		class := classes[body[i]] & classBits
 		sum += 1 << (class * 16)

@@ -107,16 +107,19 @@ func (c *scan) naming(end int) (n naming, begin int) {
 	var g *nameGroup
 	for begin > 0 && at > 0 {
 		b := text[begin-1]
-		if isAlnum(b) {
-			at--
-			buf[at] = lower(b)
-			if at == len(buf)-3 {
-				if g = &nameGroups[nameGroupOf[ending(buf[at], buf[at+1], buf[at+2])]]; g.sizes == 0 {
-					return namesNothing, begin
-				}
+		if !isAlnum(b) {
+			if b != '_' && b != '-' && b != '.' {
+				break
 			}
-		} else if b != '_' && b != '-' && b != '.' {
-			break
+			begin--
+			continue
+		}
+		at--
+		buf[at] = lower(b)
+		if at == len(buf)-3 {
+			if g = &nameGroups[nameGroupOf[ending(buf[at], buf[at+1], buf[at+2])]]; g.sizes == 0 {
+				return namesNothing, begin
+			}
 		}
 		begin--
 		// The longest name that ends a word decides. PGPASSWORD is one for all that.
@@ -213,13 +216,19 @@ func (c *scan) placed(i int) bool {
 	if space && i > 12 && strings.EqualFold(text[i-3:i], " by") && strings.EqualFold(text[i-13:i-3], "identified") {
 		return c.valued(i, namesPassword, i-2)
 	}
-	if !endsAsName(text, i) {
+	if c.crowded(i) || !endsAsName(text, i) {
 		return false
 	}
 	n, begin := c.naming(i)
 	if n == namesNothing || n == namesValue {
 		return false
 	}
+	return c.argument(i, n, begin)
+}
+
+// argument is placed for a name that is known, and where it begins.
+func (c *scan) argument(i int, n naming, begin int) bool {
+	text, space := c.text, c.text[i] == ' ' || c.text[i] == '+'
 	if c.edge > begin && c.edge < i {
 		begin = c.edge // the name is behind an escape
 	}
@@ -237,17 +246,35 @@ func (c *scan) placed(i int) bool {
 // flags looks for a credential behind the plus sign at i, if that stands for the space
 // behind a flag.
 func (c *scan) flags(i int) bool {
-	if i < 4 || !lastOfNames[c.text[i-1]] || !endsAsName(c.text, i) {
+	if i < 4 || !lastOfNames[c.text[i-1]] || c.crowded(i) || !endsAsName(c.text, i) {
 		return false
 	}
 	n, begin := c.naming(i)
-	return (n == namesPassword && c.text[begin] == '-' || strings.HasPrefix(c.text[begin:], "--")) && c.placed(i)
+	return (n == namesPassword && c.text[begin] == '-' || strings.HasPrefix(c.text[begin:], "--")) && i+minText < len(c.text) && n != namesNothing && n != namesValue && c.argument(i, n, begin)
 }
 
 // element tells whether an element of XML that begins before i ends soon.
 func (c *scan) element(i int) bool {
+	l := c.seen()
 	rest := c.text[i:min(len(c.text), i+maxValue+8)]
-	return strings.Contains(rest, "</") || strings.Contains(rest, `\u003c/`)
+	if end := len("\\u003c/") - 1; i >= l.plainIn && i <= l.plainUpTo-end { // the rest is looked at alone
+		rest = rest[min(len(rest), l.plainUpTo-end-i):]
+	} else {
+		l.plainIn = i
+	}
+	c.work += len(rest)
+	for slash := strings.IndexByte(rest, '/'); slash >= 0; {
+		if strings.HasSuffix(rest[:slash], "<") || strings.HasSuffix(rest[:slash], `\u003c`) {
+			return true
+		}
+		next := strings.IndexByte(rest[slash+1:], '/')
+		if next < 0 {
+			break
+		}
+		slash += 1 + next
+	}
+	l.plainUpTo = min(len(c.text), i+maxValue+8)
+	return false
 }
 
 // entry looks for a credential behind the > at i, in an element that has its name in
@@ -284,6 +311,11 @@ func (c *scan) inside(i int) bool {
 	}
 	c.limits.values++
 	return c.limits.values <= maxInside
+}
+
+// crowded tells whether inside says no.
+func (c *scan) crowded(i int) bool {
+	return c.limits != nil && i < c.limits.valueEnd && c.limits.values >= maxInside
 }
 
 // valued looks for a credential behind the sign at i, and the name that begins at
@@ -324,8 +356,13 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 		l.valueEnd = to
 	}
 	c.work += to - i
+	plain := from <= i+2 && plainSign[text[i]] // what stands behind it, and no other mark, is the value
+	if quoted && plain && to-from < minText && to < len(text) && text[to] == text[from-1] && (to+1 == len(text) || text[to+1] != text[to]) {
+		return false // in whatever light
+	}
+	plain = plain && !quoted
 	if masked(text[from:to]) {
-		return c.rough(i, n, begin)
+		return !plain && c.rough(i, n, begin)
 	}
 	value := text[from:to]
 	if text[i] == 'e' { // behind an escaped >
@@ -338,10 +375,14 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 		// A whole value without digits and without signs that were not looked at is no
 		// other one in any other light.
 		cut := !quoted || listed || to < len(text) && (text[to] == '\\' || to+1 < len(text) && text[to+1] == text[to])
-		return (cut || mayBeRough(value)) && c.rough(i, n, begin)
+		return !plain && (cut || mayBeRough(value)) && c.rough(i, n, begin)
 	}
 	return c.hit(ruleNamed, from, from+len(value))
 }
+
+// plainSign are the signs that a value may stand behind without quotes, and is then none
+// that rough knows.
+var plainSign = [256]bool{'=': true, ':': true, ' ': true, '+': true, ',': true}
 
 // behindSign returns where the value behind the sign at i may begin: behind spaces, quotes
 // and further signs.
@@ -465,7 +506,8 @@ func (c *scan) keyed(i int) bool {
 	if part := c.text[max(from, l.hostsTo-24):i]; i > l.hostsTo { // what was not looked at yet
 		c.work += len(part)
 		for _, host := range [...]string{"googleapis.com", "google.com/", "api.", "/api", "maxmind.com", "weatherapi.com", "giphy.com", "virustotal.com"} {
-			if at := strings.LastIndex(part, host); at >= 0 {
+			if !strings.Contains(part, host) { // which is told faster
+			} else if at := strings.LastIndex(part, host); at >= 0 {
 				l.host = max(l.host, i-len(part)+at+1)
 			}
 		}

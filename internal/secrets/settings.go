@@ -227,7 +227,13 @@ func roughPassword(raw []byte, n naming) bool {
 // isTemplate tells whether a value has a place where something is put, or is a regular
 // expression.
 func isTemplate(value string) bool {
+	if strings.IndexAny(value, "{(<-") < 0 {
+		return false
+	}
 	for _, signs := range [...][2]string{{"{{", "}}"}, {"${", "}"}, {"$(", ")"}, {"#{", "}"}, {"%{", "}"}, {"<%", "%>"}, {"%(", ")s"}, {"{%", "%}"}} {
+		if strings.IndexByte(value, signs[1][len(signs[1])-1]) < 0 && signs[1] != ")s" {
+			continue // as it is not closed
+		}
 		_, rest, ok := strings.Cut(value, signs[0])
 		if inside, _, closed := strings.Cut(rest, signs[1]); ok && closed {
 			if r := roughness(inside); r.signs*3 <= r.size {
@@ -294,7 +300,8 @@ func roughness(value string) (r roughly) {
 	last := uint8(roughSpace)
 	letter := func(c uint8) bool { return c == roughSmall || c == roughCapital }
 	for i := 0; i < len(value); i++ {
-		if n := placeholder(value[i:]); n > 0 {
+		if b := value[i]; b != '<' && b != '{' { // as most
+		} else if n := placeholder(value[i:]); n > 0 {
 			i += n - 1
 			last = roughSpace
 			continue

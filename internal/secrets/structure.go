@@ -196,8 +196,9 @@ scan:
 			if at >= 0 || separator < 0 || digits(text[separator+1:end]) || text[i] == '[' {
 				break scan
 			}
-			if slash < 0 {
-				slash = end
+			slash = end
+			for end+1 < len(text) && end+1-i < 1024 && !endsAddress[text[end+1]] {
+				end++
 			}
 		case b <= ' ' || b == '"' || b == '\'' || b == '<' || b == '>' || b == '`':
 			break scan
@@ -217,6 +218,17 @@ scan:
 	}
 	return false
 }
+
+// endsAddress are the bytes that user information ends at, or is none.
+var endsAddress = func() (table [256]bool) {
+	for b := range 0x21 {
+		table[b] = true
+	}
+	for _, b := range []byte("@\"'<>`") {
+		table[b] = true
+	}
+	return table
+}()
 
 // digits tells whether the text, which may be empty, is a port.
 func digits(s string) bool {
@@ -351,13 +363,18 @@ func masked(password string) bool {
 		}
 		return len(verb) == 1 && strings.IndexByte("svqdxXtT", verb[0]) >= 0 && !hexes(rest, 2)
 	}
-	if len(password) >= 3 && strings.Trim(password, password[:1]) == "" {
+	if len(password) >= 3 && password[1] == password[0] && strings.Trim(password, password[:1]) == "" {
 		return strings.IndexByte("*xX.-_#?", password[0]) >= 0
 	}
-	if strings.Trim(password, "•…") == "" || strings.HasPrefix(password, "&lt;") && strings.HasSuffix(password, "&gt;") {
-		return true
+	switch first := password[0]; {
+	case first == 0xe2:
+		return strings.Trim(password, "•…") == ""
+	case first == '&':
+		return strings.HasPrefix(password, "&lt;") && strings.HasSuffix(password, "&gt;")
+	case first|0x20 == 'r', first|0x20 == 'h', first|0x20 == 'm':
+		return strings.EqualFold(password, "redacted") || strings.EqualFold(password, "hidden") || strings.EqualFold(password, "masked")
 	}
-	return strings.EqualFold(password, "redacted") || strings.EqualFold(password, "hidden") || strings.EqualFold(password, "masked")
+	return false
 }
 
 // capitals tells whether a text is a name as variables of the environment have.
@@ -459,6 +476,14 @@ func credential(s string, least int) bool {
 	return len(s) >= least && !few(s) && random(s)
 }
 
-func isBase64URL(b byte) bool { return base64Set.has(b) }
+func isBase64URL(b byte) bool { return inBase64URL[b] }
 
-func isToken68(b byte) bool { return token68Set.has(b) }
+func isToken68(b byte) bool { return inToken68[b] }
+
+// inBase64URL and inToken68 are the bytes of such texts.
+var inBase64URL, inToken68 = func() (url, token [256]bool) {
+	for b := range 256 {
+		url[b], token[b] = base64Set.has(byte(b)), token68Set.has(byte(b))
+	}
+	return url, token
+}()

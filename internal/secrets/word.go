@@ -1,6 +1,9 @@
 package secrets
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // word looks at the word text[begin:end], and what follows it, for secrets that
 // have no prefix but are known by their lengths and what stands in them.
@@ -215,31 +218,28 @@ func (c *scan) grouped(begin int) bool {
 	if begin > 1 && text[begin-1] == separator && isAlnum(text[begin-2]) && separator == '-' {
 		return false // further into a longer row of groups
 	}
-next:
-	for _, lengths := range groups {
-		i := begin
-		for n, length := range lengths {
-			if n > 0 {
-				if i >= len(text) || text[i] != separator {
-					continue next
-				}
-				i++
-			}
-			if i+length > len(text) || !digits(text[i:i+length]) {
-				continue next
-			}
-			i += length
+	var lengths [maxGroups]int
+	n, i := 0, begin
+	for ; ; i++ { // over a separator
+		from := i
+		for i < len(text) && isDigit(text[i]) {
+			i++
 		}
-		if i+1 < len(text) && text[i] == separator && isDigit(text[i+1]) {
-			continue
+		lengths[n] = i - from
+		if n++; i+1 >= len(text) || text[i] != separator || !isDigit(text[i+1]) {
+			break
 		}
-		c.work += i - begin
-		if (i == len(text) || !isAlnum(text[i])) && c.card(begin, i, true) {
-			return true
+		if n == maxGroups || lengths[n-1] < 4 || lengths[n-1] > 6 {
+			return false
 		}
 	}
-	return false
+	c.work += i - begin
+	return slices.ContainsFunc(groups, func(g []int) bool { return slices.Equal(g, lengths[:n]) }) &&
+		(i == len(text) || !isAlnum(text[i])) && c.card(begin, i, true)
 }
+
+// maxGroups is the most groups that a card's digits are in.
+const maxGroups = 5
 
 // card tells whether text[begin:end], digits and separators, is the number of a
 // payment card (ISO/IEC 7812-1): an issuer's range, its lengths, and Luhn's
