@@ -223,7 +223,7 @@ func (c *scan) called(i int) bool {
 	for end > 0 && (text[end-1] == '"' || text[end-1] == '\'' || text[end-1] == '\\') {
 		end--
 	}
-	if !lastOfNames[text[end-1]] {
+	if end == 0 || !lastOfNames[text[end-1]] {
 		return false
 	}
 	n, begin := c.naming(end)

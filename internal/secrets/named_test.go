@@ -286,3 +286,18 @@ func TestOrdinaryAssignmentsAreNoCredentials(t *testing.T) {
 		requireNone(t, s, text)
 	}
 }
+
+// TestATextMayBeginWithAnySigns: what is looked for before a sign may not be there.
+func TestATextMayBeginWithAnySigns(t *testing.T) {
+	s := newScanner(t, everything())
+	signs := []string{"'", `"`, "`", `\`, ",", "(", ")", "=", ":", ">", "<", " ", "+", "-", "@", "%", "~", "$", "/", "[", "]", "{", ".", "\n", "a", "1"}
+	for _, one := range signs {
+		for _, two := range signs {
+			for _, three := range signs {
+				for _, times := range []int{1, 3, 4, 13} {
+					s.Find(strings.Repeat(one, times) + two + three + "abcd, efgh")
+				}
+			}
+		}
+	}
+}
