@@ -253,30 +253,6 @@ func (c *scan) flags(i int) bool {
 	return (n == namesPassword && c.text[begin] == '-' || strings.HasPrefix(c.text[begin:], "--")) && i+minText < len(c.text) && n != namesNothing && n != namesValue && c.argument(i, n, begin)
 }
 
-// element tells whether an element of XML that begins before i ends soon.
-func (c *scan) element(i int) bool {
-	l := c.seen()
-	rest := c.text[i:min(len(c.text), i+maxValue+8)]
-	if end := len("\\u003c/") - 1; i >= l.plainIn && i <= l.plainUpTo-end { // the rest is looked at alone
-		rest = rest[min(len(rest), l.plainUpTo-end-i):]
-	} else {
-		l.plainIn = i
-	}
-	c.work += len(rest)
-	for slash := strings.IndexByte(rest, '/'); slash >= 0; {
-		if strings.HasSuffix(rest[:slash], "<") || strings.HasSuffix(rest[:slash], `\u003c`) {
-			return true
-		}
-		next := strings.IndexByte(rest[slash+1:], '/')
-		if next < 0 {
-			break
-		}
-		slash += 1 + next
-	}
-	l.plainUpTo = min(len(c.text), i+maxValue+8)
-	return false
-}
-
 // entry looks for a credential behind the > at i, in an element that has its name in
 // an attribute: <entry key="password">.
 func (c *scan) entry(i int) bool {

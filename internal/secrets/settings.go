@@ -135,6 +135,30 @@ func (c *scan) lineValue(from int, value []byte) (begin, to int, plain []byte) {
 	return from, from + len(line), withoutEntities(append(value, line...))
 }
 
+// element tells whether an element of XML that begins before i ends soon.
+func (c *scan) element(i int) bool {
+	l := c.seen()
+	rest := c.text[i:min(len(c.text), i+maxValue+8)]
+	if end := len("\\u003c/") - 1; i >= l.plainIn && i <= l.plainUpTo-end { // the rest is looked at alone
+		rest = rest[min(len(rest), l.plainUpTo-end-i):]
+	} else {
+		l.plainIn = i
+	}
+	c.work += len(rest)
+	for slash := strings.IndexByte(rest, '/'); slash >= 0; {
+		if strings.HasSuffix(rest[:slash], "<") || strings.HasSuffix(rest[:slash], `\u003c`) {
+			return true
+		}
+		next := strings.IndexByte(rest[slash+1:], '/')
+		if next < 0 {
+			break
+		}
+		slash += 1 + next
+	}
+	l.plainUpTo = min(len(c.text), i+maxValue+8)
+	return false
+}
+
 // elementValue is setting for what stands in an element of XML from from on.
 func (c *scan) elementValue(from int, value []byte) (begin, to int, plain []byte) {
 	text := c.text
