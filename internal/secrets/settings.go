@@ -251,7 +251,7 @@ func roughPassword(raw []byte, n naming) bool {
 // isTemplate tells whether a value has a place where something is put, or is a regular
 // expression.
 func isTemplate(value string) bool {
-	if strings.IndexAny(value, "{(<-") < 0 {
+	if !strings.ContainsAny(value, "{(<-") {
 		return false
 	}
 	for _, signs := range [...][2]string{{"{{", "}}"}, {"${", "}"}, {"$(", ")"}, {"#{", "}"}, {"%{", "}"}, {"<%", "%>"}, {"%(", ")s"}, {"{%", "%}"}} {
