@@ -307,13 +307,16 @@ func decimal(word []byte) (b byte, ok bool) {
 func (s *search) readable(text []byte, i int) (from, to int) {
 	least := s.least + 1 // an escape has two bytes at least
 	for at := i + least - 1; at < len(text); at += least {
+		from, to = at, at+1
 		if !printable[text[at]] {
-			continue
+			if from, to = characterAround(text, i, at); from == to {
+				continue
+			}
 		}
-		for from = at; from > i && printable[text[from-1]]; {
+		for from > i && printable[text[from-1]] {
 			from--
 		}
-		for to = printableEnd(text, at+1); to < len(text); to = printableEnd(text, to) {
+		for to = printableEnd(text, to); to < len(text); to = printableEnd(text, to) {
 			size := multibyte(text[to:])
 			if size == 0 {
 				break
@@ -327,6 +330,17 @@ func (s *search) readable(text []byte, i int) (from, to int) {
 		at = max(at, to)
 	}
 	return len(text), len(text)
+}
+
+// characterAround returns where the character of another script begins and ends that the
+// byte at at is of, and is no earlier than at least, or nothing.
+func characterAround(text []byte, least, at int) (from, to int) {
+	for from = at; from >= max(least, at-utf8.UTFMax+1) && text[from] >= 0x80; from-- {
+		if size := multibyte(text[from:]); size > at-from {
+			return from, from + size
+		}
+	}
+	return at, at
 }
 
 // printableEnd returns where the bytes that are printable end, from i on.

@@ -464,3 +464,21 @@ func TestABackslashAtTheEndOfWhatWasDecodedIsItsOwn(t *testing.T) {
 		}
 	}
 }
+
+// TestAValueAmongCharactersOfOtherScriptsIsFoundInWhatEncodesIt: wherever these stand in
+// what was decoded, and however many there are in a row.
+func TestAValueAmongCharactersOfOtherScriptsIsFoundInWhatEncodesIt(t *testing.T) {
+	for between := range 8 {
+		for pad := range 20 {
+			value, escaped := "", strings.Repeat("ü", pad/2)+strings.Repeat("x", pad%2)
+			for _, letter := range "abcdefghijkl" {
+				value += string(letter) + strings.Repeat("é", between)
+				escaped += fmt.Sprintf(`\x%02x`, letter) + strings.Repeat("é", between)
+			}
+			m := credential(value)
+			require.True(t, m.Match(fmt.Sprint([]byte(escaped))), escaped)
+			require.True(t, m.Match(base64.StdEncoding.EncodeToString([]byte(escaped))), escaped)
+			require.True(t, m.Match(hex.EncodeToString([]byte(escaped))), escaped)
+		}
+	}
+}
