@@ -1,8 +1,10 @@
 package jobaudit
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -13,7 +15,6 @@ import (
 	"github.com/jobaudit/jobaudit/internal/delivery"
 	"github.com/jobaudit/jobaudit/internal/environ"
 	"github.com/jobaudit/jobaudit/internal/fields"
-	"github.com/jobaudit/jobaudit/internal/jsonscan"
 	"github.com/jobaudit/jobaudit/internal/taint"
 )
 
@@ -173,7 +174,8 @@ func (r *Recorder) Erase(ctx context.Context, keys interface {
 // its type is AuditErased, or empty.
 //
 // The subject is not stored: a reason that names it is dropped, and a principal,
-// organization, Scope or Data that does is a [*FieldError]; name who does it for them. If EraseBy
+// organization, Scope or Data that does is a [*FieldError], a subject of less than eight
+// bytes as a whole word; name who does it for them. If EraseBy
 // returns an error, part of this may have been done: call it again. A call that
 // finds no key is recorded as well. Backups of the keys are yours to delete.
 func (r *Recorder) EraseBy(ctx context.Context, keys interface {
@@ -258,20 +260,32 @@ func (r *Recorder) storeOwn(ctx context.Context, env *envelope, d *draft) error 
 
 // tellsOf says what of an act, other than its reason, names the subject.
 func (r *Recorder) tellsOf(a *Act, subject string) error {
-	content := r.opts.Redactors.sanitizer(string(a.Type)).act(a.Data)
 	texts := append(a.Scope.texts(), given{principalFields.id, a.Principal.ID}, given{"who.principal.name", a.Principal.Name},
 		given{principalFields.method, a.Principal.AuthMethod}, given{principalFields.session, a.Principal.AuthSession},
 		given{"who.orgId", a.OrgID})
-	texts = append(texts, given{"data.act.data", string(content.json)}) // a number, too
-	for text := range jsonscan.Texts(content.json) {
-		texts = append(texts, given{"data.act.data", text})
+	stored := json.NewDecoder(bytes.NewReader(r.opts.Redactors.sanitizer(string(a.Type)).act(a.Data).json))
+	stored.UseNumber()
+	for token, err := stored.Token(); err == nil; token, err = stored.Token() {
+		texts = append(texts, given{"data.act.data", fmt.Sprint(token)})
 	}
 	for _, text := range texts {
-		if text.value != "" && tellsOf(text.value, subject, nil) {
+		if isOf(text.value, subject) {
 			return &FieldError{Field: text.path, Problem: "names the subject, which must not be stored"}
 		}
 	}
 	return nil
+}
+
+// isOf reports whether a value names a subject. A short subject, as a number, stands in
+// others by chance: it has to be the value, or a word of it.
+func isOf(value, subject string) bool {
+	const long = 8
+	if len(subject) < long {
+		var named taint.Set
+		named.Add(subject, true)
+		return strings.EqualFold(value, subject) || named.Matcher().Match(value)
+	}
+	return tellsOf(value, subject, nil)
 }
 
 // tellsOf reports whether a text holds the subject, in whatever form, or something

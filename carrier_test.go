@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -386,4 +387,24 @@ func TestACarrierSaysWhatTheRecordSaysWhateverBecomesOfTheCallersSlice(t *testin
 	for _, e := range sink.Trail(tr.JobID()) {
 		require.Equal(t, "ann", e.Who.OnBehalfOf[0].ID, e.Type)
 	}
+}
+
+// All copies of a Carrier share what it holds: resuming changes none of it.
+func TestOneCarrierIsResumedByManyAtOnce(t *testing.T) {
+	rec := open(t, memsink.New(nil), nil)
+	s := submission()
+	s.OnBehalfOf = []jobaudit.Principal{{Kind: jobaudit.User, ID: "ann"}, {Kind: jobaudit.Service, ID: "api"}}
+	tr, err := rec.Submit(t.Context(), s)
+	require.NoError(t, err)
+	c, err := jobaudit.ParseCarrier(tr.Carrier().String())
+	require.NoError(t, err)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if _, err := rec.Resume(t.Context(), c, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
 }

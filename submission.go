@@ -159,6 +159,7 @@ func (s *Submission) dropCredentials(g *Registry) {
 		*id = g.safe(*id)
 	}
 	s.Principal.dropCredentials(g)
+	s.OnBehalfOf = slices.Clone(s.OnBehalfOf) // all copies of a Carrier share it
 	for i := range s.OnBehalfOf {
 		s.OnBehalfOf[i].dropCredentials(g)
 	}
