@@ -156,16 +156,25 @@ func (a *Admin) end(ctx context.Context, by jobaudit.Submission, row *rivertype.
 // log records on a job's own record what an operator did to it.
 func (a *Admin) log(ctx context.Context, row *rivertype.JobRow, what string) error {
 	o, err := a.audit.open(ctx, row)
-	if err != nil || o.found { // nothing is on record of it yet
+	switch {
+	case err != nil:
 		return err
+	case a.audit.logs.None() && o.found:
+		return nil // whether it is on record is not known
+	case a.audit.logs.None():
+		return queue.ErrNoLogs
 	}
-	s, err := a.audit.read(ctx, row)
+	s, err := a.audit.story(ctx, row, o)
 	if err != nil {
 		return err
 	}
 	trail := s.trail
-	if !s.past.Known && s.retried != nil { // it is to run again, and has not yet
+	switch {
+	case s.past.Submitted(), s.past.Known && !s.found:
+	case s.retried != nil: // it is to run again, and has not yet
 		trail = s.retried
+	case s.found: // its submission is not on record yet
+		return nil
 	}
 	trail.Log(ctx, what)
 	return trail.Flush(ctx)

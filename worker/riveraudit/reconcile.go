@@ -33,6 +33,12 @@ func (a *Audit) story(ctx context.Context, row *rivertype.JobRow, o opened) (*st
 		if !past.Known {
 			return s, nil
 		}
+		if o.found && past.Submitted() { // what was prepared for it is never sent: it is on record
+			if o.trail, err = a.rec.Resume(ctx, past.First.Carrier(), inputsOf(row.EncodedArgs)); err != nil {
+				return nil, err
+			}
+			s.trail = o.trail
+		}
 		if !job.State.Terminal() || outcome(row.State) == job.State && (job.Attempt == 0 || row.Attempt <= job.Attempt) {
 			return s, o.trail.Observe(job)
 		}
