@@ -56,7 +56,7 @@ func (s *Sequencer) rebuild(ctx context.Context, conn *pgx.Conn, wrong *storedEr
 		return err
 	}
 	if kept.Size > head.Size {
-		return fmt.Errorf("the anchor: %w", &auditlog.HeadError{Log: head, Outside: kept})
+		return s.contradicted(head, kept)
 	}
 	s.report(fmt.Errorf("pgsink: the stored hashes are not those of the log, and are made again from its events: %w", wrong))
 	db := trusted{conn, s.pooled}
@@ -64,9 +64,10 @@ func (s *Sequencer) rebuild(ctx context.Context, conn *pgx.Conn, wrong *storedEr
 	for r.tree.Size() < head.Size {
 		if err := r.step(ctx); err != nil {
 			var outside interface{ SQLState() string }
-			if ctx.Err() == nil && !errors.As(err, &outside) && !conn.IsClosed() {
-				s.unbuilt, s.unbuiltAt = wrong.line, time.Now()
+			if ctx.Err() != nil || errors.As(err, &outside) || conn.IsClosed() {
+				return fmt.Errorf("%w; %v", err, wrong) // it says nothing about the events
 			}
+			s.unbuilt, s.unbuiltAt = wrong.line, time.Now()
 			return fmt.Errorf("%w; %w", err, wrong)
 		}
 	}
@@ -81,7 +82,9 @@ func (s *Sequencer) rebuild(ctx context.Context, conn *pgx.Conn, wrong *storedEr
 		}
 	}
 	s.tree, s.head, s.line, s.loaded, s.certain = r.tree, wrong.head, wrong.line, true, false
-	s.anchored = kept.Size
+	if s.anchored = 0; kept.Origin == s.opts.Signer.Name() {
+		s.anchored = kept.Size
+	}
 	return nil
 }
 
@@ -148,29 +151,24 @@ func (r *rebuilding) step(ctx context.Context) error {
 	return err
 }
 
-// anchorHead returns the head that the anchor keeps of this log, the zero Head
-// if there is none.
+// anchorHead returns the head that the anchor keeps, the zero Head if there is none.
 func (s *Sequencer) anchorHead(ctx context.Context) (auditlog.Head, error) {
 	if s.opts.Anchor == nil {
 		return auditlog.Head{}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.opts.leadFor)
 	defer cancel()
-	signed, err := s.opts.Anchor.Latest(ctx)
+	kept, err := s.keptHead(ctx)
 	if errors.Is(err, auditlog.ErrNoHead) {
 		return auditlog.Head{}, nil
 	}
-	if err != nil {
-		return auditlog.Head{}, fmt.Errorf("the anchor: %w", err)
-	}
-	c, err := auditlog.OpenCheckpoint(signed, s.opts.Verifier)
-	if err != nil && s.opts.Predecessor != nil {
-		if _, before := auditlog.OpenCheckpoint(signed, s.opts.Predecessor); before == nil {
-			return auditlog.Head{}, nil // nothing of this key's
-		}
-	}
-	if err != nil {
-		return auditlog.Head{}, fmt.Errorf("the anchor: %w", err)
-	}
-	return c.Head(), nil
+	return kept, err
+}
+
+// contradicts reports whether err says that the log is not what was signed, and not only
+// that something did not answer.
+func contradicts(err error) bool {
+	_, stored := errors.AsType[*storedError](err)
+	_, head := errors.AsType[*auditlog.HeadError](err)
+	return stored || head
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/internal/boundanchor"
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
 )
 
 // SequencerOptions say how accepted events get their places in the log, and
@@ -442,8 +441,17 @@ func (s *Sequencer) checkAnchor(ctx context.Context, head auditlog.Checkpoint, h
 		}
 		return errors.New("the anchor holds a head and the database no log: it was emptied, or is another one")
 	}
-	if head.Head().Origin != s.opts.Signer.Name() {
-		return s.checkHandover(ctx, head.Head(), hashes)
+	if s.opts.Predecessor != nil {
+		kept, err := s.keptHead(ctx)
+		if errors.Is(err, auditlog.ErrNoHead) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if own := s.opts.Signer.Name(); kept.Origin != own || head.Head().Origin != own {
+			return s.agree(kept, head.Head(), hashes)
+		}
 	}
 	kept, err := auditlog.CheckAnchor(ctx, s.opts.Anchor, head, s.opts.Verifier, hashes)
 	switch {
@@ -453,40 +461,6 @@ func (s *Sequencer) checkAnchor(ctx context.Context, head auditlog.Checkpoint, h
 		return fmt.Errorf("the anchor: %w", err)
 	}
 	s.anchored = kept.Head().Size
-	return nil
-}
-
-// checkHandover refuses to sign the first head behind the predecessor's newest where the
-// anchor shows that this key has signed before, a larger tree or another one: the database
-// was put back to before the handover. An anchor that is new, or still has a head of the
-// predecessor, shows nothing of this key.
-func (s *Sequencer) checkHandover(ctx context.Context, head auditlog.Head, hashes storedHashes) error {
-	signed, err := s.opts.Anchor.Latest(ctx)
-	if errors.Is(err, auditlog.ErrNoHead) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("the anchor: %w", err)
-	}
-	c, err := auditlog.OpenCheckpoint(signed, s.opts.Verifier)
-	if err != nil {
-		if _, before := auditlog.OpenCheckpoint(signed, s.opts.Predecessor); before == nil {
-			return nil
-		}
-		return fmt.Errorf("the anchor: %w", err)
-	}
-	kept := c.Head()
-	agree := kept.Size == head.Size && kept.Root == head.Root
-	if 0 < kept.Size && kept.Size < head.Size {
-		proof, err := tlog.ProveTree(head.Size, kept.Size, hashes)
-		if err != nil {
-			return fmt.Errorf("the anchor: %w", err)
-		}
-		agree = tlog.CheckTree(proof, head.Size, head.Root, kept.Size, kept.Root) == nil
-	}
-	if !agree {
-		return fmt.Errorf("the anchor: %w", &auditlog.HeadError{Log: head, Outside: kept})
-	}
 	return nil
 }
 
@@ -538,7 +512,7 @@ func (s *Sequencer) putAnchor(ctx context.Context, conn *pgx.Conn, now bool) {
 		if err = s.rebuild(ctx, conn, wrong); err == nil {
 			s.repairedAt = time.Now()
 			err = s.advanceAnchor(ctx, conn, now)
-		} else {
+		} else if contradicts(err) {
 			s.loaded = false // the events may not lead there either: that is looked at before the next head
 		}
 	}
@@ -587,7 +561,7 @@ func (s *Sequencer) advanceAnchor(ctx context.Context, conn *pgx.Conn, wait bool
 	if err != nil || !bytes.Equal(line, s.line) {
 		return err // another one has led since, and puts its own head
 	}
-	if err := auditlog.AdvanceAnchor(ctx, s.opts.Anchor, s.head, s.opts.Verifier, storedHashes{ctx, tx}); err != nil {
+	if err := s.moveAnchor(ctx, storedHashes{ctx, tx}); err != nil {
 		return err
 	}
 	s.anchored = s.head.Head().Size

@@ -3,13 +3,17 @@ package pgsink_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/pgsink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
 )
 
 // handedOver makes a log of 40 events by one key and ten by its successor, whose anchor has the
@@ -183,4 +187,108 @@ func TestAnAnchorThatHangsDoesNotHoldUpASequencer(t *testing.T) {
 			require.ErrorIs(t, <-ended, context.Canceled)
 		})
 	}
+}
+
+// A successor is given what its predecessor had, the anchor too.
+func TestASuccessorGoesOnWithItsPredecessorsAnchor(t *testing.T) {
+	for kind, anchor := range map[string]auditlog.Anchor{"memory": &mem{}, "file": filesink.FileAnchor(filepath.Join(t.TempDir(), "head"))} {
+		t.Run(kind, func(t *testing.T) {
+			url := database(t)
+			sink := open(t, url, nil)
+			var before note.Verifier
+			for i, name := range []string{origin, origin + "/s2", origin + "/s3"} {
+				k := newKeyNamed(t, name)
+				opts := k.options()
+				opts.Anchor, opts.Predecessor = anchor, before
+				for again := range 3 { // each time it leads anew
+					stop := run(t, url, opts)
+					require.NoError(t, sink.Append(t.Context(), sinktest.Records(3)))
+					require.NoError(t, sink.Sequenced(t.Context()))
+					stop()
+					signed, err := anchor.Latest(t.Context())
+					require.NoError(t, err)
+					kept, err := auditlog.OpenCheckpoint(signed, k.Verifier)
+					require.NoError(t, err)
+					require.EqualValues(t, 9*i+3*again+3, kept.Head().Size)
+				}
+				before = k.Verifier
+			}
+		})
+	}
+}
+
+// With a head of the predecessor that the database lost, it is not for the successor to say
+// that nothing is missing.
+func TestASuccessorSignsNothingBehindItsPredecessorsAnchor(t *testing.T) {
+	url, k := database(t), newKey(t)
+	sink, anchor := open(t, url, nil), &mem{}
+	opts := k.options()
+	opts.Anchor = anchor
+	for range 2 {
+		stop := run(t, url, opts)
+		require.NoError(t, sink.Append(t.Context(), sinktest.Records(20)))
+		require.NoError(t, sink.Sequenced(t.Context()))
+		stop()
+	}
+	tamper(t, url, `DELETE FROM jobaudit.commits WHERE size > $i; DELETE FROM jobaudit.events WHERE idx >= $i; DELETE FROM jobaudit.sequence WHERE idx >= $i;
+		DELETE FROM jobaudit.acting WHERE idx >= $i; DELETE FROM jobaudit.hashes WHERE first >= 2 * $i`, 20)
+	successor := newKeyNamed(t, origin+"/s2").options()
+	successor.Predecessor, successor.Anchor = k.Verifier, anchor
+	requireRefused(t, url, successor)
+	successor.Anchor = &mem{} // the loss is accepted
+	run(t, url, successor)
+	require.NoError(t, sink.Sequenced(t.Context()))
+}
+
+// fleeting is an anchor that answers for so many more reads, once it is told.
+type fleeting struct {
+	mem
+	told atomic.Bool
+	left atomic.Int64
+}
+
+func (f *fleeting) Latest(ctx context.Context) ([]byte, error) {
+	if f.told.Load() && f.left.Add(-1) < 0 {
+		return nil, errors.New("the anchor does not answer")
+	}
+	return f.mem.Latest(ctx)
+}
+
+// That the anchor does not answer while stored hashes are made again says nothing about the log.
+func TestAnAnchorThatFailsInARepairDoesNotStopTheLog(t *testing.T) {
+	url, k := database(t), newKey(t)
+	anchor := &fleeting{}
+	anchor.left.Store(1)
+	opts := k.options()
+	opts.Anchor = anchor
+	sink := open(t, url, nil)
+	stop := run(t, url, opts)
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(20)))
+	require.NoError(t, sink.Sequenced(t.Context()))
+	stop()
+
+	reported := make(chan error, 100)
+	s, err := pgsink.NewSequencer(url, opts, &pgsink.Options{OnError: func(err error) { reported <- err }})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(1)))
+	require.NoError(t, sink.Sequenced(t.Context())) // it leads
+	tamper(t, url, `UPDATE jobaudit.hashes SET h = sha256(h) WHERE first < $i`, 40)
+	anchor.told.Store(true)
+	for told := false; !told; {
+		require.NoError(t, sink.Append(t.Context(), sinktest.Records(1)))
+		require.NoError(t, sink.Sequenced(t.Context()))
+		select {
+		case err := <-reported:
+			require.ErrorContains(t, err, "does not answer")
+			told = true
+		default:
+		}
+	}
+	require.NoError(t, sink.Append(t.Context(), sinktest.Records(1)))
+	require.NoError(t, sink.Sequenced(t.Context()))
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
 }

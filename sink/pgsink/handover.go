@@ -1,0 +1,82 @@
+package pgsink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jobaudit/jobaudit/auditlog"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// keptHead returns the head that the anchor keeps, of this log or of the one that it
+// continues: a successor may have its predecessor's anchor. The error is
+// [auditlog.ErrNoHead] if there is none.
+func (s *Sequencer) keptHead(ctx context.Context) (auditlog.Head, error) {
+	signed, err := s.opts.Anchor.Latest(ctx)
+	if err != nil {
+		return auditlog.Head{}, fmt.Errorf("the anchor: %w", err)
+	}
+	c, err := auditlog.OpenCheckpoint(signed, s.opts.Verifier)
+	if err != nil && s.opts.Predecessor != nil {
+		if before, beforeErr := auditlog.OpenCheckpoint(signed, s.opts.Predecessor); beforeErr == nil {
+			return before.Head(), nil
+		}
+	}
+	if errors.Is(err, auditlog.ErrOrigin) {
+		return auditlog.Head{}, fmt.Errorf("the anchor: %w: give this log an anchor of its own, or the one of the log that it continues", err)
+	}
+	if err != nil {
+		return auditlog.Head{}, fmt.Errorf("the anchor: %w", err)
+	}
+	return c.Head(), nil
+}
+
+// agree compares the newest head with the anchor's where one of the two is the
+// predecessor's: [auditlog.CheckAnchor] would see two logs. What this key has signed says
+// that the database was put back to before the handover, and what the predecessor has
+// signed that events are lost: two heads of one size would be a fork.
+func (s *Sequencer) agree(kept, head auditlog.Head, hashes tlog.HashReader) error {
+	agree := kept.Size == head.Size && kept.Root == head.Root
+	if 0 < kept.Size && kept.Size < head.Size {
+		proof, err := tlog.ProveTree(head.Size, kept.Size, hashes)
+		if err != nil {
+			return fmt.Errorf("the anchor: %w", err)
+		}
+		agree = tlog.CheckTree(proof, head.Size, head.Root, kept.Size, kept.Root) == nil
+	}
+	if !agree {
+		return s.contradicted(head, kept)
+	}
+	return nil
+}
+
+// contradicted is the error of a log that the anchor contradicts.
+func (s *Sequencer) contradicted(log, kept auditlog.Head) error {
+	err := fmt.Errorf("the anchor: %w", &auditlog.HeadError{Log: log, Outside: kept})
+	if kept.Origin != s.opts.Signer.Name() {
+		return fmt.Errorf("%w, which the predecessor signed: if that loss is accepted, keep this anchor and give the successor a new one", err)
+	}
+	return err
+}
+
+// moveAnchor is [auditlog.AdvanceAnchor], also for an anchor that the predecessor has left.
+func (s *Sequencer) moveAnchor(ctx context.Context, hashes tlog.HashReader) error {
+	if s.opts.Predecessor != nil {
+		kept, err := s.keptHead(ctx)
+		switch {
+		case errors.Is(err, auditlog.ErrNoHead):
+		case err != nil:
+			return err
+		case kept.Origin != s.opts.Signer.Name():
+			if err := s.agree(kept, s.head.Head(), hashes); err != nil {
+				return err
+			}
+			if err := s.opts.Anchor.Put(ctx, s.head); err != nil {
+				return fmt.Errorf("anchor: put size %d: %w", s.head.Head().Size, err)
+			}
+			return nil
+		}
+	}
+	return auditlog.AdvanceAnchor(ctx, s.opts.Anchor, s.head, s.opts.Verifier, hashes)
+}
