@@ -33,6 +33,16 @@ func TestAUserWhoMayMakeRolesMigrates(t *testing.T) {
 		require.NoError(t, pgsink.Migrate(t.Context(), conn, opts))
 		require.NoError(t, conn.Close(t.Context()))
 	}
+	// It has none of the roles, and sees all the same that there is nothing to do.
+	holder, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer holder.Close(context.Background())
+	_, err = holder.Exec(t.Context(), `SELECT pg_advisory_lock(1785684577)`)
+	require.NoError(t, err)
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	require.NoError(t, pgsink.Migrate(t.Context(), conn, pgsink.WaitingFor(time.Millisecond, *opts)))
+	require.NoError(t, conn.Close(t.Context()))
 	execute(t, url, strings.ReplaceAll(`CREATE ROLE managed_user LOGIN IN ROLE managed_writer, managed_reader, managed_sequencer`, "managed", managed))
 	user, k := s.URL(managed)+" user="+managed+"_user", newKey(t)
 	sink := open(t, user, nil)
@@ -98,6 +108,28 @@ func TestWhoMigratesDoesNotStayTheOwner(t *testing.T) {
 		require.Error(t, execOn(t.Context(), url, `SET ROLE `+name+`_owner`), kind)
 		require.Error(t, execOn(t.Context(), url, `SELECT FROM jobaudit.events`), kind)
 	}
+}
+
+// A user may act as another role: that one is granted what the migration needs, and keeps none of it.
+func TestMigrateLeavesTheRolesOfASessionAsTheyWere(t *testing.T) {
+	s := server(t)
+	name := fmt.Sprintf("acts%d", databaseNo.Add(1))
+	execute(t, s.URL("postgres"), strings.ReplaceAll(`CREATE ROLE name_admin CREATEROLE; CREATE ROLE name LOGIN IN ROLE name_admin`, "name", name))
+	execute(t, s.URL("postgres"), `CREATE DATABASE `+name+` ENCODING 'UTF8' TEMPLATE template0 OWNER `+name+`_admin`)
+	execute(t, s.URL("postgres"), `ALTER DATABASE `+name+` SET jobaudit.granted = 'true'`)
+	conn, err := pgx.Connect(t.Context(), s.URL(name)+" user="+name)
+	require.NoError(t, err)
+	defer conn.Close(context.Background())
+	_, err = conn.Exec(t.Context(), `SET ROLE `+name+`_admin`)
+	require.NoError(t, err)
+	require.NoError(t, pgsink.Migrate(t.Context(), conn, &pgsink.MigrateOptions{RolePrefix: name}))
+	var user string
+	var member, admin bool
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT current_user::text, pg_has_role($1, $3, 'MEMBER'), pg_has_role($2, $3, 'MEMBER')`,
+		name, name+"_admin", name+"_owner").Scan(&user, &member, &admin))
+	require.Equal(t, name+"_admin", user)
+	require.False(t, member)
+	require.False(t, admin)
 }
 
 func TestReadsThatHoldEveryConnectionStopNoAppend(t *testing.T) {

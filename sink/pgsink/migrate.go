@@ -123,11 +123,23 @@ func newest(ctx context.Context, conn *pgx.Conn) (bool, error) {
 		return false, err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it has written nothing
-	version, err := installed(ctx, tx)
+	version, err := described(ctx, tx)
+	if err != nil || version >= schemaVersion {
+		return err == nil, err
+	}
+	version, err = installed(ctx, tx) // older programs described nothing
 	if hasCode(err, "42501") {
 		return false, nil // it has none of the roles, and may have the rights to give itself one
 	}
 	return version >= schemaVersion, err
+}
+
+// described returns the version that the schema's comment names, which needs no rights and
+// which only the owner can change, 0 if there is none.
+func described(ctx context.Context, tx pgx.Tx) (version int, err error) {
+	err = tx.QueryRow(ctx, `SELECT coalesce(max(substring(obj_description(oid, 'pg_namespace') FROM '^job audit log, version ([0-9]{1,9})$')::int), 0)
+		FROM pg_namespace WHERE nspname = 'jobaudit'`).Scan(&version)
+	return version, err
 }
 
 // installed returns the version of the tables, 0 if there are none.
@@ -161,7 +173,9 @@ var roles = []string{"owner", "writer", "sequencer", "reader"}
 // they are granted to those who do.
 func rolesSQL(prefix string) string {
 	var b strings.Builder
-	b.WriteString("SET LOCAL search_path = " + searchPath + ";\nDO $$ BEGIN\n")
+	// Both settings each time: the owner of the database can give them a value.
+	b.WriteString("SET LOCAL search_path = " + searchPath + ";\nDO $$ BEGIN\n" +
+		"\tPERFORM set_config('jobaudit.migrates', current_user, true), set_config('jobaudit.granted', 'false', true);\n")
 	for _, role := range roles {
 		name := prefix + "_" + role
 		fmt.Fprintf(&b, "\tIF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = %s) THEN CREATE ROLE %s NOLOGIN; END IF;\n",
@@ -178,11 +192,13 @@ END $$;
 	return b.String()
 }
 
-// leaveSQL takes the owner's role back from who migrates, where rolesSQL has granted it: it is
-// for the migration, and not for what its user does afterwards.
+// leaveSQL goes back to the role that rolesSQL ran as, which need not be the session's, and
+// takes the owner's role from it, where rolesSQL has granted that: it is for the migration, and
+// not for what its user does afterwards.
 func leaveSQL(prefix string) string {
 	return fmt.Sprintf(`DO $$ BEGIN
-	IF current_setting('jobaudit.granted', true) = 'true' THEN
+	EXECUTE format('SET LOCAL ROLE %%I', current_setting('jobaudit.migrates'));
+	IF current_setting('jobaudit.granted') = 'true' THEN
 		REVOKE %s FROM CURRENT_USER;
 	END IF;
 END $$;

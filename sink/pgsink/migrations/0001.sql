@@ -302,4 +302,5 @@ GRANT UPDATE (one) ON jobaudit.lead TO {sequencer}; -- to lock the row; the trig
 GRANT EXECUTE ON FUNCTION jobaudit.partition_v1 TO {sequencer};
 
 INSERT INTO jobaudit.migrations (version, min_writer, min_sequencer) VALUES (1, 1, 1);
-RESET ROLE;
+-- For those who have no rights here: each migration writes its version.
+COMMENT ON SCHEMA jobaudit IS 'job audit log, version 1';
