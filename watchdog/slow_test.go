@@ -107,7 +107,7 @@ func TestHoweverManyDieAtOnceAllAreFoundThoughReadingThemTakesLong(t *testing.T)
 				return found < c.ghosts && sweeps < 10+4*c.ghosts
 			})
 			require.Equal(t, c.ghosts, found)
-			if c.ghosts*int(c.each) > int(interval) {
+			if time.Duration(c.ghosts)*c.each > interval {
 				require.NotZero(t, postponed, "the report says that there is more to judge")
 			}
 		})
