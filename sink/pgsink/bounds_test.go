@@ -2,6 +2,7 @@ package pgsink_test
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"testing"
 
@@ -47,6 +48,24 @@ func TestNoCellDecidesHowMuchMemoryVerifyTakes(t *testing.T) {
 	require.ErrorIs(t, <-ended, context.Canceled)
 	runtime.ReadMemStats(&after)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(120_000_000))
+}
+
+// Nor does how many principals an event seems to have acted for, and how long their names are.
+func TestNoPrincipalsDecideHowMuchMemoryVerifyTakes(t *testing.T) {
+	url, k := database(t), newKey(t)
+	written(t, url, k)
+	execute(t, logins(t, url)["sequencer"], `INSERT INTO jobaudit.acting (principal, idx)
+		SELECT n || repeat('x', 150000), 5 FROM generate_series(1, 1500) n`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := pgsink.Verify(t.Context(), url, &pgsink.VerifyOptions{Keys: []note.Verifier{k.Verifier}})
+	runtime.ReadMemStats(&after)
+	found, ok := errors.AsType[*pgsink.VerifyError](err)
+	require.True(t, ok, "%v", err)
+	require.Len(t, found.Findings, 1)
+	require.Equal(t, pgsink.KindColumns, found.Findings[0].Kind)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(40_000_000))
+	require.Less(t, len(err.Error()), 10_000)
 }
 
 // A log that holds nothing proves nothing: an emptied one looks like it.

@@ -47,7 +47,7 @@ func (p *pass) period(ctx context.Context) (found span, newest int64, err error)
 	if err := p.sink.pool.SendBatch(ctx, batch); err != nil {
 		return span{}, 0, fmt.Errorf("pgsink: look for a period: %w", err)
 	}
-	return span{first << blockBits, min((last+1)<<blockBits-1, newest)}, newest, nil
+	return span{first << blockBits, min((last+1)<<blockBits, newest+1)}, newest, nil
 }
 
 // periodSQL returns the statement of period. It gives the newest event of the log, and the

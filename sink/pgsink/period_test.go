@@ -98,3 +98,27 @@ func TestAPeriodOfALongLogIsReadWholeWhateverTheClocksSaid(t *testing.T) {
 		require.Equal(t, want, got, "%d: %+v", i, q)
 	}
 }
+
+// The part of a log that has one event ends behind it.
+func TestWhatIsPlacedBehindTheFirstEventComesOnce(t *testing.T) {
+	url := database(t)
+	replica := url + " options='-c session_replication_role=replica'"
+	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	// As the search for the period sees them: the head of the others is not there yet.
+	execute(t, replica, `INSERT INTO jobaudit.events (idx, id, writer, line, type, time) SELECT n, gen_random_uuid(), 'w', 'x', 'job.started', $1 FROM generate_series(0, 2) n`, began)
+	execute(t, replica, `INSERT INTO jobaudit.commits (size, prev, line) VALUES (1, 0, 'x')`)
+	sink := open(t, url, &pgsink.Options{Settle: time.Nanosecond, OnError: func(error) {}})
+	for _, newestFirst := range []bool{false, true} {
+		var got []string
+		for _, err := range sink.Records(t.Context(), jobaudit.Query{Since: began, NewestFirst: newestFirst}) {
+			unreadable, ok := errors.AsType[*jobaudit.UnreadableError](err)
+			require.True(t, ok, "%v", err)
+			got = append(got, unreadable.Place)
+		}
+		want := []string{"event 0", "event 1", "event 2"}
+		if newestFirst {
+			slices.Reverse(want)
+		}
+		require.Equal(t, want, got)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 
@@ -66,8 +67,11 @@ type pass struct {
 	yielded int
 }
 
-// span is a part of the log: the events from low up to high; 0 for no bound.
-type span struct{ low, high int64 }
+// span is a part of the log: the events from low up to and without end.
+type span struct{ low, end int64 }
+
+// noEnd is the end of a part that goes on as the log grows.
+const noEnd = math.MaxInt64
 
 func (p *pass) run(ctx context.Context) error {
 	if p.query.Limit > 0 || p.query.After != uuid.Nil {
@@ -128,8 +132,8 @@ func (p *pass) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.parts = []span{{low: newest + 1}} // what has come since
-		if found.low <= found.high {
+		p.parts = []span{{newest + 1, noEnd}} // what has come since
+		if found.low < found.end {
 			p.parts = append(p.parts, found)
 		}
 	}
@@ -323,7 +327,7 @@ func (p *pass) selected(sel *selection, compare, end string) string {
 	}
 	parts := p.parts
 	if len(parts) == 0 {
-		parts = []span{{}}
+		parts = []span{{0, noEnd}}
 	}
 	var selects []string
 	for _, part := range parts {
@@ -354,8 +358,8 @@ func (p *pass) bounds(sel *selection, part span, compare string) (conditions []s
 	if part.low > 0 {
 		conditions = append(conditions, "idx >= "+sel.arg(part.low))
 	}
-	if part.high > 0 {
-		conditions = append(conditions, "idx <= "+sel.arg(part.high))
+	if part.end < noEnd {
+		conditions = append(conditions, "idx < "+sel.arg(part.end))
 	}
 	return conditions
 }

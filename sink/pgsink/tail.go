@@ -40,7 +40,7 @@ func (p *pass) tail(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if p.idx = newest; found.low <= found.high {
+		if p.idx = newest; found.low < found.end {
 			p.idx = found.low - 1
 		}
 	}

@@ -25,16 +25,26 @@ const (
 	// boundedLine is a line, or what shows that it is none: one byte more than a line has. Who
 	// can write a row does not decide how much memory a reader of it needs.
 	boundedLine = `substring(line FROM 1 FOR 65536)`
-	// mostActing is more rows of acting than an event has room to name principals.
-	mostActing = `4096`
+	// mostActing is more rows of acting than an event has room to name principals, and
+	// mostActingBytes more than it has room for their names.
+	mostActing      = `4096`
+	mostActingBytes = `65536`
+	// boundedActing reads an event's rows of acting until they are more than an event has: one
+	// that is left out has others before it that show it.
+	boundedActing = `(SELECT array_agg(left(principal, 65536) ORDER BY principal) FROM (
+		SELECT principal, sum(octet_length(principal)) OVER (ORDER BY principal ROWS UNBOUNDED PRECEDING) - octet_length(principal) AS before
+		FROM (SELECT coalesce(principal, '') COLLATE "C" AS principal FROM jobaudit.acting a WHERE a.idx = e.idx ORDER BY a.principal LIMIT ` + mostActing + `) a
+	) a WHERE before <= ` + mostActingBytes + `)`
+	// boundedTexts are the columns of text, of which none is longer than a line.
+	boundedTexts = `left(e.principal, 65536), left(e.org, 65536), left(e.action, 65536), left(e.type, 65536), left(e.state, 65536), left(e.resource, 65536), left(e.error, 65536)`
 )
 
 // readPage reads the rows of [first, end), and checks each against its line and
 // against ids and sequence.
 func (v *verification) readPage(first, end int64) ([]row, error) {
 	found, err := v.db.Query(v.ctx, `
-		SELECT e.idx, e.id, `+boundedLine+`, e.job, e.corr, e.root, e.principal, e.org, e.action, e.type, e.state, e.resource, e.error, e.time,
-			(SELECT array_agg(principal) FROM (SELECT coalesce(principal, '') AS principal FROM jobaudit.acting a WHERE a.idx = e.idx ORDER BY a.principal LIMIT `+mostActing+`) a),
+		SELECT e.idx, e.id, `+boundedLine+`, e.job, e.corr, e.root, `+boundedTexts+`, e.time,
+			`+boundedActing+`,
 			(SELECT hash FROM jobaudit.ids i WHERE i.id = e.id),
 			(SELECT idx FROM jobaudit.sequence s WHERE s.id = e.id)
 		FROM jobaudit.events e WHERE e.idx >= $1 AND e.idx < $2 ORDER BY e.idx`, first, end)
@@ -98,8 +108,22 @@ func (v *verification) checkRow(r *row, hash []byte, place *int64) {
 		}
 	}
 	if want := actingFor(&e); !slices.Equal(want, r.acting) {
-		at(KindColumns, fmt.Sprintf("acting for %q", want), fmt.Sprintf("%q", r.acting))
+		at(KindColumns, "acting for "+printActing(want), printActing(r.acting))
 	}
+}
+
+// printActing prints no more of the principals than a finding quotes: somebody may have added
+// many, to many events.
+func printActing(principals []string) string {
+	const most = 16
+	var short []string
+	for _, p := range principals[:min(most, len(principals))] {
+		short = append(short, shortened(p))
+	}
+	if more := len(principals) - most; more > 0 {
+		return fmt.Sprintf("%q and %d more", short, more)
+	}
+	return fmt.Sprintf("%q", short)
 }
 
 func sameColumn(want, found any) bool {
