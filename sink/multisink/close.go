@@ -139,9 +139,6 @@ func (m *member) close() error {
 	m.mu.Lock()
 	lacking := m.givenUp
 	m.mu.Unlock()
-	if lacking == nil {
-		m.owner.compareLate(m)
-	}
 	for b := m.next(); b != nil && lacking == nil; b = m.next() {
 		err := m.append(b.records)
 		if err != nil {
@@ -156,6 +153,7 @@ func (m *member) close() error {
 		m.mu.Unlock()
 	}
 	m.mu.Lock()
+	lacking = cmp.Or(lacking, m.givenUp) // as it may have been since
 	for _, b := range m.queue {
 		m.answer(b, errClosed)
 	}

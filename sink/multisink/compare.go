@@ -2,9 +2,9 @@ package multisink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -18,6 +18,16 @@ const (
 	mostCompared = 2 * maxBehind
 )
 
+// catchUpBatch is how many records a member gets at once of what it lacks.
+const catchUpBatch = 256
+
+// Why a member is read last.
+var (
+	errUncompared = errors.New("it could not be read when the sinks were compared, and may lack records that were acknowledged before")
+	errMayLack    = errors.New("it may lack records that were acknowledged: others have some that it has not")
+	errLacks      = errors.New("it lacks records that were acknowledged, more than can be sent to it now: put a copy of another in its place")
+)
+
 // tail is the newest records of a member, the newest first.
 type tail struct {
 	records []jobaudit.Record
@@ -25,96 +35,97 @@ type tail struct {
 	whole   bool // these are all that it has
 	err     error
 
-	instances map[string]bool // of the processes that have written these; made by knows
+	instances map[string]bool      // of the processes that have written these; made by index
+	seqs      map[uuid.UUID]uint64 // the highest of each stream; made by index
 }
 
 // compare finds the members that lack what others hold: what was kept for them when the
 // process was killed is gone. What counts as stored is sent to them, before all that
-// comes; one that lacks more than can be sent is given up. One that lacks what may have
-// counted as stored is read last.
+// comes, where it can be. Others that may lack something are read last. Nothing is compared
+// later: appends would have to wait for it.
 func (s *Sink) compare() {
 	if len(s.members) == 1 {
 		return
 	}
-	tails := readTails(s.members, fewCompared)
-	if alike(tails) {
-		return
-	}
-	tails = readTails(s.members, mostCompared)
-	s.number = 1 // of what is sent now: the others have it
-	s.stored.Store(1)
-	for i, m := range s.members {
-		m.taken = 1
-		switch t := tails[i]; {
-		case t == nil:
-			m.doubtful = true
-		case t.err != nil:
-			m.doubtful, m.uncompared = true, true
-		default:
-			m.mu.Lock()
-			s.catchUp(m, tails, i)
-			m.start()
-			m.mu.Unlock()
+	tails := make([]*tail, len(s.members))
+	s.readTails(tails, fewCompared)
+	if !alike(tails) {
+		s.readTails(tails, mostCompared)
+		s.number = 1 // of what is sent now: the others have it
+		s.stored.Store(1)
+		for i, m := range s.members {
+			m.taken = 1
+			if tails[i].known() {
+				s.catchUp(m, tails, i)
+			}
 		}
 	}
-}
-
-// compareLate compares a member that was down when the others were compared, before it
-// gets anything. One that still cannot be read gets what it takes, and is read last.
-func (s *Sink) compareLate(m *member) {
-	m.mu.Lock()
-	uncompared := m.uncompared
-	m.mu.Unlock()
-	if !uncompared || readTails([]*member{m}, 1)[0].err != nil {
-		return
+	for i, t := range tails {
+		if t != nil && t.err != nil {
+			s.members[i].doubt = errUncompared
+		}
 	}
-	tails := readTails(s.members, mostCompared)
-	own := slices.Index(s.members, m)
-	if tails[own].err != nil {
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.uncompared = false
-	if m.givenUp == nil {
-		s.catchUp(m, tails, own)
+	for _, m := range s.members {
+		if m.doubt == errLacks {
+			m.tellDoubt()
+		}
+		m.mu.Lock()
+		m.start()
+		m.mu.Unlock()
 	}
 }
 
-// catchUp compares one member with the others, and puts what it lacks at the head of its
-// queue. Its mu is held.
+// tellDoubt reports once that the member lacks something, or may.
+func (m *member) tellDoubt() {
+	if m.doubt != nil {
+		m.told.Do(func() { m.owner.degraded(fmt.Errorf("%s is read last: %w", m.name, m.doubt)) })
+	}
+}
+
+// readInDoubt returns the member's reader, and says if it may lack something.
+func (m *member) readInDoubt() jobaudit.AuditReader {
+	go m.tellDoubt()
+	return m.sink.(jobaudit.AuditReader)
+}
+
+// catchUp compares one member with the others, and puts what it lacks into its queue.
 func (s *Sink) catchUp(m *member, tails []*tail, own int) {
+	mine := tails[own]
 	unknown := 0
 	for _, t := range tails {
-		if t == nil || t.err != nil {
+		if !t.known() {
 			unknown++
 		}
 	}
 	var lacks []jobaudit.Record
 	listed := map[uuid.UUID]bool{}
 	for i, t := range tails {
-		if i == own || t == nil || t.err != nil {
+		if i == own || !t.known() {
 			continue
 		}
 		before := len(lacks)
 		for _, r := range slices.Backward(t.records) {
-			if tails[own].ids[r.ID()] || listed[r.ID()] {
+			if mine.ids[r.ID()] || listed[r.ID()] || !mine.reaches(r) {
 				continue
 			}
 			copies := holders(tails, r.ID())
+			if copies+unknown+1 < s.need { // it was never acknowledged
+				continue
+			}
+			its, follows := mine.place(r)
+			its = its && copies+unknown >= s.need || len(mine.records) == 0 && copies >= s.need && s.need > 1
 			switch {
-			case copies >= s.need && s.need > 1, copies+unknown >= s.need && tails[own].knows(r):
+			case its && follows:
 				lacks = append(lacks, r)
 				listed[r.ID()] = true
-			case copies+unknown+1 >= s.need: // it may have been stored here, too, and counted
-				if !m.doubtful { // readers may look at it by now
-					m.doubtful = true
-				}
+			case its:
+				m.doubt = errLacks
+			case m.doubt == nil: // it may be of those who do not write here
+				m.doubt = errMayLack
 			}
 		}
-		if len(lacks) > before && !t.whole && !t.meets(tails[own]) {
-			m.taken = 0
-			m.end(fmt.Errorf("it lacks more than the newest %d records of %s", len(t.records), s.members[i].name))
+		if len(lacks) > before && !t.whole && !t.meets(mine) {
+			m.doubt = errLacks
 			return
 		}
 	}
@@ -122,27 +133,38 @@ func (s *Sink) catchUp(m *member, tails []*tail, own int) {
 		return
 	}
 	m.taken = 0
-	var first []*batch
 	for part := range slices.Chunk(lacks, catchUpBatch) {
-		first = append(first, &batch{records: part, attempt: &attempt{owner: s, decided: true}, answered: true})
+		m.queue = append(m.queue, &batch{records: part, attempt: &attempt{owner: s, decided: true}, answered: true, missed: true})
 	}
-	first[len(first)-1].attempt.number = 1
-	m.queue = append(first, m.queue...)
+	m.queue[len(m.queue)-1].attempt.number = 1
 }
 
-// catchUpBatch is how many records a member gets at once of what it lacks.
-const catchUpBatch = 256
+// known reports whether the member could be read.
+func (t *tail) known() bool { return t != nil && t.err == nil }
 
-// knows reports whether the tail has a record of the same process: where too few others
-// are known to hold a record, it may be of a process that writes there alone.
-func (t *tail) knows(r jobaudit.Record) bool {
+// reaches reports whether the tail reaches back to a record: what is older may be there,
+// where others write as well.
+func (t *tail) reaches(r jobaudit.Record) bool {
+	return t.whole || !r.Time().Before(t.records[len(t.records)-1].Time())
+}
+
+// place reports whether the tail has a record of the same process, for others may hold
+// what is written to them alone, and whether it has none of the same stream that comes later.
+func (t *tail) place(r jobaudit.Record) (known, follows bool) {
 	if t.instances == nil {
-		t.instances = map[string]bool{}
-		for _, own := range t.records {
-			t.instances[own.Event().Where.Instance] = true
-		}
+		t.index()
 	}
-	return t.instances[r.Event().Where.Instance]
+	e := r.Event()
+	return t.instances[e.Where.Instance], t.seqs[e.Stream.ID] < e.Stream.Seq
+}
+
+func (t *tail) index() {
+	t.instances, t.seqs = map[string]bool{}, map[uuid.UUID]uint64{}
+	for _, r := range t.records {
+		e := r.Event()
+		t.instances[e.Where.Instance] = true
+		t.seqs[e.Stream.ID] = max(t.seqs[e.Stream.ID], e.Stream.Seq)
+	}
 }
 
 // meets reports whether the other has what is oldest here: it lacks no more than this.
@@ -154,7 +176,7 @@ func (t *tail) meets(other *tail) bool {
 
 func holders(tails []*tail, id uuid.UUID) (n int) {
 	for _, t := range tails {
-		if t != nil && t.err == nil && t.ids[id] {
+		if t.known() && t.ids[id] {
 			n++
 		}
 	}
@@ -165,18 +187,15 @@ func holders(tails []*tail, id uuid.UUID) (n int) {
 // they can be read.
 func alike(tails []*tail) bool {
 	for i, t := range tails {
-		if t == nil {
+		if !t.known() {
 			continue
-		}
-		if t.err != nil {
-			return false
 		}
 		newest := t.records[:min(len(t.records), fewCompared/2)]
 		for j, other := range tails {
-			if i == j || other == nil || other.err != nil {
+			if i == j || !other.known() {
 				continue
 			}
-			if slices.ContainsFunc(newest, func(r jobaudit.Record) bool { return !other.ids[r.ID()] }) {
+			if other.whole && !t.whole || slices.ContainsFunc(newest, func(r jobaudit.Record) bool { return !other.ids[r.ID()] }) {
 				return false
 			}
 		}
@@ -184,17 +203,15 @@ func alike(tails []*tail) bool {
 	return true
 }
 
-// readTails reads the newest records of members, all at once; nil for those that are no
-// readers.
-func readTails(members []*member, most int) []*tail {
+// readTails reads the newest records of the members, all at once, but for those that
+// could not be read before. Those that are no readers have no tail.
+func (s *Sink) readTails(tails []*tail, most int) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	late := time.NewTimer(timeout)
-	defer late.Stop()
-	answers := make([]chan *tail, len(members))
-	for i, m := range members {
+	answers := make([]chan *tail, len(tails))
+	for i, m := range s.members {
 		reader, ok := m.sink.(jobaudit.AuditReader)
-		if !ok {
+		if !ok || tails[i] != nil && tails[i].err != nil {
 			continue
 		}
 		answers[i] = make(chan *tail, 1)
@@ -209,19 +226,21 @@ func readTails(members []*member, most int) []*tail {
 			t = readTail(ctx, reader, most)
 		}()
 	}
-	tails := make([]*tail, len(members))
 	for i, answer := range answers {
 		if answer == nil {
 			continue
 		}
+		select { // one that has answered is not late because one before it is
+		case tails[i] = <-answer:
+			continue
+		default:
+		}
 		select {
 		case tails[i] = <-answer:
-		case <-late.C: // it may not hear that its time is over
-			late.Reset(0)
-			tails[i] = &tail{err: context.DeadlineExceeded}
+		case <-ctx.Done(): // it may not hear that its time is over
+			tails[i] = &tail{err: ctx.Err()}
 		}
 	}
-	return tails
 }
 
 func readTail(ctx context.Context, reader jobaudit.AuditReader, most int) *tail {

@@ -11,14 +11,17 @@
 // of another before it is opened again.
 //
 // What is kept in memory is gone when the process is killed. So New compares the newest
-// records of all sinks, and sends to each what it lacks of those that as many others hold
-// as are needed. A sink that lacks more than can be sent, some ten thousand records, is
-// given up. To make it a copy, open it and one that lacks nothing by themselves, and
-// append to it all records of that one, in their order: what it has is stored once. If
-// one sink is enough, and another was down while a whole process ran, that cannot be told
-// from one that others write to as well: such a sink is read last, but by the next New it
-// has what is newest. So is one whose gap only sinks that are down could tell. One that
-// is down when New is called is compared when it is back.
+// records of all sinks, some twenty thousand, for ten seconds at most. A sink gets what it
+// lacks of a process whose records it has, if as many others hold it as are needed and it
+// has nothing of the same streams that comes later; one that is empty gets all, if that is
+// not too much. Any other that may lack what was acknowledged is read last, until a later
+// New finds nothing amiss: one that lacks more, one that was down while a whole process
+// ran, one that cannot be read when New is called. An audit.degraded event says so as soon
+// as it is certain that the sink lacks something, or when the sink is read.
+//
+// A gap that is older than the newest records is not seen. To have a sink without it, and
+// before a new sink is added: open a new one by itself, and append to it all records of
+// one that lacks nothing, in their order.
 //
 // With as many as there are sinks, nothing is acknowledged that one of them
 // lacks.
@@ -53,7 +56,8 @@ const (
 
 // Sink writes to several sinks. It is an [jobaudit.AuditReader], which reads
 // from the first of them that can be read and has all that was acknowledged;
-// from one that was given up only if no other has. It is safe for concurrent use.
+// from one that may lack something, or was given up, only if no other has. It is safe for
+// concurrent use.
 type Sink struct {
 	need    int
 	members []*member
@@ -67,7 +71,7 @@ type Sink struct {
 
 	mu     sync.Mutex // guards what follows
 	report func(error)
-	untold []error // what there was to report before anybody listened: at most one of each sink
+	untold []error // what there was to report before anybody listened: at most two of each sink
 	closed bool
 	calls  sync.WaitGroup // appends and workers
 	moved  chan struct{}  // closed when a sink has taken a batch; nil if no reader waits
@@ -242,7 +246,8 @@ func (s *Sink) nowStored(number uint64) {
 
 // Records reads from a sink that has all that was acknowledged before the call. If
 // none has, it waits for up to five seconds until one does; the error is
-// [ErrBehind], or [ErrIncomplete] if none ever will.
+// [ErrBehind], or [ErrIncomplete] if none ever will. After half of that time it takes one
+// that has all since [New], but may lack what is older; the log says so.
 func (s *Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
 		reader, err := s.reader(ctx, s.stored.Load())
@@ -256,11 +261,11 @@ func (s *Sink) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jobaudit
 
 // reader returns a sink that has all that counts as stored up to a batch.
 func (s *Sink) reader(ctx context.Context, stored uint64) (jobaudit.AuditReader, error) {
-	late := time.NewTimer(timeout)
+	late := time.NewTimer(timeout / 2)
 	defer late.Stop()
-	for {
+	for halves := 0; ; {
 		moved := s.nextMove() // before the look, so that none is missed
-		var last, doubtful jobaudit.AuditReader
+		var last, doubtful *member
 		waits, sure := false, false
 		for _, m := range s.members {
 			reader, ok := m.sink.(jobaudit.AuditReader)
@@ -269,30 +274,33 @@ func (s *Sink) reader(ctx context.Context, stored uint64) (jobaudit.AuditReader,
 			}
 			has, goesOn := m.has(stored)
 			switch {
-			case has && goesOn && !m.doubtful:
+			case has && goesOn && m.doubt == nil:
 				return reader, nil
 			case has && goesOn && doubtful == nil:
-				doubtful = reader
+				doubtful = m
 			case has && !goesOn && last == nil:
-				last = reader
+				last = m
 			}
 			waits = waits || goesOn
-			sure = sure || goesOn && !m.doubtful
+			sure = sure || goesOn && m.doubt == nil
 		}
 		switch {
-		case doubtful != nil && !sure: // a sure one will have it
-			return doubtful, nil
+		case doubtful != nil && (halves > 0 || !sure): // a sure one will have it, but callers have their limits
+			return doubtful.readInDoubt(), nil
 		case last != nil:
-			return last, nil
+			return last.readInDoubt(), nil
 		case !waits:
 			return nil, ErrIncomplete
+		case halves == 2:
+			return nil, ErrBehind
 		}
 		select {
 		case <-moved:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-late.C:
-			return nil, ErrBehind
+			halves++
+			late.Reset(timeout / 2)
 		}
 	}
 }
@@ -364,10 +372,10 @@ type member struct {
 	lacking error // why it did not get all when it was closed
 	retry   *time.Timer
 
-	barred   atomic.Pointer[error] // why it is to be given up, before it is
-	doubtful bool                  // it may lack what counted as stored before New: it is read last
-	// uncompared says that it was down when the others were compared.
-	uncompared bool
+	barred atomic.Pointer[error] // why it is to be given up, before it is
+
+	doubt error     // why it is read last: what it lacks, or may lack, from before New, which alone sets it
+	told  sync.Once // that it does
 }
 
 // batch is an Append on its way to one sink.
@@ -375,6 +383,7 @@ type batch struct {
 	records  []jobaudit.Record
 	attempt  *attempt
 	answered bool // how the first try ended
+	missed   bool // it is of what the sink lacked at New
 }
 
 func (m *member) tell(b *batch, err error) {
@@ -403,7 +412,7 @@ func (m *member) send(b *batch) {
 	m.prune()
 	held := 0
 	for _, waiting := range m.queue {
-		if !waiting.attempt.failed() { // as the batch under way may have
+		if !waiting.missed && !waiting.attempt.failed() { // as the batch under way may have
 			held += len(waiting.records)
 		}
 	}
@@ -494,7 +503,6 @@ func (m *member) more() *batch {
 
 // work sends one batch after the other until none is left or one fails.
 func (m *member) work() {
-	m.owner.compareLate(m)
 	for b := m.more(); b != nil; b = m.more() {
 		if !m.took(b, m.append(b.records)) {
 			return
@@ -519,7 +527,6 @@ func (m *member) took(b *batch, err error) bool {
 	if err == nil || b.attempt.failed() || definite(err) && !b.attempt.stands() {
 		m.queue = m.queue[1:]
 		if err == nil {
-			m.uncompared = false // what it lacks would come too late for its streams
 			m.move(b)
 		}
 		return true
