@@ -17,6 +17,8 @@ import (
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/evidence"
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
+	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/story"
 )
 
@@ -25,6 +27,7 @@ const maxSince = 100_000
 
 func (a *app) sinceCommand() *cobra.Command {
 	var s since
+	var lost []string
 	cmd := &cobra.Command{
 		Use:   "since HEADS SOURCE... --key VKEY",
 		Short: "What happened since the heads that I kept, and that nothing before them changed",
@@ -39,7 +42,9 @@ With --keep the newest heads are written there when all is well: for the next ti
 with the same file as HEADS or another. Those of other logs stay as they are. Keep it
 where the logs' writers cannot change it. Several logs are printed as one, causes before what they caused.
 
-It exits with 1 if a log does not hold all that it held.`,
+It exits with 1 if a log does not hold all that it held. A head that a restore or a crash
+took from it is contradicted each time, until --accept-loss names it: then the whole log is
+verified, which has to say so itself, and --keep leaves that head out.`,
 		Args:              wrongly(cobra.MinimumNArgs(2)),
 		ValidArgsFunction: onDir,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,11 +56,19 @@ It exits with 1 if a log does not hold all that it held.`,
 				return fmt.Errorf("%s holds no signed head: jobaudit checkpoint prints one", args[0])
 			}
 			s.proven = make([]bool, len(s.heads))
+			for _, text := range lost {
+				head, err := readHead(text)
+				if err != nil {
+					return err
+				}
+				s.lost = append(s.lost, head)
+			}
 			return a.since(cmd.Context(), &s, args[1:])
 		},
 	}
 	cmd.Flags().StringArrayVar(&s.keys, "key", nil, "a log's verifier key, as text or in a file; may be repeated")
 	cmd.Flags().StringVar(&s.keep, "keep", "", "write the newest heads to this file when all is well")
+	cmd.Flags().StringArrayVar(&lost, "accept-loss", nil, "a kept head, as a file or as SIZE:ROOT, that its log is known not to hold any more, if the log says so too; may be repeated")
 	cmd.Flags().BoolVar(&s.asJSON, "json", false, "print the events as they are stored, and nothing else")
 	return cmd
 }
@@ -66,6 +79,7 @@ type since struct {
 	keys   []string
 	keep   string
 	asJSON bool
+	lost   []auditlog.Head // as --accept-loss names them
 	// newest are the heads that the logs have now, and proven says of which of heads.
 	newest [][]byte
 	proven []bool
@@ -142,7 +156,13 @@ func (a *app) sinceOf(ctx context.Context, s *since, name string) (records []job
 	if err != nil {
 		return nil, err
 	}
-	from, to := kept[len(kept)-1], source.Head.Head()
+	if kept, err = a.withoutLost(ctx, s, name, source, kept); err != nil {
+		return nil, err
+	}
+	from, to := auditlog.Head{}, source.Head.Head()
+	if len(kept) > 0 {
+		from = kept[len(kept)-1]
+	}
 	unread := 0
 	var heads []auditlog.Head
 	for _, h := range append(kept, to) {
@@ -164,10 +184,7 @@ func (a *app) sinceOf(ctx context.Context, s *since, name string) (records []job
 		return nil
 	})
 	if found, ok := errors.AsType[*auditlog.VerifyError](err); ok {
-		fmt.Fprintf(a.err, "%s %s is not the log that it was at %s, or is damaged behind it\n", a.bad("CHANGED"), plain(name), heldHeads(kept))
-		for _, f := range found.Findings[:min(5, len(found.Findings))] {
-			fmt.Fprintf(a.err, "  %s\n", plain(f.String()))
-		}
+		a.changed(name, kept, found.Findings)
 		return nil, errFindings
 	}
 	if err != nil {
@@ -181,8 +198,71 @@ func (a *app) sinceOf(ctx context.Context, s *since, name string) (records []job
 	return records, nil
 }
 
+// changed prints what is wrong with a log, and how a loss is accepted.
+func (a *app) changed(name string, kept []auditlog.Head, findings []auditlog.Finding) {
+	fmt.Fprintf(a.err, "%s %s is not the log that it was at %s, or is damaged behind it\n", a.bad("CHANGED"), plain(name), heldHeads(kept))
+	for _, f := range findings[:min(5, len(findings))] {
+		fmt.Fprintf(a.err, "  %s\n", plain(f.String()))
+	}
+	for _, h := range kept {
+		if jobcheck.Lists(outsideHeads(findings), h) {
+			fmt.Fprintf(a.err, "  the head of %s of size %d is not of this log any more; if it was lost in a restore or a crash that is known, give --accept-loss %d:%s\n", plain(h.Origin), h.Size, h.Size, h.Root)
+		}
+	}
+}
+
+// outsideHeads are the heads by which something was found.
+func outsideHeads(findings []auditlog.Finding) (heads []auditlog.Head) {
+	for _, f := range findings {
+		if f.Head != (auditlog.Head{}) {
+			heads = append(heads, f.Head)
+		}
+	}
+	return heads
+}
+
+// withoutLost leaves out of the kept heads those whose loss is accepted: as jobaudit verify
+// does, only where the log itself says that it lost them.
+func (a *app) withoutLost(ctx context.Context, s *since, name string, source evidence.Source, kept []auditlog.Head) (rest []auditlog.Head, err error) {
+	listed := func(h auditlog.Head) bool { return jobcheck.Lists(s.lost, h) }
+	if !slices.ContainsFunc(kept, listed) {
+		return kept, nil
+	}
+	log, err := a.open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	report, err := log.verify(ctx, &filesink.VerifyOptions{Keys: source.Keys, Heads: kept, AcceptLoss: s.lost, Quick: true})
+	if found, ok := errors.AsType[*filesink.VerifyError](err); ok {
+		a.changed(name, kept, auditlogFindings(found.Findings))
+		return nil, errFindings
+	}
+	if err != nil {
+		return nil, err
+	}
+	missing := outsideHeads(auditlogFindings(report.Notes))
+	for _, h := range kept {
+		if !listed(h) || !jobcheck.Lists(missing, h) {
+			rest = append(rest, h)
+			continue
+		}
+		fmt.Fprintf(a.err, "jobaudit: the head of %s of size %d is lost, which is accepted\n", plain(h.Origin), h.Size)
+	}
+	return rest, nil
+}
+
+func auditlogFindings(findings []filesink.Finding) (bare []auditlog.Finding) {
+	for _, f := range findings {
+		bare = append(bare, f.Finding)
+	}
+	return bare
+}
+
 // heldHeads names the heads that were kept of one log.
 func heldHeads(kept []auditlog.Head) string {
+	if len(kept) == 0 {
+		return "no head that was kept"
+	}
 	newest := kept[len(kept)-1].Size
 	if len(kept) == 1 {
 		return fmt.Sprintf("the head of size %d", newest)

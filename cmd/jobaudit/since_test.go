@@ -132,6 +132,47 @@ func TestSinceProvesEachKeptHeadAndNotOnlyTheLargest(t *testing.T) {
 	require.Contains(t, c.out, "and 0 events since")
 }
 
+// A loss that is known is accepted once, where the log itself says so.
+func TestSinceAcceptsALossThatTheLogNames(t *testing.T) {
+	l := newLog(t).close(t)
+	base := t.TempDir()
+	backup, heads := filepath.Join(base, "backup"), filepath.Join(base, "heads")
+	before := run(t, "checkpoint", l.dir).out
+	require.NoError(t, os.CopyFS(backup, os.DirFS(l.dir)))
+	l.reopen(t)
+	l.job(t, t.Context(), "archive", nothing)
+	l.close(t)
+	lost := run(t, "checkpoint", l.dir).out
+	named := strings.Split(lost, "\n")[1] + ":" + strings.Split(lost, "\n")[2]
+	require.NoError(t, os.RemoveAll(l.dir))
+	require.NoError(t, os.CopyFS(l.dir, os.DirFS(backup)))
+	require.NoError(t, os.WriteFile(heads, []byte(lost), 0o600))
+	c := run(t, "since", heads, l.dir, "--key", l.key, "--accept-loss", named)
+	require.Equal(t, 1, c.code, "the log says nothing of it")
+
+	require.Zero(t, run(t, "repair", l.dir, "--key", l.key, "--yes").code)
+	for _, kept := range []string{lost, before + lost} {
+		require.NoError(t, os.WriteFile(heads, []byte(kept), 0o600))
+		since := func(args ...string) call {
+			return run(t, append([]string{"since", heads, l.dir, "--key", l.key, "--key", l.key + ".successor", "--keep", heads}, args...)...)
+		}
+		c = since()
+		require.Equal(t, 1, c.code, c.out)
+		require.Contains(t, c.err, "CHANGED")
+		require.Contains(t, c.err, "--accept-loss "+named)
+		require.Equal(t, 2, since("--accept-loss", "no head").code)
+		require.Equal(t, 1, since("--accept-loss", strings.Split(lost, "\n")[1]+":"+strings.Split(before, "\n")[2]).code, "another head")
+		c = since("--accept-loss", named)
+		require.Zero(t, c.code, c.err)
+		require.Contains(t, c.err, "is lost, which is accepted")
+		require.Contains(t, c.out, "audit.opened")
+		require.Equal(t, kept != lost, !strings.Contains(c.out, "reindex"), "what came behind the kept head that is left")
+		c = since()
+		require.Zero(t, c.code, "the lost head is kept no more: %s", c.err)
+		require.Contains(t, c.out, "and 0 events since")
+	}
+}
+
 func TestSinceSaysWhichHeadIsMissing(t *testing.T) {
 	l, other := newLog(t).close(t), newNamedLog(t, "example.com/web").close(t)
 	heads := filepath.Join(t.TempDir(), "heads")
