@@ -17,7 +17,6 @@ import (
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/evidence"
-	"github.com/jobaudit/jobaudit/internal/jobcheck"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/story"
 )
@@ -205,10 +204,17 @@ func (a *app) changed(name string, kept []auditlog.Head, findings []auditlog.Fin
 		fmt.Fprintf(a.err, "  %s\n", plain(f.String()))
 	}
 	for _, h := range kept {
-		if jobcheck.Lists(outsideHeads(findings), h) {
+		if lists(outsideHeads(findings), h) {
 			fmt.Fprintf(a.err, "  the head of %s of size %d is not of this log any more; if it was lost in a restore or a crash that is known, give --accept-loss %d:%s\n", plain(h.Origin), h.Size, h.Size, h.Root)
 		}
 	}
+}
+
+// lists reports whether a list has this head, of its origin unless either has none.
+func lists(list []auditlog.Head, h auditlog.Head) bool {
+	return slices.ContainsFunc(list, func(l auditlog.Head) bool {
+		return l.Size == h.Size && l.Root == h.Root && (l.Origin == "" || h.Origin == "" || l.Origin == h.Origin)
+	})
 }
 
 // outsideHeads are the heads by which something was found.
@@ -224,7 +230,7 @@ func outsideHeads(findings []auditlog.Finding) (heads []auditlog.Head) {
 // withoutLost leaves out of the kept heads those whose loss is accepted: as jobaudit verify
 // does, only where the log itself says that it lost them.
 func (a *app) withoutLost(ctx context.Context, s *since, name string, source evidence.Source, kept []auditlog.Head) (rest []auditlog.Head, err error) {
-	listed := func(h auditlog.Head) bool { return jobcheck.Lists(s.lost, h) }
+	listed := func(h auditlog.Head) bool { return lists(s.lost, h) }
 	if !slices.ContainsFunc(kept, listed) {
 		return kept, nil
 	}
@@ -242,7 +248,7 @@ func (a *app) withoutLost(ctx context.Context, s *since, name string, source evi
 	}
 	missing := outsideHeads(auditlogFindings(report.Notes))
 	for _, h := range kept {
-		if !listed(h) || !jobcheck.Lists(missing, h) {
+		if !listed(h) || !lists(missing, h) {
 			rest = append(rest, h)
 			continue
 		}
