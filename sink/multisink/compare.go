@@ -62,12 +62,12 @@ func (s *Sink) compare() {
 	}
 	for i, t := range tails {
 		if t != nil && t.err != nil {
-			s.members[i].doubt = errUncompared
+			s.members[i].gap = errUncompared
 		}
 	}
 	for _, m := range s.members {
-		if m.doubt == errLacks {
-			m.tellDoubt()
+		if m.gap == errLacks {
+			m.reportGap()
 		}
 		m.mu.Lock()
 		m.start()
@@ -75,16 +75,16 @@ func (s *Sink) compare() {
 	}
 }
 
-// tellDoubt reports once that the member lacks something, or may.
-func (m *member) tellDoubt() {
-	if m.doubt != nil {
-		m.told.Do(func() { m.owner.degraded(fmt.Errorf("%s is read last: %w", m.name, m.doubt)) })
+// reportGap reports once that the member lacks something, or may.
+func (m *member) reportGap() {
+	if m.gap != nil {
+		m.gapOnce.Do(func() { m.owner.degraded(fmt.Errorf("%s is read last: %w", m.name, m.gap)) })
 	}
 }
 
-// readInDoubt returns the member's reader, and says if it may lack something.
-func (m *member) readInDoubt() jobaudit.AuditReader {
-	go m.tellDoubt()
+// readLast returns the member's reader, and says if it may lack something.
+func (m *member) readLast() jobaudit.AuditReader {
+	go m.reportGap()
 	return m.sink.(jobaudit.AuditReader)
 }
 
@@ -119,13 +119,13 @@ func (s *Sink) catchUp(m *member, tails []*tail, own int) {
 				lacks = append(lacks, r)
 				listed[r.ID()] = true
 			case its:
-				m.doubt = errLacks
-			case m.doubt == nil: // it may be of those who do not write here
-				m.doubt = errMayLack
+				m.gap = errLacks
+			case m.gap == nil: // it may be of those who do not write here
+				m.gap = errMayLack
 			}
 		}
 		if len(lacks) > before && !t.whole && !t.meets(mine) {
-			m.doubt = errLacks
+			m.gap = errLacks
 			return
 		}
 	}

@@ -42,7 +42,7 @@ func TestASinkWhoseReadsNeverReturnCastsNoDoubtOnOthers(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, timeout, time.Since(began))
 		for i, m := range s.members {
-			require.Equal(t, i < 2, m.doubt != nil, m.name)
+			require.Equal(t, i < 2, m.gap != nil, m.name)
 		}
 		close(release)
 		require.NoError(t, s.Close())

@@ -274,7 +274,7 @@ func (s *Sink) reader(ctx context.Context, stored uint64) (jobaudit.AuditReader,
 			}
 			has, goesOn := m.has(stored)
 			switch {
-			case has && goesOn && m.doubt == nil:
+			case has && goesOn && m.gap == nil:
 				return reader, nil
 			case has && goesOn && doubtful == nil:
 				doubtful = m
@@ -282,13 +282,13 @@ func (s *Sink) reader(ctx context.Context, stored uint64) (jobaudit.AuditReader,
 				last = m
 			}
 			waits = waits || goesOn
-			sure = sure || goesOn && m.doubt == nil
+			sure = sure || goesOn && m.gap == nil
 		}
 		switch {
 		case doubtful != nil && (halves > 0 || !sure): // a sure one will have it, but callers have their limits
-			return doubtful.readInDoubt(), nil
+			return doubtful.readLast(), nil
 		case last != nil:
-			return last.readInDoubt(), nil
+			return last.readLast(), nil
 		case !waits:
 			return nil, ErrIncomplete
 		case halves == 2:
@@ -374,8 +374,8 @@ type member struct {
 
 	barred atomic.Pointer[error] // why it is to be given up, before it is
 
-	doubt error     // why it is read last: what it lacks, or may lack, from before New, which alone sets it
-	told  sync.Once // that it does
+	gap     error     // why it is read last: what it lacks, or may lack, from before New, which alone sets it
+	gapOnce sync.Once // reports it
 }
 
 // batch is an Append on its way to one sink.
