@@ -47,7 +47,8 @@ type Audit struct {
 	opts Options
 	logs *queue.Logs
 
-	settling queue.Settling
+	settling    queue.Settling
+	withdrawals queue.Withdrawals
 }
 
 // New returns an Audit that records with rec, which stays the caller's: close
@@ -61,7 +62,7 @@ func New(rec *jobaudit.Recorder, opts *Options) *Audit {
 		a.opts.Service = jobaudit.Principal{Kind: jobaudit.Service, ID: "asynqaudit", Verified: true}
 	}
 	if a.opts.OnError == nil {
-		a.opts.OnError = errlog.Default("asynqaudit", queue.ErrPartialLog, queue.ErrNoLogs, errNoVerdict, errRedelivered)
+		a.opts.OnError = errlog.Default("asynqaudit", queue.ErrPartialLog, queue.ErrNoLogs, queue.ErrNotWithdrawn, errNoVerdict, errRedelivered)
 	}
 	a.logs = queue.NewLogs(a.opts.Logs, a.opts.OnError)
 	return a

@@ -113,8 +113,8 @@ func (c *Client) Enqueue(ctx context.Context, t *Task, opts ...asynq.Option) (*a
 	}
 	trail, err := c.a.rec.Submit(ctx, s)
 	if err != nil {
-		if t.Submission.ID == uuid.Nil { // nobody can ask for it again
-			queue.Withdraw(trail, "the task was not enqueued, as its submission could not be recorded in time", c.a.report)
+		if t.Submission.ID == uuid.Nil && queue.Unsure(err) { // nobody can ask for it again
+			c.a.withdrawals.Cancel(trail, "the task was not enqueued, as its submission could not be recorded in time", c.a.report)
 		}
 		return nil, err
 	}

@@ -151,7 +151,9 @@ func (g *grouping) submit(ctx context.Context, whole *asynq.Task, members []*job
 	}
 	trail, err := g.s.a.rec.Submit(ctx, s)
 	if err != nil {
-		queue.Withdraw(trail, "its submission could not be recorded in time", g.s.a.report) // the task does not carry it
+		if queue.Unsure(err) { // the task does not carry it
+			g.s.a.withdrawals.Cancel(trail, "its submission could not be recorded in time", g.s.a.report)
+		}
 		return nil, err
 	}
 	whole.Headers()[header] = trail.Carrier().String()

@@ -78,7 +78,9 @@ func (k *tick) before(t *asynq.Task, opts []asynq.Option) {
 	s.Queue = anywhere(s.ID)
 	trail, err := k.a.rec.Submit(context.Background(), s)
 	if err != nil {
-		queue.Withdraw(trail, "its submission could not be recorded in time", k.a.report) // the task does not carry it
+		if queue.Unsure(err) { // the task does not carry it
+			k.a.withdrawals.Cancel(trail, "its submission could not be recorded in time", k.a.report)
+		}
 		k.a.report(context.Background(), err)
 		return
 	}

@@ -68,8 +68,8 @@ type Options struct {
 	BaseContext func() context.Context
 	// OnError is called with what a tick cannot return: the function's own error,
 	// an *AuditError if a tick or its start could not be recorded, in which
-	// case the function was not called, and [ErrStuck]. It may be called from
-	// several goroutines. Default: slog.Default() is told of their kinds alone, as
+	// case the function was not called, [ErrStuck], and [queue.ErrNotWithdrawn].
+	// It may be called from several goroutines. Default: slog.Default() is told of their kinds alone, as
 	// their texts may quote inputs.
 	OnError func(context.Context, error)
 }
@@ -79,6 +79,8 @@ type Options struct {
 type Audit struct {
 	rec  *jobaudit.Recorder
 	opts Options
+
+	withdrawals queue.Withdrawals
 }
 
 // New returns an Audit that records with rec, which stays the caller's: stop the
@@ -92,7 +94,7 @@ func New(rec *jobaudit.Recorder, opts *Options) *Audit {
 		a.opts.BaseContext = context.Background
 	}
 	if a.opts.OnError == nil {
-		a.opts.OnError = errlog.Default("cronaudit", ErrStuck)
+		a.opts.OnError = errlog.Default("cronaudit", ErrStuck, queue.ErrNotWithdrawn)
 	}
 	return a
 }
@@ -112,7 +114,7 @@ func Job[J interface{ Run() }](
 	a *Audit, submission func(context.Context) jobaudit.Submission, fn func(context.Context) error, then func(J) J,
 ) J {
 	s := &schedule{
-		recorder: a.rec, submission: submission, fn: fn, opts: a.opts,
+		recorder: a.rec, submission: submission, fn: fn, opts: a.opts, withdrawals: &a.withdrawals,
 		entrance: make(chan struct{}, 1), running: make(map[uuid.UUID]struct{}),
 	}
 	inner := as[J](runner(s.run))
@@ -148,6 +150,8 @@ type schedule struct {
 	opts       Options
 	chain      func() // the scheduler's wrappers around run
 
+	withdrawals *queue.Withdrawals
+
 	// entrance is held for the tick that is in the chain and has not been let
 	// through: run has no argument to tell by which tick it is called.
 	entrance chan struct{} // of one: full while a tick is there
@@ -162,7 +166,9 @@ type schedule struct {
 func (s *schedule) tick(ctx context.Context) {
 	trail, err := s.recorder.Submit(ctx, s.submission(ctx))
 	if err != nil {
-		queue.Withdraw(trail, "its submission could not be recorded in time", s.opts.OnError) // nobody asks for it again
+		if queue.Unsure(err) { // nobody asks for it again
+			s.withdrawals.Cancel(trail, "its submission could not be recorded in time", s.opts.OnError)
+		}
 		s.opts.OnError(ctx, err)
 		return
 	}

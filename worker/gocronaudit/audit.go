@@ -15,6 +15,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/internal/errlog"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // Options are the optional parts of an [Audit]. The zero value, like nil, gives
@@ -38,6 +39,8 @@ type Audit struct {
 	opts     Options
 	watching atomic.Bool // a scheduler has our monitor
 
+	withdrawals queue.Withdrawals
+
 	mu sync.Mutex
 	// schedules are found by gocron's identifiers for as long as gocron has
 	// them: a tick may be skipped while its job is being removed.
@@ -58,7 +61,7 @@ func New(rec *jobaudit.Recorder, opts *Options) *Audit {
 		a.opts.SchedulerMonitor = noMonitor{}
 	}
 	if a.opts.OnError == nil {
-		a.opts.OnError = errlog.Default("gocronaudit", errNotWatching)
+		a.opts.OnError = errlog.Default("gocronaudit", errNotWatching, queue.ErrNotWithdrawn)
 	}
 	return a
 }

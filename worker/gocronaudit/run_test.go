@@ -266,8 +266,11 @@ func nothingCanBeRecorded(t *testing.T) {
 	recorder, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "cleaner", Environment: "test"}, nil)
 	require.NoError(t, err)
 	sink.Set(faultsink.Rule{Fault: faultsink.Fail})
-	skips, starts := make(chan error, 1), make(chan error, 1)
-	audit := gocronaudit.New(recorder, &gocronaudit.Options{OnError: func(_ context.Context, err error) { skips <- err }})
+	skips, starts := make(chan error, 10), make(chan error, 1)
+	passed := skipClock{monitors: &monitors{}, skipped: make(chan time.Time, 1)}
+	audit := gocronaudit.New(recorder, &gocronaudit.Options{
+		Monitor: passed, OnError: func(_ context.Context, err error) { skips <- err },
+	})
 	scheduler, err := gocron.NewScheduler(audit.SchedulerOption())
 	require.NoError(t, err)
 	never := func(context.Context) error {
@@ -282,6 +285,7 @@ func nothingCanBeRecorded(t *testing.T) {
 	task, option = audit.Job(submission, never)
 	_, err = scheduler.NewJob(once, task, option, gocron.WithDistributedJobLocker(&locker{taken: true}))
 	require.NoError(t, err)
+	began := time.Now()
 	scheduler.Start()
 	for _, told := range []chan error{starts, skips} {
 		select {
@@ -293,8 +297,24 @@ func nothingCanBeRecorded(t *testing.T) {
 		_, ok := errors.AsType[*jobaudit.AuditError](err)
 		require.True(t, ok)
 	}
+	require.Zero(t, (<-passed.skipped).Sub(began), "gocron does not wait for the end of a tick whose submission has just failed")
 	require.NoError(t, scheduler.Shutdown())
 	require.Empty(t, log.Jobs())
+	sink.Set(faultsink.Rule{})
+	require.NoError(t, recorder.Close(context.WithoutCancel(t.Context())))
+	<-time.After(time.Minute) // for what goes on in the background
+}
+
+// skipClock notes when gocron goes on after a tick that is passed over.
+type skipClock struct {
+	*monitors
+	skipped chan time.Time
+}
+
+func (c skipClock) IncrementJob(_ uuid.UUID, _ string, _ []string, status gocron.JobStatus) {
+	if status == gocron.Skip {
+		c.skipped <- time.Now()
+	}
 }
 
 func TestNewJobFailsWithoutTheSchedulersOption(t *testing.T) {

@@ -2,7 +2,6 @@ package gocronaudit
 
 import (
 	"context"
-	"errors"
 	"reflect"
 	"slices"
 	"sync"
@@ -10,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // schedule is one job of a scheduler.
@@ -128,8 +128,10 @@ func (s *schedule) inTheWay() string {
 func (s *schedule) skip(reason string) {
 	ctx := context.Background() // gocron has no other for us
 	trail, err := s.audit.rec.Submit(ctx, s.submission(ctx))
-	if trail != nil { // also if it is not known whether it is on record: nobody asks for it again
-		err = errors.Join(err, trail.Skip(ctx, reason))
+	if err == nil {
+		err = trail.Skip(ctx, reason)
+	} else if queue.Unsure(err) { // nobody asks for it again, and gocron need not wait twice
+		s.audit.withdrawals.Record(trail, s.audit.opts.OnError, func(ctx context.Context) error { return trail.Skip(ctx, reason) })
 	}
 	if err != nil {
 		s.audit.opts.OnError(ctx, err)

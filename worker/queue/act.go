@@ -64,22 +64,6 @@ func Act(ctx context.Context, rec *jobaudit.Recorder, by jobaudit.Submission, do
 	return errors.Join(failure, err)
 }
 
-// Withdraw cancels a job in the background that is not put into its queue because its
-// submission could not be recorded in time: it may be on record all the same, and nobody
-// would ever run it. The caller does not wait for the sink once more. A nil Trail has no
-// job on record. report gets the error; after the Recorder's Close nothing is recorded.
-func Withdraw(trail *jobaudit.Trail, reason string, report func(context.Context, error)) {
-	if trail == nil {
-		return
-	}
-	go func() {
-		ctx := context.Background()
-		if err := trail.Cancel(ctx, reason); err != nil {
-			report(ctx, err)
-		}
-	}()
-}
-
 // startAct records the submission and the start, in half of the time that is
 // left.
 func startAct(ctx context.Context, trail *jobaudit.Trail) error {

@@ -59,7 +59,8 @@ type Audit struct {
 	running attempts
 	keys    keys
 
-	settling queue.Settling
+	settling    queue.Settling
+	withdrawals queue.Withdrawals
 }
 
 // New returns an Audit that records with rec, which stays the caller's: stop the
@@ -77,7 +78,7 @@ func New(rec *jobaudit.Recorder, opts *Options) *Audit {
 	o.Snooze = cmp.Or(o.Snooze, 30*time.Second)
 	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
 	if o.OnError == nil {
-		o.OnError = errlog.Default("riveraudit", queue.ErrPartialLog, queue.ErrNoLogs)
+		o.OnError = errlog.Default("riveraudit", queue.ErrPartialLog, queue.ErrNoLogs, queue.ErrNotWithdrawn)
 	}
 	a.logs = queue.NewLogs(o.Logs, o.OnError)
 	a.running.byID = map[int64]*attempt{}

@@ -45,15 +45,15 @@ func (a *Audit) InsertMany(ctx context.Context, params []*rivertype.JobInsertPar
 	}
 	submitted := a.submit(ctx, trails) // while River inserts: neither waits for the other
 	results, err := doInner(ctx)
-	stored, auditErr := submitted()
+	jobs, auditErr := submitted()
 	switch {
 	case err != nil && definite(err):
-		a.withdraw(ctx, stored, "River did not take it")
+		a.withdraw(ctx, jobs, "River did not take it")
 		return nil, err
 	case err != nil:
 		return nil, err
 	case auditErr != nil:
-		a.withdraw(ctx, stored, "not inserted: not all jobs of the call could be recorded")
+		a.withdraw(ctx, jobs, "not inserted: not all jobs of the call could be recorded")
 		return nil, auditErr
 	}
 	a.report(ctx, deduplicate(context.WithoutCancel(ctx), trails, a.duplicates(ctx, trails, results)))
@@ -114,36 +114,35 @@ func (a *Audit) submissionOf(ctx context.Context, p *rivertype.JobInsertParams) 
 	return s, nil
 }
 
-// submit begins to record the submissions of one insert. The function that it
-// returns waits, and returns those that were stored.
-func (a *Audit) submit(ctx context.Context, trails []*jobaudit.Trail) func() ([]*jobaudit.Trail, error) {
-	done := make(chan error, 1)
-	submitted := make([]bool, len(trails))
-	go func() {
-		done <- together(trails, func(i int, t *jobaudit.Trail) error {
-			err := t.Submit(ctx)
-			if submitted[i] = err == nil; mayBeStored(err) { // River takes it back
-				queue.Withdraw(t, "not inserted: its submission could not be recorded in time", a.report)
-			}
-			return err
-		})
-	}()
-	return func() (stored []*jobaudit.Trail, err error) {
-		err = <-done
-		for i, t := range trails {
-			if submitted[i] {
-				stored = append(stored, t)
-			}
-		}
-		return stored, err
-	}
+// submissions are what became of the submissions of one insert.
+type submissions struct {
+	stored []*jobaudit.Trail
+	unsure []*jobaudit.Trail // it is not known whether they are on record
 }
 
-// mayBeStored reports whether it is not known if a submission is on record that could
-// not be recorded in time: one that was refused for what it says is not.
-func mayBeStored(err error) bool {
-	_, field := errors.AsType[*jobaudit.FieldError](err)
-	return err != nil && !field && !errors.Is(err, jobaudit.ErrNoPolicy) && !errors.Is(err, jobaudit.ErrClosed)
+// submit begins to record the submissions of one insert. The function that it
+// returns waits.
+func (a *Audit) submit(ctx context.Context, trails []*jobaudit.Trail) func() (submissions, error) {
+	done := make(chan error, 1)
+	errs := make([]error, len(trails))
+	go func() {
+		done <- together(trails, func(i int, t *jobaudit.Trail) error {
+			errs[i] = t.Submit(ctx)
+			return errs[i]
+		})
+	}()
+	return func() (jobs submissions, err error) {
+		err = <-done
+		for i, t := range trails {
+			switch {
+			case errs[i] == nil:
+				jobs.stored = append(jobs.stored, t)
+			case queue.Unsure(errs[i]):
+				jobs.unsure = append(jobs.unsure, t)
+			}
+		}
+		return jobs, err
+	}
 }
 
 // submission asks who wants a job.
@@ -202,9 +201,13 @@ func deduplicate(ctx context.Context, trails []*jobaudit.Trail, existing []uuid.
 	})
 }
 
-// withdraw records that jobs which were submitted will not be run.
-func (a *Audit) withdraw(ctx context.Context, trails []*jobaudit.Trail, reason string) {
-	a.report(ctx, together(trails, func(_ int, t *jobaudit.Trail) error { return t.Cancel(ctx, reason) }))
+// withdraw records that jobs which are on record, or may be, will not be run. It does not
+// wait for the sink where that has just been too slow.
+func (a *Audit) withdraw(ctx context.Context, jobs submissions, reason string) {
+	for _, t := range jobs.unsure {
+		a.withdrawals.Cancel(t, reason, a.report)
+	}
+	a.report(ctx, together(jobs.stored, func(_ int, t *jobaudit.Trail) error { return t.Cancel(ctx, reason) }))
 }
 
 // definite reports whether an insert has certainly not happened: the database

@@ -59,6 +59,8 @@ type Audit struct {
 	opts Options
 	logs *queue.Logs
 
+	withdrawals queue.Withdrawals
+
 	mu         sync.Mutex                    // guards what follows, which is of attempts without an end:
 	attempts   map[uuid.UUID]*attempt        // the newest of each job
 	deliveries map[*message.Message]*attempt // the newest of each delivery
@@ -87,7 +89,7 @@ func New(rec *jobaudit.Recorder, opts *Options) *Audit {
 		o.Service = jobaudit.Principal{Kind: jobaudit.Service, ID: "watermillaudit", Verified: true}
 	}
 	if o.OnError == nil {
-		o.OnError = errlog.Default("watermillaudit", errNacked, queue.ErrPartialLog, queue.ErrNoLogs)
+		o.OnError = errlog.Default("watermillaudit", errNacked, queue.ErrPartialLog, queue.ErrNoLogs, queue.ErrNotWithdrawn)
 	}
 	a.logs = queue.NewLogs(o.Logs, o.OnError)
 	return a

@@ -162,8 +162,8 @@ func (a *Audit) enter(ctx context.Context, s subject, msg *message.Message) (tra
 		err = queue.WithRef(sub.Queue, anywhere(s.job), func(ref jobaudit.Ref) (err error) {
 			sub.Queue = ref
 			trail, err = a.rec.Submit(ctx, sub)
-			if err != nil && trail != nil && s.singular { // the next delivery is another job
-				queue.Withdraw(trail, "its submission could not be recorded in time", a.report)
+			if s.singular && queue.Unsure(err) { // the next delivery is another job
+				a.withdrawals.Cancel(trail, "its submission could not be recorded in time", a.report)
 			}
 			return err
 		})

@@ -23,7 +23,9 @@ const maxTogether = 128
 // handlers, in a PoisonQueue, in package cqrs.
 //
 // Publish returns an [*jobaudit.AuditError], and publishes nothing, if a
-// submission cannot be recorded. Any other error is pub's. The message may have
+// submission cannot be recorded. If that may be on record all the same, its job is
+// cancelled, unless Options.Submission gives it an ID: it can be published again then.
+// Any other error is pub's. The message may have
 // arrived all the same then, so its job stays pending, and its record says why;
 // publishing the message again is another job.
 //
@@ -112,6 +114,7 @@ func (b *batch) submit(messages []*message.Message) error {
 type order struct {
 	ctx   context.Context
 	trail *jobaudit.Trail
+	again bool // the program chose its ID, and can ask for it again
 }
 
 // order prepares the job of one message. It calls the program's own code, on its
@@ -128,9 +131,11 @@ func (b *batch) order(msg *message.Message) (o order, err error) {
 			o.ctx = parent.Context(o.ctx)
 		}
 	}
-	s, err := b.a.submission(b.topic, msg, child)
-	if err != nil {
-		return o, err
+	s := b.a.submission(b.topic, msg, child)
+	if o.again = s.ID != uuid.Nil; !o.again {
+		if s.ID, err = uuid.NewV7(); err != nil {
+			return o, err
+		}
 	}
 	if !b.event {
 		s.Queue = queueRef(b.topic, msg, s.ID)
@@ -142,8 +147,8 @@ func (b *batch) order(msg *message.Message) (o order, err error) {
 // place submits a job. Publishing an event starts it, too.
 func (b *batch) place(i int, o order) error {
 	if err := o.trail.Submit(o.ctx); err != nil {
-		if mayBeStored(err) {
-			queue.Withdraw(o.trail, "not published: its submission could not be recorded in time", b.a.report)
+		if !o.again && queue.Unsure(err) {
+			b.a.withdrawals.Cancel(o.trail, "not published: its submission could not be recorded in time", b.a.report)
 		}
 		return err
 	}
@@ -154,15 +159,8 @@ func (b *batch) place(i int, o order) error {
 	return nil
 }
 
-// mayBeStored reports whether it is not known if a submission is on record that could
-// not be recorded in time: one that was refused for what it says is not.
-func mayBeStored(err error) bool {
-	_, field := errors.AsType[*jobaudit.FieldError](err)
-	return !field && !errors.Is(err, jobaudit.ErrNoPolicy) && !errors.Is(err, jobaudit.ErrClosed)
-}
-
 // submission asks who wants a message published.
-func (a *Audit) submission(topic string, msg *message.Message, child bool) (s jobaudit.Submission, err error) {
+func (a *Audit) submission(topic string, msg *message.Message, child bool) (s jobaudit.Submission) {
 	if a.opts.Submission != nil {
 		s = a.opts.Submission(topic, msg)
 	}
@@ -178,10 +176,7 @@ func (a *Audit) submission(topic string, msg *message.Message, child bool) (s jo
 	if s.Inputs == nil {
 		s.Inputs = inputs(msg.Payload)
 	}
-	if s.ID == uuid.Nil {
-		s.ID, err = uuid.NewV7()
-	}
-	return s, err
+	return s
 }
 
 // published records what became of the publishing.

@@ -83,7 +83,10 @@ func newRig(t *testing.T, s settings) *rig {
 	t.Cleanup(func() { require.NoError(t, rec.Close(context.Background())) })
 	r.rec = rec
 	s.audit.OnError = func(_ context.Context, err error) { r.complain(err) }
-	s.audit.Logs, s.audit.Submission = []jobaudit.AuditReader{r.sink}, asking
+	s.audit.Logs = []jobaudit.AuditReader{r.sink}
+	if s.audit.Submission == nil {
+		s.audit.Submission = asking
+	}
 	r.audit = watermillaudit.New(rec, &s.audit)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)

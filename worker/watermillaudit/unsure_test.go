@@ -5,6 +5,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/memsink"
@@ -24,21 +25,39 @@ func quiet(t *testing.T, sink *unsureSink, audit watermillaudit.Options) *rig {
 
 func TestAMessageOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEndIfItIsNotPublished(t *testing.T) {
 	eachUnsure(t, func(t *testing.T, sink *unsureSink) {
-		r := quiet(t, sink, watermillaudit.Options{})
-		one, first := order("{}")
-		two, second := order("{}")
+		r := quiet(t, sink, watermillaudit.Options{Submission: askingForAny})
+		one, _ := order("{}")
+		two, _ := order("{}")
 		if r.publisher().Publish(topic, one, two) != nil {
 			return
 		}
-		for _, id := range []uuid.UUID{first, second} { // they are the queue's
+		for _, id := range sink.Jobs() { // they are the queue's
 			sink.End(t, r.rec, id)
 		}
 	})
 }
 
+// askingForAny is asking that leaves the job's ID to the adapter.
+func askingForAny(topic string, msg *message.Message) jobaudit.Submission {
+	s := asking(topic, msg)
+	s.ID = uuid.Nil
+	return s
+}
+
+func TestAMessageWhoseJobTheProgramHasNamedCanBePublishedAgain(t *testing.T) {
+	sink := &unsureSink{Sink: memsink.New(nil), bad: 2}
+	msg, id := order("{}")
+	t.Cleanup(func() { sink.ExpectStates(t, id, jobaudit.Pending) }) // when the recorder is closed, and all is stored
+	r := newRig(t, settings{
+		silent: true, recorder: *unsureOptions(), sink: func(*memsink.Sink) jobaudit.AuditSink { return sink },
+	})
+	require.Error(t, r.publisher().Publish(topic, msg))
+	require.NoError(t, r.publisher().Publish(topic, msg))
+}
+
 func TestAnEventOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEnd(t *testing.T) {
 	eachUnsure(t, func(t *testing.T, sink *unsureSink) {
-		r := quiet(t, sink, watermillaudit.Options{Events: func(string) bool { return true }})
+		r := quiet(t, sink, watermillaudit.Options{Submission: askingForAny, Events: func(string) bool { return true }})
 		one, _ := order("{}")
 		two, _ := order("{}")
 		_ = r.publisher().Publish(topic, one, two)

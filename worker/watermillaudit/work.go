@@ -9,7 +9,6 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/worker/queue"
 )
 
 // pause is how long a message is held whose handler could not be called, before
@@ -84,7 +83,7 @@ func (a *Audit) begin(msg *message.Message) (*attempt, error) {
 	}
 	if err := at.start(startCtx); err != nil {
 		if s.singular && !refused(err) { // the next delivery is another job
-			queue.Withdraw(trail, "its start could not be recorded, and nothing ties its message to the next delivery", a.report)
+			a.withdrawals.Cancel(trail, "its start could not be recorded, and nothing ties its message to the next delivery", a.report)
 		}
 		return nil, err
 	}
