@@ -68,7 +68,7 @@ behind and at work is not to be restarted.`,
 	flags.StringVar(&keyFile, "key", "", "the file with the log's private key: jobaudit key --create makes one")
 	flags.StringVar(&anchor, "anchor", "", "a file that keeps the newest head, on another disk than the database's")
 	flags.StringVar(&predecessor, "predecessor", "", "the verifier key of the log that this one continues, as text or in a file")
-	flags.BoolVar(&pooled, "pooled", false, "the URL is that of a pooler in transaction mode")
+	flags.BoolVar(&pooled, "pooled", false, "the URL is that of a pooler such as PgBouncer, in any mode")
 	flags.BoolVar(&probe, "probe", false, "look how far behind the sequencer is, and exit")
 	flags.DurationVar(&backlog, "backlog", time.Minute, "how long an event may wait, for --probe")
 	flags.DurationVar(&grace, "grace", 0, "with --probe: fail only if the log does not grow for so long either")

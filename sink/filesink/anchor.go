@@ -25,7 +25,9 @@ const anchorSuffix = ".anchor"
 // signed checkpoint and nothing else. The file's directory is made when it is
 // needed.
 // Processes that put heads to one file hinder each other in nothing; which of them may go
-// before which is for them to settle, as [auditlog.AdvanceAnchor] says.
+// before which is for them to settle, as [auditlog.AdvanceAnchor] says. A Put is refused, with
+// an [auditlog.HeadError], where the file has a larger head of that log, or another of that size:
+// one that comes back late does not move it back, unless another Put comes in the same moment.
 func FileAnchor(path string) auditlog.Anchor { return newFileAnchor(disk.OS{}, path) }
 
 // maxCheckpoint bounds a signed head in bytes: it may carry the signatures of
@@ -50,12 +52,28 @@ func (a *fileAnchor) Put(ctx context.Context, c auditlog.Checkpoint) error {
 	a.swept.Do(func() { a.sweep(folder) })
 	base := filepath.Base(a.path)
 	for range anchorSweeps {
-		err = replaceBy(folder, base+"."+rand.Text()+tempSuffix, base, c.Signed(), true)
+		err = replaceIf(folder, base+"."+rand.Text()+tempSuffix, base, c.Signed(), true, func() error { return keptBehind(folder, base, c) })
 		if !errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil {
 			break
 		}
 	}
 	return errors.Join(err, folder.Close())
+}
+
+// keptBehind returns an error if the file has a head of the log that is newer than c, or
+// contradicts it. Whatever else it has is replaced.
+func keptBehind(folder disk.Dir, base string, c auditlog.Checkpoint) error {
+	signed, err := readAll(folder, base, maxCheckpoint)
+	if err != nil {
+		return nil
+	}
+	unproven := errors.New("no proof is asked for")
+	err = auditlog.CompareKept(signed, c, func(int64) (tlog.TreeProof, error) { return nil, unproven })
+	kept, ok := errors.AsType[*auditlog.HeadError](err)
+	if ok && kept.Outside.Origin == c.Head().Origin && kept.Outside.Size >= c.Head().Size {
+		return err
+	}
+	return nil
 }
 
 // anchorSweeps is how often a head is written again that is swept away meanwhile: each

@@ -167,7 +167,15 @@ func replaceFile(dir disk.Dir, name string, data []byte, sync bool) error {
 
 // replaceBy is replaceFile by a temporary file of this name, which it does not leave.
 func replaceBy(dir disk.Dir, temp, name string, data []byte, sync bool) error {
+	return replaceIf(dir, temp, name, data, sync, func() error { return nil })
+}
+
+// replaceIf is replaceBy, if may has no error when all is written.
+func replaceIf(dir disk.Dir, temp, name string, data []byte, sync bool, may func() error) error {
 	err := writeFile(dir, temp, data, sync)
+	if err == nil {
+		err = may()
+	}
 	if err == nil {
 		err = dir.Rename(temp, name)
 	}

@@ -2,6 +2,7 @@ package filesink_test
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -97,7 +98,10 @@ func TestAnAnchorHoldsTheHeadOfOneWhoPutItWhateverAnotherDoesMeanwhile(t *testin
 				}
 			}}
 			a := filesink.FileAnchorOn(first, path)
-			require.NoError(t, a.Put(t.Context(), older), "halted before step %d, the other before step %d", one, two)
+			err := a.Put(t.Context(), older)
+			if newerThere := errors.As(err, new(*auditlog.HeadError)); !met || !newerThere {
+				require.NoError(t, err, "halted before step %d, the other before step %d", one, two)
+			}
 			got, err := a.Latest(t.Context())
 			require.NoError(t, err)
 			if met && string(got) != string(newer.Signed()) {
@@ -119,6 +123,30 @@ func TestAnAnchorHoldsTheHeadOfOneWhoPutItWhateverAnotherDoesMeanwhile(t *testin
 			require.Greater(t, one, 4)
 			return
 		}
+	}
+}
+
+// TestAPutThatComesBackLateDoesNotMoveAnAnchorBack: it stands still before each step
+// of its writing while another one puts a newer head.
+func TestAPutThatComesBackLateDoesNotMoveAnAnchorBack(t *testing.T) {
+	older, newer := twoHeads(t)
+	path := filepath.Join(t.TempDir(), "anchor")
+	require.NoError(t, filesink.FileAnchor(path).Put(t.Context(), newer))
+	err := filesink.FileAnchor(path).Put(t.Context(), older)
+	refused, ok := errors.AsType[*auditlog.HeadError](err)
+	require.True(t, ok, "%v", err)
+	require.True(t, refused.Ahead())
+	require.NoError(t, filesink.FileAnchor(path).Put(t.Context(), newer), "again")
+	for late := 1; late <= 3; late++ { // create, write, sync
+		path := filepath.Join(t.TempDir(), "anchor")
+		disk := &steps{at: late, between: func() { require.NoError(t, filesink.FileAnchor(path).Put(t.Context(), newer)) }}
+		require.Error(t, filesink.FileAnchorOn(disk, path).Put(t.Context(), older), late)
+		got, err := filesink.FileAnchor(path).Latest(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, newer.Signed(), got)
+		entries, err := os.ReadDir(filepath.Dir(path))
+		require.NoError(t, err)
+		require.Len(t, entries, 1, "nothing temporary is left")
 	}
 }
 

@@ -247,7 +247,7 @@ func (s *Sequencer) once(outer context.Context, conn **pgx.Conn) (int, error) {
 	if *conn == nil {
 		var err error
 		if *conn, err = pgx.ConnectConfig(ctx, s.config.Copy()); err != nil {
-			return 0, err
+			return 0, startError(err)
 		}
 	}
 	n, led, err := s.cycle(ctx, *conn)

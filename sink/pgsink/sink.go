@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,8 +26,8 @@ type Options struct {
 	// nothing else, the rest reads, which wait for each other. Default: 4.
 	Conns int
 
-	// Pooled is set behind a pooler that gives each transaction another
-	// connection, such as PgBouncer in transaction mode.
+	// Pooled is set behind a pooler such as PgBouncer, in any mode: without it a
+	// connection asks for its own search_path when it starts, which poolers refuse.
 	Pooled bool
 
 	// Timeout is how long one statement of an Append may take; the Append's
@@ -175,6 +176,15 @@ func prepareConn(config *pgx.ConnConfig, opts *Options) {
 	}
 }
 
+// startError says of an error to connect what to do where it is a pooler's, which refuses what
+// prepareConn asks for.
+func startError(err error) error {
+	if err != nil && strings.Contains(err.Error(), "unsupported startup parameter") {
+		return fmt.Errorf("%w: this is a pooler: set Options.Pooled, or jobaudit sequence --pooled", err)
+	}
+	return err
+}
+
 // checkVersion refuses tables that no longer take what this code writes.
 func (s *Sink) checkVersion(ctx context.Context) error {
 	var version, minWriter *int
@@ -183,7 +193,7 @@ func (s *Sink) checkVersion(ctx context.Context) error {
 	case hasCode(err, "3F000", "42883", "42501"): // no schema, no function, no right
 		return fmt.Errorf("%w (%w)", errNotMigrated, err)
 	case err != nil:
-		return err
+		return startError(err)
 	case version == nil:
 		return errNotMigrated
 	case *minWriter > writerVersion:
