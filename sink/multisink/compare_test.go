@@ -314,8 +314,22 @@ func TestAppendsDoNotWaitForReads(t *testing.T) {
 	})
 }
 
+// Where such a sink is needed, a Recorder opens over it, every time, and its log is read.
+func TestARecorderOpensOverASinkThatCannotBeCompared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hanging, good := &faulty{Sink: memsink.New(nil)}, memsink.New(nil)
+		require.NoError(t, good.Append(t.Context(), sinktest.Records(10)))
+		for range 3 {
+			require.NotEmpty(t, opened(t, unreadable{hanging}, reopened{&faulty{Sink: good}}))
+		}
+		require.Equal(t, good.Len(), hanging.Len()+10, "it has all that came")
+	})
+}
+
 // unreadable is a sink whose reads hang.
 type unreadable struct{ *faulty }
+
+func (unreadable) Close() error { return nil }
 
 func (unreadable) Records(ctx context.Context, _ jobaudit.Query) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
