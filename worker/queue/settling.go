@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -18,18 +19,34 @@ import (
 // clock, has seen no change. The zero value is ready; an adapter has one for all its
 // comparisons. It is safe for concurrent use.
 type Settling struct {
-	mu   sync.Mutex
-	jobs map[uuid.UUID]sight
+	mu      sync.Mutex
+	jobs    map[uuid.UUID]sight
+	watches int // so far
 }
 
 // sight is a job as it was seen.
 type sight struct {
 	as    string
 	since time.Time
+	last  time.Time // when it was seen last
+	watch int       // and by which Watch
 }
+
+// A job that comparisons do not meet again is forgotten when one of them is done, or,
+// if they fail again and again, after so long a time and so many of them.
+const (
+	forgetAfter   = time.Hour
+	forgetWatches = 8
+)
 
 // Watch returns what one comparison asks.
 func (s *Settling) Watch(settle time.Duration) *Watch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watches++
+	maps.DeleteFunc(s.jobs, func(_ uuid.UUID, j sight) bool {
+		return s.watches-j.watch > forgetWatches && time.Since(j.last) > forgetAfter
+	})
 	return &Watch{settling: s, settle: settle, met: map[uuid.UUID]sight{}}
 }
 
@@ -50,12 +67,14 @@ func (w *Watch) Settled(job uuid.UUID, past Past, shown ...any) bool {
 	if w.settle <= 0 {
 		return true
 	}
-	now := sight{fmt.Sprint(past.records, past.mark, shown), time.Now()}
+	seen := time.Now()
+	now := sight{as: fmt.Sprint(past.records, past.mark, shown), since: seen, last: seen}
 	w.settling.mu.Lock()
 	defer w.settling.mu.Unlock()
+	now.watch = w.settling.watches
 	before, again := w.settling.jobs[job]
 	if again = again && before.as == now.as; again {
-		now = before
+		now.since = before.since
 	}
 	if w.settling.jobs == nil {
 		w.settling.jobs = map[uuid.UUID]sight{}

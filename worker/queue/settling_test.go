@@ -155,3 +155,32 @@ func TestAnErrorOfOneJobHoldsUpNoOther(t *testing.T) {
 	}
 	require.ErrorContains(t, many.Err(), "and 24 more")
 }
+
+// A comparison that always fails forgets no job by Done: what it has met, and does not
+// meet again, is forgotten in time.
+func TestWhatComparisonsThatAreNeverDoneHaveMetIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var settling queue.Settling
+		for range 10_000 {
+			settling.Watch(time.Minute).Settled(uuid.New(), queue.Past{})
+			time.Sleep(time.Minute)
+		}
+		require.LessOrEqual(t, queue.Remembered(&settling), 61)
+	})
+}
+
+// Some compare every few hours.
+func TestWhatRareComparisonsHaveMetIsNotForgottenBetweenThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var settling queue.Settling
+		job := uuid.New()
+		for n := range 3 {
+			for range 3 { // which end before they meet it
+				settling.Watch(time.Minute)
+				time.Sleep(6 * time.Hour)
+			}
+			require.Equal(t, n > 0, settling.Watch(time.Minute).Settled(job, queue.Past{}))
+			time.Sleep(6 * time.Hour)
+		}
+	})
+}

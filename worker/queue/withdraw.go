@@ -41,10 +41,10 @@ func Unsure(err error) bool {
 // of once a minute: [ErrNotWithdrawn]. The zero value is ready; an adapter has one. It
 // is safe for concurrent use.
 type Withdrawals struct {
-	mu      sync.Mutex
-	running int
-	dropped int       // and not told of yet
-	told    time.Time // when the last ones were
+	mu       sync.Mutex
+	running  int
+	dropped  int       // and not told of yet
+	reported time.Time // when the last ones were
 }
 
 // Cancel cancels a job. See Record.
@@ -101,11 +101,11 @@ func (w *Withdrawals) leave() bool {
 func (w *Withdrawals) tell(ctx context.Context, report func(context.Context, error), over bool) {
 	w.mu.Lock()
 	n := w.dropped
-	if n == 0 || !over && !w.told.IsZero() && time.Since(w.told) < tellWithdrawals {
+	if n == 0 || !over && !w.reported.IsZero() && time.Since(w.reported) < tellWithdrawals {
 		w.mu.Unlock()
 		return
 	}
-	w.dropped, w.told = 0, time.Now()
+	w.dropped, w.reported = 0, time.Now()
 	w.mu.Unlock()
 	report(ctx, fmt.Errorf("%d of them: %w", n, ErrNotWithdrawn))
 }

@@ -54,16 +54,16 @@ func TestWithdrawalsOfALongOutageAreBoundedAndCounted(t *testing.T) {
 		}
 		sink.Set(faultsink.Rule{Fault: faultsink.Fail})
 		var withdrawals queue.Withdrawals
-		var told reports
+		var complaints reports
 		for _, trail := range trails {
-			withdrawals.Cancel(trail, "not enqueued", told.add)
+			withdrawals.Cancel(trail, "not enqueued", complaints.add)
 			time.Sleep(time.Second)
 		}
 		synctest.Wait()
-		told.mu.Lock()
-		require.LessOrEqual(t, told.times, 10, "once a minute")
-		require.Positive(t, told.times)
-		told.mu.Unlock()
+		complaints.mu.Lock()
+		require.LessOrEqual(t, complaints.times, 10, "once a minute")
+		require.Positive(t, complaints.times)
+		complaints.mu.Unlock()
 		sink.Set(faultsink.Rule{})
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
@@ -76,12 +76,12 @@ func TestWithdrawalsOfALongOutageAreBoundedAndCounted(t *testing.T) {
 			}
 		}
 		require.Equal(t, 64, ended, "those that are kept are stored when the sink comes back")
-		require.Equal(t, jobs-64, told.dropped, "each of the others is told of")
+		require.Equal(t, jobs-64, complaints.dropped, "each of the others is told of")
 		for _, trail := range trails[jobs-64:] { // and there is room again
-			withdrawals.Cancel(trail, "not enqueued", told.add)
+			withdrawals.Cancel(trail, "not enqueued", complaints.add)
 		}
 		synctest.Wait()
-		require.Equal(t, jobs-64, told.dropped)
+		require.Equal(t, jobs-64, complaints.dropped)
 		require.NoError(t, rec.Close(context.WithoutCancel(t.Context())))
 	})
 }
@@ -94,12 +94,12 @@ func TestAWithdrawalEndsWithItsRecorder(t *testing.T) {
 		require.NoError(t, err)
 		sink.Set(faultsink.Rule{Fault: faultsink.Fail})
 		var withdrawals queue.Withdrawals
-		var told reports
-		withdrawals.Cancel(trail, "not enqueued", told.add)
+		var complaints reports
+		withdrawals.Cancel(trail, "not enqueued", complaints.add)
 		time.Sleep(10 * time.Minute)
 		require.Error(t, rec.Close(context.WithoutCancel(t.Context())))
 		time.Sleep(time.Minute)
-		require.Len(t, told.others, 1, "its error is told once")
+		require.Len(t, complaints.others, 1, "its error is told once")
 	})
 }
 
@@ -113,11 +113,11 @@ func TestWhatWasNeverSentIsWithdrawnWithoutAnError(t *testing.T) {
 		cancel()
 		require.True(t, queue.Unsure(trail.Submit(gone)))
 		var withdrawals queue.Withdrawals
-		var told reports
-		withdrawals.Cancel(trail, "not enqueued", told.add)
-		withdrawals.Cancel(nil, "not enqueued", told.add)
+		var complaints reports
+		withdrawals.Cancel(trail, "not enqueued", complaints.add)
+		withdrawals.Cancel(nil, "not enqueued", complaints.add)
 		synctest.Wait()
-		require.Empty(t, told.others)
+		require.Empty(t, complaints.others)
 		require.Empty(t, log.Jobs())
 		require.NoError(t, rec.Close(context.WithoutCancel(t.Context())))
 	})

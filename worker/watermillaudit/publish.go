@@ -25,9 +25,8 @@ const maxTogether = 128
 // Publish returns an [*jobaudit.AuditError], and publishes nothing, if a
 // submission cannot be recorded. If that may be on record all the same, its job is
 // cancelled, unless Options.Submission gives it an ID: it can be published again then.
-// Any other error is pub's. The message may have
-// arrived all the same then, so its job stays pending, and its record says why;
-// publishing the message again is another job.
+// Any other error is pub's. The message may have arrived all the same then, so its job
+// stays pending, and its record says why; publishing the message again is another job.
 //
 // What is published under the context of a job is that job's child, and so is a
 // message that carries a job already. The messages are copied; the caller's are
