@@ -5,7 +5,9 @@ import (
 	"errors"
 	"runtime"
 	"testing"
+	"time"
 
+	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/pgsink"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
@@ -48,6 +50,41 @@ func TestNoCellDecidesHowMuchMemoryVerifyTakes(t *testing.T) {
 	require.ErrorIs(t, <-ended, context.Canceled)
 	runtime.ReadMemStats(&after)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(120_000_000))
+}
+
+// Who reads the log, or copies it, reads no more of a cell either.
+func TestNoCellDecidesHowMuchMemoryAReaderTakes(t *testing.T) {
+	url, k := database(t), newKey(t)
+	written(t, url, k)
+	sink := open(t, url, &pgsink.Options{Settle: time.Nanosecond, OnError: func(error) {}})
+	size := int(committed(t, url))
+	sequencer := logins(t, url)["sequencer"]
+	for i := size; i < size+2; i++ {
+		execute(t, sequencer, `INSERT INTO jobaudit.events (idx, id, writer, line, type, time)
+			VALUES ($1, gen_random_uuid(), 'w', convert_to(repeat('x', 60000000), 'UTF8'), 't', now())`, i)
+	}
+	execute(t, sequencer, `INSERT INTO jobaudit.commits (size, prev, line) VALUES ($1, $2, convert_to(repeat('x', 60000000), 'UTF8'))`, size+2, size)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	read, unreadable, lines := 0, 0, 0
+	for _, err := range sink.Records(t.Context(), jobaudit.Query{}) {
+		if err != nil {
+			require.ErrorAs(t, err, new(*jobaudit.UnreadableError))
+			unreadable++
+			continue
+		}
+		read++
+	}
+	for line, err := range sink.Lines(t.Context(), 0) {
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(line), 65536)
+		lines++
+	}
+	runtime.ReadMemStats(&after)
+	require.GreaterOrEqual(t, read, size, "some wait besides")
+	require.Equal(t, 2, unreadable)
+	require.Greater(t, lines, size+2)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(40_000_000))
 }
 
 // Nor does how many principals an event seems to have acted for, and how long their names are.

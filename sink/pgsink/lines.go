@@ -74,7 +74,7 @@ func (s *Sink) Size(ctx context.Context) (int64, error) {
 // end. A commit line stands before the event whose index is its size.
 func (s *Sink) linesPage(ctx context.Context, first, end int64) ([][]byte, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT line FROM (
+		SELECT `+boundedLine+` FROM (
 			SELECT idx AS at, 1 AS kind, line FROM jobaudit.events WHERE idx >= $1 AND idx < $2
 			UNION ALL SELECT size, 0, line FROM jobaudit.commits WHERE size > $1 AND size <= $2
 		) l ORDER BY at, kind`, first, end)

@@ -303,7 +303,7 @@ func (p *pass) statement(which which) (sql string, args []any) {
 	}
 	end := fmt.Sprintf("ORDER BY idx %s LIMIT %d", direction, p.size)
 	from := p.selected(sel, compare, end)
-	placed := `SELECT idx, ARRAY[line] AS lines, NULL::bigint AS n FROM ` + from + ` ` + end
+	placed := `SELECT idx, ARRAY[` + boundedLine + `] AS lines, NULL::bigint AS n FROM ` + from + ` ` + end
 	if which == onlyPlaced {
 		return `SELECT idx, n, lines FROM (` + placed + `) p ORDER BY idx ` + direction, sel.args
 	}
