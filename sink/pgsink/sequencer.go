@@ -441,15 +441,17 @@ func (s *Sequencer) checkAnchor(ctx context.Context, head auditlog.Checkpoint, h
 		}
 		return errors.New("the anchor holds a head and the database no log: it was emptied, or is another one")
 	}
+	own := s.opts.Signer.Name()
 	if s.opts.Predecessor != nil {
 		kept, err := s.keptHead(ctx)
-		if errors.Is(err, auditlog.ErrNoHead) {
+		switch none := errors.Is(err, auditlog.ErrNoHead); {
+		case none && head.Head().Origin != own:
 			return nil
-		}
-		if err != nil {
+		case none: // an anchor that compares by itself may know more
+		case err != nil:
 			return err
-		}
-		if own := s.opts.Signer.Name(); kept.Origin != own || head.Head().Origin != own {
+		case kept.Origin != own || head.Head().Origin != own:
+			s.anchored = 0
 			return s.agree(kept, head.Head(), hashes)
 		}
 	}
