@@ -115,7 +115,7 @@ func TestAWrongCacheIsNotTakenForAFork(t *testing.T) {
 
 	// The anchor is behind, and the hashes that lead there are wrong; those at
 	// the right edge of the tree are not.
-	require.NoError(t, filesink.FileAnchor(p.anchorPath()).Put(t.Context(), old))
+	require.NoError(t, os.WriteFile(p.anchorPath(), old.Signed(), 0o600))
 	f, err := os.OpenFile(filepath.Join(p.dir, "tree"), os.O_RDWR, 0)
 	require.NoError(t, err)
 	_, err = f.WriteAt(make([]byte, 110*32), 0) // 127 is that of the first 64 leaves
