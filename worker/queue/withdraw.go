@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/internal/delivery"
 )
 
 // maxWithdrawals is how many withdrawals of an adapter wait for the sink at the same time,
@@ -26,12 +25,10 @@ const (
 var ErrNotWithdrawn = errors.New("the ends of jobs that may be on record, and will not run, were not recorded: too many wait for the sink")
 
 // Unsure reports whether it is not known if a submission is on record that was answered
-// with an error. One that was refused for what it says is not, nor is one for which
-// there was no room.
+// with an error. One that was refused for what it says is not.
 func Unsure(err error) bool {
 	_, field := errors.AsType[*jobaudit.FieldError](err)
-	return err != nil && !field && !errors.Is(err, jobaudit.ErrNoPolicy) && !errors.Is(err, jobaudit.ErrClosed) &&
-		!errors.Is(err, delivery.ErrFull)
+	return err != nil && !field && !errors.Is(err, jobaudit.ErrNoPolicy) && !errors.Is(err, jobaudit.ErrClosed)
 }
 
 // Withdrawals end jobs in the background that are not put into their queue because their

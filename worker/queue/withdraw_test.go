@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
-	"github.com/jobaudit/jobaudit/internal/delivery"
 	"github.com/jobaudit/jobaudit/sink/faultsink"
 	"github.com/jobaudit/jobaudit/sink/memsink"
 	"github.com/jobaudit/jobaudit/worker/queue"
@@ -126,7 +125,7 @@ func TestWhatWasNeverSentIsWithdrawnWithoutAnError(t *testing.T) {
 // Where a submission is not on record, its end would be an end of nothing, and take
 // the room of others.
 func TestAnErrorThatSaysWhyNothingIsStoredLeavesNothingUnsure(t *testing.T) {
-	for _, err := range []error{&jobaudit.FieldError{}, jobaudit.ErrNoPolicy, jobaudit.ErrClosed, delivery.ErrFull} {
+	for _, err := range []error{&jobaudit.FieldError{}, jobaudit.ErrNoPolicy, jobaudit.ErrClosed} {
 		require.False(t, queue.Unsure(&jobaudit.AuditError{Op: "submit", Err: err}), err)
 	}
 	require.False(t, queue.Unsure(nil))
