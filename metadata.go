@@ -1,6 +1,7 @@
 package jobaudit
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -224,4 +225,29 @@ func asFieldError(err error) error {
 		return fieldError(field)
 	}
 	return err
+}
+
+// checkEnvironment says what is wrong with what the options say of the
+// environment.
+func (o *Options) checkEnvironment() error {
+	const at = "data.environment."
+	check := func(list ...given) error { return cmp.Or(checkStrings(list...), o.Redactors.checkIdentifiers(list...)) }
+	if err := check(given{at + "image", o.Environment.Image}); err != nil {
+		return err
+	}
+	if len(o.Environment.Orchestrator) > fields.MaxList {
+		return &FieldError{Field: at + "orchestrator", Problem: fmt.Sprintf("has more than %d elements", fields.MaxList)}
+	}
+	for name, value := range o.Environment.Orchestrator {
+		if err := check(given{at + "orchestrator.name", name}, given{at + "orchestrator.value", value}); err != nil {
+			return err
+		}
+	}
+	if c := &o.CompanionOf; c.Origin != "" || c.Head.N != 0 {
+		if problem := fieldsByPath()["data.companionOf.size"].CheckInteger(c.Head.N); problem != "" {
+			return &FieldError{Field: "data.companionOf.size", Problem: problem}
+		}
+		return check(given{"data.companionOf.origin", c.Origin})
+	}
+	return nil
 }

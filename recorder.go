@@ -18,7 +18,6 @@ import (
 	"github.com/jobaudit/jobaudit/internal/delivery"
 	"github.com/jobaudit/jobaudit/internal/environ"
 	"github.com/jobaudit/jobaudit/internal/errtree"
-	"github.com/jobaudit/jobaudit/internal/fields"
 )
 
 // Options are the optional parts of a [Recorder]. The zero value, like nil,
@@ -265,31 +264,6 @@ func orUnknown(field, value string) string {
 		return "unknown"
 	}
 	return value
-}
-
-// checkEnvironment says what is wrong with what the options say of the
-// environment.
-func (o *Options) checkEnvironment() error {
-	const at = "data.environment."
-	check := func(list ...given) error { return cmp.Or(checkStrings(list...), o.Redactors.checkIdentifiers(list...)) }
-	if err := check(given{at + "image", o.Environment.Image}); err != nil {
-		return err
-	}
-	if len(o.Environment.Orchestrator) > fields.MaxList {
-		return &FieldError{Field: at + "orchestrator", Problem: fmt.Sprintf("has more than %d elements", fields.MaxList)}
-	}
-	for name, value := range o.Environment.Orchestrator {
-		if err := check(given{at + "orchestrator.name", name}, given{at + "orchestrator.value", value}); err != nil {
-			return err
-		}
-	}
-	if c := &o.CompanionOf; c.Origin != "" || c.Head.N != 0 {
-		if problem := fieldsByPath()["data.companionOf.size"].CheckInteger(c.Head.N); problem != "" {
-			return &FieldError{Field: "data.companionOf.size", Problem: problem}
-		}
-		return check(given{"data.companionOf.origin", c.Origin})
-	}
-	return nil
 }
 
 // envelope returns what an event of the audit itself says of its who, what,

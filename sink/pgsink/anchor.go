@@ -80,3 +80,45 @@ func (s *Sequencer) moveAnchor(ctx context.Context, hashes tlog.HashReader) erro
 	}
 	return auditlog.AdvanceAnchor(ctx, s.opts.Anchor, s.head, s.opts.Verifier, hashes)
 }
+
+// checkAnchor refuses to lead a log that the anchor contradicts: it was rolled
+// back, or is another one.
+func (s *Sequencer) checkAnchor(ctx context.Context, head auditlog.Checkpoint, hashes storedHashes) error {
+	if s.opts.Anchor == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opts.leadFor) // nobody leads meanwhile
+	defer cancel()
+	if head.IsZero() {
+		switch _, err := s.opts.Anchor.Latest(ctx); {
+		case errors.Is(err, auditlog.ErrNoHead):
+			return nil
+		case err != nil:
+			return fmt.Errorf("the anchor: %w", err)
+		}
+		return errors.New("the anchor holds a head and the database no log: it was emptied, or is another one")
+	}
+	own := s.opts.Signer.Name()
+	if s.opts.Predecessor != nil {
+		kept, err := s.keptHead(ctx)
+		switch none := errors.Is(err, auditlog.ErrNoHead); {
+		case none && head.Head().Origin != own:
+			return nil
+		case none: // an anchor that compares by itself may know more
+		case err != nil:
+			return err
+		case kept.Origin != own || head.Head().Origin != own:
+			s.anchored = 0
+			return s.agree(kept, head.Head(), hashes)
+		}
+	}
+	kept, err := auditlog.CheckAnchor(ctx, s.opts.Anchor, head, s.opts.Verifier, hashes)
+	switch {
+	case errors.Is(err, auditlog.ErrNoHead):
+		return nil
+	case err != nil:
+		return fmt.Errorf("the anchor: %w", err)
+	}
+	s.anchored = kept.Head().Size
+	return nil
+}
