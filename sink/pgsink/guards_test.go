@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/pgsink"
 	"github.com/stretchr/testify/require"
 )
@@ -60,7 +61,11 @@ func TestEveryChangedTriggerRuleAndOwnerIsTold(t *testing.T) {
 		return guards
 	}
 	require.Empty(t, notes())
-	for name, c := range changes {
+	tried := 0
+	for name, c := range changes { // in any order
+		if tried++; size.Race && tried > 30 {
+			break
+		}
 		execute(t, url, c.do)
 		require.NotEmpty(t, notes(), name)
 		execute(t, url, c.undo)
