@@ -76,6 +76,10 @@ func runThePage(t *testing.T, c config) {
 			lines++
 			status, err := shell.curl(t.Context(), command)
 			require.NoError(t, err, line)
+			if strings.Contains(line, "-X DELETE") && want == "202" && status == "200" { // it has ended before the answer
+				require.Contains(t, shell.answer, `"state":"cancelled"`)
+				want = status
+			}
 			require.Equal(t, want, status, "%s\n%s", line, shell.answer)
 			shell.check(t, line)
 		}
