@@ -41,14 +41,12 @@ func (a *API) cancel(q *request, c Caller) error {
 		return problem{code: conflict, message: "the job runs, and cannot be cancelled here"}
 	}
 	status := http.StatusOK
-	switch {
-	case f.State == jobaudit.Cancelled:
-	case f.State.Terminal():
-		return a.ended(ctx, q, c, &f)
-	case removed && f.State == jobaudit.Pending:
+	if removed && f.State == jobaudit.Pending {
 		err = a.cancelPending(ctx, c, &f, reason)
-	default: // its worker records the end, not we: it may still succeed
-		status = http.StatusAccepted
+	} else { // its worker records the end, not we: it may have done so already, and may still succeed
+		if !f.State.Terminal() {
+			status = http.StatusAccepted
+		}
 		err = a.rec.Act(ctx, jobaudit.Act{
 			Type: jobaudit.AuditRequested, Principal: c.Principal, OrgID: c.OrgID, Reason: reason,
 			Scope: jobaudit.Query{JobID: f.ID, OrgID: c.OrgID}, Data: map[string]string{"request": "cancel"},
@@ -56,6 +54,9 @@ func (a *API) cancel(q *request, c Caller) error {
 	}
 	if err != nil {
 		return refused(err)
+	}
+	if f.State.Terminal() {
+		return a.ended(ctx, q, c, &f)
 	}
 	if f, err = a.lookUp(ctx, c, f.ID); err != nil {
 		return err

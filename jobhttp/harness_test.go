@@ -41,6 +41,7 @@ type service struct {
 	mu         sync.Mutex
 	dispatched []*jobaudit.Trail
 	inputs     []string
+	quick      func(jobaudit.Job) error // ends a job while it is cancelled
 	cancelled  []string
 	refuse     error // by Dispatch
 }
@@ -93,6 +94,9 @@ func (s *service) options() jobhttp.Options {
 		Cancel: func(_ context.Context, job jobaudit.Job, reason string) (removed bool, err error) {
 			if reason == "fail" {
 				return false, errors.New("the queue is away")
+			}
+			if reason == "quick" {
+				return false, s.quick(job)
 			}
 			s.mu.Lock()
 			defer s.mu.Unlock()

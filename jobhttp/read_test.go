@@ -255,6 +255,29 @@ func TestAReadThatCannotBeRecordedIsRefused(t *testing.T) {
 	})
 }
 
+// Who asked for it is on record though the worker is quicker than the answer.
+func TestACancellerIsOnRecordHoweverQuickTheWorkerIs(t *testing.T) {
+	for state, end := range map[jobaudit.JobState]func(*jobaudit.Trail) error{
+		jobaudit.Cancelled: func(tr *jobaudit.Trail) error { return tr.Cancel(t.Context(), "told to stop") },
+		jobaudit.Success:   func(tr *jobaudit.Trail) error { return tr.Succeed(t.Context()) },
+	} {
+		s := newService(t, memsink.New(nil), nil)
+		job := s.post(t, "ada", order, "").job(http.StatusAccepted)
+		require.NoError(t, s.dispatched[0].Start(t.Context(), jobaudit.Execution{}))
+		s.quick = func(jobaudit.Job) error { return end(s.dispatched[0]) }
+		answer := s.do(t, call{method: "DELETE", path: "/api/jobs/" + job.ID.String() + "?reason=quick", who: "bob"})
+		if state == jobaudit.Cancelled {
+			require.Equal(t, state, answer.job(http.StatusOK).State)
+		} else {
+			answer.fails(http.StatusConflict, "CONFLICT")
+		}
+		list := acts(s.log)
+		require.NotEmpty(t, list, state)
+		require.Equal(t, jobaudit.AuditRequested, list[0].Type)
+		require.Equal(t, "bob", list[0].Who.Principal.ID)
+	}
+}
+
 func TestACancellerIsOnRecordAndIsNotTheSubmitter(t *testing.T) {
 	s := newService(t, memsink.New(nil), nil)
 	job := s.post(t, "ada", order, "").job(http.StatusAccepted)
