@@ -309,7 +309,7 @@ func TestACarrierNamesTheRecorderThatTheJobWasSubmittedBy(t *testing.T) {
 	require.Zero(t, jobaudit.Carrier{}.Recorder())
 }
 
-// Whoever writes to the queue may claim that more was left out than can be counted.
+// Somebody who writes to the queue may claim that more was left out than can be counted.
 func TestAClaimOfMorePrincipalsThanCanBeCountedKeepsNoVerdictOut(t *testing.T) {
 	for _, claimed := range []int64{1, 1<<53 - 17, 1<<53 - 1, 1 << 53} {
 		for _, listed := range []int{0, 1, 15, 16} {

@@ -329,7 +329,7 @@ func TestNoOtherIdentifierHoldsACredential(t *testing.T) {
 			_, err := jobaudit.Open(t.Context(), sink, source, &opts)
 			refused("Open", err)
 		}
-		// A Carrier was written by whoever reaches the queue.
+		// A Carrier was written by somebody who reaches the queue.
 		for field := range identifiers(&jobaudit.Submission{OnBehalfOf: make([]jobaudit.Principal, 2)}) {
 			s := submission()
 			s.Trigger.Kind, s.Upstream, s.Queue = jobaudit.Cascade, jobaudit.Ref{System: "crm", ID: "1"}, jobaudit.Ref{System: "river", ID: "1"}

@@ -200,7 +200,7 @@ func TestASuccessorGoesOnWithItsPredecessorsAnchor(t *testing.T) {
 				k := newKeyNamed(t, name)
 				opts := k.options()
 				opts.Anchor, opts.Predecessor = anchor, before
-				for again := range 3 { // each time it leads anew
+				for again := range 3 { // it leads again each time
 					stop := run(t, url, opts)
 					require.NoError(t, sink.Append(t.Context(), sinktest.Records(3)))
 					require.NoError(t, sink.Sequenced(t.Context()))

@@ -32,7 +32,7 @@ func (c contradicts) Records(ctx context.Context, q jobaudit.Query) iter.Seq2[jo
 	}
 }
 
-// Whoever can write to the queue, or has written to the log, ends no comparison: what
+// Somebody who can write to the queue, or has written to the log, ends no comparison: what
 // stands there of one job is reported, and the others are compared.
 func TestATaskThatCannotBeComparedHoldsUpNoOther(t *testing.T) {
 	t.Parallel()

@@ -30,7 +30,7 @@ func orders(steps string, n int) []string {
 }
 
 // past plays a job of a queue: S a worker starts it, R its attempt fails and is to be
-// tried again, D it is put off, W a watchdog takes for dead whoever has not ended, O the
+// tried again, D it is put off, W a watchdog takes what has not ended for dead, O the
 // worker records the outcome. It reports false if there is no such order; unheard says
 // that the newest worker has not told how it ended.
 func past(t *testing.T, sink *memsink.Sink, rec *jobaudit.Recorder, order string) (job jobaudit.Job, unheard, ok bool) {
@@ -77,7 +77,7 @@ func past(t *testing.T, sink *memsink.Sink, rec *jobaudit.Recorder, order string
 	return replay(), unheard, true
 }
 
-// A watchdog's verdict is no word of the worker's or the queue's: whoever was running
+// A watchdog's verdict is no word of the worker's or the queue's: a worker that was running
 // may have succeeded, with the verdict and without it.
 func TestAJobThatMayHaveSucceededIsNeverRecordedAsCancelledWhateverAWatchdogSays(t *testing.T) {
 	played := 0
