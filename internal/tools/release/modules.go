@@ -153,9 +153,14 @@ func (m module) release(clone, version string, sums map[string]string) error {
 		return err
 	}
 	lines := strings.SplitAfter(string(sum), "\n")
+	kept := make(map[string]bool)
 	for _, need := range m.needs {
 		if sums[need] == "" {
-			return fmt.Errorf("it needs %s, which is not published", need)
+			if m.published() {
+				return fmt.Errorf("it needs %s, which is not published", need)
+			}
+			kept[need] = true // both are in the commit, side by side
+			continue
 		}
 		if err := file.AddRequire(need, version); err != nil {
 			return err
@@ -166,8 +171,10 @@ func (m module) release(clone, version string, sums map[string]string) error {
 		lines = append(lines, strings.SplitAfter(sums[need], "\n")...)
 	}
 	file.Cleanup() // of the lines that were dropped
-	if len(file.Replace) > 0 {
-		return fmt.Errorf("%s is replaced, which installed modules cannot have", file.Replace[0].Old.Path)
+	for _, replaced := range file.Replace {
+		if !kept[replaced.Old.Path] {
+			return fmt.Errorf("%s is replaced, which installed modules cannot have", replaced.Old.Path)
+		}
 	}
 	content, err := file.Format()
 	if err != nil {

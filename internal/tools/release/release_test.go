@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -170,6 +171,21 @@ func TestAModuleThatNeedsAnUnpublishedOneIsRefused(t *testing.T) {
 	files["worker/a/go.mod"] += "\nrequire github.com/jobaudit/jobaudit/bench v0.0.0\n"
 	_, err := released(context.Background(), plant(t, files), "v0.1.0")
 	require.ErrorContains(t, err, "not published")
+}
+
+func TestAnUnpublishedModuleMayNeedAnotherOne(t *testing.T) {
+	files := maps.Clone(repository)
+	files["examples/x/y/go.mod"] = "module github.com/jobaudit/jobaudit/examples/x/y\n\ngo 1.26.0\n\n" +
+		"require (\n\tgithub.com/jobaudit/jobaudit v0.0.0\n\tgithub.com/jobaudit/jobaudit/examples/x v0.0.0\n)\n\n" +
+		"replace github.com/jobaudit/jobaudit => ../../..\n\nreplace github.com/jobaudit/jobaudit/examples/x => ..\n"
+	root := plant(t, files)
+	_, err := released(t.Context(), root, "v0.1.0")
+	require.NoError(t, err)
+	content, err := os.ReadFile(filepath.Join(root, "examples", "x", "y", "go.mod"))
+	require.NoError(t, err)
+	require.Contains(t, string(content), "jobaudit v0.1.0\n")
+	require.Contains(t, string(content), "examples/x => ..\n")
+	require.NotContains(t, string(content), "=> ../../..")
 }
 
 func TestEveryImportablePackageOfAModuleIsTried(t *testing.T) {
