@@ -143,7 +143,7 @@ func (m *Mirror) Status() Status {
 func (m *Mirror) Sync(ctx context.Context) error {
 	m.pass.Lock()
 	defer m.pass.Unlock()
-	err := m.sync(ctx)
+	err := m.guarded(ctx)
 	if refused, ok := errors.AsType[*RefusedError](err); ok && m.unread != nil {
 		if m.mayBeAccepted(ctx, refused) {
 			// The log may go on from what was accepted there: that accuses nobody.
@@ -155,6 +155,30 @@ func (m *Mirror) Sync(ctx context.Context) error {
 		m.at = nil // the store is read again
 	}
 	m.note(ctx, err)
+	return err
+}
+
+// guarded is sync on a goroutine of its own. Log and store are others' code: one that
+// panics, or ends its goroutine, gives an error, and the process and its jobs go on.
+func (m *Mirror) guarded(ctx context.Context) error {
+	var err error
+	returned, ended := false, make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("mirror: the store or the log panicked with a %T", p)
+			} else if !returned {
+				err = errors.New("mirror: the store or the log ended its goroutine")
+			}
+			if !returned {
+				m.at = nil // half changed, perhaps: the store is read again
+			}
+		}()
+		err = m.sync(ctx)
+		returned = true
+	}()
+	<-ended
 	return err
 }
 

@@ -16,6 +16,9 @@ import (
 // errBusy means that an earlier call has not come back.
 var errBusy = errors.New("an earlier call on it has not come back yet")
 
+// errGoexit is the answer of an anchor that gave none.
+var errGoexit = errors.New("it ended its goroutine")
+
 // anchor is one whose calls return when their context ends, whatever the
 // anchor does. One call at a time is under way.
 type anchor struct {
@@ -80,7 +83,8 @@ func (b anchor) do(ctx context.Context, call func() ([]byte, error)) ([]byte, er
 	return b.serve(ctx, proofServer{}, call)
 }
 
-// serve calls an anchor, and makes the proofs that it asks for.
+// serve calls an anchor, and makes the proofs that it asks for. An anchor that panics, or
+// ends its goroutine, gives an error: the process and its jobs go on.
 func (b anchor) serve(ctx context.Context, proofs proofServer, call func() ([]byte, error)) ([]byte, error) {
 	select {
 	case b.busy <- struct{}{}:
@@ -93,9 +97,16 @@ func (b anchor) serve(ctx context.Context, proofs proofServer, call func() ([]by
 	}
 	answers := make(chan answer, 1)
 	go func() {
+		a := answer{nil, errGoexit}
+		defer func() {
+			if p := recover(); p != nil {
+				a = answer{nil, fmt.Errorf("it panicked with a %T", p)}
+			}
+			<-b.busy // before the answer, behind which comes the next call
+			answers <- a
+		}()
 		signed, err := call()
-		<-b.busy // before the answer, behind which comes the next call
-		answers <- answer{signed, err}
+		a = answer{signed, err}
 	}()
 	for {
 		select {

@@ -138,6 +138,9 @@ func NewKeyWithin(timeout time.Duration, signer note.Signer, verifierKey string)
 	return k, err
 }
 
+// SignerOf returns what a key signs with.
+func SignerOf(k *Key) note.Signer { return k.signer }
+
 // ParseSegmentName, LinesForward, LinesBackward and Salvage are what their
 // names say, for fuzzing.
 func ParseSegmentName(name string) (int64, bool) { return parseSegmentName(name) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -41,7 +42,7 @@ func NewKey(signer note.Signer, verifierKey string) (*Key, error) {
 		return nil, &KeyError{"", fmt.Sprintf("the signer is of %q (%08x), the verifier key of %q (%08x)",
 			signer.Name(), signer.KeyHash(), verifier.Name(), verifier.KeyHash()), nil}
 	}
-	checked := &checkedSigner{Signer: signer, verifier: verifier, timeout: signTimeout, pending: map[string]chan signature{}}
+	checked := &checkedSigner{Signer: signer, verifier: verifier, timeout: signTimeout, pending: map[string]*signing{}}
 	return &Key{signer: checked, verifier: verifier, verifierKey: verifierKey}, nil
 }
 
@@ -57,19 +58,26 @@ type checkedSigner struct {
 	timeout  time.Duration
 
 	mu      sync.Mutex
-	pending map[string]chan signature // calls under way, by what they sign
+	pending map[string]*signing // calls that were not waited for to their end, by what they sign
+	running int                 // calls that have not come back
+}
+
+// A signing is one call on the signer.
+type signing struct {
+	coming chan signature
+	over   bool // it has come back
 }
 
 // Sign implements [note.Signer].
 func (s *checkedSigner) Sign(msg []byte) ([]byte, error) {
-	coming, err := s.start(msg)
+	call, err := s.start(msg)
 	if err != nil {
 		return nil, err
 	}
 	timer := time.NewTimer(s.timeout)
 	defer timer.Stop()
 	select {
-	case sig := <-coming:
+	case sig := <-call.coming:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.pending, string(msg))
@@ -79,28 +87,48 @@ func (s *checkedSigner) Sign(msg []byte) ([]byte, error) {
 	}
 }
 
-// start calls the signer, unless it is at work on this message already.
-func (s *checkedSigner) start(msg []byte) (chan signature, error) {
+// start calls the signer, unless it is at work on this message already. Only calls that
+// have not come back count against the bound. An answer that came too late is kept for
+// the same message, until too many wait for somebody who may never come for them.
+func (s *checkedSigner) start(msg []byte) (*signing, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if coming := s.pending[string(msg)]; coming != nil {
-		return coming, nil
+	if call := s.pending[string(msg)]; call != nil {
+		return call, nil
+	}
+	if s.running >= maxSigning {
+		return nil, fmt.Errorf("%w: %d calls have not come back", ErrSigner, s.running)
 	}
 	if len(s.pending) >= maxSigning {
-		return nil, fmt.Errorf("%w: %d calls have not come back", ErrSigner, len(s.pending))
+		maps.DeleteFunc(s.pending, func(_ string, call *signing) bool { return call.over })
 	}
 	msg = bytes.Clone(msg)
-	coming := make(chan signature, 1)
-	s.pending[string(msg)] = coming
-	go func() {
-		sig, err := s.Signer.Sign(bytes.Clone(msg))
-		switch {
-		case err != nil:
-			err = fmt.Errorf("%w: %w", ErrSigner, err)
-		case !s.verifier.Verify(msg, sig):
-			sig, err = nil, fmt.Errorf("%w: the verifier key does not accept it", ErrSigner)
+	call := &signing{coming: make(chan signature, 1)}
+	s.pending[string(msg)] = call
+	s.running++
+	go s.call(msg, call)
+	return call, nil
+}
+
+// call has the signer sign. One that panics, or ends its goroutine, gives an error.
+func (s *checkedSigner) call(msg []byte, call *signing) {
+	answer := signature{nil, fmt.Errorf("%w: it ended its goroutine", ErrSigner)}
+	defer func() {
+		if p := recover(); p != nil {
+			answer = signature{nil, fmt.Errorf("%w: it panicked with a %T", ErrSigner, p)}
 		}
-		coming <- signature{sig, err}
+		s.mu.Lock()
+		s.running--
+		call.over = true
+		s.mu.Unlock()
+		call.coming <- answer
 	}()
-	return coming, nil
+	sig, err := s.Signer.Sign(bytes.Clone(msg))
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%w: %w", ErrSigner, err)
+	case !s.verifier.Verify(msg, sig):
+		sig, err = nil, fmt.Errorf("%w: the verifier key does not accept it", ErrSigner)
+	}
+	answer = signature{sig, err}
 }

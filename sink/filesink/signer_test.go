@@ -163,3 +163,62 @@ func TestASignerAndItsVerifierKeyBelongTogether(t *testing.T) {
 	_, err = filesink.Open(t.Context(), t.TempDir(), key, nil)
 	require.ErrorAs(t, err, &refused, "there is nowhere to put the anchor")
 }
+
+// A strangeSigner may do something else than sign.
+type strangeSigner struct {
+	note.Signer
+	do atomic.Pointer[func()]
+}
+
+func (s *strangeSigner) Sign(msg []byte) ([]byte, error) {
+	if do := s.do.Load(); do != nil {
+		(*do)()
+	}
+	return s.Signer.Sign(msg)
+}
+
+func TestASignerThatPanicsOrEndsItsGoroutineGivesAnError(t *testing.T) {
+	secret, public, err := auditlog.GenerateKey(origin)
+	require.NoError(t, err)
+	signer, err := note.NewSigner(secret)
+	require.NoError(t, err)
+	strange := &strangeSigner{Signer: signer}
+	base := t.TempDir()
+	p := place{base: base, dir: filepath.Join(base, "log")}
+	p.key, err = filesink.NewKeyWithin(time.Hour, strange, public)
+	require.NoError(t, err)
+	s := p.open(t, &filesink.Options{AnchorPath: filepath.Join(base, "anchor"), OnError: func(error) {}})
+	records := sinktest.Records(3)
+	for _, do := range []func(){func() { panic("the session is gone") }, runtime.Goexit} {
+		strange.do.Store(&do)
+		for range 5 {
+			require.ErrorIs(t, s.Append(t.Context(), records), filesink.ErrSigner)
+		}
+	}
+	strange.do.Store(nil)
+	store(t, s, 3, records...)
+	require.NoError(t, s.Close())
+	p.verify(t, s.Checkpoint().Head())
+}
+
+func TestLateSignaturesThatNobodyComesForDoNotMakeAKeyUnusable(t *testing.T) {
+	p, signer, _ := remote(t, time.Millisecond)
+	wait := make(chan struct{})
+	signer.set(wait, nil, false)
+	key := filesink.SignerOf(p.key)
+	for i := range 4 {
+		_, err := key.Sign([]byte{byte(i)})
+		require.ErrorIs(t, err, filesink.ErrSigner)
+	}
+	_, err := key.Sign([]byte("one more"))
+	require.ErrorContains(t, err, "have not come back", "calls that hang are bounded")
+	close(wait)
+	signer.set(nil, nil, false)
+	for range 1_000_000 { // until the calls have come back
+		if _, err = key.Sign([]byte("another")); err == nil {
+			break
+		}
+		runtime.Gosched()
+	}
+	require.NoError(t, err)
+}
