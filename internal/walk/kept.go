@@ -204,7 +204,7 @@ func (w *walker) keptStruct(v reflect.Value, t *info, n *node, static bool) erro
 }
 
 func (w *walker) keptField(v reflect.Value, f *field, n *node, static bool) (bool, error) {
-	if f.quoted && n.keep {
+	if f.quoted && n.keep && n.pseudonym == "" {
 		return true, w.field(v, f)
 	}
 	return w.kept(v, f.typ, n, static)
@@ -460,6 +460,9 @@ func (w *walker) keptRaw(raw []byte, n *node) (bool, error) {
 		return false, nil
 	case n.pseudonym != "":
 		start := len(w.buf)
+		if n.quoted {
+			raw = unquoted(raw)
+		}
 		w.buf = append(w.buf, raw...)
 		w.pseudonym(n.pseudonym, start)
 		return true, nil

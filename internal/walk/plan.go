@@ -52,6 +52,7 @@ type node struct {
 
 	pseudonym  string // the class of what stands for the leaf
 	credential bool   // what is dropped here is one
+	quoted     bool   // the leaf is a string of JSON, as the option "string" makes it
 	nameless   bool   // a star stands for the leaf's name: nothing says what it is
 
 	children []child // sorted by name
@@ -317,6 +318,7 @@ func (r *resolver) resolve(n *node, t *info, at string) *node {
 	case t.shape == styleStruct && t.style != styleSecret:
 		r.named(out, n, at, t.field)
 		r.spread(out, n, t, at)
+		out.markQuoted(t)
 	case len(n.children) > 0 || n.any != nil:
 		r.fail(n, at, "not an object")
 	}
@@ -333,6 +335,15 @@ func (r *resolver) resolve(n *node, t *info, at string) *node {
 		return nil
 	}
 	return out
+}
+
+// markQuoted notes which children are fields with the option "string".
+func (n *node) markQuoted(t *info) {
+	for i := range t.fields {
+		if at, ok := n.search(t.fields[i].name); ok && t.fields[i].quoted && n.children[at].keep {
+			n.children[at].quoted = true
+		}
+	}
 }
 
 // leaf resolves a path that ends here.

@@ -1,6 +1,8 @@
 package walk
 
 import (
+	"bytes"
+
 	"github.com/jobaudit/jobaudit/internal/jsonenc"
 	"github.com/jobaudit/jobaudit/internal/jsonscan"
 )
@@ -66,4 +68,15 @@ func (w *walker) pseudonym(class string, start int) {
 		}
 	}
 	w.drop(rulePseudonym)
+}
+
+// unquoted returns the JSON that a string of JSON holds, as the option "string" of
+// encoding/json writes it: its pseudonym is that of the value itself.
+func unquoted(raw []byte) []byte {
+	if raw[0] == '"' {
+		if held := []byte(jsonscan.Unquote(raw)); jsonscan.Check(held) == nil {
+			return bytes.Trim(held, " \t\r\n")
+		}
+	}
+	return raw
 }
