@@ -16,11 +16,26 @@ import (
 // Story prints the timeline of all jobs that share a correlation ID, from all
 // the logs that hold some of it: [Timeline] of [Merge].
 func Story(ctx context.Context, w io.Writer, correlation uuid.UUID, logs ...jobaudit.AuditReader) error {
-	var passes []iter.Seq2[jobaudit.Record, error]
-	for _, log := range logs {
-		passes = append(passes, log.Records(ctx, jobaudit.Query{CorrelationID: correlation}))
+	m := newMerger()
+	for n, log := range logs {
+		if err := m.read(n, log.Records(ctx, jobaudit.Query{CorrelationID: correlation})); err != nil {
+			return err
+		}
 	}
-	return Timeline(w, Merge(passes...))
+	return m.merged().print(w)
+}
+
+// merged returns the records in the one order of all logs, as if one log held
+// them. Nothing is decoded again.
+func (m *merger) merged() *merger {
+	one := newMerger()
+	one.unreadable = m.unreadable
+	order := m.graph().Merge(m.logs)
+	one.records, one.events = make([]jobaudit.Record, len(order)), make([]jobaudit.Event, len(order))
+	for at, i := range order {
+		one.records[at], one.events[at] = m.records[i], m.events[i]
+	}
+	return one
 }
 
 // Merge makes one sequence of the records of several logs, such as

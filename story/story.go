@@ -48,6 +48,10 @@ func Timeline(w io.Writer, records iter.Seq2[jobaudit.Record, error]) error {
 	if err := m.read(0, records); err != nil {
 		return err
 	}
+	return m.print(w)
+}
+
+func (m *merger) print(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	m.timeline(out)
 	tellUnreadable(out, m.unreadable)

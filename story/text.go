@@ -18,6 +18,9 @@ const longest = 240
 // plain makes a text harmless: what is not a printable character or a space
 // becomes an escape. What is too long is cut.
 func plain[S ~string](text S) string {
+	if len(text) <= longest && harmless(string(text)) {
+		return string(text)
+	}
 	var b strings.Builder
 	n := 0
 	for _, r := range string(text) {
@@ -41,6 +44,16 @@ func plain[S ~string](text S) string {
 		}
 	}
 	return b.String()
+}
+
+// harmless reports whether all is printable ASCII, as most of what is printed is.
+func harmless(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // list joins the texts that are not empty.
