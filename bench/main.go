@@ -25,9 +25,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -76,7 +76,7 @@ func run(ctx context.Context, quick bool, only, jsonFile, svgFile string) int {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 2
 	}
-	m := here()
+	m := here(ctx)
 	m.print()
 	var results []result
 	for _, r := range rows() {
@@ -127,17 +127,14 @@ func known(only string) error {
 	return nil
 }
 
-func here() machine {
+func here(ctx context.Context) machine {
 	m := machine{
 		Time: time.Now().UTC().Format(time.RFC3339), Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
 		CPU: "unknown", Procs: runtime.GOMAXPROCS(0), LoadBefore: load(), Commit: "unknown",
 	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				m.Commit = s.Value
-			}
-		}
+	// A program of go run is not stamped with its commit.
+	if text, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output(); err == nil {
+		m.Commit = strings.TrimSpace(string(text))
 	}
 	text, _ := os.ReadFile("/proc/cpuinfo") // elsewhere it stays unknown
 	for line := range strings.Lines(string(text)) {
@@ -151,7 +148,7 @@ func here() machine {
 }
 
 func (m machine) print() {
-	fmt.Printf("%s, %s, %s, %d processors (%s), load %s, commit %.12s\n\n", m.Time, m.Go, m.OS, m.Procs, m.CPU, m.LoadBefore, m.Commit)
+	fmt.Printf("%s, %s, %s, %d processors (%s), load %s, commit %s\n\n", m.Time, m.Go, m.OS, m.Procs, m.CPU, m.LoadBefore, m.Commit)
 }
 
 // load is the average of the last minute, as Linux tells it.
