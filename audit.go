@@ -72,6 +72,11 @@ type AuditReader interface {
 	// with a zero Record; the iteration goes on behind it, and Limit does not
 	// count it. Any other error is yielded once, with a zero Record, and ends
 	// the iteration.
+	//
+	// A pass with q.Limit or q.After is one of several: where a record gets its
+	// place some time after it was accepted, such a pass yields it when it has
+	// one, so that nothing comes to stand before what was read. It has all that
+	// was accepted when it began.
 	Records(ctx context.Context, q Query) iter.Seq2[Record, error]
 }
 

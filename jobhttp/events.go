@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"strconv"
@@ -281,7 +282,8 @@ func (s *stream) advance(ctx context.Context) (ended bool, err error) {
 // readLines sends the lines that have not been read, and reports whether there is
 // anything that may change the job.
 func (s *stream) readLines(ctx context.Context) (changed bool, err error) {
-	for r, err := range s.api.log.Records(ctx, jobaudit.Query{JobID: s.job, After: s.last}) {
+	// With a limit, even where there is none, what comes later stands behind it.
+	for r, err := range s.api.log.Records(ctx, jobaudit.Query{JobID: s.job, After: s.last, Limit: math.MaxInt}) {
 		if _, damaged := errors.AsType[*jobaudit.UnreadableError](err); damaged {
 			continue
 		}

@@ -132,7 +132,7 @@ type ends struct {
 func newEnds(reader jobaudit.AuditReader) (*ends, error) {
 	e := &ends{reader: reader, jobs: make(map[uuid.UUID]bool), counts: map[jobaudit.JobState]int64{
 		jobaudit.Success: 0, jobaudit.Failed: 0, jobaudit.Cancelled: 0}}
-	for r, err := range reader.Records(context.Background(), jobaudit.Query{NewestFirst: true}) {
+	for r, err := range reader.Records(context.Background(), jobaudit.Query{NewestFirst: true, Limit: 1}) {
 		if _, unreadable := errors.AsType[*jobaudit.UnreadableError](err); unreadable {
 			continue
 		}
@@ -140,7 +140,6 @@ func newEnds(reader jobaudit.AuditReader) (*ends, error) {
 			return nil, fmt.Errorf("otelaudit: the log's newest event: %w", err)
 		}
 		e.after = r.ID()
-		break
 	}
 	return e, nil
 }

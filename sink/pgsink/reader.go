@@ -59,6 +59,7 @@ type pass struct {
 	want  int // see records
 	yield func(jobaudit.Record, error) bool
 
+	final   bool   // only what has its place is yielded
 	idx     int64  // the event behind which the next page begins; -1 for none
 	below   int64  // pages end before it; 0: where the log does
 	after   bool   // query.After has no place, and was not met yet
@@ -75,7 +76,10 @@ const noEnd = math.MaxInt64
 
 func (p *pass) run(ctx context.Context) error {
 	if p.query.Limit > 0 || p.query.After != uuid.Nil {
-		if err := p.sink.settle(ctx); err != nil {
+		// What is accepted from now on may get its place behind what is accepted
+		// later, and must not be yielded before it has one.
+		var err error
+		if p.final, err = p.sink.settle(ctx); err != nil {
 			return err
 		}
 	}
@@ -120,12 +124,12 @@ func (p *pass) begin(ctx context.Context) error {
 func (p *pass) read(ctx context.Context) error {
 	which := placedThenWaiting
 	switch {
-	case p.query.NewestFirst && p.idx >= 0:
+	case p.after && !p.query.NewestFirst:
+		which = onlyWaiting // all that has a place stands before it
+	case p.final && !p.after, p.query.NewestFirst && p.idx >= 0:
 		which = onlyPlaced
 	case p.query.NewestFirst:
 		which = waitingThenPlaced
-	case p.after:
-		which = onlyWaiting // all that has a place stands before it
 	}
 	if !p.after && p.searches() {
 		found, newest, err := p.period(ctx)

@@ -1,12 +1,16 @@
 package pgsink_test
 
 import (
+	"context"
+	"math"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/pgsink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
@@ -79,6 +83,70 @@ func TestAReadKeepsOfTheInboxOnlyWhatItYields(t *testing.T) {
 			}
 			require.Equal(t, c.want, got)
 			require.Equal(t, c.unreadable, unreadable)
+		})
+	}
+}
+
+// before calls a function before the first statement that reads events.
+type before struct {
+	once sync.Once
+	f    func()
+}
+
+func (b *before) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.TraceQueryStartData) context.Context {
+	if strings.Contains(query.SQL, "jobaudit.events") && !strings.Contains(query.SQL, "waiting_v1") {
+		b.once.Do(b.f)
+	}
+	return ctx
+}
+
+func (b *before) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// What waits for its place may get it behind what is accepted later: a writer's transaction
+// may be longer than another's.
+func TestWhoReadsOnMissesNothing(t *testing.T) {
+	for name, q := range map[string]jobaudit.Query{
+		"with a limit":  {Limit: math.MaxInt},
+		"behind a line": {},
+		"newest first":  {Limit: math.MaxInt, NewestFirst: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, k := database(t), newKey(t)
+			records := sinktest.Records(4)
+			writer := open(t, url, nil)
+			require.NoError(t, writer.Append(t.Context(), records[:1]))
+			stop := run(t, url, k.options())
+			require.NoError(t, writer.Sequenced(t.Context()))
+			stop()
+			if name == "behind a line" {
+				q.After = records[0].ID()
+			}
+			// One transaction begins, and another's events are accepted, just before they would be read.
+			conn, err := pgx.Connect(t.Context(), url)
+			require.NoError(t, err)
+			defer conn.Close(context.WithoutCancel(t.Context()))
+			tx, err := conn.Begin(t.Context())
+			require.NoError(t, err)
+			reads := &before{f: func() {
+				require.NoError(t, pgsink.Tx(tx).Append(t.Context(), records[1:2]))
+				require.NoError(t, writer.Append(t.Context(), records[2:3]))
+			}}
+			reader := open(t, url, pgsink.On(func(config *pgx.ConnConfig) { config.Tracer = reads }, pgsink.Options{OnError: func(error) {}}))
+			seen := read(t, reader, q)
+			require.NoError(t, tx.Commit(t.Context()))
+			run(t, url, k.options())
+			require.NoError(t, writer.Append(t.Context(), records[3:]))
+			require.NoError(t, writer.Sequenced(t.Context()))
+			after := records[0].ID()
+			if len(seen) > 0 && !q.NewestFirst {
+				after = seen[len(seen)-1]
+			} else if len(seen) > 0 {
+				after = seen[0]
+			}
+			seen = append(seen, read(t, reader, jobaudit.Query{After: after})...)
+			for _, r := range records[1:] {
+				require.Contains(t, seen, r.ID())
+			}
 		})
 	}
 }

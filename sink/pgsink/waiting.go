@@ -72,10 +72,10 @@ func (s *Sink) await(ctx context.Context, more func(Waiting) bool) (bool, error)
 
 // settle waits until all that is accepted now has its place, or no sequencer
 // seems to be at work: not when waiting was in vain before and the log has not
-// grown since.
-func (s *Sink) settle(ctx context.Context) error {
+// grown since. It reports whether all has its place.
+func (s *Sink) settle(ctx context.Context) (bool, error) {
 	deadline := time.Now().Add(s.opts.Settle)
-	_, err := s.await(ctx, func(w Waiting) bool {
+	return s.await(ctx, func(w Waiting) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if time.Now().After(deadline) {
@@ -83,7 +83,6 @@ func (s *Sink) settle(ctx context.Context) error {
 		}
 		return s.stalled != w.Size
 	})
-	return err
 }
 
 func sleep(ctx context.Context, pause time.Duration) error {
