@@ -190,8 +190,7 @@ func (o *opening) finishClosed() error {
 			continue
 		}
 		if err := s.content.signable(); err != nil {
-			o.opts.OnError(fmt.Errorf("filesink: no index is made of %s: %w; see Verify", segmentPath(s.first), err))
-			continue
+			o.opts.OnError(fmt.Errorf("filesink: %s has an index without a signature, for this process alone: %w; see Verify", segmentPath(s.first), err))
 		}
 		if !synced {
 			if err := o.cache.sync(); err != nil {

@@ -64,7 +64,7 @@ func TellsOf(line []byte) (job, execution uuid.UUID, tells bool) {
 // EncodeIndex makes an index file of a segment from index 0 whose events have
 // their numbers for offsets.
 func EncodeIndex(ids []uuid.UUID, key *Key) []byte {
-	c := content{end: int64(len(ids)), size: int64(len(ids))}
+	c := content{end: int64(len(ids)), size: int64(len(ids)), proven: true}
 	for i, id := range ids {
 		c.entries = append(c.entries, entry{id: id, off: uint32(i)})
 	}

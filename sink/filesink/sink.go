@@ -71,7 +71,7 @@ func (o *opening) sink() (*Sink, error) {
 	}
 	for _, one := range o.closed {
 		s.queue.older.merge(one.ids)
-		if one.content != nil && one.content.signable() == nil { // the disk was full
+		if one.content != nil { // the disk was full
 			w.unfiled = append(w.unfiled, one)
 		}
 	}

@@ -149,17 +149,13 @@ func (w *writer) closeSegment(l *live) *closedSegment {
 	s := &closedSegment{first: c.first, end: c.end, size: c.size, ids: l.ids, content: c}
 	_ = l.file.Close() // all of it is durable
 	c.leaves = w.queue.rotate(l.ids, s.end)
-	unsignable := c.signable()
-	if unsignable != nil {
-		c.leaves = nil // it stays in memory until the next open
-	}
 	w.change(func(v *view) { v.closed, v.live = append(v.closed, s), part{} })
-	if unsignable != nil {
-		w.opts.OnError(fmt.Errorf("filesink: no index is made of %s: %w; see Verify", segmentPath(s.first), unsignable))
-		return s
+	if err := c.signable(); err != nil {
+		w.opts.OnError(fmt.Errorf("filesink: %s has an index without a signature, for this process alone: %w; see Verify", segmentPath(s.first), err))
 	}
 	// The index does not wait for the tree's hashes: those are made again at the next
-	// open if they are not there.
+	// open if they are not there, which takes entries that lead to the head. Where some
+	// do not, these hashes are all that lets the log go on.
 	if err := w.cache.sync(); err != nil {
 		w.opts.OnError(fmt.Errorf("filesink: %w", err))
 	}
