@@ -222,18 +222,17 @@ func (p *jobPage) tell(entries []story.Entry, wanted map[uuid.UUID]bool) {
 	}
 	p.Took = took(&p.Job)
 	p.Live = p.Wrong == "" && !p.Job.State.Terminal()
+	due := story.Deadlines{}
 	for i := range entries {
 		e := &entries[i]
+		due.Add(&e.Event)
 		if wanted[e.Event.ID] {
 			p.Entries = append(p.Entries, entry{Entry: *e, Kind: kindOf(e.Event.Type), Line: e.Event.Data.Line, Related: why[e.Event.ID]})
 		}
-		if d := e.Event.Data.Heartbeat.Deadline; p.Live && !d.IsZero() {
-			p.Overdue = d
-		}
 		p.removed(&e.Event)
 	}
-	if p.Overdue.After(time.Now()) {
-		p.Overdue = time.Time{}
+	if at := due.Due(&p.Job); p.Live && at.Before(time.Now()) {
+		p.Overdue = at
 	}
 	p.Removed = p.Removed[:min(len(p.Removed), mostListed)]
 }

@@ -202,10 +202,11 @@ func (u *UI) day(ctx context.Context, p *logPage) error {
 	for i := range hours {
 		p.Hours = append(p.Hours, hour{Begin: begin.Add(time.Duration(i) * time.Hour), X: i * 40})
 	}
-	open := map[uuid.UUID]ghost{}
-	ended := map[uuid.UUID]bool{}
+	open := map[execution]ghost{}
+	ended := map[execution]bool{}
 	types := []jobaudit.EventType{
-		jobaudit.JobStarted, jobaudit.AttemptStarted, jobaudit.JobHeartbeat, jobaudit.JobSucceeded, jobaudit.JobFailed, jobaudit.JobCancelled}
+		jobaudit.JobStarted, jobaudit.AttemptStarted, jobaudit.JobHeartbeat, jobaudit.JobSucceeded, jobaudit.JobFailed, jobaudit.JobCancelled,
+		jobaudit.AttemptFailed, jobaudit.AttemptDeferred, jobaudit.AttemptLost, jobaudit.AttemptSuperseded, jobaudit.AttemptLate}
 	for i := range u.logs {
 		cut, err := newestOf(ctx, u.logs[i].Reader, jobaudit.Query{Since: begin}, u.mostCounted, types, func(rec jobaudit.Record, err error) {
 			if err == nil {
@@ -217,8 +218,14 @@ func (u *UI) day(ctx context.Context, p *logPage) error {
 		}
 		p.Cut = p.Cut || cut
 	}
-	for id, g := range open {
-		if !ended[id] && g.Due.Before(now) && !g.Due.IsZero() {
+	last := map[uuid.UUID]ghost{} // of several executions, as for a job's page
+	for x, g := range open {
+		if !ended[x] && !ended[execution{job: x.job}] && g.Due.After(last[x.job].Due) {
+			last[x.job] = g
+		}
+	}
+	for _, g := range last {
+		if g.Due.Before(now) {
 			p.Ghosts = append(p.Ghosts, g)
 		}
 	}
@@ -236,24 +243,33 @@ func (u *UI) day(ctx context.Context, p *logPage) error {
 	return nil
 }
 
+// execution is one time that a job ran; the zero ID stands for all of them.
+type execution struct{ job, id uuid.UUID }
+
 // count takes a record of the day into the page, the newest first.
-func (p *logPage) count(rec jobaudit.Record, open map[uuid.UUID]ghost, ended map[uuid.UUID]bool) {
+func (p *logPage) count(rec jobaudit.Record, open map[execution]ghost, ended map[execution]bool) {
 	id := rec.JobID()
 	switch rec.Type() {
 	case jobaudit.JobStarted, jobaudit.AttemptStarted, jobaudit.JobHeartbeat:
-		if ended[id] {
+		e := rec.Event()
+		x := execution{id, e.Job.ExecutionID}
+		if ended[x] || ended[execution{job: id}] {
 			return
 		}
-		e := rec.Event()
-		g := open[id]
+		g := open[x]
 		if g.Due.IsZero() {
 			g.Due = e.Data.Heartbeat.Deadline
 		}
 		g.ID, g.Action, g.Since = id, e.What.Action, e.Time
-		open[id] = g
+		open[x] = g
+		return
+	case jobaudit.AttemptFailed, jobaudit.AttemptDeferred, jobaudit.AttemptLost, jobaudit.AttemptSuperseded, jobaudit.AttemptLate:
+		if e := rec.Event(); e.Job.ExecutionID != uuid.Nil { // or it would end all
+			ended[execution{id, e.Job.ExecutionID}] = true
+		}
 		return
 	}
-	ended[id] = true
+	ended[execution{job: id}] = true
 	at := int(rec.Time().Sub(p.Hours[0].Begin) / time.Hour)
 	if at < 0 || at >= len(p.Hours) {
 		return // by a clock that is ahead

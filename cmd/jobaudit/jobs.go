@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/story"
 )
 
 // jobFilters select jobs.
@@ -66,7 +67,7 @@ below its job. With --json each line is the Job that the events add up to:
 			if err != nil {
 				return err
 			}
-			l := jobList{filters: &f, query: q, now: time.Now(), open: map[uuid.UUID]*jobRow{}, streams: len(logs) == 1, whole: asJSON}
+			l := jobList{filters: &f, query: q, now: time.Now(), open: map[uuid.UUID]*jobRow{}, modified: map[string]bool{}, streams: len(logs) == 1, whole: asJSON}
 			if err := l.read(cmd.Context(), logs); err != nil {
 				return err
 			}
@@ -106,10 +107,9 @@ type jobRow struct {
 	who      string
 	behalf   []string // whom the principal acts for
 	resource string
-	due      time.Time // the next sign of life
-	failed   int       // attempts that failed or were lost
+	due      time.Time // the next sign of life, zero if none is due
 	modified bool
-	again    bool // later events may change what was folded
+	again    bool // something came behind the end: it is not in what was folded
 }
 
 // jobList reads the jobs of logs. Where it reads one log it folds a job as soon
@@ -123,16 +123,13 @@ type jobList struct {
 
 	open      map[uuid.UUID]*jobRow
 	rows      []*jobRow
-	modified  map[string]bool // instances built from modified source
+	modified  map[string]bool // whether an instance was built from modified source when it was opened last
 	unread    int
 	elsewhere int // jobs without their submission in a period
 }
 
 // read reads the logs and folds the jobs.
 func (l *jobList) read(ctx context.Context, logs sources) error {
-	if err := l.builds(ctx, logs); err != nil {
-		return err
-	}
 	// What happened to a job later belongs to it, so the end of the period is
 	// that of the submissions alone.
 	q := jobaudit.Query{Since: l.query.Since, CorrelationID: l.query.CorrelationID, RootID: l.query.RootID}
@@ -142,12 +139,19 @@ func (l *jobList) read(ctx context.Context, logs sources) error {
 			contains = id.String()
 		}
 	}
-	for r, err := range logs.records(ctx, q, contains, &l.unread) {
+	read := q
+	if l.filters.modified { // in which build a job ran, an opening tells that may stand anywhere before
+		read, contains = jobaudit.Query{}, ""
+	}
+	for r, err := range logs.records(ctx, read, contains, &l.unread) {
 		if err != nil {
 			return err
 		}
-		if r.JobID() != uuid.Nil {
+		if r.JobID() != uuid.Nil && q.Match(r) {
 			l.add(r)
+		} else if r.Type() == jobaudit.AuditOpened && l.filters.modified {
+			e := r.Event()
+			l.modified[e.Where.Instance] = e.Data.Environment.VCS.Modified
 		}
 	}
 	var again []uuid.UUID
@@ -165,8 +169,8 @@ func (l *jobList) read(ctx context.Context, logs sources) error {
 // lookups is up to how many jobs are looked up one by one.
 const lookups = 16
 
-// foldAgain folds jobs for which something came behind their ends that may
-// decide which of several submissions counts.
+// foldAgain folds jobs for which something came behind their ends: it may decide which of
+// several submissions counts, and is in the Job.
 func (l *jobList) foldAgain(ctx context.Context, logs sources, ids []uuid.UUID) error {
 	queries := []jobaudit.Query{{Since: l.query.Since}}
 	if len(ids) <= lookups {
@@ -199,25 +203,6 @@ func (l *jobList) foldAgain(ctx context.Context, logs sources, ids []uuid.UUID) 
 	return nil
 }
 
-// builds finds the instances that were built from modified source.
-func (l *jobList) builds(ctx context.Context, logs sources) error {
-	if !l.filters.modified {
-		return nil
-	}
-	l.modified = map[string]bool{}
-	q := jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditOpened}}
-	unread := 0
-	for r, err := range logs.records(ctx, q, string(jobaudit.AuditOpened), &unread) {
-		if err != nil {
-			return err
-		}
-		if e := r.Event(); e.Data.Environment.VCS.Modified {
-			l.modified[e.Where.Instance] = true
-		}
-	}
-	return nil
-}
-
 // ends are the types of events that a job can end by.
 var ends = []jobaudit.EventType{jobaudit.JobSucceeded, jobaudit.JobFailed, jobaudit.JobCancelled, jobaudit.JobDenied, jobaudit.JobDeduplicated}
 
@@ -228,11 +213,12 @@ func (l *jobList) add(r jobaudit.Record) {
 		row = &jobRow{id: r.JobID()}
 		l.open[row.id] = row
 		l.rows = append(l.rows, row)
-	} else if row.records == nil {
-		switch r.Type() {
-		case jobaudit.JobSubmitted, jobaudit.JobStarted, jobaudit.AttemptStarted:
-			row.again = true
-		}
+	}
+	if l.filters.modified && (r.Type() == jobaudit.JobStarted || r.Type() == jobaudit.AttemptStarted) {
+		row.modified = row.modified || l.modified[r.Event().Where.Instance]
+	}
+	if len(row.records) == 0 && row.folded > 0 {
+		row.again = true
 		return
 	}
 	row.records = append(row.records, r)
@@ -257,15 +243,13 @@ func (l *jobList) fold(row *jobRow) {
 
 // describe takes from a row's records what its Job does not say.
 func (l *jobList) describe(row *jobRow) {
-	row.who, row.behalf, row.failed, row.modified = "", nil, 0, false
+	row.who, row.behalf = "", nil
+	due := story.Deadlines{}
 	for i, r := range row.records {
 		switch r.Type() {
 		case jobaudit.JobStarted, jobaudit.AttemptStarted, jobaudit.JobHeartbeat:
 			e := r.Event()
-			row.due = e.Data.Heartbeat.Deadline
-			row.modified = row.modified || l.modified[e.Where.Instance]
-		case jobaudit.AttemptFailed, jobaudit.AttemptLost, jobaudit.JobFailed:
-			row.failed++
+			due.Add(&e)
 		}
 		if i > 0 && r.Type() != jobaudit.JobSubmitted {
 			continue
@@ -278,6 +262,7 @@ func (l *jobList) describe(row *jobRow) {
 			}
 		}
 	}
+	row.due = due.Due(&row.job)
 }
 
 // selected returns the rows that the filters select, the newest first.
@@ -317,7 +302,7 @@ func (l *jobList) selects(row *jobRow) bool {
 		!q.Until.IsZero() && !job.CreatedAt.Before(q.Until),
 		f.longer > 0 && (!ran || length < f.longer),
 		f.shorter > 0 && (!ran || length >= f.shorter),
-		row.failed < f.failures,
+		row.failed() < f.failures,
 		f.overdue && !row.overdue(l.now),
 		f.modified && !row.modified:
 		return false
@@ -337,8 +322,17 @@ func (row *jobRow) length(now time.Time) (time.Duration, bool) {
 }
 
 // overdue reports whether a job that runs has missed its sign of life.
-func (row *jobRow) overdue(now time.Time) bool {
-	return row.job.State == jobaudit.Running && !row.due.IsZero() && now.After(row.due)
+func (row *jobRow) overdue(now time.Time) bool { return !row.due.IsZero() && now.After(row.due) }
+
+// failed counts the executions that failed or were lost. One that was lost and ended the
+// job so has two events.
+func (row *jobRow) failed() (n int) {
+	for _, x := range row.job.Executions {
+		if x.End == jobaudit.AttemptFailed || x.End == jobaudit.AttemptLost || x.End == jobaudit.JobFailed {
+			n++
+		}
+	}
+	return n
 }
 
 // jobRows prints the jobs.

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
 // jobIDs are the jobs that jobs prints.
@@ -140,6 +143,88 @@ func TestAStartWithoutAnEndIsOverdue(t *testing.T) {
 	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{Deadline: time.Nanosecond}))
 	require.Equal(t, []uuid.UUID{trail.JobID()}, jobIDs(t, l.dir, "--overdue"))
 	require.Contains(t, run(t, "jobs", l.dir, "--state", "running").out, "overdue")
+}
+
+// A job that its queue will run again owes no sign of life.
+func TestAJobThatWaitsForARetryOrIsPutOffIsNotOverdue(t *testing.T) {
+	l := newLog(t)
+	for _, end := range []func(*jobaudit.Trail){
+		func(tr *jobaudit.Trail) { tr.Retrying(t.Context(), errors.New("busy")) },
+		func(tr *jobaudit.Trail) { tr.Deferring(t.Context(), "later") },
+	} {
+		trail, err := l.recorder.Submit(t.Context(), submission("waits"))
+		require.NoError(t, err)
+		require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{Deadline: time.Nanosecond}))
+		end(trail)
+	}
+	l.close(t)
+	require.Empty(t, jobIDs(t, l.dir, "--overdue"))
+	require.NotContains(t, run(t, "jobs", l.dir, "--action", "waits").out, "overdue")
+}
+
+func TestAnAttemptThatWasLostAndEndedItsJobCountsOnce(t *testing.T) {
+	l := newLog(t)
+	trail, err := l.recorder.Submit(t.Context(), submission("lost"))
+	require.NoError(t, err)
+	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
+	for _, r := range l.events(t, "--job", trail.JobID().String(), "--type", "job.started") {
+		_, err = l.recorder.Conclude(t.Context(), jobaudit.Verdict{Of: r})
+		require.NoError(t, err)
+	}
+	l.close(t)
+	require.Equal(t, []uuid.UUID{trail.JobID()}, jobIDs(t, l.dir, "--failures", "1", "--action", "lost"))
+	require.Empty(t, jobIDs(t, l.dir, "--failures", "2"))
+}
+
+// What came behind its end is part of a Job: jobs prints what show does.
+func TestAJobIsPrintedWithWhatCameBehindItsEnd(t *testing.T) {
+	l := newLog(t)
+	trail, err := l.recorder.Submit(t.Context(), submission("late"))
+	require.NoError(t, err)
+	other, err := l.recorder.Resume(t.Context(), trail.Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, other.Start(t.Context(), jobaudit.Execution{}))
+	require.NoError(t, trail.Cancel(t.Context(), "enough"))
+	require.NoError(t, other.Succeed(t.Context()))
+	l.close(t)
+	jobs, show := run(t, "jobs", l.dir, "--action", "late", "--json").out, run(t, "show", l.dir, trail.JobID().String(), "--json").out
+	require.Contains(t, show, "unapplied")
+	require.JSONEq(t, show, jobs)
+}
+
+// An instance can have a new build: the newest opening before the start tells which one ran.
+func TestAJobRanInTheBuildThatWasOpenedLastBeforeIt(t *testing.T) {
+	l := newLog(t).close(t)
+	key, err := filesink.LoadOrCreateKey(l.dir, l.key, "example.com/jobs")
+	require.NoError(t, err)
+	var want []uuid.UUID
+	for _, modified := range []string{"false", "true", "false"} {
+		from := memsink.New(nil)
+		r, err := jobaudit.Open(t.Context(), from, jobaudit.Source{System: "s", Environment: "test", Instance: "one"}, nil)
+		require.NoError(t, err)
+		trail, err := r.Submit(t.Context(), submission("built"))
+		require.NoError(t, err)
+		require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
+		require.NoError(t, trail.Succeed(t.Context()))
+		require.NoError(t, r.Close(t.Context()))
+		if modified == "true" {
+			want = append(want, trail.JobID())
+		}
+		sink, err := filesink.Open(t.Context(), l.dir, key, nil)
+		require.NoError(t, err)
+		var records []jobaudit.Record
+		for record, err := range from.Records(t.Context(), jobaudit.Query{}) {
+			require.NoError(t, err)
+			if record.Type() == jobaudit.AuditOpened {
+				record, err = jobaudit.ParseRecord(bytes.Replace(record.Bytes(), []byte(`"environment":{`), []byte(`"environment":{"vcs":{"revision":"4f1c","modified":`+modified+`},`), 1))
+				require.NoError(t, err)
+			}
+			records = append(records, record)
+		}
+		require.NoError(t, sink.Append(t.Context(), records))
+		require.NoError(t, sink.Close())
+	}
+	require.Equal(t, want, jobIDs(t, l.dir, "--modified"))
 }
 
 func TestAWrongFilterIsAnErrorThatNamesTheNearOnes(t *testing.T) {
