@@ -341,6 +341,9 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 		return !plain && c.rough(i, n, begin)
 	}
 	value := text[from:to]
+	if refers(value) {
+		return false
+	}
 	if text[i] == 'e' { // behind an escaped >
 		value, _, _ = strings.Cut(value, `\u003c`)
 	}
@@ -353,7 +356,7 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 		cut := !quoted || listed || to < len(text) && (text[to] == '\\' || to+1 < len(text) && text[to+1] == text[to])
 		return !plain && (cut || mayBeRough(value)) && c.rough(i, n, begin)
 	}
-	return c.hit(ruleNamed, from, from+len(value))
+	return !c.inARN(begin) && c.hit(ruleNamed, from, from+len(value))
 }
 
 // plainSign are the signs that a value may stand behind without quotes, and is then none
@@ -455,7 +458,7 @@ func (c *scan) credible(n naming, value string, nameAt int) bool {
 		if strings.HasSuffix(c.text[:nameAt], "--- ") {
 			return false // go test's report: --- PASS: TestName/part
 		}
-		return m.has&ofPrograms == 0 && !m.wordy(value)
+		return m.has&ofPrograms == 0 && !m.wordy(value) && !(c.passes(nameAt) && pathLike(value) && (!m.drawn(value, minText) || strings.HasPrefix(value, "Test") && isUpper(value[4])))
 	case namesToken:
 		return m.drawn(value, minText)
 	case namesCode:
@@ -464,6 +467,23 @@ func (c *scan) credible(n naming, value string, nameAt int) bool {
 		return m.drawn(value, 16) && c.keyed(nameAt)
 	}
 	return false
+}
+
+// passes tells whether the name that begins at i is pass and no more, which is also said
+// of tests and of rounds.
+func (c *scan) passes(i int) bool {
+	text := c.text
+	return len(text) > i+4 && strings.EqualFold(text[i:i+4], "pass") && !isAlnum(text[i+4]) && text[i+4] != '_'
+}
+
+// pathLike tells whether a text has no other signs than paths and names of tests.
+func pathLike(s string) bool {
+	for i := range len(s) {
+		if b := s[i]; !hostSet.has(b) && b != '/' && b != ':' {
+			return false
+		}
+	}
+	return true
 }
 
 // before returns the byte before i, or a space.

@@ -15,7 +15,7 @@ func (c *scan) rough(i int, n naming, begin int) bool {
 	}
 	var room [maxSetting]byte
 	from, to, value := c.setting(i, room[:0])
-	return to > from && (roughPassword(value, n) || c.credible(n, asString(value), begin)) && c.hit(ruleNamed, from, to)
+	return to > from && !refers(asString(value)) && (roughPassword(value, n) || c.credible(n, asString(value), begin)) && !c.inARN(begin) && c.hit(ruleNamed, from, to)
 }
 
 // mayBeRough tells whether rough may say more of a value that was looked at as it stands.

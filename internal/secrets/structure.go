@@ -206,14 +206,14 @@ scan:
 	}
 	c.seen().addressEnd = max(c.seen().addressEnd, end)
 	c.work += end - i
-	if at < 0 || at == i {
+	if at < 0 || at == i || isDigest(text[at+1:]) { // oci://chart:1.2.3@sha256:…
 		return false
 	}
 	user, password := text[i:at], ""
 	if separator >= 0 && separator < at {
 		user, password = text[i:separator], text[separator+1:at]
 	}
-	if !masked(password) || credential(user, 16) {
+	if !masked(password) && !release(password) || credential(user, 16) {
 		return c.hit(ruleURL, i, at)
 	}
 	return false
@@ -238,100 +238,6 @@ func digits(s string) bool {
 		}
 	}
 	return true
-}
-
-// dataSource looks for credentials before the @ at at without a scheme: those of
-// Go's MySQL driver, before a protocol and an address, and user:password@host.
-func (c *scan) dataSource(at int) bool {
-	rest := c.text[at+1:]
-	if at == 0 || rest == "" || rest[0] <= ' ' {
-		return false
-	}
-	begin, last, parts := at, c.at, false
-	for begin > last && at-begin < 128 && !endsLogin[c.text[begin-1]] {
-		begin--
-		parts = parts || c.text[begin] == ':' || c.text[begin] == '/'
-	}
-	c.work += at - begin
-	c.at = at
-	if begin == last && last > 0 { // the same word
-		if c.logins++; c.logins > maxInside {
-			return false
-		}
-		begin = c.login
-		c.parts = c.parts || parts
-	} else {
-		c.login, c.logins, c.parts = begin, 0, parts
-	}
-	if !c.parts { // an address
-		return false
-	}
-	login := c.text[begin:at]
-	if slash := strings.LastIndex(login, "://"); slash >= 0 {
-		in := strings.LastIndexAny(login, "?=&")
-		if in < slash {
-			return false // looked at already
-		}
-		begin, login = begin+in+1, login[in+1:]
-	}
-	user, password, ok := strings.Cut(login, ":")
-	if name, after, assigned := strings.Cut(user, "="); assigned && name != "" { // DSN=user:password@…
-		user = after
-	}
-	for _, protocol := range [...]string{"tcp(", "tcp6(", "unix(", "udp(", "cloudsql(", "(", "/"} {
-		if strings.HasPrefix(rest, protocol) && (ok || !strings.HasPrefix(rest, "//")) {
-			return ok && user != "" && !masked(password) && (protocol != "/" || !mixOf(password).wordy(password)) && c.hit(ruleURL, begin, at)
-		}
-	}
-	if !ok {
-		return c.oracle(begin, at, rest)
-	}
-	return plainName(user) && isHost(rest) && len(password) >= minText && !masked(password) && !mixOf(password).wordy(password) && !version(password) &&
-		c.hit(ruleURL, begin, at)
-}
-
-// endsLogin are the characters that stand before a login.
-var endsLogin = func() (table [256]bool) {
-	for b := range 0x21 {
-		table[b] = true
-	}
-	for _, b := range []byte("\"'`<>,") {
-		table[b] = true
-	}
-	return table
-}()
-
-// oracle looks for user/password@host:port/service.
-func (c *scan) oracle(begin, at int, rest string) bool {
-	user, password, ok := strings.Cut(c.text[begin:at], "/")
-	rest = strings.TrimPrefix(rest, "//")
-	host := span(rest, &hostSet)
-	port := rest[host:]
-	return ok && plainName(user) && host > 0 && len(port) > 2 && port[0] == ':' && isDigit(port[1]) &&
-		len(password) >= minText && !masked(password) && !mixOf(password).wordy(password) && c.hit(ruleURL, begin, at)
-}
-
-// plainName tells whether a text is a user's name.
-func plainName(s string) bool {
-	return s != "" && len(s) <= 64 && span(s, &hostSet) == len(s)
-}
-
-// isHost tells whether a text begins with the name of a host that is one beyond
-// doubt: with a dot and a letter, or with a port or a path behind it.
-func isHost(s string) bool {
-	n := span(s, &hostSet)
-	if n == 0 || n > 100 {
-		return false
-	}
-	host, rest := s[:n], s[n:]
-	if strings.HasPrefix(host, "sha256") || strings.HasPrefix(host, "sha512") || version(host) {
-		return false
-	}
-	if strings.HasPrefix(rest, ":") && len(rest) > 2 && isDigit(rest[1]) && isDigit(rest[2]) {
-		return true
-	}
-	dot := strings.LastIndexByte(host, '.')
-	return dot > 0 && len(host)-dot > 2 && !isDigit(host[dot+1]) || host == "localhost"
 }
 
 // version tells whether a text is the version of something: digits, dots, and a
