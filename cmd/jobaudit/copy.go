@@ -23,7 +23,9 @@ Copying the files one by one while the log is written may miss events of which
 other files tell, and looks like a log that was cut. This copies them in the
 right order, up to the newest head that is known to be durable. Of a database it
 writes the files that a directory would hold, the same log to the byte. Called
-again it goes on with the copy.
+again it goes on with the copy, and proves all of it again, which reads it whole:
+for copies every few minutes there is jobaudit mirror. What is no copy of the log,
+and a copy that has more than the log, is left as it is.
 
 The copy is marked: writing to it asks for a successor, since two writers with
 one key fork a log.`,

@@ -88,7 +88,7 @@ func TestACopyGoesOnWithABrokenOneAndTakesNothingElseForIt(t *testing.T) {
 	names := whole.entries()
 	for i, name := range names {
 		for _, part := range []int{0, 1, len(whole[name]) / 2, len(whole[name])} {
-			broken := image{}
+			broken := image{"copy": []byte("a copy of " + origin + "; see jobaudit copy\n")}
 			for _, before := range names[:i] {
 				broken[before] = whole[before]
 			}
@@ -117,6 +117,50 @@ func TestACopyGoesOnWithABrokenOneAndTakesNothingElseForIt(t *testing.T) {
 	_, err = filesink.Copy(t.Context(), p.dir, dir, keys)
 	var found *filesink.VerifyError
 	require.ErrorAs(t, err, &found, "a copy of a damaged log is not proven")
+}
+
+func TestACopyChangesNothingOfWhatIsNoBeginningOfIt(t *testing.T) {
+	p := newPlace(t)
+	opts := &filesink.Options{SegmentSize: 8 << 10}
+	p.write(t, opts, 3, sinktest.Records(40)...)
+	keys := []note.Verifier{p.key.Verifier()}
+	copied, link := filepath.Join(p.base, "copy"), filepath.Join(p.base, "link")
+	require.NoError(t, os.Symlink(p.dir, link))
+	_, err := filesink.Copy(t.Context(), p.dir, copied, keys)
+	require.NoError(t, err)
+	require.NoError(t, os.Mkdir(filepath.Join(p.base, "x"), 0o700))
+	early := load(t, p.dir)
+	p.write(t, opts, 3, sinktest.Records(20)...)
+	log := load(t, p.dir)
+	refused := func(source, dir string) {
+		t.Helper()
+		before := load(t, dir)
+		_, err := filesink.Copy(t.Context(), source, dir, keys)
+		var no *filesink.CopyError
+		require.ErrorAs(t, err, &no)
+		require.Equal(t, before, load(t, dir))
+	}
+	for _, same := range []string{p.dir, link, p.dir + "/", filepath.Join(p.base, "x", "..", "log")} {
+		refused(p.dir, same)
+		refused(same, p.dir)
+	}
+	refused(copied, p.dir) // the arguments are swapped
+	_, err = filesink.Copy(t.Context(), p.dir, copied, keys)
+	require.NoError(t, err)
+	early.store(t, p.dir) // the log was put back to before
+	refused(p.dir, copied)
+	names := log.entries()
+	for i := range names[:len(names)-1] { // at the end of each segment
+		back := log.clone()
+		for _, name := range names[i+1:] {
+			delete(back, name)
+		}
+		delete(back, "checkpoint")
+		back.store(t, p.dir)
+		refused(p.dir, copied)
+	}
+	log.store(t, p.dir)
+	require.NoError(t, p.open(t, opts).Close())
 }
 
 func TestAReaderTailsALogOfAnotherWriter(t *testing.T) {

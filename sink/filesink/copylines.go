@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"strings"
 
@@ -111,12 +110,7 @@ func (w *lineCopy) resume() error {
 	if err != nil {
 		return err
 	}
-	if len(firsts) == 0 {
-		return nil
-	}
-	if _, err := w.to.Stat(copyFileName); errors.Is(err, fs.ErrNotExist) {
-		return &CopyError{copyFileName, "it is missing: this is a log, and no copy of one"}
-	} else if err != nil {
+	if err := checkMark(w.to); err != nil || len(firsts) == 0 {
 		return err
 	}
 	if err := checkBeginning(firsts); err != nil {
@@ -240,6 +234,9 @@ func (w *lineCopy) finish() error {
 	var err error
 	for _, key := range w.keys {
 		if w.head, err = auditlog.OpenCommit(w.last, key); err == nil {
+			if has := checkpointOf(w.to, w.keys); has.Size > w.head.Head().Size {
+				return shorter(checkpointFile, has.Size, w.head.Head().Size)
+			}
 			// The checkpoint says that the events are there, so it comes last.
 			return replaceFile(w.to, checkpointFile, w.head.Signed(), true)
 		}
