@@ -158,6 +158,10 @@ func TestExtraABrowserRefusesWhatCheckReportRefuses(t *testing.T) {
 		"another log":    strings.Replace(text, `"origin":"example.com/jobs"`, `"origin":"example.com/jobx"`, 1),
 		"an index":       strings.Replace(text, "\nindex 1\n", "\nindex 01\n", 1),
 	}
+	failed := string(l.collect(t, evidence.Scope{JobID: l.failed}))
+	for _, scope := range []string{`{"action":"delete"}`, `{"since":"2020-01-01T00:00:00Z"}`} {
+		changes["a summary of "+scope] = string(withSummary(t, failed, scope))
+	}
 	for at := 1; at < len(blocks)-1; at++ {
 		less := append(append([]string(nil), blocks[:at]...), blocks[at+1:]...)
 		changes[fmt.Sprint("without block ", at)] = strings.Join(less, "\n\n")

@@ -24,10 +24,25 @@ func (b *Bundle) check(problems *Error) {
 		if !b.Statement.Scope.Period() || len(b.Statement.Streams) > 0 {
 			problems.add(Problem{What: "the statement has a summary, and is not about a period: all events of its jobs must be here"})
 		}
+		b.checkBeside(problems)
 		return
 	}
 	b.checkStreams(problems)
 	b.checkScope(problems)
+}
+
+// checkBeside requires of what stands beside a summary that it can stand there: a job
+// that is told from its beginning would look whole.
+func (b *Bundle) checkBeside(problems *Error) {
+	number := 0
+	for _, l := range b.Logs {
+		for _, r := range l.Records {
+			number++
+			if !b.Statement.Scope.beside(r) {
+				problems.add(Problem{Number: number, EventID: r.ID(), What: "the statement has a summary, beside which no such event stands: " + string(r.Type())})
+			}
+		}
+	}
 }
 
 // A position is where an event stands in the file, and its place in its stream.
@@ -133,6 +148,7 @@ func (b *Bundle) checkScope(problems *Error) {
 // note says what the evidence leaves open.
 func (b *Bundle) note() {
 	if b.Statement.Summary != nil {
+		b.Notes = append(b.Notes, "The jobs are not complete here: what else happened to them, and how they ended, does not stand in this file.")
 		return
 	}
 	streams := map[uuid.UUID]bool{}

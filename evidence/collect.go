@@ -88,7 +88,7 @@ func Collect(ctx context.Context, logs []Source, scope Scope, opts *Options) ([]
 	}
 	parts, err := gather(ctx, logs, scope, jobs, limit, nil)
 	if _, large := errors.AsType[*TooLargeError](err); large && opts != nil && opts.Summarize && scope.Period() {
-		all := newSummarizer()
+		all := newSummarizer(scope)
 		if parts, err = gather(ctx, logs, scope, jobs, limit, all); err == nil {
 			statement.Summary = all.sum()
 		}

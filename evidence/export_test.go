@@ -36,6 +36,14 @@ func Standards(t testing.TB) (list []Standard) {
 	return list
 }
 
+// Notable are the types of events that stand beside a summary.
+func Notable() (list []string) {
+	for t := range notable {
+		list = append(list, string(t))
+	}
+	return list
+}
+
 // PageText is all that a page says besides its evidence.
 func PageText() string {
 	before, behind := pageParts()

@@ -170,7 +170,7 @@
 	function show(result) {
 		const all = jobauditFold.merge(result.logs.map((l) => l.records)), jobs = [...groups(all.filter((r) => r.event.job), (r) => r.event.job.id)].map(([k, v]) => fold(k, v));
 		section("What it is about", list([["Scope", said(result.statement)], ["Made", clock(result.statement.made) + " with " + result.statement.by],
-			["Complete", result.statement.summary ? "no: there are too many events for one file, see the summary" : result.statement.streams.length + (jobs.length === 1 ? " streams of one job, each" : " streams of " + jobs.length + " jobs, each") + " from its first event to its last here, without a gap"]]),
+			["Complete", result.statement.summary ? "no: these jobs are not complete here. There are too many events for one file, see the summary" : result.statement.streams.length + (jobs.length === 1 ? " streams of one job, each" : " streams of " + jobs.length + " jobs, each") + " from its first event to its last here, without a gap"]]),
 			make("p", {class: "faint"}, "Scope, date and program, and that these are all jobs and all events, are said by the person who made the file. The rest is proven."));
 		if (result.statement.summary) return summary(result.statement.summary, all), standard(all), heads(result);
 		section("Totals", totals(jobs, all));

@@ -42,6 +42,18 @@ func (s Scope) during(r jobaudit.Record) bool {
 	return s == Scope{Since: s.Since, Until: s.Until} && s.query().Match(r)
 }
 
+// beside reports whether an event can stand beside a summary: one that a reviewer looks
+// for, of the scope. That a job has an event in the period is not to be seen from another.
+func (s Scope) beside(r jobaudit.Record) bool {
+	if !notable[r.Type()] {
+		return false
+	}
+	if r.JobID() == uuid.Nil {
+		return s.during(r)
+	}
+	return s.Action == "" || r.Event().What.Action == s.Action
+}
+
 // A Statement is what the person who made a file says about it. Nobody signs
 // it. Where the events show the same, [Open] compares.
 type Statement struct {

@@ -56,10 +56,11 @@ type summarizer struct {
 	seqs          map[uuid.UUID]uint64
 	who, withheld map[string]int64
 	kept          int
+	scope         Scope
 }
 
-func newSummarizer() *summarizer {
-	return &summarizer{Summary: Summary{Types: map[jobaudit.EventType]int64{}},
+func newSummarizer(scope Scope) *summarizer {
+	return &summarizer{scope: scope, Summary: Summary{Types: map[jobaudit.EventType]int64{}},
 		seqs: map[uuid.UUID]uint64{}, who: map[string]int64{}, withheld: map[string]int64{}}
 }
 
@@ -81,6 +82,9 @@ func (s *summarizer) add(r jobaudit.Record) (keep bool) {
 	}
 	switch {
 	case !notable[e.Type]:
+		return false
+	case !s.scope.beside(r): // an event of this job's ID with another action
+		s.Left++
 		return false
 	case s.kept == maxNotable:
 		s.Left++

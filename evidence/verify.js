@@ -153,12 +153,27 @@ const jobauditEvidence = (() => {
 			(!scope.since || time >= micros(scope.since)) && (!scope.until || time < micros(scope.until));
 	}
 
+	// notable are the types of events that stand beside a summary.
+	const notable = new Set(["job.failed", "job.denied", "job.cancelled", "job.corrected", "attempt.lost", "attempt.superseded",
+		"audit.lost", "audit.degraded", "audit.erased", "audit.read", "audit.reviewed", "audit.requested"]);
+
+	// checkBeside requires of what stands beside a summary that it can stand there.
+	function checkBeside(about, logs, wrong) {
+		const period = !about.actingFor && !about.action;
+		let number = 0;
+		for (const log of logs) for (const {event: e} of log.records) {
+			number++;
+			const inScope = e.job ? !about.action || e.what.action === about.action : period && matches(e, about);
+			if (!notable.has(e.type) || !inScope) wrong(number, e.id, "the statement has a summary, beside which no such event stands: " + e.type);
+		}
+	}
+
 	// check compares the statement with the events, all of which are proven.
 	function check(statement, logs, wrong) {
 		if (statement.logs.length !== logs.length || logs.some((l, i) => l.origin !== statement.logs[i].origin)) return wrong(0, "", "the statement names other logs");
 		const about = statement.scope;
 		if (statement.summary && (about.jobId || about.rootId || about.correlationId || statement.streams.length)) wrong(0, "", "the statement has a summary, and is not about a period: all events of its jobs must be here");
-		if (statement.summary) return;
+		if (statement.summary) return checkBeside(about, logs, wrong);
 		const streams = new Map(), jobs = new Map();
 		let number = 0;
 		for (const log of logs) for (const record of log.records) {

@@ -206,6 +206,9 @@ func (a *app) unproven(name string, err error) error {
 // checked prints what a file of evidence proves.
 func (a *app) checked(b *evidence.Bundle, asJSON bool) error {
 	if asJSON {
+		if b.Statement.Summary != nil {
+			fmt.Fprintln(a.err, "jobaudit: these jobs are not complete here: the file has a summary")
+		}
 		for r, err := range b.Records() {
 			if err == nil {
 				err = a.printJSON(r.Bytes())
@@ -258,7 +261,8 @@ func (a *app) statement(b *evidence.Bundle) {
 	s := b.Statement
 	if s.Summary != nil {
 		fmt.Fprint(a.out, row("stated", "%s of %s, too many for a file: here are failures,", count(s.Summary.Events, "event"), count(s.Summary.Jobs, "job")))
-		fmt.Fprint(a.out, row("", "denials, cancellations, corrections, losses and acts"))
+		fmt.Fprint(a.out, row("", "denials, cancellations, corrections, losses and acts;"))
+		fmt.Fprint(a.out, row("", "these jobs are not complete here"))
 		a.maker(s)
 		return
 	}

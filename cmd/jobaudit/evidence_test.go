@@ -40,6 +40,11 @@ func TestAJobIsProvenInOneFileWithoutTheLog(t *testing.T) {
 	c = run(t, "check-proof", one, "--key", public)
 	require.Zero(t, c.code, c.err)
 	require.Contains(t, c.out, "proven the log holds this event")
+	require.Zero(t, run(t, "check-proof", one, "--key", public, "--event", id).code)
+	c = run(t, "check-proof", one, "--key", public, "--event", l.failed.String())
+	require.Equal(t, 1, c.code, "it is the proof of another event")
+	require.Empty(t, c.out)
+	require.Contains(t, c.err, l.failed.String())
 
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)

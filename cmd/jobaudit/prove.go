@@ -148,7 +148,7 @@ func (a *app) checkProofCommand() *cobra.Command {
 --json it prints them as they are stored.
 
 Of a file that proves a job, --event ID writes the proof of that one event, as
-a C2SP tlog-proof.`,
+a C2SP tlog-proof. Of one that proves an event it has to be that event.`,
 		Args: wrongly(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
 			verifiers, err := readKeys(keys)
@@ -160,7 +160,7 @@ a C2SP tlog-proof.`,
 				return err
 			}
 			if !evidence.IsFile(text) {
-				return a.checkEvent(args[0], text, verifiers, asJSON)
+				return a.checkEvent(args[0], text, verifiers, event, out, asJSON)
 			}
 			b, err := a.openEvidence(filepath.Base(args[0]), text, verifiers)
 			if err != nil {
@@ -174,16 +174,29 @@ a C2SP tlog-proof.`,
 	}
 	cmd.Flags().StringArrayVar(&keys, "key", nil, "verifier key, as text or in a file; may be repeated")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the events as they are stored")
-	cmd.Flags().StringVar(&event, "event", "", "of a job's proof, write the proof of this event")
+	cmd.Flags().StringVar(&event, "event", "", "of a job's proof, write the proof of this event; of an event's, which event it has to prove")
 	cmd.Flags().StringVarP(&out, "output", "o", "-", "the file for --event, - for standard output")
 	return cmd
 }
 
-func (a *app) checkEvent(file string, text []byte, keys []note.Verifier, asJSON bool) error {
+func (a *app) checkEvent(file string, text []byte, keys []note.Verifier, event, out string, asJSON bool) error {
 	proof, err := openProof(text, keys)
 	if err != nil {
 		fmt.Fprintf(a.err, "%s %s: %s\n", a.bad("NOT PROVEN"), plain(filepath.Base(file)), plain(err.Error()))
 		return errFindings
+	}
+	if event != "" {
+		id, err := readID("event", event)
+		if err != nil {
+			return err
+		}
+		if r, err := jobaudit.ParseRecord(proof.Leaf()); err != nil || r.ID() != id {
+			fmt.Fprintf(a.err, "%s %s: it proves another event than %s\n", a.bad("NOT PROVEN"), plain(filepath.Base(file)), id)
+			return errFindings
+		}
+		if out != "-" {
+			return a.writeFile(out, text)
+		}
 	}
 	if asJSON {
 		return a.printJSON(proof.Leaf())
