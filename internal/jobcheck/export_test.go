@@ -1,6 +1,8 @@
 package jobcheck
 
 import (
+	"time"
+
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
@@ -17,7 +19,17 @@ func Scan(line []byte) (scanned, same bool) {
 		return true, false
 	}
 	e := r.Event()
-	return true, f == factsOf(&e)
+	left := f.left
+	f.left = lineFacts{}.left
+	return true, f == factsOf(&e) && (f.job == ident{} || left.org > 0 && lineIsAlike(line, r, &e))
+}
+
+// lineIsAlike reports whether LineOf reads the line as the parser does.
+func lineIsAlike(line []byte, r jobaudit.Record, e *jobaudit.Event) bool {
+	l, ok := LineOf(line)
+	when, err := time.Parse(time.RFC3339Nano, string(l.Time))
+	return ok && err == nil && when.Equal(r.Time()) && l.ID == r.ID() && l.Job == r.JobID() &&
+		l.Correlation == e.CorrelationID && string(l.Type) == string(r.Type()) && l.Life == lifeInAnyOrder(line)
 }
 
 // Effect is what an event does to a job whose newest state is this.

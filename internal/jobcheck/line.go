@@ -24,6 +24,10 @@ type lineFacts struct {
 	subject subject
 	signed  bool  // a signed Carrier brought the job
 	proof   ident // the stream that it says the submission stands in
+
+	// Where values begin, counted from the line's end, if scanLine took them: texts
+	// behind their quotation mark.
+	left struct{ time, job, root, correlation, org, action int }
 }
 
 // factsOf takes the facts from a parsed record.
@@ -70,7 +74,9 @@ func scanLine(line []byte, f *lineFacts) bool {
 	if f.typ == codeUnknown {
 		return false
 	}
-	rest = skip(rest, len(codes[f.typ].front)+len("2006-01-02T15:04:05.000000Z"))
+	rest = skip(rest, len(codes[f.typ].front))
+	f.left.time = len(rest)
+	rest = skip(rest, len("2006-01-02T15:04:05.000000Z"))
 	rest = takeID(literal(literal(rest, `","stream":`), `{"id":"`), &f.stream)
 	rest = takeNumber(literal(rest, `","seq":`), &f.seq)
 	if f.seq == 0 {
@@ -99,6 +105,7 @@ func takeAfter(rest []byte, f *lineFacts) []byte {
 
 func takeJob(rest []byte, f *lineFacts) []byte {
 	rest = literal(rest, `},"job":{"id":"`)
+	f.left.job = len(rest)
 	text := rest
 	rest = literal(takeID(rest, &f.job), `","state":"`)
 	switch {
@@ -126,6 +133,7 @@ func takeLineage(rest, job []byte, f *lineFacts) []byte {
 		rest = literal(takeID(rest[len(`,"parentId":"`):], &id), `"`)
 	}
 	rest = literal(rest, `,"rootId":"`)
+	f.left.root = len(rest)
 	if len(rest) >= idSize && len(job) >= idSize && string(rest[:idSize]) == string(job[:idSize]) {
 		f.subject.root = f.job
 		rest = literal(rest[idSize:], `"`)

@@ -68,6 +68,13 @@ func TellingTypes() []jobaudit.EventType {
 // accepts, in whatever order its members stand, and of anything else something or
 // nothing.
 func LifeOf(line []byte) Life {
+	if l, ok := LineOf(line); ok {
+		return l.Life
+	}
+	return lifeInAnyOrder(line)
+}
+
+func lifeInAnyOrder(line []byte) Life {
 	var l Life
 	var typ, state, root, correlation, org, action []byte
 	missing := 5
@@ -96,12 +103,54 @@ func LifeOf(line []byte) Life {
 	if l.Job == uuid.Nil {
 		return Life{}
 	}
-	if l.Kind = LifeKindOf(typ, state); l.Kind != NotTelling {
-		// None of them holds a line feed.
-		sum := sha256.Sum256(bytes.Join([][]byte{org, action, root, correlation}, []byte("\n")))
-		copy(l.Origin[:], sum[:])
+	if l.Kind = LifeKindOf(typ, state); l.Kind == NotTelling {
+		return Life{}
 	}
+	l.Origin = originOf(org, action, root, correlation)
 	return l
+}
+
+// originOf takes the members as the line has them. None of them holds a line feed.
+func originOf(org, action, root, correlation []byte) (origin [8]byte) {
+	var buf [512]byte // more only where an org or an action is long
+	text := append(buf[:0], org...)
+	for _, value := range [...][]byte{action, root, correlation} {
+		text = append(append(text, '\n'), value...)
+	}
+	sum := sha256.Sum256(text)
+	copy(origin[:], sum[:])
+	return origin
+}
+
+// A Line is what indexes hold of an event.
+type Line struct {
+	ID, Job, Correlation uuid.UUID
+	Type, Time           []byte
+	Life                 Life
+}
+
+// LineOf reads a job's event that begins exactly as an encoder writes it. It returns
+// false for anything else.
+func LineOf(line []byte) (l Line, ok bool) {
+	var f lineFacts
+	if !scanLine(line, &f) || f.job == (ident{}) {
+		return Line{}, false
+	}
+	at := func(left, n int) []byte { return line[len(line)-left:][:n] }
+	quoted := func(left int) []byte { // with its quotation marks
+		text := line[len(line)-left-1:]
+		return text[:bytes.IndexByte(text[1:], '"')+2]
+	}
+	front := &codes[f.typ]
+	l.ID, l.Job, l.Correlation = f.id.uuid(), f.job.uuid(), f.subject.correlation.uuid()
+	l.Type = at(f.left.time+len(front.front), len(front.typ))
+	l.Time = at(f.left.time, len("2006-01-02T15:04:05.000000Z"))
+	state, _, _ := bytes.Cut(at(f.left.job-idSize-len(`","state":"`), len(`cancelled"`)), []byte(`"`))
+	if kind := LifeKindOf(l.Type, state); kind != NotTelling {
+		l.Life = Life{Job: l.Job, Execution: f.execution.uuid(), Kind: kind,
+			Origin: originOf(quoted(f.left.org), quoted(f.left.action), quoted(f.left.root), quoted(f.left.correlation))}
+	}
+	return l, true
 }
 
 // takeJob takes what is needed of an event's job, and returns its state and root.

@@ -20,7 +20,9 @@ func (m *mixer) subject(s *subject) uint64 {
 // takeSubject takes what stands behind a record's job, up to the action.
 func takeSubject(rest []byte, f *lineFacts) []byte {
 	var id ident
-	rest = literal(takeID(literal(rest, `correlationId":"`), &f.subject.correlation), `"`)
+	rest = literal(rest, `correlationId":"`)
+	f.left.correlation = len(rest)
+	rest = literal(takeID(rest, &f.subject.correlation), `"`)
 	if has(rest, `,"causationId":"`) {
 		rest = literal(takeID(rest[len(`,"causationId":"`):], &id), `"`)
 	}
@@ -28,7 +30,9 @@ func takeSubject(rest []byte, f *lineFacts) []byte {
 	if has(rest, `,"traceparent":"`) {
 		rest = skipText(rest[len(`,"traceparent":"`):])
 	}
-	rest = takeText(literal(skipValue(literal(rest, `,"who":{"principal":`)), `,"orgId":"`), &f.subject.org)
+	rest = literal(skipValue(literal(rest, `,"who":{"principal":`)), `,"orgId":"`)
+	f.left.org = len(rest)
+	rest = takeText(rest, &f.subject.org)
 	for _, optional := range [...]string{`,"onBehalfOf":`, `,"more":`, `,"upstream":`} {
 		if has(rest, optional) {
 			rest = skipValue(rest[len(optional):])
@@ -41,7 +45,9 @@ func takeSubject(rest []byte, f *lineFacts) []byte {
 		}
 		rest = literal(rest, `}`)
 	}
-	return takeText(literal(rest, `},"what":{"action":"`), &f.subject.action)
+	rest = literal(rest, `},"what":{"action":"`)
+	f.left.action = len(rest)
+	return takeText(rest, &f.subject.action)
 }
 
 // takeText takes a string without escapes from behind its first quotation mark.

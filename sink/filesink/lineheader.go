@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/jobaudit/jobaudit/internal/jobcheck"
 )
 
 // lineHeader is what the indexes hold of an event line.
@@ -12,6 +14,23 @@ type lineHeader struct {
 	id, job, correlation uuid.UUID
 	typ                  []byte
 	time                 int64 // microseconds since 1970
+}
+
+// headerAndLife reads all that the indexes hold of an event line, of most in one pass.
+func headerAndLife(line []byte, off uint32) (lineHeader, life) {
+	if l, ok := jobcheck.LineOf(line); ok {
+		return lineHeader{l.ID, l.Job, l.Correlation, l.Type, micros(l.Time)}, life{l.Life, off}
+	}
+	return readLineHeader(line), lifeOf(line, off)
+}
+
+// micros reads a time; 0 stands for what is none.
+func micros(text []byte) int64 {
+	t, err := time.Parse(time.RFC3339Nano, string(text))
+	if err != nil {
+		return 0
+	}
+	return t.UnixMicro()
 }
 
 // readLineHeader reads the few members of an event line that the indexes need. The line
@@ -26,9 +45,7 @@ func readLineHeader(line []byte) lineHeader {
 		case "type":
 			p.typ = bytes.Trim(value, `"`)
 		case "time":
-			if t, err := time.Parse(time.RFC3339Nano, string(bytes.Trim(value, `"`))); err == nil {
-				p.time = t.UnixMicro()
-			}
+			p.time = micros(bytes.Trim(value, `"`))
 		case "job":
 			members(value, func(name, value []byte) bool {
 				if string(name) != "id" {

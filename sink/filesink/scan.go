@@ -101,9 +101,9 @@ func (s *scanner) leaf(l line) {
 	case s.fold:
 		s.stored = s.run.Append(s.stored[:0], auditlog.HashLeaf(l.bytes))
 	}
-	p := readLineHeader(l.bytes)
+	p, one := headerAndLife(l.bytes, uint32(l.off))
 	s.entries = append(s.entries, entry{p.id, p.job, p.correlation, p.time, uint32(l.off)})
-	if one := lifeOf(l.bytes, uint32(l.off)); one.Kind != jobcheck.NotTelling {
+	if one.Kind != jobcheck.NotTelling {
 		s.lives = append(s.lives, one)
 	}
 	if n := ownEventIn(p, l.bytes); n != nil {

@@ -70,10 +70,10 @@ const indexFacts = 3*16 + 8 + lifeSize + 1
 // inspectForIndex takes from a line what an index holds of it. It runs beside others, as
 // [auditlog.Options] says of Inspect.
 func inspectForIndex(notes, line []byte) []byte {
-	h := readLineHeader(line)
+	h, one := headerAndLife(line, 0)
 	notes = append(append(append(notes, h.id[:]...), h.job[:]...), h.correlation[:]...)
 	notes = binary.LittleEndian.AppendUint64(notes, uint64(h.time))
-	notes = appendLife(notes, lifeOf(line, 0))
+	notes = appendLife(notes, one)
 	own := byte(0)
 	if bytes.HasPrefix(h.typ, []byte("audit.")) {
 		own = 1
