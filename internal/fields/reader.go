@@ -91,8 +91,9 @@ func (r *Reader) Object(raw []byte, member func(name, raw []byte)) {
 			}
 		}
 	}
+	next := 0
 	for name, value := range jsonscan.Members(raw) {
-		r.at = memberOf(at, name)
+		r.at, next = memberOf(at, name, next)
 		if r.at != nil && r.at.Required {
 			missing--
 		}
@@ -109,16 +110,19 @@ func (r *Reader) Object(raw []byte, member func(name, raw []byte)) {
 	}
 }
 
-func memberOf(f *Field, name []byte) *Field {
+// memberOf returns the member of a name, and the place behind it in the table, with
+// which the search for the next begins: most of what is read is in the table's order.
+func memberOf(f *Field, name []byte, from int) (member *Field, next int) {
 	if f == nil {
-		return nil
+		return nil, 0
 	}
-	for _, m := range f.Of {
-		if m.Name == string(name) {
-			return m
+	for i := range f.Of {
+		at := (from + i) % len(f.Of)
+		if m := f.Of[at]; m.Name == string(name) {
+			return m, at + 1
 		}
 	}
-	return nil
+	return nil, from
 }
 
 func (r *Reader) missing(raw []byte) {

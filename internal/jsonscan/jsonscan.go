@@ -47,15 +47,13 @@ func CheckAt(data []byte, depth int) error {
 	if !utf8.Valid(data) {
 		return &Error{Offset: invalidAt(data), Problem: "invalid UTF-8"}
 	}
-	s := scanner{data: data}
-	s.space()
-	if err := s.value(depth); err != nil {
+	end, err := scanner{data, hasControls(data)}.value(past(data, 0), depth)
+	if err != nil {
 		slices.Reverse(err.Path)
 		return err
 	}
-	s.space()
-	if s.pos != len(data) {
-		return s.errorf("unexpected text after the value")
+	if end = past(data, end); end != len(data) {
+		return &Error{Offset: end, Problem: "unexpected text after the value"}
 	}
 	return nil
 }
@@ -124,31 +122,24 @@ func Object(data []byte) iter.Seq2[string, []byte] {
 // of data too, unless it is written with escapes.
 func Members(data []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
-		s := scanner{data: data}
-		s.space()
-		if !s.eat('{') {
-			return
-		}
-		for {
-			s.space()
-			raw := s.skipString()
-			if raw == nil {
+		for at, c := past(data, 0), byte('{'); is(data, at, c); c = ',' {
+			at = past(data, at+1)
+			end := stringEnd(data, at)
+			if end < 0 {
 				return
 			}
-			name := raw[1 : len(raw)-1]
+			name := data[at+1 : end-1]
 			if bytes.IndexByte(name, '\\') >= 0 {
-				name = []byte(Unquote(raw))
+				name = []byte(Unquote(data[at:end]))
 			}
-			s.space()
-			s.eat(':')
-			s.space()
-			if value := s.skip(); value == nil || !yield(name, value) {
+			if at = past(data, end); is(data, at, ':') {
+				at = past(data, at+1)
+			}
+			end = valueEnd(data, at)
+			if end == at || !yield(name, data[at:end]) {
 				return
 			}
-			s.space()
-			if !s.eat(',') {
-				return
-			}
+			at = past(data, end)
 		}
 	}
 }
@@ -157,20 +148,13 @@ func Members(data []byte) iter.Seq2[[]byte, []byte] {
 // is a part of data.
 func Array(data []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		s := scanner{data: data}
-		s.space()
-		if !s.eat('[') {
-			return
-		}
-		for {
-			s.space()
-			if value := s.skip(); value == nil || !yield(value) {
+		for at, c := past(data, 0), byte('['); is(data, at, c); c = ',' {
+			at = past(data, at+1)
+			end := valueEnd(data, at)
+			if end == at || !yield(data[at:end]) {
 				return
 			}
-			s.space()
-			if !s.eat(',') {
-				return
-			}
+			at = past(data, end)
 		}
 	}
 }
@@ -191,9 +175,21 @@ func Unquote(raw []byte) string {
 	return s
 }
 
+// scanner checks JSON. Its methods take the place where something begins, and return
+// where it ends, or where the problem is.
 type scanner struct {
-	data []byte
-	pos  int
+	data     []byte
+	controls bool // data has control characters, such as line feeds, somewhere
+}
+
+// hasControls searches for each of them, which takes less time than a look at each byte.
+func hasControls(data []byte) bool {
+	for c := range byte(' ') {
+		if bytes.IndexByte(data, c) >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Texts yields the strings and names of JSON, which may be empty. The JSON must be
@@ -226,261 +222,267 @@ func yieldTexts(raw []byte, yield func(string) bool) bool {
 	return true
 }
 
-func (s *scanner) errorf(problem string) *Error {
-	return &Error{Offset: s.pos, Problem: problem}
-}
-
-func (s *scanner) space() {
-	for s.pos < len(s.data) {
-		switch s.data[s.pos] {
-		case ' ', '\t', '\n', '\r':
-			s.pos++
-		default:
-			return
+// past returns where white space that begins at a place of data ends.
+func past(data []byte, at int) int {
+	for at < len(data) {
+		if c := data[at]; c > ' ' || c != ' ' && c != '\t' && c != '\n' && c != '\r' {
+			break
 		}
+		at++
 	}
+	return at
 }
 
-func (s *scanner) peek() byte {
-	if s.pos < len(s.data) {
-		return s.data[s.pos]
-	}
-	return 0
+func is(data []byte, at int, c byte) bool { return at < len(data) && data[at] == c }
+
+func isDigit(data []byte, at int) bool {
+	return at < len(data) && data[at] >= '0' && data[at] <= '9'
 }
 
-func (s *scanner) eat(c byte) bool {
-	if s.peek() != c || s.pos >= len(s.data) {
-		return false
+// value checks a value that stands inside depth arrays and objects. An error's path
+// is the innermost first.
+func (s scanner) value(at, depth int) (end int, err *Error) {
+	var c byte
+	if at < len(s.data) {
+		c = s.data[at]
 	}
-	s.pos++
-	return true
-}
-
-// value consumes a value that stands inside depth arrays and objects. An
-// error's path is the innermost first.
-func (s *scanner) value(depth int) *Error {
-	switch c := s.peek(); {
+	problem, ok := "expected a value", false
+	switch {
 	case (c == '{' || c == '[') && depth == MaxDepth:
-		return &Error{Offset: s.pos, Problem: fmt.Sprintf("nested deeper than %d", MaxDepth), TooDeep: true}
+		return at, &Error{Offset: at, Problem: fmt.Sprintf("nested deeper than %d", MaxDepth), TooDeep: true}
 	case c == '{':
-		return s.object(depth)
+		return s.object(at+1, depth)
 	case c == '[':
-		return s.array(depth)
+		return s.array(at+1, depth)
 	case c == '"':
-		if _, ok := s.rawString(); !ok {
-			return s.errorf("malformed string")
-		}
-		return nil
+		problem = "malformed string"
+		end, ok = s.text(at)
 	case c == 't':
-		return s.literal("true")
+		end, ok = s.literal(at, "true")
 	case c == 'f':
-		return s.literal("false")
+		end, ok = s.literal(at, "false")
 	case c == 'n':
-		return s.literal("null")
+		end, ok = s.literal(at, "null")
 	case c == '-' || c >= '0' && c <= '9':
-		return s.number()
+		problem = "malformed number"
+		end, ok = s.number(at)
+	default:
+		end = at
 	}
-	return s.errorf("expected a value")
+	if !ok {
+		return end, &Error{Offset: end, Problem: problem}
+	}
+	return end, nil
 }
 
-func (s *scanner) literal(word string) *Error {
-	if len(s.data)-s.pos < len(word) || string(s.data[s.pos:s.pos+len(word)]) != word {
-		return s.errorf("expected a value")
+func (s scanner) literal(at int, word string) (end int, ok bool) {
+	if len(s.data)-at < len(word) || string(s.data[at:at+len(word)]) != word {
+		return at, false
 	}
-	s.pos += len(word)
-	return nil
+	return at + len(word), true
 }
 
-func (s *scanner) digits() bool {
-	start := s.pos
-	for c := s.peek(); c >= '0' && c <= '9'; c = s.peek() {
-		s.pos++
+// digits checks that there is one at least.
+func (s scanner) digits(at int) (end int, ok bool) {
+	for end = at; isDigit(s.data, end); end++ {
 	}
-	return s.pos > start
+	return end, end > at
 }
 
-func (s *scanner) number() *Error {
-	s.eat('-')
-	if !s.eat('0') && !s.digits() {
-		return s.errorf("malformed number")
+func (s scanner) number(at int) (end int, ok bool) {
+	data, end := s.data, at
+	if is(data, end, '-') {
+		end++
 	}
-	if s.eat('.') && !s.digits() {
-		return s.errorf("malformed number")
+	if is(data, end, '0') {
+		end++
+	} else if end, ok = s.digits(end); !ok {
+		return end, false
 	}
-	if s.eat('e') || s.eat('E') {
-		if !s.eat('+') {
-			s.eat('-')
+	if is(data, end, '.') {
+		if end, ok = s.digits(end + 1); !ok {
+			return end, false
 		}
-		if !s.digits() {
-			return s.errorf("malformed number")
-		}
 	}
-	return nil
+	if is(data, end, 'e') || is(data, end, 'E') {
+		end++
+		if is(data, end, '+') || is(data, end, '-') {
+			end++
+		}
+		return s.digits(end)
+	}
+	return end, true
 }
 
-// skip moves past a value of a text that has been checked, and returns it; nil
-// if there is none.
-func (s *scanner) skip() []byte {
-	start, depth := s.pos, 0
-	for s.pos < len(s.data) {
-		switch s.data[s.pos] {
+// valueEnd returns where a value ends that begins at a place of a text that has
+// been checked: there, if there is none.
+func valueEnd(data []byte, begin int) int {
+	depth := 0
+	for at := begin; at < len(data); at++ {
+		switch data[at] {
 		case '"':
-			if s.skipString() == nil {
-				return nil
+			end := stringEnd(data, at)
+			if end < 0 {
+				return begin
 			}
 			if depth == 0 {
-				return s.data[start:s.pos]
+				return end
 			}
-			continue
+			at = end - 1
 		case '{', '[':
 			depth++
 		case '}', ']':
 			if depth == 0 { // the end of what the value is in
-				return s.scalar(start)
+				return at
 			}
 			if depth--; depth == 0 {
-				s.pos++
-				return s.data[start:s.pos]
+				return at + 1
 			}
 		case ',', ' ', '\t', '\n', '\r':
 			if depth == 0 {
-				return s.scalar(start)
+				return at
 			}
 		}
-		s.pos++
 	}
-	return s.scalar(start)
+	return len(data)
 }
 
-func (s *scanner) scalar(start int) []byte {
-	if s.pos == start {
-		return nil
+// stringEnd returns where a string ends, with its quotation marks, that begins at a
+// place of a text that has been checked; -1 if there is none.
+func stringEnd(data []byte, begin int) int {
+	if !is(data, begin, '"') {
+		return -1
 	}
-	return s.data[start:s.pos]
-}
-
-// skipString moves past a string of a text that has been checked, and returns
-// it with its quotation marks; nil if there is none.
-func (s *scanner) skipString() []byte {
-	start := s.pos
-	if !s.eat('"') {
-		return nil
-	}
-	for {
-		n := bytes.IndexByte(s.data[s.pos:], '"')
+	for end := begin + 1; ; {
+		n := bytes.IndexByte(data[end:], '"')
 		if n < 0 {
-			return nil
+			return -1
 		}
-		s.pos += n + 1
+		end += n + 1
 		escapes := 0
-		for i := s.pos - 2; i > start && s.data[i] == '\\'; i-- {
+		for i := end - 2; i > begin && data[i] == '\\'; i-- {
 			escapes++
 		}
 		if escapes%2 == 0 {
-			return s.data[start:s.pos]
+			return end
 		}
 	}
 }
 
-// rawString consumes a string and returns it with its quotation marks.
-func (s *scanner) rawString() ([]byte, bool) {
-	start := s.pos
-	if !s.eat('"') {
-		return nil, false
+// text checks a string, with its quotation marks.
+func (s scanner) text(begin int) (end int, ok bool) {
+	data := s.data
+	if !is(data, begin, '"') {
+		return begin, false
 	}
-	for s.pos < len(s.data) {
-		switch c := s.data[s.pos]; {
-		case c == '"':
-			s.pos++
-			return s.data[start:s.pos], true
-		case c < ' ':
-			return nil, false
-		case c == '\\':
-			if !s.escape() {
-				return nil, false
+	quote := begin // the next quotation mark
+	for at := begin + 1; ; at = end {
+		if quote < at {
+			if quote = bytes.IndexByte(data[at:], '"'); quote < 0 {
+				quote = len(data) - at
 			}
+			quote += at
+		}
+		escape := bytes.IndexByte(data[at:quote], '\\')
+		if end = quote; escape >= 0 {
+			end = at + escape
+		}
+		if s.controls {
+			for i, c := range data[at:end] {
+				if c < ' ' {
+					return at + i, false
+				}
+			}
+		}
+		switch {
+		case escape >= 0:
+			if end, ok = s.escape(end + 1); !ok {
+				return end, false
+			}
+		case end == len(data):
+			return end, false
 		default:
-			s.pos++
+			return end + 1, true
 		}
 	}
-	return nil, false
 }
 
-func (s *scanner) escape() bool {
-	s.pos++ // the reverse solidus
-	switch s.peek() {
+// escape checks what stands behind a reverse solidus.
+func (s scanner) escape(at int) (end int, ok bool) {
+	if at == len(s.data) {
+		return at, false
+	}
+	switch s.data[at] {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		s.pos++
-		return true
+		return at + 1, true
 	case 'u':
-		s.pos++
-		for range 4 {
-			c := s.peek()
-			if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F') {
-				return false
+		for end = at + 1; end < at+5; end++ {
+			if end == len(s.data) {
+				return end, false
 			}
-			s.pos++
+			c := s.data[end]
+			if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F') {
+				return end, false
+			}
 		}
-		return true
+		return end, true
 	}
-	return false
+	return at, false
 }
 
-func (s *scanner) array(depth int) *Error {
-	s.pos++ // [
-	s.space()
-	if s.eat(']') {
-		return nil
+// array checks what stands behind the bracket.
+func (s scanner) array(at, depth int) (end int, err *Error) {
+	if end = past(s.data, at); is(s.data, end, ']') {
+		return end + 1, nil
 	}
 	for i := 0; ; i++ {
-		s.space()
-		if err := s.value(depth + 1); err != nil {
+		if end, err = s.value(past(s.data, end), depth+1); err != nil {
 			err.Path = append(err.Path, strconv.Itoa(i))
-			return err
+			return end, err
 		}
-		s.space()
-		if s.eat(']') {
-			return nil
+		end = past(s.data, end)
+		switch {
+		case is(s.data, end, ']'):
+			return end + 1, nil
+		case !is(s.data, end, ','):
+			return end, &Error{Offset: end, Problem: "expected ',' or ']'"}
 		}
-		if !s.eat(',') {
-			return s.errorf("expected ',' or ']'")
-		}
+		end++
 	}
 }
 
-func (s *scanner) object(depth int) *Error {
-	s.pos++ // {
-	s.space()
-	if s.eat('}') {
-		return nil
+// object checks what stands behind the brace.
+func (s scanner) object(at, depth int) (end int, err *Error) {
+	data := s.data
+	if end = past(data, at); is(data, end, '}') {
+		return end + 1, nil
 	}
 	var names nameSet
 	for {
-		s.space()
-		at := s.pos
-		name, ok := s.rawString()
-		if !ok {
-			return s.errorf("expected a name")
+		at = past(data, end)
+		var ok bool
+		if end, ok = s.text(at); !ok {
+			return end, &Error{Offset: end, Problem: "expected a name"}
 		}
-		if !names.add(s.data, at, s.pos) {
-			return &Error{Offset: at, Problem: "duplicate name", Path: []string{Unquote(name)}}
+		name := data[at:end]
+		if !names.add(data, at, end) {
+			return at, &Error{Offset: at, Problem: "duplicate name", Path: []string{Unquote(name)}}
 		}
-		s.space()
-		if !s.eat(':') {
-			return s.errorf("expected ':'")
+		if end = past(data, end); !is(data, end, ':') {
+			return end, &Error{Offset: end, Problem: "expected ':'"}
 		}
-		s.space()
-		if err := s.value(depth + 1); err != nil {
+		if end, err = s.value(past(data, end+1), depth+1); err != nil {
 			err.Path = append(err.Path, Unquote(name))
-			return err
+			return end, err
 		}
-		s.space()
-		if s.eat('}') {
-			return nil
+		end = past(data, end)
+		switch {
+		case is(data, end, '}'):
+			return end + 1, nil
+		case !is(data, end, ','):
+			return end, &Error{Offset: end, Problem: "expected ',' or '}'"}
 		}
-		if !s.eat(',') {
-			return s.errorf("expected ',' or '}'")
-		}
+		end++
 	}
 }
 
@@ -489,6 +491,7 @@ func (s *scanner) object(depth int) *Error {
 type nameSet struct {
 	few  [16]struct{ from, to int }
 	n    int
+	seen uint64 // a bit for names that begin, end and are as long as each other
 	many map[string]struct{}
 }
 
@@ -497,11 +500,12 @@ func (n *nameSet) add(data []byte, from, to int) bool {
 	name := data[from+1 : to-1]
 	if n.many == nil {
 		if n.n < len(n.few) && bytes.IndexByte(name, '\\') < 0 {
-			for _, have := range n.few[:n.n] {
-				if string(data[have.from:have.to]) == string(name) {
-					return false
-				}
+			// The quotation mark before the name stands for the letter of an empty one.
+			bit := uint64(1) << ((uint(data[from+1]) + 5*uint(data[to-2]) + 11*uint(len(name))) % 64)
+			if n.seen&bit != 0 && n.has(data, name) {
+				return false
 			}
+			n.seen |= bit
 			n.few[n.n].from, n.few[n.n].to = from+1, to-1
 			n.n++
 			return true
@@ -515,4 +519,13 @@ func (n *nameSet) add(data []byte, from, to int) bool {
 	_, dup := n.many[decoded]
 	n.many[decoded] = struct{}{}
 	return !dup
+}
+
+func (n *nameSet) has(data, name []byte) bool {
+	for _, have := range n.few[:n.n] {
+		if string(data[have.from:have.to]) == string(name) {
+			return true
+		}
+	}
+	return false
 }
