@@ -5,6 +5,8 @@ package canary
 import (
 	"encoding/json"
 	"regexp"
+
+	"github.com/jobaudit/jobaudit/internal/jsonscan"
 )
 
 // Texts are what a reader may take for something else: markup, a formula, further
@@ -47,4 +49,83 @@ func Spoil(line []byte, text string, accepted func(line []byte) bool) []byte {
 			from = end
 		}
 	}
+}
+
+// A Spoiler does for many lines what [Spoil] does for one. What it learned of a text in
+// a field, by the names that lead to it, it takes to hold in each line.
+type Spoiler struct {
+	Accepted func(line []byte) bool
+	learned  map[offer]bool
+}
+
+type offer struct{ field, text string }
+
+// place is where a line has a string that is a value.
+type place struct {
+	begin, end int
+	field      string
+	spoiled    bool
+}
+
+// Spoil returns the line with the text in each field that may hold it.
+func (s *Spoiler) Spoil(line []byte, text string) []byte {
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		return line
+	}
+	if s.learned == nil {
+		s.learned = make(map[offer]bool)
+	}
+	all := places(nil, line, line, "")
+	var open []*place
+	for i := range all {
+		may, known := s.learned[offer{all[i].field, text}]
+		if all[i].spoiled = may; !known {
+			open = append(open, &all[i])
+		}
+	}
+	if !s.Accepted(put(line, all, quoted)) { // of this line not all of it holds
+		open = nil
+		for i := range all {
+			all[i].spoiled = false
+			open = append(open, &all[i])
+		}
+	}
+	for _, p := range open {
+		p.spoiled = true
+		p.spoiled = s.Accepted(put(line, all, quoted))
+		field := offer{p.field, text}
+		s.learned[field] = s.learned[field] || p.spoiled
+	}
+	return put(line, all, quoted)
+}
+
+// put returns the line with the text in the places that are spoiled.
+func put(line []byte, all []place, quoted []byte) (with []byte) {
+	from := 0
+	for _, p := range all {
+		if p.spoiled {
+			with = append(append(with, line[from:p.begin]...), quoted...)
+			from = p.end
+		}
+	}
+	return append(with, line[from:]...)
+}
+
+// places adds those of a value that is a part of the line.
+func places(all []place, line, value []byte, field string) []place {
+	switch value[0] {
+	case '{':
+		for name, member := range jsonscan.Members(value) {
+			all = places(all, line, member, field+"."+string(name))
+		}
+	case '[':
+		for element := range jsonscan.Array(value) {
+			all = places(all, line, element, field+"[]")
+		}
+	case '"':
+		begin := cap(line) - cap(value)
+		all = append(all, place{begin: begin, end: begin + len(value), field: field})
+	}
+	return all
 }
