@@ -66,33 +66,34 @@ type scan struct {
 // limits notes what was looked at, so that nothing is looked at often: few texts
 // need it.
 type limits struct {
-	keys       int // how many keys in JSON were looked at
-	keysTo     int // up to here, their private parts were looked for
-	headers    int // up to here, headers were looked at
-	commands   int // up to here, command lines were looked at
-	programs   int // how many names of programs were looked at in one line
-	programsTo int // where that ends
-	variables  int // up to here, variables were looked at
-	netrcs     int // up to here, entries of .netrc were looked at
-	keysets    int // up to here, keysets were looked at
-	blocks     int // up to here, private keys were looked for
-	valueEnd   int // of the last value of a name
-	values     int // how many names in it
-	plainIn    int // from here to plainUpTo, no element of XML ends
-	plainUpTo  int
-	plainFrom  int // from here to plainTo, no byte ends a value
-	plainTo    int
-	client     int // the end of the last run of client secrets' characters
-	token68    int // the end of the last credentials of a scheme
-	schemes    int // how many names of schemes in them
-	addressEnd int // of what was looked at behind a scheme
-	addresses  int // how many schemes in it
-	hostsTo    int // up to here, hosts that take keys were looked for
-	host       int // where the last one began, plus one
-	triesIn    int // the run in which
-	triesAt    int // where the last one was
-	triesEnd   int // up to here, tries at long formats are counted
-	tries      int // how many there were
+	keys        int // how many keys in JSON were looked at
+	keysTo      int // up to here, their private parts were looked for
+	headers     int // up to here, headers were looked at
+	commands    int // up to here, command lines were looked at
+	programs    int // how many names of programs were looked at in one line
+	programsTo  int // where that ends
+	variables   int // up to here, variables were looked at
+	netrcs      int // up to here, entries of .netrc were looked at
+	keysets     int // up to here, keysets were looked at
+	passwordsTo int // up to here, passwords of somebody were looked for
+	blocks      int // up to here, private keys were looked for
+	valueEnd    int // of the last value of a name
+	values      int // how many names in it
+	plainIn     int // from here to plainUpTo, no element of XML ends
+	plainUpTo   int
+	plainFrom   int // from here to plainTo, no byte ends a value
+	plainTo     int
+	client      int // the end of the last run of client secrets' characters
+	token68     int // the end of the last credentials of a scheme
+	schemes     int // how many names of schemes in them
+	addressEnd  int // of what was looked at behind a scheme
+	addresses   int // how many schemes in it
+	hostsTo     int // up to here, hosts that take keys were looked for
+	host        int // where the last one began, plus one
+	triesIn     int // the run in which
+	triesAt     int // where the last one was
+	triesEnd    int // up to here, tries at long formats are counted
+	tries       int // how many there were
 }
 
 var allLimits = sync.Pool{New: func() any { return new(limits) }}
@@ -140,87 +141,6 @@ func (s *Scanner) Find(text string) (rule string, found bool) {
 	return c.unescaped()
 }
 
-// escapedAt returns where the first escape of URLs begins, or -1.
-func escapedAt(text string) int {
-	for at := strings.IndexByte(text, '%'); at >= 0; {
-		if hexes(text[at+1:], 2) {
-			return at
-		}
-		next := strings.IndexByte(text[at+1:], '%')
-		if next < 0 {
-			break
-		}
-		at += 1 + next
-	}
-	return -1
-}
-
-// unescaped scans the text without the escapes of URLs, behind which the parts of
-// a secret are not what they are.
-func (c *scan) unescaped() (rule string, found bool) {
-	if escapedAt(c.text) < 0 && !c.pluses {
-		return "", false
-	}
-	room := plains.Get().(*[]byte)
-	plain, query, spaces := (*room)[:0], false, false
-	for i := 0; ; i++ {
-		from := i
-		for i < len(c.text) && !ofQueries[c.text[i]] {
-			i++
-		}
-		if plain = append(plain, c.text[from:i]...); i == len(c.text) {
-			break
-		}
-		b := c.text[i]
-		if b == '%' && hexes(c.text[i+1:], 2) {
-			b = hexByte(c.text[i+1])<<4 | hexByte(c.text[i+2])
-			i += 2
-		}
-		switch at := c.text[i]; {
-		case at == '?', at == '=', at == '&':
-			query = true
-		case at <= ' ', at == '"', at == '<':
-			query = false
-		case at == '+' && (query || i > 2 && c.text[i-3] == '%' || i+1 < len(c.text) && c.text[i+1] == '%'): // a space
-			b, spaces = ' ', true
-		}
-		plain = append(plain, b)
-	}
-	c.work += len(c.text)
-	if (spaces || len(plain) < len(c.text)) && len(plain) >= minText {
-		inner := scan{Scanner: c.Scanner, text: asString(plain), depth: c.depth}
-		found = inner.run()
-		rule = inner.rule
-		inner.release()
-		c.work += len(plain) + inner.work
-	}
-	if *room = plain; cap(plain) <= 64<<10 {
-		plains.Put(room)
-	}
-	return rule, found
-}
-
-// ofQueries are the bytes that unescaped looks at.
-var ofQueries = func() (table [256]bool) {
-	for b := range 0x21 {
-		table[b] = true
-	}
-	for _, b := range []byte("%?=&\"<+") {
-		table[b] = true
-	}
-	return table
-}()
-
-// plains are rooms for texts without escapes.
-var plains = sync.Pool{New: func() any { return new([]byte) }}
-
-func hexByte(c byte) byte {
-	if isDigit(c) {
-		return c - '0'
-	}
-	return c | 0x20 - 'a' + 10
-}
-
 // run goes over the text word by word. A secret begins where a word begins, so
 // that is where prefixes are looked up; what has no prefix is recognised by
 // the sign in or after it. A run is what may be base64.
@@ -258,7 +178,7 @@ func (c *scan) run() bool {
 		}
 		switch k {
 		case kindOther:
-			if (text[i] == ' ' && (words || i+1 < len(text) && (text[i+1] == '\'' || text[i+1] == '"')) || text[i] == '>') && c.placed(i) {
+			if (places[text[i]] && (words || text[i] == '>' || c.beforeQuote(i))) && c.placed(i) {
 				return true
 			}
 			if text[i] == ',' && i > 0 && (text[i-1] == '\'' || text[i-1] == '"') && c.called(i) {
@@ -281,7 +201,7 @@ func (c *scan) run() bool {
 		}
 		next := i + 1
 		if k == kindEscape {
-			if next = escaped(text, i); c.escape(i, next) {
+			if next = escaped(text, i); c.escape(i, next, words) {
 				return true
 			}
 		}
@@ -289,6 +209,21 @@ func (c *scan) run() bool {
 		i, run = next, next
 	}
 	return len(text)-run >= minEncoded && c.encoded(run, len(text), words) || c.foundNamed()
+}
+
+// places are the bytes that a credential may stand behind whose name is a flag, an element
+// or a word of SQL.
+var places = [256]bool{' ': true, '\t': true, '\n': true, '>': true}
+
+// beforeQuote tells whether there is a quote behind the space at i, or what may stand
+// between them: another space, a letter, or another sign for a quote.
+func (c *scan) beforeQuote(i int) bool {
+	text := c.text
+	if i+2 >= len(text) || i == 0 || !lastOfNames[text[i-1]] {
+		return false
+	}
+	next := text[i+1]
+	return next == '\'' || next == '"' || text[i+2] == '\'' && isAlnum(next) || next == '$' || next <= ' ' && !isAlnum(text[i+2])
 }
 
 // foundNamed reports whether a named value was found that is hit if nothing else is.
@@ -300,8 +235,11 @@ func (c *scan) foundNamed() bool {
 }
 
 // escape looks at what the escape from i to next stands for.
-func (c *scan) escape(i, next int) bool {
+func (c *scan) escape(i, next int, words bool) bool {
 	if next >= i+6 && c.text[next-5:next] == "u003e" && c.placed(i) { // a >
+		return true
+	}
+	if next == i+2 && words && (c.text[i+1] == 'n' || c.text[i+1] == 't') && c.placed(i) { // behind a flag
 		return true
 	}
 	c.edge, c.begun = next, next
@@ -397,6 +335,10 @@ func (c *scan) matches(f *format, i int) bool {
 		end = c.netrc(i + len(f.prefix))
 	case checkSet:
 		end = c.set(i + len(f.prefix))
+	case checkIdentified:
+		end = c.identified(i + len(f.prefix))
+	case checkPasswordOf:
+		end = c.passwordOf(i + len(f.prefix))
 	default:
 		if (f.weak || len(f.prefix) <= 4) && c.amidBase64(i) || f.builtin && c.tired(i) {
 			return false

@@ -9,136 +9,6 @@ import (
 // in their standard places: parameters of queries and forms, keywords of data
 // sources, variables, members, and headers.
 
-// naming is what a name says of its value.
-type naming uint8
-
-const (
-	namesNothing  naming = iota
-	namesToken           // something that a program made
-	namesPassword        // something that a person may have chosen
-	namesCode            // of many things, one of which is a credential
-	namesKey             // likewise, if the host is known
-	namesValue           // of what the member before it names
-)
-
-// names are the names of credentials, in small letters and without hyphens,
-// underscores and dots.
-var names = map[string]naming{
-	"accesstoken": namesToken, "refreshtoken": namesToken, "idtoken": namesToken, "authtoken": namesToken, "sessiontoken": namesToken,
-	"privatetoken": namesToken, "securitytoken": namesToken, "apitoken": namesToken, "bearertoken": namesToken, "jobtoken": namesToken,
-	"clientsecret": namesToken, "apikey": namesToken, "apisecret": namesToken, "appsecret": namesToken, "secretkey": namesToken,
-	"accesskey": namesToken, "subscriptionkey": namesToken, "clientassertion": namesToken, "codeverifier": namesToken, "secret": namesToken,
-	"token": namesToken, "signature": namesToken, "sig": namesToken, "authkey": namesToken, "webhooksecret": namesToken, "noncekey": namesToken, "loggedinkey": namesToken, "authsalt": namesToken, "noncesalt": namesToken, "loggedinsalt": namesToken, "credential": namesCode,
-	"accountkey": namesToken, "privatekey": namesToken, "sharedaccesskey": namesToken, "encryptionkey": namesToken, "signingkey": namesToken, "consumersecret": namesToken,
-	"password": namesPassword, "passwd": namesPassword, "pwd": namesPassword, "passphrase": namesPassword, "pass": namesPassword,
-	"secretaccesskey": namesToken, "secretkeybase": namesToken, "functionskey": namesToken,
-	"value": namesValue, "code": namesCode, "authorizationcode": namesCode, "key": namesKey, "license": namesKey,
-}
-
-// nameGroup is the names that end with the same three letters.
-type nameGroup struct {
-	sizes uint32 // a bit for each length
-	names []struct {
-		text string
-		says naming
-	}
-}
-
-// nameGroupOf finds the groups by these letters; 0 is an empty one.
-var nameGroupOf, nameGroups = func() (of [1 << 15]uint8, all []nameGroup) {
-	all = make([]nameGroup, 1)
-	for name, says := range names {
-		n := len(name)
-		at := &of[ending(name[n-3], name[n-2], name[n-1])]
-		if *at == 0 {
-			*at = uint8(len(all))
-			all = append(all, nameGroup{})
-		}
-		g := &all[*at]
-		g.sizes |= 1 << n
-		g.names = append(g.names, struct {
-			text string
-			says naming
-		}{name, says})
-	}
-	return of, all
-}()
-
-// ending is a number for three letters, whatever their case.
-func ending(a, b, c byte) uint16 { return uint16(a&31)<<10 | uint16(b&31)<<5 | uint16(c&31) }
-
-// naming tells what a name of the group says.
-func (g *nameGroup) naming(name []byte) naming {
-	if g.sizes>>len(name)&1 != 0 {
-		for i := range g.names {
-			if g.names[i].text == string(name) {
-				return g.names[i].says
-			}
-		}
-	}
-	return namesNothing
-}
-
-// endsAsName reports false if what ends at end is no name that naming knows, which
-// its last three letters tell of most.
-func endsAsName(text string, end int) bool {
-	for end > 0 && beforeSign[text[end-1]] {
-		end--
-	}
-	if end < 3 || !isAlnum(text[end-1]) || !isAlnum(text[end-2]) || !isAlnum(text[end-3]) {
-		return true
-	}
-	return nameGroupOf[ending(text[end-3], text[end-2], text[end-1])] != 0
-}
-
-// beforeSign are the bytes that may stand between a name and the sign behind it.
-var beforeSign = [256]bool{'"': true, '\'': true, '\\': true, ' ': true, ']': true}
-
-// naming tells what the name that ends at end, where a sign follows it, says, and
-// where the name begins. Words may stand before it: DB_PASSWORD, X-Api-Key.
-func (c *scan) naming(end int) (n naming, begin int) {
-	text := c.text
-	for end > 0 && beforeSign[text[end-1]] {
-		end--
-	}
-	var buf [20]byte
-	at := len(buf)
-	begin = end
-	var g *nameGroup
-	for begin > 0 && at > 0 {
-		b := text[begin-1]
-		if !isAlnum(b) {
-			if b != '_' && b != '-' && b != '.' {
-				break
-			}
-			begin--
-			continue
-		}
-		at--
-		buf[at] = lower(b)
-		if at == len(buf)-3 {
-			if g = &nameGroups[nameGroupOf[ending(buf[at], buf[at+1], buf[at+2])]]; g.sizes == 0 {
-				return namesNothing, begin
-			}
-		}
-		begin--
-		// The longest name that ends a word decides. PGPASSWORD is one for all that.
-		if g != nil && (begin == 0 || !isAlnum(text[begin-1]) || isUpper(text[begin]) && !isUpper(text[begin-1]) || begin == c.edge || begin > 1 && text[begin-2:begin] == "-D" || len(buf)-at == len("password") && string(buf[at:]) == "password") {
-			if found := g.naming(buf[at:]); found != namesNothing {
-				n = found
-			}
-		}
-	}
-	for n != namesNothing && begin > 0 && end-begin < maxName && (isAlnum(text[begin-1]) || strings.IndexByte("_-.", text[begin-1]) >= 0) {
-		begin--
-	}
-	c.work += end - begin
-	return n, begin
-}
-
-// maxName is how long a name is with all words that stand before it.
-const maxName = 96
-
 // assigned looks for a credential behind the sign at i, = or :, and the name
 // before it.
 func (c *scan) assigned(i int) bool {
@@ -206,15 +76,11 @@ func (c *scan) placed(i int) bool {
 	if i < 3 || i+minText >= len(text) {
 		return false
 	}
-	space := text[i] == ' ' || text[i] == '+'
-	if !space && (text[i-1] == '"' || text[i-1] == '\'') {
+	if (text[i-1] == '"' || text[i-1] == '\'') && c.closes(i) {
 		return c.entry(i)
 	}
 	if !lastOfNames[text[i-1]] {
 		return false
-	}
-	if space && i > 12 && strings.EqualFold(text[i-3:i], " by") && strings.EqualFold(text[i-13:i-3], "identified") {
-		return c.valued(i, namesPassword, i-2)
 	}
 	if c.crowded(i) || !endsAsName(text, i) {
 		return false
@@ -228,17 +94,20 @@ func (c *scan) placed(i int) bool {
 
 // argument is placed for a name that is known, and where it begins.
 func (c *scan) argument(i int, n naming, begin int) bool {
-	text, space := c.text, c.text[i] == ' ' || c.text[i] == '+'
+	text := c.text
 	if c.edge > begin && c.edge < i {
 		begin = c.edge // the name is behind an escape
 	}
-	switch {
-	case !space:
+	switch b := text[i]; {
+	case c.closes(i):
 		sign := c.closing(i)
 		return (before(text, begin) == '<' || before(text, begin) == ':' || strings.HasSuffix(text[:begin], `\u003c`)) && c.element(i) && c.inside(i) && c.valued(sign, n, begin)
-	case text[begin] == '-' && (n == namesPassword || strings.HasPrefix(text[begin:], "--") || before(text, begin) == ' '),
-		text[i] == ' ' && n == namesPassword && (text[i+1] == '\'' || text[i+1] == '"'):
+	case text[begin] == '-' && (n == namesPassword || strings.HasPrefix(text[begin:], "--") || before(text, begin) == ' ') && (b != '\n' && b != '\\' || c.lead(i) > i+1):
 		return c.inside(i) && c.valued(i, n, begin)
+	case n == namesPassword && b != '+':
+		if at := c.lead(i); at < len(text) && at > i && (quoteAt(text, at) >= 0 || text[at-1] == '$' && at > i+2) {
+			return c.inside(i) && c.valued(i, n, begin)
+		}
 	}
 	return false
 }
@@ -271,6 +140,11 @@ func (c *scan) entry(i int) bool {
 	return (strings.HasSuffix(text[:at], " key=") || strings.HasSuffix(text[:at], "name=")) && c.element(i) && c.inside(i) && c.valued(c.closing(i), n, begin)
 }
 
+// closes tells whether there is a > at i, which may be escaped.
+func (c *scan) closes(i int) bool {
+	return c.text[i] == '>' || c.text[i] == '\\' && strings.HasPrefix(strings.TrimLeft(c.text[i:min(len(c.text), i+maxQuotes)], `\`), "u003e")
+}
+
 // closing returns the last byte of the > at i, which may be escaped, several times.
 func (c *scan) closing(i int) int {
 	if c.text[i] == '\\' {
@@ -297,14 +171,15 @@ func (c *scan) crowded(i int) bool {
 // valued looks for a credential behind the sign at i, and the name that begins at
 // begin.
 func (c *scan) valued(i int, n naming, begin int) bool {
-	text, from := c.text, c.behindSign(i)
+	text, start := c.text, c.lead(i)
+	from := c.behindSign(start)
 	listed := from < len(text) && text[from] == '[' // a header of Go
 	if listed {
 		from++
 		if strings.HasPrefix(text[from:], "]string{") {
 			from += len("]string{")
 		}
-		for from < len(text) && (text[from] == '"' || text[from] == '\\') {
+		for from < len(text) && (text[from] == '"' || text[from] == '\\' || text[from] == ' ') {
 			from++
 		}
 	}
@@ -338,7 +213,7 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 	}
 	plain = plain && !quoted
 	if masked(text[from:to]) {
-		return !plain && c.rough(i, n, begin)
+		return !plain && c.rough(i, start, n, begin)
 	}
 	value := text[from:to]
 	if refers(value) {
@@ -354,7 +229,7 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 		// A whole value without digits and without signs that were not looked at is no
 		// other one in any other light.
 		cut := !quoted || listed || to < len(text) && (text[to] == '\\' || to+1 < len(text) && text[to+1] == text[to])
-		return !plain && (cut || mayBeRough(value)) && c.rough(i, n, begin)
+		return !plain && (cut || mayBeRough(value)) && c.rough(i, start, n, begin)
 	}
 	return !c.inARN(begin) && c.hit(ruleNamed, from, from+len(value))
 }
@@ -363,12 +238,12 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 // that rough knows.
 var plainSign = [256]bool{'=': true, ':': true, ' ': true, '+': true, ',': true}
 
-// behindSign returns where the value behind the sign at i may begin: behind spaces, quotes
-// and further signs.
-func (c *scan) behindSign(i int) int {
+// behindSign returns where a value may begin that the text at start leads to: behind
+// spaces, quotes and further signs.
+func (c *scan) behindSign(start int) int {
 	text := c.text
-	from := i + 1
-	for from < len(text) && from-i < 24 {
+	from := start
+	for from < len(text) && from-start < 23 {
 		if text[from] == '\\' {
 			end := escaped(text, from)
 			if end >= from+6 && text[end-4:end] == "003c" { // a < is the value's own

@@ -64,6 +64,8 @@ const (
 	checkTink
 	checkNetrc
 	checkSet
+	checkIdentified
+	checkPasswordOf
 	checkCommand
 	checkVariable
 	checkForm

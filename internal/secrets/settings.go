@@ -7,14 +7,14 @@ import "strings"
 // and ends, in quotes or in an element of XML, such a value is judged by how roughly
 // it goes from letters to digits and signs.
 
-// rough tells whether the value behind the sign at i, of the name that begins at begin, is
+// rough tells whether the value at start, behind the sign at i, of the name that begins at begin, is
 // a password with such signs, and where it ends.
-func (c *scan) rough(i int, n naming, begin int) bool {
+func (c *scan) rough(i, start int, n naming, begin int) bool {
 	if n != namesPassword && n != namesToken {
 		return false
 	}
 	var room [maxSetting]byte
-	from, to, value := c.setting(i, room[:0])
+	from, to, value := c.setting(i, start, room[:0])
 	return to > from && !refers(asString(value)) && (roughPassword(value, n) || c.credible(n, asString(value), begin)) && !c.inARN(begin) && c.hit(ruleNamed, from, to)
 }
 
@@ -27,18 +27,18 @@ func mayBeRough(value string) bool {
 // maxSetting is how many bytes of a setting's value are looked at.
 const maxSetting = 2 * maxValue
 
-// setting returns where the value behind the sign at i is, and what it is without
-// escapes. There is none if it is not clear where it ends.
-func (c *scan) setting(i int, room []byte) (from, to int, value []byte) {
+// setting returns where the value at start, behind the sign at i, is, and what it is
+// without escapes. There is none if it is not clear where it ends.
+func (c *scan) setting(i, start int, room []byte) (from, to int, value []byte) {
 	text := c.text
-	from = i + 1
+	from = start
 	switch {
-	case text[i] == '>', strings.HasSuffix(text[:from], `\u003e`):
+	case text[i] == '>', strings.HasSuffix(text[:i+1], `\u003e`):
 		return c.elementValue(from, room)
-	case text[i] == '\n', text[i] == 'n' && text[i-1] == '\\': // a field of a form
+	case text[i] == '\n' && start == i+1, text[i] == 'n' && text[i-1] == '\\': // a field of a form
 		return c.lineValue(from, room)
 	}
-	for from < len(text) && from-i < 24 && (text[from] == ' ' || text[from] == '=' || text[from] == ':' || text[from] == '>') {
+	for from < len(text) && from-start < 23 && (text[from] == ' ' || text[from] == '=' || text[from] == ':' || text[from] == '>') {
 		from++
 	}
 	if strings.HasPrefix(text[from:], `\u003e`) { // =>

@@ -400,6 +400,8 @@ var structures = []struct {
 	{ruleNamed, "variable", checkVariable},
 	{ruleNamed, "form-data", checkForm},
 	{ruleNamed, "ENV setx", checkSet},
+	{ruleNamed, "(?i)identified", checkIdentified},
+	{ruleNamed, "(?i)password\x00for", checkPasswordOf},
 }
 
 // builtin returns the table, compiled once, when it is first needed.
@@ -418,7 +420,7 @@ var builtin = sync.OnceValue(func() []format {
 	}
 	for _, s := range structures {
 		for prefix := range strings.SplitSeq(s.prefixes, " ") {
-			name, fold := strings.CutPrefix(prefix, "(?i)")
+			name, fold := strings.CutPrefix(strings.ReplaceAll(prefix, "\x00", " "), "(?i)")
 			formats = append(formats, format{rule: s.rule, builtin: true, prefix: name, fold: fold, check: s.check, pattern: prefix})
 		}
 	}
@@ -491,7 +493,7 @@ var ruleNames = sync.OnceValue(func() map[string]bool {
 
 // engineVersion is raised when something other than the table changes what is
 // found.
-const engineVersion = 9
+const engineVersion = 10
 
 // tableDigest stands for everything that is built in.
 var tableDigest = sync.OnceValue(func() string {
