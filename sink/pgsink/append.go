@@ -197,10 +197,10 @@ func (s *Sink) appendBatches() {
 // appendBatch sends the requests in one transaction. What the server refuses
 // for one request's sake is sent again one by one: nothing was stored.
 func (s *Sink) appendBatch(batch []*request) {
-	err := s.send(batch)
+	err := apart(func() error { return s.send(batch) })
 	if len(batch) > 1 && refused(err) {
 		for _, r := range batch {
-			r.done <- s.send([]*request{r})
+			r.done <- apart(func() error { return s.send([]*request{r}) })
 		}
 		s.wakeUp()
 		return

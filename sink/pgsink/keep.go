@@ -97,7 +97,11 @@ func (s *Sink) watch(ctx context.Context) {
 	var failing, late bool
 	for sleep(ctx, pause) == nil {
 		began := time.Now()
-		sent, err := s.restore(ctx, keptFor)
+		sent := 0
+		err := apart(func() (err error) {
+			sent, err = s.restore(ctx, keptFor)
+			return err
+		})
 		if err != nil && !failing && ctx.Err() == nil {
 			s.opts.OnError(err)
 		}

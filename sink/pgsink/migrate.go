@@ -75,7 +75,7 @@ func migrate(ctx context.Context, conn *pgx.Conn, opts *MigrateOptions) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after Commit it says so
+	defer rollback(ctx, tx)
 	// One at a time. The number is the first bytes of "jobaudit".
 	if _, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', $1, true)`, opts.waits()); err != nil {
 		return err
@@ -122,7 +122,7 @@ func newest(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it has written nothing
+	defer rollback(ctx, tx)
 	version, err := described(ctx, tx)
 	if err != nil || version >= schemaVersion {
 		return err == nil, err

@@ -26,6 +26,21 @@ func begin(ctx context.Context, db database) (pgx.Tx, error) {
 	return db.BeginTx(ctx, pgx.TxOptions{BeginQuery: `BEGIN ISOLATION LEVEL READ COMMITTED; ` + pathSQL})
 }
 
+// rollback ends a transaction that has not ended, also where ctx has, and not for longer than
+// a server that is there takes.
+func rollback(ctx context.Context, tx pgx.Tx) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leadTimeout)
+	defer cancel()
+	_ = tx.Rollback(ctx) // what led here says more
+}
+
+// hangUp ends a connection, as rollback does a transaction.
+func hangUp(ctx context.Context, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leadTimeout)
+	defer cancel()
+	_ = conn.Close(ctx) // nothing more can be done
+}
+
 // database is what a connection and a pool have in common.
 type database interface {
 	queryer
@@ -59,7 +74,7 @@ func (t trusted) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, 
 	}
 	rows, err := tx.Query(ctx, sql, args...)
 	if err != nil {
-		_ = tx.Rollback(context.WithoutCancel(ctx)) // the error says more
+		rollback(ctx, tx)
 		return nil, err
 	}
 	return &rowsOfTx{Rows: rows, ctx: ctx, tx: tx}, nil
@@ -82,7 +97,7 @@ func (t trusted) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.
 		return tag, err
 	}
 	if tag, err = tx.Exec(ctx, sql, args...); err != nil {
-		_ = tx.Rollback(context.WithoutCancel(ctx)) // the error says more
+		rollback(ctx, tx)
 		return tag, err
 	}
 	return tag, tx.Commit(ctx)
@@ -98,7 +113,7 @@ func (t trusted) SendBatch(ctx context.Context, batch *pgx.Batch) error {
 		return err
 	}
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
-		_ = tx.Rollback(context.WithoutCancel(ctx)) // the error says more
+		rollback(ctx, tx)
 		return err
 	}
 	return tx.Commit(ctx)
@@ -139,7 +154,7 @@ func (r *rowsOfTx) end() {
 	}
 	r.ended = true
 	if r.Rows.Err() != nil {
-		_ = r.tx.Rollback(context.WithoutCancel(r.ctx)) // that error says more
+		rollback(r.ctx, r.tx)
 		return
 	}
 	r.err = r.tx.Commit(r.ctx)

@@ -38,14 +38,20 @@ type accepted struct {
 }
 
 func (e *accepted) parse() {
+	if err := caught(e.read); err != nil {
+		e.fault = fmt.Errorf("it cannot be read: %w", err)
+	}
+}
+
+func (e *accepted) read() error {
 	if e.fault = auditlog.CheckLeaf(e.line); e.fault != nil {
-		return
+		return nil
 	}
 	e.hash = auditlog.HashLeaf(e.line)
 	record, err := jobaudit.ParseRecord(e.line)
 	if err != nil {
 		e.fault = fmt.Errorf("no event: %w", err)
-		return
+		return nil
 	}
 	e.own = record.ID()
 	event := record.Event()
@@ -54,6 +60,7 @@ func (e *accepted) parse() {
 	for _, field := range append([]any{id(e.id), e.writer, e.line}, columnsOf(&event)...) {
 		e.row = appendField(e.row, field)
 	}
+	return nil
 }
 
 func (e *accepted) inspect(hash []byte, placed bool) (refused string) {
@@ -149,7 +156,7 @@ func (s *Sequencer) place(ctx context.Context, tx pgx.Tx, events []accepted, row
 		if err := copyRest(ctx, tx, c); err != nil {
 			return g, err
 		}
-		if g.head, err = s.sign(&g.tree); err != nil {
+		if g.head, err = s.sign(ctx, &g.tree); err != nil {
 			return g, err
 		}
 		if err := s.at("signed"); err != nil {
@@ -164,15 +171,12 @@ func (s *Sequencer) place(ctx context.Context, tx pgx.Tx, events []accepted, row
 	return g, tx.SendBatch(ctx, batch).Close()
 }
 
-// sign signs the tree's head and checks the signature: a signer that works
-// elsewhere may fail in any way.
-func (s *Sequencer) sign(tree *auditlog.Tree) (auditlog.Checkpoint, error) {
-	head, err := tree.Sign(s.opts.Signer)
+// sign signs the tree's head, while a leader may pause. The signature is valid: a signer
+// that works elsewhere may fail in any way.
+func (s *Sequencer) sign(ctx context.Context, tree *auditlog.Tree) (auditlog.Checkpoint, error) {
+	head, err := tree.Sign(s.signer.Within(ctx, s.opts.leadFor))
 	if err != nil {
 		return head, fmt.Errorf("sign the head of size %d: %w", tree.Size(), err)
-	}
-	if _, err := auditlog.OpenCheckpoint(head.Signed(), s.opts.Verifier); err != nil {
-		return head, fmt.Errorf("the signer's signature on the head of size %d: %w", tree.Size(), err)
 	}
 	return head, nil
 }
@@ -297,7 +301,15 @@ func (r *copyReader) stop() {
 	r.stopped = true
 }
 
-func (r *copyReader) Read(p []byte) (int, error) {
+func (r *copyReader) Read(p []byte) (n int, err error) {
+	err = caught(func() (err error) { // in that goroutine
+		n, err = r.read(p)
+		return err
+	})
+	return n, err
+}
+
+func (r *copyReader) read(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stopped {

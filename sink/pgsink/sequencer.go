@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/internal/boundanchor"
+	"github.com/jobaudit/jobaudit/internal/boundsigner"
 	"golang.org/x/mod/sumdb/note"
 )
 
@@ -20,6 +21,10 @@ import (
 type SequencerOptions struct {
 	// Signer and Verifier are the log's key. Required. The signer's name is the
 	// log's origin.
+	//
+	// The signer may be somebody else's code, an HSM's or a KMS's. Each signature is
+	// verified before it is written. One that does not come within 5 s is an error like
+	// any other: it is reported, and the events wait.
 	Signer   note.Signer
 	Verifier note.Verifier
 
@@ -63,6 +68,7 @@ const (
 // run over one database; the one that holds the lock works.
 type Sequencer struct {
 	opts   SequencerOptions
+	signer *boundsigner.Signer
 	config *pgx.ConnConfig
 	pooled bool
 	report func(error)
@@ -111,6 +117,7 @@ func newSequencer(connString string, opts *Options, report func(error)) (*Sequen
 	if err := auditlog.CheckOrigin(s.opts.Signer.Name()); err != nil {
 		return nil, err
 	}
+	s.signer = boundsigner.New(s.opts.Signer, s.opts.Verifier)
 	if s.opts.Anchor != nil {
 		s.opts.Anchor = boundanchor.New(s.opts.Anchor)
 	}
@@ -159,13 +166,13 @@ func (s *Sequencer) Run(ctx context.Context) error {
 	var conn *pgx.Conn
 	defer func() {
 		if conn != nil {
-			_ = conn.Close(context.WithoutCancel(ctx))
+			hangUp(ctx, conn)
 		}
 	}()
 	pause := s.opts.MinPoll
 	var failing bool
 	for ctx.Err() == nil {
-		n, err := s.once(ctx, &conn)
+		n, err := s.attempt(ctx, &conn)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil && !failing:
@@ -186,10 +193,16 @@ func (s *Sequencer) Run(ctx context.Context) error {
 			pause = s.opts.MinPoll
 		}
 	}
-	if conn == nil || conn.IsClosed() { // it was stopped in a cycle: what is committed is to be in the anchor all the same
-		conn = s.newestAgain(context.WithoutCancel(ctx))
+	err := apart(func() error {
+		if conn == nil || conn.IsClosed() { // it was stopped in a cycle: what is committed is to be in the anchor all the same
+			conn = s.newestAgain(context.WithoutCancel(ctx))
+		}
+		s.putAnchor(context.WithoutCancel(ctx), conn, true)
+		return nil
+	})
+	if err != nil {
+		s.report(fmt.Errorf("pgsink: put the newest head to the anchor: %w", err))
 	}
-	s.putAnchor(context.WithoutCancel(ctx), conn, true)
 	return ctx.Err()
 }
 
@@ -220,7 +233,7 @@ func (s *Sequencer) loadOn(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it has written nothing
+	defer rollback(ctx, tx)
 	return s.load(ctx, tx)
 }
 
@@ -238,9 +251,24 @@ func (s *Sequencer) sleep(ctx context.Context, pause time.Duration) (woken bool)
 	}
 }
 
-// once runs one cycle, on a new connection if there is none. After an error the
-// connection is dropped, and what was known with it: a commit may or may not
-// have happened, and only the database knows.
+// attempt runs one cycle. After an error the connection is dropped, and what was known
+// with it: a commit may or may not have happened, and only the database knows.
+func (s *Sequencer) attempt(ctx context.Context, conn **pgx.Conn) (n int, err error) {
+	err = apart(func() (err error) {
+		n, err = s.once(ctx, conn)
+		return err
+	})
+	if err == nil {
+		return n, nil
+	}
+	if *conn != nil {
+		hangUp(ctx, *conn)
+	}
+	*conn, s.loaded = nil, false
+	return 0, err
+}
+
+// once runs one cycle, on a new connection if there is none.
 func (s *Sequencer) once(outer context.Context, conn **pgx.Conn) (int, error) {
 	ctx, cancel := context.WithTimeout(outer, cycleTimeout)
 	defer cancel()
@@ -255,8 +283,6 @@ func (s *Sequencer) once(outer context.Context, conn **pgx.Conn) (int, error) {
 		err = s.rebuild(outer, *conn, wrong)
 	}
 	if err != nil {
-		_ = (*conn).Close(context.WithoutCancel(ctx))
-		*conn, s.loaded = nil, false
 		return 0, err
 	}
 	if led {
@@ -277,8 +303,9 @@ func (s *Sequencer) cycle(ctx context.Context, conn *pgx.Conn) (placed int, led 
 	if err != nil {
 		return 0, false, err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after Commit it says so
-	if led, err := s.lead(ctx, tx, leadSQL+` SKIP LOCKED`, s.opts.leadFor); err != nil || !led {
+	defer rollback(ctx, tx)
+	// The anchor and the signer have leadFor: they are not to be cut off before.
+	if led, err := s.lead(ctx, tx, leadSQL+` SKIP LOCKED`, s.opts.leadFor*5/4); err != nil || !led {
 		return 0, false, err
 	}
 	if err := s.at("locked"); err != nil {
@@ -353,7 +380,7 @@ func confirm(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after commitDurably it says so
+	defer rollback(ctx, tx)
 	// Something to flush, behind all that was committed.
 	if _, err := tx.Exec(ctx, `SELECT `+durableSQL+`, pg_logical_emit_message(true, 'jobaudit', '')`); err != nil {
 		return err
@@ -508,7 +535,7 @@ func (s *Sequencer) advanceAnchor(ctx context.Context, conn *pgx.Conn, wait bool
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it has written nothing
+	defer rollback(ctx, tx)
 	sql := leadSQL
 	if !wait {
 		sql += ` SKIP LOCKED`

@@ -74,6 +74,8 @@ func (o *Options) withDefaults() Options {
 	if opts.OnError == nil {
 		opts.OnError = func(err error) { slog.Default().Error("job audit log", slog.Any("error", err)) }
 	}
+	onError := opts.OnError
+	opts.OnError = func(err error) { _ = apart(func() error { onError(err); return nil }) }
 	return opts
 }
 

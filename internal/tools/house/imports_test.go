@@ -35,7 +35,7 @@ const boundAnchors = "internal/boundanchor"
 
 // shared are the internals of the root that its libraries may import, because
 // a rule must not exist twice. Their package comments say so.
-var shared = []string{"internal/causal", errorLog, boundAnchors, "internal/errtree", "internal/jsonscan", "internal/reads", jobChecks}
+var shared = []string{"internal/causal", errorLog, boundAnchors, "internal/boundsigner", "internal/errtree", "internal/jsonscan", "internal/reads", jobChecks}
 
 func roleOf(dir string) role {
 	switch {
