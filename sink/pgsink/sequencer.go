@@ -29,7 +29,8 @@ type SequencerOptions struct {
 	Verifier note.Verifier
 
 	// Predecessor is the verifier of the log that this one continues, if the
-	// key was changed: it may have signed the newest head.
+	// key was changed: it may have signed the newest head. The signer's name is that of a
+	// later one in the same line: example.com/jobs/s2, or /s3, behind example.com/jobs.
 	Predecessor note.Verifier
 
 	// Anchor keeps the newest head outside the database. Each leadership begins
@@ -117,6 +118,10 @@ func newSequencer(connString string, opts *Options, report func(error)) (*Sequen
 	if err := auditlog.CheckOrigin(s.opts.Signer.Name()); err != nil {
 		return nil, err
 	}
+	if p := s.opts.Predecessor; p != nil && !continues(s.opts.Signer.Name(), p.Name()) {
+		return nil, fmt.Errorf("the log %q does not continue %q, whose successor is named %q: every verifier would refuse it",
+			s.opts.Signer.Name(), p.Name(), auditlog.SuccessorOrigin(p.Name()))
+	}
 	s.signer = boundsigner.New(s.opts.Signer, s.opts.Verifier)
 	if s.opts.Anchor != nil {
 		s.opts.Anchor = boundanchor.New(s.opts.Anchor)
@@ -149,6 +154,13 @@ func newSequencer(connString string, opts *Options, report func(error)) (*Sequen
 	}
 	s.config = config
 	return s, nil
+}
+
+// continues reports whether a log's origin is that of a later one in another one's line.
+func continues(origin, before string) bool {
+	line, n := auditlog.SplitOrigin(origin)
+	of, m := auditlog.SplitOrigin(before)
+	return line == of && n > m
 }
 
 // wake ends the pause of a sequencer in this process. It does not wait.

@@ -76,7 +76,9 @@ func TestNothingThatASequencerCallsEndsItsProcess(t *testing.T) {
 		for part, set := range map[string]func(o *pgsink.SequencerOptions, f func() error){
 			"the signer":   func(o *pgsink.SequencerOptions, f func() error) { o.Signer = remote{k.Signer, f} },
 			"the verifier": func(o *pgsink.SequencerOptions, f func() error) { o.Verifier = reluctant{k.Verifier, f} },
-			"a cycle":      func(o *pgsink.SequencerOptions, f func() error) { *o = pgsink.AtSteps(func(string) error { return f() }, *o) },
+			"a cycle": func(o *pgsink.SequencerOptions, f func() error) {
+				*o = pgsink.AtSteps(func(string) error { return f() }, *o)
+			},
 		} {
 			failing := opts
 			var failed sync.Once
@@ -112,4 +114,6 @@ type reluctant struct {
 	before func() error
 }
 
-func (r reluctant) Verify(msg, sig []byte) bool { return r.before() == nil && r.Verifier.Verify(msg, sig) }
+func (r reluctant) Verify(msg, sig []byte) bool {
+	return r.before() == nil && r.Verifier.Verify(msg, sig)
+}
