@@ -66,10 +66,13 @@ func flagError(cmd *cobra.Command, err error) error {
 // checkFlags refuses what is given and says nothing: with an empty value, as that of a
 // variable of a shell that is not set, a filter would select everything.
 func checkFlags(cmd *cobra.Command, _ []string) (err error) {
-	if cmd.Name() == "exec" || cmd.Parent() == nil || strings.HasPrefix(cmd.CommandPath(), cmd.Root().Name()+" completion") {
-		return nil // a job may have an empty reference
+	if cmd.Parent() == nil || strings.HasPrefix(cmd.CommandPath(), cmd.Root().Name()+" completion") {
+		return nil
 	}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if cmd.Name() == "exec" && f.Name == "ref" {
+			return // a job may have an empty reference
+		}
 		switch text := f.Value.String(); f.Value.Type() {
 		case "string":
 			if strings.TrimSpace(text) == "" {

@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	called, err := root.ExecuteContextC(ctx)
 	for _, closer := range a.closers {
 		err = errors.Join(err, closer())
 	}
@@ -73,9 +73,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fmt.Fprintf(stderr, "jobaudit: %s\n", cut(plain(err.Error()), 4096))
 	if _, ok := errors.AsType[usageError](err); ok {
 		fmt.Fprintln(stderr, "jobaudit -h, or jobaudit COMMAND -h, says how it is called")
-		return exitUsage
+		return ifExec(called, exitUsage)
 	}
-	return exitUnread
+	return ifExec(called, exitUnread)
+}
+
+// ifExec is the exit code of an error, but for exec: whatever keeps it from running its
+// program has a code of its own, as it stands for the program.
+func ifExec(called *cobra.Command, code int) int {
+	if called.Name() == "exec" {
+		return exitNotAudited
+	}
+	return code
 }
 
 func (a *app) root() *cobra.Command {

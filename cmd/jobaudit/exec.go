@@ -102,7 +102,7 @@ A program that uses JOBAUDIT_CARRIER, as another exec does, makes its jobs child
 	flags.StringVar(&x.resource, "resource", "", "what it acts on")
 	flags.StringVar(&x.org, "org", "", "the organization that it is for")
 	flags.StringVar(&x.correlation, "correlation", "", "a UUID that ties it to other jobs")
-	flags.StringVar(&x.dir, "dir", "", "directory of the log (default: $JOBAUDIT_DIR, or /var/lib/jobaudit for root, or ~/.local/state/jobaudit)")
+	flags.StringVar(&x.dir, "dir", "", "directory of the log (default: $JOBAUDIT_DIR, or /var/lib/jobaudit for root, or jobaudit in $XDG_STATE_HOME or ~/.local/state)")
 	flags.StringVar(&x.key, "key", "", "file with the log's secret key (default: DIR.key)")
 	flags.StringVar(&x.name, "name", "", "the log's origin, if it is made (default: HOST/jobs)")
 	flags.StringVar(&x.policy, "policy", "", "file that says which arguments and environment variables are kept")
@@ -198,12 +198,15 @@ func (x *execution) defaults() error {
 	if x.dir == "" && os.Getuid() == 0 {
 		x.dir = "/var/lib/jobaudit"
 	}
+	if state := os.Getenv("XDG_STATE_HOME"); x.dir == "" && filepath.IsAbs(state) {
+		x.dir = filepath.Join(state, "jobaudit")
+	}
 	if x.dir == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {
 			return usagef("--dir is missing, and there is no home directory: %w", err)
 		}
-		x.dir = filepath.Join(cmp.Or(os.Getenv("XDG_STATE_HOME"), filepath.Join(home, ".local", "state")), "jobaudit")
+		x.dir = filepath.Join(home, ".local", "state", "jobaudit")
 	}
 	dir, err := filepath.Abs(x.dir)
 	if err != nil {
@@ -275,9 +278,44 @@ type outcome struct {
 	code   int    // exit code, if no signal ended it
 	signal string // as in SIGKILL
 	number int    // of the signal
-	passed string // the signal that exec passed on before, if any
+	asked  string // the signal that exec passed on and by which it ended
+	before string // one that it was passed on long before, and when, for the record
 	failed error  // it could not be started
 	status int    // exit code of exec then
+}
+
+// sent is a signal that exec passed on and that asks a program to end.
+type sent struct {
+	name   string
+	number int
+	at     time.Time
+}
+
+// How long after a signal a program that fails is taken to have ended by it. It may take
+// its time to end; but many use SIGHUP to read their configuration again, and fail of
+// something else later.
+const (
+	soon       = 10 * time.Second
+	soonHangUp = 2 * time.Second
+)
+
+// blame finds the signal by which a program ended that did not succeed: its own signal, or
+// the exit code that stands for it; or any that it was sent just before.
+func (o *outcome) blame(list []sent, now time.Time) {
+	if o.code == 0 && o.signal == "" || len(list) == 0 {
+		return
+	}
+	last := list[len(list)-1]
+	for _, s := range list {
+		if o.number == s.number || o.code == 128+s.number {
+			last, o.asked = s, s.name
+		}
+	}
+	if ago := now.Sub(last.at); o.asked == "" && (ago <= soonHangUp || ago <= soon && last.name != "SIGHUP") {
+		o.asked = last.name
+	} else if o.asked == "" {
+		o.before = fmt.Sprintf(" (%s was sent to it %v before)", last.name, ago.Round(time.Second))
+	}
 }
 
 // err is what the job's record says, nil if it succeeded.
@@ -286,9 +324,9 @@ func (o outcome) err() error {
 	case o.failed != nil:
 		return &exitError{"NOT_STARTED", o.failed.Error()}
 	case o.signal != "":
-		return &exitError{o.signal, "ended by " + o.signal}
+		return &exitError{o.signal, "ended by " + o.signal + o.before}
 	case o.code != 0:
-		return &exitError{fmt.Sprintf("EXIT_%d", o.code), fmt.Sprintf("exit status %d", o.code)}
+		return &exitError{fmt.Sprintf("EXIT_%d", o.code), fmt.Sprintf("exit status %d%s", o.code, o.before)}
 	}
 	return nil
 }

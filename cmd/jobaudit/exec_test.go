@@ -121,9 +121,41 @@ func TestWhatCannotBeRecordedDoesNotRun(t *testing.T) {
 		require.Contains(t, string(out), "the program was not run")
 		require.NoFileExists(t, ran, name)
 	}
-	require.Equal(t, 2, run(t, "exec", "--action", "x", "--", "true").code, "no reason")
-	require.Equal(t, 2, run(t, "exec", "--action", "x", "--reason", "y").code, "no program")
-	require.Equal(t, 2, run(t, "exec", "--action", "x", "--reason", "y", "--principal", "ada", "--", "true").code)
+	for name, flags := range map[string][]string{
+		"no reason": {"--action", "x"}, "nobody": {"--action", "x", "--reason", "y", "--principal", "ada"}, "a misspelt flag": {"--acton", "x"},
+		"a time without a unit": {"--wait", "10"}, "a policy in a variable that is not set": {"--action", "x", "--reason", "y", "--policy", ""},
+		"such carrier keys": {"--action", "x", "--reason", "y", "--carrier-keys", ""},
+	} {
+		c := run(t, append(append([]string{"exec", "--dir", good}, flags...), "--", "echo", "ran")...)
+		require.Equal(t, 125, c.code, "%s: %s", name, c.err)
+		require.Empty(t, c.out, name)
+	}
+	require.Equal(t, 125, run(t, "exec", "--action", "x", "--reason", "y").code, "no program")
+	require.Zero(t, run(t, "exec", "--dir", good, "--action", "x", "--reason", "y", "--ref", "", "--", "true").code)
+}
+
+// As a shell, env, cron and execvp run it.
+func TestAScriptWithoutAFirstLineThatNamesItsShellRuns(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "script")
+	require.NoError(t, os.WriteFile(script, []byte("echo $1\nexit 4\n"), 0o700))
+	dir := filepath.Join(t.TempDir(), "log")
+	cmd := audited(t, dir, "--", script, "ran")
+	out, _ := cmd.Output()
+	require.Equal(t, "ran\n", string(out))
+	require.Equal(t, 4, cmd.ProcessState.ExitCode())
+	require.Equal(t, "EXIT_4", theJob(t, dir).Error.Code)
+}
+
+func TestTheLogLiesInTheStateDirectoryAlsoWhereThereIsNoHome(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("that of root lies elsewhere")
+	}
+	state := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), program, "exec", "--action", "x", "--reason", "y", "--", "true")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "XDG_STATE_HOME=" + state}
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.DirExists(t, filepath.Join(state, "jobaudit"))
 }
 
 func TestABusyLogKeepsAProgramFromRunning(t *testing.T) {

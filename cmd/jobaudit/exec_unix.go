@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -186,8 +187,8 @@ func (r *programRun) run(ctx context.Context, trail *jobaudit.Trail) error {
 	bytes, lines := outputs.sizes()
 	trail.SetOutput(execResult{Exit: r.how.code, Signal: r.how.signal, Bytes: bytes, Lines: lines})
 	failed := r.how.err()
-	if failed != nil && r.how.passed != "" {
-		reason := fmt.Sprintf("%s was sent to it: %s", r.how.passed, failed)
+	if r.how.asked != "" {
+		reason := fmt.Sprintf("%s was sent to it: %s", r.how.asked, failed)
 		if err := trail.Cancel(ctx, reason); err != nil {
 			fmt.Fprintf(r.app.err, "jobaudit exec: %s\n", plain(err.Error()))
 		}
@@ -214,11 +215,15 @@ func (r *programRun) program(ctx context.Context, trail *jobaudit.Trail, files [
 	// What kills exec kills the program; the system ties that to this thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	p, err := os.StartProcess(path, r.x.program, &os.ProcAttr{
+	attr := &os.ProcAttr{
 		Env:   append(environment, carrierVariable+"="+trail.Carrier().String()),
 		Files: []*os.File{os.Stdin, files[0], files[1]},
 		Sys:   attributes(),
-	})
+	}
+	p, err := os.StartProcess(path, r.x.program, attr)
+	if errors.Is(err, syscall.ENOEXEC) { // a script without #!, as shells, env and cron have it
+		p, err = os.StartProcess("/bin/sh", append([]string{"/bin/sh", path}, r.x.program[1:]...), attr)
+	}
 	if err != nil {
 		return outcome{}, err
 	}
@@ -227,7 +232,7 @@ func (r *programRun) program(ctx context.Context, trail *jobaudit.Trail, files [
 	how, err := waitFor(p.Pid, record)
 	r.signals.to(0)
 	_ = p.Release()
-	how.passed = r.signals.passed()
+	how.blame(r.signals.passed(), time.Now())
 	return how, err
 }
 
@@ -299,14 +304,15 @@ type relay struct {
 
 	mu      sync.Mutex
 	pid     int    // 0 while there is no program
-	last    string // the newest signal passed on that asks for an end
+	sent    []sent // the signals passed on that ask for an end, each at its newest time
 	early   int    // a signal that came before the start
 	console bool   // a terminal sends its signals to the program, too
 	witness *witness
 }
 
-// newRelay takes the signals that are not ignored: a program that nohup or a
-// shell has started to ignore some goes on ignoring them.
+// newRelay takes the signals that are not ignored: a program that nohup or a shell has
+// started to ignore SIGHUP or SIGINT goes on ignoring them. Of other signals Go forgets, before
+// anything of ours runs, that they were ignored, and a program starts with their default.
 func newRelay() *relay {
 	r := &relay{signals: make(chan os.Signal, 16), done: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -342,7 +348,7 @@ func (r *relay) run() {
 func (r *relay) pass(s os.Signal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	name, ends := ending[s]
+	_, ends := ending[s]
 	number := s.(syscall.Signal)
 	switch {
 	case r.pid == 0:
@@ -358,8 +364,14 @@ func (r *relay) pass(s os.Signal) {
 		_ = syscall.Kill(r.pid, number) // it may have ended
 	}
 	if ends {
-		r.last = name
+		r.note(number)
 	}
+}
+
+// note notes that a signal has asked the program to end.
+func (r *relay) note(number syscall.Signal) {
+	r.sent = slices.DeleteFunc(r.sent, func(s sent) bool { return s.number == int(number) })
+	r.sent = append(r.sent, sent{ending[number], int(number), time.Now()})
 }
 
 // alone passes a signal on that was sent to exec alone: what a terminal sends, the
@@ -392,7 +404,7 @@ func (r *relay) to(pid int) {
 	defer r.mu.Unlock()
 	r.pid = pid
 	if pid != 0 && r.early != 0 {
-		r.last = ending[syscall.Signal(r.early)]
+		r.note(syscall.Signal(r.early))
 		_ = syscall.Kill(pid, syscall.Signal(r.early))
 		r.early = 0
 	}
@@ -401,10 +413,10 @@ func (r *relay) to(pid int) {
 // context ends with a signal that comes before the program is started.
 func (r *relay) context() context.Context { return r.ctx }
 
-func (r *relay) passed() string {
+func (r *relay) passed() []sent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.last
+	return r.sent
 }
 
 // ended returns the signal that came before the start, if one did.

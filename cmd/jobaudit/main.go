@@ -59,7 +59,7 @@ import (
 )
 
 func main() {
-	var ends []os.Signal // a signal that is ignored, as behind nohup, stays so
+	var ends []os.Signal // an interrupt that is ignored, as in the background of a shell, stays so
 	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		if !signal.Ignored(s) {
 			ends = append(ends, s)
