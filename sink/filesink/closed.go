@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
-	"syscall"
 
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -194,17 +192,14 @@ func (o *opening) finishClosed() error {
 		}
 		if !synced {
 			if err := o.cache.sync(); err != nil {
-				return err
+				o.opts.OnError(fmt.Errorf("filesink: %w", err))
 			}
 			synced = true
 		}
 		sum, err := writeIndex(o.dir, s.content, o.key.signer)
-		if errors.Is(err, syscall.ENOSPC) { // memory has what it would hold
+		if err != nil { // memory has what it would hold
 			o.opts.OnError(fmt.Errorf("filesink: %w", err))
 			continue
-		}
-		if err != nil {
-			return err
 		}
 		o.closed[n] = s.filed(sum)
 	}
@@ -310,11 +305,9 @@ func (o *opening) continueLast() error {
 		o.opts.OnError(fmt.Errorf("filesink: %s is not continued: its entries are not those that were signed: see Verify: %w", segmentPath(s.first), c.notProven))
 		return nil
 	}
-	if err := o.dir.Remove(indexPath(s.first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := o.dir.Sync(indexDir); err != nil {
-		return err
+	if err := o.removeIndex(s.first); err != nil {
+		o.opts.OnError(fmt.Errorf("filesink: %s is not continued: %w", segmentPath(s.first), err))
+		return nil
 	}
 	l := &live{first: s.first, size: s.size, entries: c.entries, lives: c.lives, ids: s.ids}
 	var err error

@@ -210,8 +210,8 @@ func (o *opening) refusal(log auditlog.Head, err error) error {
 // and what lies behind it, will be repaired.
 func (o *opening) findHead() error {
 	var err error
-	if o.cache, err = openTree(o.dir, 0); err != nil {
-		return err
+	if o.cache, err = openTree(o.dir); err != nil {
+		o.opts.OnError(fmt.Errorf("filesink: %w", err))
 	}
 	for n := len(o.firsts); n > 0; n-- {
 		clean, err := o.findClean(n - 1)

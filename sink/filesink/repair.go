@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -19,17 +18,18 @@ import (
 // goes to torn/, the rest of the segment to a new file. Bytes that were
 // written but perhaps never made durable are so afterwards.
 func (o *opening) repair() error {
-	for _, name := range []string{entriesDir, indexDir, tornDir} {
+	for _, name := range []string{entriesDir, tornDir} {
 		if err := o.dir.Mkdir(name); err != nil {
 			return err
 		}
 	}
+	if err := makeCacheDir(o.dir, indexDir); err != nil {
+		o.opts.OnError(fmt.Errorf("filesink: %s: %w", indexDir, err)) // memory has what it would hold
+	}
 	if err := o.dir.Sync("."); err != nil {
 		return err
 	}
-	if err := o.sweep(); err != nil {
-		return err
-	}
+	o.sweep()
 	if len(o.repairs) == 0 {
 		return nil
 	}
@@ -55,8 +55,11 @@ func (o *opening) repairOne(m repair) error {
 		return o.drop(m.first)
 	}
 	temp := segmentPath(m.first) + tempSuffix
+	if err := clearAway(o.dir, temp); err != nil {
+		return err
+	}
 	if err := copyFile(o.dir, temp, old, 0, m.size, nil); err != nil {
-		if !errors.Is(err, syscall.ENOSPC) {
+		if !disk.Full(err) {
 			return err
 		}
 		if err := o.dir.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -126,16 +129,25 @@ func (o *opening) durableBytes(f disk.File, m repair) (size int64, err error) {
 
 // drop removes a segment without any good commit, and an index of its name.
 func (o *opening) drop(first int64) error {
-	if err := o.dir.Remove(indexPath(first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := o.dir.Sync(indexDir); err != nil {
+	if err := o.removeIndex(first); err != nil {
 		return err
 	}
 	if err := o.dir.Remove(segmentPath(first)); err != nil {
 		return err
 	}
 	return o.dir.Sync(entriesDir)
+}
+
+// removeIndex removes an index, or what lies in its place, durably.
+func (o *opening) removeIndex(first int64) error {
+	err := clearAway(o.dir, indexPath(first))
+	if err == nil {
+		err = o.dir.Sync(indexDir)
+	}
+	if disk.Gone(err) {
+		return nil // without the directory there is no index
+	}
+	return err
 }
 
 // saveTorn keeps bytes [from, to) of a segment that follow the commit line of a
@@ -190,20 +202,55 @@ func copyFile(dir disk.Dir, name string, old disk.File, from, to int64, sum hash
 	return errors.Join(err, f.Close())
 }
 
-// sweep removes what interrupted writes of whole files left.
-func (o *opening) sweep() error {
+// sweep removes what interrupted writes of whole files left. What cannot be removed is
+// in nobody's way.
+func (o *opening) sweep() {
 	for _, folder := range []string{entriesDir, indexDir} {
 		names, err := o.dir.List(folder)
 		if err != nil {
-			return err
+			o.opts.OnError(fmt.Errorf("filesink: %s: %w", folder, err))
 		}
 		for _, name := range names {
-			if strings.HasSuffix(name, tempSuffix) {
-				if err := o.dir.Remove(folder + "/" + name); err != nil {
-					return err
-				}
+			if !strings.HasSuffix(name, tempSuffix) {
+				continue
+			}
+			if err := o.dir.Remove(folder + "/" + name); err != nil {
+				o.opts.OnError(fmt.Errorf("filesink: %w", err))
 			}
 		}
 	}
-	return nil
+}
+
+// clearAway removes what lies under the name of a cache: a file, a link, a directory
+// with all that is in it.
+func clearAway(dir disk.Dir, name string) error {
+	err := dir.Remove(name)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	entries, listErr := dir.ReadDir(name)
+	if listErr != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := clearAway(dir, name+"/"+e.Name()); err != nil {
+			return err
+		}
+	}
+	return dir.Remove(name)
+}
+
+// makeCacheDir makes a directory of caches, also where something else lies.
+func makeCacheDir(dir disk.Dir, name string) error {
+	if err := dir.Mkdir(name); err != nil {
+		return err
+	}
+	_, err := dir.List(name)
+	if err == nil {
+		return nil
+	}
+	if removeErr := dir.Remove(name); removeErr != nil { // a directory that cannot be read stays
+		return errors.Join(err, removeErr)
+	}
+	return dir.Mkdir(name)
 }

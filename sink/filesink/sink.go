@@ -49,7 +49,7 @@ type view struct {
 // sink starts the Sink when the directory is in order.
 func (o *opening) sink() (*Sink, error) {
 	if err := o.cache.sync(); err != nil {
-		return nil, err
+		o.opts.OnError(fmt.Errorf("filesink: %w", err))
 	}
 	// The next commit is signed over this tree: were it another one, the log's own
 	// key would fork the log.

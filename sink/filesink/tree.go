@@ -1,9 +1,11 @@
 package filesink
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -30,18 +32,48 @@ type treeCache struct {
 	lost    bool   // some hashes are in neither
 }
 
-// openTree opens the cache, or makes an empty one. Its hashes count up to a
-// size of the log.
-func openTree(dir disk.Dir, size int64) (*treeCache, error) {
+// openTree opens the cache, or makes an empty one, also in the place of what is no file,
+// or of one that may not be read. With an error the hashes are kept in memory.
+func openTree(dir disk.Dir) (*treeCache, error) {
 	f, err := dir.Edit(treeFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && (errors.Is(err, fs.ErrPermission) || !isFile(dir, treeFile)) {
+		if cleared := clearAway(dir, treeFile); cleared == nil {
+			err = fs.ErrNotExist
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = dir.Create(treeFile, false)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("tree: %w", err)
+		return &treeCache{file: &memoryFile{}}, fmt.Errorf("tree: its hashes are kept in memory: %w", err)
 	}
-	return &treeCache{file: f, kept: tlog.StoredHashCount(size)}, nil
+	return &treeCache{file: f}, nil
 }
+
+// isFile reports whether a file of a directory is there, and no link.
+func isFile(dir disk.Dir, name string) bool {
+	entries, err := dir.ReadDir(".")
+	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == name && e.Type().IsRegular() })
+}
+
+// A memoryFile stands in for a cache that cannot be kept on disk. Its user locks.
+type memoryFile struct{ b []byte }
+
+func (m *memoryFile) ReadAt(b []byte, off int64) (int, error) {
+	return bytes.NewReader(m.b).ReadAt(b, off)
+}
+
+func (m *memoryFile) WriteAt(b []byte, off int64) (int, error) {
+	if end := off + int64(len(b)); end > int64(len(m.b)) {
+		m.b = append(m.b, make([]byte, end-int64(len(m.b)))...)
+	}
+	return copy(m.b[off:], b), nil
+}
+
+func (m *memoryFile) Truncate(size int64) error { m.b = m.b[:size]; return nil }
+func (m *memoryFile) Sync() error               { return nil }
+func (m *memoryFile) Stat() (disk.Info, error)  { return disk.Info{Size: int64(len(m.b))}, nil }
+func (m *memoryFile) Close() error              { return nil }
 
 // rewind makes the hashes count up to a size only.
 func (t *treeCache) rewind(size int64) {

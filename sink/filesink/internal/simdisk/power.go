@@ -30,8 +30,10 @@ type Memory struct {
 	cut   int // the call at which the power goes; 0 for none
 	// Calls in [failFrom, failTo) fail.
 	failFrom, failTo int
-	// room is how many bytes files may still grow by; -1 for any number.
+	// room is how many bytes files may still grow by; -1 for any number. full is what
+	// a write beyond that fails with.
 	room int64
+	full error
 }
 
 // A folder is a directory. Its entries are names in it, a *node or a *folder.
@@ -80,10 +82,15 @@ func (m *Memory) Fail(n, count int) {
 
 // Fill leaves room for so many bytes, -1 for any number. A write beyond that
 // writes what fits and fails with ENOSPC. What is cut or removed makes room.
-func (m *Memory) Fill(room int64) {
+func (m *Memory) Fill(room int64) { m.fill(room, syscall.ENOSPC) }
+
+// Quota is Fill by somebody's share of the disk: writes fail with EDQUOT.
+func (m *Memory) Quota(room int64) { m.fill(room, syscall.EDQUOT) }
+
+func (m *Memory) fill(room int64, full error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.room = room
+	m.room, m.full = room, full
 }
 
 // grow takes room, or gives it back if n is negative.
@@ -571,11 +578,11 @@ func (f *memoryFile) WriteAt(b []byte, off int64) (int, error) {
 		f.n.write(fits, off)
 		f.m.grow(int64(len(f.n.data) - before))
 		if len(fits) < len(b) {
-			return syscall.ENOSPC
+			return f.m.full
 		}
 		return nil
 	})
-	if errors.Is(err, syscall.ENOSPC) {
+	if err != nil && err == f.m.full {
 		return len(fits), err
 	}
 	if errors.Is(err, ErrInjected) {
