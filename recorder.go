@@ -477,6 +477,9 @@ func (r *Recorder) Close(ctx context.Context) error {
 // closingRetries is how long Close sends its own event again to a sink that fails.
 const closingRetries = 5 * time.Second
 
+// closingLook is how often Close looks whether a call that takes longer has failed.
+const closingLook = 50 * time.Millisecond
+
 // storeClosed stores the audit.closed event. A sink that fails, as on a connection that
 // broke while it stood idle, is called again for a while; one that is slow has Timeout.
 func (r *Recorder) storeClosed(ctx context.Context, began time.Time) error {
@@ -484,8 +487,11 @@ func (r *Recorder) storeClosed(ctx context.Context, began time.Time) error {
 	entries[0].Urgency = delivery.Outcome
 	wait := min(r.opts.Timeout, r.opts.OutcomeTimeout, closingRetries)
 	err := r.send(ctx, entries, wait)
-	if errors.Is(err, context.DeadlineExceeded) && r.queue.Stats().FailedAt.Before(began) {
-		err = r.queue.Wait(ctx, r.stream, entries[0].Ack, r.opts.Timeout-wait)
+	for left := r.opts.Timeout - wait; left > 0; left -= closingLook {
+		if !errors.Is(err, context.DeadlineExceeded) || !r.queue.Stats().FailedAt.Before(began) {
+			break // a call that has failed by now is not followed by another one
+		}
+		err = r.queue.Wait(ctx, r.stream, entries[0].Ack, min(left, closingLook))
 	}
 	return err
 }

@@ -154,6 +154,42 @@ func TestCloseWaitsLongForASlowSinkAndNotForOneThatFails(t *testing.T) {
 	}
 }
 
+// lateToFail is a sink whose calls fail, each after a while.
+type lateToFail struct {
+	jobaudit.AuditSink
+	after atomic.Int64 // nanoseconds; 0: they do not fail
+	calls sync.WaitGroup
+}
+
+func (s *lateToFail) Append(ctx context.Context, records []jobaudit.Record) error {
+	s.calls.Add(1)
+	defer s.calls.Done()
+	if after := time.Duration(s.after.Load()); after > 0 {
+		time.Sleep(after)
+		return faultsink.ErrInjected
+	}
+	return s.AuditSink.Append(ctx, records)
+}
+
+// A call that fails when Close has begun to wait for a slow sink is not waited for any
+// more: nobody sends the event again.
+func TestCloseEndsSoonAfterALateCallHasFailed(t *testing.T) {
+	for _, outcome := range []time.Duration{time.Millisecond, time.Second, time.Minute} {
+		for _, after := range []time.Duration{time.Millisecond, 20 * time.Millisecond, 3 * time.Second, 10 * time.Second, time.Minute} {
+			synctest.Test(t, func(t *testing.T) {
+				sink := &lateToFail{AuditSink: memsink.New(nil)}
+				rec := open(t, sink, &jobaudit.Options{OnError: new(complaints).add, Timeout: time.Hour, OutcomeTimeout: outcome})
+				sink.after.Store(int64(after))
+				began := time.Now()
+				require.Error(t, rec.Close(t.Context()))
+				require.LessOrEqual(t, time.Since(began), 5*time.Second+2*after, "%v, %v", outcome, after)
+				sink.calls.Wait()
+				synctest.Wait()
+			})
+		}
+	}
+}
+
 // What Close says of a sink that is gone: no event of a job is lost, and why.
 func TestCloseSaysWhyItsOwnEventIsNotStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
