@@ -258,6 +258,10 @@ func TestAJobInsertedByAJobIsItsChild(t *testing.T) {
 
 func TestRiversScheduleIsWhyAPeriodicJobRuns(t *testing.T) {
 	w := newWorld(t, database(t, server(t)), false)
+	w.audit = riveraudit.New(w.rec, &riveraudit.Options{Logs: []jobaudit.AuditReader{w.sink}, Snooze: time.Millisecond,
+		Submission: func(context.Context, *rivertype.JobInsertParams) jobaudit.Submission {
+			return jobaudit.Submission{OrgID: "acme"}
+		}})
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &worker{w: w})
 	config := w.config()
@@ -273,6 +277,31 @@ func TestRiversScheduleIsWhyAPeriodicJobRuns(t *testing.T) {
 	require.Equal(t, jobaudit.Success, job.State)
 	require.Equal(t, jobaudit.Scheduled, events[0].Why.Kind)
 	require.Equal(t, "hourly", events[0].Why.Ref)
+	require.Equal(t, "acme", job.Metadata.OrgID)
+}
+
+// Anybody who inserts a job can mark it as periodic.
+func TestAMarkInTheMetadataDoesNotTakeAwayWhoAsked(t *testing.T) {
+	sink := memsink.New(nil)
+	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, nil)
+	require.NoError(t, err)
+	ada := jobaudit.Principal{Kind: jobaudit.User, ID: "ada", Verified: true}
+	audit := riveraudit.New(rec, &riveraudit.Options{Submission: func(context.Context, *rivertype.JobInsertParams) jobaudit.Submission {
+		return jobaudit.Submission{Principal: ada, OrgID: "acme", Trigger: jobaudit.Trigger{Kind: jobaudit.Manual, Reason: "she asked"}}
+	}})
+	_, err = audit.InsertMany(t.Context(), []*rivertype.JobInsertParams{{Kind: "bill", EncodedArgs: []byte(`{}`), Metadata: []byte(`{"periodic":true}`)}},
+		func(context.Context) ([]*rivertype.JobInsertResult, error) {
+			return []*rivertype.JobInsertResult{{Job: &rivertype.JobRow{ID: 1}}}, nil
+		})
+	require.NoError(t, err)
+	for r, err := range sink.Records(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.JobSubmitted}}) {
+		require.NoError(t, err)
+		e := r.Event()
+		require.Equal(t, "ada", e.Who.Principal.ID)
+		require.Equal(t, "acme", e.Who.OrgID)
+		require.Equal(t, "she asked", e.Why.Reason)
+	}
+	require.NoError(t, rec.Close(t.Context()))
 }
 
 func TestAnInsertThatSaysNotWhoAsksIsRefused(t *testing.T) {

@@ -153,14 +153,13 @@ func (a *Audit) submission(ctx context.Context, p *rivertype.JobInsertParams) jo
 		ID       string `json:"river:periodic_job_id"`
 	}
 	_, child := jobaudit.FromContext(ctx)
-	switch {
-	case json.Unmarshal(p.Metadata, &marks) == nil && marks.Periodic:
-		s = jobaudit.Submission{
-			Principal: a.opts.Service,
-			Trigger:   jobaudit.Trigger{Kind: jobaudit.Scheduled, Reason: "River's periodic jobs", Ref: marks.ID},
-		}
-	case a.opts.Submission != nil:
+	if a.opts.Submission != nil {
 		s = a.opts.Submission(ctx, p)
+	}
+	// Anybody who inserts a job can mark it as periodic: that must not take away who asked.
+	if s.Principal == (jobaudit.Principal{}) && json.Unmarshal(p.Metadata, &marks) == nil && marks.Periodic {
+		s.Principal = a.opts.Service
+		s.Trigger = jobaudit.Trigger{Kind: jobaudit.Scheduled, Reason: "River's periodic jobs", Ref: marks.ID}
 	}
 	if child && s.Principal == (jobaudit.Principal{}) {
 		s.Principal = a.opts.Service
