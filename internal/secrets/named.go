@@ -1,9 +1,6 @@
 package secrets
 
-import (
-	"encoding/base64"
-	"strings"
-)
+import "strings"
 
 // Credentials that have no form of their own are known by their standard names
 // in their standard places: parameters of queries and forms, keywords of data
@@ -388,69 +385,6 @@ func (c *scan) keyed(i int) bool {
 }
 
 func isUpper(b byte) bool { return b-'A' <= 'Z'-'A' }
-
-// header returns the end of the credential in the header whose name, which ends
-// at i, is Authorization, Cookie or Set-Cookie, or -1.
-func (c *scan) header(i int) int {
-	text := c.text
-	if i < c.seen().headers {
-		return -1
-	}
-	from := after(text, i)
-	if from < 0 || strings.IndexByte(text[i:from], ':') < 0 && strings.IndexByte(text[i:from], '=') < 0 {
-		return -1
-	}
-	to := from
-	for to < len(text) && to-from < 1024 && text[to] != '\n' && text[to] != '\r' {
-		to++
-	}
-	c.seen().headers = to
-	c.work += to - from
-	value := text[from:to]
-	if scheme, rest, ok := strings.Cut(value, " "); ok && strings.EqualFold(scheme, "basic") {
-		return c.basicAnywhere(from+len(value)-len(rest), rest)
-	}
-	if scheme, rest, ok := strings.Cut(value, " "); ok && !strings.ContainsAny(scheme, "=,;") {
-		from += len(scheme) + 1
-		value = rest
-	}
-	for i := 0; i < len(value); i++ {
-		begin := i
-		for i < len(value) && !endsField[value[i]] {
-			i++
-		}
-		field := value[begin:i]
-		part := field
-		if name, after, ok := strings.Cut(field, "="); ok && strings.Trim(after, "=") != "" {
-			part = field[len(name)+1:]
-		}
-		if len(part) >= 12 && !masked(part) && !few(part) && mixOf(part).drawn(part, 12) {
-			return from + strings.Index(text[from:to], field) + len(field)
-		}
-	}
-	return -1
-}
-
-// endsField are the bytes between the fields of a header's value.
-var endsField = [256]bool{' ': true, '&': true, ',': true, ';': true, '"': true, '\'': true, '\\': true}
-
-// basicAnywhere returns the end of Basic credentials that may not be ASCII, or
-// -1.
-func (c *scan) basicAnywhere(from int, rest string) int {
-	end := 0
-	for end < len(rest) && isToken68(rest[end]) {
-		end++
-	}
-	raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(rest[:end], "="))
-	if err != nil {
-		return -1
-	}
-	_, password, ok := strings.Cut(string(raw), ":")
-	if !ok || masked(password) {
-		return -1
-	}
-	return from + end
-}
 
 // curl returns the end of the credentials that a command line, which begins at i,
 // gives to curl, or -1.
