@@ -111,10 +111,10 @@ func (d *sanitizer) resume(inputs any) {
 // all that it does not keep, without one what looks like a credential. The error
 // is the cause of an outcome for which the inputs are withheld.
 func (d *sanitizer) collect(v any, to *policy.Collection) (content, error) {
-	c := &collecting{collector: walk.Collector{To: to.To, Reveal: revealed}, guard: inputGuard{sanitizer: d}, to: to}
+	c := &collecting{collector: walk.Collector{To: to.To, Reveal: revealed, Named: surelyNamed, Word: taint.Word}, guard: inputGuard{sanitizer: d}, to: to}
 	if d.redactor == nil && !d.passes() {
 		to.To.CredentialsOnly(func(text string) bool { return d.registry.Scan(text) != "" })
-		c.collector.Named = taint.Names
+		c.collector.Named = named
 	}
 	c.call = policy.Call{Env: walk.Env{Limit: fields.MaxContent, Guard: &c.guard, Removed: &c.collector}, Again: c.again}
 	kept, err := d.content(v, sideInputs, &c.call)
@@ -122,6 +122,22 @@ func (d *sanitizer) collect(v any, to *policy.Collection) (content, error) {
 		collectAll(v, &c.collector)
 	}
 	return kept, err
+}
+
+// named returns what a member's name says of its value, where nothing else says anything.
+func named(name string) walk.Naming {
+	if n := taint.Named(name, true); n != nil {
+		return n
+	}
+	return nil
+}
+
+// surelyNamed is named beside a policy: names that other things have, too, say nothing.
+func surelyNamed(name string) walk.Naming {
+	if n := taint.Named(name, false); n != nil {
+		return n
+	}
+	return nil
 }
 
 // collecting is what a job's inputs pass through.

@@ -25,11 +25,20 @@ func ByPath[In any](paths ...Path) *Rule {
 		return r
 	}
 	r.Keeps, r.Drops, r.Pseudonyms = plan.Keeps(), plan.Drops(), plan.Pseudonyms
+	decodes := walk.Decodes(in)
 	r.apply = func(v any, c *Call) (walk.Result, error) {
 		rv := reflect.ValueOf(v)
+		if c.Removed != nil {
+			c.Removed.In = in
+		}
 		switch t := rv.Type(); {
 		case t == reflect.TypeFor[json.RawMessage](),
 			isBytes(t) && (t == in || t.Name() == "" && in.Kind() != reflect.Interface):
+			if decodes && c.Removed != nil { // what decodes itself may hold a credential under any name
+				if value, err := decode[In](rv.Bytes()); err == nil {
+					c.Removed.Marks(reflect.ValueOf(value))
+				}
+			}
 			return parsed(c.encode(func(env walk.Env) (walk.Result, error) { return plan.Raw(rv.Bytes(), env) }))
 		case in.Kind() == reflect.Interface && t.Name() == "" && isBytes(t):
 			return walk.Result{}, ErrType

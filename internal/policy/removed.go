@@ -69,7 +69,9 @@ type Collection struct {
 	To *taint.Set
 
 	parents     []*RemovedValues
+	known       []string
 	credentials *taint.Matcher
+	named       *taint.Matcher
 }
 
 // Collect calls apply, which passes a job's inputs through a policy and returns
@@ -80,7 +82,7 @@ func (m *RemovedValues) Collect(apply func(*Collection) (kept []byte)) {
 		r = new(removal)
 	}
 	r.of = m
-	r.collection = Collection{To: &r.set, parents: m.parents}
+	r.collection = Collection{To: &r.set, parents: m.parents, known: m.known}
 	r.kept = apply(&r.collection)
 	r.collection = Collection{}
 	r.any = !r.set.Empty()
@@ -96,7 +98,15 @@ func (c *Collection) Again(result walk.Result) bool {
 	if !c.To.Credentials() && len(c.parents) == 0 {
 		return false
 	}
-	c.credentials = c.To.CredentialMatcher()
+	c.To.Keep(func(yield func(string) bool) {
+		for _, text := range c.known {
+			if !yield(text) {
+				return
+			}
+		}
+		jsonscan.Texts(result.JSON)(yield)
+	})
+	c.credentials, c.named = c.To.CredentialMatcher(), c.To.NamedMatcher()
 	for text := range jsonscan.Texts(result.JSON) {
 		if c.Holds(text) {
 			return true
@@ -108,7 +118,7 @@ func (c *Collection) Again(result walk.Result) bool {
 // Holds reports whether a text holds one of the credentials that Again has
 // looked for.
 func (c *Collection) Holds(text string) bool {
-	if c.credentials.Match(text) {
+	if c.credentials.Match(text) || c.named.MatchCredential(text) {
 		return true
 	}
 	for _, p := range c.parents[:min(len(c.parents), maxParents)] {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"errors"
 	"reflect"
 	"slices"
@@ -20,22 +21,28 @@ func Typed[In, Kept any](f func(In) (Kept, error)) *Rule {
 	for _, kind := range r.Keeps {
 		r.Pseudonyms = r.Pseudonyms || strings.HasPrefix(kind, "pseudonym ")
 	}
-	removed, typ := countMissing(in, kept), walk.TypeOf(kept)
+	removed, typ, marked := countMissing(in, kept), walk.TypeOf(kept), walk.Marked(in)
 	r.apply = func(v any, c *Call) (walk.Result, error) {
-		given := textsOf(v, c)
+		given := textsOf(v, in, c)
+		defer given.pass(false)
 		value, err := as[In](v)
 		if err != nil {
-			given.pass(false)
+			given.pass(true)
 			return walk.Result{}, err
 		}
-		defer given.pass(false)
+		if marked && isJSON(v) { // what decodes itself may hold a credential under any name
+			given.read(reflect.ValueOf(value))
+		}
+		given.pass(true)
 		kept, err := f(*value)
 		if err != nil {
 			return walk.Result{}, &functionError{err}
 		}
 		result, err := c.encode(func(env walk.Env) (walk.Result, error) {
 			env.Kept = given.keptBy(env.Kept)
-			return typ.Whole(reflect.ValueOf(&kept).Elem(), env)
+			result, err := typ.Whole(reflect.ValueOf(&kept).Elem(), env)
+			given.pass(false) // before what is kept is compared with it
+			return result, err
 		})
 		result.Count += removed
 		return result, err
@@ -43,41 +50,77 @@ func Typed[In, Kept any](f func(In) (Kept, error)) *Rule {
 	return r
 }
 
+// isJSON reports whether a rule takes the value as JSON.
+func isJSON(v any) bool {
+	switch v.(type) {
+	case json.RawMessage, []byte:
+		return true
+	}
+	return false
+}
+
 // givenTexts are the texts of a value that a function chooses from. They are read
 // before it is called, as it may change the value.
 type givenTexts struct {
 	to         walk.Removed
+	from       walk.Collector
 	all        []givenText
 	kept       map[string]bool
+	passed     bool // all of it
 	incomplete bool
 }
 
 type givenText struct {
-	text              string
-	bytes, credential bool
+	text  string
+	bytes bool
+	as    standing
 }
 
-// textsOf reads the texts of v. It returns nil if what is removed is not collected.
-func textsOf(v any, c *Call) *givenTexts {
+// standing is what makes a text a credential.
+type standing uint8
+
+const (
+	noCredential standing = iota
+	byName                // unless it is kept
+	byType
+)
+
+// textsOf reads the texts of v, which is an in or JSON of one. It returns nil if what
+// is removed is not collected.
+func textsOf(v any, in reflect.Type, c *Call) *givenTexts {
 	if c.Removed == nil {
 		return nil
 	}
-	g := &givenTexts{to: c.Removed.To, all: make([]givenText, 0, 16)}
-	from := *c.Removed
-	from.To = g
-	from.Texts(reflect.ValueOf(v), false)
-	g.pass(true)
+	c.Removed.In = in
+	g := &givenTexts{to: c.Removed.To, from: *c.Removed, all: make([]givenText, 0, 16)}
+	g.from.To = g
+	g.read(reflect.ValueOf(v))
 	return g
 }
 
-// Add is for [walk.Collector].
-func (g *givenTexts) Add(text string, credential bool) {
-	g.all = append(g.all, givenText{text, false, credential})
+func (g *givenTexts) read(v reflect.Value) {
+	if g != nil {
+		g.from.Texts(v, false)
+	}
 }
 
+func (g *givenTexts) add(text string, bytes, credential bool) {
+	as := noCredential
+	if credential {
+		as = byType
+	}
+	g.all = append(g.all, givenText{text, bytes, as})
+}
+
+// Add is for [walk.Collector].
+func (g *givenTexts) Add(text string, credential bool) { g.add(text, false, credential) }
+
 // AddBytes is for [walk.Collector].
-func (g *givenTexts) AddBytes(raw []byte, credential bool) {
-	g.all = append(g.all, givenText{string(raw), true, credential})
+func (g *givenTexts) AddBytes(raw []byte, credential bool) { g.add(string(raw), true, credential) }
+
+// AddNamed is for [walk.Collector].
+func (g *givenTexts) AddNamed(text string) {
+	g.all = append(g.all, givenText{text, false, byName})
 }
 
 // SetIncomplete is for [walk.Collector].
@@ -92,23 +135,26 @@ func (g *givenTexts) keptBy(also func(string)) func(string) {
 	return func(text string) { g.kept[text] = true }
 }
 
-// pass reports the credentials, or other texts that were not kept.
+// pass reports the credentials, or once the other texts that were not kept.
 func (g *givenTexts) pass(credentials bool) {
-	if g == nil {
+	if g == nil || g.passed {
 		return
 	}
 	for _, text := range g.all {
 		switch {
-		case text.credential != credentials, !credentials && g.kept[text.text]:
+		case (text.as == byType) != credentials, !credentials && g.kept[text.text]:
 		case text.bytes:
-			g.to.AddBytes([]byte(text.text), text.credential)
+			g.to.AddBytes([]byte(text.text), text.as != noCredential)
+		case text.as == byName:
+			g.to.AddNamed(text.text)
 		default:
-			g.to.Add(text.text, text.credential)
+			g.to.Add(text.text, text.as != noCredential)
 		}
 	}
 	if g.incomplete {
 		g.to.SetIncomplete()
 	}
+	g.passed = !credentials
 }
 
 // describeKept lists what values of type kept hold.

@@ -29,6 +29,10 @@ func (e *expander) add(text string, credential bool) {
 		return
 	}
 	e.put(text, credential)
+	if other := otherUUID(text); other != "" {
+		e.put(other, credential)
+		return
+	}
 	for i := range len(text) {
 		if text[i] >= utf8.RuneSelf {
 			e.put(strings.ToUpper(text), credential)
@@ -36,6 +40,23 @@ func (e *expander) add(text string, credential bool) {
 			return
 		}
 	}
+}
+
+// otherUUID returns a UUID with hyphens without them, and one without with them.
+func otherUUID(text string) string {
+	if len(text) != 32 && len(text) != 36 {
+		return ""
+	}
+	for i := range len(text) {
+		hyphen := len(text) == 36 && (i == 8 || i == 13 || i == 18 || i == 23)
+		if hyphen != (text[i] == '-') || !hyphen && hexValue[text[i]] == none {
+			return ""
+		}
+	}
+	if len(text) == 36 {
+		return strings.ReplaceAll(text, "-", "")
+	}
+	return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]
 }
 
 func (e *expander) put(text string, credential bool) {

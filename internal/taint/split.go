@@ -209,10 +209,11 @@ func divides(r rune) bool {
 func seldomDivides(r rune) bool { return r == '%' || r == '|' || r == '\\' }
 
 // naming is what a name says of its value.
-type naming int
+type naming uint8
 
 const (
 	namesNothing  naming = iota
+	namesSeldom          // a token, unless it is the name of something else
 	namesToken           // something that a program made: no ordinary word
 	namesPassword        // something that a person may have chosen
 )
@@ -232,7 +233,7 @@ func namingOf(name string) naming {
 	case "pass", "pw", "pat", "pin", "otp":
 		return namesPassword
 	case "auth", "cookie", "setcookie", "sig", "key", "sid", "session", "code":
-		return namesToken
+		return namesSeldom
 	}
 	for _, part := range [...]string{"password", "passwd", "passphrase", "passcode", "secret", "pwd"} {
 		if strings.Contains(plain, part) {
@@ -253,18 +254,35 @@ func namingOf(name string) naming {
 	return namesNothing
 }
 
-// Names reports whether a text is a credential because of its member's name.
-func Names(name, text string) bool {
+// Holds reports whether a value of that name is a credential.
+func (n naming) Holds(value string) bool {
 	s := splitter{}
-	return s.holds(name, text)
+	return s.held(n, value)
 }
+
+// Named returns what a name says of its value, and nil if that is nothing. seldom says
+// that it may be the name of something else, too.
+func Named(name string, seldom bool) interface{ Holds(text string) bool } {
+	n := namingOf(name)
+	if n == namesNothing || n == namesSeldom && !seldom {
+		return nil
+	}
+	return n
+}
+
+// Word reports whether a text is one that others hold without having it from anywhere.
+func Word(text string) bool { return ordinary(text) }
 
 // holds reports whether a value of that name is a credential.
 func (s *splitter) holds(name, value string) bool {
-	switch namingOf(name) {
+	return s.held(namingOf(name), value)
+}
+
+func (s *splitter) held(n naming, value string) bool {
+	switch n {
 	case namesPassword:
 		return s.whole || len(value) >= minNeedle || !ordinary(value)
-	case namesToken:
+	case namesToken, namesSeldom:
 		return !ordinary(value)
 	}
 	return false

@@ -38,17 +38,19 @@ const (
 	maxCredentials = 1_024     // needles made of credentials
 	maxBytes       = 128 << 10 // of all needles
 	maxRead        = 4 << 20   // bytes of values that are read
+	maxValues      = 100_000   // of each kind
 )
 
 // Set is the values that were removed from one job's inputs. The zero Set is
 // empty. It is not safe for concurrent use.
 type Set struct {
 	credentials, rest []value
+	named             []value // credentials, as only their names say
 	read              int
 	shared            map[shared]bool
 	incomplete        bool
 	only              func(text string) bool // nil, or what tells credentials by their looks
-	made              *Matcher               // of the credentials, once they were asked for
+	made, madeNamed   *Matcher               // of the credentials and the named, once they were asked for
 	full              bool                   // and there was no room for all of them
 }
 
@@ -62,33 +64,66 @@ type value struct {
 // is no text, but may hold some, is taken apart; where hardly any text can be
 // made out in it, the set is incomplete.
 func (s *Set) Add(text string, credential bool) {
-	if len(text) >= minShared && s.again(text, credential) {
-		return
+	if credential {
+		s.add(&s.credentials, text, minCredential)
+	} else {
+		s.add(&s.rest, text, minNeedle)
 	}
-	s.add(value{text, !utf8.ValidString(text) || controls(text)}, credential)
 }
 
 // AddBytes is Add for a copy of bytes.
 func (s *Set) AddBytes(raw []byte, credential bool) { s.Add(string(raw), credential) }
 
-func (s *Set) add(v value, credential bool) {
-	least := minNeedle
-	if credential {
-		least = minCredential
-	}
-	if len(v.text) < least {
+// AddNamed is Add for a credential that only a name says is one.
+func (s *Set) AddNamed(text string) { s.add(&s.named, text, minCredential) }
+
+func (s *Set) add(to *[]value, text string, least int) {
+	if len(text) < least || len(text) >= minShared && s.again(text, to) {
 		return
 	}
-	if room := maxRead - s.read; len(v.text) > room {
+	if room := maxRead - s.read; len(text) > room {
 		s.incomplete = true
-		v.text = v.text[:max(room, 0)]
+		if text = text[:max(room, 0)]; len(text) < least {
+			return
+		}
 	}
-	s.read += len(v.text)
-	if credential {
-		s.credentials, s.made = append(s.credentials, v), nil
-	} else {
-		s.rest = append(s.rest, v)
+	if len(*to) >= maxValues {
+		s.incomplete = true
+		return
 	}
+	s.read += len(text)
+	*to = append(*to, value{text, !utf8.ValidString(text) || controls(text)})
+	s.made, s.madeNamed = nil, nil
+}
+
+// Keep says which texts are stored. What is a credential by its name alone is none if
+// it is one of them.
+func (s *Set) Keep(texts func(yield func(string) bool)) {
+	if len(s.named) == 0 {
+		return
+	}
+	kept := make(map[string]bool, len(s.named))
+	for _, v := range s.named {
+		kept[v.text] = false
+	}
+	some := false
+	for text := range texts {
+		if _, ok := kept[text]; ok {
+			kept[text], some = true, true
+		}
+	}
+	if !some {
+		return
+	}
+	var left []value
+	for _, v := range s.named {
+		if kept[v.text] {
+			s.rest = append(s.rest, v)
+		} else {
+			left = append(left, v)
+		}
+	}
+	s.named, s.madeNamed = left, nil
 }
 
 // minShared is the shortest text of which it is noted that it was added: one value
@@ -96,8 +131,8 @@ func (s *Set) add(v value, credential bool) {
 const minShared = 4 << 10
 
 // again reports whether the very same text was added before.
-func (s *Set) again(text string, credential bool) bool {
-	key := shared{unsafe.StringData(text), len(text), credential}
+func (s *Set) again(text string, to *[]value) bool {
+	key := shared{unsafe.StringData(text), len(text), to}
 	if s.shared[key] {
 		return true
 	}
@@ -109,9 +144,9 @@ func (s *Set) again(text string, credential bool) bool {
 }
 
 type shared struct {
-	at         *byte
-	size       int
-	credential bool
+	at   *byte
+	size int
+	to   *[]value
 }
 
 // controls reports whether text holds control characters that texts do not
@@ -133,29 +168,26 @@ func (s *Set) SetIncomplete() { s.incomplete = true }
 func (s *Set) Incomplete() bool { return s.incomplete }
 
 // Empty reports whether there is nothing to look for.
-func (s *Set) Empty() bool { return len(s.credentials)+len(s.rest) == 0 }
+func (s *Set) Empty() bool { return len(s.credentials)+len(s.named)+len(s.rest) == 0 }
 
 // Credentials reports whether some of the values are credentials.
-func (s *Set) Credentials() bool { return len(s.credentials) > 0 }
+func (s *Set) Credentials() bool { return len(s.credentials)+len(s.named) > 0 }
 
 // Matcher returns what finds the set's values, and forgets the values: only
 // whether the set is complete is still known. It is nil if there is nothing to
 // look for. Credentials come first, so that nothing else takes their room.
 func (s *Set) Matcher() *Matcher {
-	if len(s.rest) == 0 {
-		m := s.CredentialMatcher()
-		s.incomplete = s.incomplete || s.full
-		s.credentials, s.shared, s.made = nil, nil, nil
-		return m
+	m := s.made
+	if m == nil || len(s.named)+len(s.rest) > 0 {
+		e := expander{limit: maxCredentials, only: s.only}
+		e.all(s.credentials, true)
+		e.all(s.named, true)
+		e.limit = len(e.needles) + maxNeedles
+		e.all(s.rest, false)
+		m, s.full = newMatcher(e.needles), e.full
 	}
-	e := s.expandCredentials()
-	e.limit = len(e.needles) + maxNeedles
-	for _, v := range s.rest {
-		e.expand(v, false)
-	}
-	s.incomplete = s.incomplete || e.full
-	s.credentials, s.rest, s.shared, s.made = nil, nil, nil, nil
-	return newMatcher(e.needles)
+	*s = Set{incomplete: s.incomplete || s.full, only: s.only}
+	return m
 }
 
 // CredentialsOnly makes needles only of what looks like a credential: by its
@@ -164,19 +196,29 @@ func (s *Set) Matcher() *Matcher {
 // stand in any text of the job.
 func (s *Set) CredentialsOnly(scan func(text string) bool) { s.only = scan }
 
-// CredentialMatcher returns what finds the credentials, and forgets nothing.
+// CredentialMatcher returns what finds the credentials, other than those that only
+// names say are some, and forgets nothing.
 func (s *Set) CredentialMatcher() *Matcher {
 	if s.made == nil && len(s.credentials) > 0 {
-		e := s.expandCredentials()
+		e := expander{limit: maxCredentials, only: s.only}
+		e.all(s.credentials, true)
 		s.made, s.full = newMatcher(e.needles), e.full
 	}
 	return s.made
 }
 
-func (s *Set) expandCredentials() expander {
-	e := expander{limit: maxCredentials, only: s.only}
-	for _, v := range s.credentials {
-		e.expand(v, true)
+// NamedMatcher is CredentialMatcher for those that only names say are some.
+func (s *Set) NamedMatcher() *Matcher {
+	if s.madeNamed == nil && len(s.named) > 0 {
+		e := expander{limit: maxCredentials, only: s.only}
+		e.all(s.named, true)
+		s.madeNamed = newMatcher(e.needles)
 	}
-	return e
+	return s.madeNamed
+}
+
+func (e *expander) all(values []value, credential bool) {
+	for _, v := range values {
+		e.expand(v, credential)
+	}
 }

@@ -180,11 +180,11 @@ func (w *walker) keptStruct(v reflect.Value, t *info, n *node, static bool) erro
 		}
 		if child == nil {
 			w.count++
-			w.removed(fv, f.tag.verb == tagDrop && f.tag.class == ClassCredential)
+			w.removedAs(f.name, fv, f.credential())
 			continue
 		}
 		if child.drop > 0 {
-			w.met(child, fv)
+			w.met(child, f.name, fv)
 			continue
 		}
 		mark := len(w.buf)
@@ -212,7 +212,7 @@ func (w *walker) keptField(v reflect.Value, f *field, n *node, static bool) (boo
 
 // met notes that a removal that the plan names took place. What is removed of
 // a job's inputs passes here.
-func (w *walker) met(n *node, v reflect.Value) {
+func (w *walker) met(n *node, name string, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface, reflect.Map, reflect.Slice:
 		if v.IsNil() {
@@ -220,16 +220,27 @@ func (w *walker) met(n *node, v reflect.Value) {
 		}
 	}
 	w.seen[n.drop-1] = true
-	w.removed(v, n.credential)
+	w.removedAs(name, v, n.credential)
 }
 
 // metRaw is met for JSON.
-func (w *walker) metRaw(n *node, raw []byte) {
+func (w *walker) metRaw(n *node, name string, raw []byte) {
 	if raw[0] == 'n' {
 		return
 	}
 	w.seen[n.drop-1] = true
-	w.removedRaw(raw, n.credential)
+	if w.env.Removed == nil {
+		return
+	}
+	if n.quoted {
+		raw = unquoted(raw)
+	}
+	t := texts{Collector: w.env.Removed}
+	t.member(name)
+	t.raw(raw, n.typ, n.credential)
+	if t.cut {
+		t.To.SetIncomplete()
+	}
 }
 
 func (w *walker) keptMap(v reflect.Value, t *info, n *node, static bool) error {
@@ -312,7 +323,7 @@ func (w *walker) others(v reflect.Value, n *node) {
 		for name, value := range m {
 			if _, named := n.search(name); !named {
 				w.removedText(name)
-				w.removed(reflect.ValueOf(value), false)
+				w.removedAs(name, reflect.ValueOf(value), false)
 			}
 		}
 		return
@@ -320,7 +331,7 @@ func (w *walker) others(v reflect.Value, n *node) {
 	for entries := v.MapRange(); entries.Next(); {
 		if _, named := n.search(entries.Key().String()); !named {
 			w.removed(entries.Key(), false)
-			w.removed(entries.Value(), false)
+			w.removedAs(entries.Key().String(), entries.Value(), false)
 		}
 	}
 }
@@ -335,7 +346,7 @@ func (w *walker) goThrough(v reflect.Value, t *info, n *node, static bool) error
 		if child == nil {
 			w.count++
 			w.removedText(e.name)
-			w.removed(e.v, false)
+			w.removedAs(e.name, e.v, false)
 			continue
 		}
 		elem, known := t.elem, static
@@ -359,8 +370,11 @@ func (w *walker) goThrough(v reflect.Value, t *info, n *node, static bool) error
 // that is known. An invalid v is nil.
 func (w *walker) keptMember(name string, head []byte, v reflect.Value, t *info, n *node, start int, static bool) error {
 	if n.drop > 0 {
+		if n.nameless { // the name is content
+			w.removedName(name, n.credential)
+		}
 		if v.IsValid() {
-			w.met(n, v)
+			w.met(n, name, v)
 		}
 		return nil
 	}
@@ -406,7 +420,7 @@ func (w *walker) keptList(v reflect.Value, t *info, n *node, static bool) error 
 	for i := range length {
 		e := v.Index(i)
 		if n.elem.drop > 0 {
-			w.met(n.elem, e)
+			w.met(n.elem, "", e)
 			continue
 		}
 		mark := len(w.buf)
@@ -450,13 +464,17 @@ func (w *walker) keptRaw(raw []byte, n *node) (bool, error) {
 	switch c := raw[0]; {
 	case c == 'n':
 		return w.null()
+	case n.keep && n.typ != nil && n.typ.style == styleSecret:
+		w.drop(ruleSecret)
+		w.removedRaw(raw, n.typ, true)
+		return true, nil
 	case c == '{' && n.object():
 		return true, w.keptRawObject(raw, n)
 	case c == '[' && n.elem != nil:
 		return true, w.keptRawArray(raw, n)
 	case c == '{' || c == '[' || !n.keep:
 		w.count++
-		w.removedRaw(raw, false)
+		w.removedRaw(raw, n.typ, false)
 		return false, nil
 	case n.pseudonym != "":
 		start := len(w.buf)
@@ -487,18 +505,21 @@ func (w *walker) keptRawObject(raw []byte, n *node) error {
 		child := n.childOf(name)
 		if child == nil {
 			w.count++
-			if w.env.Removed != nil {
+			if n.typ == nil || n.typ.shape != styleStruct {
 				w.removedText(string(name))
-				w.removedRaw(member, false)
 			}
+			w.removedMember(name, member, n)
 			continue
 		}
 		if child.drop > 0 {
-			w.metRaw(child, member)
+			if child == n.any {
+				w.removedName(string(name), child.credential)
+			}
+			w.metRaw(child, string(name), member)
 			continue
 		}
 		if n.any != nil && w.unsafe(string(name)) { // other names are the policy's
-			w.removedRaw(member, false)
+			w.removedMember(name, member, n)
 			continue
 		}
 		mark := len(w.buf)
@@ -527,7 +548,7 @@ func (w *walker) keptRawArray(raw []byte, n *node) error {
 	start := len(w.buf)
 	for element := range jsonscan.Array(raw) {
 		if n.elem.drop > 0 {
-			w.metRaw(n.elem, element)
+			w.metRaw(n.elem, "", element)
 			continue
 		}
 		mark := len(w.buf)

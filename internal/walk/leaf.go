@@ -69,8 +69,8 @@ func (w *walker) leaf(v reflect.Value, t *info) error {
 
 // inside reports the parts of a value whose own method says what is written.
 func (w *walker) inside(v reflect.Value, t *info) {
-	if t.shape >= styleStruct {
-		w.removed(v, false)
+	if w.env.Removed != nil && !w.quiet {
+		w.env.Removed.texts(v, false, true)
 	}
 }
 
@@ -204,7 +204,8 @@ func (w *walker) collect(v reflect.Value, t *info) (base, end int) {
 		} else {
 			w.count += j - i
 			for _, e := range own[i:j] {
-				w.removed(e.v, false)
+				w.removedText(e.name)
+				w.removedAs(e.name, e.v, false)
 			}
 		}
 		i = j

@@ -59,6 +59,8 @@ type node struct {
 	any      *node   // *
 	elem     *node   // [*]
 
+	typ *info // of what is here, without pointers; nil if that is not known
+
 	fit atomic.Pointer[fit]
 }
 
@@ -111,6 +113,9 @@ func NewPlan(t reflect.Type, paths []Path) (*Plan, error) {
 	p.root = r.resolve(root, known, "")
 	if p.root == nil {
 		p.root = &node{}
+	}
+	if p.typed {
+		p.root.typ = known.base()
 	}
 	return p, errors.Join(r.errs...)
 }
@@ -290,7 +295,7 @@ func (r *resolver) resolve(n *node, t *info, at string) *node {
 		}
 	}
 	if n.drop > 0 {
-		return n
+		return &node{drop: n.drop, path: n.path, credential: n.credential, nameless: n.nameless, typ: t}
 	}
 	if n.keep && n.elem != nil {
 		if t != nil {
@@ -304,7 +309,7 @@ func (r *resolver) resolve(n *node, t *info, at string) *node {
 	if n.keep {
 		return r.leaf(n, t, at)
 	}
-	out := &node{path: n.path}
+	out := &node{path: n.path, typ: t}
 	switch {
 	case t == nil || t.shape == styleMap && t.style != styleSecret:
 		var elem *info
@@ -340,7 +345,7 @@ func (r *resolver) resolve(n *node, t *info, at string) *node {
 // markQuoted notes which children are fields with the option "string".
 func (n *node) markQuoted(t *info) {
 	for i := range t.fields {
-		if at, ok := n.search(t.fields[i].name); ok && t.fields[i].quoted && n.children[at].keep {
+		if at, ok := n.search(t.fields[i].name); ok && t.fields[i].quoted && (n.children[at].keep || n.children[at].drop > 0) {
 			n.children[at].quoted = true
 		}
 	}
@@ -367,7 +372,7 @@ func (r *resolver) leaf(n *node, t *info, at string) *node {
 	default:
 		r.plan.keeps[at] = t.kind()
 	}
-	return &node{keep: true, path: n.path, pseudonym: n.pseudonym, nameless: n.nameless}
+	return &node{keep: true, path: n.path, pseudonym: n.pseudonym, nameless: n.nameless, typ: t}
 }
 
 func (r *resolver) named(out, n *node, at string, typeOf func(string) (*info, bool)) {

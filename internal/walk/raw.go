@@ -75,7 +75,7 @@ func (w *walker) rawObject(raw []byte) error {
 	start := len(w.buf)
 	for name, member := range jsonscan.Object(raw) {
 		if w.unsafe(name) {
-			w.removedRaw(member, false)
+			w.removedRaw(member, nil, false)
 			continue
 		}
 		w.comma(start)

@@ -19,10 +19,49 @@ func (w *walker) removedText(s string) {
 	}
 }
 
-// removedRaw reports JSON, which has been checked, that is left out.
-func (w *walker) removedRaw(raw []byte, credential bool) {
+// removedName reports a name that is content and left out.
+func (w *walker) removedName(name string, credential bool) {
 	if w.env.Removed != nil {
-		w.env.Removed.Raw(raw, credential)
+		w.env.Removed.name(name, credential)
+	}
+}
+
+// removedRaw reports JSON, which has been checked, that is left out. It is of a type that
+// may be nil.
+func (w *walker) removedRaw(raw []byte, of *info, credential bool) {
+	if w.env.Removed != nil {
+		w.env.Removed.rawOf(raw, of, credential)
+	}
+}
+
+// removedMember is removedRaw for a member of an object. n is the object's.
+func (w *walker) removedMember(name, raw []byte, n *node) {
+	if w.env.Removed == nil {
+		return
+	}
+	of, _ := n.typ.decoded()
+	typ, quoted, credential := of.member(string(name))
+	if quoted {
+		raw = unquoted(raw)
+	}
+	t := texts{Collector: w.env.Removed}
+	t.member(string(name))
+	t.raw(raw, typ, credential)
+	if t.cut {
+		t.To.SetIncomplete()
+	}
+}
+
+// removedAs reports a value of a member that is left out.
+func (w *walker) removedAs(name string, v reflect.Value, credential bool) {
+	if w.env.Removed == nil || !v.IsValid() {
+		return
+	}
+	t := texts{Collector: w.env.Removed}
+	t.member(name)
+	t.value(v, true, credential)
+	if t.cut {
+		t.To.SetIncomplete()
 	}
 }
 

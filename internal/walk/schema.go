@@ -178,8 +178,8 @@ func ExactNames(raw []byte, t reflect.Type) bool { return exact(raw, infoOf(t)) 
 
 func exact(raw []byte, t *info) bool {
 	t = t.base()
-	if to := reflect.PointerTo(t.typ); to.Implements(unjsonType) || to.Implements(untextType) {
-		return true // it decodes itself
+	if t.decodes {
+		return true
 	}
 	switch t.shape {
 	case styleStruct:

@@ -31,6 +31,8 @@ func (r *removals) Add(text string, credential bool) {
 	}
 }
 
+func (r *removals) AddNamed(text string) { r.Add(text, true) }
+
 func (r *removals) AddBytes(raw []byte, credential bool) { r.Add(string(raw), credential) }
 
 func (r *removals) SetIncomplete() { r.incomplete = true }

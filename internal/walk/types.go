@@ -70,7 +70,11 @@ type info struct {
 	parts  []part // of a struct
 	plain  bool   // a struct of which all fields may be read
 	hidden bool   // a struct with a Mark in a field that is not exported
+	text   int32  // whether values may hold a text, once that was asked
 	unseen []int  // the fields of a struct that are no members of its JSON object
+
+	spells  func(reflect.Value) string // how values are written, where that is known
+	decodes bool                       // a method of its own decodes it
 
 	rooms sync.Pool // of *mapRoom, for a map
 }
@@ -145,7 +149,9 @@ func build(t reflect.Type, building map[reflect.Type]*info) *info {
 	}
 	i := &info{typ: t, shape: shapeOf(t)}
 	building[t] = i
-	i.style = styleOf(t, i.shape)
+	i.style, i.spells = styleOf(t, i.shape), spelling(t)
+	to := reflect.PointerTo(t)
+	i.decodes = to.Implements(unjsonType) || to.Implements(untextType)
 	switch t.Kind() {
 	case reflect.Struct:
 		i.fields = fieldsOf(t)
