@@ -100,7 +100,7 @@ func TestAnEventThatIsSentAgainBeforeItIsDurableIsStoredOnce(t *testing.T) {
 
 func TestADiskThatHangsDoesNotFillTheMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it records 20,000 events")
+		t.Skip("it records 10,000 events")
 	}
 	p := newPlace(t)
 	faults := simdisk.NewFaults(simdisk.OS)
@@ -109,7 +109,7 @@ func TestADiskThatHangsDoesNotFillTheMemory(t *testing.T) {
 	drop(t, s, plain(t, 1)...)
 	<-hung
 	sent := 1
-	for range 20 { // some 16 MB
+	for range 10 { // some 8 MB
 		drop(t, s, plain(t, 1000)...)
 		sent += 1000
 	}

@@ -95,7 +95,7 @@ func (s *story) requireUnaccused(t *testing.T, name string) {
 func TestADiskThatIsFullAtAnyPointIsAClearErrorAndNoMore(t *testing.T) {
 	t.Parallel()
 	for room := int64(0); room < 80<<10; room += 700 * int64(every(8)) {
-		s := &story{disk: simdisk.NewMemory(), todo: sinktest.Records(60)}
+		s := &story{disk: simdisk.NewMemory(), todo: storyRecords()}
 		_, err := s.key()
 		require.NoError(t, err)
 		s.disk.Fill(room)

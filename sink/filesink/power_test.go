@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/jobaudit/jobaudit"
@@ -116,8 +117,11 @@ func (s *story) requireHeads(t testing.TB, records []jobaudit.Record) {
 	}
 }
 
+// storyRecords are what every story stores, each on a disk of its own.
+var storyRecords = sync.OnceValue(func() []jobaudit.Record { return sinktest.Records(60) })
+
 func newStory(everyCommit bool) *story {
-	return &story{disk: simdisk.NewMemory(), todo: sinktest.Records(60), opts: filesink.Options{AnchorEveryCommit: everyCommit}}
+	return &story{disk: simdisk.NewMemory(), todo: storyRecords(), opts: filesink.Options{AnchorEveryCommit: everyCommit}}
 }
 
 func (s *story) after(fate simdisk.Fate) *story {
