@@ -71,10 +71,11 @@ func TestNobodyLaundersATruncation(t *testing.T) {
 			newest := p.headOf(t, batches[4])
 			older := p.headOf(t, batches[0])
 			p.anchorAt(t, batches[random.IntN(keep)])
+			// Without zeros under it, the head is nothing that an interrupted write leaves.
 			from := random.IntN(len(batches[4]) - len(commitLine(batches[4])))
-			tail := batches[4][from:]
+			tail := join(make([]byte, 512), batches[4][from:])
 			if random.IntN(2) == 0 {
-				tail = commitLine(batches[4])
+				tail = join(make([]byte, 512), []byte("\n"), commitLine(batches[4]))
 			}
 			require.NoError(t, os.WriteFile(segment, join(append(batches[:keep:keep], tail)...), 0o600))
 
@@ -113,6 +114,9 @@ func TestATailThatWasAcknowledgedIsRefusedAndFound(t *testing.T) {
 		return b
 	}
 	for name, tail := range map[string]func(b [][]byte) []byte{
+		"a bare torn head":                  func(b [][]byte) []byte { return commitLine(b[2]) },
+		"a torn head behind half its batch": func(b [][]byte) []byte { return b[2][300:] },
+		"a torn head, and a bit is flipped": func(b [][]byte) []byte { c := bytes.Clone(b[2]); c[300] ^= 1; return c },
 		"two torn heads":                    func(b [][]byte) []byte { return join(hole(b[2]), hole(b[3])) },
 		"the same twice":                    func(b [][]byte) []byte { return join(hole(b[3]), hole(b[3])) },
 		"two bare torn heads":               func(b [][]byte) []byte { return join(commitLine(b[2]), commitLine(b[3])) },
