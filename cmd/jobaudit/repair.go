@@ -46,7 +46,11 @@ on as a successor then, under a new key, and auditors need both.`,
 			if r.key == "" {
 				return usagef("--key is missing: the file with the log's secret key")
 			}
-			r.dir = args[0]
+			dir, err := filepath.Abs(args[0]) // what lies beside it is named after it
+			if err != nil {
+				return err
+			}
+			r.dir = dir
 			if _, err := os.Stat(r.dir); err != nil {
 				return err
 			}

@@ -51,7 +51,10 @@ verified, which has to say so itself, and --keep leaves that head out.`,
 			if err != nil {
 				return fmt.Errorf("the heads that were kept: %w", err)
 			}
-			if s.heads = splitNotes(text); len(s.heads) == 0 {
+			if s.heads, err = splitNotes(text); err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			if len(s.heads) == 0 {
 				return fmt.Errorf("%s holds no signed head: jobaudit checkpoint prints one", args[0])
 			}
 			s.proven = make([]bool, len(s.heads))
@@ -85,24 +88,38 @@ type since struct {
 	left   int // events beyond those that are held
 }
 
-// splitNotes takes signed notes apart that stand one behind the other.
-func splitNotes(text []byte) (notes [][]byte) {
+// splitNotes takes signed notes apart that stand one behind the other. What is none is an
+// error: a head that was cut off would be forgotten, and with it what it could show.
+func splitNotes(text []byte) (notes [][]byte, err error) {
 	var one []byte
-	signed := false
+	signed, ended := false, false // ended: the empty line behind the head has come
 	for line := range bytes.Lines(text) {
 		signature := bytes.HasPrefix(line, []byte("— "))
 		if signed && !signature {
-			notes, one, signed = append(notes, one), nil, false
+			notes, one, signed, ended = append(notes, one), nil, false, false
 		}
-		if len(one) == 0 && len(bytes.TrimSpace(line)) == 0 {
+		blank := len(bytes.TrimSpace(line)) == 0
+		if len(one) == 0 && blank {
 			continue
 		}
-		one, signed = append(one, line...), signed || signature
+		if ended && !signed && !signature {
+			break
+		}
+		one, signed, ended = append(one, line...), signed || signature, ended || blank
 	}
 	if signed {
-		notes = append(notes, one)
+		notes, one = append(notes, one), nil
 	}
-	return notes
+	for _, note := range notes {
+		if _, _, err := headOf(note); err != nil {
+			one = note
+		}
+	}
+	if one != nil && len(notes) > 0 {
+		first, _, _ := bytes.Cut(one, []byte{'\n'})
+		return nil, fmt.Errorf("a head in it is not whole, or its signature is cut off: the one that begins with %s", quoted(string(first)))
+	}
+	return notes, nil
 }
 
 func (a *app) since(ctx context.Context, s *since, names []string) error {

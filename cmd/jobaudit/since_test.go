@@ -42,6 +42,28 @@ func TestSinceShowsWhatIsNewAndThatNothingBeforeChanged(t *testing.T) {
 	require.Contains(t, c.out, "and 0 events since", "the new head was kept")
 }
 
+// A head whose signature is cut off shows nothing any more: it must not be passed over, and
+// --keep must not drop it.
+func TestSinceRefusesAKeptHeadThatIsCutOff(t *testing.T) {
+	l := newLog(t).close(t)
+	good := run(t, "checkpoint", l.dir).out
+	unsigned := strings.Split(good, "\n\n")[0]
+	for _, text := range []string{good + "\n" + unsigned + "\n", good + "\n" + good[:40], good[:40] + "\n\n" + good, unsigned + "\n\n" + good,
+		good[:20] + good, good + "x\n"} {
+		heads := filepath.Join(t.TempDir(), "heads")
+		require.NoError(t, os.WriteFile(heads, []byte(text), 0o600))
+		c := run(t, "since", heads, l.dir, "--keep", heads)
+		require.NotZero(t, c.code, text)
+		require.NotContains(t, c.out, "proven", text)
+		kept, err := os.ReadFile(heads)
+		require.NoError(t, err)
+		require.Equal(t, text, string(kept))
+	}
+	heads := filepath.Join(t.TempDir(), "heads")
+	require.NoError(t, os.WriteFile(heads, []byte("\n"+good+"\n\n\n"+good+"\n"), 0o600))
+	require.Zero(t, run(t, "since", heads, l.dir).code)
+}
+
 func TestSinceKeepsTheHeadsOfLogsThatItDoesNotLookAt(t *testing.T) {
 	l, other, third := newLog(t).close(t), newNamedLog(t, "example.com/web").close(t), newNamedLog(t, "example.com/mail").close(t)
 	logs := []*aLog{l, other, third}

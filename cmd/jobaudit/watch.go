@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,7 +46,11 @@ be all that these jobs are recorded in.`,
 			if w.interval <= 0 || w.grace < 0 || w.startWithin < 0 {
 				return usagef("--interval, --grace and --start-within are not negative, and --interval is not 0")
 			}
-			w.dir = args[0]
+			dir, err := filepath.Abs(args[0]) // what lies beside it is named after it
+			if err != nil {
+				return err
+			}
+			w.dir = dir
 			w.key, w.spool = cmp.Or(w.key, w.dir+".key"), cmp.Or(w.spool, w.dir+".spool")
 			if _, err := os.Stat(w.dir); err != nil {
 				return err

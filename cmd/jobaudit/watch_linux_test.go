@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -38,6 +39,21 @@ func TestAJobWhoseExecWasKilledIsAbandoned(t *testing.T) {
 	require.NoError(t, audited(t, dir, "--", "true").Run(), "and the log goes on")
 	c := run(t, "verify", dir, "--key", dir+".key", "--anchor", dir+".key.anchor")
 	require.Zero(t, c.code, c.out)
+}
+
+// As a shell completes its name.
+func TestALogsDirectoryMayEndInASlash(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	require.NoError(t, audited(t, dir, "--", "true").Run())
+	for _, args := range [][]string{{"watch", dir + "/", "--once"}, {"repair", dir + "/", "--key", dir + ".key"}} {
+		c := run(t, args...)
+		require.Zero(t, c.code, "%v: %s", args, c.err)
+	}
+	list, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, e := range list {
+		require.False(t, strings.HasPrefix(e.Name(), "."), e.Name())
+	}
 }
 
 func TestWatchGoesOnUntilItIsStopped(t *testing.T) {
