@@ -273,10 +273,34 @@ const boundedSQL = ` WHERE pg_catalog.set_config('lock_timeout',
 		CASE WHEN pg_catalog.current_setting('lock_timeout') OPERATOR(pg_catalog.=) '0' THEN '2s' ELSE pg_catalog.current_setting('lock_timeout') END, true) IS NOT NULL
 	AND pg_catalog.set_config('client_min_messages', 'warning', true) IS NOT NULL`
 
+// readOnly is PostgreSQL's code of a transaction, or a server, that takes no writes.
+const readOnly = "25006"
+
+// inTransaction calls f in a transaction that writes, and commits.
+func inTransaction(ctx context.Context, db database, f func(tx pgx.Tx) error) error {
+	tx, err := begin(ctx, db)
+	if err != nil {
+		return err
+	}
+	defer rollback(ctx, tx)
+	if err := f(tx); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
+}
+
 // appendOn calls append_v1 and commits.
 func appendOn(ctx context.Context, conn *pgx.Conn, records []jobaudit.Record) error {
 	forgetUncertainCommit(conn.PgConn())
-	_, err := conn.Exec(ctx, appendSQL+boundedSQL, arguments(records)...)
+	args := arguments(records)
+	_, err := conn.Exec(ctx, appendSQL+boundedSQL, args...)
+	if hasCode(err, readOnly, "40001") {
+		// Behind a pooler the session is not ours, and its transactions may be others by default.
+		err = inTransaction(ctx, conn, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, appendSQL+boundedSQL, args...)
+			return err
+		})
+	}
 	if err == nil && uncertainCommit(conn.PgConn()) {
 		return errors.New("pgsink: the wait for the synchronous standby was cancelled: the records are stored here, and perhaps not there")
 	}

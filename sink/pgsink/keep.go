@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jobaudit/jobaudit"
 )
@@ -173,7 +174,9 @@ func (s *Sink) restoreOne(ctx context.Context, r jobaudit.Record) error {
 	records := []jobaudit.Record{r}
 	args := arguments(records)
 	var again bool
-	err := s.pool.QueryRow(ctx, `SELECT jobaudit.restore_v1($1, $2, $3)`, id(r.ID()), r.Bytes(), args[3]).Scan(&again)
+	err := inTransaction(ctx, s.pool.database, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `SELECT jobaudit.restore_v1($1, $2, $3)`, id(r.ID()), r.Bytes(), args[3]).Scan(&again)
+	})
 	if err == nil && !again {
 		// Its ID is gone too, or it has just found its place.
 		_, err = s.pool.Exec(ctx, appendSQL+boundedSQL, args...)

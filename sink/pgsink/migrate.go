@@ -118,7 +118,7 @@ func migrate(ctx context.Context, conn *pgx.Conn, opts *MigrateOptions) error {
 
 // newest reports whether the tables are there and need no migration.
 func newest(ctx context.Context, conn *pgx.Conn) (bool, error) {
-	tx, err := begin(ctx, conn)
+	tx, err := beginRead(ctx, conn)
 	if err != nil {
 		return false, err
 	}
@@ -159,7 +159,7 @@ func installed(ctx context.Context, tx pgx.Tx) (version int, err error) {
 // transaction.
 func MigrationSQL(opts *MigrateOptions) string {
 	var b strings.Builder
-	b.WriteString("BEGIN;\n\n" + rolesSQL(opts.prefix()))
+	b.WriteString("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;\n\n" + rolesSQL(opts.prefix()))
 	for v := 1; v <= schemaVersion; v++ {
 		b.WriteString("\n" + migrationSQL(v, opts.prefix()))
 	}
@@ -174,7 +174,7 @@ var roles = []string{"owner", "writer", "sequencer", "reader"}
 func rolesSQL(prefix string) string {
 	var b strings.Builder
 	// Both settings each time: the owner of the database can give them a value.
-	b.WriteString("SET LOCAL search_path = " + searchPath + ";\nDO $$ BEGIN\n" +
+	b.WriteString("SET LOCAL search_path = " + searchPath + ";\nSET LOCAL standard_conforming_strings = on;\nDO $$ BEGIN\n" +
 		"\tPERFORM set_config('jobaudit.migrates', current_user, true), set_config('jobaudit.granted', 'false', true);\n")
 	for _, role := range roles {
 		name := prefix + "_" + role
@@ -214,7 +214,7 @@ func migrationSQL(version int, prefix string) string {
 	for _, role := range roles {
 		names = append(names, "{"+role+"}", pgx.Identifier{prefix + "_" + role}.Sanitize())
 	}
-	return "SET LOCAL search_path = " + searchPath + ";\n" + strings.NewReplacer(names...).Replace(string(text))
+	return "SET LOCAL search_path = " + searchPath + ";\nSET LOCAL standard_conforming_strings = on;\n" + strings.NewReplacer(names...).Replace(string(text))
 }
 
 func quoteText(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

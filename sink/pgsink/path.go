@@ -2,6 +2,8 @@ package pgsink
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,12 +20,64 @@ import (
 // call a function of the schema jobaudit. Temporary tables come last; unnamed they would be first.
 const searchPath = "pg_catalog, pg_temp"
 
-// pathSQL also has the server say what commitDurably listens for.
-const pathSQL = `SET LOCAL search_path = ` + searchPath + `; SET LOCAL client_min_messages = warning`
+// pinned are settings that a database or a role may have otherwise, and on which it depends
+// what our statements mean, or what the server's answers do. They are set as the path is.
+var pinned = []struct{ name, value string }{
+	{"search_path", searchPath},
+	{"client_encoding", "UTF8"}, // another one has texts stored that are no event's
+	{"standard_conforming_strings", "on"},
+	{"array_nulls", "on"},
+	{"transform_null_equals", "off"},
+	{"gin_fuzzy_search_limit", "0"},  // else reads leave out what waits
+	{"quote_all_identifiers", "off"}, // else triggers are printed in another way
+	// What a connection string can ask for: values as text.
+	{"bytea_output", "hex"},
+	{"datestyle", "ISO"},
+	{"intervalstyle", "postgres"},
+	{"timezone", "UTC"},
+}
 
-// begin begins a transaction, in one round trip.
+// pinnedOfSessions are settings that only a session can have: transactions begin by saying them.
+var pinnedOfSessions = []struct{ name, value string }{
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_read_only", "off"},
+	{"default_transaction_deferrable", "off"},
+}
+
+// pin sets what is pinned for a session, whatever the connection string says.
+func pin(params map[string]string) {
+	for _, p := range append(slices.Clone(pinned), pinnedOfSessions...) {
+		for name := range params { // the server does not tell small letters from capitals
+			if strings.EqualFold(name, p.name) {
+				delete(params, name)
+			}
+		}
+		params[p.name] = p.value
+	}
+}
+
+// pinSQL sets what is pinned for a transaction. It also has the server say what commitDurably
+// listens for.
+var pinSQL = func() string {
+	sql := `SET LOCAL client_min_messages = warning`
+	for _, p := range pinned {
+		value := quoteText(p.value)
+		if p.name == "search_path" {
+			value = p.value // a list
+		}
+		sql += `; SET LOCAL ` + p.name + ` = ` + value
+	}
+	return sql
+}()
+
+// begin begins a transaction that writes, in one round trip.
 func begin(ctx context.Context, db database) (pgx.Tx, error) {
-	return db.BeginTx(ctx, pgx.TxOptions{BeginQuery: `BEGIN ISOLATION LEVEL READ COMMITTED; ` + pathSQL})
+	return db.BeginTx(ctx, pgx.TxOptions{BeginQuery: `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE NOT DEFERRABLE; ` + pinSQL})
+}
+
+// beginRead begins one that reads, which a standby takes, too.
+func beginRead(ctx context.Context, db database) (pgx.Tx, error) {
+	return db.BeginTx(ctx, pgx.TxOptions{BeginQuery: `BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE; ` + pinSQL})
 }
 
 // rollback ends a transaction that has not ended, also where ctx has, and not for longer than
@@ -50,13 +104,13 @@ type database interface {
 	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 }
 
-// trusted runs statements under searchPath.
+// trusted runs statements under what is pinned.
 type trusted struct {
 	database
 	pooled bool // the session is not ours: each statement is a transaction of its own
 }
 
-// pool is a pool of connections whose statements run under searchPath.
+// pool is a pool of connections whose statements run under what is pinned.
 type pool struct {
 	trusted
 	conns *pgxpool.Pool
@@ -68,7 +122,7 @@ func (t trusted) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, 
 	if !t.pooled {
 		return t.database.Query(ctx, sql, args...)
 	}
-	tx, err := begin(ctx, t.database)
+	tx, err := beginRead(ctx, t.database)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +162,7 @@ func (t trusted) SendBatch(ctx context.Context, batch *pgx.Batch) error {
 	if !t.pooled {
 		return t.database.SendBatch(ctx, batch).Close()
 	}
-	tx, err := begin(ctx, t.database)
+	tx, err := beginRead(ctx, t.database)
 	if err != nil {
 		return err
 	}

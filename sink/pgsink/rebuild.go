@@ -124,7 +124,7 @@ func (r *rebuilding) step(ctx context.Context) error {
 	for _, row := range found {
 		stored[row.first] = row.h
 	}
-	leaves, err := r.db.Query(ctx, `SELECT sha256('\x00'::bytea || line) FROM jobaudit.events WHERE idx >= $1 AND idx < $2 ORDER BY idx`, begin, end)
+	leaves, err := r.db.Query(ctx, `SELECT sha256(decode('00', 'hex') || line) FROM jobaudit.events WHERE idx >= $1 AND idx < $2 ORDER BY idx`, begin, end)
 	if err != nil {
 		return err
 	}

@@ -168,7 +168,7 @@ func (v *verification) inbox() error {
 		SELECT e.id, i.hash IS NULL, s.id IS NOT NULL FROM jobaudit.inbox b
 		CROSS JOIN LATERAL unnest(b.ids, b.lines) e(id, line)
 		LEFT JOIN jobaudit.ids i ON i.id = e.id LEFT JOIN jobaudit.sequence s ON s.id = e.id
-		WHERE i.hash IS DISTINCT FROM sha256('\x00'::bytea || e.line) OR s.id IS NOT NULL LIMIT 2000`)
+		WHERE i.hash IS DISTINCT FROM sha256(decode('00', 'hex') || e.line) OR s.id IS NOT NULL LIMIT 2000`)
 	if err != nil {
 		return err
 	}

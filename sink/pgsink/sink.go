@@ -27,7 +27,7 @@ type Options struct {
 	Conns int
 
 	// Pooled is set behind a pooler such as PgBouncer, in any mode: without it a
-	// connection asks for its own search_path when it starts, which poolers refuse.
+	// connection asks for settings of its own, as search_path, when it starts, which poolers refuse.
 	Pooled bool
 
 	// Timeout is how long one statement of an Append may take; the Append's
@@ -166,7 +166,7 @@ func prepareConn(config *pgx.ConnConfig, opts *Options) {
 		config.RuntimeParams["application_name"] = "jobaudit"
 	}
 	if !opts.Pooled {
-		config.RuntimeParams["search_path"] = searchPath // poolers refuse it: there each transaction begins with it
+		pin(config.RuntimeParams) // poolers refuse it: there each transaction begins with it
 	} else {
 		// No statement that outlives its transaction. Parameters still have
 		// their types: the arrays of append need them.

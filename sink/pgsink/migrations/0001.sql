@@ -206,7 +206,7 @@ BEGIN
 		PERFORM set_config('synchronous_commit', 'on', true);
 	END IF;
 	WITH new AS (
-		SELECT t.id, t.line, t.ord, sha256('\x00'::bytea || t.line) AS hash
+		SELECT t.id, t.line, t.ord, sha256(decode('00', 'hex') || t.line) AS hash
 		FROM unnest(p_ids, p_lines, p_ord) t(id, line, ord)
 	), stored AS (
 		INSERT INTO jobaudit.ids (id, hash) SELECT id, hash FROM new ON CONFLICT (id) DO NOTHING RETURNING id
@@ -221,7 +221,7 @@ BEGIN
 		-- while the insert waited for it.
 		SELECT t.id INTO bad FROM unnest(p_ids, p_lines) t(id, line)
 		LEFT JOIN jobaudit.ids s ON s.id = t.id
-		WHERE s.hash IS DISTINCT FROM sha256('\x00'::bytea || t.line) LIMIT 1;
+		WHERE s.hash IS DISTINCT FROM sha256(decode('00', 'hex') || t.line) LIMIT 1;
 		IF bad IS NOT NULL THEN
 			RAISE EXCEPTION 'jobaudit: other bytes are stored under the ID %', bad USING ERRCODE = 'JA001';
 		END IF;
@@ -276,7 +276,7 @@ BEGIN
 	PERFORM pg_advisory_xact_lock(1785684577, 1);
 	SELECT missing INTO gone FROM jobaudit.settled_v1(ARRAY[p_id]);
 	IF gone IS NULL OR cardinality(p_keys) > 3
-		OR NOT EXISTS (SELECT FROM jobaudit.ids WHERE id = p_id AND hash = sha256('\x00'::bytea || p_line)) THEN
+		OR NOT EXISTS (SELECT FROM jobaudit.ids WHERE id = p_id AND hash = sha256(decode('00', 'hex') || p_line)) THEN
 		RETURN false;
 	END IF;
 	INSERT INTO jobaudit.inbox (ids, keys, lines) VALUES (ARRAY[p_id], p_keys, ARRAY[p_line]);
