@@ -33,6 +33,10 @@ var commands = map[string][]flag{
 	"sqlcmd":    {{name: " -P", form: behind | onto}},
 	"docker":    {{name: " -p", form: behind, with: " login "}},
 	"podman":    {{name: " -p", form: behind, with: " login "}},
+	"buildah":   {{name: " -p", form: behind, with: " login "}},
+	"nerdctl":   {{name: " -p", form: behind, with: " login "}},
+	"twine":     {{name: " -p", form: behind, with: " upload "}},
+	"cqlsh":     {{name: " -p", form: behind}},
 	"unzip":     {{name: " -P", form: behind | onto}},
 	"zip":       {{name: " -P", form: behind | onto}},
 	"smbclient": {{name: " -U", form: behind | onto, sign: '%'}},
@@ -48,7 +52,8 @@ func (c *scan) command(i int, program string) int {
 	for at < len(c.text) && isAlnum(c.text[at]) {
 		at++
 	}
-	if at == len(c.text) || c.text[at] != ' ' {
+	listed := at < len(c.text) && c.text[at] != ' ' && (c.text[at] == '\t' || c.text[at] == '\\' || quoteAt(c.text, at) >= 0)
+	if at == len(c.text) || c.text[at] != ' ' && !listed {
 		return -1
 	}
 	l := c.seen()
@@ -57,6 +62,9 @@ func (c *scan) command(i int, program string) int {
 	}
 	if l.programs++; l.programs > maxInside {
 		return -1
+	}
+	if listed {
+		return c.listed(at, program, i)
 	}
 	line := c.text[at:min(len(c.text), at+512)]
 	if end := strings.IndexByte(line, '\n'); end >= 0 {
@@ -67,6 +75,32 @@ func (c *scan) command(i int, program string) int {
 	for _, f := range commands[program] {
 		if end := c.flagged(line, f, i); end >= 0 {
 			return at + end
+		}
+	}
+	return -1
+}
+
+// listed is command for arguments in a list, or with tabs between them, behind the name of
+// a program that ends at at.
+func (c *scan) listed(at int, program string, begin int) int {
+	if quote := quoteAt(c.text, at); quote >= 0 {
+		at = quote + 1
+	}
+	words := arguments{text: c.text[:min(len(c.text), at+512)], at: at}
+	var room [640]byte
+	line := room[:0]
+	for {
+		word, ok := words.next()
+		if !ok || len(line)+len(word)+1 > len(room) {
+			break
+		}
+		line = append(append(line, ' '), word...)
+	}
+	c.seen().programsTo = max(words.at, at)
+	c.work += words.at - at + len(line)
+	for _, f := range commands[program] {
+		if c.flagged(asString(line), f, begin) >= 0 {
+			return words.at
 		}
 	}
 	return -1
@@ -213,7 +247,8 @@ func (c *scan) formField(i int) int {
 }
 
 // called looks for a credential behind the comma at i, as the second argument of a
-// function whose first is its name in quotes: define('DB_PASSWORD', 'V').
+// function whose first is its name in quotes, or as the argument behind a flag in a list:
+// define('DB_PASSWORD', 'V'), ["--password","V"].
 func (c *scan) called(i int) bool {
 	text := c.text
 	if i < 4 || i+minText >= len(text) || !endsAsName(text, i) {
@@ -234,12 +269,8 @@ func (c *scan) called(i int) bool {
 	for at > 0 && beforeSign[text[at-1]] {
 		at--
 	}
-	if at == begin || at == 0 || text[at-1] != '(' {
+	if at == begin || before(text, at) != '(' && text[begin] != '-' {
 		return false
 	}
-	from := i + 1
-	for from < len(text) && (text[from] == ' ' || text[from] == '\\') {
-		from++
-	}
-	return from < len(text) && (text[from] == '"' || text[from] == '\'') && c.inside(i) && c.valued(i, n, begin)
+	return quoteAt(text, c.lead(i)) >= 0 && c.inside(i) && c.valued(i, n, begin)
 }

@@ -385,30 +385,3 @@ func (c *scan) keyed(i int) bool {
 }
 
 func isUpper(b byte) bool { return b-'A' <= 'Z'-'A' }
-
-// curl returns the end of the credentials that a command line, which begins at i,
-// gives to curl, or -1.
-func (c *scan) curl(i int) int {
-	if i < c.seen().commands {
-		return -1
-	}
-	c.seen().commands = i + 256
-	line := c.text[i:min(len(c.text), i+512)]
-	c.work += len(line)
-	for _, flag := range [...]string{" -u", " --user"} {
-		at := strings.Index(line, flag)
-		if at < 0 {
-			continue
-		}
-		rest := line[at+len(flag):]
-		login := strings.TrimLeft(rest, " =\"'\\")
-		begin := at + len(flag) + len(rest) - len(login)
-		if end := strings.IndexAny(login, " \"'\\\n"); end >= 0 {
-			login = login[:end]
-		}
-		if _, password, ok := strings.Cut(login, ":"); ok && !masked(password) && password[0] != '<' && password[0] != '{' {
-			return i + begin + len(login)
-		}
-	}
-	return -1
-}

@@ -396,7 +396,7 @@ var structures = []struct {
 	{ruleNamed, "(?i)authorization (?i)cookie", checkHeader},
 	{ruleNamed, "curl", checkCurl},
 	{ruleNamed, "machine", checkNetrc},
-	{ruleNamed, "sshpass mysql mariadb redis-cli mongo ldap sqlcmd docker podman unzip zip smbclient openssl http xh", checkCommand},
+	{ruleNamed, "sshpass mysql mariadb redis-cli mongo ldap sqlcmd docker podman buildah nerdctl twine cqlsh unzip zip smbclient openssl http xh", checkCommand},
 	{ruleNamed, "variable", checkVariable},
 	{ruleNamed, "form-data", checkForm},
 	{ruleNamed, "ENV setx", checkSet},
@@ -493,7 +493,7 @@ var ruleNames = sync.OnceValue(func() map[string]bool {
 
 // engineVersion is raised when something other than the table changes what is
 // found.
-const engineVersion = 11
+const engineVersion = 12
 
 // tableDigest stands for everything that is built in.
 var tableDigest = sync.OnceValue(func() string {
