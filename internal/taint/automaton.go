@@ -5,6 +5,9 @@ import "encoding/binary"
 // tells reports whether a text that is cut behind so many bytes of the needle
 // tells that they are its: not if they are words of which others texts are made.
 func (n *needle) tells(depth int) bool {
+	if depth <= int(n.shown) {
+		return false
+	}
 	head := n.text[:depth]
 	whole := depth == len(n.text) || !isWord(head[depth-1]) || !isWord(n.text[depth])
 	return n.credential || !whole || !ordinary(head)
@@ -168,9 +171,9 @@ func (a *automaton) childOf(n *node, c byte) uint32 {
 }
 
 // over looks at text[from:to], in the given state of what stands before it, and
-// returns the state behind it. It tells found of the needles, and heads of needles
-// that are cut, that end there.
-func (a *automaton) over(text []byte, from, to int, state uint32, found func(needle uint32) bool) (uint32, bool) {
+// returns the state behind it. It tells found of the needles, and if heads is true of heads
+// of needles that are cut, that end there.
+func (a *automaton) over(text []byte, from, to int, state uint32, heads bool, found func(needle uint32) bool) (uint32, bool) {
 	nodes := a.nodes
 	for i := from; i < to; {
 		if n := &nodes[state]; n.run != 0 && i+mostAhead <= to && a.same(n, text[i:]) {
@@ -204,7 +207,7 @@ func (a *automaton) over(text []byte, from, to int, state uint32, found func(nee
 		if n.found != 0 && a.report(n.found, found) {
 			return state, true
 		}
-		if n.depth >= minNeedle && i < len(text) && cuts[text[i]] && cut(text[i:]) && a.needles[n.begin].tells(int(n.depth)) && found(a.first+n.begin) {
+		if heads && n.depth >= minNeedle && i < len(text) && cuts[text[i]] && cut(text[i:]) && a.needles[n.begin].tells(int(n.depth)) && found(a.first+n.begin) {
 			return state, true
 		}
 		if n.count == 0 { // as few nodes have no children, which is told before goOn is read

@@ -65,23 +65,34 @@ func (e *expander) put(text string, credential bool) {
 	for i, c := range buf[:n] {
 		buf[i] = lower[c]
 	}
+	made := needle{credential: credential}
+	switch {
+	case len(text) > maxStored:
+		made.size = -1
+	case len(text) > n:
+		made.size, made.sum = len(text), sumOf(text)
+	}
 	if at := e.find(buf[:n]); at >= 0 {
-		e.needles[at].credential = e.needles[at].credential || credential
+		same := &e.needles[at]
+		same.credential = same.credential || credential
+		if same.size != made.size || same.sum != made.sum {
+			same.size = -1
+		}
 		return
 	}
 	if len(e.needles) >= e.limit || e.bytes+n > maxBytes {
 		e.full = true
 		return
 	}
-	folded := string(buf[:n])
+	made.text = string(buf[:n])
 	if e.index != nil {
-		e.index[folded] = len(e.needles)
+		e.index[made.text] = len(e.needles)
 	}
 	if e.needles == nil {
 		e.needles = make([]needle, 0, few)
 	}
 	e.bytes += n
-	e.needles = append(e.needles, needle{folded, credential})
+	e.needles = append(e.needles, made)
 }
 
 // few is how many needles are looked through one by one.

@@ -25,46 +25,20 @@ func (m *Matcher) MatchCredential(text string) bool {
 // Credentials reports whether some of the needles are credentials.
 func (m *Matcher) Credentials() bool { return m != nil && m.credentials }
 
-// Without returns a Matcher of the needles, other than credentials, that stand
-// in none of the texts: those are stored anyway.
-func (m *Matcher) Without(texts func(yield func(string) bool)) *Matcher {
-	if m == nil || !m.others {
-		return m
-	}
-	var stored []bool
-	for text := range texts {
-		m.match(text, func(n uint32) bool {
-			if !m.needles[n].credential {
-				if stored == nil {
-					stored = make([]bool, len(m.needles))
-				}
-				stored[n] = true
-			}
-			return false
-		})
-	}
-	if stored == nil {
-		return m
-	}
-	var left []needle
-	for i, n := range m.needles {
-		if !stored[i] {
-			left = append(left, n)
-		}
-	}
-	return newMatcher(left)
-}
-
 func (m *Matcher) match(text string, found func(uint32) bool) bool {
 	if m == nil || len(text) < m.least {
 		return false
 	}
+	return m.run(text, found, nil)
+}
+
+func (m *Matcher) run(text string, found func(uint32) bool, stored *stored) bool {
 	s := pool.Get().(*search)
-	s.Matcher, s.found = m, found
+	s.Matcher, s.found, s.stored = m, found, stored
 	r := &s.rooms[0]
 	r.text = append(r.text[:0], text...)
 	hit := s.text(r.text, 0)
-	s.Matcher, s.found = nil, nil
+	s.Matcher, s.found, s.stored = nil, nil, nil
 	if s.small() {
 		pool.Put(s)
 	}
@@ -75,6 +49,7 @@ func (m *Matcher) match(text string, found func(uint32) bool) bool {
 type search struct {
 	*Matcher
 	found  func(uint32) bool
+	stored *stored                // what takes the place of found, if it is not nil
 	rooms  [maxDecodings + 1]room // by how often a text was decoded
 	budget int                    // bytes of encodings inside encodings that may still be looked at
 }
@@ -107,7 +82,13 @@ func (s *search) small() bool {
 	return total <= 512<<10
 }
 
-func (s *search) here(text []byte) bool { return s.search(text, s.found) }
+func (s *search) here(text []byte) bool {
+	if s.stored != nil {
+		s.stored.note(text)
+		return false
+	}
+	return s.search(text, true, s.found)
+}
 
 // text looks at a text that was decoded so many times, and at what it encodes. Of
 // what was decoded to see whether it was encoded most is noise, so only what can

@@ -13,6 +13,13 @@ import (
 type needle struct {
 	text       string
 	credential bool
+	// shown is the longest head of it that is stored where a text is cut: neither that nor
+	// a shorter one tells anything.
+	shown uint8
+	// The value is longer than the text: its size, and a hash of it in lower case. A
+	// negative size stands for several, or one too large to be stored.
+	size int
+	sum  uint64
 }
 
 // short reports whether the needle has to stand alone.
@@ -216,9 +223,9 @@ func (m *Matcher) automaton() *automaton {
 }
 
 // search calls found with the index of each needle that text holds until it
-// returns true, and reports whether it did. A needle's head counts as the
-// needle where the text is cut behind it.
-func (m *Matcher) search(text []byte, found func(needle uint32) bool) bool {
+// returns true, and reports whether it did. If heads is true, a needle's head counts
+// as the needle where the text is cut behind it.
+func (m *Matcher) search(text []byte, heads bool, found func(needle uint32) bool) bool {
 	crowd := false // the anchor of many is there
 	for at, offsets := m.next(text, 0); offsets != 0; at, offsets = m.next(text, at+m.stride) {
 		for ; offsets != 0; offsets &= offsets - 1 {
@@ -241,10 +248,10 @@ func (m *Matcher) search(text []byte, found func(needle uint32) bool) bool {
 		return false
 	case crowd:
 		// From the beginning: what is cut before the crowd is looked for, too.
-		_, hit := m.automaton().over(text, 0, len(text), 0, found)
+		_, hit := m.automaton().over(text, 0, len(text), 0, heads, found)
 		return hit
 	}
-	return m.searchCut(text, found)
+	return heads && m.searchCut(text, found)
 }
 
 // next returns the first place from i on, of those that are looked at, where a part
@@ -332,7 +339,7 @@ func (m *Matcher) searchCut(text []byte, found func(needle uint32) bool) bool {
 			state, done = 0, at-m.longest
 		}
 		var hit bool
-		if state, hit = a.over(text, done, at, state, found); hit {
+		if state, hit = a.over(text, done, at, state, true, found); hit {
 			return true
 		}
 		done = at
