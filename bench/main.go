@@ -29,8 +29,11 @@ import (
 	"os/signal"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jobaudit/jobaudit/bench/cost"
 )
 
 func main() {
@@ -57,7 +60,8 @@ type machine struct {
 	Time, Go, OS, CPU, Commit string
 	Procs                     int
 	LoadBefore, LoadAfter     string
-	Noisy                     bool // others had more than a fourth of the processors
+	Others                    float64 // the part of the processors that other programs had; -1 where it is not known
+	Noisy                     bool    // they had more than a fourth
 }
 
 func run(ctx context.Context, quick bool, only, jsonFile, svgFile string) int {
@@ -78,6 +82,7 @@ func run(ctx context.Context, quick bool, only, jsonFile, svgFile string) int {
 	}
 	m := here(ctx)
 	m.print()
+	others := since()
 	var results []result
 	for _, r := range rows() {
 		if only != "" && !slices.Contains(strings.Split(only, ","), r.name) || ctx.Err() != nil {
@@ -88,9 +93,12 @@ func run(ctx context.Context, quick bool, only, jsonFile, svgFile string) int {
 		results = append(results, res)
 	}
 	m.LoadAfter = load()
-	m.Noisy = m.Noisy || busy(m.LoadAfter)
-	if m.Noisy {
-		fmt.Printf("\nThe machine was busy (load %s before, %s after): repeat before judging.\n", m.LoadBefore, m.LoadAfter)
+	e.endChild()
+	if m.Others = others(); m.Others >= 0 {
+		fmt.Printf("\nOther programs had %.0f %% of the processors.\n", 100*m.Others)
+	}
+	if m.Noisy = m.Others > 0.25; m.Noisy {
+		fmt.Println("That is too much: repeat it before judging.")
 	}
 	code := summary(results)
 	for file, write := range map[string]func() ([]byte, error){
@@ -143,7 +151,6 @@ func here(ctx context.Context) machine {
 			break
 		}
 	}
-	m.Noisy = busy(m.LoadBefore)
 	return m
 }
 
@@ -160,10 +167,33 @@ func load() string {
 	return strings.Fields(string(text))[0]
 }
 
-// busy reports whether other programs had much of the machine: a run of this one
-// has one or two processors busy by itself.
-func busy(load string) bool {
-	var l float64
-	_, err := fmt.Sscan(load, &l)
-	return err == nil && l > 1.25*float64(runtime.GOMAXPROCS(0))
+// since returns a function that tells which part of the processors other programs had
+// since then, -1 where the system does not tell as Linux does.
+func since() func() float64 {
+	began, all, ours := time.Now(), processorTime(), cost.Tree()
+	return func() float64 {
+		now := processorTime()
+		if all == 0 || now == 0 {
+			return -1
+		}
+		others := now - all - (cost.Tree() - ours)
+		return max(others.Seconds(), 0) / (time.Since(began).Seconds() * float64(runtime.NumCPU()))
+	}
+}
+
+// processorTime is how long the machine's processors were not idle, what a hypervisor gave
+// to others included; 0 where it is not known. The unit is a hundredth of a second.
+func processorTime() (sum time.Duration) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	for i, field := range strings.Fields(line) { // cpu user nice system idle iowait irq softirq steal, and parts of these
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err == nil && i <= 8 && i != 4 && i != 5 {
+			sum += time.Duration(n) * 10 * time.Millisecond
+		}
+	}
+	return sum
 }
