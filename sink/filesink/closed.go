@@ -56,10 +56,7 @@ func (s *closedSegment) lean() *closedSegment {
 // well, from its lines. The history is that before the segment; nil has it
 // looked for.
 func (o *opening) loadOne(n int, before *history) (*closedSegment, history, error) {
-	first, until := o.firsts[n], int64(-1)
-	if n+1 < len(o.firsts) {
-		until = o.firsts[n+1]
-	}
+	first, until := o.firsts[n], o.until(n)
 	if x, err := openIndex(o.dir, first, o.keys()); err == nil {
 		defer x.close()
 		h, err := x.history()
@@ -83,6 +80,49 @@ func (o *opening) loadOne(n int, before *history) (*closedSegment, history, erro
 	return unfiled(c), c.history, nil
 }
 
+// until returns the size at which the n-th segment ends, -1 if nothing says so: what
+// begins behind the log's end, and holds nothing of it, says nothing.
+func (o *opening) until(n int) int64 {
+	if n+1 == len(o.firsts) || o.dropped(o.firsts[n+1]) && o.firsts[n+1] > o.head.Head().Size && !o.head.IsZero() {
+		return -1
+	}
+	return o.firsts[n+1]
+}
+
+// A gapError is about a segment that does not reach the next one.
+type gapError struct{ first, end, until int64 }
+
+func (e *gapError) Error() string {
+	return fmt.Sprintf("%v: %s ends at size %d instead of %d, where the next segment begins", ErrDamaged, segmentPath(e.first), e.end, e.until)
+}
+
+func (e *gapError) Unwrap() error { return ErrDamaged }
+
+// behindGap is the segment before which events are missing: with no commit line in it,
+// nothing of it is the log's, and checkTails says what follows from its beginning there.
+func (o *opening) behindGap(n int, gap *gapError, refusal error) (repair, error) {
+	m := repair{first: o.firsts[n]}
+	m.content = content{first: m.first, end: m.first}
+	if gap.until > m.first {
+		return m, refusal
+	}
+	f, err := o.dir.Open(segmentPath(m.first))
+	if err != nil {
+		return m, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return m, err
+	}
+	m.bytes = info.Size
+	claimed, err := lastClaim(f)
+	if err == nil && claimed.Origin != "" {
+		err = refusal
+	}
+	return m, err
+}
+
 // reindex makes the content of an index from a segment's lines, and proves it where
 // the log's head is known. A segment that does not reach the next one is damage.
 func (o *opening) reindex(first, until int64, h history) (*content, error) {
@@ -100,7 +140,11 @@ func (o *opening) reindex(first, until int64, h history) (*content, error) {
 	}
 	c, err := readContent(o.ctx, o.dir, first, until, h)
 	if errors.Is(err, ErrDamaged) {
-		return nil, o.refuse(o.head.Head(), fmt.Errorf("%w. %s", err, putBack))
+		log := o.head.Head()
+		if o.head.IsZero() {
+			log, _ = claimedHead(o.dir, o.firsts[:slices.Index(o.firsts, first)+1]) // the error says enough
+		}
+		return nil, o.refuse(log, fmt.Errorf("%w. %s", err, putBack))
 	}
 	if err == nil {
 		c.notProven, c.history.unproven = notProven, true
@@ -120,7 +164,7 @@ func readContent(ctx context.Context, dir disk.Dir, first, until int64, h histor
 		return nil, err
 	}
 	if until >= 0 && found.end != until {
-		return nil, fmt.Errorf("%w: %s ends at size %d instead of %d, where the next segment begins", ErrDamaged, segmentPath(first), found.end, until)
+		return nil, &gapError{first, found.end, until}
 	}
 	return &found.content, nil
 }

@@ -135,7 +135,10 @@ func (o *opening) damaged(m *repair, reason string) error {
 // Each refusal says how to go on. asSuccessor is for a log that has lost its end,
 // putBack for one with damage that a tree cannot grow over, itsKey for one of
 // another key.
-const putBack = "Verify says what is there. Put the file back from a copy (jobaudit copy makes them); without one, keep this directory as evidence and begin a new log in another, with a new key"
+const (
+	putBack     = "Verify says what is there. Put the file back from a copy (jobaudit copy makes them). " + withoutCopy
+	withoutCopy = "Without one, keep this directory as evidence and begin a new log in another, with a new key"
+)
 
 func (o *opening) asSuccessor() string {
 	return "Verify says what is there. To go on without what is lost, " + successorOf(o.key.Name(), o.head.Head().Origin) + ": the log continues as a successor"

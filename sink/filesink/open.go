@@ -127,7 +127,7 @@ func lockError(err error) error {
 // nothing but caches.
 func (o *opening) check() error {
 	if err := checkBeginning(o.firsts); err != nil {
-		return o.refuse(auditlog.Head{Size: o.firsts[0]}, err)
+		return o.refuse(auditlog.Head{Size: o.firsts[0]}, fmt.Errorf("%w. %s", err, withoutCopy))
 	}
 	for _, look := range []func() error{o.findHead, o.checkTails, o.checkAnchors, o.checkCheckpoint, o.checkCopy, o.loadClosed, o.loadLast} {
 		if err := look(); err != nil {
@@ -306,6 +306,9 @@ func (o *opening) scanTail(n int) (repair, error) {
 	first := o.firsts[n]
 	m := repair{first: first}
 	if err := o.before(n); err != nil {
+		if gap, ok := errors.AsType[*gapError](err); ok {
+			return o.behindGap(n, gap, err)
+		}
 		return m, err
 	}
 	f, err := o.dir.Open(segmentPath(first))

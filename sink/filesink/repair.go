@@ -51,7 +51,7 @@ func (o *opening) repairOne(m repair) error {
 		return err
 	}
 	if m.size == 0 {
-		o.firsts = o.firsts[:slices.Index(o.firsts, m.first)]
+		o.firsts = slices.DeleteFunc(o.firsts, func(first int64) bool { return first == m.first })
 		return o.drop(m.first)
 	}
 	temp := segmentPath(m.first) + tempSuffix

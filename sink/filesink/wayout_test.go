@@ -117,6 +117,18 @@ func TestEveryRefusalsAdviceLeadsToALogThatGoesOn(t *testing.T) {
 			s.killedSuccessor(t, 18)
 			return s.lose(t)
 		},
+		"an empty segment begins behind the log's end": func(t *testing.T, s *stranded) *filesink.Options {
+			s.first(t)
+			require.NoError(t, os.WriteFile(filepath.Join(s.dir, "entries", "00000000000000000012.jsonl"), nil, 0o600))
+			return nil
+		},
+		"segments with events alone begin behind the log's end": func(t *testing.T, s *stranded) *filesink.Options {
+			s.first(t)
+			for _, name := range []string{"00000000000000000012.jsonl", "00000000000000000015.jsonl"} {
+				require.NoError(t, os.WriteFile(filepath.Join(s.dir, "entries", name), append(s.records[20].Bytes(), '\n'), 0o600))
+			}
+			return nil
+		},
 		"a successor has no predecessor in its options": func(t *testing.T, s *stranded) *filesink.Options {
 			s.first(t)
 			s.successor(t, origin+"/s2")
@@ -291,4 +303,28 @@ func TestALogIsCopiedWhereverItsSuccessorWasKilled(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, r.Close())
 	}
+}
+
+func TestASegmentBehindTheEndIsNamedAndSoIsTheEnd(t *testing.T) {
+	p := newPlace(t)
+	p.write(t, &filesink.Options{SegmentSize: 1}, 3, sinktest.Records(9)...)
+	names := segments(t, p.dir)
+	require.NoError(t, os.WriteFile(filepath.Join(p.dir, "entries", "00000000000000000012.jsonl"), []byte("{"), 0o600))
+	refusal := p.refused(t, nil)
+	require.ErrorIs(t, refusal, filesink.ErrDamaged)
+	require.EqualValues(t, 9, refusal.Log.Size)
+	require.Contains(t, refusal.Error(), "00000000000000000012.jsonl")
+	require.Contains(t, refusal.Error(), "ends at 9")
+
+	require.NoError(t, os.Remove(filepath.Join(p.dir, "entries", "00000000000000000012.jsonl")))
+	require.NoError(t, os.Remove(names[1])) // what is behind was signed: a successor does not go on without it
+	refusal = p.refused(t, &filesink.Options{})
+	require.ErrorIs(t, refusal, filesink.ErrDamaged)
+	require.EqualValues(t, 9, refusal.Log.Size)
+	require.Contains(t, refusal.Error(), filepath.Base(names[0]))
+
+	require.NoError(t, os.Remove(names[0]))
+	refusal = p.refused(t, nil)
+	require.ErrorIs(t, refusal, filesink.ErrBeginning)
+	require.Contains(t, refusal.Error(), "Without one, keep this directory as evidence")
 }
