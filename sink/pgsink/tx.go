@@ -87,9 +87,7 @@ func arrayText(array any) string {
 			elements = append(elements, id.String())
 		}
 	case [][]byte:
-		for _, line := range a {
-			elements = append(elements, `"\\x`+hex.EncodeToString(line)+`"`)
-		}
+		return linesText(a)
 	case []int32:
 		for _, n := range a {
 			elements = append(elements, strconv.Itoa(int(n)))
@@ -98,4 +96,26 @@ func arrayText(array any) string {
 		panic(fmt.Sprintf("no argument of append_v1: %T", array))
 	}
 	return "{" + strings.Join(elements, ",") + "}"
+}
+
+// linesText is arrayText of lines, which may be many: it makes nothing of each that is copied.
+func linesText(lines [][]byte) string {
+	const quotes = `"\\x"` + `,`
+	size := len("{}")
+	for _, line := range lines {
+		size += len(quotes) + hex.EncodedLen(len(line))
+	}
+	var text strings.Builder
+	text.Grow(size)
+	text.WriteByte('{')
+	for i, line := range lines {
+		if i > 0 {
+			text.WriteByte(',')
+		}
+		text.WriteString(`"\\x`)
+		_, _ = hex.NewEncoder(&text).Write(line) // a Builder takes all
+		text.WriteByte('"')
+	}
+	text.WriteByte('}')
+	return text.String()
 }
