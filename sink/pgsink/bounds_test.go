@@ -16,8 +16,7 @@ import (
 // What the sequencer's password can write, a gigabyte in a cell, is a finding for the auditor
 // and not the end of his process.
 func TestNoCellDecidesHowMuchMemoryVerifyTakes(t *testing.T) {
-	url, k := database(t), newKey(t)
-	written(t, url, k)
+	url, k, _ := writtenLog(t)
 	size := int(committed(t, url))
 	sequencer := logins(t, url)["sequencer"]
 	execute(t, sequencer, `INSERT INTO jobaudit.refused (n, position, id, line, writer, reason)
@@ -54,8 +53,7 @@ func TestNoCellDecidesHowMuchMemoryVerifyTakes(t *testing.T) {
 
 // Who reads the log, or copies it, reads no more of a cell either.
 func TestNoCellDecidesHowMuchMemoryAReaderTakes(t *testing.T) {
-	url, k := database(t), newKey(t)
-	written(t, url, k)
+	url, _, _ := writtenLog(t)
 	sink := open(t, url, &pgsink.Options{Settle: time.Nanosecond, OnError: func(error) {}})
 	size := int(committed(t, url))
 	sequencer := logins(t, url)["sequencer"]
@@ -89,8 +87,7 @@ func TestNoCellDecidesHowMuchMemoryAReaderTakes(t *testing.T) {
 
 // Nor does how many principals an event seems to have acted for, and how long their names are.
 func TestNoPrincipalsDecideHowMuchMemoryVerifyTakes(t *testing.T) {
-	url, k := database(t), newKey(t)
-	written(t, url, k)
+	url, k, _ := writtenLog(t)
 	execute(t, logins(t, url)["sequencer"], `INSERT INTO jobaudit.acting (principal, idx)
 		SELECT n || repeat('x', 150000), 5 FROM generate_series(1, 1500) n`)
 	var before, after runtime.MemStats

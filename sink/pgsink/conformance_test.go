@@ -6,6 +6,7 @@ import (
 	"errors"
 	"iter"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jobaudit/jobaudit"
@@ -58,9 +59,11 @@ func medium(t *testing.T, sequencer func() *pgsink.SequencerOptions) sinktest.Me
 func mediumOn(url string, network *network, sequencer func() *pgsink.SequencerOptions) sinktest.Medium {
 	return sinktest.Medium{
 		Open: func(ctx context.Context) (jobaudit.AuditSink, error) {
-			return pgsink.Open(ctx, url, pgsink.On(network.configure, pgsink.Options{
-				Sequencer: sequencer(), OnError: func(error) {},
-			}))
+			opts := pgsink.Options{Sequencer: sequencer(), OnError: func(error) {}}
+			if opts.Sequencer == nil {
+				opts.Settle = 50 * time.Millisecond // reads wait for that in vain
+			}
+			return pgsink.Open(ctx, url, pgsink.On(network.configure, opts))
 		},
 		Bytes: func(ctx context.Context) iter.Seq2[[]byte, error] { return rows(ctx, url) },
 		Hang:  network.hang,

@@ -59,7 +59,7 @@ func TestJobsGoOnWhileTheDatabaseIsDown(t *testing.T) {
 	sink := onNetwork(t, url, n, pgsink.Options{})
 	fallback := memsink.New(nil)
 	recorder, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "test", Environment: "test"}, &jobaudit.Options{
-		Fallback: fallback, OnError: func(context.Context, *jobaudit.AuditError) {},
+		Fallback: fallback, OutcomeTimeout: time.Second, OnError: func(context.Context, *jobaudit.AuditError) {},
 	})
 	require.NoError(t, err)
 	submission := jobaudit.Submission{

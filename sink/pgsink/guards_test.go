@@ -13,8 +13,7 @@ import (
 // Each variant of a trigger has its name and its function, and lets something through; the
 // others change what a statement does without touching those.
 func TestEveryChangedTriggerRuleAndOwnerIsTold(t *testing.T) {
-	url, k := database(t), newKey(t)
-	written(t, url, k)
+	url, k, _ := writtenLog(t)
 	columns := map[string]string{"ids": "hash", "inbox": "lines", "events": "line", "commits": "line", "hashes": "h", "refused": "line",
 		"acting": "idx", "sequence": "idx", "lead": "one", "migrations": "version"}
 	type change struct{ do, undo string }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -194,8 +196,7 @@ func TestAPartitionIsMadeWhenNobodyReads(t *testing.T) {
 // An event that has come into the default partition keeps its own from being made, and
 // not those behind it.
 func TestOnePartitionThatCannotBeMadeStopsNoOther(t *testing.T) {
-	url, k := database(t), newKey(t)
-	written(t, url, k)
+	url, k, _ := writtenLog(t)
 	tamper(t, url, `INSERT INTO jobaudit.events (idx, id, writer, line, type, time) SELECT 20000007, id, writer, line, type, time FROM jobaudit.events WHERE idx = 1`, 0)
 	reported, stop := complaints(t, url, pgsink.PartitionsOf(16, k.options()))
 	awaitTable(t, url, "events_00003")
@@ -234,8 +235,7 @@ func TestNumbersThatNoLogReachesEndInTime(t *testing.T) {
 	} {
 		for _, n := range []int64{1 << 53, math.MaxInt64} {
 			t.Run(fmt.Sprintf("%s of size %d", name, n), func(t *testing.T) {
-				url, k := database(t), newKey(t)
-				head := written(t, url, k)
+				url, k, head := writtenLog(t)
 				execute(t, logins(t, url)["sequencer"], strings.ReplaceAll(sql, "$n", fmt.Sprintf("%d::bigint", n)))
 				_, err := verify(url, k, head)
 				var found *pgsink.VerifyError
@@ -303,8 +303,7 @@ func TestExtraEveryHostileCell(t *testing.T) {
 // hostileTables tries so many values of each cell.
 func hostileTables(t *testing.T, most int) {
 	t.Helper()
-	url, k := database(t), newKey(t)
-	head := written(t, url, k)
+	url, k, head := writtenLog(t)
 	conn, err := pgx.Connect(t.Context(), url)
 	require.NoError(t, err)
 	defer conn.Close(context.Background())
@@ -324,10 +323,6 @@ func hostileTables(t *testing.T, most int) {
 		FROM pg_attribute a JOIN pg_class r ON r.oid = attrelid
 		WHERE relnamespace = 'jobaudit'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition AND attnum > 0 AND relname <> 'migrations' AND attname <> 'one' ORDER BY 1, 2`)
 	require.NoError(t, err)
-	type column struct {
-		Table, Name, Type string
-		NotNull           bool
-	}
 	columns, err := pgx.CollectRows(rows, pgx.RowToStructByPos[column])
 	require.NoError(t, err)
 	tried := 0
@@ -372,8 +367,7 @@ func hostileTables(t *testing.T, most int) {
 func TestAMissingTableHidesNothing(t *testing.T) {
 	for _, table := range []string{"events_rest", "lead", "acting", "refused", "hashes", "inbox", "migrations", "sequence", "ids"} {
 		t.Run(table, func(t *testing.T) {
-			url, k := database(t), newKey(t)
-			head := written(t, url, k)
+			url, k, head := writtenLog(t)
 			tamper(t, url, `UPDATE jobaudit.events SET principal = 'nobody' WHERE idx = 7; UPDATE jobaudit.commits SET prev = 1 WHERE size = 40; DROP TABLE jobaudit.`+table, 0)
 			report, err := verify(url, k, head)
 			var found *pgsink.VerifyError
@@ -415,8 +409,7 @@ func TestAMalformedRowOfTheInboxIsRefused(t *testing.T) {
 
 // What cannot be rebuilt is not read again in each cycle, and is told once.
 func TestALogThatCannotBeRebuiltIsReadOnce(t *testing.T) {
-	url, k := database(t), newKey(t)
-	written(t, url, k)
+	url, k, _ := writtenLog(t)
 	tamper(t, url, `DELETE FROM jobaudit.hashes; UPDATE jobaudit.events SET line = line || ' ' WHERE idx = $i`, 7)
 	cycles := make(chan struct{})
 	reported, stop := complaints(t, url, pgsink.AtSteps(func(at string) error {
@@ -437,21 +430,20 @@ func TestALogThatCannotBeRebuiltIsReadOnce(t *testing.T) {
 	require.Len(t, reported(), 2, "%v", reported())
 }
 
+// manyRecords are more than one Append takes.
+var manyRecords = sync.OnceValue(func() []jobaudit.Record { return sinktest.Records(16_384 + 16) })
+
 func TestATransactionTakesMoreThanOneAppend(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it stores 40,000 events")
+		t.Skip("it stores 33,000 events")
 	}
 	url := database(t)
-	records := sinktest.Records(20_000)
-	for kind, begin := range transactions(t, url) {
-		tx := begin()
-		require.NoError(t, tx.sink.Append(t.Context(), records), kind)
-		require.NoError(t, tx.rollback(), kind)
-		if size.Race {
-			break // one kind, whichever comes first
-		}
-	}
-	tx := transactions(t, url)["pgx"]()
+	records := manyRecords() // one call of append_v1 takes all but 16
+	kinds := transactions(t, url)
+	tx := kinds["database/sql"]()
+	require.NoError(t, tx.sink.Append(t.Context(), records))
+	require.NoError(t, tx.rollback())
+	tx = kinds["pgx"]()
 	require.NoError(t, tx.sink.Append(t.Context(), records))
 	require.NoError(t, tx.commit())
 	require.Equal(t, idsOf(records), read(t, open(t, url, nil), jobaudit.Query{}))
@@ -463,25 +455,35 @@ func TestATransactionTakesMoreBytesThanOneAppend(t *testing.T) {
 		t.Skip("it stores 64 MiB")
 	}
 	url := database(t)
-	long := func(n, length int) []jobaudit.Record {
-		records := sinktest.Records(n)
-		for i, r := range records {
-			line := string(r.Bytes())
-			line = strings.TrimSuffix(line, "}") + `,"x":"` + strings.Repeat("x", length-len(line)-len(`,"x":""`)) + `"}`
-			var err error
-			records[i], err = jobaudit.ParseRecord([]byte(line))
-			require.NoError(t, err)
-			require.Len(t, line, length)
-		}
-		return records
+	records := slices.Clone(manyRecords()[:16_384])
+	all := 0
+	for _, r := range records {
+		all += r.Len()
 	}
+	// As many as can be are as long as can be, until all are 64 MiB, and no byte less.
+	for i, r := range records {
+		line, length := string(r.Bytes()), min(48_000, 64<<20-all+r.Len())
+		if length < r.Len()+len(`,"x":""`) {
+			break
+		}
+		line = strings.TrimSuffix(line, "}") + `,"x":"` + strings.Repeat("x", length-len(line)-len(`,"x":""`)) + `"}`
+		long, err := jobaudit.ParseRecord([]byte(line))
+		require.NoError(t, err)
+		all += long.Len() - r.Len()
+		records[i] = long
+	}
+	require.Equal(t, 64<<20, all)
+	require.Equal(t, 48_000, records[1000].Len())
+	sink := open(t, url, &pgsink.Options{Timeout: time.Hour})
+	more := append(slices.Clone(records), manyRecords()[16_384])
+	require.Error(t, sink.Append(t.Context(), more), "it is more than one takes")
 	for kind, begin := range transactions(t, url) {
 		tx := begin()
-		require.NoError(t, tx.sink.Append(t.Context(), long(1450, 48_000)), kind)
+		require.NoError(t, tx.sink.Append(t.Context(), more), kind)
 		require.NoError(t, tx.rollback(), kind)
 	}
 	// What Append says it takes, the database takes.
-	require.NoError(t, open(t, url, &pgsink.Options{Timeout: time.Hour}).Append(t.Context(), long(16384, 4096)))
+	require.NoError(t, sink.Append(t.Context(), records))
 }
 
 func TestASelectionThatIsNoTextFindsNothing(t *testing.T) {
@@ -497,8 +499,7 @@ func TestASelectionThatIsNoTextFindsNothing(t *testing.T) {
 // on would leave them out.
 func TestATailEndsWhereTheLogWasPutBack(t *testing.T) {
 	for _, more := range []int{0, 2, 5} {
-		url, k := database(t), newKey(t)
-		written(t, url, k)
+		url, k, _ := writtenLog(t)
 		sink := open(t, url, nil)
 		seen := 0
 		var end error

@@ -35,7 +35,7 @@ func jobs(ctx context.Context, r jobaudit.AuditReader, q jobaudit.Query) (list [
 
 func TestJobsGivesTheSameAsReadingEachJob(t *testing.T) {
 	url, k := database(t), newKey(t)
-	sink := open(t, url, nil)
+	sink := open(t, url, &pgsink.Options{Settle: time.Nanosecond, OnError: func(error) {}}) // some wait for good
 	random := rand.New(rand.NewPCG(5, 5))
 	fill := func(n int) {
 		for range n {

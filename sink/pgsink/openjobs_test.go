@@ -76,10 +76,12 @@ func sameAsFiles(t *testing.T, sink *pgsink.Sink) {
 	require.NoError(t, err)
 	file, err := filesink.Open(t.Context(), dir, key, &filesink.Options{OnError: func(error) {}})
 	require.NoError(t, err)
+	var records []jobaudit.Record
 	for r, err := range sink.Records(t.Context(), jobaudit.Query{}) {
 		require.NoError(t, err)
-		require.NoError(t, file.Append(t.Context(), []jobaudit.Record{r}))
+		records = append(records, r)
 	}
+	require.NoError(t, file.Append(t.Context(), records))
 	require.Equal(t, openOf(t, file), openOf(t, sink))
 	require.NoError(t, file.Close())
 }
@@ -113,8 +115,7 @@ func TestOpenJobsAreThoseOfAFileLog(t *testing.T) {
 // A database that was put back to an earlier state holds another log, of which
 // nothing that was known counts.
 func TestOpenJobsOfARestoredDatabaseAreReadAgain(t *testing.T) {
-	url, k := database(t), newKey(t)
-	written(t, url, k)
+	url, _, _ := writtenLog(t)
 	sink := open(t, url, nil)
 	before := openOf(t, sink)
 	tamper(t, url, `DELETE FROM jobaudit.events WHERE idx >= 22`, 0)
@@ -190,6 +191,7 @@ func awaitBlocked(t *testing.T, url string) {
 	require.NoError(t, err)
 	defer conn.Close(context.Background())
 	for blocked := false; !blocked; {
-		require.NoError(t, conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'jobaudit.events'::regclass)`).Scan(&blocked))
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks
+			WHERE NOT granted AND relation = 'jobaudit.events'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`).Scan(&blocked))
 	}
 }

@@ -22,9 +22,11 @@ func TestAReadKeepsOfTheInboxOnlyWhatItYields(t *testing.T) {
 	url := database(t)
 	sink := open(t, url, &pgsink.Options{Settle: time.Nanosecond, OnError: func(error) {}})
 	var ids, rare []uuid.UUID
-	for i := range 8 {
-		records := sinktest.Records(1000)
-		for _, at := range []int{3, 700} {
+	const rows, each = 8, 500
+	const middle, last = rows * each / 2, rows*each - 1 // the middle begins a row
+	for i := range rows {
+		records := sinktest.Records(each)
+		for _, at := range []int{3, 350} {
 			if i%3 != 1 {
 				continue
 			}
@@ -49,15 +51,15 @@ func TestAReadKeepsOfTheInboxOnlyWhatItYields(t *testing.T) {
 		unreadable int // the row that is no event
 	}{
 		"the first":            {jobaudit.Query{Limit: 3}, ids[:3], 0},
-		"the newest":           {jobaudit.Query{Limit: 3, NewestFirst: true}, backward(ids[7997:]), 1},
+		"the newest":           {jobaudit.Query{Limit: 3, NewestFirst: true}, backward(ids[last-2:]), 1},
 		"what is rare":         {jobaudit.Query{Action: "rare"}, rare, 1},
 		"rare, newest first":   {jobaudit.Query{Action: "rare", NewestFirst: true}, backward(rare), 1},
 		"the first that match": {jobaudit.Query{Action: "rare", Limit: 2}, rare[:2], 0},
 		"the last that match":  {jobaudit.Query{Action: "rare", Limit: 2, NewestFirst: true}, backward(rare)[:2], 1},
-		"behind another":       {jobaudit.Query{After: ids[4000], Limit: 2}, ids[4001:4003], 0},
-		"before another":       {jobaudit.Query{After: ids[4000], Limit: 2, NewestFirst: true}, backward(ids[3998:4000]), 0},
+		"behind another":       {jobaudit.Query{After: ids[middle], Limit: 2}, ids[middle+1 : middle+3], 0},
+		"before another":       {jobaudit.Query{After: ids[middle], Limit: 2, NewestFirst: true}, backward(ids[middle-2 : middle]), 0},
 		"as many as there are": {jobaudit.Query{Action: "rare", Limit: len(rare)}, rare, 0},
-		"behind the last":      {jobaudit.Query{After: ids[7999]}, nil, 1},
+		"behind the last":      {jobaudit.Query{After: ids[last]}, nil, 1},
 		"behind the last rare": {jobaudit.Query{After: rare[len(rare)-1], Action: "rare"}, nil, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,7 +75,7 @@ func TestAReadKeepsOfTheInboxOnlyWhatItYields(t *testing.T) {
 			unreadable := 0
 			for r, err := range sink.Records(t.Context(), c.query) {
 				if len(got)+unreadable == 0 {
-					require.Less(t, live()-before, int64(3<<20), "the inbox is %d MB", 8000*850>>20)
+					require.Less(t, live()-before, int64(3<<19), "the inbox is %d bytes", rows*each*850)
 				}
 				if err != nil {
 					unreadable++

@@ -50,8 +50,7 @@ func TestWrongStoredHashesAreMadeAgain(t *testing.T) {
 		"all rows are gone":     `DELETE FROM jobaudit.hashes`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			url, k := database(t), newKey(t)
-			head := written(t, url, k)
+			url, k, head := writtenLog(t)
 			anchor := filesink.FileAnchor(filepath.Join(t.TempDir(), "anchor"))
 			opts := k.options()
 			opts.Anchor = anchor
@@ -189,8 +188,7 @@ func TestACommitInTheMidstOfTheLogHoldsUpNoAnchor(t *testing.T) {
 func TestStoredHashesOfALostStateAreNoObstacle(t *testing.T) {
 
 	for cut := 1; cut <= 3; cut++ {
-		url, k := database(t), newKey(t)
-		written(t, url, k)
+		url, k, _ := writtenLog(t)
 		execute(t, url, fmt.Sprintf(`SET session_replication_role = replica; CREATE TEMP TABLE cut AS SELECT prev AS size FROM jobaudit.commits ORDER BY size DESC OFFSET %d LIMIT 1;
 			DELETE FROM jobaudit.ids WHERE id IN (SELECT id FROM jobaudit.events WHERE idx >= (SELECT size FROM cut));
 			DELETE FROM jobaudit.sequence WHERE idx >= (SELECT size FROM cut); DELETE FROM jobaudit.events WHERE idx >= (SELECT size FROM cut);
@@ -214,8 +212,7 @@ func TestStoredHashesOfALostStateAreNoObstacle(t *testing.T) {
 
 // Where the events are not those of the head, nothing more is signed.
 func TestASequencerSignsNothingOverChangedEvents(t *testing.T) {
-	url, k := database(t), newKey(t)
-	head := written(t, url, k)
+	url, k, head := writtenLog(t)
 	tamper(t, url, `DELETE FROM jobaudit.hashes; UPDATE jobaudit.events SET line = line || ' ' WHERE idx = $i`, 7)
 	errs := make(chan error, 10)
 	s, err := pgsink.NewSequencer(url, k.options(), &pgsink.Options{OnError: func(err error) { errs <- err }})

@@ -42,8 +42,7 @@ func TestEachRoleCanDoItsWork(t *testing.T) {
 
 // A role has exactly what its work needs.
 func TestNoRoleCanChangeOrForgetAnything(t *testing.T) {
-	url, k := database(t), newKey(t)
-	written(t, url, k)
+	url, k, _ := writtenLog(t)
 	users := logins(t, url)
 	tables := []string{"migrations", "ids", "inbox", "events", "acting", "sequence", "commits", "hashes", "refused", "lead", "events_00000", "events_rest"}
 	denied := func(user, url, sql string) {
@@ -165,9 +164,8 @@ func TestARowUnderANumberToComeStopsTheLogAndNothingElse(t *testing.T) {
 		"commits":  `INSERT INTO jobaudit.commits (size, prev, line) VALUES (41, 40, 'x')`,
 	} {
 		t.Run(table, func(t *testing.T) {
-			url, k := database(t), newKey(t)
+			url, k, _ := writtenLog(t)
 			users := logins(t, url)
-			written(t, url, k)
 			execute(t, users["sequencer"], sql)
 			sink := open(t, users["writer"], nil)
 			// No event: what is in its row is refused.

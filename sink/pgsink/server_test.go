@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -101,10 +102,15 @@ func execOn(ctx context.Context, url, sql string, args ...any) error {
 // database makes a database with the tables and returns its connection string.
 func database(tb testing.TB) string {
 	tb.Helper()
-	s := server(tb)
-	name := fmt.Sprintf("d%d", databaseNo.Add(1))
-	require.NoError(tb, execOn(context.Background(), s.URL("postgres"), `CREATE DATABASE `+name+` TEMPLATE prepared`))
-	return s.URL(name)
+	return copyOf(tb, "prepared")
+}
+
+// copyOf makes a database that is a copy of another one, and returns its connection string.
+func copyOf(tb testing.TB, name string) string {
+	tb.Helper()
+	s, made := server(tb), fmt.Sprintf("d%d", databaseNo.Add(1))
+	require.NoError(tb, execOn(context.Background(), s.URL("postgres"), `CREATE DATABASE `+made+` TEMPLATE `+name))
+	return s.URL(made)
 }
 
 // execute runs SQL as the superuser, whom nothing stops.
@@ -137,7 +143,8 @@ func newKeyNamed(tb testing.TB, origin string) key {
 }
 
 func (k key) options() pgsink.SequencerOptions {
-	return pgsink.SequencerOptions{Signer: k.Signer, Verifier: k.Verifier}
+	// It looks often: the tests wait for it.
+	return pgsink.SequencerOptions{Signer: k.Signer, Verifier: k.Verifier, MinPoll: 2 * time.Millisecond, MaxPoll: 20 * time.Millisecond}
 }
 
 // network makes the connections of a sink hang or break.

@@ -19,8 +19,7 @@ const cutTo = `DELETE FROM jobaudit.commits WHERE size > $i; DELETE FROM jobaudi
 // What is gone stays a finding, unless two say that they know of it: the holder of
 // a successor's key, who signed on from before it, and those who verify.
 func TestALossIsANoteOnlyWhereASuccessorGoesOnAndItIsListed(t *testing.T) {
-	url, k := database(t), newKey(t)
-	lost := written(t, url, k)
+	url, k, lost := writtenLog(t)
 	tamper(t, url, cutTo, 20)
 	next := newKeyNamed(t, auditlog.SuccessorOrigin(origin))
 	opts := &pgsink.VerifyOptions{Keys: []note.Verifier{k.Verifier, next.Verifier}, Heads: []auditlog.Head{lost}, AcceptLoss: []auditlog.Head{lost}}
@@ -69,9 +68,8 @@ func TestALossIsANoteOnlyWhereASuccessorGoesOnAndItIsListed(t *testing.T) {
 // event 20 to 30.
 func succeeded(t *testing.T) (url string, lost auditlog.Head, keys []note.Verifier) {
 	t.Helper()
-	url = database(t)
-	k, next := newKey(t), newKeyNamed(t, auditlog.SuccessorOrigin(origin))
-	lost = written(t, url, k)
+	url, k, lost := writtenLog(t)
+	next := newKeyNamed(t, auditlog.SuccessorOrigin(origin))
 	tamper(t, url, cutTo, 20)
 	sink := open(t, url, nil)
 	successor := next.options()

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -34,13 +35,37 @@ func written(t *testing.T, url string, k key) auditlog.Head {
 	return head.Head()
 }
 
+// writtenOnce is what the database "written" holds, once there is one.
+var writtenOnce struct {
+	sync.Mutex
+	made bool
+	key  key
+	head auditlog.Head
+}
+
+// writtenLog makes a database with a log that [written] made: each test that changes such a
+// log has a copy of its own.
+func writtenLog(t *testing.T) (url string, k key, head auditlog.Head) {
+	t.Helper()
+	w := &writtenOnce
+	w.Lock()
+	defer w.Unlock()
+	if !w.made {
+		s := server(t)
+		execute(t, s.URL("postgres"), `CREATE DATABASE written TEMPLATE prepared`)
+		w.key = newKey(t)
+		w.head = written(t, s.URL("written"), w.key)
+		w.made = true
+	}
+	return copyOf(t, "written"), w.key, w.head
+}
+
 func verify(url string, k key, heads ...auditlog.Head) (pgsink.Report, error) {
 	return pgsink.Verify(context.Background(), url, &pgsink.VerifyOptions{Keys: []note.Verifier{k.Verifier}, Heads: heads})
 }
 
 func TestAnUntouchedLogIsNotAccused(t *testing.T) {
-	url, k := database(t), newKey(t)
-	head := written(t, url, k)
+	url, k, head := writtenLog(t)
 	report, err := verify(url, k, head)
 	require.NoError(t, err)
 	require.Equal(t, auditlog.Anchored, report.Level)
@@ -123,8 +148,7 @@ func TestEveryChangeOfTheTablesIsFound(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 7))
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			url, k := database(t), newKey(t)
-			head := written(t, url, k)
+			url, k, head := writtenLog(t)
 			i := random.IntN(39)
 			tamper(t, url, test.sql, i)
 			heads := []auditlog.Head{head}
@@ -192,8 +216,7 @@ func TestAChangedGuardIsToldOfAndIsNoFinding(t *testing.T) {
 		"a function changed":                       `CREATE OR REPLACE FUNCTION jobaudit.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			url, k := database(t), newKey(t)
-			written(t, url, k)
+			url, k, _ := writtenLog(t)
 			tamper(t, url, sql, 0)
 			report, err := verify(url, k)
 			require.NoError(t, err)
@@ -206,8 +229,7 @@ func TestAChangedGuardIsToldOfAndIsNoFinding(t *testing.T) {
 }
 
 func TestVerifyRefusesWhereRowsMayBeHidden(t *testing.T) {
-	url, k := database(t), newKey(t)
-	written(t, url, k)
+	url, k, _ := writtenLog(t)
 	execute(t, url, `DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'auditor') THEN CREATE ROLE auditor LOGIN IN ROLE jobaudit_reader; END IF; END $$;
 		ALTER TABLE jobaudit.events ENABLE ROW LEVEL SECURITY`)
 	_, err := verify(url+" user=auditor", k)
@@ -215,8 +237,7 @@ func TestVerifyRefusesWhereRowsMayBeHidden(t *testing.T) {
 }
 
 func TestAReaderSkipsARecordThatItCannotRead(t *testing.T) {
-	url, k := database(t), newKey(t)
-	written(t, url, k)
+	url, _, _ := writtenLog(t)
 	tamper(t, url, `UPDATE jobaudit.events SET line = 'no event' WHERE idx = $i`, 17)
 	sink := open(t, url, nil)
 	var records int
