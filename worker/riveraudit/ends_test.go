@@ -23,6 +23,7 @@ import (
 )
 
 func TestADuplicateIsOnRecordAndNamesTheJobItDuplicates(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	rows["unique duplicate"](w)
 	first, err := w.audit.JobID(t.Context(), w.row(1))
@@ -39,6 +40,7 @@ func TestADuplicateIsOnRecordAndNamesTheJobItDuplicates(t *testing.T) {
 }
 
 func TestACancelThatNobodyToldOfIsFoundInTheTable(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	id := w.insert(task{}, &river.InsertOpts{ScheduledAt: time.Now().Add(time.Hour)})
 	_, err := w.inserter().JobCancel(t.Context(), id)
@@ -49,6 +51,7 @@ func TestACancelThatNobodyToldOfIsFoundInTheTable(t *testing.T) {
 }
 
 func TestWhoCancelledIsOnRecord(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	rows["cancelled before it ran"](w)
 	job, _ := w.recorded(1)
@@ -64,6 +67,7 @@ func TestWhoCancelledIsOnRecord(t *testing.T) {
 }
 
 func TestWhatIsDoneByHandIsNotDoneUnrecorded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	w.start()
 	defer w.stop(false)
@@ -77,6 +81,7 @@ func TestWhatIsDoneByHandIsNotDoneUnrecorded(t *testing.T) {
 }
 
 func TestADeletedJobIsCancelled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	w.start()
 	defer w.stop(false)
@@ -92,6 +97,7 @@ func TestADeletedJobIsCancelled(t *testing.T) {
 }
 
 func TestJobsThatADrainDeletesAreCancelledByWhoDrained(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	w.start()
 	defer w.stop(false)
@@ -118,6 +124,7 @@ func TestJobsThatADrainDeletesAreCancelledByWhoDrained(t *testing.T) {
 }
 
 func TestPausingAQueueIsOnRecord(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	w.start()
 	defer w.stop(false)
@@ -135,6 +142,7 @@ func TestPausingAQueueIsOnRecord(t *testing.T) {
 }
 
 func TestARetryAfterTheEndIsANewJob(t *testing.T) {
+	t.Parallel()
 	for _, cancelled := range []bool{false, true} {
 		w := newWorld(t, database(t, server(t)), false)
 		w.do = func(context.Context, *river.Job[task]) error {
@@ -181,6 +189,7 @@ func TestARetryAfterTheEndIsANewJob(t *testing.T) {
 }
 
 func TestADeniedJobIsCancelledAndTakesNoRetry(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	w.openAudit(&jobaudit.Options{Authorize: func(context.Context, jobaudit.Submission) (jobaudit.Decision, error) {
 		return jobaudit.Decision{By: "opa", Reason: "not on Sundays"}, nil
@@ -197,6 +206,7 @@ func TestADeniedJobIsCancelledAndTakesNoRetry(t *testing.T) {
 }
 
 func TestAJobThatIsPutOffIsAskedForAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	var asked atomic.Int64
 	w.openAudit(&jobaudit.Options{Authorize: func(context.Context, jobaudit.Submission) (jobaudit.Decision, error) {
@@ -214,6 +224,7 @@ func TestAJobThatIsPutOffIsAskedForAgain(t *testing.T) {
 }
 
 func TestARevokedJobEndsAsForbidden(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	var asked atomic.Int64
 	w.openAudit(&jobaudit.Options{
@@ -236,6 +247,7 @@ func TestARevokedJobEndsAsForbidden(t *testing.T) {
 }
 
 func TestAJobInsertedByAJobIsItsChild(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	w.do = func(ctx context.Context, job *river.Job[task]) error {
 		if job.Args.Name == "parent" {
@@ -257,6 +269,7 @@ func TestAJobInsertedByAJobIsItsChild(t *testing.T) {
 }
 
 func TestRiversScheduleIsWhyAPeriodicJobRuns(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	w.audit = riveraudit.New(w.rec, &riveraudit.Options{Logs: []jobaudit.AuditReader{w.sink}, Snooze: time.Millisecond,
 		Submission: func(context.Context, *rivertype.JobInsertParams) jobaudit.Submission {
@@ -305,6 +318,7 @@ func TestAMarkInTheMetadataDoesNotTakeAwayWhoAsked(t *testing.T) {
 }
 
 func TestAnInsertThatSaysNotWhoAsksIsRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	w.audit = riveraudit.New(w.rec, nil)
 	_, err := w.inserter().Insert(t.Context(), task{}, nil)
@@ -313,6 +327,7 @@ func TestAnInsertThatSaysNotWhoAsksIsRefused(t *testing.T) {
 }
 
 func TestAnInsertThatRiverRefusesIsNotLeftPending(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	_, err := w.pool.Exec(t.Context(), "ALTER TABLE river_job ADD CONSTRAINT none CHECK (kind <> 'strange')")
 	require.NoError(t, err)
@@ -327,6 +342,7 @@ func TestAnInsertThatRiverRefusesIsNotLeftPending(t *testing.T) {
 }
 
 func TestARollbackBehindOurBackIsFoundAsAStray(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	rows["succeeds"](w) // so that the log of a worker is seen to be there
 	err := pgx.BeginFunc(t.Context(), w.pool, func(tx pgx.Tx) error {
@@ -346,6 +362,7 @@ func TestARollbackBehindOurBackIsFoundAsAStray(t *testing.T) {
 }
 
 func TestAGoroutineThatExitsIsAFailedAttempt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	w.do = func(context.Context, *river.Job[task]) error {
 		runtime.Goexit()
@@ -374,6 +391,7 @@ func (d deaf) SubscribeConfig(*river.SubscribeConfig) (<-chan *river.Event, func
 }
 
 func TestEventsThatRiverDropsAreMadeUpFor(t *testing.T) {
+	t.Parallel()
 	for _, inTime := range []bool{false, true} {
 		w := newWorld(t, database(t, server(t)), false)
 		workers := river.NewWorkers()
@@ -463,8 +481,10 @@ func swept(t *testing.T, sink *refusing, jobs int, opts *jobaudit.Options) (ende
 }
 
 func TestAJobThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	for name, refusal := range map[string]error{"for good": jobaudit.ErrConflict, "again and again": errNo} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			sink := &refusing{}
 			sink.refuses = func(job uuid.UUID) error {
 				if job == sink.tried[0] {
@@ -480,6 +500,7 @@ func TestAJobThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
 }
 
 func TestASweepEndsAtASinkThatTakesNothing(t *testing.T) {
+	t.Parallel()
 	sink := &refusing{refuses: func(uuid.UUID) error { return errNo }, deaf: true}
 	ended, stopped := swept(t, sink, 4, &jobaudit.Options{Timeout: 2 * time.Second, OutcomeTimeout: time.Second})
 	require.Error(t, stopped)
@@ -488,6 +509,7 @@ func TestASweepEndsAtASinkThatTakesNothing(t *testing.T) {
 }
 
 func TestTheErrorOfASweepNamesSomeOfManyJobs(t *testing.T) {
+	t.Parallel()
 	const jobs = 20
 	sink := &refusing{refuses: func(uuid.UUID) error { return jobaudit.ErrConflict }}
 	ended, stopped := swept(t, sink, jobs, &jobaudit.Options{})
@@ -499,6 +521,7 @@ func TestTheErrorOfASweepNamesSomeOfManyJobs(t *testing.T) {
 }
 
 func TestTwoReconcilersAgreeOnTheJob(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), true)
 	rows["succeeds"](w)
 	w.reconcile()
@@ -513,6 +536,7 @@ func TestTwoReconcilersAgreeOnTheJob(t *testing.T) {
 }
 
 func TestAJobInsertedWithoutTheAdapterIsOnRecordBeforeItRuns(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), true)
 	id := w.insert(task{}, nil)
 	w.plain = false
@@ -546,6 +570,7 @@ func (s *flaky) Append(ctx context.Context, records []jobaudit.Record) error {
 }
 
 func TestAJobWhoseStartCannotBeRecordedDoesNotRunAndLosesNoAttempt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	sink := &flaky{Sink: w.sink}
 	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, &jobaudit.Options{
@@ -575,6 +600,7 @@ func TestAJobWhoseStartCannotBeRecordedDoesNotRunAndLosesNoAttempt(t *testing.T)
 }
 
 func TestWhatAWorkerReturnsIsNotTheOutcome(t *testing.T) {
+	t.Parallel()
 	for _, state := range []rivertype.JobState{rivertype.JobStateCancelled, rivertype.JobStateDiscarded} {
 		w := newWorld(t, database(t, server(t)), false)
 		w.do = func(ctx context.Context, job *river.Job[task]) error {
@@ -591,6 +617,7 @@ func TestWhatAWorkerReturnsIsNotTheOutcome(t *testing.T) {
 }
 
 func TestAJobTakenAwayFromItsWorkerEndsOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	again := make(chan struct{})
 	w.do = func(ctx context.Context, job *river.Job[task]) error {
@@ -622,6 +649,7 @@ func TestAJobTakenAwayFromItsWorkerEndsOnce(t *testing.T) {
 }
 
 func TestAVerdictOnAnEarlierAttemptSaysNothingOfTheNewest(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	var first *rivertype.JobRow
 	w.do = func(ctx context.Context, job *river.Job[task]) error {
@@ -646,6 +674,7 @@ func TestAVerdictOnAnEarlierAttemptSaysNothingOfTheNewest(t *testing.T) {
 // A job that is deleted while the process that ran it waits for River's verdict may have
 // succeeded: it is not recorded as cancelled.
 func TestAJobThatIsDeletedBeforeRiverSaysHowItEndedIsAbandoned(t *testing.T) {
+	t.Parallel()
 	for _, returns := range []error{nil, errNo} {
 		w := newWorld(t, database(t, server(t)), false)
 		w.do = func(ctx context.Context, job *river.Job[task]) error {

@@ -139,7 +139,7 @@ func TestASubmissionThatWasLostIsRecordedByWhoSeesItsRecordersLog(t *testing.T) 
 	p := newProcesses(t)
 	sink := faultsink.New(p.web.sink)
 	rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"},
-		&jobaudit.Options{OnError: func(context.Context, *jobaudit.AuditError) {}})
+		&jobaudit.Options{Timeout: time.Second, OnError: func(context.Context, *jobaudit.AuditError) {}})
 	require.NoError(t, err)
 	p.web.audit = riveraudit.New(rec, &riveraudit.Options{Submission: p.web.asking})
 	sink.Set(faultsink.Rule{Fault: faultsink.Fail})

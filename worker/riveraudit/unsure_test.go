@@ -13,6 +13,7 @@ import (
 )
 
 func TestAJobOfWhichItIsNotKnownWhetherItIsOnRecordHasAnEndIfItIsNotInserted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	eachUnsure(t, func(t *testing.T, sink *unsureSink) {
 		rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, unsureOptions())
