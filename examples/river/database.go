@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"github.com/jackc/pgx/v5"
@@ -55,4 +56,15 @@ func prepare(ctx context.Context, server *pgserver.Server) (map[string]string, e
 		urls[user] = "postgres://" + user + "@/postgres?host=" + config.Host
 	}
 	return urls, nil
+}
+
+// forgetLeader has River's next worker lead at once, so that nobody has to wait: a leader
+// that was killed counts as one for 15 s more.
+func forgetLeader(ctx context.Context, url string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, `DELETE FROM river_leader`)
+	return errors.Join(err, conn.Close(ctx))
 }

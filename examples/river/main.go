@@ -122,6 +122,9 @@ func (s *shop) run(ctx context.Context) error {
 	_ = first.cmd.Process.Kill()
 	_ = first.cmd.Wait()
 	fmt.Fprintln(s.out, "worker: killed")
+	if err := forgetLeader(ctx, s.urls["worker"]); err != nil {
+		return err
+	}
 
 	keeper, err := s.start(ctx, "keeper")
 	if err != nil {
