@@ -462,21 +462,21 @@ func TestATransactionTakesMoreBytesThanOneAppend(t *testing.T) {
 	}
 	// As many as can be are as long as can be, until all are 64 MiB, and no byte less.
 	for i, r := range records {
-		line, length := string(r.Bytes()), min(48_000, 64<<20-all+r.Len())
+		length := min(48_000, 64<<20-all+r.Len())
 		if length < r.Len()+len(`,"x":""`) {
 			break
 		}
-		line = strings.TrimSuffix(line, "}") + `,"x":"` + strings.Repeat("x", length-len(line)-len(`,"x":""`)) + `"}`
-		long, err := jobaudit.ParseRecord([]byte(line))
-		require.NoError(t, err)
-		all += long.Len() - r.Len()
-		records[i] = long
+		records[i] = lengthened(t, r, length)
+		all += length - r.Len()
 	}
 	require.Equal(t, 64<<20, all)
 	require.Equal(t, 48_000, records[1000].Len())
 	sink := open(t, url, &pgsink.Options{Timeout: time.Hour})
-	more := append(slices.Clone(records), manyRecords()[16_384])
-	require.Error(t, sink.Append(t.Context(), more), "it is more than one takes")
+	more := slices.Clone(records[:16_300]) // fewer, of more bytes
+	for _, r := range manyRecords()[16_384:16_390] {
+		more = append(more, lengthened(t, r, 48_000))
+	}
+	require.ErrorContains(t, sink.Append(t.Context(), more), "bytes in one Append")
 	for kind, begin := range transactions(t, url) {
 		tx := begin()
 		require.NoError(t, tx.sink.Append(t.Context(), more), kind)
@@ -484,6 +484,16 @@ func TestATransactionTakesMoreBytesThanOneAppend(t *testing.T) {
 	}
 	// What Append says it takes, the database takes.
 	require.NoError(t, sink.Append(t.Context(), records))
+}
+
+// lengthened returns a record of that length, whose line is otherwise that of r.
+func lengthened(t *testing.T, r jobaudit.Record, length int) jobaudit.Record {
+	t.Helper()
+	line := strings.TrimSuffix(string(r.Bytes()), "}") + `,"x":"`
+	long, err := jobaudit.ParseRecord([]byte(line + strings.Repeat("x", length-len(line)-len(`"}`)) + `"}`))
+	require.NoError(t, err)
+	require.Equal(t, length, long.Len())
+	return long
 }
 
 func TestASelectionThatIsNoTextFindsNothing(t *testing.T) {
