@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/memsink"
 )
 
 // companion is the log that an act is written to: a log of its own, with a key of
@@ -25,6 +27,7 @@ type companion struct {
 
 	principal jobaudit.Principal
 	of        string // origin and size of the other log, for people
+	once      bool   // what is recorded is all given now
 }
 
 func (c *companion) add(cmd *cobra.Command) {
@@ -95,6 +98,13 @@ func (c *companion) record(ctx context.Context, about log, do func(*jobaudit.Rec
 	if c.name == "" {
 		c.name = origin + "/acts"
 	}
+	opts := &jobaudit.Options{Heartbeat: -1}
+	opts.CompanionOf.Origin, opts.CompanionOf.Head = origin, head
+	if c.once {
+		if err := rehearse(ctx, where, opts, do); err != nil {
+			return err
+		}
+	}
 	key, err := filesink.LoadOrCreateKey(c.dir, c.key, c.name)
 	if err != nil {
 		return err
@@ -104,18 +114,12 @@ func (c *companion) record(ctx context.Context, about log, do func(*jobaudit.Rec
 		return err
 	}
 	defer func() { err = errors.Join(err, sink.Close()) }()
-	opts := &jobaudit.Options{Heartbeat: -1}
-	opts.CompanionOf.Origin, opts.CompanionOf.Head = origin, head
 	rec, err := jobaudit.Open(ctx, sink, where, opts)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rec.Close(ctx)) }()
-	err = do(rec)
-	if _, wrong := errors.AsType[*jobaudit.FieldError](err); wrong {
-		return usageError{err}
-	}
-	return err
+	return wrongField(do(rec))
 }
 
 // headOf reads the head of a signed note, which it does not verify.
@@ -185,6 +189,7 @@ head; jobaudit list and show take the companion as one more source.`,
 				return err
 			}
 			act.Principal = c.principal
+			c.once = true
 			err = c.record(cmd.Context(), about, func(rec *jobaudit.Recorder) error { return rec.Act(cmd.Context(), act) })
 			return a.recorded(&c, string(act.Type), err)
 		},
@@ -222,6 +227,7 @@ jobaudit act -h), and jobaudit show DIR COMPANION JOB-ID shows it with the job.`
 			if err != nil {
 				return err
 			}
+			c.once = true
 			err = c.record(cmd.Context(), about, func(rec *jobaudit.Recorder) error {
 				trail, err := rec.Resume(cmd.Context(), of.Carrier(), nil)
 				if err == nil {
@@ -238,6 +244,37 @@ jobaudit act -h), and jobaudit show DIR COMPANION JOB-ID shows it with the job.`
 	c.add(cmd)
 	cmd.Flags().BoolVar(&reversal, "reversal", false, "what the job did was undone; otherwise the record was wrong")
 	return cmd
+}
+
+// wrongField makes an error that names a field one about the call.
+func wrongField(err error) error {
+	if _, wrong := errors.AsType[*jobaudit.FieldError](err); wrong {
+		return usageError{err}
+	}
+	return err
+}
+
+// rehearse records in memory what is to be recorded, and refuses what the log would not hold as
+// it is given: what looks like a secret, or is too long, is replaced by a marker, and a decision
+// that says nothing would be recorded for ever.
+func rehearse(ctx context.Context, where jobaudit.Source, opts *jobaudit.Options, do func(*jobaudit.Recorder) error) error {
+	memory := memsink.New(nil)
+	rec, err := jobaudit.Open(ctx, memory, where, opts)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(do(rec), rec.Close(ctx)); err != nil {
+		return wrongField(err)
+	}
+	for r, err := range memory.Records(ctx, jobaudit.Query{}) {
+		if err != nil {
+			return err
+		}
+		if r.Type() != jobaudit.AuditOpened && bytes.Contains(r.Bytes(), []byte(`"$jobaudit":`)) {
+			return usagef("nothing is recorded: something in the text looks like a secret, or is too long, and would not be kept: say it in other words")
+		}
+	}
+	return nil
 }
 
 // findEvent finds an event of a job, and the job as it is.

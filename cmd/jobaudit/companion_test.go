@@ -33,6 +33,23 @@ func events(t *testing.T, args ...string) (list []jobaudit.Event) {
 	return list
 }
 
+// What the scan takes for a secret is not kept: a decision must not be recorded as a marker.
+func TestWhatWouldNotBeKeptOfAnActIsRefused(t *testing.T) {
+	l := newLog(t).close(t)
+	dir, _, flags := acts(t)
+	secret := "known: ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a"
+	for _, args := range [][]string{
+		{"review", l.dir, "--since", "1h", "--decide", "job.failed=" + secret},
+		{"act", "reviewed", l.dir, "--data", `{"decision":"` + secret + `"}`},
+		{"correct", l.dir, l.events(t, "--type", "job.failed")[0].ID().String(), "--reason", secret},
+	} {
+		c := run(t, append(append([]string{args[0]}, flags...), args[1:]...)...)
+		require.Equal(t, 2, c.code, "%v: %s", args, c.out)
+		require.Contains(t, c.err, "nothing is recorded")
+		require.NoDirExists(t, dir)
+	}
+}
+
 func TestAnActIsRecordedInACompanionLogThatNamesTheLogsHead(t *testing.T) {
 	l := newLog(t).close(t)
 	dir, key, flags := acts(t)

@@ -102,7 +102,7 @@ A program that uses JOBAUDIT_CARRIER, as another exec does, makes its jobs child
 	flags.StringVar(&x.resource, "resource", "", "what it acts on")
 	flags.StringVar(&x.org, "org", "", "the organization that it is for")
 	flags.StringVar(&x.correlation, "correlation", "", "a UUID that ties it to other jobs")
-	flags.StringVar(&x.dir, "dir", "", "directory of the log (default: $JOBAUDIT_DIR, or /var/lib/jobaudit for root, or jobaudit in $XDG_STATE_HOME or ~/.local/state)")
+	flags.StringVar(&x.dir, "dir", "", "directory of the log (default: $JOBAUDIT_DIR, or /var/lib/jobaudit for root, or $XDG_STATE_HOME/jobaudit, or ~/.local/state/jobaudit)")
 	flags.StringVar(&x.key, "key", "", "file with the log's secret key (default: DIR.key)")
 	flags.StringVar(&x.name, "name", "", "the log's origin, if it is made (default: HOST/jobs)")
 	flags.StringVar(&x.policy, "policy", "", "file that says which arguments and environment variables are kept")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/jobaudit/jobaudit"
 )
@@ -58,14 +60,37 @@ func (f *filters) add(cmd *cobra.Command) {
 	flags.StringVar(&f.until, "until", "", "before this time, written in the same way")
 	flags.BoolVar(&f.local, "local", false, "times in the zone of this machine, in what is given and in what is printed; default: UTC")
 	flags.StringVar(&f.state, "state", "", "whose job was pending, running, success, failed or cancelled then")
+	for _, name := range []string{"correlation", "root", "principal", "acting", "org", "action", "resource", "error-code", "since", "until", "state"} {
+		onceOnly(cmd, name)
+	}
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(texts(jobStates), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("error-code", cobra.FixedCompletions(texts(errorCodes), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// onceOnly makes it an error to give a flag twice: the last one would answer for both.
+func onceOnly(cmd *cobra.Command, name string) {
+	flag := cmd.Flags().Lookup(name)
+	flag.Value = &onceValue{flag.Value, flag}
+}
+
+// onceValue is a flag's value that can be set once.
+type onceValue struct {
+	pflag.Value
+	flag *pflag.Flag
+}
+
+func (v *onceValue) Set(text string) error {
+	if v.flag.Changed {
+		return errors.New("it is given twice, and selects one value")
+	}
+	return v.Value.Set(text)
 }
 
 // addEvents adds the flags that events have alone, too.
 func (f *filters) addEvents(cmd *cobra.Command) {
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.job, "job", "", "of this job")
+	onceOnly(cmd, "job")
 	cmd.Flags().StringSliceVar(&f.types, "type", nil, "of these types, as in job.failed,attempt.failed; job.* stands for all that begin so")
 	cmd.Flags().BoolVar(&f.redacted, "redacted", false, "of which something was not stored, which the line names, with the policy")
 	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(texts(eventTypes), cobra.ShellCompDirectiveNoFileComp))
@@ -96,9 +121,7 @@ func (f *filters) query() (q jobaudit.Query, contains string, err error) {
 	if q.State, err = known("--state", f.state, jobStates); err != nil {
 		return q, "", err
 	}
-	if q.ErrorCode, err = errorCode(f.errorCode); err != nil {
-		return q, "", err
-	}
+	q.ErrorCode = jobaudit.ErrorCode(f.errorCode) // programs have codes of their own
 	q.Since, q.Until, err = f.period()
 	return q, contains, err
 }
@@ -146,17 +169,6 @@ func known[T ~string](flag, text string, values []T) (T, error) {
 		return T(text), nil
 	}
 	return "", usagef("%s %s is not known%s", flag, quoted(text), suggestion(text, texts(values)))
-}
-
-// errorCode reads an error code. Programs have codes of their own, so only what
-// differs from one of the library's in case is wrong.
-func errorCode(text string) (jobaudit.ErrorCode, error) {
-	for _, code := range errorCodes {
-		if text != string(code) && strings.EqualFold(text, string(code)) {
-			return "", usagef("--error-code %q is not known: did you mean %s?", plain(text), code)
-		}
-	}
-	return jobaudit.ErrorCode(text), nil
 }
 
 // suggestion names the values that a text may have been meant for, or all.

@@ -34,6 +34,9 @@ func (f *jobFilters) add(cmd *cobra.Command) {
 	flags.DurationVar(&f.longer, "longer", 0, "that ran at least so long, or have been running so long: 90s, 2h30m")
 	flags.DurationVar(&f.shorter, "shorter", 0, "that ran, or have been running, less than this")
 	flags.IntVar(&f.failures, "failures", 0, "with at least so many attempts that failed or were lost")
+	for _, name := range []string{"longer", "shorter", "failures"} {
+		onceOnly(cmd, name)
+	}
 	flags.BoolVar(&f.overdue, "overdue", false, "that started, have no end, and whose announced sign of life did not come: ghosts")
 	flags.BoolVar(&f.modified, "modified", false, "that ran in a program built from modified source, as its recorder said when it was opened")
 }

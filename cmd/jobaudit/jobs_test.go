@@ -239,7 +239,7 @@ func TestAWrongFilterIsAnErrorThatNamesTheNearOnes(t *testing.T) {
 		{[]string{"--type", "jobs.*"}, "is not known"},
 		{[]string{"--state", "sucess"}, "did you mean success"},
 		{[]string{"--state", "asleep"}, "it is pending, running, success, failed or cancelled"},
-		{[]string{"--error-code", "timeout"}, "did you mean TIMEOUT"},
+		{[]string{"--action", "x", "--action", "y"}, "given twice"},
 		{[]string{"--since", "30 days"}, "is no time"},
 		{[]string{"--since", "-3h"}, "is no time"},
 		{[]string{"--since", "2999-01-01"}, "in the future"},
@@ -257,7 +257,25 @@ func TestAWrongFilterIsAnErrorThatNamesTheNearOnes(t *testing.T) {
 		require.Empty(t, c.out)
 		require.Contains(t, c.err, "nothing in the log has --action delet: did you mean delete?")
 		require.Contains(t, run(t, command, l.dir, "--principal", "u1").err, "did you mean u-1?")
+		require.Contains(t, run(t, command, l.dir, "--error-code", "timeout").err, "did you mean TIMEOUT?")
 	}
+}
+
+type ownCode struct{ error }
+
+func (ownCode) JobErrorCode() string { return "timeout" }
+
+// What the log does have is never said to be missing, and can be selected.
+func TestWhatTheLogHasIsNotSaidToBeMissing(t *testing.T) {
+	l := newLog(t)
+	id := l.submit(t, func(s *jobaudit.Submission) {
+		s.OnBehalfOf = []jobaudit.Principal{{Kind: jobaudit.User, ID: "zoe"}}
+	}, func(context.Context, *jobaudit.Trail) error { return ownCode{errors.New("a code of its own")} })
+	l.close(t)
+	c := run(t, "list", l.dir, "--principal", "zoe", "--type", "job.denied")
+	require.Contains(t, c.err, "no event matches")
+	require.NotContains(t, c.err, "nothing in the log has")
+	require.Equal(t, []uuid.UUID{id}, jobIDs(t, l.dir, "--error-code", "timeout"))
 }
 
 func TestTimesAreReadInTheirZones(t *testing.T) {

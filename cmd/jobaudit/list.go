@@ -224,14 +224,19 @@ func (a *app) nothing(ctx context.Context, logs sources, f *filters, noun string
 			return err
 		}
 		e := r.Event()
-		values := []string{e.What.Action, e.What.Resource, e.Who.OrgID, e.Who.Principal.ID, e.Who.Principal.ID, ""}
-		if e.Data.Error != nil {
-			values[5] = string(e.Data.Error.Code)
-		}
-		for i, v := range values {
+		note := func(i int, v string) {
 			if asked[i].text != "" && v != "" && len(have[i]) < most {
 				have[i][v] = true
 			}
+		}
+		for i, v := range []string{e.What.Action, e.What.Resource, e.Who.OrgID, e.Who.Principal.ID, e.Who.Principal.ID} {
+			note(i, v)
+		}
+		for _, p := range e.Who.OnBehalfOf {
+			note(3, p.ID) // --principal finds these, too
+		}
+		if e.Data.Error != nil {
+			note(5, string(e.Data.Error.Code))
 		}
 	}
 	for i, x := range asked {
@@ -239,6 +244,11 @@ func (a *app) nothing(ctx context.Context, logs sources, f *filters, noun string
 			continue
 		}
 		text := ""
+		if x.flag == "--error-code" {
+			for _, code := range errorCodes {
+				have[i][string(code)] = true
+			}
+		}
 		if near := nearest(x.text, slices.Sorted(maps.Keys(have[i]))); len(near) > 0 {
 			text = ": did you mean " + alternatives(near) + "?"
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -106,6 +107,7 @@ func (a *app) review(ctx context.Context, r *review, name string) error {
 	}
 	act := jobaudit.Act{Type: jobaudit.AuditReviewed, Principal: r.companion.principal, Reason: r.companion.reason,
 		Scope: jobaudit.Query{Since: since, Until: until}, Data: data}
+	r.companion.once = true
 	err = r.companion.record(ctx, about, func(rec *jobaudit.Recorder) error { return rec.Act(ctx, act) })
 	return a.recorded(&r.companion, fmt.Sprintf("%s of %s", act.Type, count(len(findings), "finding")), err)
 }
@@ -183,7 +185,10 @@ func (f *finder) add(r jobaudit.Record) {
 	if (e.Type == jobaudit.JobStarted || e.Type == jobaudit.AttemptStarted) && f.period.Match(r) {
 		f.findings = append(f.findings, reviewFinding{e, noEnd, e.What.Action + " by " + e.Who.Principal.ID + ": it was started and has no end"})
 	}
-	if kind, what := worth(e); kind != "" && f.period.Match(r) {
+	if !f.period.Match(r) {
+		return
+	}
+	for kind, what := range worth(e) {
 		f.findings = append(f.findings, reviewFinding{e, kind, what})
 	}
 }
@@ -197,33 +202,33 @@ func (f *finder) done() []reviewFinding {
 	return slices.DeleteFunc(f.findings, func(x reviewFinding) bool { return x.kind == noEnd && !open[x.event.ID] })
 }
 
-// worth tells whether an event is one to look at, of which kind, and what it says.
-func worth(e jobaudit.Event) (kind, what string) {
-	switch e.Type {
-	case jobaudit.JobFailed, jobaudit.JobDenied, jobaudit.AttemptLost, jobaudit.JobCorrected:
-		return string(e.Type), strings.Join(details(e, 0), "  ")
-	case jobaudit.JobCancelled:
-		return string(e.Type), strings.Join(details(e, 0), "  ")
-	case jobaudit.AuditLost:
-		return string(e.Type), fmt.Sprintf("%s were lost", count(e.Data.Lost.Count, "event"))
-	case jobaudit.AuditDegraded:
-		return string(e.Type), e.Data.Degraded.Reason
-	case jobaudit.AuditErased:
-		return string(e.Type), strings.Join(details(e, 0), "  ")
-	case jobaudit.AuditOpened:
-		var found struct {
-			Torn      json.RawMessage
-			Overrides []string
-			Successor string `json:"predecessor"`
-		}
-		if len(e.Data.Recovery) > 0 && json.Unmarshal(e.Data.Recovery, &found) == nil && (found.Torn != nil || len(found.Overrides) > 0 || found.Successor != "") {
-			return "recovery", "the log was opened after a crash, by an override, or as a successor: " + string(e.Data.Recovery)
-		}
-		if e.Data.Environment.VCS.Modified {
-			return "modified", "a program was built from modified source: " + e.Where.System + " " + e.Where.Version
+// worth yields for what an event is one to look at: the kind, and what it says. An opening can
+// be worth that twice.
+func worth(e jobaudit.Event) iter.Seq2[string, string] {
+	return func(yield func(kind, what string) bool) {
+		switch e.Type {
+		case jobaudit.JobFailed, jobaudit.JobDenied, jobaudit.JobCancelled, jobaudit.AttemptLost, jobaudit.JobCorrected, jobaudit.AuditErased:
+			yield(string(e.Type), strings.Join(details(e, 0), "  "))
+		case jobaudit.AuditLost:
+			yield(string(e.Type), fmt.Sprintf("%s were lost", count(e.Data.Lost.Count, "event")))
+		case jobaudit.AuditDegraded:
+			yield(string(e.Type), e.Data.Degraded.Reason)
+		case jobaudit.AuditOpened:
+			var found struct {
+				Torn      json.RawMessage
+				Overrides []string
+				Successor string `json:"predecessor"`
+			}
+			if len(e.Data.Recovery) > 0 && json.Unmarshal(e.Data.Recovery, &found) == nil && (found.Torn != nil || len(found.Overrides) > 0 || found.Successor != "") {
+				if !yield("recovery", "the log was opened after a crash, by an override, or as a successor: "+string(e.Data.Recovery)) {
+					return
+				}
+			}
+			if e.Data.Environment.VCS.Modified {
+				yield("modified", "a program was built from modified source: "+e.Where.System+" "+e.Where.Version)
+			}
 		}
 	}
-	return "", ""
 }
 
 func (a *app) printFindings(r *review, findings []reviewFinding, head auditlog.Head) error {
