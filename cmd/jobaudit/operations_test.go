@@ -314,6 +314,7 @@ func TestEachFaultInEachPlaceLosesWhatThePageSays(t *testing.T) {
 		cells := strings.Split(strings.TrimSuffix(row, " |"), " | ")
 		for i, s := range sites {
 			t.Run(s.name+"/"+f.name, func(t *testing.T) {
+				t.Parallel() // it waits most of the time, for disks and commands
 				base := t.TempDir()
 				var hosts []*host
 				for n := range s.replicas {

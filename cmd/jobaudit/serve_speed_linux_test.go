@@ -119,7 +119,7 @@ func TestThePagesOfALongLogReadLittleOfIt(t *testing.T) {
 		t.Skip("it writes thousands of jobs")
 	}
 	if size.Race {
-		servesQuickly(t, 2_500, 16, 16, 300)
+		servesQuickly(t, 2_500, 8, 16, 300)
 		return
 	}
 	servesQuickly(t, 10_000, 32, 4, 300)
