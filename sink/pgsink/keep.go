@@ -140,14 +140,15 @@ func (s *Sink) restore(ctx context.Context, age time.Duration) (sent int, err er
 	for _, r := range due {
 		ids = append(ids, id(r.ID()))
 	}
-	var settled, missing []pgtype.UUID
+	var settled, refused, missing []pgtype.UUID
 	looking, cancel := context.WithTimeout(ctx, max(10*s.opts.Timeout, time.Minute))
 	defer cancel()
-	err = s.pool.QueryRow(looking, `SELECT settled, missing FROM jobaudit.settled_v1($1)`, ids).Scan(&settled, &missing)
+	err = s.pool.QueryRow(looking, `SELECT settled, refused, missing FROM jobaudit.settled_v1($1)`, ids).Scan(&settled, &refused, &missing)
 	if err != nil {
 		return 0, fmt.Errorf("pgsink: look for accepted events: %w", err)
 	}
-	s.kept.forget(settled)
+	s.kept.forget(append(settled, refused...))
+	s.noteRefused(refused)
 	gone := make(map[uuid.UUID]bool, len(missing))
 	for _, eventID := range missing {
 		gone[eventID.Bytes] = true
@@ -166,6 +167,20 @@ func (s *Sink) restore(ctx context.Context, age time.Duration) (sent int, err er
 		s.report(fmt.Errorf("pgsink: %d accepted events were gone from the database and were sent again, the first is %s", len(again), again[0].ID()))
 	}
 	return len(again), err
+}
+
+// noteRefused says which of the events that this sink has appended can have no place.
+func (s *Sink) noteRefused(ids []pgtype.UUID) {
+	if len(ids) == 0 {
+		return
+	}
+	err := fmt.Errorf("pgsink: %w: %d events, the first is %s", ErrRefused, len(ids), uuid.UUID(ids[0].Bytes))
+	s.mu.Lock()
+	if s.refused == nil {
+		s.refused = err
+	}
+	s.mu.Unlock()
+	s.report(err)
 }
 
 func (s *Sink) restoreOne(ctx context.Context, r jobaudit.Record) error {

@@ -79,7 +79,7 @@ func (v *verification) accepted() error {
 			SELECT id, hash FROM jobaudit.ids i WHERE id >= $1 AND id <= $2
 				AND NOT EXISTS (SELECT FROM jobaudit.sequence s WHERE s.id = i.id)
 				AND NOT EXISTS (SELECT FROM (SELECT unnest(ids) AS id FROM jobaudit.inbox) w WHERE w.id = i.id)
-				AND NOT EXISTS (SELECT FROM jobaudit.refused r WHERE r.id = i.id) LIMIT 2000`, first, last)
+				AND NOT EXISTS (SELECT FROM jobaudit.refused r WHERE r.id = i.id AND i.hash = sha256(decode('00', 'hex') || r.line)) LIMIT 2000`, first, last)
 		if err != nil {
 			return err
 		}

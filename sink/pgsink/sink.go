@@ -20,6 +20,10 @@ import (
 // ErrClosed is returned by Append after Close.
 var ErrClosed = errors.New("pgsink: closed")
 
+// ErrRefused is returned by [Sink.Sequenced] where an event that this sink has stored can have
+// no place in the log: [Verify] says why.
+var ErrRefused = errors.New("accepted and refused a place in the log")
+
 // Options adjust a [Sink]. The zero value, like nil, gives the defaults.
 type Options struct {
 	// Conns is the greatest number of connections, at least 3. Two carry Appends and
@@ -98,6 +102,7 @@ type Sink struct {
 	closed   bool
 	wakeUp   func()      // tells the sequencer of this process, if there is one
 	degraded func(error) // given by the recorder
+	refused  error       // of the first events of this sink that can have no place
 	stalled  int64       // the log's size when waiting for a sequencer was last in vain
 }
 

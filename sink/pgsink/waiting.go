@@ -42,10 +42,27 @@ func (s *Sink) waiting(ctx context.Context, upto int64) (Waiting, error) {
 
 // Sequenced returns when everything that was accepted before the call has its
 // place in the log, under a signed head. It needs a sequencer at work somewhere;
-// without one it returns when ctx ends, with ctx's error.
+// without one it returns when ctx ends, with ctx's error. Of what this sink has stored and
+// still keeps it sends again what is gone, as it does every few seconds, and waits for that
+// too; the error is [ErrRefused] if an event that this sink has stored can have no place.
 func (s *Sink) Sequenced(ctx context.Context) error {
-	_, err := s.await(ctx, func(Waiting) bool { return true })
-	return err
+	for {
+		if _, err := s.await(ctx, func(Waiting) bool { return true }); err != nil {
+			return err
+		}
+		sent, err := s.restore(ctx, 0)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		if sent == 0 {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.refused
+		}
+	}
 }
 
 // await waits until what is accepted now has its place, for as long as more
