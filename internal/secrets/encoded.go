@@ -73,9 +73,13 @@ func (c *scan) wrapped(from, to int) int {
 		return to
 	}
 	end := to
-	for i := to; i < len(c.text) && (c.text[i] == '\n' || c.text[i] == '\r'); {
-		for i < len(c.text) && (c.text[i] == '\n' || c.text[i] == '\r') {
-			i++
+	for i := to; i < len(c.text); {
+		n := joint(c.text[i:])
+		if n == 0 {
+			break
+		}
+		for ; n > 0; n = joint(c.text[i:]) {
+			i += n
 		}
 		line := i
 		for i < len(c.text) && sextets[c.text[i]] != 0xff {
@@ -89,6 +93,32 @@ func (c *scan) wrapped(from, to int) int {
 	c.work += end - to
 	c.joined = end
 	return end
+}
+
+// joint returns how many bytes between two parts of base64 belong to neither: a line end,
+// which may be escaped, with the indentation or the marks of a quotation behind it, or
+// the backslash before a slash.
+func joint(s string) int {
+	n := 0
+	switch {
+	case s == "":
+		return 0
+	case s[0] == '\n' || s[0] == '\r':
+		n = 1
+	case s[0] != '\\' || len(s) < 2:
+		return 0
+	case s[1] == '/':
+		return 1
+	case s[1] == 'n' || s[1] == 'r':
+		n = 2
+	case len(s) > 2 && s[1] == '\\' && (s[2] == 'n' || s[2] == 'r'):
+		n = 3
+	default:
+		return 0
+	}
+	for stop := min(len(s), n+16); n < stop && (s[n] == ' ' || s[n] == '\t' || s[n] == '>'); n++ {
+	}
+	return n
 }
 
 // startsAsText tells whether the text decodes to something that begins as text
@@ -151,7 +181,7 @@ func (c *scan) decoded(from, to int) bool {
 		*inner = scan{Scanner: c.Scanner, depth: c.depth + 1, text: asString(text)}
 		found, rule := len(text) >= minText && inner.run(), inner.rule
 		inner.release()
-		if !found && (inner.edge != 0 || inner.pluses) {
+		if !found && (inner.edge != 0 || inner.pluses || inner.entities) {
 			rule, found = inner.unescaped()
 		}
 		c.work += read + len(text) + inner.work
@@ -180,7 +210,7 @@ func narrow(text []byte) []byte {
 	return text[:n]
 }
 
-// decode decodes base64 of either alphabet, padded or not, skipping line ends,
+// decode decodes base64 of either alphabet, padded or not, skipping joints,
 // until another byte or the end of either slice, and returns how many bytes it
 // wrote and read.
 func decode(to []byte, s string) (wrote, read int) {
@@ -200,10 +230,11 @@ func decode(to []byte, s string) (wrote, read int) {
 		}
 		v := sextets[s[read]]
 		if v == 0xff {
-			if s[read] != '\n' && s[read] != '\r' {
+			n := joint(s[read:])
+			if n == 0 {
 				break
 			}
-			read++
+			read += n
 			continue
 		}
 		read++

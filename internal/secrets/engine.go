@@ -51,6 +51,7 @@ type scan struct {
 	tokenEnd int    // of the run of base64url in which JWTs were looked for
 	tokens   int    // how many in it
 	pluses   bool   // a plus sign may stand for the space in a command line
+	entities bool   // there may be an entity of HTML
 	named    bool   // a credential was found that is known by its name alone
 	work     int    // bytes looked at beyond the main loop, which tests bound
 
@@ -66,7 +67,6 @@ type scan struct {
 // limits notes what was looked at, so that nothing is looked at often: few texts
 // need it.
 type limits struct {
-	keys        int // how many keys in JSON were looked at
 	keysTo      int // up to here, their private parts were looked for
 	headers     int // up to here, headers were looked at
 	commands    int // up to here, command lines were looked at
@@ -135,7 +135,7 @@ func (s *Scanner) Find(text string) (rule string, found bool) {
 	if found {
 		return c.rule, true
 	}
-	if c.edge == 0 && !c.pluses { // there is no escape
+	if c.edge == 0 && !c.pluses && !c.entities { // there is no escape
 		return "", false
 	}
 	return c.unescaped()
@@ -180,6 +180,14 @@ func (c *scan) run() bool {
 		case kindOther:
 			if (places[text[i]] && (words || text[i] == '>' || c.beforeQuote(i))) && c.placed(i) {
 				return true
+			}
+			switch {
+			case text[i] == '<':
+				if i+1 < len(text) && text[i+1] == '/' && c.cell(i) {
+					return true
+				}
+			case text[i] == '&':
+				c.entities = c.entities || i+4 < len(text) && entities[text[i+1]]
 			}
 			if text[i] == ',' && i > 0 && (text[i-1] == '\'' || text[i-1] == '"') && c.called(i) {
 				return true

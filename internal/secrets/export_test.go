@@ -99,7 +99,7 @@ func (f *format) end(text string, i int) int {
 // Names returns the names of credentials that naming knows, and what each says of its
 // value.
 func Names() map[string]string {
-	kinds := map[naming]string{namesToken: "token", namesPassword: "password", namesCode: "code", namesKey: "key", namesValue: "value"}
+	kinds := map[naming]string{namesToken: "token", namesPassword: "password", namesCode: "code", namesKey: "key", namesValue: "value", namesLogin: "login", namesOther: "other"}
 	all := make(map[string]string, len(names))
 	for name, says := range names {
 		all[name] = kinds[says]

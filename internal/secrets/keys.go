@@ -116,13 +116,11 @@ func (c *scan) keyset(i int) int {
 	return min(len(c.text), i+64)
 }
 
-// maxWebKeys is how many keys in JSON are looked at in one text.
-const maxWebKeys = 8
-
 // webKey returns the end of the private part of the JSON Web Key (RFC 7517) whose
-// member kty is at i, or -1.
+// member kty is at i, or -1, as JSON, Python, YAML and Go write it.
 func (c *scan) webKey(i int) int {
-	if c.seen().keys++; c.seen().keys > maxWebKeys || i == 0 || c.text[i-1] != '"' {
+	quoted := i > 0 && (c.text[i-1] == '"' || c.text[i-1] == '\'')
+	if !quoted && (i+4 >= len(c.text) || c.text[i+3] != ':') || i+1024 < c.seen().keysTo {
 		return -1
 	}
 	// What was looked at is not looked at again, except where its end was not seen.
@@ -130,12 +128,19 @@ func (c *scan) webKey(i int) int {
 	window := c.text[from:min(len(c.text), i+4096)]
 	c.seen().keysTo = from + max(0, len(window)-3)
 	c.work += len(window)
-	for _, name := range [...]string{`"d"`, `"d\"`, `"k"`, `"k\"`} {
+	names := []string{`"d`, `"k`, `'d'`, `'k'`}
+	if !quoted {
+		names = []string{"d:", "k:"}
+	}
+	for _, name := range names {
 		rest := window
 		for at := strings.Index(rest, name); at >= 0; at = strings.Index(rest, name) {
 			begin := from + len(window) - len(rest) + at
 			rest = rest[at+len(name):]
-			value := strings.TrimLeft(rest, " \n\t:\"\\")
+			if name[0] == '"' && quoteAt(rest, 0) < 0 || !quoted && begin > 0 && isAlnum(c.text[begin-1]) {
+				continue
+			}
+			value := strings.TrimLeft(rest, " \n\t:\"'\\")
 			n := span(value, &base64Set)
 			if n >= 20 {
 				return from + len(window) - len(value) + n

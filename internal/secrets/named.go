@@ -13,20 +13,63 @@ func (c *scan) assigned(i int) bool {
 	if i < 3 || i+minText >= len(text) {
 		return false
 	}
+	end := i
 	switch b := text[i-1]; {
 	case isAlnum(b) && !lastOfNames[b]:
-		return false
+		if end = numbered(text, i); end == i || !lastOfNames[text[end-1]] {
+			return false
+		}
 	case !isAlnum(b) && !beforeSign[b]:
 		return false
+	case beforeSign[b]:
+		for end > 0 && beforeSign[text[end-1]] {
+			end--
+		}
+		end = numbered(text, end)
 	}
-	if !c.inside(i) || !endsAsName(text, i) {
+	if !c.inside(i) || !endsAsName(text, end) {
 		return false
 	}
-	n, begin := c.naming(i)
-	if n == namesValue {
+	n, begin := c.naming(end)
+	switch n {
+	case namesValue:
 		n = c.paired(begin)
+	case namesKey:
+		if ofSpacedKey(text[:begin]) {
+			n = namesToken
+		}
 	}
 	return n != namesNothing && c.valued(i, n, begin)
+}
+
+// numbered returns where the name without its number ends, if it has one: password1,
+// token_2.
+func numbered(text string, end int) int {
+	at := end
+	for at > 0 && end-at < 2 && isDigit(text[at-1]) {
+		at--
+	}
+	if at < end && at > 0 && (text[at-1] == '_' || text[at-1] == '-') {
+		at--
+	}
+	if at < 3 || !isAlnum(text[at-1]) || isDigit(text[at-1]) {
+		return end
+	}
+	return at
+}
+
+// ofSpacedKey tells whether the word before a space says what kind of key follows: API key.
+func ofSpacedKey(text string) bool {
+	if !strings.HasSuffix(text, " ") {
+		return false
+	}
+	text = text[:len(text)-1]
+	for _, word := range [...]string{"api", "secret", "private", "access", "signing", "encryption", "account"} {
+		if at := len(text) - len(word); at >= 0 && strings.EqualFold(text[at:], word) && (at == 0 || !isAlnum(text[at-1])) {
+			return true
+		}
+	}
+	return false
 }
 
 // paired tells what the name says of which the member that begins at begin is the
@@ -55,7 +98,7 @@ func (c *scan) paired(begin int) naming {
 	for at > 0 && (betweenMembers[text[at-1]] || text[at-1] == ':' || text[at-1] == '=') {
 		at--
 	}
-	if strings.EqualFold(text[max(0, at-4):at], "name") || strings.EqualFold(text[max(0, at-3):at], "key") {
+	if strings.EqualFold(text[max(0, at-4):at], "name") || strings.EqualFold(text[max(0, at-3):at], "key") || n == namesPassword && strings.EqualFold(text[max(0, at-4):at], "type") {
 		return n
 	}
 	return namesNothing
@@ -70,11 +113,14 @@ var betweenMembers = [256]bool{'"': true, '\'': true, '\\': true, ',': true, '&'
 // plus sign stand for the space.
 func (c *scan) placed(i int) bool {
 	text := c.text
-	if i < 3 || i+minText >= len(text) {
+	if i < 3 {
 		return false
 	}
 	if (text[i-1] == '"' || text[i-1] == '\'') && c.closes(i) {
 		return c.entry(i)
+	}
+	if i+minText >= len(text) {
+		return false
 	}
 	if !lastOfNames[text[i-1]] {
 		return false
@@ -123,18 +169,26 @@ func (c *scan) flags(i int) bool {
 // an attribute: <entry key="password">.
 func (c *scan) entry(i int) bool {
 	text := c.text
-	if !endsAsName(text, i) {
-		return false
+	n, begin := namesNothing, i
+	if endsAsName(text, i) {
+		n, begin = c.naming(i)
 	}
-	n, begin := c.naming(i)
 	if n != namesToken && n != namesPassword {
-		return false
+		return c.tagged(i)
 	}
 	at := begin
 	for at > 0 && beforeSign[text[at-1]] {
 		at--
 	}
-	return (strings.HasSuffix(text[:at], " key=") || strings.HasSuffix(text[:at], "name=")) && c.element(i) && c.inside(i) && c.valued(c.closing(i), n, begin)
+	if !strings.HasSuffix(text[:at], " key=") && !strings.HasSuffix(text[:at], "name=") {
+		return c.tagged(i)
+	}
+	if from := c.tag(i); from >= 0 { // <input value="V" name="password">
+		if value := strings.Index(text[from:at], " value="); value >= 0 {
+			return c.inside(from+value) && c.valued(from+value+len(" value"), n, begin)
+		}
+	}
+	return c.element(i) && c.inside(i) && c.valued(c.closing(i), n, begin)
 }
 
 // closes tells whether there is a > at i, which may be escaped.
@@ -335,6 +389,8 @@ func (c *scan) credible(n naming, value string, nameAt int) bool {
 		return m.drawn(value, minText)
 	case namesCode:
 		return m.drawn(value, 12)
+	case namesLogin:
+		return isBasic(value)
 	case namesKey:
 		return m.drawn(value, 16) && c.keyed(nameAt)
 	}
@@ -364,6 +420,18 @@ func before(text string, i int) byte {
 		return ' '
 	}
 	return text[i-1]
+}
+
+// isBasic tells whether a value is a user and a password in base64, as files of npm and
+// Docker have them.
+func isBasic(value string) bool {
+	var buf [192]byte
+	n, read := decode(buf[:], value)
+	if n < 4 || read < len(strings.TrimRight(value, "=")) || !isText(buf[:n]) {
+		return false
+	}
+	user, password, ok := strings.Cut(asString(buf[:n]), ":")
+	return ok && len(user) > 0 && len(password) > 2 && !masked(password)
 }
 
 // keyed tells whether the address that i is in is one of a host that takes its

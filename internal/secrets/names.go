@@ -12,6 +12,8 @@ const (
 	namesCode            // of many things, one of which is a credential
 	namesKey             // likewise, if the host is known
 	namesValue           // of what the member before it names
+	namesLogin           // a user and a password in base64
+	namesOther           // nothing, though it ends like one that does
 )
 
 // names are the names of credentials, in small letters and without hyphens,
@@ -25,6 +27,9 @@ var names = map[string]naming{
 	"accountkey": namesToken, "privatekey": namesToken, "sharedaccesskey": namesToken, "encryptionkey": namesToken, "signingkey": namesToken, "consumersecret": namesToken,
 	"password": namesPassword, "passwd": namesPassword, "pwd": namesPassword, "passphrase": namesPassword, "pass": namesPassword,
 	"secretaccesskey": namesToken, "secretkeybase": namesToken, "functionskey": namesToken,
+	"dbpass": namesPassword, "dbpasswd": namesPassword, "dbpwd": namesPassword, "storepass": namesPassword, "keypass": namesPassword, "userpass": namesPassword, "smtppass": namesPassword, "bindpw": namesPassword, "rootpw": namesPassword,
+	"passwordconfirmation": namesPassword, "passwordconfirm": namesPassword, "passwordold": namesPassword, "passwordnew": namesPassword, "passcode": namesPassword, "wpapsk": namesPassword, "identitytoken": namesToken, "presharedkey": namesToken,
+	"auth": namesLogin, "pagetoken": namesOther, "continuationtoken": namesOther, "nexttoken": namesOther, "skiptoken": namesOther, "synctoken": namesOther, "resumetoken": namesOther,
 	"value": namesValue, "code": namesCode, "authorizationcode": namesCode, "key": namesKey, "license": namesKey,
 }
 
@@ -126,6 +131,9 @@ func (c *scan) naming(end int) (n naming, begin int) {
 		begin--
 	}
 	c.work += end - begin
+	if n == namesOther {
+		n = namesNothing
+	}
 	return n, begin
 }
 

@@ -1,6 +1,7 @@
 package secrets_test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 
@@ -76,7 +77,7 @@ func FuzzParts(f *testing.F) {
 	f.Add(m.of('h', 50)+"-"+m.of('s', 150)+"."+m.of('b', 50), uint8(40))
 	for _, text := range []string{
 		"", "abc", "a word, or 22", strings.Repeat("aZ09", 9) + "@", "\x80\xc3\xa4bc`{[/:@", "my_password", "ACCESS-TOKEN\"", "client_assertion' ", "k.e.y", "x=api-Key\\\" ",
-		"aGVsbG8gd29ybGQgYWdhaW4=", "YWJj\nZGVm\r\nZ2hp", "YWJjZGVm*Z2hp", "a-_+/b", "\nYQ==",
+		"aGVsbG8gd29ybGQgYWdhaW4=", "YWJj\nZGVm\r\nZ2hp", "YWJjZGVm*Z2hp", "a-_+/b", "\nYQ==", "YWJj\n    ZGVm", "YWJj\\nZGVm", "YWJj\\r\\n> ZGVm", "YW\\/j",
 	} {
 		f.Add(text, uint8(len(text)))
 	}
@@ -131,6 +132,18 @@ func endOfWord(text string) int {
 	return len(text)
 }
 
+// joints are what base64 is broken with.
+var joints = regexp.MustCompile(`^(?:(?:\r|\n|\\{1,2}[nr])[ \t>]{0,16}|\\/)`)
+
+// jointOf returns the size of the joint that a text begins with. A slash is no part of it.
+func jointOf(text string) int {
+	found := joints.FindString(text)
+	if strings.HasSuffix(found, "/") {
+		return 1
+	}
+	return len(found)
+}
+
 // base64Of decodes the digits one by one.
 func base64Of(text string, size int) (bytes []byte, read int) {
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -138,7 +151,8 @@ func base64Of(text string, size int) (bytes []byte, read int) {
 	have, value := 0, 0
 	for ; read < len(text) && len(bytes) < size; read++ {
 		c := text[read]
-		if c == '\n' || c == '\r' {
+		if n := jointOf(text[read:]); n > 0 {
+			read += n - 1
 			continue
 		}
 		v := strings.IndexByte(digits, c)

@@ -23,7 +23,7 @@ func escapedAt(text string) int {
 // unescaped scans the text without the escapes of URLs, behind which the parts of
 // a secret are not what they are.
 func (c *scan) unescaped() (rule string, found bool) {
-	if escapedAt(c.text) < 0 && !c.pluses {
+	if escapedAt(c.text) < 0 && !c.pluses && !c.entities {
 		return "", false
 	}
 	room := plains.Get().(*[]byte)
@@ -40,6 +40,12 @@ func (c *scan) unescaped() (rule string, found bool) {
 		if b == '%' && hexes(c.text[i+1:], 2) {
 			b = hexByte(c.text[i+1])<<4 | hexByte(c.text[i+2])
 			i += 2
+		}
+		if b == '&' && c.entities {
+			if sign, size := entity(c.text[i:]); size > 0 {
+				b = sign
+				i += size - 1
+			}
 		}
 		switch at := c.text[i]; {
 		case at == '?', at == '=', at == '&':
@@ -63,6 +69,40 @@ func (c *scan) unescaped() (rule string, found bool) {
 		plains.Put(room)
 	}
 	return rule, found
+}
+
+// entities are the bytes that entities of HTML begin with, of those that are taken out.
+var entities = [256]bool{'#': true, 'q': true, 'l': true, 'g': true, 'a': true}
+
+// entity returns the sign that the entity of HTML stands for which a text begins with, and
+// its size, or 0.
+func entity(text string) (sign byte, size int) {
+	for _, known := range [...]struct {
+		name string
+		sign byte
+	}{{"&quot;", '"'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&amp;", '&'}, {"&apos;", '\''}} {
+		if strings.HasPrefix(text, known.name) {
+			return known.sign, len(known.name)
+		}
+	}
+	if len(text) < 4 || text[1] != '#' {
+		return 0, 0
+	}
+	value, at := 0, 2
+	if text[2]|0x20 == 'x' {
+		for at = 3; at < len(text) && at < 8 && isHex(text[at]); at++ {
+			value = value<<4 | int(hexByte(text[at]))
+		}
+	} else {
+		for at < len(text) && at < 8 && isDigit(text[at]) {
+			value = value*10 + int(text[at]-'0')
+			at++
+		}
+	}
+	if at == len(text) || text[at] != ';' || value < ' ' || value > '~' {
+		return 0, 0
+	}
+	return byte(value), at + 1
 }
 
 // ofQueries are the bytes that unescaped looks at.

@@ -247,7 +247,7 @@ const maxGroups = 5
 func (c *scan) card(begin, end int, grouped bool) bool {
 	text := c.text
 	if begin > 1 && text[begin-1] == '.' && isDigit(text[begin-2]) ||
-		end+1 < len(text) && text[end] == '.' && isDigit(text[end+1]) {
+		end+1 < len(text) && text[end] == '.' && isDigit(text[end+1]) && !zeros(text[end+1:]) {
 		return false
 	}
 	var number [19]byte
@@ -259,6 +259,15 @@ func (c *scan) card(begin, end int, grouped bool) bool {
 		}
 	}
 	return issued(number[:n], grouped) && luhn(number[:n]) && c.hit(ruleCard, begin, end)
+}
+
+// zeros tells whether a text begins with the decimals of a whole number.
+func zeros(s string) bool {
+	n := 0
+	for n < len(s) && s[n] == '0' {
+		n++
+	}
+	return n > 0 && n < 3 && (n == len(s) || !isAlnum(s[n]) && s[n] != '.')
 }
 
 // issued tells whether cards of that length begin with those digits.
