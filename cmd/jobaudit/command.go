@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"github.com/charmbracelet/lipgloss"
 	"github.com/mattn/go-isatty"
@@ -49,10 +51,11 @@ type app struct {
 
 // run runs the program and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	a := &app{out: stdout, err: stderr, style: lipgloss.NewRenderer(stdout)}
+	out := &screenOrPipe{Writer: stdout}
+	a := &app{out: out, err: stderr, style: lipgloss.NewRenderer(stdout)}
 	root := a.root()
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	called, err := root.ExecuteContextC(ctx)
 	for _, closer := range a.closers {
@@ -60,6 +63,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if status, ok := errors.AsType[exitStatus](err); ok {
 		return int(status)
+	}
+	if out.failed != nil && (err == nil || errors.Is(err, errFindings)) {
+		err = fmt.Errorf("not all of the output was written: %w", out.failed)
 	}
 	switch {
 	case err == nil:
@@ -123,8 +129,33 @@ func onDir(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellComp
 	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
+// screenOrPipe remembers that something could not be written: half of an answer must not look
+// like a whole one.
+type screenOrPipe struct {
+	io.Writer
+	mu     sync.Mutex // pages are served by many at once
+	failed error
+}
+
+func (o *screenOrPipe) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n, err := o.Writer.Write(b)
+	o.failed = cmp.Or(o.failed, err)
+	return n, err
+}
+
+// file returns the file that is written to, if it is one.
+func file(w io.Writer) (*os.File, bool) {
+	if o, ok := w.(*screenOrPipe); ok {
+		w = o.Writer
+	}
+	f, ok := w.(*os.File)
+	return f, ok
+}
+
 // isTerminal reports whether somebody watches.
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := file(w)
 	return ok && isatty.IsTerminal(f.Fd())
 }

@@ -24,7 +24,7 @@ const (
 // width is how many columns the output has: those of the terminal, or what
 // COLUMNS says, or 0 for as many as are needed.
 func (a *app) width() int {
-	if f, ok := a.out.(*os.File); ok && isTerminal(f) {
+	if f, ok := file(a.out); ok && isTerminal(f) {
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
 			return w
 		}
