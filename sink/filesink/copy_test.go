@@ -163,6 +163,30 @@ func TestACopyChangesNothingOfWhatIsNoBeginningOfIt(t *testing.T) {
 	require.NoError(t, p.open(t, opts).Close())
 }
 
+// After a failed fsync a writer writes the batch, which readers may have seen, again in
+// a new segment, and cuts the old one.
+func TestATailYieldsABatchOnceThatIsWrittenAgainElsewhere(t *testing.T) {
+	p := newPlace(t)
+	records := sinktest.Records(12)
+	p.write(t, nil, 3, records...)
+	segment := newestSegment(t, p.dir)
+	batches := batchesOf(contentOf(t, segment))
+	require.NoError(t, os.WriteFile(segment, join(batches[:3]...), 0o600))
+	reader := openReader(t, p.dir)
+	var seen []jobaudit.Record
+	for r, err := range reader.Tail(t.Context(), jobaudit.Query{}) {
+		require.NoError(t, err)
+		if seen = append(seen, r); len(seen) == 9 {
+			require.NoError(t, os.WriteFile(filepath.Join(p.dir, "entries", filesink.SegmentName(6)), join(batches[2:]...), 0o600))
+			require.NoError(t, os.Truncate(segment, int64(len(join(batches[:2]...)))))
+		}
+		if len(seen) == 12 {
+			break
+		}
+	}
+	requireRecords(t, records, seen)
+}
+
 func TestAReaderTailsALogOfAnotherWriter(t *testing.T) {
 	p := newPlace(t)
 	s := p.open(t, &filesink.Options{SegmentSize: 8 << 10})

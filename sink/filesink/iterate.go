@@ -17,6 +17,7 @@ import (
 // A part is what an iteration sees of a segment.
 type part struct {
 	first, size int64 // size in bytes of what may be read
+	end         int64 // index of the first event behind that
 	more        bool  // the file goes on behind that
 	short       bool  // and holds lines that were acknowledged and cannot be told apart
 	// entries are those of a segment whose index is in memory; index is what an
@@ -30,7 +31,7 @@ type part struct {
 func (v view) parts() []part {
 	parts := make([]part, 0, len(v.closed)+1)
 	for _, s := range v.closed {
-		p := part{first: s.first, size: s.size}
+		p := part{first: s.first, size: s.size, end: s.end}
 		if s.content != nil {
 			p.entries, p.lives = s.content.entries, s.content.lives
 		} else {
@@ -38,8 +39,9 @@ func (v view) parts() []part {
 		}
 		parts = append(parts, p)
 	}
-	if v.live.size > 0 {
-		parts = append(parts, v.live)
+	if live := v.live; live.size > 0 {
+		live.end = live.first + int64(len(live.entries))
+		parts = append(parts, live)
 	}
 	return parts
 }
@@ -53,9 +55,10 @@ type iteration struct {
 
 	yield   func(jobaudit.Record, error) bool
 	yielded int
-	// from is where reading goes on that was interrupted: the offset in the
-	// segment whose first index is fromFirst.
-	fromFirst, from int64
+	// reached is the index of the event at which reading goes on. That one is at
+	// offset from in the segment whose first index is fromFirst, unless its batch was
+	// written again in another one: then fromFirst is -1.
+	reached, fromFirst, from int64
 }
 
 // Records iterates over the stored records that match, as
@@ -113,12 +116,15 @@ func (p *iteration) follow(next func() ([]part, <-chan struct{}, error), last er
 			return err
 		}
 		p.parts = parts
+		if p.reached > 0 && !slices.ContainsFunc(parts, func(x part) bool { return x.first == p.fromFirst && x.size >= p.from }) {
+			p.fromFirst = -1
+		}
 		if err := p.read(); err != nil {
 			return err
 		}
 		p.query.After = uuid.Nil
-		if n := len(parts); n > 0 {
-			p.fromFirst, p.from = parts[n-1].first, parts[n-1].size
+		if n := len(parts); n > 0 && parts[n-1].end >= p.reached {
+			p.reached, p.fromFirst, p.from = parts[n-1].end, parts[n-1].first, parts[n-1].size
 		}
 		if more == nil {
 			return last
@@ -157,7 +163,7 @@ func (p *iteration) read() error {
 	}
 	for _, part := range p.parts {
 		// First of all: what reads on may want to look at the lines themselves.
-		if part.short && part.first >= p.fromFirst {
+		if part.short && part.first >= p.fromFirst && (p.fromFirst >= 0 || !p.passed(part)) {
 			if err := p.unreadable(part, part.size, errShort); err != nil {
 				return err
 			}
@@ -200,13 +206,16 @@ func (p *iteration) start() (n int, after int64, err error) {
 	return 0, 0, fmt.Errorf("filesink: no record %s is stored to read on from", p.query.After)
 }
 
+// passed reports whether all of a segment was read before.
+func (p *iteration) passed(part part) bool { return p.reached > 0 && part.end <= p.reached }
+
 // readPart yields what matches in one segment.
 func (p *iteration) readPart(part part, after int64) error {
 	from := int64(0)
 	if part.first == p.fromFirst {
 		from = p.from
 	}
-	if from >= part.size {
+	if from >= part.size || p.passed(part) {
 		return nil
 	}
 	f, err := p.dir.Open(segmentPath(part.first))
@@ -214,6 +223,11 @@ func (p *iteration) readPart(part part, after int64) error {
 		return fmt.Errorf("filesink: read: %w", err)
 	}
 	defer f.Close()
+	if part.first != p.fromFirst && part.first < p.reached {
+		if from, err = part.offset(f, p.reached); err != nil {
+			return fmt.Errorf("filesink: read %s: %w", segmentPath(part.first), err)
+		}
+	}
 	if offsets, ok := part.offsets(p.dir, p.query); ok {
 		return p.readOffsets(f, part, offsets, from, after)
 	}
@@ -228,6 +242,27 @@ func (p *iteration) readPart(part part, after int64) error {
 		}
 	}
 	return nil
+}
+
+// offset returns where the line of an index begins.
+func (p part) offset(f disk.File, index int64) (int64, error) {
+	if p.entries != nil {
+		return int64(p.entries[index-p.first].off), nil
+	}
+	at := p.first
+	for l, err := range forward(f, 0, p.size) {
+		if err != nil && !errors.Is(err, errLongLine) {
+			return 0, err
+		}
+		if auditlog.IsCommit(l.bytes) {
+			continue
+		}
+		if at == index {
+			return l.off, nil
+		}
+		at++
+	}
+	return p.size, nil
 }
 
 // readSpan yields what matches of the lines in a span of a segment.

@@ -240,7 +240,7 @@ func (r *Reader) before(ctx context.Context, p part, size int64) (part, bool, er
 	if err := x.measure(ctx, f, p.size, -1); err != nil {
 		return p, false, err
 	}
-	return part{first: p.first, size: x.size, more: true}, x.size > 0, nil
+	return part{first: p.first, size: x.size, end: x.end, more: true}, x.size > 0, nil
 }
 
 // Prove is [Sink.Prove], against the newest durable head that the key signed.
@@ -315,7 +315,7 @@ func (r *Reader) part(ctx context.Context, first, until int64) (part, error) {
 		if x, err := openIndex(r.dir, first, r.keys); err == nil {
 			defer x.close()
 			if (until >= 0 && x.End == until || until < 0 && x.Size == info.Size) && x.agrees(r.dir) {
-				return part{first: first, size: x.Size, index: &x.sum, more: info.Size > x.Size}, nil
+				return part{first: first, size: x.Size, end: x.End, index: &x.sum, more: info.Size > x.Size}, nil
 			}
 		}
 	}
@@ -333,7 +333,7 @@ func (r *Reader) part(ctx context.Context, first, until int64) (part, error) {
 	r.extents[first] = known
 	r.mu.Unlock()
 	return part{
-		first: first, size: known.size, more: info.Size > known.size,
+		first: first, size: known.size, end: max(known.end, until), more: info.Size > known.size,
 		short: until >= 0 && known.end < until || until < 0 && known.misfit,
 	}, nil
 }
