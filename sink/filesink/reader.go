@@ -35,6 +35,14 @@ type Reader struct {
 
 	mu      sync.Mutex
 	extents map[int64]extent // of segments without an index, by first index
+	filed   map[int64]filed  // of those with one, if there are keys
+}
+
+// A filed segment has an index that was verified. What it is used for is checked
+// against the digest again, so that only files which look changed are verified again.
+type filed struct {
+	part
+	index, segment disk.Info
 }
 
 // An extent is how far a segment was found to be good.
@@ -67,7 +75,7 @@ func openReaderOn(on disk.Disk, dir string, keys []note.Verifier) (*Reader, erro
 	if _, err := d.Stat(entriesDir); err != nil {
 		return nil, errors.Join(fmt.Errorf("filesink: %s holds no log: %w", dir, err), d.Close())
 	}
-	return &Reader{dir: d, keys: keys, extents: make(map[int64]extent)}, nil
+	return &Reader{dir: d, keys: keys, extents: make(map[int64]extent), filed: make(map[int64]filed)}, nil
 }
 
 // Close ends the reading; iterations that are under way fail.
@@ -301,7 +309,47 @@ func (r *Reader) parts(ctx context.Context) ([]part, error) {
 	return parts, nil
 }
 
+// filedPart returns a segment as its index has it, if there is one that counts.
+func (r *Reader) filedPart(first, until int64) (part, bool) {
+	if len(r.keys) == 0 {
+		return part{}, false
+	}
+	now := filed{}
+	var err error
+	if now.index, err = r.dir.Stat(indexPath(first)); err != nil {
+		return part{}, false
+	}
+	if now.segment, err = r.dir.Stat(segmentPath(first)); err != nil {
+		return part{}, false
+	}
+	r.mu.Lock()
+	known, ok := r.filed[first]
+	r.mu.Unlock()
+	if !ok || !known.index.Unchanged(now.index) || !known.segment.Unchanged(now.segment) {
+		x, err := openIndex(r.dir, first, r.keys)
+		if err != nil {
+			return part{}, false
+		}
+		defer x.close()
+		if !x.agrees(r.dir) {
+			return part{}, false
+		}
+		sum := x.sum // and no more of it
+		now.part = part{first: first, size: x.Size, end: x.End, index: &sum}
+		known = now
+		r.mu.Lock()
+		r.filed[first] = known
+		r.mu.Unlock()
+	}
+	p := known.part
+	p.more = now.segment.Size > p.size
+	return p, until >= 0 && p.end == until || until < 0 && !p.more
+}
+
 func (r *Reader) part(ctx context.Context, first, until int64) (part, error) {
+	if p, ok := r.filedPart(first, until); ok {
+		return p, nil
+	}
 	f, err := r.dir.Open(segmentPath(first))
 	if err != nil {
 		return part{}, err
@@ -310,14 +358,6 @@ func (r *Reader) part(ctx context.Context, first, until int64) (part, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return part{}, err
-	}
-	if len(r.keys) > 0 {
-		if x, err := openIndex(r.dir, first, r.keys); err == nil {
-			defer x.close()
-			if (until >= 0 && x.End == until || until < 0 && x.Size == info.Size) && x.agrees(r.dir) {
-				return part{first: first, size: x.Size, end: x.End, index: &x.sum, more: info.Size > x.Size}, nil
-			}
-		}
 	}
 	r.mu.Lock()
 	known := r.extents[first]
@@ -332,10 +372,18 @@ func (r *Reader) part(ctx context.Context, first, until int64) (part, error) {
 	r.mu.Lock()
 	r.extents[first] = known
 	r.mu.Unlock()
-	return part{
+	p := part{
 		first: first, size: known.size, end: max(known.end, until), more: info.Size > known.size,
-		short: until >= 0 && known.end < until || until < 0 && known.misfit,
-	}, nil
+		short: until >= 0 && known.end < until,
+	}
+	if until < 0 && known.misfit {
+		tail, err := auditlog.InspectTail(io.NewSectionReader(f, known.size, info.Size-known.size), known.size, known.end, r.keys)
+		if err != nil {
+			return part{}, err
+		}
+		p.short = tail.Damage != "" || tail.Head != nil && !tail.Zeros
+	}
+	return p, nil
 }
 
 // measure goes on from where a segment is known to be good.

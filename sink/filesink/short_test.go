@@ -1,16 +1,22 @@
 package filesink_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
+	"github.com/jobaudit/jobaudit/sink/sinktest"
 )
 
 // A reader of a log from which a line was removed says so, before all else,
@@ -42,4 +48,61 @@ func TestAReaderSaysThatLinesWereRemoved(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte(without), 0o600))
 	_, unreadable := errors.AsType[*jobaudit.UnreadableError](reads())
 	require.True(t, unreadable)
+}
+
+// What a power cut leaves of a write accuses nobody: a sector of zeros under a whole
+// commit line, in which a line feed was lost.
+func TestAReaderDoesNotAccuseWhatACrashLeaves(t *testing.T) {
+	p, segment, batches := unclean(t, sinktest.Records(9))
+	b := join(batches...)
+	good := len(join(batches[:2]...))
+	end, tried := len(b)-len(commitLine(batches[2])), 0
+	for from := (good/512 + 1) * 512; from+512 <= end; from += 512 {
+		torn := bytes.Clone(b)
+		if !bytes.Contains(torn[from:from+512], []byte("\n")) {
+			continue // a reader counts the lines, and leaves their hashes to Verify
+		}
+		clear(torn[from : from+512])
+		require.NoError(t, os.WriteFile(segment, torn, 0o600))
+		tried++
+		for _, keys := range [][]note.Verifier{nil, {p.key.Verifier()}} {
+			reader, err := filesink.OpenReader(p.dir, keys...)
+			require.NoError(t, err)
+			require.Len(t, read(t, reader, jobaudit.Query{}), 6)
+			require.NoError(t, reader.Close())
+		}
+	}
+	require.Positive(t, tried)
+}
+
+func TestAReaderWithKeysVerifiesAnIndexAgainOnlyIfItsFilesHaveChanged(t *testing.T) {
+	p := newPlace(t)
+	p.write(t, &filesink.Options{SegmentSize: 1}, 3, sinktest.Records(30)...)
+	faults := simdisk.NewFaults(simdisk.OS)
+	reader, err := filesink.OpenReaderOn(faults, p.dir, p.key.Verifier())
+	require.NoError(t, err)
+	defer reader.Close()
+	var opened atomic.Int64
+	faults.Before(func(op simdisk.Op) error {
+		if op.Kind == "open" && strings.HasPrefix(op.Name, "index/") {
+			opened.Add(1)
+		}
+		return nil
+	})
+	look := func() int64 {
+		opened.Store(0)
+		size, err := reader.Size(t.Context())
+		require.NoError(t, err)
+		require.EqualValues(t, 30, size)
+		return opened.Load()
+	}
+	require.EqualValues(t, 10, look())
+	require.Zero(t, look())
+	index := indexFiles(t, p.dir)[4]
+	forged := contentOf(t, index)
+	forged[len(forged)-20] ^= 1
+	require.NoError(t, os.WriteFile(index, forged, 0o600))
+	require.NoError(t, os.Chtimes(index, time.Time{}, time.Unix(1, 0)))
+	require.EqualValues(t, 1, look())
+	require.EqualValues(t, 1, look(), "one that does not count is looked at again")
 }
