@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/jobaudit/jobaudit/auditlog"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 )
 
 func FuzzOpenCheckpoint(f *testing.F) {
@@ -127,8 +128,8 @@ func TestEveryFlippedBitOfACommittedEntryIsFound(t *testing.T) {
 		}
 		for i := range line {
 			for bit := range 8 {
-				if testing.Short() && bit != i%8 && i < len(line)-1 {
-					continue
+				if i < len(line)-1 && (testing.Short() && bit != i%8 || size.Race && bit%4 != i%4) {
+					continue // the others of neighbours
 				}
 				text[at+i] ^= 1 << bit
 				segments := []auditlog.Segment{segment("s", 0, string(text))}

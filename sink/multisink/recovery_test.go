@@ -160,6 +160,7 @@ func TestWhatEachSinkFoundIsRecordedAndExplainsItsLostHeads(t *testing.T) {
 				continue
 			}
 			t.Run(one+" "+two, func(t *testing.T) {
+				t.Parallel() // it waits for disks
 				logs := []*crashed{newCrashed(t, 1, one), newCrashed(t, 2, two)}
 				events := opened(t, quiet{logs[0].open(t)}, quiet{logs[1].open(t)})
 				var found struct {
