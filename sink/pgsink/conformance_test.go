@@ -16,6 +16,7 @@ import (
 )
 
 func TestConformanceWithASequencer(t *testing.T) {
+	t.Parallel()
 	needsServer(t)
 	sinktest.Run(t, func(context.Context) (sinktest.Medium, error) {
 		k := newKey(t)
@@ -46,6 +47,7 @@ func TestConformanceWithASequencer(t *testing.T) {
 // Without a sequencer nothing is signed, so nothing can be proved, and nothing
 // has its final place, so a tail yields nothing. Everything else holds.
 func TestConformanceWithoutASequencer(t *testing.T) {
+	t.Parallel()
 	needsServer(t)
 	sinktest.Run(t, func(context.Context) (sinktest.Medium, error) {
 		return medium(t, func() *pgsink.SequencerOptions { return nil }), nil

@@ -231,6 +231,7 @@ func requireStored(t *testing.T, url, verifierKey string, want []uuid.UUID) {
 }
 
 func TestNothingAcknowledgedIsLostWhenTheServerCrashes(t *testing.T) {
+	t.Parallel()
 	needsServer(t)
 	s, err := pgserver.Start(t.Context(), "fsync=on", "full_page_writes=on")
 	require.NoError(t, err)

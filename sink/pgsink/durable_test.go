@@ -39,6 +39,7 @@ func committed(t *testing.T, url string) (size int64) {
 // A session that does not wait for the disk may be the default of a database. A head that
 // a crash took back would be signed again, with another root.
 func TestAHeadIsAnchoredWhenACrashCannotTakeItBack(t *testing.T) {
+	t.Parallel()
 	needsServer(t)
 	s, err := pgserver.Start(context.WithoutCancel(t.Context()), "fsync=on", "full_page_writes=on", "synchronous_commit=off", "wal_writer_delay=10s")
 	require.NoError(t, err)
@@ -71,6 +72,7 @@ func TestAHeadIsAnchoredWhenACrashCannotTakeItBack(t *testing.T) {
 // A head that another process has committed, in a session that did not wait for the
 // disk, is made durable before it is anchored.
 func TestAHeadOfAnotherProcessIsMadeDurableBeforeItIsAnchored(t *testing.T) {
+	t.Parallel()
 	needsServer(t)
 	s, err := pgserver.Start(context.WithoutCancel(t.Context()), "fsync=on", "full_page_writes=on", "synchronous_commit=off", "wal_writer_delay=10s")
 	require.NoError(t, err)
@@ -135,6 +137,7 @@ func TestOnlyTheLeaderPutsHeadsToTheAnchor(t *testing.T) {
 
 // A leader that hangs loses the lock, behind a pooler too, where the session is not its own.
 func TestALeaderThatHangsBehindAPoolerIsRemoved(t *testing.T) {
+	t.Parallel()
 	url, k := database(t), newKey(t)
 	sink := open(t, url, nil)
 	require.NoError(t, sink.Append(t.Context(), sinktest.Records(2)))
@@ -165,6 +168,7 @@ func TestALeaderThatHangsBehindAPoolerIsRemoved(t *testing.T) {
 // there: after a failover another head of that size could be signed. So it is reported, and no
 // anchor has it before a standby does.
 func TestAHeadWhoseWaitForTheStandbyWasCancelledIsNotAnchored(t *testing.T) {
+	t.Parallel()
 	needsServer(t)
 	s, err := pgserver.Start(context.WithoutCancel(t.Context()))
 	require.NoError(t, err)
@@ -209,6 +213,7 @@ func TestAHeadWhoseWaitForTheStandbyWasCancelledIsNotAnchored(t *testing.T) {
 
 // Nor is an Append that was cancelled there a success.
 func TestAnAppendWhoseWaitForTheStandbyWasCancelledIsNoSuccess(t *testing.T) {
+	t.Parallel()
 	needsServer(t)
 	s, err := pgserver.Start(context.WithoutCancel(t.Context()))
 	require.NoError(t, err)

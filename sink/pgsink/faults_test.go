@@ -54,6 +54,7 @@ func TestACommitWhoseAnswerIsLostIsStoredOnce(t *testing.T) {
 // Jobs go on while the database is down: what they record goes to the fallback,
 // and from there into the log when it is back.
 func TestJobsGoOnWhileTheDatabaseIsDown(t *testing.T) {
+	t.Parallel()
 	url, k := database(t), newKey(t)
 	n := newNetwork()
 	sink := onNetwork(t, url, n, pgsink.Options{})
@@ -175,6 +176,7 @@ func TestTimeoutsEndAnAppendThatIsHeldUp(t *testing.T) {
 // them, and stay open. What other callers record does not wait for that, although it
 // shares a transaction.
 func TestAnIDThatIsHeldUpHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	url := database(t)
 	held := sinktest.Records(1)
 	tx := begin(t, url, pgx.ReadCommitted)
@@ -198,6 +200,7 @@ func TestAnIDThatIsHeldUpHoldsUpNoOther(t *testing.T) {
 // A backup holds up the making of a partition, and that holds up reads: they wait for
 // longer than an Append does for an ID.
 func TestAReadOutwaitsAnAppendsLockTimeout(t *testing.T) {
+	t.Parallel()
 	url := database(t)
 	sink := open(t, url, nil)
 	require.NoError(t, sink.Append(t.Context(), sinktest.Records(1)))
@@ -275,6 +278,7 @@ func TestASerializationFailureIsRetriedAsAWhole(t *testing.T) {
 }
 
 func TestTransactionsWithCrossingIDsDeadlockAndOneIsRetried(t *testing.T) {
+	t.Parallel()
 	url := database(t)
 	a, b := sinktest.Records(1), sinktest.Records(1)
 	one, two := begin(t, url, pgx.ReadCommitted), begin(t, url, pgx.ReadCommitted)
@@ -385,6 +389,7 @@ func TestASequencerThatIsTooOldForTheTablesPlacesNothing(t *testing.T) {
 // A server or a pooler that starts again breaks connections that stand idle: no
 // caller notices, though one that has to know before its work begins has one try.
 func TestAConnectionThatBrokeWhileItStoodIdleIsReplaced(t *testing.T) {
+	t.Parallel()
 	url, k := database(t), newKey(t)
 	sink := open(t, url, nil)
 	run(t, url+" application_name=sequencer", k.options())

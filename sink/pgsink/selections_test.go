@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/pgsink"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 	"github.com/stretchr/testify/require"
@@ -72,7 +73,11 @@ func TestEverySelectionYieldsWhatMatchesInOrder(t *testing.T) {
 		types = append(types, r.Type())
 	}
 	found := make(map[string]int)
-	for i := range 60 {
+	queries := 60
+	if size.Race {
+		queries = 40
+	}
+	for i := range queries {
 		var q jobaudit.Query
 		some := func(of int) bool { return random.IntN(of) == 0 }
 		if some(3) {

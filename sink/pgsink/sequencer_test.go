@@ -121,6 +121,7 @@ func TestASequencerThatFailsAtAnyStepLosesNothing(t *testing.T) {
 // A server that ends a leader's connection gives the lock to another, while the first
 // still believes that it leads.
 func TestALeaderWhoseConnectionIsCutLosesNothing(t *testing.T) {
+	t.Parallel()
 	for _, step := range []string{"locked", "read", "signed", "written"} {
 		t.Run(step, func(t *testing.T) {
 			url, k := database(t), newKey(t)

@@ -163,6 +163,7 @@ func (d *deaf) Latest(ctx context.Context) ([]byte, error) {
 // An anchor on a disk of another host may never answer. That is reported, and ends with the
 // sequencer, whose log goes on if it has led.
 func TestAnAnchorThatHangsDoesNotHoldUpASequencer(t *testing.T) {
+	t.Parallel()
 	hang := make(chan struct{})
 	defer close(hang)
 	for name, anchor := range map[string]*deaf{"put": {puts: hang}, "read": {reads: hang}} {

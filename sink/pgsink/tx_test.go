@@ -60,7 +60,7 @@ func read(t *testing.T, s jobaudit.AuditReader, q jobaudit.Query) []uuid.UUID {
 	t.Helper()
 	var ids []uuid.UUID
 	for r, err := range s.Records(t.Context(), q) {
-		if err != nil { // asked first: a call for each of many records takes longer than to read them
+		if err != nil { // a call for each of many records takes longer than to read them
 			require.NoError(t, err)
 		}
 		ids = append(ids, r.ID())
