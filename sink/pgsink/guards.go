@@ -15,7 +15,7 @@ import (
 // are not those of Migrate, and what keeps a sequencer from its work.
 func (v *verification) guards() error {
 	var errs []error
-	for _, check := range []func() error{v.missing, v.versions, v.triggers, v.others, v.functions, v.grants, v.places, v.unfollowed} {
+	for _, check := range []func() error{v.missing, v.versions, v.triggers, v.others, v.functions, v.definitions, v.grants, v.places, v.unfollowed} {
 		errs = append(errs, check())
 	}
 	return errors.Join(errs...)

@@ -83,8 +83,8 @@ const (
 	// KindWaiting: events that were accepted before the newest head and have
 	// no place: withheld, or their transaction was long.
 	KindWaiting auditlog.Kind = "waiting"
-	// KindGuard: a trigger, a function or a partition that is not as Migrate
-	// made it. What it guards is proven all the same, or found.
+	// KindGuard: a trigger, a function, a table's definition or a partition that is
+	// not as Migrate made it. What it guards is proven all the same, or found.
 	KindGuard auditlog.Kind = "guard_changed"
 	// KindHashes: the tree's stored hashes are not those of the log. They are a
 	// cache.
