@@ -178,18 +178,7 @@ func (c *scan) run() bool {
 		}
 		switch k {
 		case kindOther:
-			if (places[text[i]] && (words || text[i] == '>' || c.beforeQuote(i))) && c.placed(i) {
-				return true
-			}
-			switch {
-			case text[i] == '<':
-				if i+1 < len(text) && text[i+1] == '/' && c.cell(i) {
-					return true
-				}
-			case text[i] == '&':
-				c.entities = c.entities || i+4 < len(text) && entities[text[i+1]]
-			}
-			if text[i] == ',' && i > 0 && (text[i-1] == '\'' || text[i-1] == '"') && c.called(i) {
+			if b := text[i]; places[b] && (words || b > ' ' || i > 0 && lastOfNames[text[i-1]] && c.beforeQuote(i)) && c.other(i) {
 				return true
 			}
 		case kindJoiner:
@@ -219,15 +208,30 @@ func (c *scan) run() bool {
 	return len(text)-run >= minEncoded && c.encoded(run, len(text), words) || c.foundNamed()
 }
 
-// places are the bytes that a credential may stand behind whose name is a flag, an element
-// or a word of SQL.
-var places = [256]bool{' ': true, '\t': true, '\n': true, '>': true}
+// places are the bytes that a credential may stand behind whose name is a flag, an element,
+// an argument or a word of SQL, and the beginnings of entities.
+var places = [256]bool{' ': true, '\t': true, '\n': true, '>': true, '<': true, '&': true, ',': true}
+
+// other looks at one of places, at i.
+func (c *scan) other(i int) bool {
+	text := c.text
+	switch text[i] {
+	case '<':
+		return i+1 < len(text) && text[i+1] == '/' && c.cell(i)
+	case '&':
+		c.entities = c.entities || i+4 < len(text) && entities[text[i+1]]
+		return false
+	case ',':
+		return i > 0 && (text[i-1] == '\'' || text[i-1] == '"') && c.called(i)
+	}
+	return c.placed(i)
+}
 
 // beforeQuote tells whether there is a quote behind the space at i, or what may stand
 // between them: another space, a letter, or another sign for a quote.
 func (c *scan) beforeQuote(i int) bool {
 	text := c.text
-	if i+2 >= len(text) || i == 0 || !lastOfNames[text[i-1]] {
+	if i+2 >= len(text) {
 		return false
 	}
 	next := text[i+1]

@@ -39,6 +39,9 @@ func (c *scan) assigned(i int) bool {
 			n = namesToken
 		}
 	}
+	if (n == namesCode || n == namesKey) && before(text, begin) != '?' && before(text, begin) != '&' {
+		return false
+	}
 	return n != namesNothing && c.valued(i, n, begin)
 }
 
@@ -264,7 +267,7 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 	}
 	plain = plain && !quoted
 	if masked(text[from:to]) {
-		return !plain && c.rough(i, start, n, begin)
+		return !plain && c.roughly() && c.rough(i, start, n, begin)
 	}
 	value := text[from:to]
 	if refers(value) {
@@ -280,10 +283,14 @@ func (c *scan) valued(i int, n naming, begin int) bool {
 		// A whole value without digits and without signs that were not looked at is no
 		// other one in any other light.
 		cut := !quoted || listed || to < len(text) && (text[to] == '\\' || to+1 < len(text) && text[to+1] == text[to])
-		return !plain && (cut || mayBeRough(value)) && c.rough(i, start, n, begin)
+		return !plain && c.roughly() && (cut || mayBeRough(value)) && c.rough(i, start, n, begin)
 	}
 	return !c.inARN(begin) && c.hit(ruleNamed, from, from+len(value))
 }
+
+// roughly tells whether a value may be looked at roughly: in that of another name only
+// the first are.
+func (c *scan) roughly() bool { return c.limits.values <= 2 }
 
 // plainSign are the signs that a value may stand behind without quotes, and is then none
 // that rough knows.

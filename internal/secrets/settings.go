@@ -251,12 +251,19 @@ func roughPassword(raw []byte, n naming) bool {
 // isTemplate tells whether a value has a place where something is put, or is a regular
 // expression.
 func isTemplate(value string) bool {
-	if !strings.ContainsAny(value, "{(<-") {
+	var has [256]bool
+	opens := false
+	for i := range len(value) {
+		b := value[i]
+		has[b] = true
+		opens = opens || b == '{' || b == '(' || b == '<' || b == '-'
+	}
+	if !opens {
 		return false
 	}
 	for _, signs := range [...][2]string{{"{{", "}}"}, {"${", "}"}, {"$(", ")"}, {"#{", "}"}, {"%{", "}"}, {"<%", "%>"}, {"%(", ")s"}, {"{%", "%}"}} {
-		if strings.IndexByte(value, signs[1][len(signs[1])-1]) < 0 && signs[1] != ")s" {
-			continue // as it is not closed
+		if !has[signs[0][0]] || !has[signs[0][1]] || !has[signs[1][0]] {
+			continue
 		}
 		_, rest, ok := strings.Cut(value, signs[0])
 		if inside, _, closed := strings.Cut(rest, signs[1]); ok && closed {
@@ -265,10 +272,15 @@ func isTemplate(value string) bool {
 			}
 		}
 	}
-	for _, part := range [...]string{"a-z", "A-Z", "0-9]", "(?=", "(?!", "(?:", "(?i"} {
-		if strings.Contains(value, part) {
+	if has['-'] && (strings.Contains(value, "a-z") || strings.Contains(value, "A-Z") || strings.Contains(value, "0-9]")) {
+		return true
+	}
+	_, rest, ok := strings.Cut(value, "(?")
+	for ok {
+		if rest != "" && strings.IndexByte("=!:i", rest[0]) >= 0 {
 			return true
 		}
+		_, rest, ok = strings.Cut(rest, "(?")
 	}
 	return false
 }
