@@ -22,7 +22,7 @@ func Story(ctx context.Context, w io.Writer, correlation uuid.UUID, logs ...joba
 			return err
 		}
 	}
-	return m.merged().print(w)
+	return m.merged().print(w, nil)
 }
 
 // merged returns the records in the one order of all logs, as if one log held

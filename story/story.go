@@ -44,22 +44,28 @@ import (
 // Records that cannot be read are listed at the end. Any other error of the
 // iterator is returned, and so is the writer's.
 func Timeline(w io.Writer, records iter.Seq2[jobaudit.Record, error]) error {
+	return TimelineIn(w, records, nil)
+}
+
+// TimelineIn is Timeline, and names at each event the log that logs has for its ID: whose
+// word an event is depends on the log that it stands in.
+func TimelineIn(w io.Writer, records iter.Seq2[jobaudit.Record, error], logs map[uuid.UUID]string) error {
 	m := newMerger()
 	if err := m.read(0, records); err != nil {
 		return err
 	}
-	return m.print(w)
+	return m.print(w, logs)
 }
 
-func (m *merger) print(w io.Writer) error {
+func (m *merger) print(w io.Writer, logs map[uuid.UUID]string) error {
 	out := bufio.NewWriter(w)
-	m.timeline(out)
+	m.timeline(out, logs)
 	tellUnreadable(out, m.unreadable)
 	return out.Flush()
 }
 
 // timeline prints the events.
-func (m *merger) timeline(out *bufio.Writer) {
+func (m *merger) timeline(out *bufio.Writer, logs map[uuid.UUID]string) {
 	if len(m.events) == 0 {
 		fmt.Fprintln(out, "no events")
 		return
@@ -70,7 +76,11 @@ func (m *merger) timeline(out *bufio.Writer) {
 	t.measure(m.events, order)
 	snapshots := compareSnapshots(m.events, order)
 	for _, i := range order {
-		t.event(&m.events[i], append(snapshots[i], skew(m.events, i, graph.Before(i)))...)
+		in := ""
+		if log := logs[m.events[i].ID]; log != "" {
+			in = "in the log " + plain(log)
+		}
+		t.event(&m.events[i], append(snapshots[i], skew(m.events, i, graph.Before(i)), in)...)
 	}
 }
 

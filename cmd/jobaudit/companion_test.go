@@ -7,9 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/sink/filesink"
 )
 
 // acts are the flags that say where an act goes, and whose it is.
@@ -142,4 +144,33 @@ func TestAnActThatLacksSomethingIsRefusedAndNothingIsMade(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, before, 1)
 	require.Zero(t, run(t, "verify", l.dir, "--key", l.key, "--anchor", l.anchor()).code, "the log is untouched")
+}
+
+// The key of a companion is there to say something about a job, and not to say how it ended.
+func TestACompanionSaysNotHowAJobEnded(t *testing.T) {
+	l := newLog(t).close(t)
+	dir, key, flags := acts(t)
+	require.Zero(t, run(t, append([]string{"act", "reviewed", l.dir}, flags...)...).code)
+	signer, err := filesink.LoadOrCreateKey(dir, key, "example.com/jobs/acts")
+	require.NoError(t, err)
+	sink, err := filesink.Open(t.Context(), dir, signer, nil)
+	require.NoError(t, err)
+	n := byte(0)
+	low := func() uuid.UUID { n++; return uuid.UUID{6: 0x70, 8: 0x80, 15: n} } // they stand before those of the log
+	recorder, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "jobs", Environment: "test"}, &jobaudit.Options{NewID: low})
+	require.NoError(t, err)
+	forged, err := recorder.Resume(t.Context(), l.events(t, "--job", l.failed.String())[0].Carrier(), nil)
+	require.NoError(t, err)
+	require.NoError(t, forged.Start(t.Context(), jobaudit.Execution{}))
+	require.NoError(t, forged.Succeed(t.Context()))
+	require.NoError(t, recorder.Close(t.Context()))
+	require.NoError(t, sink.Close())
+
+	require.Equal(t, []uuid.UUID{l.failed}, jobIDs(t, l.dir, dir, "--state", "failed"))
+	require.Contains(t, run(t, "show", l.dir, dir, l.failed.String(), "--json").out, `"state":"failed"`)
+	require.Regexp(t, `job\.succeeded .*\n +in the log example.com/jobs/acts\n`, run(t, "show", l.dir, dir, l.failed.String()).out)
+	file := filepath.Join(t.TempDir(), "job.evidence")
+	require.Zero(t, run(t, "prove", l.dir, dir, "--job", l.failed.String(), "--key", l.key, "--key", key, "-o", file).code)
+	c := run(t, "check-proof", file, "--key", l.key, "--key", key)
+	require.Regexp(t, `job\.succeeded .*\n +in the log example.com/jobs/acts\n`, c.out)
 }

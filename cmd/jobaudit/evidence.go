@@ -244,7 +244,7 @@ func (a *app) checked(b *evidence.Bundle, asJSON bool) error {
 			jobs = append(jobs, r)
 		}
 	}
-	if err := story.Timeline(a.out, each(jobs)); err != nil || len(audit) == 0 {
+	if err := story.TimelineIn(a.out, each(jobs), elsewhereIn(b)); err != nil || len(audit) == 0 {
 		return err
 	}
 	fmt.Fprintf(a.out, "\nand, of the audit itself,\n")

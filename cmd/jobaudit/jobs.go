@@ -146,7 +146,7 @@ func (l *jobList) read(ctx context.Context, logs sources) error {
 	if l.filters.modified { // in which build a job ran, an opening tells that may stand anywhere before
 		read, contains = jobaudit.Query{}, ""
 	}
-	for r, err := range logs.records(ctx, read, contains, &l.unread) {
+	for r, err := range logs.folded(ctx, read, contains, &l.unread) {
 		if err != nil {
 			return err
 		}
@@ -191,7 +191,7 @@ func (l *jobList) foldAgain(ctx context.Context, logs sources, ids []uuid.UUID) 
 			contains = q.JobID.String()
 		}
 		unread := 0 // they were counted before
-		for r, err := range logs.records(ctx, q, contains, &unread) {
+		for r, err := range logs.folded(ctx, q, contains, &unread) {
 			if err != nil {
 				return err
 			}

@@ -58,7 +58,11 @@ It verifies nothing: see jobaudit verify.`,
 			case asJSON:
 				err = a.job(records)
 			default:
-				if err = story.Timeline(a.out, each(records)); err == nil {
+				var in map[uuid.UUID]string
+				if in, err = logs.elsewhere(cmd.Context(), id); err == nil {
+					err = story.TimelineIn(a.out, each(records), in)
+				}
+				if err == nil {
 					err = a.family(each(family))
 				}
 			}
@@ -83,12 +87,16 @@ func (s sources) story(ctx context.Context, id uuid.UUID, withFamily bool, unrea
 			return d.storyOnce(ctx, id, unread)
 		}
 	}
-	if records, err = collect(s.records(ctx, jobaudit.Query{JobID: id}, id.String(), unread)); err != nil || len(records) == 0 || !withFamily {
+	read := s.records
+	if !withFamily { // it is the Job that is wanted
+		read = s.folded
+	}
+	if records, err = collect(read(ctx, jobaudit.Query{JobID: id}, id.String(), unread)); err != nil || len(records) == 0 || !withFamily {
 		return records, nil, err
 	}
 	e := records[0].Event()
 	root, correlation := e.Job.RootID, e.CorrelationID
-	family, err = collect(s.records(ctx, jobaudit.Query{RootID: root, CorrelationID: correlation}, root.String(), unread))
+	family, err = collect(s.folded(ctx, jobaudit.Query{RootID: root, CorrelationID: correlation}, root.String(), unread))
 	return records, family, err
 }
 
