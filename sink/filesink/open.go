@@ -139,6 +139,9 @@ func (o *opening) check() error {
 
 // abandon lets go of what a failed open holds.
 func (o *opening) abandon() {
+	if o.live != nil {
+		_ = o.live.file.Close() // nothing was written to it
+	}
 	if o.cache != nil {
 		_ = o.cache.close() // a cache
 	}

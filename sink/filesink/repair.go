@@ -1,6 +1,7 @@
 package filesink
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ func (o *opening) repairOne(m repair) error {
 	if err := clearAway(o.dir, temp); err != nil {
 		return err
 	}
-	if err := copyFile(o.dir, temp, old, 0, m.size, nil); err != nil {
+	if err := copyFile(o.ctx, o.dir, temp, old, 0, m.size, nil); err != nil {
 		if !disk.Full(err) {
 			return err
 		}
@@ -167,7 +168,7 @@ func (o *opening) saveTorn(size int64, old disk.File, from, to int64) error {
 	if o.torn == nil {
 		o.torn = sha256.New()
 	}
-	if err := copyFile(o.dir, tornDir+"/"+name, old, from, to, o.torn); err != nil {
+	if err := copyFile(o.ctx, o.dir, tornDir+"/"+name, old, from, to, o.torn); err != nil {
 		return err
 	}
 	r := &o.recovery
@@ -179,7 +180,7 @@ func (o *opening) saveTorn(size int64, old disk.File, from, to int64) error {
 
 // copyFile makes a durable file of [from, to) of another. Its name is not
 // durable yet.
-func copyFile(dir disk.Dir, name string, old disk.File, from, to int64, sum hash.Hash) error {
+func copyFile(ctx context.Context, dir disk.Dir, name string, old disk.File, from, to int64, sum hash.Hash) error {
 	f, err := createAnew(dir, name)
 	if err != nil {
 		return err
@@ -187,7 +188,7 @@ func copyFile(dir disk.Dir, name string, old disk.File, from, to int64, sum hash
 	buf := make([]byte, blockSize)
 	for at := from; err == nil && at < to; {
 		part := buf[:min(int64(len(buf)), to-at)]
-		if err = readFull(old, part, at); err != nil {
+		if err = errors.Join(ctx.Err(), readFull(old, part, at)); err != nil {
 			break
 		}
 		if sum != nil {

@@ -371,6 +371,7 @@ type member struct {
 	givenUp error // why it gets no more
 	lacking error // why it did not get all when it was closed
 	retry   *time.Timer
+	failing error // of the newest try, until the next one
 
 	barred atomic.Pointer[error] // why it is to be given up, before it is
 
@@ -424,6 +425,10 @@ func (m *member) send(b *batch) {
 		return
 	}
 	m.queue = append(m.queue, b)
+	if m.failing != nil { // it is left alone until the next try, and nobody waits for that
+		m.tell(b, m.failing)
+		return
+	}
 	m.start()
 }
 
@@ -539,9 +544,11 @@ func (m *member) took(b *batch, err error) bool {
 	for _, waiting := range m.queue { // they may have enough others
 		m.tell(waiting, err)
 	}
+	m.failing = err
 	m.retry = time.AfterFunc(pause, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
+		m.failing = nil
 		m.start()
 	})
 	return false
