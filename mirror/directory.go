@@ -13,6 +13,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -25,7 +26,11 @@ const temporary = ".new-"
 // is overwritten by the mirror, and nothing is half there. The directory does not
 // keep anybody else from changing it; what does is the file system (another
 // host's, append-only, snapshots) or the Store of sink/s3mirror.
-type Directory struct{ root *os.Root }
+type Directory struct {
+	root  *os.Root
+	mu    sync.Mutex
+	swept map[string]bool // directories in which leftovers were looked for
+}
 
 // OpenDirectory opens a directory as a Store. With create set it is made if it
 // is not there; without, the error is [fs.ErrNotExist] then. Another disk that
@@ -47,7 +52,7 @@ func OpenDirectory(dir string, create bool) (*Directory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mirror: %w", err)
 	}
-	return &Directory{root}, nil
+	return &Directory{root: root, swept: map[string]bool{}}, nil
 }
 
 // Close lets go of the directory.
@@ -65,6 +70,7 @@ func (d *Directory) Put(ctx context.Context, name string, data []byte) error {
 	if err := d.mkdir(dir); err != nil {
 		return fmt.Errorf("put %s: %w", name, err)
 	}
+	d.sweep(dir)
 	temp := path.Join(dir, temporary+rand.Text())
 	defer d.root.Remove(temp) // it is only another name of the object, or of nothing
 	if err := d.write(temp, data); err != nil {
@@ -104,6 +110,35 @@ func (d *Directory) mkdir(dir string) error {
 		return err
 	}
 	return d.sync(above)
+}
+
+// leftOver is how old a file is that nobody writes any more.
+const leftOver = 24 * time.Hour
+
+// sweep removes what killed processes left in a directory, once. What cannot be removed
+// is in nobody's way.
+func (d *Directory) sweep(dir string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.swept[dir] {
+		return
+	}
+	d.swept[dir] = true
+	f, err := d.root.Open(dir)
+	if err != nil {
+		return
+	}
+	names, _ := f.Readdirnames(-1)
+	_ = f.Close() // it was only read
+	for _, name := range names {
+		if !strings.HasPrefix(name, temporary) {
+			continue
+		}
+		name = path.Join(dir, name)
+		if info, err := d.root.Lstat(name); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > leftOver {
+			_ = d.root.Remove(name)
+		}
+	}
 }
 
 func (d *Directory) write(name string, data []byte) error {

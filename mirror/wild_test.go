@@ -2,10 +2,13 @@ package mirror_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -45,4 +48,23 @@ func TestAStoreThatPanicsOrEndsItsGoroutineIsAnErrorOfThatPass(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestADirectoryRemovesWhatAKilledProcessLeftAndNothingElse(t *testing.T) {
+	base := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(base, "anchors"), 0o700))
+	old, young, other := filepath.Join(base, "anchors", ".new-OLD"), filepath.Join(base, "anchors", ".new-YOUNG"), filepath.Join(base, "anchors", "1")
+	for _, name := range []string{old, young, other} {
+		require.NoError(t, os.WriteFile(name, nil, 0o600))
+		if name != young {
+			require.NoError(t, os.Chtimes(name, time.Time{}, time.Now().Add(-48*time.Hour)))
+		}
+	}
+	d, err := mirror.OpenDirectory(base, false)
+	require.NoError(t, err)
+	defer d.Close()
+	require.NoError(t, d.Put(t.Context(), "anchors/2", []byte("head")))
+	require.NoFileExists(t, old)
+	require.FileExists(t, young)
+	require.FileExists(t, other)
 }

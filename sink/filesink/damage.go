@@ -1,6 +1,7 @@
 package filesink
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -92,7 +93,7 @@ func (o *opening) begunAgain(m *repair) (bool, error) {
 	if batch < 0 {
 		return false, nil
 	}
-	written := func() *io.SectionReader { return io.NewSectionReader(f, batch, before.bytes-batch) }
+	written := func() io.Reader { return ctxReader{o.ctx, io.NewSectionReader(f, batch, before.bytes-batch)} }
 	tail, err := auditlog.InspectTail(written(), batch, m.first, o.keys())
 	if err != nil || tail.Damage != "" {
 		return false, err
@@ -106,6 +107,19 @@ func (o *opening) begunAgain(m *repair) (bool, error) {
 	return again == auditlog.RewriteUnfinished, err
 }
 
+// A ctxReader ends with its context.
+type ctxReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r ctxReader) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(b)
+}
+
 func (o *opening) inspectTail(m *repair) error {
 	if m.bytes == m.size {
 		return nil
@@ -114,7 +128,7 @@ func (o *opening) inspectTail(m *repair) error {
 	if err != nil {
 		return err
 	}
-	tail := io.NewSectionReader(f, m.size, m.bytes-m.size)
+	tail := ctxReader{o.ctx, io.NewSectionReader(f, m.size, m.bytes-m.size)}
 	m.tail, err = auditlog.InspectTail(tail, m.size, o.head.Head().Size, o.keys())
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("%s: %w", segmentPath(m.first), err)
