@@ -14,7 +14,7 @@ import (
 func longValues() []string {
 	values := append(random(25, 20, alphanumeric), random(20, 127, alphanumeric)...)
 	for i, v := range append(random(25, 129, alphanumeric), random(25, 400, alphanumeric)...) {
-		values = append(values, v, fmt.Sprintf("Dear Ann, your diagnosis %d is Hodgkin lymphoma, stage two, please call %s", i, strings.Repeat("and then ", i)))
+		values = append(values, v, strings.TrimSpace(fmt.Sprintf("Dear Ann, your diagnosis %d is Hodgkin lymphoma, stage two, please call %s", i, strings.Repeat("and then ", i))))
 	}
 	return values
 }
