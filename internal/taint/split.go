@@ -17,6 +17,9 @@ type splitter struct {
 
 	name     string // the last word that could be a name
 	assigned bool   // and a sign that a value follows it
+	machine  bool   // the line names one
+	prose    bool   // a colon, which stands in sentences, too
+	last     bool   // no other word follows the one that is looked at
 	before   string // the word before that
 }
 
@@ -53,8 +56,11 @@ func (s *splitter) split(line string) {
 		}
 		switch between := strings.TrimLeft(line[gap:begin], " \t"); {
 		case strings.HasSuffix(between, ">"), len(between) == 1 && between != "," && gap+1 < begin:
-			s.assigned = true // <password>value, PASSWORD 'value'
+			s.assigned, s.prose = true, false // <password>value, PASSWORD 'value'
+		case strings.ContainsAny(between, "\"'"):
+			s.prose = false // "password": "value"
 		}
+		s.last = strings.Trim(line[i:], " \t\r\"'`;,&<>(){}[]|") == ""
 		// Only a part of the line is new.
 		s.word(line[begin:i], begin == 0 && i == len(line))
 	}
@@ -63,7 +69,7 @@ func (s *splitter) split(line string) {
 // word adds a word and its parts, and notes what it says of the next one.
 func (s *splitter) word(w string, only bool) {
 	if strings.Trim(w, ":=") == "" {
-		s.assigned = true
+		s.assigned, s.prose = true, w == ":"
 		return
 	}
 	expected := s.assigned && s.holds(s.name, w) || s.scheme(w)
@@ -74,10 +80,13 @@ func (s *splitter) word(w string, only bool) {
 		s.inside(w, expected || s.whole)
 	}
 	s.before, s.name = s.name, strings.TrimLeft(bare, "-/")
+	s.prose = strings.HasSuffix(w, ":")
 	s.assigned = len(bare) < len(w) || w[0] == '-' || strings.EqualFold(bare, "by") && strings.EqualFold(s.before, "identified")
 	if strings.EqualFold(bare, "by") && s.assigned {
 		s.name = "password"
 	}
+	s.machine = s.machine || bare == "machine"
+	s.assigned = s.assigned || s.machine && bare == "password" // as in .netrc
 }
 
 // scheme reports whether the word before w is the name of a scheme in an
@@ -113,12 +122,13 @@ func (s *splitter) inside(p string, credential bool) {
 		return
 	}
 	if at := strings.LastIndexByte(p, '@'); at > 0 && at < len(p)-1 {
-		s.userinfo(p[:at])
+		s.userinfo(p[:at], p[at+1:])
 		s.inside(p[at+1:], false)
 		return
 	}
 	if name, rest, ok := strings.Cut(p, "="); ok && strings.Trim(rest, "=") != "" {
 		name = strings.TrimLeft(name[strings.LastIndexAny(name, "?/#")+1:], "-")
+		s.prose = false
 		s.part(rest, s.holds(name, rest) || credential && !ordinary(rest))
 		name = p[:len(p)-len(rest)-1]
 		s.add(name, false) // or what stands before the = of base64
@@ -150,7 +160,8 @@ func (s *splitter) flag(p string) bool {
 		return false
 	}
 	if c := p[1] | 0x20; c == 'p' || c == 'a' || c == 'u' {
-		s.add(p[2:], p[1] == 'p' && (s.whole || !ordinary(p[2:])))
+		mixed := strings.ContainsAny(p[2:], "0123456789") && strings.ContainsFunc(p[2:], unicode.IsLetter)
+		s.add(p[2:], p[1] == 'p' && (s.whole || mixed || !ordinary(p[2:])))
 		if _, password, ok := strings.Cut(p[2:], ":"); ok && c == 'u' {
 			s.add(password, true)
 		}
@@ -160,10 +171,12 @@ func (s *splitter) flag(p string) bool {
 	return false
 }
 
-// userinfo adds the user and the password before the last @ of an address.
-func (s *splitter) userinfo(p string) {
+// userinfo adds the user and the password before the last @ of an address, which
+// rest follows.
+func (s *splitter) userinfo(p, rest string) {
+	human := strings.ContainsAny(rest, ":/") || rest == "tcp" || rest == "unix" // app:pw@tcp(db), and not mailto:ann@example.org
 	if at := strings.Index(p, "://"); at >= 0 {
-		p = p[at+3:]
+		p, human = p[at+3:], true
 	} else if name, rest, ok := strings.Cut(p, "="); ok && strings.Contains(rest, ":") {
 		s.soft(name)
 		p = rest
@@ -171,7 +184,7 @@ func (s *splitter) userinfo(p string) {
 	user, password, ok := strings.Cut(p, ":")
 	s.part(user, false)
 	if ok && password != "" {
-		s.add(password, s.whole || len(password) >= minNeedle || !ordinary(password))
+		s.add(password, s.whole || !ordinary(password) || !standsFor(password) && (human || len(password) >= minNeedle))
 		s.decoded(password, true, s.depth)
 		s.soft(password)
 	}
@@ -270,6 +283,21 @@ func Named(name string, seldom bool) interface{ Holds(text string) bool } {
 	return n
 }
 
+// standsFor reports whether an ordinary word stands in the place of a password that is
+// not told, or of none.
+func standsFor(value string) bool {
+	if namingOf(value) >= namesToken && ordinaryLetters(value) {
+		return true
+	}
+	switch strings.ToLower(strings.Trim(value, ".,:;!?-_*")) {
+	case "", "true", "false", "null", "none", "nil", "undefined", "empty", "unset", "default", "required", "optional", "missing", "invalid",
+		"incorrect", "wrong", "expired", "changed", "reset", "unknown", "hidden", "masked", "redacted", "omitted", "removed", "string", "text",
+		"value", "with", "from", "this", "that", "your", "please", "enabled", "disabled", "file", "prompt", "stdin", "authentication":
+		return true
+	}
+	return false
+}
+
 // Word reports whether a text is one that others hold without having it from anywhere.
 func Word(text string) bool { return ordinary(text) }
 
@@ -281,7 +309,14 @@ func (s *splitter) holds(name, value string) bool {
 func (s *splitter) held(n naming, value string) bool {
 	switch n {
 	case namesPassword:
-		return s.whole || len(value) >= minNeedle || !ordinary(value)
+		switch {
+		case s.whole, !ordinary(value):
+			return true
+		case standsFor(value):
+			return false
+		}
+		// In a sentence what follows the colon is the next word.
+		return len(value) >= minNeedle || !s.prose || s.last || strings.ContainsAny(value, "0123456789")
 	case namesToken, namesSeldom:
 		return !ordinary(value)
 	}
