@@ -7,8 +7,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -215,7 +218,7 @@ func (r *Recorder) erase(ctx context.Context, keys interface {
 		return &AuditError{Op: "erase", Err: err}
 	}
 	data := r.erasedKeys(ids)
-	names := tellsOf(reason, subject, ids)
+	names := isOf(reason, subject) || holdsOne(reason, ids)
 	var stored error
 	switch {
 	case a != nil:
@@ -283,25 +286,38 @@ func isOf(value, subject string) bool {
 	if len(subject) < long {
 		var named taint.Set
 		named.Add(subject, true)
-		return strings.EqualFold(value, subject) || named.Matcher().Match(value)
+		return isWord(value, subject) || named.Matcher().Match(value)
 	}
-	return tellsOf(value, subject, nil)
-}
-
-// tellsOf reports whether a text holds the subject, in whatever form, or something
-// that was sealed for it.
-func tellsOf(text, subject string, keys []string) bool {
-	if strings.Contains(strings.ToLower(text), strings.ToLower(subject)) {
+	if strings.Contains(strings.ToLower(value), strings.ToLower(subject)) {
 		return true
-	}
-	for _, id := range keys {
-		if id != "" && strings.Contains(text, id) {
-			return true
-		}
 	}
 	var named taint.Set
 	named.Add(subject, true)
-	return named.Matcher().Match(text)
+	return named.Matcher().Match(value)
+}
+
+// isWord reports whether a text holds the word, with no letter or digit beside it.
+func isWord(text, word string) bool {
+	text, word = strings.ToLower(text), strings.ToLower(word)
+	beside := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
+	for from := 0; ; {
+		at := strings.Index(text[from:], word)
+		if at < 0 {
+			return false
+		}
+		at += from
+		before, _ := utf8.DecodeLastRuneInString(text[:at])
+		after, _ := utf8.DecodeRuneInString(text[at+len(word):])
+		if !beside(before) && !beside(after) {
+			return true
+		}
+		from = at + 1
+	}
+}
+
+// holdsOne reports whether a text holds the ID of something that was sealed.
+func holdsOne(text string, keys []string) bool {
+	return slices.ContainsFunc(keys, func(id string) bool { return id != "" && strings.Contains(text, id) })
 }
 
 // erasedKeys keeps the IDs that can be stored and counts the others: the keys

@@ -130,6 +130,8 @@ type carrierData struct {
 	cause            uuid.UUID // the newest event, where no head tells it
 	recorder         uuid.UUID // by which the job was submitted
 	submission       uuid.UUID // the stream that the submission stands in
+	removed          bool      // something was removed from the job's inputs
+	removedAbove     bool      // or from those of a job above it
 
 	signature carriertext.Signature // as it came
 	logged    bool                  // it was made from a record, in this process
@@ -219,6 +221,12 @@ func (g *carrierData) append(dst []byte, reason int) ([]byte, *fields.Error) {
 	}
 	o.UUID("recorder", g.recorder)
 	o.UUID("submission", g.submission)
+	if g.removed {
+		o.Bool("removed", true)
+	}
+	if g.removedAbove {
+		o.Bool("removedAbove", true)
+	}
 	return append(o.Dst, '}'), o.Err()
 }
 
@@ -300,6 +308,10 @@ func (d decoder) carrier(raw []byte) *carrierData {
 			g.recorder = d.UUID(raw)
 		case "submission":
 			g.submission = d.UUID(raw)
+		case "removed":
+			g.removed = d.Bool(raw)
+		case "removedAbove":
+			g.removedAbove = d.Bool(raw)
 		}
 	})
 	for _, id := range []*uuid.UUID{&s.CorrelationID, &s.RequestID, &g.rootID} {

@@ -150,8 +150,9 @@ func checkTrigger(k TriggerKind) error {
 	return &FieldError{Field: "why.trigger", Problem: "is no kind of trigger"}
 }
 
-// check says which field of a recorder's source is missing or malformed.
-func (s *Source) check() error {
+// check says which field of a recorder's source is missing, malformed or holds a
+// credential.
+func (s *Source) check(g *Registry) error {
 	err := checkStrings(given{"where.system", s.System}, given{"where.environment", s.Environment})
 	if err != nil {
 		return err
@@ -164,7 +165,8 @@ func (s *Source) check() error {
 			return err
 		}
 	}
-	return nil
+	return g.checkIdentifiers(given{"where.system", s.System}, given{"where.environment", s.Environment},
+		given{"where.host", s.Host}, given{"where.instance", s.Instance}, given{"where.version", s.Version})
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -31,6 +31,20 @@ type sanitizer struct {
 	org      string
 	removed  policy.RemovedValues
 	recent   *recentJobs // of a recorder's own texts; nil otherwise
+	missing  struct {    // what a Carrier says was removed and is not known here
+		own, above bool
+	}
+}
+
+// missed returns what a Carrier says of the job's inputs: whether something was removed
+// from them, and from those of jobs above. Without a policy that is what looks like a
+// credential, as nothing else is looked for.
+func (d *sanitizer) missed() (own, above bool) {
+	own = d.removed.Any()
+	if own && d.redactor == nil && !d.passes() {
+		own = d.removed.Looks()
+	}
+	return own || d.missing.own, d.removed.Inherits() || d.missing.above
 }
 
 // sanitizer returns what sanitizes the content of one job of an action. g may
@@ -92,13 +106,16 @@ func (d *sanitizer) marked(c content) content {
 }
 
 // resume keeps the values that inputs would have kept where the job was
-// submitted. If there is a policy and no inputs, it notes that later texts
-// cannot be compared with what the policy removed.
-func (d *sanitizer) resume(inputs any) {
+// submitted. It notes that later texts cannot be compared with what was removed if
+// there are no inputs, but a policy or a Carrier that says that something was, and if
+// the Carrier says so of jobs above of which nothing is known here.
+func (d *sanitizer) resume(inputs any, removed, above bool) {
+	d.missing.own = removed && absent(inputs)
+	d.missing.above = above && !d.removed.Inherits()
+	if absent(inputs) && d.redactor != nil || d.missing.own || d.missing.above {
+		d.removed.SetIncomplete()
+	}
 	if absent(inputs) {
-		if d.redactor != nil {
-			d.removed.SetIncomplete()
-		}
 		return
 	}
 	d.removed.Collect(func(to *policy.Collection) []byte {

@@ -338,8 +338,9 @@ func (r *Recorder) submission(ctx context.Context, s Submission) (*Trail, draft,
 // nothing by itself. inputs are the job's inputs as the worker got them, or
 // nil: they are not stored again, but what the action's policy removes from
 // them is kept out of the job's later texts and output. Where there is a policy
-// and no inputs, the redaction blocks of starts, outcomes and corrections say
-// that this could not be done.
+// and no inputs, where the Carrier says that something was removed from inputs that
+// are not given, and where it says so of a job above that ctx does not carry, the
+// events' redaction blocks say that this could not be done.
 //
 // The error is an [*AuditError] that wraps a [*FieldError] if the Carrier is
 // empty.
@@ -371,7 +372,7 @@ func (r *Recorder) Resume(ctx context.Context, c Carrier, inputs any) (*Trail, e
 	if parent, ok := FromContext(ctx); ok {
 		t.sanitizer.under(parent)
 	}
-	t.sanitizer.resume(inputs)
+	t.sanitizer.resume(inputs, g.removed, g.removedAbove)
 	r.sanitizer.recent.add(t.sanitizer)
 	t.env = envelope{
 		jobID: s.ID, parentID: g.parentID, rootID: g.rootID, retryOf: s.RetryOf,

@@ -153,6 +153,7 @@ func (t *Trail) carrierAt(head *streamHead) Carrier {
 		recorder: t.submitter, submission: t.submission, more: t.env.more,
 	}
 	g.sub.Resource = t.env.resource.value
+	g.removed, g.removedAbove = t.sanitizer.missed()
 	if t.vouched {
 		return g.encode(t.rec.carrierKeys.Signer)
 	}

@@ -222,6 +222,26 @@ func TestWhatCouldNotBeErasedOrReadIsNotSealed(t *testing.T) {
 	}
 }
 
+// A short subject stands in other words by chance.
+func TestTheReasonOfAnErasureIsKeptIfItOnlyLooksLikeTheSubject(t *testing.T) {
+	for _, c := range []struct {
+		subject, reason string
+		kept            bool
+	}{
+		{"7", "ticket 4711", true}, {"42", "GDPR art. 17, request 1427", true}, {"ann", "as planned, ticket 4711", true}, {"4711", "ticket 47110", true}, {"bob", "bobsleigh", true},
+		{"7", "ticket 7", false}, {"42", "id=42&x", false}, {"ann", "asked by Ann.", false}, {"4711", "ticket 4711, done", false}, {"bob", "user:BOB", false}, {"é", "é", false}, {"ann-1", "for (ANN-1)", false},
+	} {
+		sink := memsink.New(nil)
+		rec, err := jobaudit.Open(t.Context(), sink, jobaudit.Source{System: "shop", Environment: "test"}, nil)
+		require.NoError(t, err)
+		require.NoError(t, rec.Erase(t.Context(), new(erasure.MemoryKeys), c.subject, c.reason))
+		require.NoError(t, rec.Close(t.Context()))
+		for r := range sink.Records(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.AuditErased}}) {
+			require.Equal(t, c.kept, strings.Contains(string(r.Bytes()), c.reason), "%q %q", c.subject, c.reason)
+		}
+	}
+}
+
 // The reason of an erasure tells neither who it was about nor what was sealed.
 func TestTheReasonOfAnErasureTellsNothingOfTheSubject(t *testing.T) {
 	const subject = "customer-4711-x"

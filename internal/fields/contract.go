@@ -74,6 +74,8 @@ var Carrier = sync.OnceValue(func() *Field {
 		id("cause", oursOrSet),
 		id("recorder", ours),
 		id("submission", ours),
+		flag("removed"),
+		flag("removedAbove"),
 	)
 })
 

@@ -22,6 +22,7 @@ type RemovedValues struct {
 	ownKnown  [3]string
 	own       removal
 	collected atomic.Bool // own is in use
+	lost      atomic.Bool // what was removed is not known, in part at least
 }
 
 // removal is what was removed from a job's inputs.
@@ -55,7 +56,7 @@ func (m *RemovedValues) Known(texts ...string) {
 
 // Inherit adds what a job above this one knows of.
 func (m *RemovedValues) Inherit(parent *RemovedValues) {
-	if r := parent.last.Load(); r != nil && r.ready().own != nil || r != nil && r.incomplete {
+	if r := parent.last.Load(); r != nil && (r.ready().own != nil || r.incomplete || parent.lost.Load()) {
 		m.parents = append(m.parents, parent)
 	}
 	m.parents = append(m.parents, parent.parents[:min(len(parent.parents), maxParents)]...)
@@ -129,6 +130,16 @@ func (c *Collection) Holds(text string) bool {
 	return false
 }
 
+// Inherits reports whether the jobs above know of something that was removed.
+func (m *RemovedValues) Inherits() bool { return len(m.parents) > 0 }
+
+// Looks reports whether there is something of this job's that texts are compared with, or
+// should be.
+func (m *RemovedValues) Looks() bool {
+	r := m.last.Load()
+	return r != nil && (r.ready().own != nil || r.incomplete)
+}
+
 // Any reports whether there may be something to look for.
 func (m *RemovedValues) Any() bool {
 	r := m.last.Load()
@@ -153,16 +164,15 @@ func (m *RemovedValues) compare(text string, match func(*taint.Matcher, string) 
 
 // SetIncomplete notes that not all that was removed is known.
 func (m *RemovedValues) SetIncomplete() {
-	r := &removal{of: m}
-	r.set.SetIncomplete()
-	m.last.Store(r)
+	m.lost.Store(true)
+	m.last.CompareAndSwap(nil, &removal{of: m})
 }
 
 // Incomplete reports whether texts cannot be compared with all that was
 // removed.
 func (m *RemovedValues) Incomplete() bool {
 	r := m.last.Load()
-	return r != nil && r.ready().incomplete
+	return r != nil && (m.lost.Load() || r.ready().incomplete)
 }
 
 // ready makes the matchers, of what is not stored anyway.
@@ -191,7 +201,7 @@ func (r *removal) make() {
 			continue
 		}
 		above.ready()
-		r.incomplete = r.incomplete || above.incomplete
+		r.incomplete = r.incomplete || above.incomplete || p.lost.Load()
 		if matcher := above.own.Without(r.stored()); matcher != nil {
 			r.matchers = append(r.matchers, matcher)
 		}

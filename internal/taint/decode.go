@@ -405,7 +405,7 @@ func (s *search) noisy(text []byte) bool {
 			return true
 		}
 	}
-	for _, lead := range [...]byte{0xc2, 0xe2, 0xef} {
+	for _, lead := range [...]byte{0xc2, 0xcd, 0xe1, 0xe2, 0xef} {
 		for i := indexFrom(text, 0, lead); i >= 0; i = indexFrom(text, i+1, lead) {
 			if invisible(text[i:]) > 0 {
 				return true
@@ -430,7 +430,8 @@ func indexFrom(text []byte, i int, c byte) int {
 // eight bytes at a time.
 func maybeNoisy(text []byte) bool {
 	if len(text) >= 256 { // where looking for each byte alone is faster
-		return bytes.IndexByte(text, 0) >= 0 || bytes.IndexByte(text, 0xc2) >= 0 || bytes.IndexByte(text, 0xe2) >= 0 || bytes.IndexByte(text, 0xef) >= 0
+		return bytes.IndexByte(text, 0) >= 0 || bytes.IndexByte(text, 0xc2) >= 0 || bytes.IndexByte(text, 0xcd) >= 0 ||
+			bytes.IndexByte(text, 0xe1) >= 0 || bytes.IndexByte(text, 0xe2) >= 0 || bytes.IndexByte(text, 0xef) >= 0
 	}
 	for ; len(text) >= 8; text = text[8:] {
 		if noiseIn(binary.LittleEndian.Uint64(text)) {
@@ -438,18 +439,18 @@ func maybeNoisy(text []byte) bool {
 		}
 	}
 	for _, c := range text {
-		if c == 0 || c == 0xc2 || c == 0xe2 || c == 0xef {
+		if noise[c] {
 			return true
 		}
 	}
 	return false
 }
 
-// noiseIn reports whether one of eight bytes is 0, 0xc2, 0xe2 or 0xef.
+// noiseIn reports whether one of eight bytes is 0, 0xc2, 0xcd, 0xe1, 0xe2 or 0xef.
 func noiseIn(eight uint64) bool {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	zero := func(v uint64) uint64 { return (v - ones) &^ v }
-	return (zero(eight)|zero(eight^0xc2*ones)|zero(eight^0xe2*ones)|zero(eight^0xef*ones))&tops != 0
+	return (zero(eight)|zero(eight^0xc2*ones)|zero(eight^0xcd*ones)|zero(eight^0xe1*ones)|zero(eight^0xe2*ones)|zero(eight^0xef*ones))&tops != 0
 }
 
 // means reports whether a byte may be one of a needle, or of what encodes one.
@@ -478,19 +479,21 @@ func withoutNoise(dst, text []byte) []byte {
 }
 
 // noise are the bytes that invisible characters begin with.
-var noise = [256]bool{0: true, 0xc2: true, 0xe2: true, 0xef: true}
+var noise = [256]bool{0: true, 0xc2: true, 0xcd: true, 0xe1: true, 0xe2: true, 0xef: true}
 
 // invisible returns the size of the invisible character at the start of text:
-// soft hyphen, zero-width space, joiners and marks, word joiner, byte order
-// mark.
+// soft hyphen, grapheme and word joiners, zero-width space, joiners, marks and
+// isolates of direction, vowel separator, variation selector, byte order mark.
 func invisible(text []byte) int {
 	switch {
-	case len(text) >= 2 && text[0] == 0xc2 && text[1] == 0xad:
+	case len(text) >= 2 && (text[0] == 0xc2 && text[1] == 0xad || text[0] == 0xcd && text[1] == 0x8f):
 		return 2
 	case len(text) < 3:
 	case text[0] == 0xe2 && text[1] == 0x80 && text[2] >= 0x8b && text[2] <= 0x8f,
 		text[0] == 0xe2 && text[1] == 0x80 && text[2] >= 0xaa && text[2] <= 0xae,
-		text[0] == 0xe2 && text[1] == 0x81 && text[2] >= 0xa0 && text[2] <= 0xa4,
+		text[0] == 0xe2 && text[1] == 0x81 && text[2] >= 0xa0 && text[2] <= 0xa9 && text[2] != 0xa5,
+		text[0] == 0xe1 && text[1] == 0xa0 && text[2] == 0x8e,
+		text[0] == 0xef && text[1] == 0xb8 && text[2] == 0x8f,
 		text[0] == 0xef && text[1] == 0xbb && text[2] == 0xbf:
 		return 3
 	}

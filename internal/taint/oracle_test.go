@@ -67,7 +67,7 @@ func (o *reference) parts(text string, decodings int, shown func(string) string)
 	}
 }
 
-var invisibles = regexp.MustCompile("\x00|\u00ad|[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+var invisibles = regexp.MustCompile("\x00|\u00ad|[\u034f\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe0f\ufeff]")
 
 func visible(text string) string { return invisibles.ReplaceAllString(text, "") }
 
@@ -247,7 +247,7 @@ var writers = []func(s string) string{
 
 // scraps are what stands between, and looks as if it were a part of something.
 var scraps = []string{
-	"%", "\\", "&", "%4", "\\u00", "&#6", ";", "+", " ", "=", "\n", ".", "...", "…", "***", "[...", "\x00", "\u200b", "\u00ad", "QUJD", "VVVVVVVVVVVVVVVV", "41", "0x41", "65,", "[65 66", "a", "-p", "é", "世界", "\xff\xfe", "\x7f",
+	"%", "\\", "&", "%4", "\\u00", "&#6", ";", "+", " ", "=", "\n", ".", "...", "…", "***", "[...", "\x00", "\u200b", "\u00ad", "\u2066", "\ufe0f", "\u034f", "\u180e", "QUJD", "VVVVVVVVVVVVVVVV", "41", "0x41", "65,", "[65 66", "a", "-p", "é", "世界", "\xff\xfe", "\x7f",
 	"%41", "%2541", "%252541", "\\n", "\\\\", "&amp;", "&amp;amp;", "&eacute;", "user:", "the password is ", "0123456789abcdef", "abcdefgh",
 }
 

@@ -34,7 +34,7 @@ func (m *Matcher) makeSieve() {
 // noises are the bytes of what withoutNoise takes away, markBytes those of the marks of
 // cut, printables those of printable, and usual all of these.
 var noises, markBytes, printables, usual = func() (n, m, p, u byteSet) {
-	for _, c := range []byte("\x00\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064\ufeff") {
+	for _, c := range []byte("\x00\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069\u034f\u180e\ufe0f\ufeff") {
 		n.add(c)
 	}
 	for _, c := range []byte(".*[…") {
