@@ -130,7 +130,7 @@ func TestAProofIsWrittenAsItsGoldenFileSays(t *testing.T) {
 		Heartbeat: -1, Now: ticking(), NewID: counted(), CarrierKeys: map[string][]byte{"2026-1": secret(1)},
 	})
 	require.NoError(t, err)
-	trail, err := r.Resume(t.Context(), carried(t, r), nil)
+	trail, err := r.Resume(t.Context(), carried(t, r), goldenSubmission().Inputs)
 	require.NoError(t, err)
 	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
 	record, err := sink.Wait(t.Context(), jobaudit.Query{Types: []jobaudit.EventType{jobaudit.JobStarted}})
