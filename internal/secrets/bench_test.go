@@ -117,5 +117,5 @@ func units() (all []string) {
 	}
 	// What was found to cost much by trying pieces at random.
 	return append(all, "</x>sk-secret=\"%3D", "'\"key\":\"\"key\":\"%3DX-Api-Key:", "secret=\"%3D  c2Vj  ", "--passwordX-Api-Key:\"%3D</x>", "%3Dpassword=\"key\":\"secret=\"?{", "a--login%22secret=\":", "secret: Some(\"", "secret=\"(",
-		"authorization: a b ", "cookie=a1; ", "token:\t", "curl -u a ", "password for a=", "identified by ", "&lt;password&gt;", "<td>password</td><td>", "<a b=\"c\">", "[\"mysql\",", "\"--token\",\"", "password:\n  a", "kty:", "a:b@c ", "password1=", "authorization,\"value")
+		"authorization: a b ", "cookie=a1; ", "token:\t", "curl -u a ", "password for a=", "identified by ", "&lt;password&gt;", "<td>password</td><td>", "<a b=\"c\">", "[\"mysql\",", "\"--token\",\"", "password:\n  a", "kty:", "a:b@c ", "password1=", "authorization,\"value", "sk-&lt;sk-sk-]", "&lt;c2Vj<td>password</td><td>[identified by \n", "%3DX-Api-Key:X-Api-Key:',<![CDATA[Basic", "identified by secret=\"%3D/$define('")
 }

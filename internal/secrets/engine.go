@@ -67,33 +67,35 @@ type scan struct {
 // limits notes what was looked at, so that nothing is looked at often: few texts
 // need it.
 type limits struct {
-	keysTo      int // up to here, their private parts were looked for
-	headers     int // up to here, headers were looked at
-	commands    int // up to here, command lines were looked at
-	programs    int // how many names of programs were looked at in one line
-	programsTo  int // where that ends
-	variables   int // up to here, variables were looked at
-	netrcs      int // up to here, entries of .netrc were looked at
-	keysets     int // up to here, keysets were looked at
-	passwordsTo int // up to here, passwords of somebody were looked for
-	blocks      int // up to here, private keys were looked for
-	valueEnd    int // of the last value of a name
-	values      int // how many names in it
-	plainIn     int // from here to plainUpTo, no element of XML ends
-	plainUpTo   int
-	plainFrom   int // from here to plainTo, no byte ends a value
-	plainTo     int
-	client      int // the end of the last run of client secrets' characters
-	token68     int // the end of the last credentials of a scheme
-	schemes     int // how many names of schemes in them
-	addressEnd  int // of what was looked at behind a scheme
-	addresses   int // how many schemes in it
-	hostsTo     int // up to here, hosts that take keys were looked for
-	host        int // where the last one began, plus one
-	triesIn     int // the run in which
-	triesAt     int // where the last one was
-	triesEnd    int // up to here, tries at long formats are counted
-	tries       int // how many there were
+	keysTo       int // up to here, their private parts were looked for
+	headers      int // up to here, headers were looked at
+	commands     int // up to here, command lines were looked at
+	programs     int // how many names of programs were looked at in one line
+	programsTo   int // where that ends
+	variables    int // up to here, variables were looked at
+	netrcs       int // up to here, entries of .netrc were looked at
+	keysets      int // up to here, keysets were looked at
+	passwordsTo  int // up to here, passwords of somebody were looked for
+	statementsTo int // up to here, statements of SQL were looked for
+	statement    int // before which the last one was found
+	blocks       int // up to here, private keys were looked for
+	valueEnd     int // of the last value of a name
+	values       int // how many names in it
+	plainIn      int // from here to plainUpTo, no element of XML ends
+	plainUpTo    int
+	plainFrom    int // from here to plainTo, no byte ends a value
+	plainTo      int
+	client       int // the end of the last run of client secrets' characters
+	token68      int // the end of the last credentials of a scheme
+	schemes      int // how many names of schemes in them
+	addressEnd   int // of what was looked at behind a scheme
+	addresses    int // how many schemes in it
+	hostsTo      int // up to here, hosts that take keys were looked for
+	host         int // where the last one began, plus one
+	triesIn      int // the run in which
+	triesAt      int // where the last one was
+	triesEnd     int // up to here, tries at long formats are counted
+	tries        int // how many there were
 }
 
 var allLimits = sync.Pool{New: func() any { return new(limits) }}

@@ -42,14 +42,17 @@ func (c *scan) identified(i int) int {
 // statement tells whether a statement of SQL that makes or changes a user stands before
 // i: a text says what is identified by what, too.
 func (c *scan) statement(i int) bool {
-	before := c.text[max(0, i-160):i]
-	c.work += 3 * len(before)
+	l := c.seen()
+	part := c.text[max(0, i-160, l.statementsTo):i]
+	l.statementsTo = i
+	c.work += 3 * len(part)
 	for _, word := range [...]string{"create", "alter", "grant", "CREATE", "ALTER", "GRANT"} {
-		if strings.Contains(before, word) {
-			return true
+		if strings.Contains(part, word) {
+			l.statement = i
+			break
 		}
 	}
-	return false
+	return l.statement > 0 && i-l.statement < 160
 }
 
 // passwordOf looks for the password behind the words password for that end at i, and the

@@ -493,7 +493,7 @@ var ruleNames = sync.OnceValue(func() map[string]bool {
 
 // engineVersion is raised when something other than the table changes what is
 // found.
-const engineVersion = 14
+const engineVersion = 15
 
 // tableDigest stands for everything that is built in.
 var tableDigest = sync.OnceValue(func() string {
