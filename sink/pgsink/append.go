@@ -245,7 +245,8 @@ func (s *Sink) send(batch []*request) error {
 }
 
 // onConn calls f with a connection, and again with another one when it breaks:
-// those that stand idle break when the server or a pooler starts again. What f does
+// those that stand idle break when the server or a pooler starts again. One to a standby is
+// given up. What f does
 // may happen twice.
 func onConn(ctx context.Context, pool *pool, f func(*pgx.Conn) error) error {
 	for try := int32(0); ; try++ {
@@ -254,6 +255,9 @@ func onConn(ctx context.Context, pool *pool, f func(*pgx.Conn) error) error {
 			return fmt.Errorf("pgsink: no connection to the database: %w", err)
 		}
 		err = f(conn.Conn())
+		if hasCode(err, readOnly) { // a standby, since a failover: another one may be the primary
+			hangUp(ctx, conn.Conn())
+		}
 		broken := conn.Conn().IsClosed()
 		conn.Release()
 		if err == nil || !broken || try == pool.conns.Config().MaxConns || ctx.Err() != nil {

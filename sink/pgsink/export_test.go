@@ -42,3 +42,18 @@ func PartitionsOf(size int64, opts SequencerOptions) SequencerOptions {
 	opts.partition = size
 	return opts
 }
+
+// OnConn calls f with a connection of the Appends.
+func (s *Sink) OnConn(ctx context.Context, f func(*pgx.Conn) error) error {
+	return onConn(ctx, s.appends, f)
+}
+
+// AsksForThePrimary reports whether a sink's connections would refuse a standby.
+func AsksForThePrimary(connString string) bool {
+	config, err := pgx.ParseConfig(connString)
+	if err != nil {
+		return false
+	}
+	prepareConn(config, &Options{})
+	return config.ValidateConnect != nil
+}

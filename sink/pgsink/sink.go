@@ -54,6 +54,7 @@ type Options struct {
 	// called from several goroutines and must not wait. Default: slog.Default.
 	OnError func(error)
 
+	standby   bool                  // any of several hosts will do
 	configure func(*pgx.ConnConfig) // of tests
 }
 
@@ -97,6 +98,7 @@ type Sink struct {
 
 	stop    context.CancelFunc
 	workers sync.WaitGroup
+	closing sync.Once
 
 	mu       sync.Mutex
 	closed   bool
@@ -178,9 +180,26 @@ func prepareConn(config *pgx.ConnConfig, opts *Options) {
 		config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	config.OnNotice = noteUncertainCommit
+	if !opts.standby && severalHosts(config) && config.ValidateConnect == nil {
+		config.ValidateConnect = onPrimary
+	}
 	if opts.configure != nil {
 		opts.configure(config)
 	}
+}
+
+// severalHosts reports whether the connection string names more than one.
+func severalHosts(config *pgx.ConnConfig) bool {
+	return slices.ContainsFunc(config.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != config.Host || f.Port != config.Port })
+}
+
+// onPrimary refuses a standby, which takes no Append, and is behind. Servers say unasked which
+// they are.
+func onPrimary(_ context.Context, conn *pgconn.PgConn) error {
+	if conn.ParameterStatus("in_hot_standby") == "on" {
+		return errors.New("it is a standby")
+	}
+	return nil
 }
 
 // startError says of an error to connect what to do where it is a pooler's, which refuses what
@@ -238,19 +257,18 @@ func (s *Sink) report(err error) {
 }
 
 // Close refuses further Appends, waits for those that have been sent, and for
-// the sequencer of this process to finish what it is at. It may be called again.
+// the sequencer of this process to finish what it is at. It may be called again, and waits
+// for that each time.
 func (s *Sink) Close() error {
 	s.mu.Lock()
-	again := s.closed
 	s.closed = true
 	s.mu.Unlock()
-	if again {
-		return nil
-	}
-	s.queue.close()
-	s.stop()
-	s.workers.Wait()
-	s.closePools()
+	s.closing.Do(func() {
+		s.queue.close()
+		s.stop()
+		s.workers.Wait()
+		s.closePools()
+	})
 	return nil
 }
 

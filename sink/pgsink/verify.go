@@ -201,7 +201,7 @@ func Verify(ctx context.Context, connString string, opts *VerifyOptions) (Report
 	if opts == nil {
 		opts = &VerifyOptions{}
 	}
-	pool, err := newPool(ctx, connString, &Options{Pooled: true}, 4) // it may be a pooler's
+	pool, err := newPool(ctx, connString, &Options{Pooled: true, standby: true}, 4) // it may be a pooler's
 	if err != nil {
 		return Report{}, fmt.Errorf("verify: %w", err)
 	}
