@@ -174,7 +174,7 @@
 	function place(logs) {
 		const first = new Set(logs[0].records.map((r) => r.hash));
 		for (const log of logs.slice(1)) {
-			const companion = log.records.some((r) => r.event.data && r.event.data.companionOf);
+			const companion = /\/acts(\/s[0-9]+)?$/.test(log.origin) || log.records.some((r) => r.event.data && r.event.data.companionOf);
 			for (const r of log.records) if (!first.has(r.hash)) Object.assign(r, {log: log.origin, aside: companion && r.event.job && r.event.type !== "job.corrected"});
 		}
 	}

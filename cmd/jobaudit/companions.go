@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"iter"
+	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/evidence"
 )
 
@@ -45,8 +47,16 @@ func (o onlyAbout) records(ctx context.Context, q jobaudit.Query, contains strin
 	}
 }
 
-// isCompanion reports whether a log's first event names the log that it is about.
+// isCompanion reports whether a log is named as companions are, which only another key could
+// change, or its first event names the log that it is about.
 func isCompanion(ctx context.Context, l log) (bool, error) {
+	if signed, err := l.newest(ctx, false); err == nil {
+		if origin, _, err := headOf(signed); err == nil {
+			if line, _ := auditlog.SplitOrigin(origin); strings.HasSuffix(line, "/acts") {
+				return true, nil
+			}
+		}
+	}
 	unread := 0
 	for r, err := range l.records(ctx, jobaudit.Query{Limit: 1}, "", &unread) {
 		return err == nil && r.Event().Data.CompanionOf.Origin != "", err

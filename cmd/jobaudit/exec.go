@@ -278,7 +278,7 @@ type outcome struct {
 	code   int    // exit code, if no signal ended it
 	signal string // as in SIGKILL
 	number int    // of the signal
-	asked  string // the signal that exec passed on and by which it ended
+	cause  string // the signal that exec passed on and by which it ended
 	before string // one that it was passed on long before, and when, for the record
 	failed error  // it could not be started
 	status int    // exit code of exec then
@@ -308,12 +308,12 @@ func (o *outcome) blame(list []sent, now time.Time) {
 	last := list[len(list)-1]
 	for _, s := range list {
 		if o.number == s.number || o.code == 128+s.number {
-			last, o.asked = s, s.name
+			last, o.cause = s, s.name
 		}
 	}
-	if ago := now.Sub(last.at); o.asked == "" && (ago <= soonHangUp || ago <= soon && last.name != "SIGHUP") {
-		o.asked = last.name
-	} else if o.asked == "" {
+	if ago := now.Sub(last.at); o.cause == "" && (ago <= soonHangUp || ago <= soon && last.name != "SIGHUP") {
+		o.cause = last.name
+	} else if o.cause == "" {
 		o.before = fmt.Sprintf(" (%s was sent to it %v before)", last.name, ago.Round(time.Second))
 	}
 }

@@ -16,7 +16,7 @@ func TestAProgramIsCancelledOnlyByTheSignalThatEndedIt(t *testing.T) {
 	for name, tc := range map[string]struct {
 		how   outcome
 		sent  []sent
-		asked string
+		cause string
 		says  string
 	}{
 		"success":                  {outcome{}, []sent{term(0)}, "", ""},
@@ -29,7 +29,7 @@ func TestAProgramIsCancelledOnlyByTheSignalThatEndedIt(t *testing.T) {
 		"killed by somebody else":  {outcome{signal: "SIGKILL", number: 9}, []sent{term(time.Minute)}, "", "ended by SIGKILL (SIGTERM was sent to it 1m0s before)"},
 	} {
 		tc.how.blame(tc.sent, now)
-		require.Equal(t, tc.asked, tc.how.asked, name)
+		require.Equal(t, tc.cause, tc.how.cause, name)
 		if err := tc.how.err(); tc.says != "" {
 			require.EqualError(t, err, tc.says, name)
 		}

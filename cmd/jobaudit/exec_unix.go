@@ -187,8 +187,8 @@ func (r *programRun) run(ctx context.Context, trail *jobaudit.Trail) error {
 	bytes, lines := outputs.sizes()
 	trail.SetOutput(execResult{Exit: r.how.code, Signal: r.how.signal, Bytes: bytes, Lines: lines})
 	failed := r.how.err()
-	if r.how.asked != "" {
-		reason := fmt.Sprintf("%s was sent to it: %s", r.how.asked, failed)
+	if r.how.cause != "" {
+		reason := fmt.Sprintf("%s was sent to it: %s", r.how.cause, failed)
 		if err := trail.Cancel(ctx, reason); err != nil {
 			fmt.Fprintf(r.app.err, "jobaudit exec: %s\n", plain(err.Error()))
 		}
