@@ -21,6 +21,29 @@ type closedSegment struct {
 	content *content
 	index   digest
 	extra   int64 // bytes behind its end, as found at the open
+	// rare are its IDs without a time, which its range of IDs does not tell from
+	// others: verdicts'. They are not known of a segment that was there at the open,
+	// or that has many.
+	rare      []uuid.UUID
+	rareKnown bool
+}
+
+// maxRare bounds the IDs that memory holds of each segment.
+const maxRare = 1024
+
+// noteRare takes note of the IDs without a time.
+func (s *closedSegment) noteRare(entries []entry) {
+	for i := range entries {
+		if kind(entries[i].id) == 0 {
+			continue
+		}
+		if len(s.rare) == maxRare {
+			s.rare = nil
+			return
+		}
+		s.rare = append(s.rare, entries[i].id)
+	}
+	s.rareKnown = true
 }
 
 func closedSegmentOf(x *indexFile) *closedSegment {
@@ -438,7 +461,7 @@ var errNotThere = errors.New("the index leads to a line of another event")
 // find looks for an event's line in the segment and hands it to seen. An
 // index that does not read well is an error.
 func (s *closedSegment) find(dir disk.Dir, id uuid.UUID, seen func(place, []byte)) (bool, error) {
-	if !s.ids.has(id) {
+	if !s.ids.has(id) || s.rareKnown && kind(id) == 1 && !slices.Contains(s.rare, id) {
 		return false, nil
 	}
 	rows, err := s.rows(dir, id)

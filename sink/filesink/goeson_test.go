@@ -4,11 +4,16 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/sink/filesink"
+	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
 )
 
@@ -36,4 +41,38 @@ func TestALogWithADamagedOldEntryGoesOnThroughRestartsAndHoldsNoMoreInMemory(t *
 		closed.store(t, p.dir)
 	}
 	require.NoError(t, p.open(t, opts).Close(), "after a clean end")
+}
+
+func TestAVerdictIsLookedForInNoSegmentThatIsKnownNotToHoldIt(t *testing.T) {
+	p := newPlace(t)
+	faults := simdisk.NewFaults(simdisk.OS)
+	s := p.open(t, filesink.On(faults, &filesink.Options{SegmentSize: 1}))
+	verdicts := make([]jobaudit.Record, 12)
+	for i, r := range plain(t, len(verdicts)) {
+		line := bytes.Clone(r.Bytes())
+		id := uuid.UUID(r.ID())
+		id[6] = 0x80 | id[6]&0xf // version 8
+		copy(line[bytes.Index(line, []byte(`"id":"`))+len(`"id":"`):], id.String())
+		var err error
+		verdicts[i], err = jobaudit.ParseRecord(line)
+		require.NoError(t, err)
+	}
+	var stored []jobaudit.Record
+	for i := range 5 { // each segment's IDs lie around the rest
+		stored = append(stored, verdicts[i], verdicts[11-i])
+	}
+	store(t, s, 2, stored...)
+	filesink.Held(s) // waits for the indexes
+	var opened atomic.Int64
+	faults.Before(func(op simdisk.Op) error {
+		if op.Kind == "open" && strings.HasPrefix(op.Name, "index/") {
+			opened.Add(1)
+		}
+		return nil
+	})
+	store(t, s, 1, verdicts[5])
+	require.LessOrEqual(t, opened.Load(), int64(1), "of the segment that is closed now")
+	store(t, s, 12, verdicts...) // none is stored twice
+	requireRecords(t, append(stored, verdicts[5], verdicts[6]), read(t, s, jobaudit.Query{}))
+	require.NoError(t, s.Close())
 }

@@ -147,6 +147,7 @@ func (w *writer) closeSegment(l *live) *closedSegment {
 	w.filing.Wait() // the entries of one segment at most are kept for it
 	c := &content{first: l.first, end: l.first + int64(len(l.entries)), size: l.size, root: w.head.Head().Root, entries: l.entries, lives: lastingLives(l.lives), history: w.history, proven: true}
 	s := &closedSegment{first: c.first, end: c.end, size: c.size, ids: l.ids, content: c}
+	s.noteRare(l.entries)
 	_ = l.file.Close() // all of it is durable
 	c.leaves = w.queue.rotate(l.ids, s.end)
 	w.change(func(v *view) { v.closed, v.live = append(v.closed, s), part{} })
