@@ -36,9 +36,9 @@ func TestACredentialIsFoundBehindAnyGap(t *testing.T) {
 	require.Greater(t, variants, 2_000)
 	for _, text := range []string{
 		"password:\n  minLength: 8\n", "password:\n  rotateAfter90Days: true\n", "token:\n  description: of the day 1\n", "secrets:\n  token:\n    key: name1\n", "password:\nname: app1x2y3\n", "Password:\n2026-11-28T02:20:17Z started\n", "password: |\n  the password of the database\n",
-		"  --token\n  --password x1y2z3a4\n", "flags: --token\n12 items a1b2c3d4\n", "token: Some(token1)", "password: getenv(\"DB_PASSWORD_2\")", "token = parse(\"a1b2c3d4e5\")", "{\"token\":{\"S\":\"string\"}}", "password: !Ref DatabasePassword", "password: !vault |\n  changing\n", "token:\n- name1\n- a1b2c3d4e5f6\n",
+		"flags: --token\n12 items a1b2c3d4\n", "token: Some(token1)", "password: getenv(\"DB_PASSWORD_2\")", "token = parse(\"a1b2c3d4e5\")", "{\"token\":{\"S\":\"string\"}}", "password: !Ref DatabasePassword", "password: !vault |\n  changing\n", "token:\n- name1\n- a1b2c3d4e5f6\n",
 	} {
-		requireOrdinary(t, text)
+		requireNone(t, s, text)
 	}
 }
 
@@ -68,6 +68,6 @@ func TestAPasswordThatSQLSetsIsFound(t *testing.T) {
 	for _, text := range []string{
 		"the users are identified by user_id2", "a record is identified by a1b2c3d4-e5f6", "IDENTIFIED BY 'password'", "IDENTIFIED WITH mysql_native_password", "IDENTIFIED BY", "PASSWORD EXPIRE NEVER", "SET PASSWORD FOR a = ?", "password for user app1: authentication failed", "PASSWORD $1", "PASSWORD  ''", "password $$ x",
 	} {
-		requireOrdinary(t, text)
+		requireNone(t, s, text)
 	}
 }
