@@ -75,8 +75,7 @@ type AuditReader interface {
 	//
 	// A pass with q.Limit or q.After is one of several: where a record gets its
 	// place some time after it was accepted, such a pass yields it when it has
-	// one, so that nothing comes to stand before what was read. It has all that
-	// was accepted when it began.
+	// one, so that nothing comes to stand before what was read.
 	Records(ctx context.Context, q Query) iter.Seq2[Record, error]
 }
 

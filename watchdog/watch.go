@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"time"
 
@@ -137,7 +138,8 @@ type pass struct {
 // passes are what is to be read of a log in a sweep, in this order.
 func (w *Watchdog) passes(ctx context.Context, log *watched) []pass {
 	added := func() pass {
-		return pass{log.Records(ctx, jobaudit.Query{After: log.after, Types: telling}), true}
+		// With a limit, even where there is none, what comes later stands behind it.
+		return pass{log.Records(ctx, jobaudit.Query{After: log.after, Types: telling, Limit: math.MaxInt}), true}
 	}
 	open, listed := log.AuditReader.(OpenJobs)
 	if !listed {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"sync"
 	"time"
 
@@ -153,7 +154,8 @@ var outcomes = map[jobaudit.EventType]bool{jobaudit.JobSucceeded: true, jobaudit
 func (e *ends) read(ctx context.Context) (map[jobaudit.JobState]int64, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for r, err := range e.reader.Records(ctx, jobaudit.Query{After: e.after}) {
+	// With a limit, even where there is none, what comes later stands behind it.
+	for r, err := range e.reader.Records(ctx, jobaudit.Query{After: e.after, Limit: math.MaxInt}) {
 		if _, unreadable := errors.AsType[*jobaudit.UnreadableError](err); unreadable {
 			continue
 		}
@@ -188,8 +190,35 @@ func (e *ends) first(id uuid.UUID) bool {
 
 // openJob is a job as its newest event has it.
 type openJob struct {
-	state    jobaudit.JobState
-	deadline time.Time
+	state     jobaudit.JobState
+	deadlines map[uuid.UUID]time.Time // of its executions that have no end
+}
+
+// take notes what an event tells.
+func (j *openJob) take(e *jobaudit.Event) {
+	j.state = e.Job.State
+	switch e.Type {
+	case jobaudit.AttemptFailed, jobaudit.AttemptDeferred, jobaudit.AttemptLost, jobaudit.AttemptSuperseded, jobaudit.AttemptLate:
+		delete(j.deadlines, e.Job.ExecutionID) // it waits for a retry, and need not tell that it lives
+		return
+	}
+	if at := e.Data.Heartbeat.Deadline; !at.IsZero() {
+		if j.deadlines == nil {
+			j.deadlines = make(map[uuid.UUID]time.Time)
+		}
+		j.deadlines[e.Job.ExecutionID] = at
+	}
+}
+
+// overdue reports whether the newest deadline has passed.
+func (j *openJob) overdue(now time.Time) bool {
+	var newest time.Time
+	for _, at := range j.deadlines {
+		if at.After(newest) {
+			newest = at
+		}
+	}
+	return j.state == jobaudit.Running && !newest.IsZero() && newest.Before(now)
 }
 
 func (m *meters) observeJobs(ctx context.Context, o metric.Observer) error {
@@ -203,17 +232,14 @@ func (m *meters) observeJobs(ctx context.Context, o metric.Observer) error {
 		}
 		e := r.Event()
 		j := jobs[r.JobID()]
-		j.state = e.Job.State
-		if !e.Data.Heartbeat.Deadline.IsZero() {
-			j.deadline = e.Data.Heartbeat.Deadline
-		}
+		j.take(&e)
 		jobs[r.JobID()] = j
 	}
 	open, ghosts := map[jobaudit.JobState]int64{jobaudit.Pending: 0, jobaudit.Running: 0}, int64(0)
 	now := time.Now()
 	for _, j := range jobs {
 		open[j.state]++
-		if j.state == jobaudit.Running && !j.deadline.IsZero() && j.deadline.Before(now) {
+		if j.overdue(now) {
 			ghosts++
 		}
 	}

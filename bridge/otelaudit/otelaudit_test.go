@@ -386,6 +386,11 @@ func TestMetricsSayWhatStatsAndTheLogSay(t *testing.T) {
 	trail, err := w.recorder.Submit(t.Context(), submission("runs"))
 	require.NoError(t, err)
 	require.NoError(t, trail.Start(t.Context(), jobaudit.Execution{}))
+	retried, err := w.recorder.Submit(t.Context(), submission("waits for its next attempt"))
+	require.NoError(t, err)
+	require.NoError(t, retried.Start(t.Context(), jobaudit.Execution{}))
+	retried.Retrying(t.Context(), errors.New("the first try failed"))
+	require.NoError(t, retried.Flush(t.Context()))
 	var open openJobs
 	for r, err := range w.sink.Records(t.Context(), jobaudit.Query{}) {
 		require.NoError(t, err)
@@ -397,8 +402,8 @@ func TestMetricsSayWhatStatsAndTheLogSay(t *testing.T) {
 	require.EqualValues(t, w.recorder.Stats().Stored, values()["jobaudit.events.stored"])
 	require.EqualValues(t, 1, values()["jobaudit.executions"])
 	require.EqualValues(t, 1, values()["jobaudit.jobs.open pending"])
-	require.EqualValues(t, 1, values()["jobaudit.jobs.open running"])
-	require.EqualValues(t, 1, values()["jobaudit.jobs.ghosts"])
+	require.EqualValues(t, 2, values()["jobaudit.jobs.open running"])
+	require.EqualValues(t, 1, values()["jobaudit.jobs.ghosts"], "who waits for a retry is none")
 	require.Zero(t, values()["jobaudit.events.lost"])
 	require.NotContains(t, values(), "jobaudit.jobs.ended success", "such a log cannot be read on")
 	require.NoError(t, registration.Unregister())

@@ -23,8 +23,10 @@ const pageRecords = 256
 // order, and behind them those that are accepted and still wait for one, in the
 // order in which they seem to have come. That order is final only once they
 // have a place. So a pass with Limit or After, which goes on where another
-// ended, first waits until everything that is accepted has a place; after
-// [Options.Settle] without a sequencer at work it goes on without.
+// ended, first waits until everything that is accepted has a place, for
+// [Options.Settle] at most, and yields nothing without one: who goes on behind it
+// misses nothing. Only where the log does not grow in that time, as no sequencer is
+// at work, it yields what waits, too.
 //
 // A pass holds no transaction open; each statement sees what was committed when
 // it began, and no record is missed or comes twice.

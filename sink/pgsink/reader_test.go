@@ -89,21 +89,6 @@ func TestAReadKeepsOfTheInboxOnlyWhatItYields(t *testing.T) {
 	}
 }
 
-// before calls a function before the first statement that reads events.
-type before struct {
-	once sync.Once
-	f    func()
-}
-
-func (b *before) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.TraceQueryStartData) context.Context {
-	if strings.Contains(query.SQL, "jobaudit.events") && !strings.Contains(query.SQL, "waiting_v1") {
-		b.once.Do(b.f)
-	}
-	return ctx
-}
-
-func (b *before) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
-
 // What waits for its place may get it behind what is accepted later: a writer's transaction
 // may be longer than another's.
 func TestWhoReadsOnMissesNothing(t *testing.T) {
@@ -129,10 +114,16 @@ func TestWhoReadsOnMissesNothing(t *testing.T) {
 			defer conn.Close(context.WithoutCancel(t.Context()))
 			tx, err := conn.Begin(t.Context())
 			require.NoError(t, err)
-			reads := &before{f: func() {
-				require.NoError(t, pgsink.Tx(tx).Append(t.Context(), records[1:2]))
-				require.NoError(t, writer.Append(t.Context(), records[2:3]))
-			}}
+			var once sync.Once
+			reads := tracer(func(query string) {
+				if !strings.Contains(query, "jobaudit.events") {
+					return
+				}
+				once.Do(func() {
+					require.NoError(t, pgsink.Tx(tx).Append(t.Context(), records[1:2]))
+					require.NoError(t, writer.Append(t.Context(), records[2:3]))
+				})
+			})
 			reader := open(t, url, pgsink.On(func(config *pgx.ConnConfig) { config.Tracer = reads }, pgsink.Options{OnError: func(error) {}}))
 			seen := read(t, reader, q)
 			require.NoError(t, tx.Commit(t.Context()))
@@ -152,3 +143,13 @@ func TestWhoReadsOnMissesNothing(t *testing.T) {
 		})
 	}
 }
+
+// tracer is called with each statement, before it is sent.
+type tracer func(sql string)
+
+func (f tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.TraceQueryStartData) context.Context {
+	f(query.SQL)
+	return ctx
+}
+
+func (f tracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}

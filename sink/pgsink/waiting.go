@@ -89,17 +89,27 @@ func (s *Sink) await(ctx context.Context, more func(Waiting) bool) (bool, error)
 
 // settle waits until all that is accepted now has its place, or no sequencer
 // seems to be at work: not when waiting was in vain before and the log has not
-// grown since. It reports whether all has its place.
+// grown since. It reports whether one is at work, as far as can be seen: then
+// what has no place yet will have one.
 func (s *Sink) settle(ctx context.Context) (bool, error) {
 	deadline := time.Now().Add(s.opts.Settle)
-	return s.await(ctx, func(w Waiting) bool {
+	began, grew := int64(-1), false
+	settled, err := s.await(ctx, func(w Waiting) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if began < 0 {
+			began = w.Size
+		}
+		grew = w.Size > began
 		if time.Now().After(deadline) {
-			s.stalled = w.Size
+			if !grew {
+				s.stalled = w.Size
+			}
+			return false
 		}
 		return s.stalled != w.Size
 	})
+	return settled || grew, err
 }
 
 func sleep(ctx context.Context, pause time.Duration) error {
