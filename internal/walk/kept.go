@@ -147,6 +147,9 @@ func (w *walker) keptLeaf(v reflect.Value, t *info, static bool) (bool, error) {
 		w.inside(v, t)
 		return true, w.raw(raw)
 	case styleMarshalText:
+		if endless(v) {
+			return false, ErrLimit
+		}
 		text, err := receiver(v).(encoding.TextMarshaler).MarshalText()
 		if err != nil {
 			return false, err

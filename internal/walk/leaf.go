@@ -50,6 +50,9 @@ func (w *walker) leaf(v reflect.Value, t *info) error {
 		w.inside(v, t)
 		return w.raw(raw)
 	case styleMarshalText:
+		if endless(v) {
+			return ErrLimit
+		}
 		text, err := receiver(v).(encoding.TextMarshaler).MarshalText()
 		if err != nil {
 			return err

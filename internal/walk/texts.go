@@ -416,7 +416,11 @@ func (t *texts) spelled(v reflect.Value, i *info, credential bool) {
 		t.cut = t.cut || credential
 		return
 	}
-	if text := i.spells(v); text != "" {
+	text, ok := i.spells(v)
+	if !ok {
+		t.cut = true
+	}
+	if text != "" {
 		t.add(text, credential)
 	}
 }

@@ -73,8 +73,8 @@ type info struct {
 	text   int32  // whether values may hold a text, once that was asked
 	unseen []int  // the fields of a struct that are no members of its JSON object
 
-	spells  func(reflect.Value) string // how values are written, where that is known
-	decodes bool                       // a method of its own decodes it
+	spells  func(reflect.Value) (string, bool) // how values are written, where that is known
+	decodes bool                               // a method of its own decodes it
 
 	rooms sync.Pool // of *mapRoom, for a map
 }

@@ -54,33 +54,71 @@ func (s *visited) have(r reading) bool {
 }
 
 // spelling returns what writes values of a type as a text, where that is known
-// without calling a method of the application's.
-func spelling(t reflect.Type) func(v reflect.Value) string {
+// without calling a method of the application's. It does not write numbers that take
+// long to write.
+func spelling(t reflect.Type) func(v reflect.Value) (text string, ok bool) {
 	switch t {
 	case uuidType:
-		return func(v reflect.Value) string { return uuidOf(v).String() }
+		return func(v reflect.Value) (string, bool) { return uuidOf(v).String(), true }
 	case timeType:
-		return func(v reflect.Value) string {
+		return func(v reflect.Value) (string, bool) {
 			text, _ := v.Interface().(time.Time).MarshalText()
-			return string(text)
+			return string(text), true
 		}
 	case reflect.TypeFor[big.Int]():
-		return func(v reflect.Value) string { return new(big.Int).Set(pointer[big.Int](v)).String() }
+		return func(v reflect.Value) (string, bool) {
+			n := pointer[big.Int](v)
+			if n.BitLen() > maxBits {
+				return "", false
+			}
+			return n.String(), true
+		}
 	case reflect.TypeFor[big.Rat]():
-		return func(v reflect.Value) string { return pointer[big.Rat](v).String() }
+		return func(v reflect.Value) (string, bool) {
+			n := pointer[big.Rat](v)
+			if n.Num().BitLen() > maxBits || n.Denom().BitLen() > maxBits {
+				return "", false
+			}
+			return n.String(), true
+		}
 	case reflect.TypeFor[big.Float]():
-		return func(v reflect.Value) string { return pointer[big.Float](v).Text('g', -1) }
+		return func(v reflect.Value) (string, bool) {
+			n := pointer[big.Float](v)
+			if exponent(n) > maxExponent || n.MinPrec() > maxBits {
+				return "", false
+			}
+			return n.Text('g', -1), true
+		}
 	case reflect.TypeFor[netip.Addr]():
-		return func(v reflect.Value) string { return v.Interface().(netip.Addr).String() }
+		return func(v reflect.Value) (string, bool) { return v.Interface().(netip.Addr).String(), true }
 	case reflect.TypeFor[netip.AddrPort]():
-		return func(v reflect.Value) string { return v.Interface().(netip.AddrPort).String() }
+		return func(v reflect.Value) (string, bool) { return v.Interface().(netip.AddrPort).String(), true }
 	case reflect.TypeFor[netip.Prefix]():
-		return func(v reflect.Value) string { return v.Interface().(netip.Prefix).String() }
+		return func(v reflect.Value) (string, bool) { return v.Interface().(netip.Prefix).String(), true }
 	case reflect.TypeFor[net.IP]():
-		return func(v reflect.Value) string { return v.Interface().(net.IP).String() }
+		return func(v reflect.Value) (string, bool) { return v.Interface().(net.IP).String(), true }
 	}
 	return nil
 }
+
+const (
+	maxBits     = 1 << 16 // of a number that is written
+	maxExponent = 1 << 12 // of one of which a power of two has to be written to know its digits
+)
+
+// exponent returns how large the exponent of a number is, of either sign.
+func exponent(n *big.Float) int {
+	e := n.MantExp(nil)
+	return max(e, -e)
+}
+
+// endless reports whether a value's own method would write it for minutes: 14 bytes of
+// JSON are enough for such a number.
+func endless(v reflect.Value) bool {
+	return v.Type() == floatType && exponent(pointer[big.Float](v)) > maxBits
+}
+
+var floatType = reflect.TypeFor[big.Float]()
 
 // pointer returns where a value is, or a copy of it.
 func pointer[T any](v reflect.Value) *T {
