@@ -263,7 +263,7 @@ func (o *opening) finishClosed() error {
 			}
 			synced = true
 		}
-		sum, err := writeIndex(o.dir, s.content, o.key.signer)
+		sum, err := writeIndex(o.dir, s.content, o.key.signer, o.opts.OnError)
 		if err != nil { // memory has what it would hold
 			o.opts.OnError(fmt.Errorf("filesink: %w", err))
 			continue

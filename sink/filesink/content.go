@@ -176,21 +176,17 @@ func (c *content) encode(signer note.Signer) ([]byte, digest, error) {
 	return binary.LittleEndian.AppendUint32(file, uint32(len(signed))), sum, nil
 }
 
-func isFolder(dir disk.Dir, name string) bool {
-	_, err := dir.List(name)
-	return err == nil
-}
-
 // writeIndex makes the index file durable, or leaves the old one.
-func writeIndex(dir disk.Dir, c *content, signer note.Signer) (digest, error) {
+func writeIndex(dir disk.Dir, c *content, signer note.Signer, report func(error)) (digest, error) {
 	file, sum, err := c.encode(signer)
 	if err == nil {
 		name := indexPath(c.first)
 		err = replaceFile(dir, name, file, true)
-		if err != nil && (isFolder(dir, name) || isFolder(dir, name+tempSuffix)) {
-			err = errors.Join(clearAway(dir, name), clearAway(dir, name+tempSuffix))
-			if err == nil {
-				err = replaceFile(dir, name, file, true)
+		for _, n := range []string{name, name + tempSuffix} {
+			if mode, there, lookErr := typeOf(dir, n); err != nil && lookErr == nil && there && !mode.IsRegular() {
+				if err = putAside(dir, n, report); err == nil {
+					err = replaceFile(dir, name, file, true)
+				}
 			}
 		}
 	}

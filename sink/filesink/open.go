@@ -22,7 +22,9 @@ import (
 // takes the log's process lock; the error is [ErrLocked] if another writer has
 // it. It checks the newest head: that the key signed it, that the tree leads
 // to it, and that the anchors agree. If they do not, the error is a
-// [*RefusedError], and nothing in the directory but caches was changed.
+// [*RefusedError], and nothing in the directory was changed but the file of hashes
+// named tree. What lies in a cache's place and is no file, or none that can be used, gets
+// another name (tree.found.1) when the log was found to be good; [Options.OnError] is told.
 // Options may be nil.
 //
 // After a clean [Sink.Close], opening reads little, however long the log is.
@@ -42,7 +44,7 @@ func Open(ctx context.Context, dir string, key *Key, opts *Options) (*Sink, erro
 }
 
 // opening is the state of an Open: first it looks and changes nothing but
-// caches, then it repairs, then it hands over to the Sink.
+// the tree of hashes, then it repairs, then it hands over to the Sink.
 type opening struct {
 	ctx  context.Context
 	path string
@@ -58,6 +60,7 @@ type opening struct {
 	head    auditlog.Checkpoint // newest commit; zero if there is none
 	tree    auditlog.Tree       // at head
 	base    auditlog.Checkpoint // head, signed by our own key
+	noTree  error               // why the cache has no file
 	rebuilt bool                // the tree's hashes were
 	taken   bool                // the tree at the newest segment's first leaf is nobody's word yet
 	clean   bool                // the newest segment was ended in order
@@ -212,10 +215,7 @@ func (o *opening) refusal(log auditlog.Head, err error) error {
 // findHead finds the newest commit and the tree at it. Segments without one,
 // and what lies behind it, will be repaired.
 func (o *opening) findHead() error {
-	var err error
-	if o.cache, err = openTree(o.dir); err != nil {
-		o.opts.OnError(fmt.Errorf("filesink: %w", err))
-	}
+	o.cache, o.noTree = openTree(o.dir)
 	for n := len(o.firsts); n > 0; n-- {
 		clean, err := o.findClean(n - 1)
 		if err != nil || clean {
@@ -321,7 +321,7 @@ func (o *opening) scanTail(n int) (repair, error) {
 	defer f.Close()
 	read := func() error {
 		o.cache.rewind(first)
-		m.scan, err = scanSegment(o.ctx, f, first, o.history, scanner{keys: o.keys(), tree: o.tree, hashes: o.cache.add, until: -1})
+		m.scan, err = scanSegment(o.ctx, f, first, o.history, scanner{keys: o.keys(), tree: o.tree, hashes: o.cache.hold, until: -1})
 		return err
 	}
 	if err := read(); err != nil {

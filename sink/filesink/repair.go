@@ -24,9 +24,7 @@ func (o *opening) repair() error {
 			return err
 		}
 	}
-	if err := makeCacheDir(o.dir, indexDir); err != nil {
-		o.opts.OnError(fmt.Errorf("filesink: %s: %w", indexDir, err)) // memory has what it would hold
-	}
+	o.placeCaches()
 	if err := o.dir.Sync("."); err != nil {
 		return err
 	}
@@ -56,7 +54,7 @@ func (o *opening) repairOne(m repair) error {
 		return o.drop(m.first)
 	}
 	temp := segmentPath(m.first) + tempSuffix
-	if err := clearAway(o.dir, temp); err != nil {
+	if err := makeRoom(o.dir, temp, o.opts.OnError); err != nil {
 		return err
 	}
 	if err := copyFile(o.ctx, o.dir, temp, old, 0, m.size, nil); err != nil {
@@ -139,9 +137,9 @@ func (o *opening) drop(first int64) error {
 	return o.dir.Sync(entriesDir)
 }
 
-// removeIndex removes an index, or what lies in its place, durably.
+// removeIndex removes an index durably. What else lies in its place is put aside.
 func (o *opening) removeIndex(first int64) error {
-	err := clearAway(o.dir, indexPath(first))
+	err := makeRoom(o.dir, indexPath(first), o.opts.OnError)
 	if err == nil {
 		err = o.dir.Sync(indexDir)
 	}
@@ -220,38 +218,4 @@ func (o *opening) sweep() {
 			}
 		}
 	}
-}
-
-// clearAway removes what lies under the name of a cache: a file, a link, a directory
-// with all that is in it.
-func clearAway(dir disk.Dir, name string) error {
-	err := dir.Remove(name)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	entries, listErr := dir.ReadDir(name)
-	if listErr != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := clearAway(dir, name+"/"+e.Name()); err != nil {
-			return err
-		}
-	}
-	return dir.Remove(name)
-}
-
-// makeCacheDir makes a directory of caches, also where something else lies.
-func makeCacheDir(dir disk.Dir, name string) error {
-	if err := dir.Mkdir(name); err != nil {
-		return err
-	}
-	_, err := dir.List(name)
-	if err == nil {
-		return nil
-	}
-	if removeErr := dir.Remove(name); removeErr != nil { // a directory that cannot be read stays
-		return errors.Join(err, removeErr)
-	}
-	return dir.Mkdir(name)
 }

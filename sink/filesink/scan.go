@@ -265,7 +265,7 @@ func rebuildTree(ctx context.Context, dir disk.Dir, firsts []int64, head auditlo
 			if stored = tree.Append(stored, auditlog.HashLeaf(l.bytes)); len(stored) < treeFlush {
 				return nil
 			}
-			err := cache.add(stored)
+			err := cache.hold(stored)
 			stored = stored[:0]
 			return err
 		})
@@ -273,7 +273,7 @@ func rebuildTree(ctx context.Context, dir disk.Dir, firsts []int64, head auditlo
 			return tree, fmt.Errorf("rebuild the tree: segment %d: %w", first, err)
 		}
 	}
-	if err := cache.add(stored); err != nil {
+	if err := cache.hold(stored); err != nil {
 		return tree, err
 	}
 	if tree.Size() != head.Size || tree.Root() != head.Root {

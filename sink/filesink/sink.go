@@ -51,6 +51,7 @@ func (o *opening) sink() (*Sink, error) {
 	if err := o.cache.sync(); err != nil {
 		o.opts.OnError(fmt.Errorf("filesink: %w", err))
 	}
+	o.cache.opened()
 	// The next commit is signed over this tree: were it another one, the log's own
 	// key would fork the log.
 	if head := o.base.Head(); o.tree.Size() != head.Size || o.tree.Root() != head.Root {

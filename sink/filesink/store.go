@@ -184,7 +184,7 @@ func (w *writer) file(s *closedSegment) {
 // fileOne writes the index of a segment. It returns false if that cannot be done now,
 // and keeps for the next time what lookups need.
 func (w *writer) fileOne(s *closedSegment) bool {
-	sum, err := writeIndex(w.dir, s.content, w.key.signer)
+	sum, err := writeIndex(w.dir, s.content, w.key.signer, w.opts.OnError)
 	if err == nil {
 		w.replace(s, s.filed(sum))
 		return true

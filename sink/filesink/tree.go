@@ -1,11 +1,9 @@
 package filesink
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"sync"
 
 	"github.com/jobaudit/jobaudit/auditlog"
@@ -20,60 +18,52 @@ const (
 	treeMost  = 8 << 20
 )
 
+var errNoTree = errors.New("the tree's hashes are in memory: there is no file for them")
+
 var errTreeLost = errors.New("the tree's hashes could not be written: they are made again when the log is next opened")
 
 // A treeCache holds the log's stored hashes: a file, and those that are not in
 // it yet. It is a cache; every use checks it against a signed root.
 type treeCache struct {
 	mu      sync.Mutex
-	file    disk.File
-	kept    int64  // hashes in the file
-	pending []byte // those behind them
-	lost    bool   // some hashes are in neither
+	file    disk.File // nil: all hashes are pending
+	kept    int64     // hashes in the file
+	pending []byte    // those behind them
+	lost    bool      // some hashes are in neither
+	failed  bool      // hold could not write, and tries no more
 }
 
-// openTree opens the cache, or makes an empty one, also in the place of what is no file,
-// or of one that may not be read. With an error the hashes are kept in memory.
+// openTree opens the cache, or makes an empty one. With an error the hashes are kept in
+// memory: what lies in its place may be a stranger's, and is not touched before the log
+// is known to be good.
 func openTree(dir disk.Dir) (*treeCache, error) {
-	f, err := dir.Edit(treeFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && (errors.Is(err, fs.ErrPermission) || !isFile(dir, treeFile)) {
-		if cleared := clearAway(dir, treeFile); cleared == nil {
-			err = fs.ErrNotExist
-		}
+	mode, there, err := typeOf(dir, treeFile)
+	if err == nil && there && !mode.IsRegular() {
+		err = disk.ErrNotRegular // also a link, which could lead to entries
 	}
+	if err != nil {
+		return &treeCache{}, fmt.Errorf("tree: its hashes are kept in memory: %w", err)
+	}
+	f, err := dir.Edit(treeFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = dir.Create(treeFile, false)
 	}
 	if err != nil {
-		return &treeCache{file: &memoryFile{}}, fmt.Errorf("tree: its hashes are kept in memory: %w", err)
+		return &treeCache{}, fmt.Errorf("tree: its hashes are kept in memory: %w", err)
 	}
 	return &treeCache{file: f}, nil
 }
 
-// isFile reports whether a file of a directory is there, and no link.
-func isFile(dir disk.Dir, name string) bool {
-	entries, err := dir.ReadDir(".")
-	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == name && e.Type().IsRegular() })
-}
-
-// A memoryFile stands in for a cache that cannot be kept on disk. Its user locks.
-type memoryFile struct{ b []byte }
-
-func (m *memoryFile) ReadAt(b []byte, off int64) (int, error) {
-	return bytes.NewReader(m.b).ReadAt(b, off)
-}
-
-func (m *memoryFile) WriteAt(b []byte, off int64) (int, error) {
-	if end := off + int64(len(b)); end > int64(len(m.b)) {
-		m.b = append(m.b, make([]byte, end-int64(len(m.b)))...)
+// place puts the cache on disk that was kept in memory.
+func (t *treeCache) place(dir disk.Dir) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f, err := dir.Create(treeFile, false)
+	if err == nil {
+		t.file = f
 	}
-	return copy(m.b[off:], b), nil
+	return err
 }
-
-func (m *memoryFile) Truncate(size int64) error { m.b = m.b[:size]; return nil }
-func (m *memoryFile) Sync() error               { return nil }
-func (m *memoryFile) Stat() (disk.Info, error)  { return disk.Info{Size: int64(len(m.b))}, nil }
-func (m *memoryFile) Close() error              { return nil }
 
 // rewind makes the hashes count up to a size only.
 func (t *treeCache) rewind(size int64) {
@@ -100,10 +90,34 @@ func (t *treeCache) add(hashes []byte) error {
 		return nil
 	}
 	err := t.flush()
-	if err != nil && len(t.pending) > treeMost {
+	t.bound()
+	return err
+}
+
+// hold is add while the log is opened, which needs all hashes: those that cannot be
+// written wait, however many they are, and sync says why.
+func (t *treeCache) hold(hashes []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pending = append(t.pending, hashes...); len(t.pending) >= treeFlush && !t.failed {
+		t.failed = t.flush() != nil
+	}
+	return nil
+}
+
+// opened ends the time in which hashes are held.
+func (t *treeCache) opened() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.bound()
+}
+
+// bound gives up hashes that cannot be written if they take too much memory. The caller
+// holds t.mu.
+func (t *treeCache) bound() {
+	if len(t.pending) > treeMost {
 		t.lost, t.pending = true, nil
 	}
-	return err
 }
 
 // flush writes what is pending. The caller holds t.mu.
@@ -113,6 +127,9 @@ func (t *treeCache) flush() error {
 	}
 	if len(t.pending) == 0 {
 		return nil
+	}
+	if t.file == nil {
+		return errNoTree
 	}
 	if _, err := t.file.WriteAt(t.pending, t.kept*tlog.HashSize); err != nil {
 		return fmt.Errorf("tree: %w", err)
@@ -129,10 +146,18 @@ func (t *treeCache) sync() error {
 	if err := t.flush(); err != nil {
 		return err
 	}
+	if t.file == nil {
+		return nil
+	}
 	return t.file.Sync()
 }
 
-func (t *treeCache) close() error { return t.file.Close() }
+func (t *treeCache) close() error {
+	if t.file == nil {
+		return nil
+	}
+	return t.file.Close()
+}
 
 // ReadAt reads stored hashes. It is for [auditlog.StoredHashes], which asks
 // for whole ones.
@@ -145,6 +170,9 @@ func (t *treeCache) ReadAt(b []byte, off int64) (int, error) {
 	filed := t.kept * tlog.HashSize
 	n := 0
 	if off < filed {
+		if t.file == nil {
+			return 0, errNoTree
+		}
 		part := b[:min(int64(len(b)), filed-off)]
 		if err := readFull(t.file, part, off); err != nil {
 			return 0, err
