@@ -174,7 +174,7 @@ func (s *splitter) flag(p string) bool {
 // userinfo adds the user and the password before the last @ of an address, which
 // rest follows.
 func (s *splitter) userinfo(p, rest string) {
-	human := strings.ContainsAny(rest, ":/") || rest == "tcp" || rest == "unix" // app:pw@tcp(db), and not mailto:ann@example.org
+	human := strings.ContainsAny(rest, ":/") || rest == "tcp" || rest == "unix" // a data source has these, and an address of mail has not
 	if at := strings.Index(p, "://"); at >= 0 {
 		p, human = p[at+3:], true
 	} else if name, rest, ok := strings.Cut(p, "="); ok && strings.Contains(rest, ":") {
