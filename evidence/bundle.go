@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"iter"
 	"regexp"
+	"strings"
 
 	"github.com/google/uuid"
 	"golang.org/x/mod/sumdb/note"
@@ -48,6 +49,27 @@ type Log struct {
 	Checkpoint auditlog.Checkpoint
 	Proofs     []auditlog.Proof  // in the log's order
 	Records    []jobaudit.Record // those that the proofs prove
+	// Companion says that the log is one about another, by its name or its first event, or
+	// may be: it is one of several, and its first event is not here. Of a job it only
+	// corrects: its key is not there to say how the job ended.
+	Companion bool
+}
+
+// companion tells it by the log's name and its first event. Later ones its key can write as
+// it likes.
+func (l Log) companion(several bool) bool {
+	if name, _ := auditlog.SplitOrigin(l.Checkpoint.Head().Origin); strings.HasSuffix(name, "/acts") {
+		return true
+	}
+	if len(l.Proofs) == 0 || l.Proofs[0].Index() != 0 {
+		return several
+	}
+	return l.Records[0].Event().Data.CompanionOf.Origin != ""
+}
+
+// counts reports whether an event of the log says something about its job.
+func (l Log) counts(r jobaudit.Record) bool {
+	return !l.Companion || r.JobID() == uuid.Nil || r.Type() == jobaudit.JobCorrected
 }
 
 // A Problem is one thing that is wrong with a file of evidence.
@@ -210,6 +232,9 @@ func Open(text []byte, keys []note.Verifier) (*Bundle, error) {
 	if len(problems.Problems) > 0 {
 		return nil, fmt.Errorf("evidence: %w", problems)
 	}
+	for i := range b.Logs {
+		b.Logs[i].Companion = b.Logs[i].companion(len(b.Logs) > 1 && b.Statement.Summary == nil)
+	}
 	b.note()
 	return b, nil
 }
@@ -337,11 +362,15 @@ func (v *remembering) Verify(msg, sig []byte) bool {
 // Records iterates over the events of all logs, as [story.Merge] puts them in
 // order.
 func (b *Bundle) Records() iter.Seq2[jobaudit.Record, error] {
+	return b.records(func(Log, jobaudit.Record) bool { return true })
+}
+
+func (b *Bundle) records(want func(Log, jobaudit.Record) bool) iter.Seq2[jobaudit.Record, error] {
 	var logs []iter.Seq2[jobaudit.Record, error]
 	for _, l := range b.Logs {
 		logs = append(logs, func(yield func(jobaudit.Record, error) bool) {
 			for _, r := range l.Records {
-				if !yield(r, nil) {
+				if want(l, r) && !yield(r, nil) {
 					return
 				}
 			}
@@ -353,10 +382,11 @@ func (b *Bundle) Records() iter.Seq2[jobaudit.Record, error] {
 	return story.Merge(logs...)
 }
 
-// Job iterates over the events of one job, in that order.
+// Job iterates over the events of one job, in that order: those that count, for
+// [jobaudit.Replay]. Of those in a companion only corrections do.
 func (b *Bundle) Job(id uuid.UUID) iter.Seq2[jobaudit.Record, error] {
 	return func(yield func(jobaudit.Record, error) bool) {
-		for r, err := range b.Records() {
+		for r, err := range b.records(Log.counts) {
 			if (err != nil || r.JobID() == id) && !yield(r, err) {
 				return
 			}

@@ -158,19 +158,26 @@ func (b *Bundle) note() {
 	var unended Unended
 	var jobs []uuid.UUID
 	for _, l := range b.Logs {
+		aside := 0
 		for _, r := range l.Records {
 			e := r.Event()
+			if !l.counts(r) {
+				aside++
+			}
 			if after := e.Stream.After.Stream; e.Job.ID != uuid.Nil && after != uuid.Nil && !streams[after] && len(b.Notes) < 20 {
 				streams[after] = true // said once
 				b.Notes = append(b.Notes, fmt.Sprintf("A stream resumes stream %s, which is not here: another log may hold it.", after))
 			}
-			if e.Job.ID == uuid.Nil {
+			if e.Job.ID == uuid.Nil || !l.counts(r) {
 				continue
 			}
 			if unended.jobs[e.Job.ID] == nil {
 				jobs = append(jobs, e.Job.ID)
 			}
 			unended.Add(e)
+		}
+		if aside > 0 && len(b.Notes) < 20 {
+			b.Notes = append(b.Notes, fmt.Sprintf("%d events of jobs in the log %s do not count: it is the companion of another, or its first event is not here.", aside, l.Checkpoint.Head().Origin))
 		}
 	}
 	for _, id := range jobs {

@@ -64,7 +64,7 @@ type Options struct {
 // returns a file that proves all events of the jobs in the scope, to be checked
 // with [Open]; which it does itself before it returns. With the events come,
 // equally proven, the redaction policies that they name, the opening of the
-// recorders that wrote them, and acts on these jobs. For a scope that is more
+// recorders that wrote them, the opening with which each log begins, and acts on these jobs. For a scope that is more
 // than one job the logs are read twice.
 //
 // The error is an [*auditlog.VerifyError] if a log is not what was signed, a
@@ -319,6 +319,9 @@ func (c *collector) finish() error {
 			c.room.events--
 			c.room.bytes -= c.cost(c.entries[at].record)
 		}
+	}
+	if len(c.entries) > 0 && c.entries[0].index == 0 {
+		need(0, true) // it tells whether the log is another's companion
 	}
 	for i := range c.entries {
 		e := c.entries[i].record.Event()

@@ -83,9 +83,10 @@
 	function fold(jobId, records) {
 		let job;
 		try {
-			const counts = records.filter((r) => !r.aside), whole = counts.length ? counts : records;
-			job = {id: jobId, ...jobauditFold.replay(whole), records};
-		} catch (err) { // its records contradict each other
+			const counts = records.filter((r) => !r.aside);
+			if (!counts.length) throw new Error("it is in no log here that says how a job ended");
+			job = {id: jobId, ...jobauditFold.replay(counts), records};
+		} catch (err) { // its records contradict each other, or none counts
 			return {id: jobId, records, state: "unknown", error: err.message, first: records[0].event, executions: 0, unapplied: []};
 		}
 		const d = (job.end && job.end.data) || {};
@@ -99,7 +100,7 @@
 		const e = r.event;
 		const raw = make("details", {}, make("summary", {class: "faint"}, "event " + e.id + ", index " + r.index));
 		raw.addEventListener("toggle", () => { if (raw.childElementCount < 2) raw.append(make("pre", {}, r.line), make("p", {class: "faint"}, "leaf hash " + r.hash)); }, {once: true});
-		const log = r.log && make("div", {class: "faint"}, "in the log " + r.log + (r.aside ? ", which only corrects: it does not count" : ""));
+		const log = r.log && make("div", {class: "faint"}, "in the log " + r.log + (r.aside ? ", which only corrects, or may do so: it does not count" : ""));
 		return row(make("td", {class: "time"}, clock(e.time)), make("td", {class: "type"}, e.type), make("td", {}, details(e), log, raw));
 	}
 	const events = (records) => table(["Time (UTC)", "Event", "What it says"], records.map(eventRow));
@@ -170,17 +171,21 @@
 	}
 
 	// place notes at each event that is not in the first log in which it is. A companion's
-	// key is there to say something about a job, and not to say how the job ended.
-	function place(logs) {
-		const first = new Set(logs[0].records.map((r) => r.hash));
-		for (const log of logs.slice(1)) {
-			const companion = /\/acts(\/s[0-9]+)?$/.test(log.origin) || log.records.some((r) => r.event.data && r.event.data.companionOf);
-			for (const r of log.records) if (!first.has(r.hash)) Object.assign(r, {log: log.origin, aside: companion && r.event.job && r.event.type !== "job.corrected"});
+	// key is there to say something about a job, and not to say how the job ended. A log's
+	// name and first event tell that it is one; what is later its key writes as it likes.
+	function place(logs, whole) {
+		const companion = ({origin, records: [first]}) => /\/acts(\/s([2-9]|[1-9][0-9]+))?$/.test(origin) ||
+			(first && first.index === 0 ? Boolean(first.event.data && first.event.data.companionOf) : whole && logs.length > 1);
+		const hashes = (of) => new Set(of.flatMap((l) => l.records.map((r) => r.hash)));
+		const first = hashes(logs.slice(0, 1)), counted = hashes(logs.filter((l) => !companion(l)));
+		for (const log of logs) for (const r of log.records) {
+			const aside = r.event.job && r.event.type !== "job.corrected" && !counted.has(r.hash);
+			Object.assign(r, {aside, log: aside || !first.has(r.hash) ? log.origin : ""});
 		}
 	}
 
 	function show(result) {
-		place(result.logs);
+		place(result.logs, !result.statement.summary);
 		const all = jobauditFold.merge(result.logs.map((l) => l.records)), jobs = [...groups(all.filter((r) => r.event.job), (r) => r.event.job.id)].map(([k, v]) => fold(k, v));
 		section("What it is about", list([["Scope", said(result.statement)], ["Made", clock(result.statement.made) + " with " + result.statement.by],
 			["Complete", result.statement.summary ? "no: these jobs are not complete here. There are too many events for one file, see the summary" : result.statement.streams.length + (jobs.length === 1 ? " streams of one job, each" : " streams of " + jobs.length + " jobs, each") + " from its first event to its last here, without a gap"]]),
