@@ -143,9 +143,14 @@ func (m *Mirror) Status() Status {
 func (m *Mirror) Sync(ctx context.Context) error {
 	m.pass.Lock()
 	defer m.pass.Unlock()
-	err := m.guarded(ctx)
+	returned, err := apart(func() error { return m.sync(ctx) })
+	if !returned {
+		m.at = nil // half changed, perhaps: the store is read again
+	}
 	if refused, ok := errors.AsType[*RefusedError](err); ok && m.unread != nil {
-		if m.mayBeAccepted(ctx, refused) {
+		accepted := false
+		_, wild := apart(func() error { accepted = m.mayBeAccepted(ctx, refused); return nil })
+		if accepted || wild != nil {
 			// The log may go on from what was accepted there: that accuses nobody.
 			err = fmt.Errorf("mirror: %w; without it: %v", m.unread, err)
 		} else {
@@ -154,32 +159,28 @@ func (m *Mirror) Sync(ctx context.Context) error {
 		}
 		m.at = nil // the store is read again
 	}
-	m.note(ctx, err)
-	return err
+	return m.note(ctx, err)
 }
 
-// guarded is sync on a goroutine of its own. Log and store are others' code: one that
-// panics, or ends its goroutine, gives an error, and the process and its jobs go on.
-func (m *Mirror) guarded(ctx context.Context) error {
-	var err error
-	returned, ended := false, make(chan struct{})
+// apart calls on a goroutine of its own what calls others' code: a log, a store, a
+// function of the options. One that panics, or ends its goroutine, gives an error, and
+// the process and its jobs go on. It says whether the call returned.
+func apart(do func() error) (returned bool, err error) {
+	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		defer func() {
 			if p := recover(); p != nil {
-				err = fmt.Errorf("mirror: the store or the log panicked with a %T", p)
+				err = fmt.Errorf("mirror: the store or the log, or what is told of it, panicked with a %T", p)
 			} else if !returned {
-				err = errors.New("mirror: the store or the log ended its goroutine")
-			}
-			if !returned {
-				m.at = nil // half changed, perhaps: the store is read again
+				err = errors.New("mirror: the store or the log, or what is told of it, ended its goroutine")
 			}
 		}()
-		err = m.sync(ctx)
+		err = do()
 		returned = true
 	}()
 	<-ended
-	return err
+	return returned, err
 }
 
 func (m *Mirror) sync(ctx context.Context) error {
@@ -394,21 +395,38 @@ func (m *Mirror) setStatus(set func(*Status)) {
 	set(&m.status)
 }
 
-// note says what came of a pass.
-func (m *Mirror) note(ctx context.Context, err error) {
+// note says what came of a pass. It returns the pass's error, or what it failed with
+// itself.
+func (m *Mirror) note(ctx context.Context, err error) error {
 	var oldest time.Time
-	if s := m.Status(); s.Lag() > 0 {
-		for line, lineErr := range m.source.Lines(ctx, s.Head.Size) {
-			if lineErr == nil {
-				if r, parseErr := jobaudit.ParseRecord(line); parseErr == nil {
-					oldest = r.Event().Time
-				}
-			}
-			break
-		}
+	_, wild := apart(func() error { oldest = m.oldest(ctx); return nil })
+	if err == nil {
+		err = wild
 	}
 	m.setStatus(func(s *Status) { s.Oldest, s.Err = oldest, err })
-	if m.opts.OnLag != nil {
-		m.opts.OnLag(m.Status())
+	if m.opts.OnLag == nil {
+		return err
 	}
+	if _, wild := apart(func() error { m.opts.OnLag(m.Status()); return nil }); err == nil {
+		err = wild
+	}
+	return err
+}
+
+// oldest returns the time of the oldest durable event that is not mirrored, as far as the
+// log tells.
+func (m *Mirror) oldest(ctx context.Context) time.Time {
+	s := m.Status()
+	if s.Lag() == 0 {
+		return time.Time{}
+	}
+	for line, err := range m.source.Lines(ctx, s.Head.Size) {
+		if err == nil {
+			if r, err := jobaudit.ParseRecord(line); err == nil {
+				return r.Event().Time
+			}
+		}
+		break
+	}
+	return time.Time{}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -40,7 +41,7 @@ func (m *Mirror) run(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			m.opts.OnError(err)
+			m.tell(err)
 			wait = min(2*wait, max(maxWait, m.opts.Interval))
 		} else {
 			wait = m.opts.Interval
@@ -52,6 +53,13 @@ func (m *Mirror) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
+	}
+}
+
+// tell calls OnError. What that does otherwise does not end the mirror.
+func (m *Mirror) tell(err error) {
+	if _, wild := apart(func() error { m.opts.OnError(err); return nil }); wild != nil {
+		slog.Default().Error("job audit mirror: Options.OnError did not return", slog.Any("error", err))
 	}
 }
 
