@@ -15,6 +15,8 @@ type field struct {
 	at    int  // how far it was read
 	quote byte // that ends it, or 0
 	level int  // backslashes before that
+	list  bool // it is one of cookies, of which signs are parts
+	token bool // what is read are the credentials of a known scheme
 }
 
 // header returns the end of the credential in the header whose name, which ends
@@ -191,8 +193,10 @@ func (f *field) ended() bool {
 			}
 			return text[i+n] == f.quote && n == f.level
 		}
-	case ']', '}', '<', '|', '&':
-		return f.quote == 0
+	case ']', '}', '<':
+		return f.quote == 0 && !f.list
+	case '|', '&': // of a command line or an address; tokens and cookies have them, too
+		return f.quote == 0 && !f.list && !f.token
 	}
 	return false
 }
@@ -242,6 +246,7 @@ const maxFields = 64
 
 // cookies returns the end of the first value of a cookie that looks drawn by lot, or -1.
 func (f *field) cookies() int {
+	f.list = true
 	for n := range maxFields {
 		part := f.word()
 		name, value, ok := strings.Cut(part, "=")
@@ -253,6 +258,11 @@ func (f *field) cookies() int {
 			}
 		case ok && !isAttribute(name) && drawnValue(value, minText):
 			return f.at
+		}
+		if ok { // browsers send spaces in values, too
+			for !f.alone() {
+				f.at++
+			}
 		}
 		if !f.next() {
 			break
@@ -292,7 +302,13 @@ func (c *scan) authorization(f *field) int {
 	says := schemeOf(first)
 	f.skip()
 	from = f.at
+	f.token = says == knownScheme
 	second := f.word()
+	if name, value, ok := strings.Cut(second, "="); ok && strings.Trim(value, "=") != "" { // of an address
+		if and := strings.LastIndexByte(name, '&'); and >= 0 {
+			f.at, f.token, second = from+and, false, second[:and]
+		}
+	}
 	if says == noScheme || second == "" {
 		return -1
 	}

@@ -81,3 +81,32 @@ func TestWhatALogSaysOfAnAuthorizationIsNone(t *testing.T) {
 	}
 	require.Greater(t, variants, 5_000)
 }
+
+// TestTheSignsInTokensAndCookiesDoNotEndThem: browsers and servers put more into them than
+// the standards have.
+func TestTheSignsInTokensAndCookiesDoNotEndThem(t *testing.T) {
+	s := newScanner(t, nil)
+	m := newMaker()
+	variants := 0
+	for _, token := range []string{"9fK2mZ7qLw4RtY8uVb3N", m.of('w', 24), m.of('h', 32)} {
+		for _, sign := range []string{"|", "&", "]", "}", "<", " ", "(", ")", "{}", "[1]", " & ", " | ", "(a)|b=(c)", "<br>"} {
+			for _, place := range []string{"%s", "> %s\r\nAccept: */*", "%s\n", "-H '%s'", "-H \"%s\"", `{"headers":"%s"}`} {
+				for _, name := range []string{"Cookie", "cookie", "Set-Cookie"} {
+					for _, cookies := range []string{"prefs=a%[1]sb; sid=%[2]s", "name=John%[1]sDoe; lang=de; sid=%[2]s", "a=b; c=%[1]s; sid=%[2]s; d=e", "sid=%[2]s%[1]s; a=b"} {
+						requireFound(t, s, fmt.Sprintf(place, name+": "+fmt.Sprintf(cookies, sign, token)))
+						variants++
+					}
+				}
+				for _, scheme := range []string{"Bearer", "bearer", "Token", "ApiKey", "X-Auth"} {
+					if sign == "|" || sign == "&" {
+						requireFound(t, s, fmt.Sprintf(place, "Authorization: "+scheme+" 12"+sign+token))
+						variants++
+					}
+				}
+			}
+		}
+	}
+	requireFound(t, s, "Cookie: __utmz=a.b.utmcsr=(direct)|utmccn=(direct); sessionid=9fK2mZ7qLw4RtY8uVb3N")
+	requireFound(t, s, "Cookie: long="+strings.Repeat("a", 3000)+"; sessionid=9fK2mZ7qLw4RtY8uVb3N")
+	require.Greater(t, variants, 2_000)
+}
