@@ -199,6 +199,13 @@ func TestExtraABrowserShowsASummaryOfALargePeriod(t *testing.T) {
 	require.Contains(t, seen, "Summary, as the person who made the file says")
 	require.Contains(t, seen, "the disk is full")
 	keep(t, "summary.png", b.Screenshot())
+	for _, cut := range cutBeside(t, text) {
+		page, err := evidence.Page(cut)
+		require.NoError(t, err)
+		verdict, status := shown(t, b, file, page)
+		require.Equal(t, "bad", verdict)
+		require.Contains(t, status, "counts more or fewer events")
+	}
 	require.Empty(t, b.Faults)
 }
 

@@ -136,8 +136,9 @@ func assemble(s Statement, blocks [][]byte) ([]byte, error) {
 
 // WithoutActs returns a file of evidence without the acts on records for which leave
 // returns true, as for a reader who may not know who else has looked; and without the
-// openings of recorders that no other event of the file names. Nothing is checked; what
-// was proven in the file is proven in the one that it returns.
+// openings of recorders that no other event of the file names, but those with which the
+// logs begin. A summary says that they had no room. Nothing is checked; what was proven in
+// the file is proven in the one that it returns.
 func WithoutActs(file []byte, leave func(jobaudit.Event) bool) ([]byte, error) {
 	blocks := bytes.Split(file, between)
 	if !IsFile(file) || len(blocks) < 2 {
@@ -145,7 +146,7 @@ func WithoutActs(file []byte, leave func(jobaudit.Event) bool) ([]byte, error) {
 	}
 	blocks = blocks[:len(blocks)-1]
 	var kept [][]byte
-	openings, named := map[int]string{}, map[string]bool{}
+	openings, named, left := map[int]string{}, map[string]bool{}, 0
 	for _, block := range blocks {
 		if bytes.HasPrefix(block, []byte(proofHeader)) {
 			e, err := eventIn(block)
@@ -155,17 +156,23 @@ func WithoutActs(file []byte, leave func(jobaudit.Event) bool) ([]byte, error) {
 			switch e.Type {
 			case jobaudit.AuditRead, jobaudit.AuditReviewed, jobaudit.AuditRequested, jobaudit.AuditErased:
 				if leave(e) {
+					left++
 					continue
 				}
 				named[e.Where.Instance] = true
 			case jobaudit.AuditOpened:
-				openings[len(kept)] = e.Where.Instance
+				if !bytes.Contains(block, []byte("\nindex 0\n")) {
+					openings[len(kept)] = e.Where.Instance
+				}
 			case jobaudit.AuditPolicy:
 			default:
 				named[e.Where.Instance] = true
 			}
 		}
 		kept = append(kept, block)
+	}
+	if err := leftOut(kept, left); err != nil {
+		return nil, err
 	}
 	text := make([]byte, 0, len(file))
 	for i, block := range kept {
@@ -174,6 +181,21 @@ func WithoutActs(file []byte, leave func(jobaudit.Event) bool) ([]byte, error) {
 		}
 	}
 	return addSum(text), nil
+}
+
+// leftOut adds to a file's summary, if it has one, so many events that had no room.
+func leftOut(blocks [][]byte, n int) error {
+	if n == 0 {
+		return nil
+	}
+	s, err := parseStatement(bytes.TrimPrefix(blocks[0], []byte(fileHeader+"\n")))
+	if err != nil || s.Summary == nil {
+		return err
+	}
+	s.Summary.Left += int64(n)
+	line, err := json.Marshal(s)
+	blocks[0] = append([]byte(fileHeader+"\n"), line...)
+	return err
 }
 
 // eventIn returns the event of a proof, which is not checked.

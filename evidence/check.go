@@ -43,6 +43,9 @@ func (b *Bundle) checkBeside(problems *Error) {
 			}
 		}
 	}
+	if !b.Statement.Summary.says(number) {
+		problems.add(Problem{What: fmt.Sprintf("the statement has a summary, which counts more or fewer events that a reviewer looks for than the %d here, and those that it says had no room", number)})
+	}
 }
 
 // A position is where an event stands in the file, and its place in its stream.

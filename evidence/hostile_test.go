@@ -3,11 +3,13 @@ package evidence_test
 import (
 	"encoding/base64"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/evidence"
 )
 
@@ -77,4 +79,56 @@ func TestThePageKnowsWhatStandsBesideASummary(t *testing.T) {
 		got = append(got, m[1])
 	}
 	require.ElementsMatch(t, evidence.Notable(), got)
+}
+
+// A summary counts what stands beside it, and each that is cut is missing.
+func TestWhatIsCutFromBesideASummaryIsMissing(t *testing.T) {
+	l := newLog(t, "example.com/jobs")
+	opts := *made
+	opts.MaxEvents, opts.Summarize = 7, true
+	text, err := evidence.Collect(t.Context(), []evidence.Source{l.source(t)}, evidence.Scope{Since: made.Now.AddDate(0, -1, 0)}, &opts)
+	require.NoError(t, err)
+	for _, cut := range cutBeside(t, text) {
+		_, err := evidence.Open(cut, l.keys())
+		require.ErrorContains(t, err, "counts more or fewer events")
+	}
+	for _, wrong := range []string{`"left":1}`, `"left":-1}`} {
+		_, err = evidence.Open(resum(t, strings.Replace(string(text), `"left":0}`, wrong, 1)), l.keys())
+		require.ErrorContains(t, err, "counts more or fewer events")
+	}
+	less, err := evidence.WithoutActs(text, func(jobaudit.Event) bool { return true })
+	require.NoError(t, err)
+	b, err := evidence.Open(less, l.keys())
+	require.NoError(t, err)
+	require.Equal(t, []string{"job.failed"}, types(b))
+	require.EqualValues(t, 1, b.Statement.Summary.Left)
+}
+
+// cutBeside are files that lack one of the events each.
+func cutBeside(t *testing.T, text []byte) (files [][]byte) {
+	t.Helper()
+	blocks := strings.Split(string(text), "\n\n")
+	for at, block := range blocks {
+		if strings.HasPrefix(block, "c2sp") {
+			files = append(files, resum(t, strings.Join(slices.Delete(slices.Clone(blocks), at, at+1), "\n\n")))
+		}
+	}
+	require.Len(t, files, 2)
+	return files
+}
+
+// The openings with which the logs begin tell which of them is a companion.
+func TestWithoutActsTheFirstEventOfEachLogIsLeft(t *testing.T) {
+	l := newLog(t, "example.com/jobs")
+	c := l.forged(t)
+	files, keys := bothOrders(t, evidence.Scope{JobID: l.failed}, l, c)
+	for _, text := range files {
+		text, err := evidence.WithoutActs(text, func(jobaudit.Event) bool { return true })
+		require.NoError(t, err)
+		b, err := evidence.Open(text, keys)
+		require.NoError(t, err)
+		for _, log := range b.Logs {
+			require.Zero(t, log.Proofs[0].Index())
+		}
+	}
 }

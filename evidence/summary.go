@@ -49,6 +49,21 @@ var notable = map[jobaudit.EventType]bool{
 	jobaudit.AuditErased: true, jobaudit.AuditRead: true, jobaudit.AuditReviewed: true, jobaudit.AuditRequested: true,
 }
 
+// says reports whether so many events stand beside the summary by its own numbers: one that
+// is cut from a file is missing then.
+func (s *Summary) says(beside int) bool {
+	if s.Left < 0 {
+		return false
+	}
+	for t := range notable {
+		if s.Types[t] < 0 {
+			return false
+		}
+		beside -= int(s.Types[t])
+	}
+	return int64(beside)+s.Left == 0
+}
+
 // A summarizer counts what all logs hold.
 type summarizer struct {
 	Summary

@@ -157,8 +157,9 @@ const jobauditEvidence = (() => {
 	const notable = new Set(["job.failed", "job.denied", "job.cancelled", "job.corrected", "attempt.lost", "attempt.superseded",
 		"audit.lost", "audit.degraded", "audit.erased", "audit.read", "audit.reviewed", "audit.requested"]);
 
-	// checkBeside requires of what stands beside a summary that it can stand there.
-	function checkBeside(about, logs, wrong) {
+	// checkBeside requires of what stands beside a summary that it can stand there, and
+	// that it is as much as the summary says.
+	function checkBeside(about, summary, logs, wrong) {
 		const period = !about.actingFor && !about.action;
 		let number = 0;
 		for (const log of logs) for (const {event: e} of log.records) {
@@ -166,6 +167,8 @@ const jobauditEvidence = (() => {
 			const inScope = e.job ? !about.action || e.what.action === about.action : period && matches(e, about);
 			if (!notable.has(e.type) || !inScope) wrong(number, e.id, "the statement has a summary, beside which no such event stands: " + e.type);
 		}
+		const types = [...notable].map((t) => summary.types[t] || 0);
+		if ([summary.left, ...types].some((n) => !(n >= 0)) || types.reduce((sum, n) => sum + n, 0) !== number + summary.left) wrong(0, "", "the statement has a summary, which counts more or fewer events that a reviewer looks for than the " + number + " here, and those that it says had no room");
 	}
 
 	// check compares the statement with the events, all of which are proven.
@@ -173,7 +176,7 @@ const jobauditEvidence = (() => {
 		if (statement.logs.length !== logs.length || logs.some((l, i) => l.origin !== statement.logs[i].origin)) return wrong(0, "", "the statement names other logs");
 		const about = statement.scope;
 		if (statement.summary && (about.jobId || about.rootId || about.correlationId || statement.streams.length)) wrong(0, "", "the statement has a summary, and is not about a period: all events of its jobs must be here");
-		if (statement.summary) return checkBeside(about, logs, wrong);
+		if (statement.summary) return checkBeside(about, statement.summary, logs, wrong);
 		const streams = new Map(), jobs = new Map();
 		let number = 0;
 		for (const log of logs) for (const record of log.records) {
