@@ -140,12 +140,9 @@ func (s *Sink) restore(ctx context.Context, age time.Duration) (sent int, err er
 	for _, r := range due {
 		ids = append(ids, id(r.ID()))
 	}
-	var settled, refused, missing []pgtype.UUID
-	looking, cancel := context.WithTimeout(ctx, max(10*s.opts.Timeout, time.Minute))
-	defer cancel()
-	err = s.pool.QueryRow(looking, `SELECT settled, refused, missing FROM jobaudit.settled_v1($1)`, ids).Scan(&settled, &refused, &missing)
+	settled, refused, missing, err := s.settled(ctx, ids)
 	if err != nil {
-		return 0, fmt.Errorf("pgsink: look for accepted events: %w", err)
+		return 0, err
 	}
 	s.kept.forget(append(settled, refused...))
 	s.noteRefused(refused)
@@ -169,18 +166,52 @@ func (s *Sink) restore(ctx context.Context, age time.Duration) (sent int, err er
 	return len(again), err
 }
 
+// settled says what became of accepted events.
+func (s *Sink) settled(ctx context.Context, ids []pgtype.UUID) (settled, refused, missing []pgtype.UUID, err error) {
+	ctx, cancel := context.WithTimeout(ctx, max(10*s.opts.Timeout, time.Minute))
+	defer cancel()
+	err = s.pool.QueryRow(ctx, `SELECT settled, refused, missing FROM jobaudit.settled_v1($1)`, ids).Scan(&settled, &refused, &missing)
+	if err != nil {
+		err = fmt.Errorf("pgsink: look for accepted events: %w", err)
+	}
+	return settled, refused, missing, err
+}
+
 // noteRefused says which of the events that this sink has appended can have no place.
 func (s *Sink) noteRefused(ids []pgtype.UUID) {
 	if len(ids) == 0 {
 		return
 	}
-	err := fmt.Errorf("pgsink: %w: %d events, the first is %s", ErrRefused, len(ids), uuid.UUID(ids[0].Bytes))
 	s.mu.Lock()
-	if s.refused == nil {
-		s.refused = err
-	}
+	s.refused = append(s.refused, ids...)
 	s.mu.Unlock()
-	s.report(err)
+	s.report(refusedError(ids))
+}
+
+func refusedError(ids []pgtype.UUID) error {
+	return fmt.Errorf("pgsink: %w: %d events, the first is %s", ErrRefused, len(ids), uuid.UUID(ids[0].Bytes))
+}
+
+// stillRefused is about the events of this sink that were refused and have got no place
+// since, as one has that is accepted once more.
+func (s *Sink) stillRefused(ctx context.Context) error {
+	s.mu.Lock()
+	ids := slices.Clone(s.refused)
+	s.mu.Unlock()
+	if len(ids) == 0 {
+		return nil
+	}
+	settled, refused, missing, err := s.settled(ctx, ids)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.refused = slices.DeleteFunc(s.refused, func(id pgtype.UUID) bool { return slices.Contains(settled, id) })
+	s.mu.Unlock()
+	if still := append(refused, missing...); len(still) > 0 {
+		return refusedError(still)
+	}
+	return nil
 }
 
 func (s *Sink) restoreOne(ctx context.Context, r jobaudit.Record) error {

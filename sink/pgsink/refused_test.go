@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jobaudit/jobaudit"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"github.com/jobaudit/jobaudit/sink/pgsink"
@@ -63,6 +64,41 @@ func TestWhoStoredAnEventThatIsRefusedIsTold(t *testing.T) {
 	}
 	require.ErrorIs(t, <-told, pgsink.ErrRefused)
 	require.Empty(t, told)
+}
+
+// What was refused by a sequencer that knew less, and waits again, is none of both.
+func TestAnEventThatWasRefusedAndGetsItsPlaceAfterAllIsNotRefused(t *testing.T) {
+	const refuse = `INSERT INTO jobaudit.refused (n, position, id, line, writer, reason) SELECT n, 0, ids[1], lines[1], 'w', 'no event' FROM jobaudit.inbox;`
+	t.Run("which waits again before its writer looks", func(t *testing.T) {
+		t.Parallel()
+		url, k := database(t), newKey(t)
+		sink := open(t, url, nil)
+		records := sinktest.Records(1)
+		require.NoError(t, sink.Append(t.Context(), records))
+		tamper(t, url, refuse, 0)
+		var refused, missing []uuid.UUID
+		conn, err := pgx.Connect(t.Context(), url)
+		require.NoError(t, err)
+		defer conn.Close(t.Context())
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT refused, missing FROM jobaudit.settled_v1($1)`, []uuid.UUID{uuid.UUID(records[0].ID())}).Scan(&refused, &missing))
+		require.Empty(t, refused)
+		require.Empty(t, missing)
+		run(t, url, k.options())
+		require.NoError(t, sink.Sequenced(t.Context()))
+	})
+	t.Run("which its writer was told of", func(t *testing.T) {
+		t.Parallel()
+		url, k := database(t), newKey(t)
+		sink, other := open(t, url, nil), open(t, url, nil)
+		records := sinktest.Records(1)
+		require.NoError(t, sink.Append(t.Context(), records))
+		tamper(t, url, refuse+`CREATE TABLE saved AS SELECT * FROM jobaudit.inbox; DELETE FROM jobaudit.inbox`, 0)
+		run(t, url, k.options())
+		require.NoError(t, other.Sequenced(t.Context()))
+		require.ErrorIs(t, sink.Sequenced(t.Context()), pgsink.ErrRefused)
+		tamper(t, url, `INSERT INTO jobaudit.inbox (ids, keys, lines) SELECT ids, keys, lines FROM saved`, 0)
+		require.NoError(t, sink.Sequenced(t.Context()))
+	})
 }
 
 // kinds are those of what Verify found.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jobaudit/jobaudit"
 )
@@ -102,10 +103,10 @@ type Sink struct {
 
 	mu       sync.Mutex
 	closed   bool
-	wakeUp   func()      // tells the sequencer of this process, if there is one
-	degraded func(error) // given by the recorder
-	refused  error       // of the first events of this sink that can have no place
-	stalled  int64       // the log's size when waiting for a sequencer was last in vain
+	wakeUp   func()        // tells the sequencer of this process, if there is one
+	degraded func(error)   // given by the recorder
+	refused  []pgtype.UUID // events of this sink that could have no place
+	stalled  int64         // the log's size when waiting for a sequencer was last in vain
 }
 
 // Open opens the log in a database that [Migrate] has prepared. The connection

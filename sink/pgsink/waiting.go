@@ -58,9 +58,7 @@ func (s *Sink) Sequenced(ctx context.Context) error {
 			return err
 		}
 		if sent == 0 {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return s.refused
+			return s.stillRefused(ctx)
 		}
 	}
 }

@@ -252,7 +252,8 @@ END $$;
 
 -- settled_v1 returns those of the IDs that are in the log, those that were refused a
 -- place there, and those that are nowhere although they were accepted. Only the bytes
--- that were accepted are refused: others say that those are gone.
+-- that were accepted are refused: others say that those are gone. What waits is none of
+-- these, also if it was refused before.
 CREATE FUNCTION jobaudit.settled_v1(p_ids uuid[], OUT settled uuid[], OUT refused uuid[], OUT missing uuid[])
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	-- Joins: NOT IN would look through the inbox once for each ID when it is large.
@@ -261,10 +262,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 			WHERE r.id = a.id AND i.hash = sha256(decode('00', 'hex') || r.line)) AS refused
 		FROM unnest(p_ids) a(id) LEFT JOIN jobaudit.sequence s ON s.id = a.id
 	), waiting AS (
-		SELECT DISTINCT unnest(ids) AS id FROM jobaudit.inbox WHERE EXISTS (SELECT FROM found WHERE NOT found.settled AND NOT found.refused)
+		SELECT DISTINCT unnest(ids) AS id FROM jobaudit.inbox WHERE EXISTS (SELECT FROM found WHERE NOT found.settled)
 	)
 	SELECT array_agg(found.id) FILTER (WHERE found.settled),
-		array_agg(found.id) FILTER (WHERE found.refused AND NOT found.settled),
+		array_agg(found.id) FILTER (WHERE found.refused AND NOT found.settled AND waiting.id IS NULL),
 		array_agg(found.id) FILTER (WHERE NOT found.settled AND NOT found.refused AND waiting.id IS NULL)
 	FROM found LEFT JOIN waiting ON waiting.id = found.id
 $$;
