@@ -2,8 +2,10 @@ package jobaudit_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -61,4 +63,29 @@ func TestWhatIsKeptIsNoCredentialByAnotherMembersName(t *testing.T) {
 		require.NotContains(t, string(of(list, jobaudit.JobSubmitted)[0].What.Inputs), "$jobaudit", name)
 		require.Equal(t, []string{"user hunter2"}, linesOrMarkers(list), name)
 	}
+}
+
+// A name that says something of a password, and the words, numbers and times under it, are
+// none: what is kept stays, and later texts have the words.
+func TestWhatIsSaidOfAPasswordIsNone(t *testing.T) {
+	variants := 0
+	for _, name := range []string{"Password", "Secret", "ClientSecret", "Token", "passphrase", "Pwd", "db_password", "api-secret"} {
+		for _, end := range []string{"Name", "Ref", "Policy", "Type", "ChangedAt", "Version", "Id", "Count", "Length", "Required", "Enabled", "ResetUrl", "", "_name", "-path", "Store"} {
+			for _, value := range []any{"production", "required", "compliant", "2026-11-28T10:11:27+02:00", "2026-11-28T10:11:27Z", "2026-11-28", 491711234567890, 491711234567.25, time.Date(2026, 11, 28, 10, 11, 27, 0, time.FixedZone("", 7200))} {
+				if text, ok := value.(string); ok && end == "" && text[0] != '2' && (name == "Password" || name == "passphrase" || name == "db_password") {
+					continue
+				}
+				shown := fmt.Sprint(value)
+				if at, ok := value.(time.Time); ok {
+					shown = at.Format(time.RFC3339)
+				}
+				repo := shown + "-eu"
+				in := map[string]any{"repo": repo, name + end: value}
+				list := says(t, nil, rebuild(jobaudit.InputPaths[any](jobaudit.Keep("repo"))), in)
+				require.JSONEq(t, `{"repo":"`+repo+`"}`, string(of(list, jobaudit.JobSubmitted)[0].What.Inputs), "%s%s: %v", name, end, value)
+				variants++
+			}
+		}
+	}
+	require.Greater(t, variants, 1_000)
 }

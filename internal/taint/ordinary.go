@@ -1,6 +1,9 @@
 package taint
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // ordinary reports whether a value is one that texts hold without having it
 // from the inputs: a word, a few lower-case words, an identifier, a path or a
@@ -13,6 +16,9 @@ func ordinary(v string) bool {
 	}
 	if groupedNumber(v) {
 		return false
+	}
+	if strings.IndexByte(v, '+') > 0 && isTime(v) { // an offset to the west has no other signs than words
+		return true
 	}
 	words, spaces, capitals := 0, 0, 0
 	for i := 0; i < len(v); {
@@ -198,4 +204,16 @@ func made(text string) bool {
 		last = class
 	}
 	return counts[1] > 0 && counts[2] > 0 && counts[3] > 0 && 3*changes >= len(text)
+}
+
+// isTime reports whether a text is a date, or one with a time and an offset (RFC 3339).
+func isTime(v string) bool {
+	if len(v) < len("2006-01-02") || len(v) > 40 || !isDigit(v[0]) {
+		return false
+	}
+	if _, err := time.Parse(time.DateOnly, v); err == nil {
+		return true
+	}
+	_, err := time.Parse(time.RFC3339, v)
+	return err == nil
 }

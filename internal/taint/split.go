@@ -231,11 +231,12 @@ const (
 	namesPassword        // something that a person may have chosen
 )
 
-// namingOf tells what a value of that name is.
+// namingOf tells what a value of that name is. The end of a name says what it names:
+// a password's policy is none.
 func namingOf(name string) naming {
 	var buf [48]byte
 	n := 0
-	for i := 0; i < len(name) && n < len(buf); i++ {
+	for i := max(0, len(name)-len(buf)); i < len(name); i++ {
 		if c := name[i]; isLetter(c) {
 			buf[n] = lower[c]
 			n++
@@ -248,39 +249,71 @@ func namingOf(name string) naming {
 	case "auth", "cookie", "setcookie", "sig", "key", "sid", "session", "code":
 		return namesSeldom
 	}
-	for _, part := range [...]string{"password", "passwd", "passphrase", "passcode", "secret", "pwd"} {
-		if strings.Contains(plain, part) {
-			return namesPassword
-		}
+	if endsAs(plain, "password", "passwd", "passphrase", "passcode", "secret", "pwd", "pass") {
+		return namesPassword
 	}
 	for _, part := range [...]string{
-		"token", "apikey", "accesskey", "privatekey", "accountkey", "sharedkey", "credential", "authorization",
+		"token", "apikey", "accesskey", "privatekey", "accountkey", "sharedkey", "credential", "authorization", "secret", "password",
 		"signature", "connectionstring", "sessionid",
 	} {
-		if strings.Contains(plain, part) {
+		if strings.Contains(plain, part) && (strings.HasSuffix(plain, part) || !describes(plain)) {
 			return namesToken
 		}
 	}
-	if strings.HasSuffix(plain, "pass") {
-		return namesPassword
-	}
 	return namesNothing
+}
+
+// endsAs reports whether a name in small letters is one of a value that the names end with,
+// of several, or of which one it is.
+func endsAs(name string, names ...string) bool {
+	for _, which := range [...]string{"value", "string", "text", "plain", "confirmation", "confirm", "repeat", "again", "new", "old"} {
+		name = strings.TrimSuffix(name, which)
+	}
+	for _, end := range names {
+		if strings.HasSuffix(name, end) || strings.HasSuffix(strings.TrimSuffix(name, "s"), end) {
+			return true
+		}
+	}
+	return false
+}
+
+// describes reports whether a name ends as that of what is said of a credential.
+func describes(name string) bool {
+	for _, end := range [...]string{
+		"name", "names", "ref", "refs", "policy", "type", "kind", "at", "on", "date", "time", "version", "id", "ids", "arn", "count", "length", "size", "limit", "used", "usage", "ttl", "age", "days", "expiry", "expires", "expiration", "state",
+		"status", "scope", "scopes", "provider", "store", "backend", "class", "path", "file", "url", "uri", "endpoint", "issuer", "algorithm", "method", "mode", "hint", "label", "required", "enabled", "reset", "changed", "rotation", "source", "owner", "manager", "namespace",
+	} {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // Holds reports whether a value of that name is a credential.
 func (n naming) Holds(value string) bool {
 	s := splitter{}
-	return s.held(n, value)
+	return !isTime(value) && s.held(n, value)
 }
 
 // Named returns what a name says of its value, and nil if that is nothing. seldom says
 // that it may be the name of something else, too.
 func Named(name string, seldom bool) interface{ Holds(text string) bool } {
 	n := namingOf(name)
-	if n == namesNothing || n == namesSeldom && !seldom {
+	switch {
+	case n == namesNothing, n == namesSeldom && !seldom:
 		return nil
+	case n == namesPassword && !named(name): // beside what is kept, ordinary words count for more
+		return namesToken
 	}
 	return n
+}
+
+// named reports whether a name is that of what people choose, and of nothing else: PWD is
+// a directory, and a secret has a name that is none.
+func named(name string) bool {
+	name = strings.ToLower(name)
+	return name == "pin" || endsAs(name, "password", "passwd", "passphrase")
 }
 
 // standsFor reports whether an ordinary word stands in the place of a password that is

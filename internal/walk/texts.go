@@ -142,8 +142,8 @@ const minDigits = 12
 
 // number adds a number.
 func (t *texts) number(text string, credential bool) {
-	if credential || len(text) >= minDigits {
-		t.add(text, credential)
+	if credential || len(text) >= minDigits { // whatever its name: there are lengths, ages and times
+		t.To.Add(text, credential)
 	}
 }
 
