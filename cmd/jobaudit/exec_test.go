@@ -144,6 +144,24 @@ func TestAScriptWithoutAFirstLineThatNamesItsShellRuns(t *testing.T) {
 	require.Equal(t, "ran\n", string(out))
 	require.Equal(t, 4, cmd.ProcessState.ExitCode())
 	require.Equal(t, "EXIT_4", theJob(t, dir).Error.Code)
+	require.Contains(t, strings.Join(theJob(t, dir).Logs, "\n"), "[run by /bin/sh", "the record says what ran it")
+}
+
+// What no shell would run as a script is not run at all, and is no success.
+func TestWhatIsNeitherAProgramForThisMachineNorAScriptCannotBeRun(t *testing.T) {
+	for name, text := range map[string]string{
+		"empty":                 "",
+		"for another machine":   "\x7fELF\x02\x01\x01\x00\x00\nexit 0\n",
+		"a NUL in another form": "\xfe\xed\xfa\x00\nexit 0\n",
+	} {
+		file := filepath.Join(t.TempDir(), "file")
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o700))
+		dir := filepath.Join(t.TempDir(), "log")
+		cmd := audited(t, dir, "--", file)
+		_ = cmd.Run()
+		require.Equal(t, 126, cmd.ProcessState.ExitCode(), name)
+		require.Equal(t, "NOT_STARTED", theJob(t, dir).Error.Code, name)
+	}
 }
 
 func TestTheLogLiesInTheStateDirectoryAlsoWhereThereIsNoHome(t *testing.T) {

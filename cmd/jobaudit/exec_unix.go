@@ -3,9 +3,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -221,11 +223,15 @@ func (r *programRun) program(ctx context.Context, trail *jobaudit.Trail, files [
 		Sys:   attributes(),
 	}
 	p, err := os.StartProcess(path, r.x.program, attr)
-	if errors.Is(err, syscall.ENOEXEC) { // a script without #!, as shells, env and cron have it
+	byShell := errors.Is(err, syscall.ENOEXEC) && isScript(path)
+	if byShell { // a script without #!, as shells, env and cron have it
 		p, err = os.StartProcess("/bin/sh", append([]string{"/bin/sh", path}, r.x.program[1:]...), attr)
 	}
 	if err != nil {
 		return outcome{}, err
+	}
+	if byShell {
+		record("[run by /bin/sh, as its first line names no other program]")
 	}
 	r.outputs.started()
 	r.signals.to(p.Pid)
@@ -234,6 +240,20 @@ func (r *programRun) program(ctx context.Context, trail *jobaudit.Trail, files [
 	_ = p.Release()
 	how.blame(r.signals.passed(), time.Now())
 	return how, err
+}
+
+// isScript reports whether a file can be one for a shell, by what shells go by: it is not
+// empty, and its first line has no NUL. A program for another machine has, and the shell would
+// read it as commands.
+func isScript(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	begin, err := io.ReadAll(io.LimitReader(f, 4096))
+	line, _, _ := bytes.Cut(begin, []byte("\n"))
+	return err == nil && len(begin) > 0 && !bytes.Contains(line, []byte{0}) && !bytes.HasPrefix(line, []byte("\x7fELF"))
 }
 
 // waitFor waits for the end of a process, and records when it is stopped.
