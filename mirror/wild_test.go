@@ -121,11 +121,11 @@ func TestALogThatPanicsWhereItsBranchCannotBeReadIsAnErrorOfThatPass(t *testing.
 				m, err := mirror.New(l, s, o)
 				require.NoError(t, err)
 				require.NoError(t, m.Sync(t.Context()))
-				require.NoError(t, s.Put(t.Context(), "branches/002", []byte("unread")))
+				w := withhold(s, "branches/002")
 				shorter := newLog(t, k)
 				shorter.append(2, "event")
 				for after := range int64(4) {
-					m, err = mirror.New(&wildLog{Source: shorter, do: do, method: method, after: after}, s, o)
+					m, err = mirror.New(&wildLog{Source: shorter, do: do, method: method, after: after}, w, o)
 					require.NoError(t, err)
 					require.Error(t, m.Sync(t.Context()))
 					require.Error(t, m.Status().Err)

@@ -67,12 +67,16 @@ type lineCopy struct {
 	size  int64     // of the file, up to its last commit line
 	index int64     // of the next event
 	last  []byte    // the last commit line
+	begun []int64   // segments without a commit line
 
 	head auditlog.Checkpoint
 }
 
 func (w *lineCopy) run(ctx context.Context, lines Lines) error {
 	if err := w.resume(); err != nil {
+		return err
+	}
+	if err := w.reached(ctx, lines); err != nil {
 		return err
 	}
 	next, stop := iter.Pull2(lines(ctx, max(w.index-1, 0)))
@@ -104,6 +108,19 @@ func (w *lineCopy) run(ctx context.Context, lines Lines) error {
 	return w.finish()
 }
 
+// reached refuses lines that end before the size that the copy's checkpoint has: a copy
+// that lost its end, of a log that lost its own, is not written to.
+func (w *lineCopy) reached(ctx context.Context, lines Lines) error {
+	has := checkpointOf(w.to, w.keys).Size
+	if has <= w.index {
+		return nil // begin compares what is there
+	}
+	for _, err := range lines(ctx, has-1) {
+		return err // of where the lines come from, if any
+	}
+	return &CopyError{checkpointFile, fmt.Sprintf("the copy had %d events, which the log does not reach: it is no copy of it, or the log has lost its end; nothing was changed", has)}
+}
+
 // resume finds where an earlier copy ended.
 func (w *lineCopy) resume() error {
 	firsts, err := listSegments(w.to)
@@ -124,10 +141,10 @@ func (w *lineCopy) resume() error {
 			return nil
 		}
 		// Made by a call that was interrupted before its first commit.
-		if err := errors.Join(w.file.Close(), w.to.Remove(segmentPath(firsts[i]))); err != nil {
+		if err := w.file.Close(); err != nil {
 			return err
 		}
-		w.file = nil
+		w.file, w.begun = nil, append(w.begun, firsts[i])
 	}
 	w.index = 0
 	return nil
@@ -191,6 +208,11 @@ func (w *lineCopy) begin(next func() ([]byte, error, bool)) error {
 	if err := replaceFile(w.to, copyFileName, []byte(mark), true); err != nil {
 		return err
 	}
+	for _, first := range w.begun {
+		if err := w.to.Remove(segmentPath(first)); err != nil {
+			return err
+		}
+	}
 	if w.file == nil {
 		return nil
 	}
@@ -235,7 +257,7 @@ func (w *lineCopy) finish() error {
 	for _, key := range w.keys {
 		if w.head, err = auditlog.OpenCommit(w.last, key); err == nil {
 			if has := checkpointOf(w.to, w.keys); has.Size > w.head.Head().Size {
-				return shorter(checkpointFile, has.Size, w.head.Head().Size)
+				return &CopyError{checkpointFile, fmt.Sprintf("the copy had %d events, and the log has %d now: it has lost its end while it was copied; the copy has those, and its checkpoint is as it was", has.Size, w.head.Head().Size)}
 			}
 			// The checkpoint says that the events are there, so it comes last.
 			return replaceFile(w.to, checkpointFile, w.head.Signed(), true)

@@ -157,3 +157,32 @@ func TestACopyOfLinesGoesOnBehindItsOwnBeginningOnly(t *testing.T) {
 	require.ErrorAs(t, err, &found, "a copy of a damaged log is not proven")
 	require.NoError(t, os.RemoveAll(base))
 }
+
+// A copy that lost its end, of a log that lost its own: "nothing was changed" is true.
+func TestACopyWhoseLogDoesNotReachItsCheckpointIsNotWrittenTo(t *testing.T) {
+	p := newPlace(t)
+	records := sinktest.Records(9)
+	p.write(t, nil, 3, records[:3]...)
+	keys := []note.Verifier{p.key.Verifier()}
+	copied := filepath.Join(t.TempDir(), "copy")
+	_, err := filesink.CopyLines(t.Context(), linesOf(t, p.dir, -1), copied, keys)
+	require.NoError(t, err)
+	early := load(t, copied)
+	p.write(t, nil, 3, records[3:6]...)
+	shortened := filepath.Join(t.TempDir(), "shortened")
+	copyDir(t, p.dir, shortened)
+	p.write(t, nil, 3, records[6:]...)
+	_, err = filesink.CopyLines(t.Context(), linesOf(t, p.dir, -1), copied, keys)
+	require.NoError(t, err)
+	for _, name := range early.entries() {
+		require.NoError(t, os.WriteFile(filepath.Join(copied, name), early[name], 0o600))
+	}
+	before := load(t, copied)
+	_, err = filesink.CopyLines(t.Context(), linesOf(t, shortened, -1), copied, keys)
+	var no *filesink.CopyError
+	require.ErrorAs(t, err, &no)
+	require.ErrorContains(t, err, "nothing was changed")
+	require.Equal(t, before, load(t, copied))
+	_, err = filesink.CopyLines(t.Context(), linesOf(t, p.dir, -1), copied, keys)
+	require.NoError(t, err)
+}
