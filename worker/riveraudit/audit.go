@@ -25,11 +25,11 @@ type Options struct {
 	// Submission says who asks for a job that is being inserted, and why:
 	// Principal and Trigger, and whatever else of a submission the caller's
 	// context tells. Action is the job's kind, unless it is set. ID, Inputs and
-	// Queue are filled in. It is asked for the jobs of River's schedule, too, whose
-	// context holds nothing of a caller: without a principal the schedule is why,
-	// and Service who. Default: no principal is given, which is right for a
-	// program that inserts no jobs but those of River's schedule and those that
-	// its jobs insert; other inserts are refused.
+	// Queue are filled in. It is not called for what River inserts by its schedule, of
+	// which Service is who and the schedule why: River's own context tells, with a driver
+	// whose transactions are pgx's or database/sql's, and no mark that who inserts can
+	// set. Default: no principal is given, which is right for a program that inserts no jobs but
+	// those of River's schedule and those that its jobs insert; other inserts are refused.
 	Submission func(context.Context, *rivertype.JobInsertParams) jobaudit.Submission
 	// System names this River among the queues in a log. Two
 	// databases whose jobs are in one log need two names. Default: "river".

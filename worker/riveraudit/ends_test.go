@@ -272,8 +272,8 @@ func TestRiversScheduleIsWhyAPeriodicJobRuns(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
 	w.audit = riveraudit.New(w.rec, &riveraudit.Options{Logs: []jobaudit.AuditReader{w.sink}, Snooze: time.Millisecond,
-		Submission: func(context.Context, *rivertype.JobInsertParams) jobaudit.Submission {
-			return jobaudit.Submission{OrgID: "acme"}
+		Submission: func(ctx context.Context, _ *rivertype.JobInsertParams) jobaudit.Submission {
+			return jobaudit.Submission{Principal: ctx.Value(userKey{}).(jobaudit.Principal)} // of a request's context
 		}})
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &worker{w: w})
@@ -290,8 +290,10 @@ func TestRiversScheduleIsWhyAPeriodicJobRuns(t *testing.T) {
 	require.Equal(t, jobaudit.Success, job.State)
 	require.Equal(t, jobaudit.Scheduled, events[0].Why.Kind)
 	require.Equal(t, "hourly", events[0].Why.Ref)
-	require.Equal(t, "acme", job.Metadata.OrgID)
+	require.Equal(t, jobaudit.Principal{Kind: jobaudit.Service, ID: "river"}, events[0].Who.Principal)
 }
+
+type userKey struct{}
 
 // Anybody who inserts a job can mark it as periodic.
 func TestAMarkInTheMetadataDoesNotTakeAwayWhoAsked(t *testing.T) {
@@ -320,10 +322,15 @@ func TestAMarkInTheMetadataDoesNotTakeAwayWhoAsked(t *testing.T) {
 func TestAnInsertThatSaysNotWhoAsksIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, database(t, server(t)), false)
-	w.audit = riveraudit.New(w.rec, nil)
-	_, err := w.inserter().Insert(t.Context(), task{}, nil)
-	_, refused := errors.AsType[*jobaudit.FieldError](err)
-	require.True(t, refused, err)
+	nobody := func(context.Context, *rivertype.JobInsertParams) jobaudit.Submission { return jobaudit.Submission{} }
+	for _, opts := range []*riveraudit.Options{nil, {Submission: nobody}} {
+		w.audit = riveraudit.New(w.rec, opts)
+		for _, metadata := range []string{`{}`, `{"periodic":true,"river:periodic_job_id":"hourly"}`} {
+			_, err := w.inserter().Insert(t.Context(), task{}, &river.InsertOpts{Metadata: []byte(metadata)})
+			_, refused := errors.AsType[*jobaudit.FieldError](err)
+			require.True(t, refused, "%s: %v", metadata, err)
+		}
+	}
 }
 
 func TestAnInsertThatRiverRefusesIsNotLeftPending(t *testing.T) {

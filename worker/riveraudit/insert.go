@@ -2,12 +2,15 @@ package riveraudit
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/jobaudit/jobaudit"
@@ -145,21 +148,15 @@ func (a *Audit) submit(ctx context.Context, trails []*jobaudit.Trail) func() (su
 	}
 }
 
-// submission asks who wants a job.
+// submission tells who wants a job.
 func (a *Audit) submission(ctx context.Context, p *rivertype.JobInsertParams) jobaudit.Submission {
 	var s jobaudit.Submission
-	var marks struct {
-		Periodic bool   `json:"periodic"`
-		ID       string `json:"river:periodic_job_id"`
-	}
 	_, child := jobaudit.FromContext(ctx)
-	if a.opts.Submission != nil {
-		s = a.opts.Submission(ctx, p)
-	}
-	// Anybody who inserts a job can mark it as periodic: that must not take away who asked.
-	if s.Principal == (jobaudit.Principal{}) && json.Unmarshal(p.Metadata, &marks) == nil && marks.Periodic {
+	if ref, ok := scheduled(ctx, p); ok && !child {
 		s.Principal = a.opts.Service
-		s.Trigger = jobaudit.Trigger{Kind: jobaudit.Scheduled, Reason: "River's periodic jobs", Ref: marks.ID}
+		s.Trigger = jobaudit.Trigger{Kind: jobaudit.Scheduled, Reason: "River's periodic jobs", Ref: ref}
+	} else if a.opts.Submission != nil {
+		s = a.opts.Submission(ctx, p)
 	}
 	if child && s.Principal == (jobaudit.Principal{}) {
 		s.Principal = a.opts.Service
@@ -171,6 +168,23 @@ func (a *Audit) submission(ctx context.Context, p *rivertype.JobInsertParams) jo
 		s.Action = p.Kind
 	}
 	return s
+}
+
+// scheduled reports whether River itself inserts a job of its schedule, and that one's ID
+// there. Anybody who inserts a job can mark it as periodic. But only River makes a context
+// that holds its client: for what the client itself does, and for its workers, whose
+// contexts hold a Trail, too.
+func scheduled(ctx context.Context, p *rivertype.JobInsertParams) (id string, ok bool) {
+	var marks struct {
+		Periodic bool   `json:"periodic"`
+		ID       string `json:"river:periodic_job_id"`
+	}
+	if json.Unmarshal(p.Metadata, &marks) != nil || !marks.Periodic {
+		return "", false
+	}
+	_, pgxErr := river.ClientFromContextSafely[pgx.Tx](ctx)
+	_, sqlErr := river.ClientFromContextSafely[*sql.Tx](ctx)
+	return marks.ID, pgxErr == nil || sqlErr == nil
 }
 
 // duplicates returns the IDs of the jobs that River knows already, by the
