@@ -3,8 +3,12 @@ package jobaudit_test
 import (
 	"encoding/json"
 	"math/big"
+	"net/netip"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jobaudit/jobaudit"
@@ -54,4 +58,23 @@ func tiny(t *testing.T, text string) *big.Float {
 	f, _, err := big.ParseFloat(text, 10, 64, big.ToNearestEven)
 	require.NoError(t, err)
 	return f
+}
+
+// Of a time or an identifier the whole is looked for: its parts, and zeros, stand in any text.
+func TestThePartsOfATimeAndZerosStrikeNothing(t *testing.T) {
+	variants := 0
+	for hour := range 10 {
+		at := time.Date(2026, 11, 28, 10+hour, 11, 27, 0, time.FixedZone("", 3600*(hour+1)))
+		for how, v := range map[string]any{
+			"time": at, "pointer": &at, "text": at.Format(time.RFC3339), "sentence": "it ended " + at.Format(time.RFC3339) + " there", "fraction": at.Add(123456789), "fraction text": at.Add(123456789).Format(time.RFC3339Nano),
+			"zero": time.Time{}, "Nil": uuid.Nil, "Nil text": uuid.Nil.String(), "address": netip.Addr{}, "port": netip.AddrPort{},
+		} {
+			_, zone, _ := strings.Cut(at.Format(time.RFC3339), ":")
+			lines := []string{"at " + zone, "at 27" + at.Format("-07:00"), "at " + at.Format("15:04:05-07:00"), "id 00000000-0000-0000-0000-000000000000", "0000000000000000", "0x00000000000000000000000000000000", "invalid IP", "invalid AddrPort"}
+			list := says(t, nil, rebuild(jobaudit.InputPaths[any](jobaudit.Keep("repo"))), map[string]any{"repo": "r", "v": v, "At": v}, lines...)
+			require.Equal(t, lines, linesOrMarkers(list), "%s %s", how, at)
+			variants += len(lines)
+		}
+	}
+	require.Greater(t, variants, 500)
 }

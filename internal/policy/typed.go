@@ -73,6 +73,7 @@ type givenTexts struct {
 type givenText struct {
 	text  string
 	bytes bool
+	whole bool
 	as    standing
 }
 
@@ -109,7 +110,7 @@ func (g *givenTexts) add(text string, bytes, credential bool) {
 	if credential {
 		as = byType
 	}
-	g.all = append(g.all, givenText{text, bytes, as})
+	g.all = append(g.all, givenText{text: text, bytes: bytes, as: as})
 }
 
 // Add is for [walk.Collector].
@@ -120,8 +121,11 @@ func (g *givenTexts) AddBytes(raw []byte, credential bool) { g.add(string(raw), 
 
 // AddNamed is for [walk.Collector].
 func (g *givenTexts) AddNamed(text string) {
-	g.all = append(g.all, givenText{text, false, byName})
+	g.all = append(g.all, givenText{text: text, as: byName})
 }
+
+// AddWhole is for [walk.Collector].
+func (g *givenTexts) AddWhole(text string) { g.all = append(g.all, givenText{text: text, whole: true}) }
 
 // SetIncomplete is for [walk.Collector].
 func (g *givenTexts) SetIncomplete() { g.incomplete = true }
@@ -145,6 +149,8 @@ func (g *givenTexts) pass(credentials bool) {
 		case (text.as == byType) != credentials, !credentials && g.kept[text.text]:
 		case text.bytes:
 			g.to.AddBytes([]byte(text.text), text.as != noCredential)
+		case text.whole:
+			g.to.AddWhole(text.text)
 		case text.as == byName:
 			g.to.AddNamed(text.text)
 		default:

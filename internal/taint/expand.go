@@ -25,7 +25,7 @@ func (e *expander) add(text string, credential bool) {
 	if credential {
 		least = minCredential
 	}
-	if len(text) < least || !credential && (ordinary(text) || e.only != nil && !made(text) && !e.only(text)) {
+	if len(text) < least || !credential && (ordinary(text) || strings.Trim(text, "0-") == "" || e.only != nil && !made(text) && !e.only(text)) {
 		return
 	}
 	e.put(text, credential)
@@ -122,6 +122,10 @@ func (e *expander) find(folded []byte) int {
 
 // expand adds a value.
 func (e *expander) expand(v value, credential bool) {
+	if v.whole && !credential {
+		e.add(v.text, false)
+		return
+	}
 	if v.binary {
 		e.binary(v.text, credential)
 		return

@@ -17,7 +17,7 @@ func ordinary(v string) bool {
 	if groupedNumber(v) {
 		return false
 	}
-	if strings.IndexByte(v, '+') > 0 && isTime(v) { // an offset to the west has no other signs than words
+	if strings.IndexByte(v, '+') > 0 && strings.IndexByte(v, '.') < 0 && isTime(v) { // an offset to the west has no other signs than words
 		return true
 	}
 	words, spaces, capitals := 0, 0, 0

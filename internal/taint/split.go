@@ -110,7 +110,7 @@ func (s *splitter) part(p string, credential bool) {
 
 // inside adds the parts of a part.
 func (s *splitter) inside(p string, credential bool) {
-	if len(p) < minCredential {
+	if len(p) < minCredential || !credential && isTime(p) {
 		return
 	}
 	s.decoded(p, credential, s.depth)

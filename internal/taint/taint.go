@@ -57,6 +57,7 @@ type Set struct {
 type value struct {
 	text   string
 	binary bool
+	whole  bool // no part of it says anything
 }
 
 // Add adds a text that was removed. A credential is one that is named so, and
@@ -77,6 +78,15 @@ func (s *Set) AddBytes(raw []byte, credential bool) { s.Add(string(raw), credent
 // AddNamed is Add for a credential that only a name says is one.
 func (s *Set) AddNamed(text string) { s.add(&s.named, text, minCredential) }
 
+// AddWhole is Add for a text of which no part says anything.
+func (s *Set) AddWhole(text string) {
+	before := len(s.rest)
+	s.add(&s.rest, text, minNeedle)
+	for i := range s.rest[before:] {
+		s.rest[before+i].whole = true
+	}
+}
+
 func (s *Set) add(to *[]value, text string, least int) {
 	if len(text) < least || len(text) >= minShared && s.again(text, to) {
 		return
@@ -92,7 +102,7 @@ func (s *Set) add(to *[]value, text string, least int) {
 		return
 	}
 	s.read += len(text)
-	*to = append(*to, value{text, !utf8.ValidString(text) || controls(text)})
+	*to = append(*to, value{text: text, binary: !utf8.ValidString(text) || controls(text)})
 	s.made, s.madeNamed = nil, nil
 }
 

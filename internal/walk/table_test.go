@@ -33,6 +33,8 @@ func (r *removals) Add(text string, credential bool) {
 
 func (r *removals) AddNamed(text string) { r.Add(text, true) }
 
+func (r *removals) AddWhole(text string) { r.Add(text, false) }
+
 func (r *removals) AddBytes(raw []byte, credential bool) { r.Add(string(raw), credential) }
 
 func (r *removals) SetIncomplete() { r.incomplete = true }

@@ -19,6 +19,8 @@ type Removed interface {
 	AddBytes(raw []byte, credential bool)
 	// AddNamed is Add for a credential that only its member's name says is one.
 	AddNamed(text string)
+	// AddWhole is Add for what is no credential, and of which no part says anything.
+	AddWhole(text string)
 	// SetIncomplete says that there is more than was added.
 	SetIncomplete()
 }
@@ -90,6 +92,8 @@ func (c credentialsOf) AddBytes(raw []byte, credential bool) {
 
 func (c credentialsOf) AddNamed(string) {}
 
+func (c credentialsOf) AddWhole(string) {}
+
 func (c *Collector) texts(v reflect.Value, credential, partly bool) {
 	t := texts{Collector: c, partly: partly}
 	t.value(v, true, credential)
@@ -134,6 +138,19 @@ func (t *texts) add(text string, credential bool) {
 		return
 	}
 	t.To.Add(text, credential)
+}
+
+// spell adds a text that is looked for whole: parts of times and of addresses stand in any
+// text.
+func (t *texts) spell(text string, of reflect.Type, credential bool) {
+	switch {
+	case credential:
+		t.To.Add(text, true)
+	case of == uuidType && t.naming != nil && t.naming.Holds(text):
+		t.To.AddNamed(text)
+	default:
+		t.To.AddWhole(text)
+	}
 }
 
 // minDigits is the fewest digits that a number has which is looked for though it is
@@ -420,8 +437,8 @@ func (t *texts) spelled(v reflect.Value, i *info, credential bool) {
 	if !ok {
 		t.cut = true
 	}
-	if text != "" {
-		t.add(text, credential)
+	if text != "" && (credential || !v.IsZero()) { // zeros stand for nothing
+		t.spell(text, i.typ, credential)
 	}
 }
 
