@@ -51,7 +51,7 @@ func (o *opening) checkTails() error {
 		case torn != nil && m.tail.Head != nil && *torn != *m.tail.Head:
 			reason = "another signed head is torn in the file behind it: one of them was acknowledged"
 		case m.tail.Head != nil && !m.tail.Zeros:
-			reason = fmt.Sprintf("its entries do not lead to the signed head of size %d behind them, and no sector of theirs is missing, as one is where a write was interrupted: they were changed", m.tail.Head.Size)
+			reason = fmt.Sprintf("its entries do not lead to the signed head of size %d behind them, and no sector of theirs is missing, as one is where a write was interrupted: they were changed, or the file system shows old content where sectors were lost", m.tail.Head.Size)
 		}
 		if reason != "" && !o.continues() {
 			return o.damaged(m, reason)

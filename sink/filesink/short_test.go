@@ -3,6 +3,7 @@ package filesink_test
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/jobaudit/jobaudit"
+	"github.com/jobaudit/jobaudit/internal/tools/size"
 	"github.com/jobaudit/jobaudit/sink/filesink"
 	"github.com/jobaudit/jobaudit/sink/filesink/internal/simdisk"
 	"github.com/jobaudit/jobaudit/sink/sinktest"
@@ -105,4 +107,46 @@ func TestAReaderWithKeysVerifiesAnIndexAgainOnlyIfItsFilesHaveChanged(t *testing
 	require.NoError(t, os.Chtimes(index, time.Time{}, time.Unix(1, 0)))
 	require.EqualValues(t, 1, look())
 	require.EqualValues(t, 1, look(), "one that does not count is looked at again")
+}
+
+// Whichever sectors of a write a power cut loses, as long as its end is there, wherever in
+// a sector it began: the log goes on, and nobody is accused.
+func TestAWriteOfWhichAnySectorsWereLostIsNoReasonToRefuse(t *testing.T) {
+	random := rand.New(rand.NewPCG(12, 512))
+	offsets := make(map[int]bool)
+	for i := range size.Times(12, 5) {
+		records := sinktest.Records(6 + 3*i)
+		p, segment, batches := unclean(t, records)
+		before := load(t, p.dir)
+		b, good := join(batches...), len(join(batches[:len(batches)-1]...))
+		offsets[good%512] = true
+		var cuts []int // where the write's sectors begin, without the last one
+		for at := good; at/512 < (len(b)-1)/512; at = (at/512 + 1) * 512 {
+			cuts = append(cuts, at)
+		}
+		require.Greater(t, len(cuts), 2)
+		for n := range 4 {
+			lost := 1 + random.IntN(1<<len(cuts)-1)
+			if n < 2 { // the first one alone, and all
+				lost = []int{1, 1<<len(cuts) - 1}[n]
+			}
+			torn := bytes.Clone(b)
+			for i, from := range cuts {
+				if lost>>i&1 == 1 {
+					clear(torn[from : (from/512+1)*512])
+				}
+			}
+			before.store(t, p.dir)
+			require.NoError(t, os.WriteFile(segment, torn, 0o600))
+			p.anchorAt(t, batches[len(batches)-2])
+			s := p.open(t, nil)
+			require.EqualValues(t, len(records)-3, s.Checkpoint().Head().Size, "offset %d, sectors %b", good%512, lost)
+			store(t, s, 3, records...)
+			requireRecords(t, records, read(t, s, jobaudit.Query{}))
+			require.NoError(t, s.Close())
+			_, found := p.findingsOf(t, s.Checkpoint().Head())
+			require.Empty(t, found)
+		}
+	}
+	require.Greater(t, len(offsets), 3)
 }
