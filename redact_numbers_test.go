@@ -78,3 +78,25 @@ func TestThePartsOfATimeAndZerosStrikeNothing(t *testing.T) {
 	}
 	require.Greater(t, variants, 500)
 }
+
+// A vector of measures is long, and takes the room of nothing else.
+func TestManyFractionsTakeNoRoom(t *testing.T) {
+	type point struct{ X, Y float64 }
+	floats, points, anys := make([]float64, 3_072), make([]point, 3_072), make([]any, 3_072)
+	for i := range floats {
+		floats[i] = float64(i+1) / 3_073
+		points[i], anys[i] = point{floats[i], -floats[i]}, floats[i]
+	}
+	variants := 0
+	for how, v := range map[string]any{"floats": floats, "pointer": &floats, "points": points, "any": anys, "lists": [][]float64{floats, floats}} {
+		raw, err := json.Marshal(map[string]any{"repo": "r", "a": v, "note": madeToken})
+		require.NoError(t, err)
+		for form, given := range map[string]any{"Go": map[string]any{"repo": "r", "a": v, "note": madeToken}, "JSON": json.RawMessage(raw)} {
+			list := says(t, nil, rebuild(jobaudit.InputPaths[any](jobaudit.Keep("repo"))), given, "note "+madeToken, "nothing")
+			require.Equal(t, []string{dropped, "nothing"}, linesOrMarkers(list), "%s %s", how, form)
+			require.Empty(t, of(list, jobaudit.JobSubmitted)[0].What.Redaction.Taint, "%s %s", how, form)
+			variants++
+		}
+	}
+	require.Equal(t, 10, variants)
+}

@@ -124,6 +124,7 @@ type texts struct {
 	naming Naming // of the member that is being read
 	depth  int
 	cut    bool
+	many   bool // it is in a long list: fractions there are measures, which would take the room of all else
 	partly bool // what cannot be read is written by a method of its own
 }
 
@@ -159,6 +160,9 @@ const minDigits = 12
 
 // number adds a number.
 func (t *texts) number(text string, credential bool) {
+	if t.many && !credential && strings.ContainsAny(text, ".eE") {
+		return
+	}
 	if credential || len(text) >= minDigits { // whatever its name: there are lengths, ages and times
 		t.To.Add(text, credential)
 	}
@@ -414,9 +418,12 @@ func (t *texts) list(v reflect.Value, own, credential bool) {
 			t.add(string(runes), credential)
 		}
 	}
+	before := t.many
+	t.many = before || v.Len() > fewElements
 	for i := 0; i < v.Len() && !t.cut; i++ {
 		t.value(v.Index(i), own, credential)
 	}
+	t.many = before
 }
 
 // spelled adds a value of a type of which it is known how it is written.
@@ -503,9 +510,13 @@ func (t *texts) raw(raw json.RawMessage, of *info, credential bool) {
 		if of != nil && of.shape == styleList {
 			elem = of.elem
 		}
+		before, n := t.many, 0
 		for element := range jsonscan.Array(raw) {
+			n++
+			t.many = before || n > fewElements
 			t.raw(element, elem, credential)
 		}
+		t.many = before
 	case c == '"':
 		t.add(jsonscan.Unquote(raw), credential)
 	case c == '-' || '0' <= c && c <= '9':
