@@ -74,11 +74,11 @@ func isLogin(user, password, rest string) bool {
 	if len(password) < minText || masked(password) || version(password) {
 		return false
 	}
+	host := hostOf(rest)
 	m := mixOf(password)
-	if m.wordy(password) || !m.drawn(password, minText) && addressLike(password) {
+	if m.wordy(password) || host != hostPort && !m.drawn(password, minText) && addressLike(password) {
 		return false
 	}
-	host := hostOf(rest)
 	if host == hostNone || host == hostWord && !strong(password) {
 		return false
 	}
@@ -165,7 +165,7 @@ func namesNoUser(s string) user {
 		return says
 	}
 	if says := noUsers[string(whole[last:])]; says == noUser { // of a database user's name much may be the end
-		return says
+		return rarelyUser
 	}
 	return anyUser
 }

@@ -63,6 +63,29 @@ func TestAnAddressIsNoLogin(t *testing.T) {
 	require.Greater(t, variants, 2_000)
 }
 
+// TestBeforeAPortStandsALogin, whatever the user's name ends with and people chose.
+func TestBeforeAPortStandsALogin(t *testing.T) {
+	s := newScanner(t, nil)
+	for _, user := range []string{"app", "root", "smtp-mail", "client_id", "from-mail", "user"} {
+		for _, password := range []string{"letmein2024", "password-123", "9fK2mZ7qLw4RtY8uVb3N"} {
+			for _, host := range []string{"db.example.com:5432", "db.internal:3306", "smtp.example.com:587", "10.0.0.5:5432"} {
+				requireFound(t, s, user+":"+password+"@"+host)
+			}
+		}
+	}
+}
+
+// TestAReasonIsNoPassword, though it is the reason why one was set.
+func TestAReasonIsNoPassword(t *testing.T) {
+	for _, who := range []string{"ada", "the user ada", "role app"} {
+		for _, why := range []string{"INC0012345", "ticket-4711", "CHG0040007 approved", "requested by mail 12345678"} {
+			requireOrdinary(t, "Reset password for "+who+": "+why)
+		}
+		requireFound(t, newScanner(t, nil), "Set password for "+who+": '9fK2mZ7qLw4RtY8u'")
+		requireFound(t, newScanner(t, nil), "Set password for "+who+": 9fK2mZ7qLw4RtY8u")
+	}
+}
+
 // TestALoginIsFoundBeforeEveryHost: by name or number, with a port or without; the last
 // @ decides where the password ends.
 func TestALoginIsFoundBeforeEveryHost(t *testing.T) {

@@ -69,6 +69,16 @@ func (c *scan) passwordOf(i int) int {
 	c.seen().passwordsTo = end
 	c.work += end - i
 	if end+minText < len(text) && (text[end] == '=' || text[end] == ':') && end > i {
+		if text[end] == ':' { // of a reason, too
+			at := blanks(text, end+1)
+			stop := at
+			for stop < len(text) && stop-at < maxValue && text[stop] > ' ' {
+				stop++
+			}
+			if quoteAt(text, at) < 0 && !drawnValue(text[at:stop], 12) {
+				return -1
+			}
+		}
 		c.valued(end, namesPassword, i-len("password for"))
 	}
 	return -1
