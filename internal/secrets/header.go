@@ -381,6 +381,9 @@ func schemeOf(word string) scheme {
 		lowered[i] = lower(lowered[i])
 	}
 	if noSchemes[string(lowered)] {
+		if isUpper(word[0]) { // Session, App
+			return anyScheme
+		}
 		return noScheme
 	}
 	if knownSchemes[string(lowered)] {

@@ -106,6 +106,9 @@ func TestTheSignsInTokensAndCookiesDoNotEndThem(t *testing.T) {
 			}
 		}
 	}
+	for _, scheme := range []string{"Session", "App", "User", "Service", "Tenant"} {
+		requireFound(t, s, "Authorization: "+scheme+" 9fK2mZ7qLw4RtY8uVb3N")
+	}
 	requireFound(t, s, "Cookie: __utmz=a.b.utmcsr=(direct)|utmccn=(direct); sessionid=9fK2mZ7qLw4RtY8uVb3N")
 	requireFound(t, s, "Cookie: long="+strings.Repeat("a", 3000)+"; sessionid=9fK2mZ7qLw4RtY8uVb3N")
 	require.Greater(t, variants, 2_000)
