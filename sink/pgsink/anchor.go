@@ -1,10 +1,13 @@
 package pgsink
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jobaudit/jobaudit/auditlog"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -120,5 +123,75 @@ func (s *Sequencer) checkAnchor(ctx context.Context, head auditlog.Checkpoint, h
 		return fmt.Errorf("the anchor: %w", err)
 	}
 	s.anchored = kept.Head().Size
+	return nil
+}
+
+// putAnchor puts the newest committed head to the anchor, now and then, or now: then it
+// waits for the lock.
+func (s *Sequencer) putAnchor(ctx context.Context, conn *pgx.Conn, now bool) {
+	if s.opts.Anchor == nil || conn == nil || !s.loaded || s.head.IsZero() || s.head.Head().Size == s.anchored ||
+		s.head.Head().Origin != s.opts.Signer.Name() || !now && time.Since(s.anchoredAt) < s.anchorPause {
+		return
+	}
+	err := s.advanceAnchor(ctx, conn, now)
+	wrong, repairs := errors.AsType[*storedError](wrongHashes(s.head, s.line, err))
+	if repairs && !now && time.Since(s.repairedAt) >= rebuildEvery { // one that stops reads no whole log first
+		// It needs others of the hashes than the newest head does.
+		if err = s.rebuild(ctx, conn, wrong); err == nil {
+			s.repairedAt = time.Now()
+			err = s.advanceAnchor(ctx, conn, now)
+		} else if contradicts(err) {
+			s.loaded = false // the events may not lead there either: that is looked at before the next head
+		}
+	}
+	if contradicted, ok := errors.AsType[*auditlog.HeadError](err); ok && contradicted.Ahead() {
+		s.loaded = false // somebody signs elsewhere: the next cycle refuses to
+	}
+	s.anchoredAt, s.anchorPause = time.Now(), anchorEvery
+	if err != nil {
+		s.anchorPause = anchorAgain // it holds the lock, and no sequencer works meanwhile
+	}
+	if ctx.Err() != nil && err != nil {
+		return // it was stopped, which is no fault of the anchor
+	}
+	if err != nil && !s.anchorFailing {
+		s.report(fmt.Errorf("pgsink: put the head of size %d to the anchor: %w", s.head.Head().Size, err))
+	}
+	s.anchorFailing = err != nil
+}
+
+// advanceAnchor holds the lock meanwhile: two that put heads at the same time could move
+// the anchor back.
+func (s *Sequencer) advanceAnchor(ctx context.Context, conn *pgx.Conn, wait bool) error {
+	// Not cut off by who stops the sequencer: a head would be put while another one leads.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.leadFor)
+	defer cancel()
+	if !s.certain {
+		if err := confirm(ctx, conn); err != nil {
+			return err
+		}
+		s.certain = true
+	}
+	tx, err := begin(ctx, conn)
+	if err != nil {
+		return err
+	}
+	defer rollback(ctx, tx)
+	sql := leadSQL
+	if !wait {
+		sql += ` SKIP LOCKED`
+	}
+	// The anchor has leadFor: it is not to be cut off before.
+	if led, err := s.lead(ctx, tx, sql, 2*s.opts.leadFor); err != nil || !led {
+		return err
+	}
+	line, err := newestCommit(ctx, tx)
+	if err != nil || !bytes.Equal(line, s.line) {
+		return err // another one has led since, and puts its own head
+	}
+	if err := s.moveAnchor(ctx, storedHashes{ctx, tx}); err != nil {
+		return err
+	}
+	s.anchored = s.head.Head().Size
 	return nil
 }
