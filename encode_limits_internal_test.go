@@ -194,7 +194,7 @@ func TestNoEventIsTooLarge(t *testing.T) {
 	for _, unit := range []string{"x", "\x01", "€", `"`} {
 		s, where := largest(unit)
 		require.NoError(t, s.check())
-		require.NoError(t, where.check(nil))
+		require.NoError(t, where.check())
 		env := &envelope{jobID: s.ID, parentID: s.ID, rootID: s.ID, retryOf: s.ID,
 			correlationID: s.ID, requestID: s.ID, traceParent: s.TraceParent}
 		env.describe(&s, where, (*Registry)(nil).sanitizer(""))

@@ -150,23 +150,23 @@ func checkTrigger(k TriggerKind) error {
 	return &FieldError{Field: "why.trigger", Problem: "is no kind of trigger"}
 }
 
-// check says which field of a recorder's source is missing, malformed or holds a
-// credential.
-func (s *Source) check(g *Registry) error {
-	err := checkStrings(given{"where.system", s.System}, given{"where.environment", s.Environment})
-	if err != nil {
-		return err
-	}
-	for _, v := range []given{{"where.host", s.Host}, {"where.instance", s.Instance}, {"where.version", s.Version}} {
-		if v.value == "" {
+// check says which field of a recorder's source is missing or malformed.
+func (s *Source) check() error {
+	for i, v := range s.given() {
+		if i > 1 && v.value == "" {
 			continue // it has a default
 		}
 		if err := checkStrings(v); err != nil {
 			return err
 		}
 	}
-	return g.checkIdentifiers(given{"where.system", s.System}, given{"where.environment", s.Environment},
-		given{"where.host", s.Host}, given{"where.instance", s.Instance}, given{"where.version", s.Version})
+	return nil
+}
+
+// given lists the fields, the required ones first.
+func (s *Source) given() []given {
+	return []given{{"where.system", s.System}, {"where.environment", s.Environment},
+		{"where.host", s.Host}, {"where.instance", s.Instance}, {"where.version", s.Version}}
 }
 
 func setDefault[T comparable](field *T, value T) {

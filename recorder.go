@@ -214,7 +214,7 @@ func (r *Recorder) prepare(sink AuditSink) error {
 			return &FieldError{Field: "Options.Fallback", Problem: "has no final order when it is read: Drain could miss an event"}
 		}
 	}
-	if err := cmp.Or(r.where.check(r.opts.Redactors), r.opts.checkEnvironment()); err != nil {
+	if err := cmp.Or(r.where.check(), r.opts.Redactors.checkIdentifiers(r.where.given()...), r.opts.checkEnvironment()); err != nil {
 		return err
 	}
 	keys, err := carriertext.NewKeys(r.opts.CarrierKeys, r.opts.CarrierKey)
