@@ -311,3 +311,18 @@ func (d decoder) wireMetadata(raw []byte) JobMetadata {
 	})
 	return m
 }
+
+// errorOf is the error that an event gives its job.
+func errorOf(e *Event) *ErrorDetail {
+	switch e.Type {
+	case JobDenied:
+		detail := &ErrorDetail{Code: CodeForbidden}
+		if e.Data.Decision != nil {
+			detail.Message = e.Data.Decision.Reason
+		}
+		return detail
+	case JobDeduplicated:
+		return &ErrorDetail{Code: CodeDuplicate, Message: "duplicate of job " + e.Data.Existing.String()}
+	}
+	return e.Data.Error
+}

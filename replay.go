@@ -261,21 +261,6 @@ func (f *fold) enter(e *Event, next JobState) {
 	f.job.Error = errorOf(e)
 }
 
-// errorOf is the error that an event gives its job.
-func errorOf(e *Event) *ErrorDetail {
-	switch e.Type {
-	case JobDenied:
-		detail := &ErrorDetail{Code: CodeForbidden}
-		if e.Data.Decision != nil {
-			detail.Message = e.Data.Decision.Reason
-		}
-		return detail
-	case JobDeduplicated:
-		return &ErrorDetail{Code: CodeDuplicate, Message: "duplicate of job " + e.Data.Existing.String()}
-	}
-	return e.Data.Error
-}
-
 func (f *fold) setAside(e *Event, why Cause) {
 	u := UnappliedEvent{EventID: e.ID, Type: e.Type, Time: e.Time, Cause: why, Error: errorOf(e)}
 	if why == CauseDuplicate && !bytes.Equal(e.What.Inputs, f.authority.What.Inputs) {
