@@ -10,6 +10,7 @@ import (
 )
 
 func TestAnEmptyFilterSelectsNothingAndSaysSo(t *testing.T) {
+	t.Parallel()
 	l := newLog(t).close(t)
 	id := l.failed.String()
 	for _, call := range [][]string{
@@ -35,6 +36,7 @@ func TestAnEmptyFilterSelectsNothingAndSaysSo(t *testing.T) {
 }
 
 func TestWhatIsNoLogIsSaidToBeWhatItIs(t *testing.T) {
+	t.Parallel()
 	l := newLog(t).close(t)
 	base := filepath.Dir(l.dir)
 	file := filepath.Join(base, "file")

@@ -13,6 +13,7 @@ import (
 // What is left of a damaged log is seen, whatever way leads to it: an index
 // must not hide what a reader of the lines would see.
 func TestAnIndexHidesNothingOfADamagedLog(t *testing.T) {
+	t.Parallel()
 	l := newLog(t).close(t)
 	path, text := l.segment(t)
 	lines := strings.SplitAfter(text, "\n")

@@ -68,6 +68,7 @@ func TestAJobIsNotProvenFromALogThatWasChanged(t *testing.T) {
 }
 
 func TestWhatCannotBeProvenIsTold(t *testing.T) {
+	t.Parallel()
 	l, other := newLog(t).close(t), newLog(t).close(t)
 	tooLarge := filepath.Join(t.TempDir(), "large")
 	require.NoError(t, os.WriteFile(tooLarge, nil, 0o600))

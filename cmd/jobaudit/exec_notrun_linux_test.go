@@ -95,6 +95,7 @@ func (l *failingLog) Append(ctx context.Context, records []jobaudit.Record) erro
 // TestAJobThatExecDoesNotRunIsNotLeftPending: whatever of it is stored when the log takes no
 // more, or says so.
 func TestAJobThatExecDoesNotRunIsNotLeftPending(t *testing.T) {
+	t.Parallel()
 	for _, stores := range []bool{false, true} {
 		base := t.TempDir()
 		dir, ran := filepath.Join(base, "log"), filepath.Join(base, "ran")

@@ -60,6 +60,7 @@ func theJob(t testing.TB, dir string) (job struct {
 }
 
 func TestExecEndsAsItsProgramAndRecordsHow(t *testing.T) {
+	t.Parallel()
 	notExecutable := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(notExecutable, []byte("text"), 0o644))
 	for _, tc := range []struct {
@@ -269,6 +270,7 @@ func TestLongOutputIsRecordedAtItsBeginningAndItsEnd(t *testing.T) {
 // Wherever in a line a credential stands, no part of it is recorded because the line was
 // cut there.
 func TestNoPartOfACredentialIsRecordedWhereALineIsCut(t *testing.T) {
+	t.Parallel()
 	base := t.TempDir()
 	policy := filepath.Join(base, "policy.json")
 	require.NoError(t, os.WriteFile(policy, []byte(`{"version":"1","keep":["program"],"drop":{"environment.DATABASE":"credential"}}`), 0o600))
@@ -401,6 +403,7 @@ func alive(pid string) bool {
 }
 
 func TestManyAtOnceLoseNothing(t *testing.T) {
+	t.Parallel()
 	n := size.Times(100, 10)
 	if size.Race {
 		n = min(n, 40)
@@ -424,6 +427,7 @@ func TestManyAtOnceLoseNothing(t *testing.T) {
 }
 
 func TestAnOutcomeThatTheLogDoesNotTakeIsKeptAndBroughtThereLater(t *testing.T) {
+	t.Parallel()
 	for _, way := range []string{"exec", "repair"} {
 		base := t.TempDir()
 		dir, away := filepath.Join(base, "log"), filepath.Join(base, "away")
@@ -486,6 +490,7 @@ func spoolIn(t *testing.T, dir, keyPath string) string {
 // TestWhatIsHeldForALogIsNamedUntilItComesIntoItsSuccessor: a program that ran while its log
 // got a successor keeps its outcome under the old key.
 func TestWhatIsHeldForALogIsNamedUntilItComesIntoItsSuccessor(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "log")
 	require.NoError(t, audited(t, dir, "--", "true").Run())
 	old := strings.TrimSpace(run(t, "key", dir+".key").out)
@@ -569,6 +574,7 @@ func TestASpoolThatOthersCanWriteToIsNotUsedAndKeepsNoProgramFromRunning(t *test
 }
 
 func TestAChildProvesItsParentWithCarrierKeys(t *testing.T) {
+	t.Parallel()
 	base := t.TempDir()
 	dir := filepath.Join(base, "log")
 	file := func(name, content string) string {

@@ -82,6 +82,7 @@ func TestExportKeepsItsPositionAndAppendsWhatIsNew(t *testing.T) {
 
 // Wherever the last event of an export is torn, nothing is written behind it.
 func TestNothingIsAppendedToAnExportThatIsTorn(t *testing.T) {
+	t.Parallel()
 	l := newLog(t)
 	l.job(t, t.Context(), "lines", func(ctx context.Context, trail *jobaudit.Trail) error {
 		trail.Log(ctx, "one\ntwo \"\n\" three\n")

@@ -70,6 +70,7 @@ func (h *hints) read(file *ast.File) {
 
 // Somebody who follows a message must not be sent to what is not there.
 func TestEveryOptionAndCommandThatAMessageNamesExists(t *testing.T) {
+	t.Parallel()
 	commands, flags := map[string]bool{}, map[string]bool{"help": true}
 	flag := regexp.MustCompile(`--([a-z][a-z-]*)`)
 	for _, m := range regexp.MustCompile(`(?m)^  ([a-z-]+) +[A-Z]`).FindAllStringSubmatch(run(t, "-h").out, -1) {

@@ -307,6 +307,7 @@ func TestExitCodesTellWrongCallsFromWhatCannotBeRead(t *testing.T) {
 }
 
 func TestListSelectsAndPrintsTheStoredBytes(t *testing.T) {
+	t.Parallel()
 	l := newLog(t).close(t)
 	_, text := l.segment(t)
 	all := run(t, "list", l.dir, "--json")
@@ -378,6 +379,7 @@ func TestShowTellsTheFiveWsAndTheFamily(t *testing.T) {
 }
 
 func TestAProofIsCheckedWithoutTheLogAndATamperedOneIsNot(t *testing.T) {
+	t.Parallel()
 	l := newLog(t).close(t)
 	public := strings.TrimSpace(run(t, "key", l.dir).out)
 	require.Equal(t, public, strings.TrimSpace(run(t, "key", l.key).out))

@@ -28,6 +28,7 @@ func (l *aLog) verifier(t testing.TB) string {
 }
 
 func TestAMirrorIsReadLikeTheLog(t *testing.T) {
+	t.Parallel()
 	l := newLog(t)
 	target := filepath.Join(t.TempDir(), "mirror")
 	key := l.verifier(t)
@@ -204,6 +205,7 @@ func forgedHead(t *testing.T) (name string, content []byte) {
 // TestWhoPutsAHeadIntoAMirrorStopsNoCommand: with the key it is passed by, and without
 // one all that is there is shown.
 func TestWhoPutsAHeadIntoAMirrorStopsNoCommand(t *testing.T) {
+	t.Parallel()
 	forged, head := forgedHead(t)
 	for what, put := range map[string]struct {
 		name    string

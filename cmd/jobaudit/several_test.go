@@ -43,6 +43,7 @@ func (l *aLog) otherLog(t *testing.T) (dir, key string, child uuid.UUID) {
 // TestSeveralLogsAndMirrorsAreOneView: a story that runs from one log into another
 // shows no seam, wherever they lie.
 func TestSeveralLogsAndMirrorsAreOneView(t *testing.T) {
+	t.Parallel()
 	l := newLog(t)
 	dir, otherKey, child := l.otherLog(t)
 	l.close(t)
@@ -108,6 +109,7 @@ func TestSeveralLogsAreVerifiedEachWithItsKeysAndNoneIsMissing(t *testing.T) {
 // TestALogThatCannotBeReadKeepsNoOtherFromBeingVerified: wherever it stands among them,
 // and whatever is wrong with it.
 func TestALogThatCannotBeReadKeepsNoOtherFromBeingVerified(t *testing.T) {
+	t.Parallel()
 	l := newLog(t)
 	dir, otherKey, _ := l.otherLog(t)
 	l.close(t)

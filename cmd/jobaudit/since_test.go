@@ -65,6 +65,7 @@ func TestSinceRefusesAKeptHeadThatIsCutOff(t *testing.T) {
 }
 
 func TestSinceKeepsTheHeadsOfLogsThatItDoesNotLookAt(t *testing.T) {
+	t.Parallel()
 	l, other, third := newLog(t).close(t), newNamedLog(t, "example.com/web").close(t), newNamedLog(t, "example.com/mail").close(t)
 	logs := []*aLog{l, other, third}
 	heads, kept := filepath.Join(t.TempDir(), "heads"), filepath.Join(t.TempDir(), "kept")

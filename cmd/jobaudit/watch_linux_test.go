@@ -57,6 +57,7 @@ func TestALogsDirectoryMayEndInASlash(t *testing.T) {
 }
 
 func TestWatchGoesOnUntilItIsStopped(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "log")
 	killed, _, _ := started(t, dir, "--heartbeat", "100ms")
 	require.NoError(t, killed.Process.Kill())
