@@ -14,8 +14,8 @@ import (
 // hashes its records on all cores and does nothing else, in turns. The ratios
 // are the medians of how fast the proof of the log alone is and how fast that
 // is together with the checks of what its records say, both as they are and
-// with Quick. 0.6 is aimed at with 1,000 records to a commit: the proof alone is
-// there, with the checks it is 0.43 to 0.49.
+// with Quick. 0.6 is aimed at with 1,000 records to a commit; README.md says what is
+// reached.
 func BenchmarkVerify(b *testing.B) {
 	all := jobs(b, 30_000) // two segments, 108 MB: what a call costs once does not count
 	var c corpus
