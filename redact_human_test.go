@@ -71,7 +71,7 @@ func TestWhatIsSaidOfAPasswordIsNone(t *testing.T) {
 	variants := 0
 	for _, name := range []string{"Password", "Secret", "ClientSecret", "Token", "passphrase", "Pwd", "db_password", "api-secret"} {
 		for _, end := range []string{"Name", "Ref", "Policy", "Type", "ChangedAt", "Version", "Id", "Count", "Length", "Required", "Enabled", "ResetUrl", "", "_name", "-path", "Store"} {
-			for _, value := range []any{"production", "required", "compliant", "2026-11-28T10:11:27+02:00", "2026-11-28T10:11:27Z", "2026-11-28", 491711234567890, 491711234567.25, time.Date(2026, 11, 28, 10, 11, 27, 0, time.FixedZone("", 7200))} {
+			for _, value := range []any{"production", "required", "compliant", "2026-11-28T10:11:27+02:00", "2026-11-28T10:11:27Z", "2026-11-28", int64(491711234567890), 491711234567.25, time.Date(2026, 11, 28, 10, 11, 27, 0, time.FixedZone("", 7200))} {
 				if text, ok := value.(string); ok && end == "" && text[0] != '2' && (name == "Password" || name == "passphrase" || name == "db_password") {
 					continue
 				}
