@@ -59,7 +59,7 @@ func writtenValues() map[string]any {
 		"2001:db8::9:1":                        net.ParseIP("2001:db8::9:1"),
 		"1985-03-04T05:06:07.123456789Z":       time.Date(1985, 3, 4, 5, 6, 7, 123456789, time.UTC),
 		"491711234567890":                      int64(491711234567890),
-		"-491711234567891":                     -491711234567891,
+		"-491711234567891":                     int64(-491711234567891),
 		"18446744073709551615":                 uint64(18446744073709551615),
 		"491711234567.25":                      491711234567.25,
 		"391711234567890":                      json.Number("391711234567890"),
@@ -110,7 +110,7 @@ func TestTheNumbersOfACredentialAreKnown(t *testing.T) {
 	for how, given := range map[string]any{
 		"ints": []int{471108, 481516}, "array": [2]int64{471108, 481516}, "floats": []float64{471108, 481516}, "words": []uint16{47110, 48151}, "runes": []int32{471108, 481516},
 		"JSON": json.RawMessage(`[471108,481516]`), "nested": map[string]any{"a": []any{471108, json.Number("481516")}}, "Secret": jobaudit.NewSecret([]int{471108, 481516}),
-		"pointers": []*int{ptr(471108), ptr(481516)}, "names": map[int]int{471108: 481516},
+		"pointers": []*int{new(471108), new(481516)}, "names": map[int]int{471108: 481516},
 	} {
 		pin := "471108"
 		if how == "words" {
@@ -124,8 +124,6 @@ func TestTheNumbersOfACredentialAreKnown(t *testing.T) {
 		require.Equal(t, []string{dropped, dropped}, linesOrMarkers(list), how)
 	}
 }
-
-func ptr[T any](v T) *T { return &v }
 
 func TestAUUIDIsFoundWithAndWithoutHyphens(t *testing.T) {
 	for range 50 {
@@ -192,7 +190,7 @@ func TestWhatAKeptTypeMasksItselfIsKnown(t *testing.T) {
 		F *maskedText
 	}
 	values := []string{"aaaa2mZ7qLw4RtY8uVb3N", "bbbb2mZ7qLw4RtY8uVb3N", "cccc2mZ7qLw4RtY8uVb3N", "dddd2mZ7qLw4RtY8uVb3N", "491711234567890", "ffff2mZ7qLw4RtY8uVb3N"}
-	v := all{maskedText(values[0]), maskedJSON(values[1]), maskedBytes(values[2]), maskedStruct{values[3]}, 491711234567890, ptr(maskedText(values[5]))}
+	v := all{maskedText(values[0]), maskedJSON(values[1]), maskedBytes(values[2]), maskedStruct{values[3]}, 491711234567890, new(maskedText(values[5]))}
 	through := &jobaudit.RegistryOptions{PassThrough: true}
 	for how, c := range map[string]struct {
 		opts  *jobaudit.RegistryOptions

@@ -70,7 +70,7 @@ func bothOrders(t testing.TB, scope evidence.Scope, l, c *aLog) (files [][]byte,
 func withoutFirst(t testing.TB, text []byte) []byte {
 	t.Helper()
 	var left []string
-	for _, block := range strings.Split(string(text), "\n\n") {
+	for block := range strings.SplitSeq(string(text), "\n\n") {
 		if !strings.Contains(block+"\n", "\nindex 0\n") {
 			left = append(left, block)
 		}

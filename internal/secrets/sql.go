@@ -7,7 +7,7 @@ import "strings"
 func (c *scan) identified(i int) int {
 	text := c.text
 	at := i
-	for words := 0; words < 4; words++ {
+	for words := range 4 {
 		from := at
 		for at < len(text) && at-from < maxLead && (text[at] <= ' ' || text[at] == '+') {
 			at++

@@ -59,15 +59,16 @@ func pin(params map[string]string) {
 // pinSQL sets what is pinned for a transaction. It also has the server say what commitDurably
 // listens for.
 var pinSQL = func() string {
-	sql := `SET LOCAL client_min_messages = warning`
+	var sql strings.Builder
+	sql.WriteString(`SET LOCAL client_min_messages = warning`)
 	for _, p := range pinned {
 		value := quoteText(p.value)
 		if p.name == "search_path" {
 			value = p.value // a list
 		}
-		sql += `; SET LOCAL ` + p.name + ` = ` + value
+		sql.WriteString(`; SET LOCAL ` + p.name + ` = ` + value)
 	}
-	return sql
+	return sql.String()
 }()
 
 // begin begins a transaction that writes, in one round trip.
