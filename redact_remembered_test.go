@@ -227,7 +227,7 @@ func TestWhatIsNotReadOfTheInputsIsSaid(t *testing.T) {
 		in   any
 		said bool
 	}{
-		"map": {private{headers: map[string]string{"X": madeToken}}, true}, "pointer": {&private{next: &inner{&used{token: madeToken}}}, true}, "empty": {private{headers: map[string]string{}}, false}, "nil": {&private{}, false},
+		"map": {private{headers: map[string]string{"X": madeToken}}, true}, "pointer": {&private{next: &inner{&used{token: madeToken, done: make(chan int)}}}, true}, "empty": {private{headers: map[string]string{}}, false}, "nil": {&private{}, false},
 		"numbers": {private{numbers: map[int]int{1: 2}, done: make(chan string)}, false}, "time": {struct {
 			Repo string `json:"repo"`
 			at   time.Time

@@ -42,7 +42,7 @@ func bounded(t *testing.T, before func(msg []byte) error) (*boundsigner.Signer, 
 	return boundsigner.New(s, verifier), s, verifier
 }
 
-type panics struct{ error }
+type panics struct{}
 
 func (panics) Error() string { panic("by its error") }
 

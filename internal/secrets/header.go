@@ -290,7 +290,6 @@ func drawnValue(s string, least int) bool {
 // authorization returns the end of the credential in the value of an Authorization header,
 // or -1: of one with a scheme, with parameters, or without.
 func (c *scan) authorization(f *field) int {
-	from := f.at
 	first := f.word()
 	if f.alone() {
 		// AWS:key:signature has a scheme; deploy:app is a permission.
@@ -301,7 +300,7 @@ func (c *scan) authorization(f *field) int {
 	}
 	says := schemeOf(first)
 	f.skip()
-	from = f.at
+	from := f.at
 	f.token = says == knownScheme
 	second := f.word()
 	if name, value, ok := strings.Cut(second, "="); ok && strings.Trim(value, "=") != "" { // of an address
