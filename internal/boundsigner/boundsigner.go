@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -30,13 +31,15 @@ type Signer struct {
 	signer   note.Signer
 	verifier note.Verifier
 
-	mu    sync.Mutex
-	calls map[string]*call // by what they sign
+	mu      sync.Mutex
+	calls   map[string]*call // that were not waited for to their end, by what they sign
+	running int              // that have not come back
 }
 
 // call is one call of the signer.
 type call struct {
 	ended     chan struct{}
+	over      bool // guarded by the Signer's mu
 	signature []byte
 	err       error
 }
@@ -84,25 +87,24 @@ func (w within) Sign(msg []byte) ([]byte, error) {
 	}
 }
 
-// start calls the signer, unless it is at work on this message already.
+// start calls the signer, unless it is at work on this message already. Only calls that
+// have not come back count against the bound. A signature that came too late is kept for
+// the same message, until too many wait for somebody who may never come for them.
 func (s *Signer) start(msg []byte) (*call, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.calls[string(msg)]; c != nil {
 		return c, nil
 	}
-	for of, c := range s.calls { // what came late, and nothing asked for again
-		select {
-		case <-c.ended:
-			delete(s.calls, of)
-		default:
-		}
+	if s.running >= most {
+		return nil, fmt.Errorf("%w: %d calls have not come back", ErrSigner, s.running)
 	}
 	if len(s.calls) >= most {
-		return nil, fmt.Errorf("%w: %d calls have not come back", ErrSigner, len(s.calls))
+		maps.DeleteFunc(s.calls, func(_ string, c *call) bool { return c.over })
 	}
 	c := &call{ended: make(chan struct{}), err: fmt.Errorf("%w: it ended its goroutine", ErrSigner)}
 	s.calls[string(msg)] = c
+	s.running++
 	go s.sign(c, bytes.Clone(msg))
 	return c, nil
 }
@@ -113,6 +115,10 @@ func (s *Signer) sign(c *call, msg []byte) {
 		if p := recover(); p != nil {
 			c.err = fmt.Errorf("%w: it panicked with a %T", ErrSigner, p)
 		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.running--
+		c.over = true
 	}()
 	signature, err := s.signer.Sign(bytes.Clone(msg))
 	if err != nil {

@@ -91,3 +91,26 @@ func TestASignerThatHangsHoldsUpNobody(t *testing.T) {
 		}
 	})
 }
+
+// A signer that takes longer than every call waits serves them all the same, however
+// many other messages it is given meanwhile: a log's indexes are signed beside its heads.
+func TestWhatComesLateServesTheSameMessageThoughOthersAreSignedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, inner, _ := bounded(t, func(msg []byte) error {
+			if string(msg) == "head" {
+				time.Sleep(time.Minute)
+			}
+			return nil
+		})
+		_, err := s.Within(t.Context(), time.Second).Sign([]byte("head"))
+		require.ErrorIs(t, err, boundsigner.ErrSigner)
+		time.Sleep(time.Hour)
+		for _, other := range []string{"an index", "another"} {
+			_, err = s.Within(t.Context(), time.Second).Sign([]byte(other))
+			require.NoError(t, err)
+		}
+		_, err = s.Within(t.Context(), time.Second).Sign([]byte("head"))
+		require.NoError(t, err)
+		require.EqualValues(t, 3, inner.calls.Load())
+	})
+}

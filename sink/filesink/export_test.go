@@ -131,11 +131,7 @@ func Bounded(a auditlog.Anchor) auditlog.Anchor { return boundanchor.New(a) }
 
 // NewKeyWithin is NewKey with another timeout.
 func NewKeyWithin(timeout time.Duration, signer note.Signer, verifierKey string) (*Key, error) {
-	k, err := NewKey(signer, verifierKey)
-	if err == nil {
-		k.signer.(*checkedSigner).timeout = timeout
-	}
-	return k, err
+	return newKey(signer, verifierKey, timeout)
 }
 
 // SignerOf returns what a key signs with.
