@@ -144,6 +144,29 @@ func TestWhoReadsOnMissesNothing(t *testing.T) {
 	}
 }
 
+// A sequencer may need longer than a read waits: where the log grows one is at work.
+func TestAReadYieldsWhatHasNoPlaceOnlyWhereTheLogStandsStill(t *testing.T) {
+	for size, placedOnly := range map[string]bool{`nextval('public.grows')`: true, `1`: false} {
+		url, k := database(t), newKey(t)
+		writer := open(t, url, nil)
+		records := sinktest.Records(3)
+		require.NoError(t, writer.Append(t.Context(), records[:1]))
+		stop := run(t, url, k.options())
+		require.NoError(t, writer.Sequenced(t.Context()))
+		stop()
+		require.NoError(t, writer.Append(t.Context(), records[1:]))
+		reader := open(t, url, &pgsink.Options{Settle: 50 * time.Millisecond, OnError: func(error) {}})
+		execute(t, url, `CREATE SEQUENCE public.grows; GRANT USAGE ON SEQUENCE public.grows TO PUBLIC`)
+		execute(t, url, `CREATE OR REPLACE FUNCTION jobaudit.waiting_v1(p_upto bigint, OUT newest bigint, OUT oldest interval, OUT upto bool, OUT size bigint)
+			LANGUAGE sql SECURITY DEFINER AS $$ SELECT 2::bigint, interval '1s', true, `+size+`::bigint $$`)
+		want := records
+		if placedOnly {
+			want = records[:1]
+		}
+		require.Equal(t, idsOf(want), read(t, reader, jobaudit.Query{Limit: 10}), size)
+	}
+}
+
 // tracer is called with each statement, before it is sent.
 type tracer func(sql string)
 
